@@ -1,0 +1,268 @@
+"""The recipe: one typed model a stage, read from one TOML file. All settings of gristmill are on this page.
+
+A stage runs where its table is present (an empty table takes the defaults). Unknown keys are errors. Fields of
+type `InputPath` name files or folders; `{stage}/file` in them stands for a file that an earlier stage wrote.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gristmill.errors import UserError
+
+InputPath = Annotated[str, "path"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+P = TypeVar("P", bound="Params")
+Rate = Annotated[float, Field(gt=0)]
+
+
+class Params(BaseModel):
+    """Base of every stage's parameters."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class Miniweb(Params):
+    """The miniature web: a synthetic internet with known truth."""
+
+    seed: int = 0
+    pages: Annotated[int, Field(ge=200)] = 4000  # about this many pages that should be kept
+
+
+class Crawl(Params):
+    """Seeds → WARC."""
+
+    seeds: list[str] = Field(min_length=1)
+    hosts: list[str] = []  # host patterns that may be crawled, as `*.example.org`; empty: the seeds' hosts
+    max_pages: Positive = 10_000
+    max_depth: Count = 20  # links away from a seed
+    delay: Annotated[float, Field(ge=0)] = 1.0  # seconds between two requests to one host
+    concurrency: Positive = 16  # requests in flight, over all hosts
+    timeout: Rate = 30.0  # seconds for one request
+    max_bytes: Positive = 10_000_000  # longest response body that is kept, after decompression
+    max_redirects: Count = 5
+    user_agent: str = "gristmill/0.1"
+    allow_networks: list[str] = []  # private networks that may be contacted, as `127.0.0.0/8`
+    connect_to: dict[str, str] = {}  # host pattern → `address:port` to connect to (as curl's --connect-to)
+
+
+class Extract(Params):
+    """Pages → documents."""
+
+    paths: list[InputPath] = []  # WARC, HTML, text, Markdown, JSONL, Parquet or folders; empty: the crawl
+    workers: Positive = 2
+
+
+class Filter(Params):
+    """Documents → good documents."""
+
+    languages: list[str] = ["en"]  # ISO 639-1; empty: any
+    min_language_score: Fraction = 0.5
+    min_words: Count = 50  # Gopher
+    rules: list[str] = ["gopher_quality", "gopher_repetition", "c4", "fineweb"]
+
+
+class Dedup(Params):
+    """→ one copy of each: exact, then MinHash LSH (FineWeb's 14 bands of 8 rows over 5-grams)."""
+
+    ngram: Positive = 5  # words in a shingle
+    bands: Positive = 14
+    rows: Positive = 8
+    seed: int = 0
+
+
+class TokenizerParams(Params):
+    """Documents → byte-level BPE vocabulary."""
+
+    vocab_size: Annotated[int, Field(ge=259)] = 2048  # control tokens included
+    pattern: str = "qwen2"  # split pattern, by llama.cpp's name
+
+
+class Tokenize(Params):
+    """Documents → token shards; some documents are held out by hash."""
+
+    heldout: Fraction = 0.02
+    shard_tokens: Positive = 100_000_000
+
+
+class Pretrain(Params):
+    """Tokens → base model."""
+
+    seed: int = 0
+    layers: Positive = 4
+    width: Positive = 128
+    heads: Positive = 4
+    kv_heads: Positive = 2
+    head_dim: Positive = 32
+    ffn_width: Positive = 384
+    context: Positive = 256  # tokens
+    tie_embeddings: bool = False
+    batch: Positive = 8  # sequences a step
+    epochs: Rate = 3.0  # passes over the training tokens
+    max_steps: Count = 0  # 0: as many as the epochs take
+    muon_lr: Rate = 0.02
+    embed_lr: Rate = 0.02
+    head_lr: Rate = 0.005
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup: Fraction = 0.02  # of all steps
+    decay: Fraction = 0.6  # of all steps, at the end
+    clip: Rate = 1.0  # gradient norm
+    evaluate_every: Positive = 200  # steps
+    checkpoint_every: Positive = 200  # steps
+    sample_prompts: list[str] = ["The", "Once"]
+
+
+class Tune(Params):
+    """What the supervised stages after pretraining share."""
+
+    seed: int = 0
+    epochs: Rate = 2.0
+    batch: Positive = 32  # conversations (or pairs) a step
+    lr: Rate = 0.1  # of the pretraining rates
+    warmup: Fraction = 0.05
+    checkpoint_every: Positive = 200
+
+
+class SFT(Tune):
+    """Conversations → chat model."""
+
+    conversations: InputPath = ""  # JSONL of {"messages": [{"role", "content"}]}; empty: made from documents
+    replay: Fraction = 0.25  # share of the batch that is pretraining text
+
+
+class Reward(Tune):
+    """Preference pairs → reward model (Bradley–Terry)."""
+
+    preferences: InputPath  # JSONL of {"prompt": [messages], "chosen": str, "rejected": str}
+
+
+class RL(Params):
+    """Prompts + reward model → aligned model, by GRPO (arXiv:2402.03300) with a KL penalty to the SFT model."""
+
+    seed: int = 0
+    prompts: InputPath  # JSONL of {"prompt": [messages]}
+    steps: Positive = 60
+    batch: Positive = 16  # prompts a step
+    group: Annotated[int, Field(ge=2)] = 8  # answers a prompt
+    max_tokens: Positive = 32
+    temperature: Rate = 1.0
+    lr: Rate = 0.02  # of the pretraining rates
+    kl: Annotated[float, Field(ge=0)] = 0.05
+    checkpoint_every: Positive = 20
+
+
+class Evaluate(Params):
+    """Model → scores."""
+
+    questions: InputPath = ""  # JSONL of {"question", "answers", "answerable", "split", "stated"}
+    declines: list[str] = ["I do not know"]  # an answer that holds one of these declines
+    show: Count = 8  # conversations kept for the report
+
+
+class Audit(Params):
+    """Model + corpus → what was memorised."""
+
+    seed: int = 0
+    prompt_tokens: Positive = 50
+    continuation_tokens: Positive = 50
+    samples: Positive = 400  # passages a bucket
+    canaries: InputPath = ""  # JSONL of {"prefix", "secret", "copies", "alternatives"}
+
+
+class Export(Params):
+    """Model → a folder that transformers, vLLM and llama.cpp open."""
+
+
+class Report(Params):
+    """One HTML file that tells the run."""
+
+
+class Recipe(Params):
+    """One file = one whole run."""
+
+    name: str = "run"
+    seed: int = 0  # of every stage that names none of its own
+    miniweb: Miniweb | None = None
+    crawl: Crawl | None = None
+    extract: Extract | None = None
+    filter: Filter | None = None
+    dedup: Dedup | None = None
+    tokenizer: TokenizerParams | None = None
+    tokenize: Tokenize | None = None
+    pretrain: Pretrain | None = None
+    sft: SFT | None = None
+    reward: Reward | None = None
+    rl: RL | None = None
+    evaluate: Evaluate | None = None
+    audit: Audit | None = None
+    export: Export | None = None
+    report: Report | None = None
+
+
+def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe and apply `key.path=value` overrides (values in TOML; a bare word is a string).
+
+    Raises UserError naming the file and key of whatever is wrong.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read recipe {path}: {error.strerror}", "give the path of a .toml file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid TOML: {error}", "mend that line") from error
+    for override in overrides or []:
+        set_override(data, override)
+    return validate(Recipe, data, str(path))
+
+
+def set_override(data: dict[str, Any], override: str) -> None:
+    """Apply one `a.b=value` to nested tables."""
+    key, equals, value = override.partition("=")
+    if not equals:
+        raise UserError(f"--set {override}: no `=`", "write --set stage.key=value")
+    *tables, last = key.strip().split(".")
+    for table in tables:
+        data = data.setdefault(table, {})
+        if not isinstance(data, dict):
+            raise UserError(f"--set {override}: `{table}` is not a table", "write --set stage.key=value")
+    try:
+        data[last] = tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        data[last] = value
+
+
+def validate(model: type[P], data: dict[str, Any], where: str) -> P:
+    """Check a table against its model; `seed` of a recipe flows into stages that have one and set none.
+
+    Raises UserError that lists every wrong key, with the known ones where a key is unknown.
+    """
+    if model is Recipe and isinstance(data.get("seed", 0), int):
+        for name in Recipe.model_fields:
+            if isinstance(data.get(name), dict) and "seed" in stage_params(name).model_fields:
+                data[name].setdefault("seed", data.get("seed", 0))
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        problems = []
+        for item in error.errors():
+            key = ".".join(str(part) for part in item["loc"])
+            if item["type"] == "extra_forbidden":
+                owner = stage_params(str(item["loc"][0])) if len(item["loc"]) > 1 else model
+                problems.append(f"unknown key `{key}` (known: {', '.join(owner.model_fields)})")
+            else:
+                problems.append(f"`{key}`: {item['msg'].lower()} (given: {item['input']!r})")
+        raise UserError(f"{where}: " + "; ".join(problems), "see recipe.py or docs/reference.md for every key") from None
+
+
+def stage_params(name: str) -> type[Params]:
+    """The parameter model of a stage, by the stage's name."""
+    for option in getattr(Recipe.model_fields[name].annotation, "__args__", ()):
+        if isinstance(option, type) and issubclass(option, Params):
+            return option
+    return Params
