@@ -97,7 +97,9 @@ def read_documents(folder: Path) -> Iterator[Document]:
         try:
             file = pq.ParquetFile(path)
         except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(f"{path} is not a readable Parquet file: {error}", "run the stage before again") from error
+            raise UserError(
+                f"{path} is not a readable Parquet file: {error}", "run the stage before again"
+            ) from error
         missing = {"id", "text"} - set(file.schema_arrow.names)
         if missing:
             raise UserError(

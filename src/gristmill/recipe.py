@@ -213,7 +213,9 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"cannot read recipe {path}: {error.strerror}", "give the path of a .toml file") from error
+        raise UserError(
+            f"cannot read recipe {path}: {error.strerror}", "give the path of a .toml file"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid TOML: {error}", "mend that line") from error
     for override in overrides or []:
@@ -257,7 +259,9 @@ def validate(model: type[P], data: dict[str, Any], where: str) -> P:
                 problems.append(f"unknown key `{key}` (known: {', '.join(owner.model_fields)})")
             else:
                 problems.append(f"`{key}`: {item['msg'].lower()} (given: {item['input']!r})")
-        raise UserError(f"{where}: " + "; ".join(problems), "see recipe.py or docs/reference.md for every key") from None
+        raise UserError(
+            f"{where}: " + "; ".join(problems), "see recipe.py or docs/reference.md for every key"
+        ) from None
 
 
 def stage_params(name: str) -> type[Params]:

@@ -60,7 +60,9 @@ BEFORE_REPORT = (
     Stage("sft", "posttrain.sft:run", {"model": ("pretrain",), "corpus": CORPUS, **TOKENS}),
     Stage("reward", "posttrain.reward:run", {"model": ("pretrain", "sft"), **TOKENS}),
     Stage("rl", "posttrain.rl:run", {"model": ("sft",), "reward": ("reward",), **TOKENS}),
-    Stage("evaluate", "evaluation.stage:run", {"model": MODEL, "sft": ("sft",), **TOKENS}, frozenset({"sft"})),
+    Stage(
+        "evaluate", "evaluation.stage:run", {"model": MODEL, "sft": ("sft",), **TOKENS}, frozenset({"sft"})
+    ),
     Stage("audit", "audit.stage:run", {"model": MODEL, "corpus": CORPUS, **TOKENS}),
     Stage("export", "export.stage:run", {"model": MODEL, "tokenizer": ("tokenizer",)}),
 )
@@ -69,7 +71,9 @@ STAGES = (*BEFORE_REPORT, Stage("report", "report.stage:run", BEFORE, frozenset(
 BY_NAME = {stage.name: stage for stage in STAGES}
 
 
-def run_recipe(recipe: Recipe, folder: Path, *, first: str | None = None, until: str | None = None) -> dict[str, float]:
+def run_recipe(
+    recipe: Recipe, folder: Path, *, first: str | None = None, until: str | None = None
+) -> dict[str, float]:
     """Run a recipe's stages in order into `folder` and write `summary.json`; returns the summary.
 
     A stage is skipped where its fingerprint is unchanged. `first` redoes that stage and, as their inputs change, those
@@ -79,26 +83,36 @@ def run_recipe(recipe: Recipe, folder: Path, *, first: str | None = None, until:
     names = [stage.name for stage in stages]
     for option, name in (("--from", first), ("--until", until)):
         if name is not None and name not in names:
-            raise UserError(f"{option} {name}: this recipe has no such stage", f"choose one of {', '.join(names)}")
+            raise UserError(
+                f"{option} {name}: this recipe has no such stage", f"choose one of {', '.join(names)}"
+            )
     if until:
         stages = stages[: names.index(until) + 1]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        manifest.write_text(folder / "recipe.json", recipe.model_dump_json(indent=2, exclude_none=True) + "\n")
+        manifest.write_text(
+            folder / "recipe.json", recipe.model_dump_json(indent=2, exclude_none=True) + "\n"
+        )
     except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}", "choose another folder with --out") from error
+        raise UserError(
+            f"cannot write to {folder}: {error.strerror}", "choose another folder with --out"
+        ) from error
     started, work = time.monotonic(), 0
     done: dict[str, Path] = {}
     for stage in stages:
         params = resolve_paths(getattr(recipe, stage.name), folder)
-        result = execute(stage, pick_inputs(stage, done), params, folder / stage.name, redo=stage.name == first)
+        result = execute(
+            stage, pick_inputs(stage, done), params, folder / stage.name, redo=stage.name == first
+        )
         work += result is not None
         done[stage.name] = folder / stage.name
     if not work:
         console.print(f"{folder}: all {len(stages)} stages are finished and unchanged; nothing to do")
     summary = summarise(folder, list(done))
     if work:
-        console.print(f"{folder}: {work} of {len(stages)} stages run in {duration(time.monotonic() - started)}")
+        console.print(
+            f"{folder}: {work} of {len(stages)} stages run in {duration(time.monotonic() - started)}"
+        )
     return summary
 
 
@@ -134,7 +148,9 @@ def execute(
     try:
         begin(partial, fingerprint)
     except OSError as error:
-        raise UserError(f"cannot write to {out.parent}: {error.strerror}", "choose another output folder") from error
+        raise UserError(
+            f"cannot write to {out.parent}: {error.strerror}", "choose another output folder"
+        ) from error
     console.print(f"[bold]{stage.name}[/bold]")
     reset_peak_rss()
     started = time.monotonic()
@@ -144,7 +160,9 @@ def execute(
     except OSError as error:
         if error.errno is None or error.filename is None:
             raise
-        raise UserError(f"{stage.name}: {error.strerror}: {error.filename}", "check the path, space and rights") from error
+        raise UserError(
+            f"{stage.name}: {error.strerror}: {error.filename}", "check the path, space and rights"
+        ) from error
     result.seconds = round(time.monotonic() - started, 3)
     result.peak_rss_bytes = peak_rss()
     result.stage, result.fingerprint, result.version = stage.name, fingerprint, __version__
@@ -191,9 +209,15 @@ def digest(path: Path) -> str:
     """The content of a stage folder (through its manifest's checksums), another folder or a file, as one hash."""
     if path.is_dir():
         known = Manifest.read(path)
-        parts = known.outputs if known else {
-            str(file.relative_to(path)): manifest.sha256_file(file) for file in sorted(path.rglob("*")) if file.is_file()
-        }
+        parts = (
+            known.outputs
+            if known
+            else {
+                str(file.relative_to(path)): manifest.sha256_file(file)
+                for file in sorted(path.rglob("*"))
+                if file.is_file()
+            }
+        )
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     if not path.exists():
         raise UserError(f"no such file or folder: {path}", "check the path")
@@ -205,7 +229,8 @@ def path_fields(params: Params) -> list[str]:
     return [
         name
         for name, field in type(params).model_fields.items()
-        if "path" in field.metadata or "path" in getattr(next(iter(getattr(field.annotation, "__args__", ())), None), "__metadata__", ())
+        if "path" in field.metadata
+        or "path" in getattr(next(iter(getattr(field.annotation, "__args__", ())), None), "__metadata__", ())
     ]
 
 

@@ -1,0 +1,1 @@
+"""Conversations, the chat template, loss masks."""

@@ -1,0 +1,1 @@
+"""Pages → clean documents: extraction, language, filters, dedup."""

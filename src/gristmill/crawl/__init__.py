@@ -1,0 +1,1 @@
+"""Seeds → pages: frontier, robots, fetching, WARC."""

@@ -1,0 +1,1 @@
+"""Scores: bits per byte and question answering."""

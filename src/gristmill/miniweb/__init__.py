@@ -1,0 +1,1 @@
+"""A small synthetic web with known truth, served over HTTP."""

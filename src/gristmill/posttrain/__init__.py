@@ -1,0 +1,1 @@
+"""Fine-tuning and alignment: SFT, reward model, GRPO."""

@@ -1,0 +1,1 @@
+"""The HTML story of a run."""

@@ -1,0 +1,1 @@
+"""HTTP API, chat page, terminal chat."""
