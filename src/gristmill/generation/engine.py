@@ -1,0 +1,163 @@
+"""The one generation engine: batched sampling with a key-value cache. Chat, server, evaluation and RL use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gristmill.errors import UserError
+from gristmill.model.transformer import Cache, Transformer, load_model
+from gristmill.tokenizer.encode import Tokenizer
+
+
+@dataclass
+class Completion:
+    """What followed one prompt."""
+
+    tokens: list[int] = field(default_factory=list)  # without the stop token
+    logprobs: list[float] = field(default_factory=list)  # of each token (and the stop token), under the model
+    finish: str = "length"  # "stop" where the model ended it, "length" where a limit did
+
+
+class Engine:
+    """A model and its tokenizer, ready to generate. One caller at a time."""
+
+    def __init__(self, model: Transformer, tokenizer: Tokenizer) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.context = model.config.context
+        self.device = model.embed.weight.device
+        self.stops = frozenset((tokenizer.end_of_text, tokenizer.im_end))
+
+    @classmethod
+    def load(cls, model: Path, tokenizer: Path, device: str = "cpu") -> Engine:
+        """Read a model folder and a tokenizer folder. Raises UserError where they do not belong together."""
+        network, words = load_model(model, device).eval(), Tokenizer.load(tokenizer)
+        if network.config.vocab_size != words.vocab_size:
+            raise UserError(
+                f"{model} has {network.config.vocab_size} tokens, the tokenizer in {tokenizer} {words.vocab_size}",
+                "use the tokenizer of the same run",
+            )
+        return cls(network, words)
+
+    def generate(
+        self,
+        prompts: Sequence[list[int]],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> list[Completion]:
+        """Complete prompts together; temperature 0 takes the likeliest token, top_k 0 and top_p 1 cut nothing.
+
+        A completion ends at `<|im_end|>`, `<|endoftext|>`, `max_tokens` or the model's context. Raises UserError for
+        a prompt that is empty or leaves no room.
+        """
+        completions = [Completion() for _ in prompts]
+        steps = self.steps(prompts, max_tokens, temperature, top_k, top_p, seed)
+        for rows, tokens, logprobs in steps:
+            for row, token, logprob in zip(rows, tokens, logprobs, strict=True):
+                completions[row].logprobs.append(logprob)
+                if token in self.stops:
+                    completions[row].finish = "stop"
+                else:
+                    completions[row].tokens.append(token)
+        return completions
+
+    def stream(
+        self,
+        prompt: list[int],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> Iterator[int]:
+        """Yield the tokens of one completion as they come (without the stop token)."""
+        for _, (token,), _ in self.steps([prompt], max_tokens, temperature, top_k, top_p, seed):
+            if token not in self.stops:
+                yield token
+
+    @torch.inference_mode()
+    def steps(
+        self,
+        prompts: Sequence[list[int]],
+        max_tokens: int,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        seed: int,
+    ) -> Iterator[tuple[list[int], list[int], list[float]]]:
+        """Yield (row numbers still going, their next tokens, those tokens' log-probabilities) until all have ended.
+
+        Prompts are padded on the left, so that every row's last token is in the last column.
+        """
+        if not prompts or max_tokens < 1:
+            return
+        for prompt in prompts:
+            if not 0 < len(prompt) < self.context:
+                raise UserError(
+                    f"a prompt of {len(prompt)} tokens does not fit this model (1 to {self.context - 1})",
+                    "shorten it",
+                )
+        random = torch.Generator(self.device).manual_seed(seed)
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
+        longest = int(lengths.max())
+        padded = [[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
+        ids_BT = torch.tensor(padded, device=self.device)
+        total = min(longest + max_tokens, longest - int(lengths.min()) + self.context)
+        cache = Cache(self.model.config, len(prompts), total, self.device)
+        column_S = torch.arange(total, device=self.device)
+        allowed_BS = column_S >= (longest - lengths)[:, None]
+        positions_BT = (column_S[:longest] - (longest - lengths)[:, None]).clamp(min=0)
+        causal = column_S[:longest] <= column_S[:longest, None]
+        # a padding column sees itself: a row of nothing but -inf would be NaN
+        mask = causal & (
+            allowed_BS[:, None, None, :longest] | torch.eye(longest, dtype=torch.bool, device=self.device)
+        )
+        rows = list(range(len(prompts)))
+        left = torch.minimum(torch.full_like(lengths, max_tokens), self.context - lengths).tolist()
+        while True:
+            hidden = self.model.hidden(ids_BT, cache=cache, positions_BT=positions_BT, mask=mask)
+            logits_BV = self.model.logits(hidden[:, -1]).float()
+            logits_BV[:, self.tokenizer.im_start] = -torch.inf  # a turn can be opened by the template only
+            tokens_B = sample(logits_BV, temperature, top_k, top_p, random)
+            logprobs_B = logits_BV.log_softmax(-1).gather(1, tokens_B[:, None])[:, 0]
+            tokens, logprobs = tokens_B.tolist(), logprobs_B.tolist()
+            left = [count - 1 for count in left]
+            yield rows, tokens, logprobs
+            going = [i for i, token in enumerate(tokens) if token not in self.stops and left[i]]
+            if not going:
+                return
+            keep = torch.tensor(going, device=self.device)
+            if len(going) < len(rows):
+                rows, left = [rows[i] for i in going], [left[i] for i in going]
+                cache.keep(keep)
+                allowed_BS = allowed_BS[keep]
+            ids_BT = tokens_B[keep, None]
+            positions_BT = positions_BT[keep, -1:] + 1
+            mask = allowed_BS[:, None, None, : cache.used + 1]
+
+
+def sample(
+    logits_BV: Tensor, temperature: float, top_k: int, top_p: float, random: torch.Generator
+) -> Tensor:
+    """Draw one token a row, [B]: temperature, then top-k, then nucleus (arXiv:1904.09751)."""
+    if temperature <= 0:
+        return logits_BV.argmax(-1)
+    logits_BV = logits_BV / temperature
+    if 0 < top_k < logits_BV.size(-1):
+        least = logits_BV.topk(top_k).values[:, -1:]
+        logits_BV = logits_BV.masked_fill(logits_BV < least, -torch.inf)
+    if top_p < 1:
+        ordered, order = logits_BV.sort(descending=True)
+        share = ordered.softmax(-1)
+        beyond = share.cumsum(-1) - share >= top_p  # the likeliest token always stays
+        logits_BV = logits_BV.masked_fill(beyond.scatter(1, order, beyond), -torch.inf)
+    return torch.multinomial(logits_BV.softmax(-1), 1, generator=random)[:, 0]

@@ -1,0 +1,254 @@
+"""The transformer: a decoder that computes exactly what Hugging Face's `Qwen3ForCausalLM` computes.
+
+Pre-norm blocks of grouped-query attention and SwiGLU; RMSNorm (arXiv:1910.07467), rotary positions
+(arXiv:2104.09864), QK-norm (arXiv:2302.05442), SwiGLU (arXiv:2002.05202), grouped queries (arXiv:2305.13245), no
+biases. Export is therefore a renaming.
+
+Shape letters: B batch, T new tokens, S tokens seen in all, D width, H heads, G key-value heads, K head size, V
+vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from gristmill.errors import UserError
+from gristmill.manifest import atomic_path, write_text
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of a transformer."""
+
+    vocab_size: int
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    ffn_width: int
+    context: int  # longest sequence, tokens
+    tie_embeddings: bool = False
+    rope_theta: float = 10_000.0
+    norm_eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.heads % self.kv_heads:
+            raise UserError(
+                f"heads = {self.heads} is not a multiple of kv_heads = {self.kv_heads}", "change one of them"
+            )
+        if self.head_dim % 2:
+            raise UserError(f"head_dim = {self.head_dim} is odd", "rotary positions need an even one")
+
+
+class Cache:
+    """Keys and values of the tokens seen so far, for B sequences of at most `length` tokens."""
+
+    def __init__(self, config: ModelConfig, batch: int, length: int, device: torch.device) -> None:
+        shape = (config.layers, batch, config.kv_heads, length, config.head_dim)
+        self.keys = torch.zeros(shape, device=device)
+        self.values = torch.zeros(shape, device=device)
+        self.used = 0  # tokens filled, the same for every sequence
+
+    def extend(self, layer: int, k_BGTK: Tensor, v_BGTK: Tensor) -> tuple[Tensor, Tensor]:
+        """Store new keys and values of one layer; returns all of that layer's so far."""
+        end = self.used + k_BGTK.size(2)
+        self.keys[layer, :, :, self.used : end] = k_BGTK
+        self.values[layer, :, :, self.used : end] = v_BGTK
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+    def keep(self, rows: Tensor) -> None:
+        """Keep only these sequences."""
+        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x²) + eps) · weight, over the last dimension."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        # vector_norm is one fused pass; `F.rms_norm` runs as many small ones on a CPU
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        return x * torch.rsqrt(norm * norm / x.size(-1) + self.eps) * self.weight
+
+
+def rotate(x_BHTK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
+    """Turn each pair (i, i + K/2) by its position's angle."""
+    a, b = x_BHTK.chunk(2, dim=-1)
+    return torch.cat((a * cos_TK - b * sin_TK, b * cos_TK + a * sin_TK), dim=-1)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with normalised queries and keys."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        inner, inner_kv = config.heads * config.head_dim, config.kv_heads * config.head_dim
+        self.q = nn.Linear(config.width, inner, bias=False)
+        self.k = nn.Linear(config.width, inner_kv, bias=False)
+        self.v = nn.Linear(config.width, inner_kv, bias=False)
+        self.o = nn.Linear(inner, config.width, bias=False)
+        self.q_norm = RMSNorm(config.head_dim, config.norm_eps)
+        self.k_norm = RMSNorm(config.head_dim, config.norm_eps)
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        angles: tuple[Tensor, Tensor],
+        layer: int,
+        cache: Cache | None,
+        mask: Tensor | None,
+    ) -> Tensor:
+        B, T, _ = x_BTD.shape
+        K = self.config.head_dim
+        q = rotate(self.q_norm(self.q(x_BTD).view(B, T, -1, K)).transpose(1, 2), *angles)
+        k = rotate(self.k_norm(self.k(x_BTD).view(B, T, -1, K)).transpose(1, 2), *angles)
+        v = self.v(x_BTD).view(B, T, -1, K).transpose(1, 2)
+        if cache is not None:
+            k, v = cache.extend(layer, k, v)
+        grouped = self.config.heads != self.config.kv_heads
+        y_BHTK = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped
+        )
+        return self.o(y_BHTK.transpose(1, 2).reshape(B, T, -1))
+
+
+class FeedForward(nn.Module):
+    """SwiGLU: down(silu(gate(x)) · up(x))."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate = nn.Linear(config.width, config.ffn_width, bias=False)
+        self.up = nn.Linear(config.width, config.ffn_width, bias=False)
+        self.down = nn.Linear(config.ffn_width, config.width, bias=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.down(F.silu(self.gate(x_BTD)) * self.up(x_BTD))
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + ffn(norm(x))."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.attention_norm = RMSNorm(config.width, config.norm_eps)
+        self.attention = Attention(config)
+        self.ffn_norm = RMSNorm(config.width, config.norm_eps)
+        self.ffn = FeedForward(config)
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        angles: tuple[Tensor, Tensor],
+        layer: int,
+        cache: Cache | None,
+        mask: Tensor | None,
+    ) -> Tensor:
+        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), angles, layer, cache, mask)
+        return x_BTD + self.ffn(self.ffn_norm(x_BTD))
+
+
+class Transformer(nn.Module):
+    """Token ids in, logits over the next token out."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.vocab_size, config.width)
+        self.layers = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = RMSNorm(config.width, config.norm_eps)
+        if not config.tie_embeddings:
+            self.head = nn.Linear(config.width, config.vocab_size, bias=False)
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Scaled uniform-variance weights; what writes to the residual stream starts at zero."""
+        for name, weight in self.named_parameters():
+            if name.endswith(("o.weight", "down.weight")):
+                nn.init.zeros_(weight)
+            elif name == "embed.weight":
+                nn.init.normal_(weight, std=0.02 if self.config.tie_embeddings else 1.0)
+            elif name == "head.weight":
+                nn.init.normal_(weight, std=0.002)
+            elif weight.ndim == 2:
+                nn.init.normal_(weight, std=weight.size(1) ** -0.5)
+
+    def hidden(
+        self,
+        ids_BT: Tensor,
+        *,
+        cache: Cache | None = None,
+        positions_BT: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Normalised last hidden states, [B, T, D].
+
+        Without a cache, attention is causal and positions count from 0. With one, `positions_BT` and the boolean
+        `mask` [B, 1, T, S] (True where attention is allowed) must be given.
+        """
+        if positions_BT is None:
+            positions_BT = torch.arange(ids_BT.size(1), device=ids_BT.device)[None]
+        angles = self.angles(positions_BT)
+        x_BTD = self.embed(ids_BT)
+        for layer, block in enumerate(self.layers):
+            x_BTD = block(x_BTD, angles, layer, cache, mask)
+        if cache is not None:
+            cache.used += ids_BT.size(1)
+        return self.norm(x_BTD)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Next-token logits of hidden states, [..., V]."""
+        return F.linear(hidden, self.embed.weight if self.config.tie_embeddings else self.head.weight)
+
+    def forward(self, ids_BT: Tensor) -> Tensor:
+        """Logits [B, T, V] of whole sequences."""
+        return self.logits(self.hidden(ids_BT))
+
+    def angles(self, positions_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of the rotary angles, each [B, 1, T, K/2]."""
+        half = torch.arange(0, self.config.head_dim, 2, device=positions_BT.device, dtype=torch.float32)
+        frequency = self.config.rope_theta ** -(half / self.config.head_dim)
+        angle = positions_BT[:, None, :, None].float() * frequency
+        return angle.cos(), angle.sin()
+
+
+def parameter_count(model: nn.Module) -> int:
+    """How many numbers a model has learned."""
+    return sum(weight.numel() for weight in model.parameters())
+
+
+def save_model(model: Transformer, folder: Path) -> None:
+    """Write `model.safetensors` and `model.json`, each atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / "model.safetensors") as path:
+        save_file({name: weight.contiguous() for name, weight in model.state_dict().items()}, path)
+    write_text(folder / "model.json", json.dumps(asdict(model.config), indent=2) + "\n")
+
+
+def load_model(folder: Path, device: str = "cpu") -> Transformer:
+    """Read a model folder. Raises UserError naming the file that is missing or does not fit."""
+    try:
+        config = ModelConfig(**json.loads((folder / "model.json").read_text()))
+        weights = load_file(folder / "model.safetensors", device=device)
+        with torch.device(device):
+            model = Transformer(config)
+        model.load_state_dict(weights)
+    except OSError as error:
+        raise UserError(
+            f"no model in {folder}: {error.strerror}", "train one first: gristmill run"
+        ) from error
+    except Exception as error:
+        raise UserError(f"{folder} holds no readable model: {error}", "train it again") from error
+    return model
