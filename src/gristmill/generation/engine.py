@@ -118,9 +118,7 @@ class Engine:
         positions_BT = (column_S[:longest] - (longest - lengths)[:, None]).clamp(min=0)
         causal = column_S[:longest] <= column_S[:longest, None]
         # a padding column sees itself: a row of nothing but -inf would be NaN
-        mask = causal & (
-            allowed_BS[:, None, None, :longest] | torch.eye(longest, dtype=torch.bool, device=self.device)
-        )
+        mask = causal & (allowed_BS[:, None, None, :longest] | torch.eye(longest, dtype=torch.bool, device=self.device))
         rows = list(range(len(prompts)))
         left = torch.minimum(torch.full_like(lengths, max_tokens), self.context - lengths).tolist()
         while True:
@@ -145,9 +143,7 @@ class Engine:
             mask = allowed_BS[:, None, None, : cache.used + 1]
 
 
-def sample(
-    logits_BV: Tensor, temperature: float, top_k: int, top_p: float, random: torch.Generator
-) -> Tensor:
+def sample(logits_BV: Tensor, temperature: float, top_k: int, top_p: float, random: torch.Generator) -> Tensor:
     """Draw one token a row, [B]: temperature, then top-k, then nucleus (arXiv:1904.09751)."""
     if temperature <= 0:
         return logits_BV.argmax(-1)

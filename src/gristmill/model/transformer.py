@@ -119,9 +119,7 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.extend(layer, k, v)
         grouped = self.config.heads != self.config.kv_heads
-        y_BHTK = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped
-        )
+        y_BHTK = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped)
         return self.o(y_BHTK.transpose(1, 2).reshape(B, T, -1))
 
 
@@ -246,9 +244,7 @@ def load_model(folder: Path, device: str = "cpu") -> Transformer:
             model = Transformer(config)
         model.load_state_dict(weights)
     except OSError as error:
-        raise UserError(
-            f"no model in {folder}: {error.strerror}", "train one first: gristmill run"
-        ) from error
+        raise UserError(f"no model in {folder}: {error.strerror}", "train one first: gristmill run") from error
     except Exception as error:
         raise UserError(f"{folder} holds no readable model: {error}", "train it again") from error
     return model

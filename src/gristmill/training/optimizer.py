@@ -1,0 +1,118 @@
+"""One optimizer for all stages: Muon for the matrices, AdamW for embeddings, head and norms."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Peak learning rates by kind of parameter."""
+
+    muon: float
+    embed: float
+    head: float
+    weight_decay: float = 0.0
+
+    def scaled(self, factor: float) -> Rates:
+        """The same proportions at another size."""
+        return Rates(self.muon * factor, self.embed * factor, self.head * factor, self.weight_decay)
+
+
+def orthogonalize(g_NRC: Tensor, steps: int = 5) -> Tensor:
+    """Bring every matrix of a stack near to its closest semi-orthogonal one (singular values about 1).
+
+    Quintic Newton-Schulz iteration with the coefficients of Muon (Jordan et al. 2024,
+    https://kellerjordan.github.io/posts/muon/). It runs in float32 on CPUs, where bfloat16 is slower.
+    """
+    x = g_NRC.bfloat16() if g_NRC.is_cuda else g_NRC
+    tall = x.size(-2) > x.size(-1)
+    x = x.mT if tall else x
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    for _ in range(steps):
+        a = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    return (x.mT if tall else x).to(g_NRC.dtype)
+
+
+class Optimizer:
+    """Steps a model's parameters; matrices of one shape are stacked and stepped together.
+
+    Muon's update of an R × C matrix is scaled by sqrt(max(1, R / C)); Nesterov momentum 0.95. AdamW: betas 0.9 and
+    0.95, eps 1e-10.
+    """
+
+    def __init__(self, model: nn.Module, rates: Rates) -> None:
+        self.rates = rates
+        self.stacks: dict[tuple[int, int], list[nn.Parameter]] = defaultdict(list)
+        groups: dict[float, list[nn.Parameter]] = defaultdict(list)
+        for name, weight in model.named_parameters():
+            if weight.ndim == 2 and ".layers." in f".{name}":
+                self.stacks[weight.size(0), weight.size(1)].append(weight)
+            else:
+                groups[rates.embed if "embed" in name else rates.head].append(weight)
+        self.momentum = {
+            shape: torch.zeros(len(stack), *shape, device=stack[0].device) for shape, stack in self.stacks.items()
+        }
+        self.adam = torch.optim.AdamW(
+            [{"params": weights, "lr": rate, "peak": rate} for rate, weights in groups.items()],
+            betas=(0.9, 0.95),
+            eps=1e-10,
+            weight_decay=0.0,
+            fused=True,
+        )
+
+    @torch.no_grad()
+    def step(self, share: float) -> None:
+        """Apply the gradients at `share` (0..1) of the peak rates, and clear them."""
+        for group in self.adam.param_groups:
+            group["lr"] = group["peak"] * share
+        self.adam.step()
+        self.adam.zero_grad()
+        for shape, stack in self.stacks.items():
+            gradient = torch.stack([weight.grad for weight in stack if weight.grad is not None])
+            momentum = self.momentum[shape]
+            momentum.lerp_(gradient, 0.05)
+            update = orthogonalize(gradient.lerp(momentum, 0.95))
+            rate = self.rates.muon * share
+            scale = rate * max(1.0, shape[0] / shape[1]) ** 0.5
+            for weight, change in zip(stack, update, strict=True):
+                weight.mul_(1 - rate * self.rates.weight_decay).sub_(change, alpha=scale)
+                weight.grad = None
+
+    def state(self) -> dict[str, Tensor]:
+        """All state as named tensors (for safetensors)."""
+        tensors = {f"muon.{rows}x{columns}": value for (rows, columns), value in self.momentum.items()}
+        for index, values in self.adam.state_dict()["state"].items():
+            tensors |= {f"adam.{index}.{name}": value for name, value in values.items()}
+        return tensors
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take back what `state` gave."""
+        for (rows, columns), value in self.momentum.items():
+            value.copy_(tensors[f"muon.{rows}x{columns}"])
+        state: dict[int, dict[str, Tensor]] = defaultdict(dict)
+        for key, value in tensors.items():
+            if key.startswith("adam."):
+                _, index, name = key.split(".")
+                state[int(index)][name] = value
+        self.adam.load_state_dict({"state": dict(state), "param_groups": self.adam.state_dict()["param_groups"]})
+
+
+def share_of_peak(step: int, steps: int, warmup: float, decay: float) -> float:
+    """Warm-up, stable, linear decay to zero: the share of the peak rate at a step (arXiv:2404.06395).
+
+    `warmup` and `decay` are shares of all steps.
+    """
+    rising = max(1.0, warmup * steps)
+    falling = max(1.0, decay * steps)
+    return min(1.0, (step + 1) / rising, (steps - step) / falling)
+
+
+def rates_of(params: object) -> Rates:
+    """The rates named in a stage's parameters."""
+    return Rates(*(getattr(params, name) for name in ("muon_lr", "embed_lr", "head_lr", "weight_decay")))

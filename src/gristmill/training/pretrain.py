@@ -1,0 +1,81 @@
+"""Stage `pretrain`: tokens → base model, by next-token prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gristmill.generation.engine import Engine
+from gristmill.manifest import Manifest, write_jsonl
+from gristmill.model.transformer import ModelConfig, Transformer, parameter_count, save_model
+from gristmill.progress import console, quantity
+from gristmill.recipe import Pretrain
+from gristmill.tokenizer.encode import Tokenizer
+from gristmill.tokenizer.shards import open_split
+from gristmill.training.data import TokenBatches, bits_per_byte, cross_entropy
+from gristmill.training.loop import Plan, best_device, discard_checkpoint, train
+from gristmill.training.optimizer import rates_of
+
+WATCH_TOKENS = 20_000  # held-out tokens scored while training; all of them at the end
+SAMPLE_TOKENS = 60
+
+
+def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
+    """Train a base model on the train split and score it on the held-out documents."""
+    torch.manual_seed(params.seed)
+    tokenizer = Tokenizer.load(inputs["tokenizer"])
+    splits = {name: open_split(inputs["tokens"], name) for name in ("train", "heldout")}
+    shape = {name: getattr(params, name) for name in SHAPE}
+    config = ModelConfig(vocab_size=tokenizer.vocab_size, **shape)
+    model = Transformer(config).to(best_device())
+    batches = TokenBatches(splits["train"].tokens, params.context, params.batch, params.seed)
+    steps = params.max_steps or batches.steps(params.epochs)
+    seen = steps * params.batch * batches.context
+    console.print(
+        f"           {quantity(parameter_count(model))} parameters, {quantity(seen)} tokens in {steps:,} steps"
+        f" ({seen / len(splits['train'].tokens):.2f} epochs)"
+    )
+
+    def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
+        ids, targets = batches(step)
+        return cross_entropy(model, ids, targets), ids.numel(), {}
+
+    def evaluate(step: int) -> dict[str, Any]:
+        prompts = [[tokenizer.end_of_text, *tokenizer.encode(prompt)] for prompt in params.sample_prompts]
+        answers = Engine(model, tokenizer).generate(prompts, max_tokens=SAMPLE_TOKENS, temperature=0.8, seed=step)
+        limit = 0 if step == steps else WATCH_TOKENS
+        return {
+            "heldout_bpb": round(bits_per_byte(model, splits["heldout"], limit), 5),
+            "train_bpb": round(bits_per_byte(model, splits["train"], WATCH_TOKENS), 5),
+            "samples": [tokenizer.decode(answer.tokens) for answer in answers],
+        }
+
+    plan = Plan("pretrain", steps, rates_of(params), params.warmup, params.decay, params.clip, params.checkpoint_every)
+    log = train(model, loss, plan, out, every=params.evaluate_every, evaluate=evaluate)
+    save_model(model, out)
+    samples = [
+        {"step": record["step"], "prompt": prompt, "text": text}
+        for record in log
+        for prompt, text in zip(params.sample_prompts, record.get("samples", ()), strict=False)
+    ]
+    write_jsonl(out / "samples.jsonl", samples)
+    discard_checkpoint(out)
+    losses = [record["loss"] for record in log if "loss" in record]
+    return Manifest(
+        counts={"steps": steps, "tokens": seen},
+        metrics={
+            "parameters": parameter_count(model),
+            "heldout_bpb": log[-1]["heldout_bpb"],
+            "train_bpb": log[-1]["train_bpb"],
+            "loss": float(np.mean(losses[-10:])),
+            "epochs": round(seen / len(splits["train"].tokens), 4),
+        },
+    )
+
+
+SHAPE = ("layers", "width", "heads", "kv_heads", "head_dim", "ffn_width", "context", "tie_embeddings")
