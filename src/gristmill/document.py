@@ -97,14 +97,10 @@ def read_documents(folder: Path) -> Iterator[Document]:
         try:
             file = pq.ParquetFile(path)
         except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(
-                f"{path} is not a readable Parquet file: {error}", "run the stage before again"
-            ) from error
+            raise UserError(f"{path} is not a readable Parquet file: {error}", "run the stage before again") from error
         missing = {"id", "text"} - set(file.schema_arrow.names)
         if missing:
-            raise UserError(
-                f"{path} has no column {', '.join(sorted(missing))}", "run `gristmill extract` on it first"
-            )
+            raise UserError(f"{path} has no column {', '.join(sorted(missing))}", "run `gristmill extract` on it first")
         known = [name for name in file.schema_arrow.names if name in SCHEMA.names]
         for batch in file.iter_batches(ROWS_PER_GROUP, columns=known):
             for row in batch.to_pylist():

@@ -88,9 +88,7 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
             try:
                 record = json.loads(line)
             except ValueError as error:
-                raise UserError(
-                    f"{path}:{number}: not valid JSON: {error}", "one JSON object a line"
-                ) from error
+                raise UserError(f"{path}:{number}: not valid JSON: {error}", "one JSON object a line") from error
             if not isinstance(record, dict):
                 raise UserError(f"{path}:{number}: not a JSON object", "one JSON object a line")
             yield record

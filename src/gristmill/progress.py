@@ -43,9 +43,7 @@ class Progress:
         self.task, self.total, self.unit = task, total, unit
         self.done = 0
         self.note = ""
-        self.live = (
-            Live(console=console, refresh_per_second=5, transient=True) if sys.stderr.isatty() else None
-        )
+        self.live = Live(console=console, refresh_per_second=5, transient=True) if sys.stderr.isatty() else None
         self.resumed_at = 0
 
     def __enter__(self) -> Progress:

@@ -119,12 +119,16 @@ class Pretrain(Params):
 
 
 class Tune(Params):
-    """What the supervised stages after pretraining share."""
+    """What the stages after pretraining share: peak rates of their own, decayed linearly to zero."""
 
     seed: int = 0
+    lr: Rate = 0.1  # times the three rates below
+    muon_lr: Rate = 0.02
+    embed_lr: Rate = 0.02
+    head_lr: Rate = 0.005
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
     epochs: Rate = 2.0
-    batch: Positive = 32  # conversations (or pairs) a step
-    lr: Rate = 0.1  # of the pretraining rates
+    batch: Positive = 32  # conversations, pairs or prompts a step
     warmup: Fraction = 0.05
     checkpoint_every: Positive = 200
 
@@ -133,7 +137,7 @@ class SFT(Tune):
     """Conversations → chat model."""
 
     conversations: InputPath = ""  # JSONL of {"messages": [{"role", "content"}]}; empty: made from documents
-    replay: Fraction = 0.25  # share of the batch that is pretraining text
+    replay: Fraction = 0.25  # weight of pretraining text in the loss, against forgetting
 
 
 class Reward(Tune):
@@ -142,18 +146,17 @@ class Reward(Tune):
     preferences: InputPath  # JSONL of {"prompt": [messages], "chosen": str, "rejected": str}
 
 
-class RL(Params):
-    """Prompts + reward model → aligned model, by GRPO (arXiv:2402.03300) with a KL penalty to the SFT model."""
+class RL(Tune):
+    """Prompts + reward model → aligned model: GRPO (arXiv:2402.03300) with a KL penalty to the SFT model."""
 
-    seed: int = 0
     prompts: InputPath  # JSONL of {"prompt": [messages]}
-    steps: Positive = 60
-    batch: Positive = 16  # prompts a step
+    batch: Positive = 16
     group: Annotated[int, Field(ge=2)] = 8  # answers a prompt
     max_tokens: Positive = 32
     temperature: Rate = 1.0
-    lr: Rate = 0.02  # of the pretraining rates
+    lr: Rate = 0.02
     kl: Annotated[float, Field(ge=0)] = 0.05
+    epochs: Rate = 2.0
     checkpoint_every: Positive = 20
 
 
@@ -162,7 +165,9 @@ class Evaluate(Params):
 
     questions: InputPath = ""  # JSONL of {"question", "answers", "answerable", "split", "stated"}
     declines: list[str] = ["I do not know"]  # an answer that holds one of these declines
-    show: Count = 8  # conversations kept for the report
+    prompts: list[str] = []  # asked too, and shown in the report
+    show: Count = 8  # questions shown with them
+    max_tokens: Positive = 48  # of an answer
 
 
 class Audit(Params):
@@ -213,9 +218,7 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(
-            f"cannot read recipe {path}: {error.strerror}", "give the path of a .toml file"
-        ) from error
+        raise UserError(f"cannot read recipe {path}: {error.strerror}", "give the path of a .toml file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid TOML: {error}", "mend that line") from error
     for override in overrides or []:

@@ -14,7 +14,7 @@ import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -42,7 +42,7 @@ class Stage:
     def function(self) -> StageFunction:
         """The stage's function."""
         module, name = self.run.split(":")
-        return getattr(import_module(f"gristmill.{module}"), name)  # type: ignore[no-any-return]
+        return getattr(import_module(f"gristmill.{module}"), name)
 
 
 CORPUS = ("extract", "filter", "dedup")  # documents, as far as the recipe has cleaned them
@@ -60,9 +60,7 @@ BEFORE_REPORT = (
     Stage("sft", "posttrain.sft:run", {"model": ("pretrain",), "corpus": CORPUS, **TOKENS}),
     Stage("reward", "posttrain.reward:run", {"model": ("pretrain", "sft"), **TOKENS}),
     Stage("rl", "posttrain.rl:run", {"model": ("sft",), "reward": ("reward",), **TOKENS}),
-    Stage(
-        "evaluate", "evaluation.stage:run", {"model": MODEL, "sft": ("sft",), **TOKENS}, frozenset({"sft"})
-    ),
+    Stage("evaluate", "evaluation.stage:run", {"model": MODEL, "sft": ("sft",), **TOKENS}, frozenset({"sft"})),
     Stage("audit", "audit.stage:run", {"model": MODEL, "corpus": CORPUS, **TOKENS}),
     Stage("export", "export.stage:run", {"model": MODEL, "tokenizer": ("tokenizer",)}),
 )
@@ -71,9 +69,7 @@ STAGES = (*BEFORE_REPORT, Stage("report", "report.stage:run", BEFORE, frozenset(
 BY_NAME = {stage.name: stage for stage in STAGES}
 
 
-def run_recipe(
-    recipe: Recipe, folder: Path, *, first: str | None = None, until: str | None = None
-) -> dict[str, float]:
+def run_recipe(recipe: Recipe, folder: Path, *, first: str | None = None, until: str | None = None) -> dict[str, float]:
     """Run a recipe's stages in order into `folder` and write `summary.json`; returns the summary.
 
     A stage is skipped where its fingerprint is unchanged. `first` redoes that stage and, as their inputs change, those
@@ -83,36 +79,26 @@ def run_recipe(
     names = [stage.name for stage in stages]
     for option, name in (("--from", first), ("--until", until)):
         if name is not None and name not in names:
-            raise UserError(
-                f"{option} {name}: this recipe has no such stage", f"choose one of {', '.join(names)}"
-            )
+            raise UserError(f"{option} {name}: this recipe has no such stage", f"choose one of {', '.join(names)}")
     if until:
         stages = stages[: names.index(until) + 1]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        manifest.write_text(
-            folder / "recipe.json", recipe.model_dump_json(indent=2, exclude_none=True) + "\n"
-        )
+        manifest.write_text(folder / "recipe.json", recipe.model_dump_json(indent=2, exclude_none=True) + "\n")
     except OSError as error:
-        raise UserError(
-            f"cannot write to {folder}: {error.strerror}", "choose another folder with --out"
-        ) from error
+        raise UserError(f"cannot write to {folder}: {error.strerror}", "choose another folder with --out") from error
     started, work = time.monotonic(), 0
     done: dict[str, Path] = {}
     for stage in stages:
         params = resolve_paths(getattr(recipe, stage.name), folder)
-        result = execute(
-            stage, pick_inputs(stage, done), params, folder / stage.name, redo=stage.name == first
-        )
+        result = execute(stage, pick_inputs(stage, done), params, folder / stage.name, redo=stage.name == first)
         work += result is not None
         done[stage.name] = folder / stage.name
     if not work:
         console.print(f"{folder}: all {len(stages)} stages are finished and unchanged; nothing to do")
     summary = summarise(folder, list(done))
     if work:
-        console.print(
-            f"{folder}: {work} of {len(stages)} stages run in {duration(time.monotonic() - started)}"
-        )
+        console.print(f"{folder}: {work} of {len(stages)} stages run in {duration(time.monotonic() - started)}")
     return summary
 
 
@@ -148,9 +134,7 @@ def execute(
     try:
         begin(partial, fingerprint)
     except OSError as error:
-        raise UserError(
-            f"cannot write to {out.parent}: {error.strerror}", "choose another output folder"
-        ) from error
+        raise UserError(f"cannot write to {out.parent}: {error.strerror}", "choose another output folder") from error
     console.print(f"[bold]{stage.name}[/bold]")
     reset_peak_rss()
     started = time.monotonic()
@@ -266,7 +250,7 @@ def running_services(params: Params) -> Iterator[Params]:
     """Serve a miniature web over loopback for as long as a crawl that connects to `{miniweb}` lasts."""
     targets: dict[str, str] = getattr(params, "connect_to", {})
     with ExitStack() as stack:
-        addresses = {}
+        addresses: dict[str, str] = {}
         for pattern, target in targets.items():
             if Path(target).is_dir():
                 from gristmill.miniweb.serve import serve
@@ -290,7 +274,8 @@ def summarise(folder: Path, names: list[str]) -> dict[str, float]:
     manifests = [found for name in names if (found := Manifest.read(folder / name))]
     for found in manifests:
         for name, value in {**found.counts, **found.metrics, "seconds": found.seconds}.items():
-            summary[f"{found.stage}.{name}"] = value
+            # a figure with a dot names its own place, as evaluate's `rl.wrong_answer_rate`
+            summary[name if "." in name else f"{found.stage}.{name}"] = value
     summary["run.wall_seconds"] = round(sum(found.seconds for found in manifests), 3)
     summary["run.peak_rss_bytes"] = max((found.peak_rss_bytes for found in manifests), default=0)
     last_corpus = [name for name in CORPUS if name in names]
@@ -309,10 +294,8 @@ def describe(result: Manifest) -> str:
 
 def reset_peak_rss() -> None:
     """Restart the kernel's count of this process's peak memory, where it lets us (Linux)."""
-    try:
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 def peak_rss() -> int:

@@ -62,7 +62,7 @@ def bits_per_byte(model: Transformer, split: Split, max_tokens: int = 0, batch: 
 
     Comparable between tokenizers. Long documents are read in windows of the model's context.
     """
-    context, device = model.config.context, model.embed.weight.device
+    context = model.config.context
     windows: list[np.ndarray] = []
     total_bytes = used = 0
     for index in range(len(split.ids)):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from gristmill.recipe import RL, Pretrain, Tune
+
 
 @dataclass(frozen=True)
 class Rates:
@@ -17,6 +19,11 @@ class Rates:
     embed: float
     head: float
     weight_decay: float = 0.0
+
+    @classmethod
+    def of(cls, params: Pretrain | Tune | RL) -> Rates:
+        """The rates that a stage's parameters name."""
+        return cls(params.muon_lr, params.embed_lr, params.head_lr, params.weight_decay)
 
     def scaled(self, factor: float) -> Rates:
         """The same proportions at another size."""
@@ -111,8 +118,3 @@ def share_of_peak(step: int, steps: int, warmup: float, decay: float) -> float:
     rising = max(1.0, warmup * steps)
     falling = max(1.0, decay * steps)
     return min(1.0, (step + 1) / rising, (steps - step) / falling)
-
-
-def rates_of(params: object) -> Rates:
-    """The rates named in a stage's parameters."""
-    return Rates(*(getattr(params, name) for name in ("muon_lr", "embed_lr", "head_lr", "weight_decay")))

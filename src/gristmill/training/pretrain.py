@@ -19,7 +19,7 @@ from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
 from gristmill.training.data import TokenBatches, bits_per_byte, cross_entropy
 from gristmill.training.loop import Plan, best_device, discard_checkpoint, train
-from gristmill.training.optimizer import rates_of
+from gristmill.training.optimizer import Rates
 
 WATCH_TOKENS = 20_000  # held-out tokens scored while training; all of them at the end
 SAMPLE_TOKENS = 60
@@ -55,7 +55,7 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
             "samples": [tokenizer.decode(answer.tokens) for answer in answers],
         }
 
-    plan = Plan("pretrain", steps, rates_of(params), params.warmup, params.decay, params.clip, params.checkpoint_every)
+    plan = Plan("pretrain", steps, Rates.of(params), params.warmup, params.decay, params.clip, params.checkpoint_every)
     log = train(model, loss, plan, out, every=params.evaluate_every, evaluate=evaluate)
     save_model(model, out)
     samples = [

@@ -1,0 +1,163 @@
+"""The command line: `gristmill run`, every stage on its own, `chat` and `serve`. Thin by design."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from gristmill import __version__
+from gristmill.errors import UserError
+from gristmill.progress import console, duration
+from gristmill.recipe import load_recipe, set_override, stage_params, validate
+from gristmill.run import STAGES, Stage, execute, run_recipe
+
+app = typer.Typer(
+    help="From raw web pages to a chat assistant trained from scratch.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")]
+HEADLINES = {
+    "crawl.pages": "pages crawled",
+    "corpus.documents_kept": "documents kept",
+    "tokenize.train_tokens": "training tokens",
+    "pretrain.parameters": "model parameters",
+    "evaluate.heldout_bpb": "held-out bits per byte",
+    "evaluate.answerable_accuracy": "right answers, facts stated 50 times or more",
+    "evaluate.unanswerable_declined": "unanswerable questions declined",
+    "audit.extractable_fraction": "training passages completed verbatim",
+    "run.peak_rss_bytes": "peak memory, bytes",
+}
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, as recipes/miniweb.toml.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; by default runs/NAME.")] = None,
+    first: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Redo from this stage.")] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")] = None,
+    settings: Settings = None,
+) -> None:
+    """Run a recipe from end to end; what is already done and unchanged is skipped."""
+    loaded = load_recipe(recipe, settings)
+    folder = out or Path("runs") / loaded.name
+    closing(folder, run_recipe(loaded, folder, first=first, until=until))
+
+
+@app.command()
+def chat(folder: Annotated[Path, typer.Argument(help="A run folder, as runs/miniweb.")]) -> None:
+    """Talk with a run's assistant in the terminal."""
+    from gristmill.serving.assistant import Assistant
+    from gristmill.serving.terminal import chat as talk
+
+    talk(Assistant.load(folder))
+
+
+@app.command()
+def serve(
+    folder: Annotated[Path, typer.Argument(help="A run folder, as runs/miniweb.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    api_key: Annotated[str | None, typer.Option(envvar="GRISTMILL_API_KEY", help="Key that clients must send.")] = None,
+) -> None:
+    """Serve a run's assistant: an OpenAI-compatible API and a chat page."""
+    from gristmill.serving.api import serve as listen
+    from gristmill.serving.assistant import Assistant
+
+    listen(Assistant.load(folder), host=host, port=port, api_key=api_key)
+
+
+def stage_command(stage: Stage) -> Callable[..., None]:
+    """A command that runs one stage on files of its own kind."""
+    names = {"crawl": "SEED...", "extract": "PATH...", "miniweb": "", "report": "RUN"}.get(
+        stage.name, " ".join(name.upper() for name in stage.reads)
+    )
+
+    def command(
+        inputs: Annotated[list[str] | None, typer.Argument(metavar=names, help="What the stage reads.")] = None,
+        out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write.")] = None,
+        settings: Settings = None,
+    ) -> None:
+        if out is None:
+            raise UserError("no output folder", "name one with --out DIR")
+        data: dict[str, object] = {}
+        for setting in settings or []:
+            set_override(data, setting.removeprefix(f"{stage.name}."))
+        given, folders = list(inputs or []), {}
+        if stage.name in ("crawl", "extract"):
+            data |= {{"crawl": "seeds", "extract": "paths"}[stage.name]: given} if given else {}
+        elif stage.name == "report":
+            if len(given) != 1 or not Path(given[0]).is_dir():
+                raise UserError("report needs one run folder", "gristmill report RUN --out DIR")
+            folders = {name: Path(given[0]) / name for name in stage.reads if (Path(given[0]) / name).is_dir()}
+        else:
+            required = [name for name in stage.reads if name not in stage.optional]
+            if not len(required) <= len(given) <= len(stage.reads):
+                raise UserError(
+                    f"{stage.name} reads {len(required)} folders: {names or 'none'}", "name them in this order"
+                )
+            ordered = sorted(stage.reads, key=lambda name: name in stage.optional)
+            folders = {name: Path(path) for name, path in zip(ordered, given, strict=False)}
+        params = validate(stage_params(stage.name), data, f"gristmill {stage.name}")
+        if execute(stage, folders, params, out) is None:
+            console.print(f"{out} is finished and unchanged; nothing to do")
+
+    command.__doc__ = f"Run only the {stage.name} stage: {(stage_params(stage.name).__doc__ or '').strip()}"
+    return command
+
+
+for each in STAGES:
+    app.command(each.name)(stage_command(each))
+
+
+def closing(folder: Path, summary: dict[str, float]) -> None:
+    """Print the table of results, a few answers, and what to do next."""
+    table = Table("result", "value", title=f"{folder} in {duration(summary['run.wall_seconds'])}", title_justify="left")
+    for name, label in HEADLINES.items():
+        if name in summary:
+            value = summary[name]
+            table.add_row(label, f"{value:,}" if value == int(value) and value > 1 else f"{value:.3f}")
+    console.print(table)
+    conversations = folder / "evaluate" / "conversations.jsonl"
+    if conversations.exists():
+        for line in conversations.read_text(encoding="utf-8").splitlines():
+            question, answer = (message["content"] for message in json.loads(line)["messages"][:2])
+            console.print(f"> {question}", style="bold", markup=False)
+            console.print(f"  {answer}", markup=False)
+    if (folder / "pretrain").exists():
+        console.print(f"\nchat:    gristmill chat {folder}\nserve:   gristmill serve {folder}", markup=False)
+    if (folder / "report").exists():
+        console.print(f"report:  open {folder / 'report' / 'index.html'}", markup=False)
+
+
+def version(show: bool) -> None:
+    """Print the version and stop."""
+    if show:
+        typer.echo(f"gristmill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_version: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """From raw web pages to a chat assistant trained from scratch."""
+
+
+def main() -> None:
+    """Entry point: a mistake of the user's is one message and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command goes on from here")
+        sys.exit(130)

@@ -1,0 +1,101 @@
+"""Conversations as token rows with a loss mask, and the order in which training sees them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gristmill.chat.template import render
+from gristmill.document import read_documents
+from gristmill.errors import UserError
+from gristmill.tokenizer.encode import Tokenizer
+
+STORY_REQUESTS = (
+    "Tell me a story.",
+    "Tell me a story about {title}.",
+    "Please tell me about {title}.",
+    "Continue this: {opening}",
+    "What happens next? {opening}",
+)
+EXCERPT = 700  # characters of a document that answer a request
+OPENING = 120  # characters of it that a request quotes
+
+
+@dataclass(frozen=True)
+class Example:
+    """One rendered conversation."""
+
+    ids: np.ndarray  # int64 [T]
+    mask: np.ndarray  # bool [T]: True where the token bears loss
+
+
+def render_all(
+    conversations: Iterable[list[dict[str, str]]], tokenizer: Tokenizer, context: int
+) -> tuple[list[Example], int]:
+    """Render conversations; those longer than the context are left out and counted."""
+    examples, too_long = [], 0
+    for messages in conversations:
+        ids, mask = render(messages, tokenizer)
+        if len(ids) > context + 1:
+            too_long += 1
+        else:
+            examples.append(Example(np.asarray(ids, np.int64), np.asarray(mask, bool)))
+    return examples, too_long
+
+
+class Order:
+    """Which examples a step takes: a new permutation each epoch, a pure function of (seed, step)."""
+
+    def __init__(self, count: int, batch: int, seed: int) -> None:
+        self.count, self.batch, self.seed = count, min(batch, count), seed
+        self.epoch, self.order = -1, np.empty(0, np.int64)
+
+    def steps(self, epochs: float) -> int:
+        """How many batches that many epochs take."""
+        return max(1, round(epochs * self.count / self.batch))
+
+    def __call__(self, step: int) -> list[int]:
+        """The example numbers of a step."""
+        chosen = []
+        for index in range(step * self.batch, (step + 1) * self.batch):
+            epoch, place = divmod(index, self.count)
+            if epoch != self.epoch:
+                self.epoch = epoch
+                self.order = np.random.default_rng([self.seed, epoch]).permutation(self.count)
+            chosen.append(int(self.order[place]))
+        return chosen
+
+
+def conversations_from_documents(corpus: Path) -> Iterator[list[dict[str, str]]]:
+    """Requests that a document's title or opening asks, answered by an excerpt that ends with a sentence.
+
+    So that a site without conversations of its own still becomes an assistant that tells what it has read.
+    Raises UserError where no document is long enough.
+    """
+    made = 0
+    for document in read_documents(corpus):
+        for excerpt in excerpts(document.text):
+            request = STORY_REQUESTS[made % len(STORY_REQUESTS)]
+            opening = excerpt[:OPENING].rsplit(" ", 1)[0]
+            answer = excerpt[len(opening) :].strip() if "{opening}" in request else excerpt
+            question = request.format(title=document.title or "something you have read", opening=opening)
+            yield [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+            made += 1
+    if not made:
+        raise UserError(f"no document in {corpus} is long enough for a conversation", "name [sft] conversations")
+
+
+def excerpts(text: str) -> Iterator[str]:
+    """Cut a text into excerpts of at most EXCERPT characters that begin and end with sentences."""
+    excerpt = ""
+    for sentence in re.split(r"(?<=[.!?”\"])\s+", text):
+        if excerpt and len(excerpt) + len(sentence) > EXCERPT:
+            if len(excerpt) > 2 * OPENING:
+                yield excerpt
+            excerpt = ""
+        if len(sentence) <= EXCERPT:
+            excerpt = f"{excerpt} {sentence}".strip()

@@ -1,0 +1,149 @@
+"""Stage `reward`: preference pairs → reward model, by the Bradley–Terry likelihood.
+
+P(chosen over rejected) = sigmoid(r(chosen) - r(rejected)) (Christiano et al. 2017, arXiv:1706.03741; Ouyang et al.
+2022, arXiv:2203.02155 §3.5).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from gristmill.chat.template import render
+from gristmill.errors import UserError
+from gristmill.manifest import Manifest, atomic_path, read_jsonl, write_text
+from gristmill.model.transformer import ModelConfig, Transformer, load_model
+from gristmill.posttrain.examples import Order
+from gristmill.recipe import Reward
+from gristmill.tokenizer.encode import Tokenizer
+from gristmill.training.data import padded
+from gristmill.training.loop import Plan, best_device, discard_checkpoint, train
+from gristmill.training.optimizer import Rates
+
+HELD_OUT = 0.1  # share of the prompts whose pairs only measure
+
+
+class RewardModel(nn.Module):
+    """A transformer with one number read off its last token."""
+
+    def __init__(self, body: Transformer) -> None:
+        super().__init__()
+        self.body = body
+        self.score = nn.Linear(body.config.width, 1, bias=False)
+        nn.init.zeros_(self.score.weight)
+
+    def forward(self, rows: Sequence[np.ndarray]) -> Tensor:
+        """Reward of each conversation (token ids that end with `<|im_end|>` and its newline), [B]."""
+        lengths = torch.tensor([len(row) for row in rows])
+        # `padded` drops the last token of a row as a target only: repeat it to keep it as an input
+        ids, _ = padded([np.append(row, 0) for row in rows])
+        device = self.score.weight.device
+        hidden = self.body.hidden(ids.to(device))
+        last = hidden[torch.arange(len(rows), device=device), (lengths - 1).to(device)]
+        return self.score(last)[:, 0]
+
+    def save(self, folder: Path) -> None:
+        """Write `model.safetensors` and `model.json`."""
+        with atomic_path(folder / "model.safetensors") as path:
+            save_file({name: value.contiguous() for name, value in self.state_dict().items()}, path)
+        write_text(folder / "model.json", json.dumps(asdict(self.body.config), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> RewardModel:
+        """Read a reward model's folder. Raises UserError where there is none."""
+        try:
+            config = ModelConfig(**json.loads((folder / "model.json").read_text()))
+            model = cls(Transformer(config)).to(device)
+            model.load_state_dict(load_file(folder / "model.safetensors", device))
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UserError(f"no readable reward model in {folder}: {error}", "run the reward stage") from error
+        return model.eval()
+
+
+def run(inputs: Mapping[str, Path], params: Reward, out: Path) -> Manifest:
+    """Train the reward model, starting from the chat model, and score it on pairs of held-out prompts."""
+    torch.manual_seed(params.seed)
+    tokenizer = Tokenizer.load(inputs["tokenizer"])
+    model = RewardModel(load_model(inputs["model"])).to(best_device())
+    train_pairs, test_pairs = read_pairs(Path(params.preferences), tokenizer, model.body.config.context)
+    order = Order(len(train_pairs), params.batch, params.seed)
+
+    def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
+        chosen = [train_pairs[index] for index in order(step)]
+        rows = [pair[0] for pair in chosen] + [pair[1] for pair in chosen]
+        better, worse = model(rows).chunk(2)
+        return -F.logsigmoid(better - worse).mean(), sum(map(len, rows)), {}
+
+    steps = order.steps(params.epochs)
+    plan = Plan(
+        "reward",
+        steps,
+        Rates.of(params).scaled(params.lr),
+        params.warmup,
+        1.0,
+        checkpoint_every=params.checkpoint_every,
+    )
+    log = train(model, loss, plan, out)
+    model.eval().save(out)
+    discard_checkpoint(out)
+    metrics = {"loss": float(np.mean([record["loss"] for record in log[-10:]]))}
+    for name, pairs in (("train_accuracy", train_pairs), ("heldout_accuracy", test_pairs)):
+        if pairs:
+            metrics[name] = accuracy(model, pairs[:2000])
+    return Manifest(
+        counts={"pairs": len(train_pairs), "heldout_pairs": len(test_pairs), "steps": steps}, metrics=metrics
+    )
+
+
+@torch.no_grad()
+def accuracy(model: RewardModel, pairs: Sequence[tuple[np.ndarray, np.ndarray]], batch: int = 64) -> float:
+    """Share of the pairs whose chosen answer gets the higher reward."""
+    right = 0
+    for at in range(0, len(pairs), batch):
+        part = pairs[at : at + batch]
+        better, worse = model([pair[0] for pair in part] + [pair[1] for pair in part]).chunk(2)
+        right += int((better > worse).sum())
+    return right / len(pairs)
+
+
+Pairs = list[tuple[np.ndarray, np.ndarray]]
+
+
+def read_pairs(path: Path, tokenizer: Tokenizer, context: int) -> tuple[Pairs, Pairs]:
+    """Rendered (chosen, rejected) rows for training and, by a hash of the prompt, for measuring.
+
+    Raises UserError naming file and record where a pair is not {"prompt", "chosen", "rejected"}.
+    """
+    splits: tuple[Pairs, Pairs] = ([], [])
+    for number, record in enumerate(read_jsonl(path), 1):
+        prompt = record.get("prompt")
+        answers = record.get("chosen"), record.get("rejected")
+        if not isinstance(prompt, list) or not all(isinstance(answer, str) for answer in answers):
+            raise UserError(f'{path}: record {number} has no "prompt", "chosen" and "rejected"', "mend or remove it")
+        rows = [render_row(prompt, str(answer), tokenizer) for answer in answers]
+        if max(map(len, rows)) <= context:
+            splits[held_out(prompt)].append((rows[0], rows[1]))
+    if not splits[0]:
+        raise UserError(f"{path} holds no preference pair that fits the model", "give more or shorter pairs")
+    return splits
+
+
+def render_row(prompt: list[dict[str, str]], answer: str, tokenizer: Tokenizer) -> np.ndarray:
+    """Token ids of a prompt with its answer."""
+    return np.asarray(render([*prompt, {"role": "assistant", "content": answer}], tokenizer)[0], np.int64)
+
+
+def held_out(prompt: list[dict[str, Any]]) -> bool:
+    """Whether a prompt's pairs only measure."""
+    digest = hashlib.blake2b(json.dumps(prompt, sort_keys=True).encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") / 2**32 < HELD_OUT

@@ -1,0 +1,60 @@
+"""Stage `sft`: conversations → chat model, with loss on the assistant's turns only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gristmill.chat.conversations import read_conversations
+from gristmill.errors import UserError
+from gristmill.manifest import Manifest
+from gristmill.model.transformer import load_model, save_model
+from gristmill.posttrain.examples import Order, conversations_from_documents, render_all
+from gristmill.recipe import SFT
+from gristmill.tokenizer.encode import Tokenizer
+from gristmill.tokenizer.shards import open_split
+from gristmill.training.data import TokenBatches, cross_entropy, padded
+from gristmill.training.loop import Plan, best_device, discard_checkpoint, train
+from gristmill.training.optimizer import Rates
+
+
+def run(inputs: Mapping[str, Path], params: SFT, out: Path) -> Manifest:
+    """Fine-tune the base model. Some pretraining text in every step keeps what was read from being forgotten."""
+    torch.manual_seed(params.seed)
+    tokenizer = Tokenizer.load(inputs["tokenizer"])
+    model = load_model(inputs["model"], best_device())
+    source = Path(params.conversations) if params.conversations else None
+    conversations = read_conversations(source) if source else conversations_from_documents(inputs["corpus"])
+    examples, too_long = render_all(conversations, tokenizer, model.config.context)
+    if not examples:
+        raise UserError(f"no conversation in {source or inputs['corpus']} fits the model", "give shorter ones")
+    order = Order(len(examples), params.batch, params.seed)
+    text = TokenBatches(
+        open_split(inputs["tokens"], "train").tokens, model.config.context, max(1, params.batch // 8), params.seed
+    )
+
+    def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
+        chosen = [examples[index] for index in order(step)]
+        ids, targets = padded([example.ids for example in chosen], [example.mask for example in chosen])
+        value, tokens = cross_entropy(model, ids, targets), sum(len(example.ids) for example in chosen)
+        if params.replay:
+            ids, targets = text(step)
+            value = (1 - params.replay) * value + params.replay * cross_entropy(model, ids, targets)
+            tokens += ids.numel()
+        return value, tokens, {}
+
+    steps = order.steps(params.epochs)
+    plan = Plan(
+        "sft", steps, Rates.of(params).scaled(params.lr), params.warmup, 1.0, checkpoint_every=params.checkpoint_every
+    )
+    log = train(model, loss, plan, out)
+    save_model(model, out)
+    discard_checkpoint(out)
+    return Manifest(
+        counts={"conversations": len(examples), "too_long": too_long, "steps": steps},
+        metrics={"loss": float(np.mean([record["loss"] for record in log[-10:]]))},
+    )
