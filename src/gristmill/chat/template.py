@@ -1,0 +1,62 @@
+"""The one chat template (ChatML): turns are opened and closed by control tokens that no text can produce."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gristmill.errors import UserError
+from gristmill.tokenizer.encode import Tokenizer
+
+# The same template for other tools; they do parse control tokens out of content, `render` does not.
+JINJA = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+
+def render(
+    messages: Sequence[Mapping[str, Any]], tokenizer: Tokenizer, *, generation_prompt: bool = False
+) -> tuple[list[int], list[bool]]:
+    """Token ids of a conversation, and a mask that is True on the assistant's words and the `<|im_end|>` after them.
+
+    `generation_prompt` opens the assistant's next turn. Raises UserError for messages out of order or shape.
+    """
+    check(messages)
+    ids: list[int] = []
+    mask: list[bool] = []
+    newline = tokenizer.encode("\n")
+    for message in messages:
+        # role, newline and content are encoded as one text, as transformers does between two control tokens
+        header = tokenizer.encode(f"{message['role']}\n")
+        whole = tokenizer.encode(f"{message['role']}\n{message['content']}")
+        said = [*whole, tokenizer.im_end]
+        skip = len(header) if whole[: len(header)] == header else shared(header, whole)
+        spoken = message["role"] == "assistant"
+        ids += [tokenizer.im_start, *said, *newline]
+        mask += [False] * (1 + skip) + [spoken] * (len(said) - skip) + [False] * len(newline)
+    if generation_prompt:
+        opening = [tokenizer.im_start, *tokenizer.encode("assistant\n")]
+        ids, mask = ids + opening, mask + [False] * len(opening)
+    return ids, mask
+
+
+def shared(header: list[int], whole: list[int]) -> int:
+    """How many tokens two sequences begin with alike (content that begins with a line break merges into the header)."""
+    count = 0
+    while count < min(len(header), len(whole)) and header[count] == whole[count]:
+        count += 1
+    return count
+
+
+def check(messages: Sequence[Mapping[str, Any]]) -> None:
+    """Raise UserError unless messages are an optional system one, then user and assistant in turn."""
+    if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
+        raise UserError("a conversation has no messages", "give at least one user message")
+    for message in messages:
+        if not isinstance(message, Mapping) or not isinstance(message.get("content"), str):
+            raise UserError("a message has no text content", 'each message is {"role": …, "content": "text"}')
+    roles = [message.get("role") for message in messages]
+    turns = roles[1:] if roles[0] == "system" else roles
+    if turns != [("user", "assistant")[index % 2] for index in range(len(turns))] or not turns:
+        raise UserError(f"the roles are {roles}", "an optional system message, then user and assistant in turn")
