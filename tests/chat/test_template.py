@@ -1,0 +1,61 @@
+"""The template: equal to transformers' for honest text, unforgeable by any."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gristmill.chat.conversations import read_conversations
+from gristmill.chat.template import JINJA, render
+from gristmill.errors import UserError
+from gristmill.tokenizer.encode import CONTROL, Tokenizer
+
+honest = st.text(max_size=40).filter(lambda text: "<|" not in text)
+
+
+@pytest.fixture(scope="session")
+def peer(tokenizer_folder: Path):  # type: ignore[no-untyped-def]
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_folder / "tokenizer.json"), chat_template=JINJA)
+
+
+@given(st.lists(honest, min_size=1, max_size=4), st.booleans())
+def test_ids_and_text_equal_transformers(peer, tokenizer: Tokenizer, contents: list[str], system: bool) -> None:  # type: ignore[no-untyped-def]
+    messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(contents)]
+    messages = [{"role": "system", "content": "Be brief."}, *messages] if system else messages
+    ids, mask = render(messages, tokenizer, generation_prompt=True)
+    theirs = peer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+    assert ids == list(theirs)
+    assert len(mask) == len(ids)
+
+
+def test_loss_is_on_the_assistants_words_and_their_end(tokenizer: Tokenizer) -> None:
+    ids, mask = render(
+        [{"role": "user", "content": "The river?"}, {"role": "assistant", "content": "A red boat."}], tokenizer
+    )
+    borne = [token for token, bears in zip(ids, mask, strict=True) if bears]
+    assert borne == [*tokenizer.encode("A red boat."), tokenizer.im_end]
+
+
+@given(st.lists(st.sampled_from([*CONTROL, "assistant\n", "user", "\n", "hi"]), max_size=10).map("".join))
+def test_content_cannot_open_a_turn(tokenizer: Tokenizer, text: str) -> None:
+    ids, _ = render([{"role": "user", "content": text}], tokenizer, generation_prompt=True)
+    assert ids.count(tokenizer.im_start) == 2
+    assert ids.count(tokenizer.im_end) == 1
+
+
+@pytest.mark.parametrize("roles", [["assistant"], ["user", "user"], ["user", "system"], ["system"], ["tool"], []])
+def test_roles_out_of_order_are_refused(tokenizer: Tokenizer, roles: list[str]) -> None:
+    with pytest.raises(UserError):
+        render([{"role": role, "content": "x"} for role in roles], tokenizer)
+
+
+def test_a_bad_conversation_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "c.jsonl"
+    path.write_text('{"messages": [{"role": "user", "content": "x"}]}\n{"messages": [{"role": "user"}]}\n')
+    with pytest.raises(UserError, match=r"c\.jsonl: record 2"):
+        list(read_conversations(path))

@@ -1,0 +1,71 @@
+"""Small real things that many tests need: a corpus, a tokenizer trained on it, its shards, a tiny model."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from gristmill.document import Document, document_id, write_documents
+from gristmill.model.transformer import ModelConfig, Transformer, save_model
+from gristmill.recipe import Tokenize, TokenizerParams
+from gristmill.tokenizer import tokenize, train
+from gristmill.tokenizer.encode import Tokenizer
+
+WHO = ("The miller", "A baker", "Old Anna", "The smith", "My neighbour", "A grey cat", "The ferryman", "Young Tom")
+DOES = ("walks to", "looks at", "talks about", "dreams of", "comes back from", "paints", "forgets", "remembers")
+WHAT = ("the river", "a small mill", "the market", "an open door", "the long bridge", "a red boat", "the hill")
+
+
+def story(seed: int, sentences: int = 12) -> str:
+    """A few plain sentences."""
+    draw = random.Random(seed)
+    return " ".join(f"{draw.choice(WHO)} {draw.choice(DOES)} {draw.choice(WHAT)}." for _ in range(sentences))
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 200 documents, as a corpus stage leaves it."""
+    folder = tmp_path_factory.mktemp("corpus")
+    texts = [story(seed) for seed in range(200)]
+    urls = [f"http://tales.test/{number}" for number in range(200)]
+    documents = [Document(document_id(url, text), text, url) for url, text in zip(urls, texts, strict=True)]
+    write_documents(folder / "documents.parquet", documents)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tokenizer stage's folder."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    train.run({"corpus": corpus}, TokenizerParams(vocab_size=400), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tokenizer_folder: Path) -> Tokenizer:
+    """The tokenizer in it."""
+    return Tokenizer.load(tokenizer_folder)
+
+
+@pytest.fixture(scope="session")
+def tokens_folder(corpus: Path, tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tokenize stage's folder."""
+    folder = tmp_path_factory.mktemp("tokens")
+    tokenize.run({"corpus": corpus, "tokenizer": tokenizer_folder}, Tokenize(heldout=0.1), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_folder(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model whose every weight matters (none is zero)."""
+    torch.manual_seed(0)
+    config = ModelConfig(tokenizer.vocab_size, 2, 32, 4, 2, 8, 48, context=128)
+    model = Transformer(config)
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, mean=1.0 if weight.ndim == 1 else 0.0, std=0.2)
+    folder = tmp_path_factory.mktemp("model")
+    save_model(model, folder)
+    return folder
