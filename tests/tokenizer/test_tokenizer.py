@@ -41,7 +41,7 @@ def test_no_text_makes_a_control_token(tokenizer: Tokenizer, text: str) -> None:
 
 
 def test_lone_surrogate_is_replaced(tokenizer: Tokenizer) -> None:
-    assert tokenizer.decode(tokenizer.encode("a\ud800b")) == "a?b"
+    assert tokenizer.decode(tokenizer.encode("a\ud800b")) == "a?b".replace("?", "\ufffd")
 
 
 def test_training_is_deterministic_and_bytes_come_first(corpus: Path, tokenizer_folder: Path, tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Trainee
@@ -97,7 +99,8 @@ def save(pieces: list[bytes], pattern: str, out: Path) -> None:
         pieces = list(known)
         known = {piece: rank for rank, piece in enumerate(pieces)}
     vocabulary = {to_characters(piece): rank for piece, rank in known.items()}
-    merges = [tuple(map(to_characters, halves(piece, known))) for piece in pieces[256:]]
+    pairs = [halves(piece, known) for piece in pieces[256:]]
+    merges = [(to_characters(first), to_characters(second)) for first, second in pairs]
     tokenizer = Trainee(models.BPE(vocab=vocabulary, merges=merges))
     tokenizer.pre_tokenizer = pre_tokenizer(pattern)
     tokenizer.decoder = decoders.ByteLevel()
@@ -110,7 +113,7 @@ def halves(piece: bytes, ranks: Mapping[bytes, int]) -> tuple[bytes, bytes]:
     """The two tokens whose merge makes a token: what is left when lower-ranked merges have run on its bytes."""
     limit, parts = ranks[piece], [piece[i : i + 1] for i in range(len(piece))]
     while len(parts) > 2:
-        pairs = [ranks.get(a + b, limit) for a, b in zip(parts, parts[1:], strict=False)]
+        pairs = [ranks.get(a + b, limit) for a, b in pairwise(parts)]
         best = min(range(len(pairs)), key=pairs.__getitem__)
         if pairs[best] >= limit:
             raise ValueError(f"no merges make the token {piece!r}")
@@ -118,7 +121,7 @@ def halves(piece: bytes, ranks: Mapping[bytes, int]) -> tuple[bytes, bytes]:
     return parts[0], parts[1]
 
 
-def measure(tokenizer: Tokenizer, corpus: Path) -> dict[str, object]:
+def measure(tokenizer: Tokenizer, corpus: Path) -> dict[str, Any]:
     """Bytes per token, unused and longest tokens, on the corpus's first megabytes."""
     used: Counter[int] = Counter()
     size = 0
