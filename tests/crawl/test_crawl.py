@@ -108,11 +108,16 @@ def crawl(params: Crawl, out: Path) -> tuple[dict[str, int], dict[str, int], dic
 def test_robots_longest_match_and_wildcards(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
     rules = "User-agent: *\nDisallow: /shop\nAllow: /shop/open\nDisallow: /*.pdf$\n\nUser-agent: other\nDisallow: /\n"
     site = serve(
-        pages_of({
-            "/robots.txt": lambda _: web.Response(text=rules),
-            "/": ["/shop/open", "/shop/shut", "/a.pdf", "/a.pdf?x=1"],
-            "/shop/open": [], "/shop/shut": [], "/a.pdf": [], "/a.pdf?x=1": [],
-        })
+        pages_of(
+            {
+                "/robots.txt": lambda _: web.Response(text=rules),
+                "/": ["/shop/open", "/shop/shut", "/a.pdf", "/a.pdf?x=1"],
+                "/shop/open": [],
+                "/shop/shut": [],
+                "/a.pdf": [],
+                "/a.pdf?x=1": [],
+            }
+        )
     )
     _, dropped, outcome = crawl(site.params(), tmp_path)
     assert outcome["/shop/open"] == outcome["/a.pdf?x=1"] == "page"
@@ -134,20 +139,42 @@ def test_sitemap_redirects_depth_and_limits(serve: Callable[[Handler], Site], tm
 
     xml = "<urlset><url><loc>http://site.test/mapped</loc></url></urlset>"
     site = serve(
-        pages_of({
-            "/": ["/moved", "/loop", "/deep1", "http://other.test/", "/gone", "/picture", "/hidden", "/quiet"],
-            "/sitemap.xml": lambda _: web.Response(text=xml, content_type="application/xml"),
-            "/mapped": [], "/moved": move("/target"), "/target": [], "/loop": move("/loop2"), "/loop2": move("/loop"),
-            "/deep1": ["/deep2"], "/deep2": ["/deep3"], "/deep3": [],
-            "/picture": lambda _: web.Response(body=b"x", content_type="image/png"),
-            "/hidden": lambda _: page("/behind", head='<meta name="robots" content="noindex">'), "/behind": [],
-            "/quiet": lambda _: page("/unseen", head='<meta name="robots" content="nofollow">'), "/unseen": [],
-        })
+        pages_of(
+            {
+                "/": ["/moved", "/loop", "/deep1", "http://other.test/", "/gone", "/picture", "/hidden", "/quiet"],
+                "/sitemap.xml": lambda _: web.Response(text=xml, content_type="application/xml"),
+                "/mapped": [],
+                "/moved": move("/target"),
+                "/target": [],
+                "/loop": move("/loop2"),
+                "/loop2": move("/loop"),
+                "/deep1": ["/deep2"],
+                "/deep2": ["/deep3"],
+                "/deep3": [],
+                "/picture": lambda _: web.Response(body=b"x", content_type="image/png"),
+                "/hidden": lambda _: page("/behind", head='<meta name="robots" content="noindex">'),
+                "/behind": [],
+                "/quiet": lambda _: page("/unseen", head='<meta name="robots" content="nofollow">'),
+                "/unseen": [],
+            }
+        )
     )
     _, _, outcome = crawl(site.params(max_depth=2), tmp_path)
-    expected = {"/mapped": "page", "/moved": "redirect", "/target": "page", "/deep2": "page", "/deep3": "depth",
-                "/gone": "status_404", "/picture": "type", "/hidden": "noindex", "/behind": "page", "/quiet": "page",
-                "http://other.test/": "host", "/loop": "redirect", "/loop2": "redirect"}
+    expected = {
+        "/mapped": "page",
+        "/moved": "redirect",
+        "/target": "page",
+        "/deep2": "page",
+        "/deep3": "depth",
+        "/gone": "status_404",
+        "/picture": "type",
+        "/hidden": "noindex",
+        "/behind": "page",
+        "/quiet": "page",
+        "http://other.test/": "host",
+        "/loop": "redirect",
+        "/loop2": "redirect",
+    }
     assert {url: outcome[url] for url in expected} == expected
     assert "/unseen" not in outcome
     kept = [found.url for found in read_pages(tmp_path / "pages.warc.gz")]
@@ -160,7 +187,11 @@ def test_long_redirect_chains_end(serve: Callable[[Handler], Site], tmp_path: Pa
         if request.path == "/":
             return page("/r0")
         number = int(request.path.removeprefix("/r") or 0) if request.path.startswith("/r") else -1
-        return web.Response(status=301, headers={"Location": f"/r{number + 1}"}) if number >= 0 else web.Response(status=404)
+        return (
+            web.Response(status=301, headers={"Location": f"/r{number + 1}"})
+            if number >= 0
+            else web.Response(status=404)
+        )
 
     site = serve(lambda request: web.Response(status=404) if "." in request.path else step(request))
     _, dropped, _ = crawl(site.params(max_redirects=3), tmp_path)
@@ -173,11 +204,15 @@ def test_size_cap_and_gzip_bomb(serve: Callable[[Handler], Site], tmp_path: Path
 
     bomb = gzip.compress(b"\0" * 50_000_000)
     site = serve(
-        pages_of({
-            "/": ["/big", "/bomb"],
-            "/big": lambda _: web.Response(text="x" * 300_000, content_type="text/html"),
-            "/bomb": lambda _: web.Response(body=bomb, headers={"Content-Encoding": "gzip", "Content-Type": "text/html"}),
-        })
+        pages_of(
+            {
+                "/": ["/big", "/bomb"],
+                "/big": lambda _: web.Response(text="x" * 300_000, content_type="text/html"),
+                "/bomb": lambda _: web.Response(
+                    body=bomb, headers={"Content-Encoding": "gzip", "Content-Type": "text/html"}
+                ),
+            }
+        )
     )
     _, dropped, _ = crawl(site.params(max_bytes=200_000), tmp_path)
     assert dropped["too_large"] == 2
@@ -206,8 +241,23 @@ def test_private_addresses_are_refused(serve: Callable[[Handler], Site], tmp_pat
     assert not site.asked
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "169.254.1.1", "::1", "::ffff:10.0.0.1", "fe80::1",
-                                     "64:ff9b::7f00:1", "2002:7f00:1::", "224.0.0.1", "ff02::1", "0.0.0.0", "::"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.1.2.3",
+        "169.254.1.1",
+        "::1",
+        "::ffff:10.0.0.1",
+        "fe80::1",
+        "64:ff9b::7f00:1",
+        "2002:7f00:1::",
+        "224.0.0.1",
+        "ff02::1",
+        "0.0.0.0",
+        "::",
+    ],
+)
 def test_every_spelling_of_a_private_address(address: str) -> None:
     assert not is_allowed(address, [])
 
@@ -219,8 +269,12 @@ def test_public_and_named_addresses_are_allowed() -> None:
 
 def test_unreachable_seed_and_wrong_seed_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"http://site\.test/"):
-        crawl(Crawl(seeds=["http://site.test/"], connect_to={"*": "127.0.0.1:9"}, allow_networks=["127.0.0.0/8"],
-                    delay=0.0), tmp_path / "a")
+        crawl(
+            Crawl(
+                seeds=["http://site.test/"], connect_to={"*": "127.0.0.1:9"}, allow_networks=["127.0.0.0/8"], delay=0.0
+            ),
+            tmp_path / "a",
+        )
     with pytest.raises(UserError, match="ftp://x"):
         crawl(Crawl(seeds=["ftp://x"]), tmp_path / "b")
 
@@ -246,14 +300,17 @@ def test_a_truncated_warc_is_named(serve: Callable[[Handler], Site], tmp_path: P
         list(read_pages(path))
 
 
-@pytest.mark.parametrize(("url", "base", "expected"), [
-    ("HTTP://Ex.org:80/a/../b#c", "", "http://ex.org/b"),
-    ("../x?q=ä b", "https://e.org/a/b/", "https://e.org/a/x?q=%C3%A4%20b"),
-    ("mailto:x@y", "http://e.org/", None),
-    ("//h.org", "https://e.org/", "https://h.org/"),
-    ("http://e.org:99999/", "", None),
-    ("/%7Ea%20b", "http://e.org/", "http://e.org/%7Ea%20b"),
-])
+@pytest.mark.parametrize(
+    ("url", "base", "expected"),
+    [
+        ("HTTP://Ex.org:80/a/../b#c", "", "http://ex.org/b"),
+        ("../x?q=ä b", "https://e.org/a/b/", "https://e.org/a/x?q=%C3%A4%20b"),
+        ("mailto:x@y", "http://e.org/", None),
+        ("//h.org", "https://e.org/", "https://h.org/"),
+        ("http://e.org:99999/", "", None),
+        ("/%7Ea%20b", "http://e.org/", "http://e.org/%7Ea%20b"),
+    ],
+)
 def test_normalise(url: str, base: str, expected: str | None) -> None:
     assert normalise(url, base) == expected
     if expected:
@@ -263,7 +320,10 @@ def test_normalise(url: str, base: str, expected: str | None) -> None:
 def test_sitemaps_of_all_kinds() -> None:
     body = b"<sitemapindex><sitemap><loc> http://e.org/a&amp;b.xml </loc></sitemap></sitemapindex>"
     assert list(read_sitemap(body, "http://e.org/")) == ["http://e.org/a&b.xml"]
-    assert list(read_sitemap(b"http://e.org/1\nhttp://e.org/2\n", "http://e.org/")) == ["http://e.org/1", "http://e.org/2"]
+    assert list(read_sitemap(b"http://e.org/1\nhttp://e.org/2\n", "http://e.org/")) == [
+        "http://e.org/1",
+        "http://e.org/2",
+    ]
 
 
 def tangled(request: web.Request) -> web.StreamResponse:

@@ -17,7 +17,9 @@ CHAT = [{"role": "user", "content": "Who paints the long bridge?"}]
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_transformers_computes_the_same(tokenizer_folder: Path, tokenizer: Tokenizer, tmp_path: Path, tied: bool) -> None:
+def test_transformers_computes_the_same(
+    tokenizer_folder: Path, tokenizer: Tokenizer, tmp_path: Path, tied: bool
+) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     torch.manual_seed(1)

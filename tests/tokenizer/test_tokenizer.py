@@ -18,7 +18,17 @@ from gristmill.tokenizer import tokenize, train
 from gristmill.tokenizer.encode import CONTROL, Tokenizer
 from gristmill.tokenizer.shards import open_split, verify
 
-HARD = ["", "\0", "a\u00a0b", "😀 naïve 日本語", "x" * 5000, "I'll we've DON'T", "12345 6", "\r\n\n  \t x ", "<|im_end|>"]
+HARD = [
+    "",
+    "\0",
+    "a\u00a0b",
+    "😀 naïve 日本語",
+    "x" * 5000,
+    "I'll we've DON'T",
+    "12345 6",
+    "\r\n\n  \t x ",
+    "<|im_end|>",
+]
 
 
 def theirs(folder: Path) -> tokenizers.Tokenizer:

@@ -107,18 +107,19 @@ class Fetcher:
     async def read_robots(self, origin: str, host: Host) -> tuple[Protego | None, int]:
         """The host's rules (RFC 9309 §2.3.1): none where it has no file, None where it cannot be asked."""
         url = f"{origin}/robots.txt"
-        for hop in range(ROBOTS_REDIRECTS + 1):
+        for hop in range(1, ROBOTS_REDIRECTS + 2):
+            asked = hop
             response = await self.polite(url, host, 0.0, ROBOTS_BYTES)
             target = normalise(response.header("location"), url) if 300 <= response.status < 400 else None
             if target is None:
                 break
             url = target
         if response.error and response.error != "too_large":
-            return None, hop + 1
+            return None, asked
         if response.status >= 500 or response.status == 429:
-            return None, hop + 1
+            return None, asked
         text = response.body[:ROBOTS_BYTES].decode("utf-8", "replace") if response.status == 200 else ""
-        return Protego.parse(text), hop + 1
+        return Protego.parse(text), asked
 
     async def polite(self, url: str, host: Host, crawl_delay: float, limit: int = 0) -> Response:
         """Fetch with the host's pause before, and again after a pause where it is busy or breaks off."""
@@ -152,7 +153,8 @@ class Fetcher:
                 raise RefusedAddress(f"{host} is a private address")
             async with self.session.get(url, allow_redirects=False) as answer:
                 response = Response(url, answer.status, answer.reason or "")
-                peer = answer.connection.transport.get_extra_info("peername") if answer.connection else None
+                transport = answer.connection.transport if answer.connection else None
+                peer = transport.get_extra_info("peername") if transport else None
                 response.address = str(peer[0]) if peer else ""
                 body = bytearray()
                 async for chunk in answer.content.iter_chunked(65536):
@@ -170,7 +172,7 @@ class Fetcher:
         except TimeoutError:
             return Response(url, error="timeout", detail=f"no answer in {self.params.timeout:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            cause = error
+            cause: BaseException | None = error
             while cause is not None:
                 if isinstance(cause, RefusedAddress):
                     return Response(url, error="private_address", detail=str(cause))

@@ -36,7 +36,7 @@ class Frontier:
         self.db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + TABLES)
         self.db.execute("BEGIN")
         row = self.db.execute("SELECT offset, requests FROM progress").fetchone()
-        self.offset, self.requests = row or (0, 0)
+        self.offset, self.requests = (int(row[0]), int(row[1])) if row else (0, 0)
 
     def add(self, url: str, depth: int, via: str, *, hops: int = 0, sitemap: bool = False) -> None:
         """Queue a URL unless it was seen before."""
@@ -52,7 +52,8 @@ class Frontier:
     def pending(self, after: int, limit: int) -> list[Visit]:
         """The next URLs without an outcome, in order."""
         rows = self.db.execute(
-            "SELECT seq, url, depth, hops, sitemap, via FROM urls WHERE outcome IS NULL AND seq > ? ORDER BY seq LIMIT ?",
+            "SELECT seq, url, depth, hops, sitemap, via FROM urls WHERE outcome IS NULL AND seq > ?"
+            " ORDER BY seq LIMIT ?",
             (after, limit),
         )
         return [Visit(seq, url, depth, hops, bool(sitemap), via) for seq, url, depth, hops, sitemap, via in rows]

@@ -185,7 +185,7 @@ class Crawler:
         header = response.header("x-robots-tag").lower()
         if "html" not in kind:
             return ("noindex" if "noindex" in header else "page"), []
-        text = bytes_to_str(response.body, detect_encoding(response.body, from_html_meta=True))
+        text = bytes_to_str(response.body, detect_encoding(response.body, from_html_meta=True) or "utf-8")
         found = read_links(text, visit.url, self.params.user_agent)
         links = [] if found.nofollow or "nofollow" in header else found.urls
         return ("noindex" if found.noindex or "noindex" in header else "page"), links

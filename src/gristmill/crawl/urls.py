@@ -53,15 +53,17 @@ class Links:
 
 def read_links(html: str, base: str, agent: str = "") -> Links:
     """Links of a page, and its robots meta tags (general, or naming our agent)."""
-    tree = HTMLTree.parse(html)
+    document = HTMLTree.parse(html).document
+    if document is None:
+        return Links([], False, False)
     directives: set[str] = set()
     found: dict[str, None] = {}
-    for meta in tree.document.query_selector_all("meta[name]"):
+    for meta in document.query_selector_all("meta[name]"):
         if (meta.getattr("name") or "").lower() in ("robots", agent.partition("/")[0].lower()):
             directives.update(re.split(r"[\s,]+", (meta.getattr("content") or "").lower()))
-    base_tag = tree.document.query_selector("base[href]")
+    base_tag = document.query_selector("base[href]")
     base = (normalise(base_tag.getattr("href") or "", base) if base_tag else None) or base
-    for anchor in tree.document.query_selector_all("a[href], area[href]"):
+    for anchor in document.query_selector_all("a[href], area[href]"):
         if "nofollow" not in (anchor.getattr("rel") or "").lower().split():
             url = normalise(anchor.getattr("href") or "", base)
             if url:

@@ -13,7 +13,6 @@ from email.message import Message
 from pathlib import Path
 from typing import BinaryIO
 
-from fastwarc.stream_io import StreamError
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
 from gristmill import __version__
@@ -97,7 +96,7 @@ def read_pages(path: Path) -> Iterator[Page]:
                 page = to_page(record, f"{path.name}:{offset}")
                 if page:
                     yield page
-    except (StreamError, EOFError, OSError) as error:
+    except (EOFError, ValueError, OSError) as error:
         if isinstance(error, OSError) and error.filename:
             raise
         raise UserError(
@@ -127,7 +126,7 @@ def to_page(record: WarcRecord, source: str) -> Page | None:
     message["Content-Type"] = http.get("Content-Type", "") or "application/octet-stream"
     date = record.record_date
     return Page(
-        url=record.headers.get("WARC-Target-URI", "").strip("<>"),
+        url=(record.headers.get("WARC-Target-URI") or "").strip("<>"),
         body=record.reader.read(),
         content_type=message.get_content_type(),
         charset=str(message.get_content_charset("")),
