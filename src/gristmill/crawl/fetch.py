@@ -48,7 +48,7 @@ class Host:
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     ready: float = 0.0  # monotonic time from which it may be asked again
-    robots: asyncio.Task[tuple[Protego | None, int]] | None = None
+    robots: asyncio.Task[tuple[Protego | None, Response]] | None = None
 
 
 class Fetcher:
@@ -94,9 +94,11 @@ class Fetcher:
         host = self.hosts.setdefault(origin, Host())
         if host.robots is None:
             host.robots = asyncio.create_task(self.read_robots(origin, host))
-        rules, requests = await asyncio.shield(host.robots)
+        rules, answer = await asyncio.shield(host.robots)
         if rules is None:
-            return Response(url, error="robots_unreachable", requests=requests)
+            error = answer.error if answer.error == "private_address" else "robots_unreachable"
+            detail = answer.detail or f"robots.txt answered {answer.status}"
+            return Response(url, error=error, detail=detail, requests=answer.requests)
         sitemaps = [found for found in (normalise(item, origin) for item in rules.sitemaps) if found]
         if not rules.can_fetch(url, self.params.user_agent):
             return Response(url, error="robots", requests=0, sitemaps=sitemaps)
@@ -104,22 +106,22 @@ class Fetcher:
         response.sitemaps = sitemaps or [f"{origin}/sitemap.xml"]
         return response
 
-    async def read_robots(self, origin: str, host: Host) -> tuple[Protego | None, int]:
-        """The host's rules (RFC 9309 §2.3.1): none where it has no file, None where it cannot be asked."""
+    async def read_robots(self, origin: str, host: Host) -> tuple[Protego | None, Response]:
+        """The host's rules (RFC 9309 §2.3.1) and the answer they came in.
+
+        The rules are empty where the host has no such file, and None where it could not be asked.
+        """
         url = f"{origin}/robots.txt"
-        for hop in range(1, ROBOTS_REDIRECTS + 2):
-            asked = hop
+        for _ in range(ROBOTS_REDIRECTS + 1):
             response = await self.polite(url, host, 0.0, ROBOTS_BYTES)
             target = normalise(response.header("location"), url) if 300 <= response.status < 400 else None
             if target is None:
                 break
             url = target
-        if response.error and response.error != "too_large":
-            return None, asked
-        if response.status >= 500 or response.status == 429:
-            return None, asked
+        if (response.error and response.error != "too_large") or response.status >= 500 or response.status == 429:
+            return None, response
         text = response.body[:ROBOTS_BYTES].decode("utf-8", "replace") if response.status == 200 else ""
-        return Protego.parse(text), asked
+        return Protego.parse(text), response
 
     async def polite(self, url: str, host: Host, crawl_delay: float, limit: int = 0) -> Response:
         """Fetch with the host's pause before, and again after a pause where it is busy or breaks off."""
