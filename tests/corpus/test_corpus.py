@@ -1,0 +1,205 @@
+"""Extraction, rules and deduplication: each against hand-made cases or brute force."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gristmill.corpus import dedup, extract, filter, rules
+from gristmill.corpus.language import detect
+from gristmill.corpus.minhash import MinHash, shingles, similarity
+from gristmill.document import Document, read_documents, write_documents
+from gristmill.errors import UserError
+from gristmill.recipe import Dedup, Extract, Filter
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+STORY = " ".join(
+    f"On day {word} the miller walked to the river and spoke with people that have {word} boats." for word in
+    ("one", "two", "three", "four", "five", "six", "seven")
+)
+PAGE = f"""<!doctype html><html><head><title>The mill | Site</title></head><body>
+<header><nav><a href="/">Home</a> <a href="/x">About us</a></nav></header>
+<div class="cookie-banner">We use cookies.</div>
+<main><h1>The mill</h1><p>{STORY}</p><p>The naïve cat slept.</p></main>
+<aside>Related: ten tricks</aside><footer>Copyright nobody</footer></body></html>"""
+
+
+def documents(folder: Path) -> list[Document]:
+    return list(read_documents(folder))
+
+
+def run_extract(paths: list[Path], out: Path, workers: int = 1):  # type: ignore[no-untyped-def]
+    out.mkdir(exist_ok=True)
+    return extract.run({}, Extract(paths=[str(path) for path in paths], workers=workers), out)
+
+
+def test_main_text_title_and_language(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(PAGE, encoding="utf-8")
+    run_extract([tmp_path / "page.html"], tmp_path / "out")
+    (found,) = documents(tmp_path / "out")
+    assert (found.title, found.language, found.url) == ("The mill", "en", "page.html")
+    assert STORY in found.text
+    assert "naïve" in found.text
+    for furniture in ("Home", "cookies", "Related", "Copyright"):
+        assert furniture not in found.text
+
+
+@pytest.mark.parametrize("charset", ["latin-1", "windows-1252", "utf-8", "utf-16"])
+def test_charsets(tmp_path: Path, charset: str) -> None:
+    meta = "" if charset == "utf-16" else f'<meta charset="{charset}">'
+    (tmp_path / "p.html").write_bytes(PAGE.replace("<head>", f"<head>{meta}").encode(charset))
+    run_extract([tmp_path], tmp_path / "out")
+    assert "naïve" in documents(tmp_path / "out")[0].text
+
+
+def test_every_kind_of_input(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.html").write_text(PAGE)
+    (folder / "b.txt").write_text(STORY + " b")
+    (folder / "c.md").write_text("# Title\n\n" + STORY)
+    (folder / "d.jsonl").write_text(json.dumps({"text": STORY + " d", "url": "http://x/d"}) + "\n" + '{"text": ""}\n')
+    write_documents(folder / "e.parquet", [Document("1", STORY + " e")])
+    (folder / "f.html").write_bytes(b"\0\1\2binary")
+    result = run_extract([folder], tmp_path / "out")
+    assert result.counts == {"documents_in": 7, "documents_out": 5}
+    assert result.dropped == {"empty": 1, "not_text": 1}
+    assert "http://x/d" in [found.url for found in documents(tmp_path / "out")]
+
+
+@pytest.mark.parametrize(("name", "content"), [("x.bin", b"x"), ("x.parquet", b"x"), ("x.jsonl", b"{"), ("x.warc", b"x")])
+def test_wrong_input_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=name.replace(".", r"\.")):
+        run_extract([tmp_path / name], tmp_path / "out")
+    with pytest.raises(UserError, match="no such file"):
+        run_extract([tmp_path / "missing"], tmp_path / "out")
+
+
+def test_processes_change_nothing(tmp_path: Path) -> None:
+    lines = [json.dumps({"text": f"{STORY} {number}"}) for number in range(450)]
+    (tmp_path / "x.jsonl").write_text("\n".join(lines))
+    for workers in (1, 2):
+        run_extract([tmp_path / "x.jsonl"], tmp_path / str(workers), workers)
+    one, two = (tmp_path / name / "documents.parquet" for name in "12")
+    assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.parametrize(("text", "code"), [
+    ("Belwin Tarrock met Osmira Dunfell at the quay in Harnmoor, and they sold the pears to Quillan.", "en"),
+    ("Der alte Müller ist nicht mehr im Haus und die Katze schläft auf dem Dach.", "de"),
+    ("Le chat est dans la maison et les enfants jouent avec des pommes pour la fête.", "fr"),
+    ("", ""), ("123 456", ""),
+])
+def test_language(text: str, code: str) -> None:
+    assert detect(text)[0] == code
+
+
+GOOD = Document("1", STORY, language="en", language_score=0.9)
+BAD = {
+    "language": Document("1", STORY, language="de", language_score=0.9),
+    "language_score": Document("1", STORY, language="en", language_score=0.1),
+    "gopher_too_short": "The boat and the river.",
+    "gopher_word_length": "a b c d e f g h i j of the " * 10,
+    "gopher_symbols": STORY + " # # # # # # # # # # # # # # # # # # # # # #",
+    "gopher_bullets": "\n".join(f"- {STORY[i:i + 60]}" for i in range(0, 600, 60)),
+    "gopher_ellipses": "\n".join(f"{STORY[i:i + 60]}..." for i in range(0, 600, 60)),
+    "gopher_no_letters": STORY + " 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31",
+    "gopher_stop_words": "miller walked home. " * 30,
+    "gopher_repeated_paragraphs": "\n\n".join([STORY[:200]] * 4),
+    "gopher_repeated_lines": "\n".join([STORY[:90]] * 4),
+    "gopher_top_2gram": STORY + " buy pears" * 40,
+    "gopher_repeated_5grams": STORY + " " + STORY[:240] + " " + STORY[:240],
+    "c4_lorem_ipsum": STORY + " Lorem ipsum dolor.",
+    "c4_curly_bracket": STORY + " if (x) { y }",
+    "c4_javascript": STORY + " Please enable JavaScript.",
+    "c4_few_sentences": STORY.replace(".", ","),
+    "fineweb_line_punctuation": "\n".join(f"{line} the end" for line in STORY.split(".") if line) + "\nA. B. C.",
+    "fineweb_short_lines": "\n".join(f"{line[:25]}." for line in STORY.split(".") if line) + "\n" + STORY[:120] + ".",
+}
+
+
+@pytest.mark.parametrize("rule", BAD)
+def test_each_rule_drops_what_it_is_for(rule: str) -> None:
+    bad = BAD[rule]
+    found = bad if isinstance(bad, Document) else Document("1", bad, language="en", language_score=0.9)
+    wanted = ["gopher_quality", "gopher_repetition", "c4", "fineweb"]
+    narrow = [name for name in wanted if rule.startswith(name.split("_")[0])] or wanted
+    if rule.startswith("gopher_"):
+        narrow = ["gopher_repetition"] if ("repeated" in rule or "top" in rule) else ["gopher_quality"]
+    for check in filter.chain(Filter(rules=narrow, min_words=20)):
+        if failed := check(found):
+            assert failed == rule
+            return
+    pytest.fail(f"{rule} did not fire")
+
+
+def test_a_good_document_passes_every_rule() -> None:
+    assert [check(GOOD) for check in filter.chain(Filter(min_words=20))] == [None] * 5
+
+
+def test_unknown_rule_is_named() -> None:
+    with pytest.raises(UserError, match="nonsense"):
+        filter.chain(Filter(rules=["nonsense"]))
+
+
+def test_counts_balance_and_the_log_names_every_drop(tmp_path: Path) -> None:
+    items = [Document(str(i), STORY if i % 3 else "short", language="en", language_score=0.9) for i in range(30)]
+    write_documents(tmp_path / "d.parquet", items)
+    (tmp_path / "out").mkdir()
+    result = filter.run({"corpus": tmp_path}, Filter(min_words=20), tmp_path / "out")
+    assert result.counts == {"documents_in": 30, "documents_out": 20}
+    assert result.dropped == {"gopher_too_short": 10}
+    assert len((tmp_path / "out" / "dropped.jsonl").read_text().splitlines()) == 10
+
+
+def test_duplicate_ngrams_against_hand_count() -> None:
+    words = "a b c d e x a b c d e".split()
+    assert rules.duplicate_ngram_characters(words, 5) == 5
+    assert rules.top_ngram_characters("ab cd ab cd zz".split(), 2) == 10
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0, 1))
+def test_minhash_estimates_jaccard(seed: int, keep: float) -> None:
+    draw = random.Random(seed)
+    first = [str(draw.random()) for _ in range(300)]
+    second = [word if draw.random() < keep else str(draw.random()) for word in first]
+    a, b = shingles(" ".join(first), 1), shingles(" ".join(second), 1)
+    exact = len(np.intersect1d(a, b)) / len(np.union1d(a, b))
+    minhash = MinHash(512, 0)
+    assert abs(similarity(minhash(a), minhash(b)) - exact) < 5 * (0.25 / 512) ** 0.5
+
+
+def test_copies_go_and_different_texts_stay(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    vocabulary = [f"word{i}" for i in range(500)]
+    originals = [" ".join(draw.choices(vocabulary, k=120)) for _ in range(50)]
+    items = [Document(f"o{i}", text) for i, text in enumerate(originals)]
+    items += [Document(f"e{i}", text.upper() + "!") for i, text in enumerate(originals[:20])]
+    items += [Document(f"n{i}", text.replace(text.split()[60], "other", 1)) for i, text in enumerate(originals[20:40])]
+    items += [Document(f"t{i}", " ".join(text.split()[:30] + draw.choices(vocabulary, k=90))) for i, text in
+              enumerate(originals[:10])]
+    write_documents(tmp_path / "d.parquet", items)
+    (tmp_path / "out").mkdir()
+    result = dedup.run({"corpus": tmp_path}, Dedup(), tmp_path / "out")
+    assert result.dropped == {"exact_copy": 20, "near_copy": 20}
+    log = [json.loads(line) for line in (tmp_path / "out" / "dropped.jsonl").read_text().splitlines()]
+    assert all(record["kept"] == f"o{int(record['id'][1:]) + (20 if record['id'][0] == 'n' else 0)}" for record in log)
+
+
+@pytest.mark.skipif(not (SHARED / "storybooks").exists(), reason="needs the shared real site")
+def test_a_real_site_keeps_its_chapters_and_one_copy_of_its_boilerplate(tmp_path: Path) -> None:
+    pages = sorted((SHARED / "storybooks").rglob("*.html"))[:120]
+    run_extract(pages, tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    result = dedup.run({"corpus": tmp_path / "a"}, Dedup(), tmp_path / "b")
+    kept = documents(tmp_path / "b")
+    assert sum("uncopyright" in found.url.lower() for found in kept) <= 1
+    assert result.counts["documents_out"] > 0.7 * result.counts["documents_in"]
