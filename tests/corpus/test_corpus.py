@@ -19,9 +19,13 @@ from gristmill.errors import UserError
 from gristmill.recipe import Dedup, Extract, Filter
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
-STORY = " ".join(
-    f"On day {word} the miller walked to the river and spoke with people that have {word} boats." for word in
-    ("one", "two", "three", "four", "five", "six", "seven")
+STORY = (
+    "On the first morning the miller walked to the river and spoke with a girl who had lost her boat. She asked him "
+    "to help. They searched under willows, behind old barns, and along every muddy path between two villages. By noon "
+    "nothing had turned up. Then a heron lifted from the reeds, and there lay the missing craft, half full of rain! "
+    "Nobody knew how it came so far. The miller laughed, took off his coat, and began to bail with his hat while "
+    "children gathered on the bridge above. Later that week people still told the tale at market, adding storms, "
+    "thieves and one talking fish. Who could blame them? It is good to have stories that grow."
 )
 PAGE = f"""<!doctype html><html><head><title>The mill | Site</title></head><body>
 <header><nav><a href="/">Home</a> <a href="/x">About us</a></nav></header>
@@ -73,7 +77,9 @@ def test_every_kind_of_input(tmp_path: Path) -> None:
     assert "http://x/d" in [found.url for found in documents(tmp_path / "out")]
 
 
-@pytest.mark.parametrize(("name", "content"), [("x.bin", b"x"), ("x.parquet", b"x"), ("x.jsonl", b"{"), ("x.warc", b"x")])
+@pytest.mark.parametrize(
+    ("name", "content"), [("x.bin", b"x"), ("x.parquet", b"x"), ("x.jsonl", b"{"), ("x.warc", b"x")]
+)
 def test_wrong_input_is_named(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=name.replace(".", r"\.")):
@@ -91,12 +97,16 @@ def test_processes_change_nothing(tmp_path: Path) -> None:
     assert one.read_bytes() == two.read_bytes()
 
 
-@pytest.mark.parametrize(("text", "code"), [
-    ("Belwin Tarrock met Osmira Dunfell at the quay in Harnmoor, and they sold the pears to Quillan.", "en"),
-    ("Der alte Müller ist nicht mehr im Haus und die Katze schläft auf dem Dach.", "de"),
-    ("Le chat est dans la maison et les enfants jouent avec des pommes pour la fête.", "fr"),
-    ("", ""), ("123 456", ""),
-])
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Belwin Tarrock met Osmira Dunfell at the quay in Harnmoor, and they sold the pears to Quillan.", "en"),
+        ("Der alte Müller ist nicht mehr im Haus und die Katze schläft auf dem Dach.", "de"),
+        ("Le chat est dans la maison et les enfants jouent avec des pommes pour la fête.", "fr"),
+        ("", ""),
+        ("123 456", ""),
+    ],
+)
 def test_language(text: str, code: str) -> None:
     assert detect(text)[0] == code
 
@@ -108,19 +118,26 @@ BAD = {
     "gopher_too_short": "The boat and the river.",
     "gopher_word_length": "a b c d e f g h i j of the " * 10,
     "gopher_symbols": STORY + " # # # # # # # # # # # # # # # # # # # # # #",
-    "gopher_bullets": "\n".join(f"- {STORY[i:i + 60]}" for i in range(0, 600, 60)),
-    "gopher_ellipses": "\n".join(f"{STORY[i:i + 60]}..." for i in range(0, 600, 60)),
+    "gopher_bullets": "\n".join(f"- {STORY[i : i + 60]}" for i in range(0, 600, 60)),
+    "gopher_ellipses": "\n".join(f"{STORY[i : i + 60]}..." for i in range(0, 600, 60)),
     "gopher_no_letters": STORY + " 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31",
-    "gopher_stop_words": "miller walked home. " * 30,
+    "gopher_stop_words": STORY.replace("the ", "thy ")
+    .replace(" to ", " til ")
+    .replace(" and ", " plus ")
+    .replace(" of ", " off ")
+    .replace("that", "dat")
+    .replace(" with ", " wid ")
+    .replace(" have ", " hold ")
+    .replace("The ", "Thy "),
     "gopher_repeated_paragraphs": "\n\n".join([STORY[:200]] * 4),
     "gopher_repeated_lines": "\n".join([STORY[:90]] * 4),
     "gopher_top_2gram": STORY + " buy pears" * 40,
-    "gopher_repeated_5grams": STORY + " " + STORY[:240] + " " + STORY[:240],
+    "gopher_repeated_5grams": STORY + " Again: " + STORY[:200],
     "c4_lorem_ipsum": STORY + " Lorem ipsum dolor.",
     "c4_curly_bracket": STORY + " if (x) { y }",
     "c4_javascript": STORY + " Please enable JavaScript.",
     "c4_few_sentences": STORY.replace(".", ","),
-    "fineweb_line_punctuation": "\n".join(f"{line} the end" for line in STORY.split(".") if line) + "\nA. B. C.",
+    "fineweb_line_punctuation": "\n".join(f"{line}. And so" for line in STORY.split(".") if line),
     "fineweb_short_lines": "\n".join(f"{line[:25]}." for line in STORY.split(".") if line) + "\n" + STORY[:120] + ".",
 }
 
@@ -160,9 +177,9 @@ def test_counts_balance_and_the_log_names_every_drop(tmp_path: Path) -> None:
 
 
 def test_duplicate_ngrams_against_hand_count() -> None:
-    words = "a b c d e x a b c d e".split()
+    words = ["a", "b", "c", "d", "e", "x", "a", "b", "c", "d", "e"]
     assert rules.duplicate_ngram_characters(words, 5) == 5
-    assert rules.top_ngram_characters("ab cd ab cd zz".split(), 2) == 10
+    assert rules.top_ngram_characters(["ab", "cd", "ab", "cd", "zz"], 2) == 10
 
 
 @settings(max_examples=30, deadline=None)
@@ -184,8 +201,10 @@ def test_copies_go_and_different_texts_stay(tmp_path: Path) -> None:
     items = [Document(f"o{i}", text) for i, text in enumerate(originals)]
     items += [Document(f"e{i}", text.upper() + "!") for i, text in enumerate(originals[:20])]
     items += [Document(f"n{i}", text.replace(text.split()[60], "other", 1)) for i, text in enumerate(originals[20:40])]
-    items += [Document(f"t{i}", " ".join(text.split()[:30] + draw.choices(vocabulary, k=90))) for i, text in
-              enumerate(originals[:10])]
+    items += [
+        Document(f"t{i}", " ".join(text.split()[:30] + draw.choices(vocabulary, k=90)))
+        for i, text in enumerate(originals[:10])
+    ]
     write_documents(tmp_path / "d.parquet", items)
     (tmp_path / "out").mkdir()
     result = dedup.run({"corpus": tmp_path}, Dedup(), tmp_path / "out")

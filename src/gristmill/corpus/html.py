@@ -76,7 +76,7 @@ def title_of(tree: HTMLTree) -> str:
     """The page's heading where <title> holds it too, else <title> without the site's name."""
     title = " ".join((tree.title or "").split())
     heading = tree.document.query_selector("h1") if tree.document else None
-    name = " ".join(heading.text.split()) if heading else ""
+    name = " ".join((heading.text or "").split()) if heading else ""
     if name and (name in title or not title):
         return name
     return SEPARATORS.split(title)[0]
