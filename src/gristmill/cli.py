@@ -81,7 +81,7 @@ def stage_command(stage: Stage) -> Callable[..., None]:
     )
 
     def command(
-        inputs: Annotated[list[str] | None, typer.Argument(metavar=names, help="What the stage reads.")] = None,
+        inputs: list[str] | None = None,
         out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write.")] = None,
         settings: Settings = None,
     ) -> None:
@@ -109,6 +109,9 @@ def stage_command(stage: Stage) -> Callable[..., None]:
         if execute(stage, folders, params, out) is None:
             console.print(f"{out} is finished and unchanged; nothing to do")
 
+    # typer evaluates annotations where it cannot see `names`: give it the finished type
+    argument = typer.Argument(metavar=names, help="What the stage reads.", hidden=not names)
+    command.__annotations__["inputs"] = Annotated[list[str] | None, argument]
     command.__doc__ = f"Run only the {stage.name} stage: {(stage_params(stage.name).__doc__ or '').strip()}"
     return command
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -229,7 +230,7 @@ def test_busy_server_is_asked_again_and_pauses_are_kept(serve: Callable[[Handler
     _, _, outcome = crawl(site.params(delay=0.05), tmp_path)
     assert outcome["/busy"] == "page"
     times = sorted(moment for moment, _, _ in site.asked)
-    assert min(later - earlier for earlier, later in zip(times, times[1:], strict=False)) > 0.045
+    assert min(later - earlier for earlier, later in itertools.pairwise(times)) > 0.045
 
 
 def test_private_addresses_are_refused(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
