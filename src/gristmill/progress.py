@@ -26,11 +26,13 @@ def duration(seconds: float) -> str:
 
 def quantity(number: float) -> str:
     """A count in three digits: `950`, `12.3k`, `4.56M`."""
-    for unit in ("", "k", "M", "G"):
-        if abs(number) < 1000:
-            return f"{number:.3g}" if unit else f"{number:.0f}" if number >= 10 else f"{number:.2g}"
+    if abs(number) < 1000:
+        return f"{number:.0f}" if number >= 10 or number == int(number) else f"{number:.2g}"
+    for unit in "kMG":
         number /= 1000
-    return f"{number * 1000:.3g}G"
+        if abs(number) < 999.5:
+            break
+    return f"{number:.3g}{unit}"
 
 
 class Progress:
