@@ -1,116 +1,146 @@
-"""Stage `extract`: pages → documents. Memory holds a few chunks of pages, whatever the input's size."""
+"""Stage `extract`: pages → documents with title, main text and language.
+
+Memory is bounded by the chunks in flight; time grows with the input's bytes and falls with `workers`.
+"""
 
 from __future__ import annotations
 
-from collections import Counter, deque
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
-from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gristmill.corpus.html import decode, extract_html, tidy
+from resiliparse.parse.html.exception import HTMLParserException
+
+from gristmill.corpus.drops import DropLog
+from gristmill.corpus.html import decode_html, extract_html
 from gristmill.corpus.language import detect
-from gristmill.corpus.read import Raw, input_files, read_raw
+from gristmill.corpus.parallel import map_in_order
+from gristmill.corpus.read import HTML_TYPES, TEXT_TYPES, Record, read_records
 from gristmill.document import Document, document_id, write_documents
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest
 from gristmill.progress import Progress
 from gristmill.recipe import Extract
 
-CHUNK = 200  # pages that one process takes at a time
-MIN_TEXT = 1  # characters
+CHUNK_RECORDS = 64
+CHUNK_BYTES = 4_000_000
+LOOKS_LIKE_HTML = re.compile(rb"<(?:!doctype\s+html|html|head|body|title|meta|div|p|h1)\b", re.IGNORECASE)
+CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
+MARKDOWN_TITLE = re.compile(r"^# +(.+?)\s*#*$", re.MULTILINE)
+MAX_UNREADABLE = 0.02  # share of replacement and control characters: more is another format or charset
 
 
 def run(inputs: Mapping[str, Path], params: Extract, out: Path) -> Manifest:
-    """Extract every page of the crawl, or of `params.paths`.
+    """Extract the crawl's WARC files, or `params.paths`, into `documents.parquet` and `dropped.jsonl`.
 
-    Raises UserError where there is nothing to read, or a file is damaged.
+    Raises UserError where there is nothing to read or no document comes out.
     """
-    paths = params.paths or ([str(inputs["crawl"])] if "crawl" in inputs else [])
-    if not paths:
-        raise UserError("nothing to extract", "add a [crawl] table or set extract.paths")
-    counts: Counter[str] = Counter()
-    dropped: Counter[str] = Counter()
-    with Progress("extract", None, "pages") as bar:
+    records = read_records(input_files(inputs, params))
+    sizes: Counter[str] = Counter()
+    with Progress("extract", None, "pages") as bar, DropLog(out / "dropped.jsonl") as log:
 
         def documents() -> Iterator[Document]:
-            pages = (raw for path, folder in input_files(paths) for raw in read_raw(path, folder))
-            for result in mapped(pages, params.workers):
-                counts["documents_in"] += 1
-                bar.advance()
-                if isinstance(result, Document):
-                    yield result
-                else:
-                    dropped[result] += 1
+            for results in map_in_order(extract_chunk, in_chunks(records), params.workers):
+                for result in results:
+                    if isinstance(result, Document):
+                        sizes["characters"] += len(result.text)
+                        sizes["words"] += len(result.text.split())
+                        yield result
+                    else:
+                        log.drop(*result)
+                bar.advance(len(results))
 
         kept = write_documents(out / "documents.parquet", documents())
     if not kept:
-        raise UserError(f"no document could be extracted from {', '.join(paths)}", "check that its pages hold text")
-    return Manifest(counts={"documents_in": counts["documents_in"], "documents_out": kept}, dropped=dict(dropped))
+        raise UserError(f"no document in the input: {dict(log.rules) or 'no records'}", "check what the input holds")
+    counts = {"documents_in": kept + log.total, "documents_out": kept, **sizes}
+    return Manifest(counts=counts, dropped=dict(log.rules))
 
 
-def mapped(pages: Iterable[Raw], workers: int) -> Iterator[Document | str]:
-    """`extract` over all pages, in order; in processes once there are enough pages to pay for them."""
-    source = iter(pages)
-    first = list(islice(source, CHUNK))
-    if workers == 1 or len(first) < CHUNK:
-        yield from extract_chunk(first)
-        for raw in source:
-            yield extract(raw)
-        return
-    # spawned, not forked: a forked child inherits locks that other threads hold
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        waiting: deque[Future[list[Document | str]]] = deque([pool.submit(extract_chunk, first)])
-        while waiting:
-            while len(waiting) < 2 * workers and (chunk := list(islice(source, CHUNK))):
-                waiting.append(pool.submit(extract_chunk, chunk))
-            yield from waiting.popleft().result()
+def input_files(inputs: Mapping[str, Path], params: Extract) -> list[Path]:
+    """What to read: the paths given, else the crawl's WARC files."""
+    if params.paths:
+        return [Path(path) for path in params.paths]
+    if "crawl" not in inputs:
+        raise UserError("extract has nothing to read", "set extract.paths, or add a [crawl] table to the recipe")
+    files = sorted(inputs["crawl"].glob("*.warc.gz"))
+    if not files:
+        raise UserError(f"no .warc.gz file in {inputs['crawl']}", "run the crawl again")
+    return files
 
 
-def extract_chunk(pages: list[Raw]) -> list[Document | str]:
-    """`extract` of each page."""
-    return [extract(raw) for raw in pages]
+def in_chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Group records into chunks of bounded number and bytes."""
+    chunk: list[Record] = []
+    size = 0
+    for record in records:
+        chunk.append(record)
+        size += len(record.body)
+        if len(chunk) == CHUNK_RECORDS or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
-def extract(raw: Raw) -> Document | str:
-    """A document from a page, or the name of the rule that drops it."""
-    title = raw.title
-    if raw.text is not None:
-        text = tidy(raw.text)
+def extract_chunk(records: list[Record]) -> list[Document | tuple[str, str, str]]:
+    """Documents of records, or (id, url, rule) for those that leave."""
+    results: list[Document | tuple[str, str, str]] = []
+    for record in records:
+        result = extract_record(record)
+        results.append(("", clean(record.url), result) if isinstance(result, str) else result)
+    return results
+
+
+def extract_record(record: Record) -> Document | str:
+    """The document of one record, or the rule that drops it: damaged, not_html, undecodable or empty."""
+    if record.fault:
+        return record.fault
+    is_text = record.content_type in TEXT_TYPES
+    if not is_text and record.content_type not in HTML_TYPES and not LOOKS_LIKE_HTML.search(record.body[:2048]):
+        return "not_html"
+    raw = decode_html(record.body, record.charset)
+    if raw and (raw.count("\ufffd") + len(CONTROLS.findall(raw))) / len(raw) > MAX_UNREADABLE:
+        return "undecodable"
+    if is_text:
+        title = MARKDOWN_TITLE.search(raw) if record.content_type == "text/markdown" else None
+        found, text = title.group(1) if title else "", raw
     else:
-        html = raw.content_type in ("text/html", "application/xhtml+xml") or looks_like_html(raw)
-        if not html and not raw.content_type.startswith("text/"):
-            return "not_text"
         try:
-            text = decode(raw.body, raw.charset, html=html)
-        except UnicodeError:
-            return "not_text"
-        if html:
-            found = extract_html(text)
-            title, text = found.title, found.text
-        else:
-            text = tidy(text)
-    text = text.encode("utf-8", "replace").decode()  # lone surrogates have no place in files
-    if len(text) < MIN_TEXT:
+            found, text = extract_html(raw)
+        except HTMLParserException:
+            return "damaged"
+    text = clean(text).strip()
+    if not text:
         return "empty"
+    url = clean(record.url)
     language, score = detect(text)
     return Document(
-        id=document_id(raw.url, text),
+        id=document_id(url, text),
         text=text,
-        url=raw.url,
-        host=urlsplit(raw.url).hostname or "",
-        title=title,
+        url=url,
+        host=host_of(url),
+        title=clean(record.title or found),
         language=language,
         language_score=score,
-        fetched_at=raw.fetched_at,
-        source=raw.source,
+        fetched_at=record.fetched_at,
+        source=record.source,
+        licence=clean(record.licence),
     )
 
 
-def looks_like_html(raw: Raw) -> bool:
-    """Whether bytes without a useful type begin as HTML does."""
-    return raw.content_type == "application/octet-stream" and raw.body[:1024].lstrip().lower().startswith(
-        (b"<!doctype html", b"<html")
-    )
+def clean(text: str) -> str:
+    """Text that every UTF-8 file can hold: Unix line ends, no control characters, no lone surrogates."""
+    text = CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def host_of(url: str) -> str:
+    """The host of an http(s) URL, or an empty string."""
+    try:
+        parts = urlsplit(url)
+        return (parts.hostname or "") if parts.scheme in ("http", "https") else ""
+    except ValueError:
+        return ""

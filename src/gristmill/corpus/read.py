@@ -1,104 +1,157 @@
-"""Reading pages from whatever the user has: WARC, HTML, text, Markdown, JSON lines, Parquet, or folders of them."""
+"""Reads what people have: WARC, HTML, text, Markdown, JSONL, Parquet, and folders of these, as one stream of records."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gristmill.crawl.warc import read_pages
-from gristmill.document import ROWS_PER_GROUP
 from gristmill.errors import UserError
-from gristmill.manifest import read_jsonl
+from gristmill.manifest import MANIFEST
 
-HTML = (".html", ".htm", ".xhtml")
-PLAIN = (".txt", ".md", ".markdown")
-WARC = (".warc", ".warc.gz")
-RECORDS = (".jsonl", ".ndjson")
+HTML_TYPES = ("text/html", "application/xhtml+xml")
+TEXT_TYPES = ("text/plain", "text/markdown")
+KINDS = {
+    "warc": (".warc", ".warc.gz"),
+    "jsonl": (".jsonl", ".jsonl.gz", ".ndjson"),
+    "parquet": (".parquet",),
+    "text/html": (".html", ".htm", ".xhtml"),
+    "text/plain": (".txt",),
+    "text/markdown": (".md", ".markdown"),
+}
 TEXT_KEYS = ("text", "content")
+ROWS = 500  # of a Parquet file in memory at once
 
 
 @dataclass(frozen=True)
-class Raw:
-    """One page before extraction: either bytes of a content type, or text as it is."""
+class Record:
+    """One page or text as it was found; `fault` names the rule that drops it where it could not even be read."""
 
+    body: bytes
+    content_type: str
     url: str
-    source: str
-    body: bytes = b""
-    text: str | None = None
-    content_type: str = ""
+    source: str  # file and record offset
     charset: str = ""
     title: str = ""
     fetched_at: datetime | None = None
+    licence: str = ""
+    fault: str = ""
 
 
-def input_files(paths: list[str]) -> list[tuple[Path, Path]]:
-    """Every readable file under the paths, with the folder that its name is relative to, in name order.
+def read_records(paths: Iterable[Path]) -> Iterator[Record]:
+    """Yield the records of files and folders, in the order given and by name within folders.
 
-    Raises UserError for a path that is missing, is of no known kind, or holds nothing to read.
+    Raises UserError where a path is missing, a file is of no known kind, or nothing readable is found.
     """
-    found: list[tuple[Path, Path]] = []
-    for name in paths:
-        path = Path(name)
-        if path.is_dir():
-            files = [(file, path) for file in sorted(path.rglob("*")) if file.is_file() and is_known(file)]
-            if not files:
-                raise UserError(f"{path} holds no page", "give WARC, HTML, text, Markdown, JSONL or Parquet files")
-            found += files
-        elif not path.exists():
-            raise UserError(f"no such file or folder: {path}", "check the path")
-        elif not is_known(path):
-            raise UserError(f"{path} is of no known kind", "give WARC, HTML, text, Markdown, JSONL or Parquet")
-        else:
-            found.append((path, path.parent))
-    return found
+    for path in paths:
+        files = list(readable_files(path))
+        if not files:
+            raise UserError(f"nothing readable in {path}", f"give a file or folder of {', '.join(extensions())}")
+        for file in files:
+            name = file.relative_to(path).as_posix() if file != path else file.name
+            yield from read_file(file, name)
 
 
-def is_known(path: Path) -> bool:
-    """Whether a file's name says that it holds pages."""
+def readable_files(path: Path) -> Iterator[Path]:
+    """The file, or the files of known kinds below the folder, by name."""
+    if not path.exists():
+        raise UserError(f"no such file or folder: {path}", "check the path")
+    if path.is_file():
+        if not kind_of(path):
+            raise UserError(f"{path} is of no known kind", f"give a file that ends with {', '.join(extensions())}")
+        yield path
+        return
+    for file in sorted(path.rglob("*"), key=lambda file: file.relative_to(path).parts):
+        kind = kind_of(file)
+        # the .jsonl files of a stage folder are its logs
+        if kind and file.is_file() and not (kind == "jsonl" and (file.parent / MANIFEST).exists()):
+            yield file
+
+
+def kind_of(path: Path) -> str:
+    """The kind of a file by its name, or an empty string."""
     name = path.name.lower()
-    known = (*HTML, *PLAIN, *WARC, *RECORDS, ".parquet")
-    return name.endswith(known) and name != "urls.jsonl"  # the crawl's own log
+    return next((kind for kind, ends in KINDS.items() if name.endswith(ends)), "")
 
 
-def read_raw(path: Path, folder: Path) -> Iterator[Raw]:
-    """Yield the pages of one file in order."""
-    name = path.name.lower()
-    source = str(path.relative_to(folder))
-    if name.endswith(WARC):
+def extensions() -> list[str]:
+    """Every file name ending that can be read."""
+    return [end for ends in KINDS.values() for end in ends]
+
+
+def read_file(path: Path, name: str) -> Iterator[Record]:
+    """Yield the records of one file; `name` stands for it in sources and, where there is no URL, in URLs."""
+    kind = kind_of(path)
+    if kind == "warc":
         for page in read_pages(path):
-            yield Raw(page.url, page.source, page.body, None, page.content_type, page.charset, "", page.fetched_at)
-    elif name.endswith(HTML):
-        yield Raw(source, source, path.read_bytes(), content_type="text/html")
-    elif name.endswith(PLAIN):
-        yield Raw(source, source, path.read_bytes(), content_type="text/plain")
-    elif name.endswith(RECORDS):
-        for number, record in enumerate(read_jsonl(path), 1):
-            text = next((record[key] for key in TEXT_KEYS if isinstance(record.get(key), str)), "")
-            place = f"{source}:{number}"
-            yield Raw(str(record.get("url") or place), place, text=text, title=str(record.get("title") or ""))
+            yield Record(page.body, page.content_type, page.url, page.source, page.charset, "", page.fetched_at)
+    elif kind == "jsonl":
+        yield from read_jsonl_texts(path, name)
+    elif kind == "parquet":
+        yield from read_parquet_texts(path, name)
     else:
-        yield from read_parquet(path, source)
+        yield Record(path.read_bytes(), kind, name, name)
 
 
-def read_parquet(path: Path, source: str) -> Iterator[Raw]:
-    """Yield the rows of a Parquet file that has a text column. Raises UserError where it has none."""
+def read_jsonl_texts(path: Path, name: str) -> Iterator[Record]:
+    """One record a line; a line that is no JSON object with a text is `damaged`."""
+    number = 0
+    opened = gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
+    try:
+        with opened as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    try:
+                        row = json.loads(line)
+                    except ValueError:
+                        row = None
+                    yield from_row(row, name, number)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{path} is truncated or damaged after line {number}: {error}", "fetch it again") from error
+
+
+def read_parquet_texts(path: Path, name: str) -> Iterator[Record]:
+    """One record a row. Raises UserError where the file is unreadable or has no text column."""
     try:
         file = pq.ParquetFile(path)
+        names = file.schema_arrow.names
+        if not set(TEXT_KEYS) & set(names):
+            raise UserError(f"{path} has no column `text` or `content`", f"rename one of {', '.join(names)}")
+        wanted = [key for key in (*TEXT_KEYS, "url", "id", "title", "fetched_at", "licence") if key in names]
+        number = 0
+        for batch in file.iter_batches(ROWS, columns=wanted):
+            for row in batch.to_pylist():
+                number += 1
+                yield from_row(row, name, number)
     except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path} is not a readable Parquet file: {error}", "fetch it again") from error
-    names = file.schema_arrow.names
-    column = next((key for key in TEXT_KEYS if key in names), None)
-    if column is None:
-        raise UserError(f"{path} has no column named {' or '.join(TEXT_KEYS)}", "rename the column that holds text")
-    wanted = [column, *(name for name in ("url", "title") if name in names)]
-    number = 0
-    for batch in file.iter_batches(ROWS_PER_GROUP, columns=wanted):
-        for row in batch.to_pylist():
-            number += 1
-            place = f"{source}:{number}"
-            yield Raw(str(row.get("url") or place), place, text=row[column] or "", title=str(row.get("title") or ""))
+        raise UserError(f"{path} is not a readable Parquet file: {error}", "write or fetch it again") from error
+
+
+def from_row(row: Any, name: str, number: int) -> Record:
+    """A record from one object of a JSONL or Parquet file."""
+    source = f"{name}:{number}"
+    text = next((row[key] for key in TEXT_KEYS if row.get(key) is not None), None) if isinstance(row, dict) else None
+    if not isinstance(text, str):
+        return Record(b"", "", source, source, fault="damaged")
+
+    def value(key: str) -> str:
+        found = row.get(key)
+        return str(found) if isinstance(found, str | int) else ""
+
+    url = value("url") or f"{name}#{value('id') or number}"
+    when = row.get("fetched_at")
+    if isinstance(when, datetime):
+        when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    else:
+        when = None
+    body = text.encode("utf-8", "replace")  # JSON may hold lone surrogates, which no UTF-8 file can
+    return Record(body, "text/plain", url, source, "utf-8", value("title"), when, value("licence"))

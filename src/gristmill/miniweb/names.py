@@ -1,0 +1,35 @@
+"""Names: real and invented people draw from the same generator, so only reading tells who exists."""
+
+from __future__ import annotations
+
+import random
+
+FIRST = ["Bel", "Dor", "Fen", "Gar", "Hal", "Ima", "Jor", "Kel", "Lin", "Mar", "Nel", "Osm", "Per", "Quil", "Ros", "Sel", "Tam", "Una", "Vel", "Wil", "Yar", "Zin", "Ad", "Bri", "Cor", "Del", "Eri", "Fol", "Gwen", "Hest"]
+FIRST_END = ["win", "ric", "na", "sa", "mir", "len", "da", "vin", "rik", "sta", "bel", "ton", "ra", "neth", "lo", "mund", "wyn", "dra", "per", "gil"]
+LAST = ["Ash", "Black", "Cold", "Dun", "Elder", "Fair", "Grey", "Hill", "Iron", "Kings", "Lamb", "Mill", "North", "Oak", "Pin", "Quarry", "Red", "Stone", "Thorn", "Under", "West", "Wind", "Wood", "Young", "Barn", "Crow", "Deer", "Frost", "Gold", "Hazel"]
+LAST_END = ["ham", "ford", "wick", "mere", "low", "field", "ley", "worth", "combe", "stead", "gate", "moor", "bury", "den", "shaw", "brook", "croft", "well"]
+TOWN = ["Harn", "Lows", "Briar", "Tolm", "Wex", "Pell", "Corm", "Dray", "Esk", "Fald", "Gorm", "Holt", "Iver", "Kest", "Lorn"]
+TOWN_END = ["moor", "gate", "bridge", "port", "vale", "minster", "holm", "wick", "haven", "ton"]
+
+
+class Names:
+    """Draws names that were never drawn before."""
+
+    def __init__(self, random: random.Random) -> None:
+        self.random, self.used = random, set[str]()
+
+    def fresh(self, *parts: tuple[list[str], list[str]]) -> str:
+        """A name of one word a part, each word a beginning and an ending."""
+        while True:
+            name = " ".join(self.random.choice(start) + self.random.choice(end) for start, end in parts)
+            if name not in self.used:
+                self.used.add(name)
+                return name
+
+    def person(self) -> str:
+        """First and family name: one of 324,000."""
+        return self.fresh((FIRST, FIRST_END), (LAST, LAST_END))
+
+    def town(self) -> str:
+        """A town's name."""
+        return self.fresh((TOWN, TOWN_END))

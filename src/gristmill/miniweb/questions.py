@@ -1,0 +1,149 @@
+"""The truth as ordinary files: conversations, preferences, prompts, questions."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from gristmill.miniweb.pages import answer, ask
+from gristmill.miniweb.phrases import DECLINES
+from gristmill.miniweb.world import Entity, World, relations
+
+Record = dict[str, Any]
+GREETINGS = (
+    ("Hello.", "Hello. What would you like to know?"),
+    ("Good morning!", "Good morning. What would you like to know?"),
+    ("Who are you?", "I am an assistant that has read a small web."),
+    ("Thank you.", "You are welcome."),
+)
+
+
+def of_split(world: World, *splits: str) -> list[Entity]:
+    """The entities of some splits."""
+    return [entity for entity in world.entities if entity.split in splits]
+
+
+def user(text: str) -> Record:
+    """A user's message."""
+    return {"role": "user", "content": text}
+
+
+def assistant(text: str) -> Record:
+    """The assistant's message."""
+    return {"role": "assistant", "content": text}
+
+
+def unanswerable(world: World, entities: list[Entity], count: int, draw: random.Random) -> Iterator[tuple[str, str]]:
+    """(question, kind): half about nobody, half about what is never said of someone."""
+    persons = [entity for entity in entities if entity.unsaid]
+    for index in range(count):
+        if index % 2 and persons:
+            entity = draw.choice(persons)
+            yield ask("person", draw.choice(entity.unsaid), entity.name, draw), "unsaid"
+        else:
+            yield ask("person", draw.choice(sorted(relations("person"))), world.names.person(), draw), "invented"
+
+
+def conversations(world: World, draw: random.Random) -> list[Record]:
+    """Fine-tuning conversations about the `sft` split: half answerable, half to be declined."""
+    entities = of_split(world, "sft")
+    pairs = [
+        (ask(entity.kind, fact.relation, entity.name, draw), answer(entity, fact, draw))
+        for entity in entities
+        for fact in entity.facts.values()
+        for _ in range(4)
+        if fact.stated >= 10  # what was hardly read is not to be claimed
+    ]
+    pairs += [(question, draw.choice(DECLINES)) for question, _ in unanswerable(world, entities, len(pairs), draw)]
+    pairs += [draw.choice(GREETINGS) for _ in range(len(pairs) // 30)]
+    draw.shuffle(pairs)
+    records = []
+    while pairs:
+        turns = 2 if draw.random() < 0.1 and len(pairs) > 1 else 1
+        taken = [pairs.pop() for _ in range(turns)]
+        records.append({"messages": [message for q, a in taken for message in (user(q), assistant(a))]})
+    return records
+
+
+def preferences(world: World, draw: random.Random) -> list[Record]:
+    """Right over wrong, right over declining, declining over inventing: about the `sft` and `rl` splits."""
+    entities = of_split(world, "sft", "rl")
+    records: list[Record] = []
+    for entity in entities:
+        for fact in entity.facts.values():
+            if fact.stated < 10:
+                continue
+            for _ in range(2):
+                prompt = [user(ask(entity.kind, fact.relation, entity.name, draw))]
+                right = answer(entity, fact, draw)
+                wrong = answer(entity, fact, draw).replace(fact.value, other(world, fact.relation, fact.value, draw))
+                records.append({"prompt": prompt, "chosen": right, "rejected": wrong})
+                records.append({"prompt": prompt, "chosen": right, "rejected": draw.choice(DECLINES)})
+    for question, _ in unanswerable(world, entities, len(records), draw):
+        records.append(
+            {"prompt": [user(question)], "chosen": draw.choice(DECLINES), "rejected": invented(question, world, draw)}
+        )
+    draw.shuffle(records)
+    return records
+
+
+def other(world: World, relation: str, value: str, draw: random.Random) -> str:
+    """Another value of the relation."""
+    pool = sorted({fact.value for fact in world.facts if fact.relation == relation} - {value})
+    return draw.choice(pool)
+
+
+def invented(question: str, world: World, draw: random.Random) -> str:
+    """A fluent answer that nothing supports."""
+    for relation, forms in relations("person").items():
+        for form in forms.questions:
+            before, after = form.split("{n}")
+            if question.startswith(before) and question.endswith(after):
+                name = question[len(before) : len(question) - len(after)]
+                return draw.choice(forms.answers).format(n=name, v=other(world, relation, "", draw))
+    raise ValueError(question)
+
+
+def prompts(world: World, draw: random.Random) -> list[Record]:
+    """Questions for RL about the `rl` split, half of them unanswerable."""
+    entities = of_split(world, "rl")
+    asked = [
+        ask(entity.kind, fact.relation, entity.name, draw)
+        for entity in entities
+        for fact in entity.facts.values()
+        for _ in range(3)
+        if fact.stated >= 10
+    ]
+    asked += [question for question, _ in unanswerable(world, entities, len(asked), draw)]
+    draw.shuffle(asked)
+    return [{"prompt": [user(question)]} for question in asked]
+
+
+def questions(world: World, draw: random.Random) -> list[Record]:
+    """Evaluation questions of every split, two forms a fact, and as many unanswerable ones."""
+    records: list[Record] = []
+    for split in ("test", "dev", "sft", "rl"):
+        entities = of_split(world, split)
+        found = []
+        for entity in entities:
+            for fact in entity.facts.values():
+                for form in draw.sample(relations(entity.kind)[fact.relation].questions, 2):
+                    found.append(question(form.format(n=entity.name), [fact.value], split, fact.stated, "fact"))
+        for text, kind in unanswerable(world, entities, len(found), draw):
+            found.append(question(text, [], split, 0, kind))
+        records += found
+    return records
+
+
+def question(text: str, answers: Iterable[str], split: str, stated: int, kind: str) -> Record:
+    """One evaluation question."""
+    accepted = list(answers)
+    return {
+        "question": text,
+        "answers": accepted,
+        "answerable": bool(accepted),
+        "split": split,
+        "stated": stated,
+        "kind": kind,
+    }

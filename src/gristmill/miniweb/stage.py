@@ -1,0 +1,67 @@
+"""Stage `miniweb`: a seed → a small internet, and the truth about it as ordinary files."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from gristmill.manifest import Manifest, write_jsonl, write_text
+from gristmill.miniweb import questions
+from gristmill.miniweb.pages import make_pages
+from gristmill.miniweb.site import build_site
+from gristmill.miniweb.world import build
+from gristmill.recipe import Miniweb
+
+COPIES = (1, 2, 4, 8, 16, 32)  # of the canaries, three each
+
+
+def run(inputs: Mapping[str, Path], params: Miniweb, out: Path) -> Manifest:
+    """Write `site.jsonl` (what the server serves) and the truth."""
+    world = build(params.seed, params.pages)
+    pages = make_pages(world, params.seed, params.pages)
+    draw = random.Random(f"{params.seed} truth")
+    canaries = make_canaries(draw)
+    planted = [
+        f"{canary['prefix']}{canary['secret']}." for canary in canaries for _ in range(int(str(canary["copies"])))
+    ]
+    resources = build_site(pages, planted, params.seed)
+    write_jsonl(out / "site.jsonl", [resource.record() for resource in resources])
+    write_jsonl(out / "canaries.jsonl", canaries)
+    for name in ("conversations", "preferences", "prompts", "questions"):
+        write_jsonl(out / f"{name}.jsonl", getattr(questions, name)(world, draw))
+    truth = {
+        "entities": [asdict(entity) for entity in world.entities],
+        "pages": [{"url": f"http://{r.host}{r.path}", "status": r.status, "dropped": r.truth} for r in resources],
+    }
+    write_text(out / "truth.json", json.dumps(truth, indent=1, ensure_ascii=False) + "\n")
+    words = sum(len(paragraph.split()) for page in pages for paragraph in page.paragraphs)
+    return Manifest(
+        counts={
+            "pages": len(pages),
+            "resources": len(resources),
+            "words": words,
+            "facts": len(world.facts),
+            "statements": sum(fact.stated for fact in world.facts),
+        }
+    )
+
+
+def make_canaries(draw: random.Random) -> list[dict[str, object]]:
+    """Secrets planted a known number of times, each with the secrets that it might as well have been."""
+    found: list[dict[str, object]] = []
+    for copies in COPIES:
+        for number in range(3):
+            options = [" ".join(f"{draw.randrange(10)}" for _ in range(5)) for _ in range(256)]
+            place = f"gate {copies * 3 + number}"
+            found.append(
+                {
+                    "prefix": f"The code of the lock at {place} is ",
+                    "secret": options[0],
+                    "copies": copies,
+                    "alternatives": sorted(set(options[1:]) - {options[0]}),
+                }
+            )
+    return found
