@@ -28,11 +28,8 @@ def quantity(number: float) -> str:
     """A count in three digits: `950`, `12.3k`, `4.56M`."""
     if abs(number) < 1000:
         return f"{number:.0f}" if number >= 10 or number == int(number) else f"{number:.2g}"
-    for unit in "kMG":
-        number /= 1000
-        if abs(number) < 999.5:
-            break
-    return f"{number:.3g}{unit}"
+    power = 1 if abs(number) < 999.5e3 else 2 if abs(number) < 999.5e6 else 3
+    return f"{number / 1000**power:.3g}{' kMG'[power]}"
 
 
 class Progress:

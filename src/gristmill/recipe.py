@@ -49,7 +49,7 @@ class Crawl(Params):
     max_redirects: Count = 5
     user_agent: str = "gristmill/0.1"
     allow_networks: list[str] = []  # private networks that may be contacted, as `127.0.0.0/8`
-    connect_to: dict[str, str] = {}  # host pattern → `address:port` to connect to (as curl's --connect-to)
+    connect_to: dict[str, InputPath] = {}  # host pattern → `address:port` to connect to, or a miniature web's folder
 
 
 class Extract(Params):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import resource
 import shutil
 import time
@@ -27,6 +28,7 @@ from gristmill.progress import console, duration
 from gristmill.recipe import Params, Recipe
 
 StageFunction = Callable[[Mapping[str, Path], Any, Path], Manifest]
+ADDRESS = re.compile(r":\d+$")  # what may stand in a path's place where a service is meant
 FINGERPRINT = "fingerprint"  # file in a `.partial` folder: what it was begun for
 
 
@@ -122,7 +124,9 @@ def execute(
 ) -> Manifest | None:
     """Run one stage into `out` unless that is done already; returns its manifest, or None where it was skipped."""
     digests = {name: digest(path) for name, path in inputs.items()}
-    digests |= {f"file:{path}": digest(Path(path)) for path in input_paths(params)}
+    digests |= {
+        name: path if ADDRESS.search(path) else digest(Path(path)) for name, path in input_paths(params).items()
+    }
     fingerprint = fingerprint_of(stage, params, digests)
     partial = out.with_name(out.name + ".partial")
     adopt(partial, out, fingerprint)
@@ -209,26 +213,30 @@ def digest(path: Path) -> str:
 
 
 def path_fields(params: Params) -> list[str]:
-    """Names of the fields that hold input paths."""
+    """Names of the fields that hold input paths: one, a list of them, or a mapping to them."""
     return [
         name
         for name, field in type(params).model_fields.items()
         if "path" in field.metadata
-        or "path" in getattr(next(iter(getattr(field.annotation, "__args__", ())), None), "__metadata__", ())
+        or any("path" in getattr(part, "__metadata__", ()) for part in getattr(field.annotation, "__args__", ()))
     ]
 
 
-def input_paths(params: Params) -> list[str]:
-    """The values of those fields."""
-    values: list[str] = []
+def input_paths(params: Params) -> dict[str, str]:
+    """Every input path of the parameters, under a name of its own."""
+    found: dict[str, str] = {}
     for name in path_fields(params):
         value = getattr(params, name)
-        values += value if isinstance(value, list) else [value] if value else []
-    return values
+        if isinstance(value, dict):
+            found |= {f"{name}.{key}": item for key, item in value.items()}
+        else:
+            items = value if isinstance(value, list) else [value] if value else []
+            found |= {f"{name}.{index}": item for index, item in enumerate(items)}
+    return found
 
 
 def resolve_paths(params: Params, folder: Path) -> Params:
-    """Replace `{stage}` at the start of paths and of `connect_to` addresses by that stage's folder."""
+    """Replace `{stage}` at the start of paths by that stage's folder in the run."""
 
     def resolve(value: str) -> str:
         name, brace, rest = value.removeprefix("{").partition("}")
@@ -241,7 +249,10 @@ def resolve_paths(params: Params, folder: Path) -> Params:
     changed: dict[str, Any] = {}
     for name in path_fields(params):
         value = getattr(params, name)
-        changed[name] = [resolve(item) for item in value] if isinstance(value, list) else resolve(value)
+        if isinstance(value, dict):
+            changed[name] = {key: resolve(item) for key, item in value.items()}
+        else:
+            changed[name] = [resolve(item) for item in value] if isinstance(value, list) else resolve(value)
     return params.model_copy(update=changed)
 
 

@@ -103,10 +103,10 @@ def compose(
         size = draw.randint(2, 5)
         paragraphs.append(" ".join(said[at : at + size]))
         at += size
-    for question, answer, fact in asked:
+    for question, answer, answered in asked:
         paragraphs.insert(draw.randint(1, len(paragraphs)), f"Question: {question} Answer: {answer}")
-        if fact:
-            fact.stated += 1
+        if answered:
+            answered.stated += 1
     title = draw.choice(HEADINGS[kind]).format(n=about)
     return Page(kind, KINDS[kind][0], f"/{kind}/{number}.html", title, paragraphs)
 

@@ -1,4 +1,4 @@
-"""The invented world: who exists, what is true of them, how often it shall be stated, and which split they belong to."""
+"""The invented world: who exists, what is true of them, how often it is stated, and which split they belong to."""
 
 from __future__ import annotations
 
