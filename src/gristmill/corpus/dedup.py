@@ -8,18 +8,17 @@ but tell different things stay apart. Kept signatures and band keys stay in memo
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from gristmill.corpus.drops import DropLog
 from gristmill.corpus.minhash import MinHash, band_keys, shingles, similarity
 from gristmill.document import Document, count_documents, read_documents, write_documents
-from gristmill.manifest import Manifest, atomic_path
+from gristmill.manifest import Manifest
 from gristmill.progress import Progress
 from gristmill.recipe import Dedup
 
@@ -27,13 +26,8 @@ from gristmill.recipe import Dedup
 def run(inputs: Mapping[str, Path], params: Dedup, out: Path) -> Manifest:
     """Write the kept documents, and `dropped.jsonl`, which names the kept document that each dropped one copies."""
     total = count_documents(inputs["corpus"])
-    dropped: Counter[str] = Counter()
     index = Index(params)
-    with (
-        Progress("dedup", total, "documents") as bar,
-        atomic_path(out / "dropped.jsonl") as log_path,
-        log_path.open("w", encoding="utf-8") as log,
-    ):
+    with Progress("dedup", total, "documents") as bar, DropLog(out / "dropped.jsonl") as log:
 
         def kept() -> Iterator[Document]:
             for document in read_documents(inputs["corpus"]):
@@ -43,12 +37,10 @@ def run(inputs: Mapping[str, Path], params: Dedup, out: Path) -> Manifest:
                     yield replace(document, cluster=document.id)
                 else:
                     rule, original = found
-                    dropped[rule] += 1
-                    record = {"id": document.id, "url": document.url, "rule": rule, "kept": original}
-                    log.write(json.dumps(record) + "\n")
+                    log.drop(document.id, document.url, rule, kept=original)
 
         count = write_documents(out / "documents.parquet", kept())
-    return Manifest(counts={"documents_in": total, "documents_out": count}, dropped=dict(sorted(dropped.items())))
+    return Manifest(counts={"documents_in": total, "documents_out": count}, dropped=dict(sorted(log.rules.items())))
 
 
 class Index:

@@ -37,7 +37,8 @@ def run(inputs: Mapping[str, Path], params: Extract, out: Path) -> Manifest:
 
     Raises UserError where there is nothing to read or no document comes out.
     """
-    records = read_records(input_files(inputs, params))
+    files = input_files(inputs, params)
+    records = read_records(files)
     sizes: Counter[str] = Counter()
     with Progress("extract", None, "pages") as bar, DropLog(out / "dropped.jsonl") as log:
 
@@ -54,7 +55,8 @@ def run(inputs: Mapping[str, Path], params: Extract, out: Path) -> Manifest:
 
         kept = write_documents(out / "documents.parquet", documents())
     if not kept:
-        raise UserError(f"no document in the input: {dict(log.rules) or 'no records'}", "check what the input holds")
+        named = ", ".join(map(str, files[:3])) + (" …" if len(files) > 3 else "")
+        raise UserError(f"no document in {named}: {dict(log.rules) or 'no records'}", "check what the input holds")
     counts = {"documents_in": kept + log.total, "documents_out": kept, **sizes}
     return Manifest(counts=counts, dropped=dict(log.rules))
 

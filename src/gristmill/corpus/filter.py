@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from gristmill.corpus import rules
+from gristmill.corpus.drops import DropLog
 from gristmill.document import Document, count_documents, read_documents, write_documents
 from gristmill.errors import UserError
-from gristmill.manifest import Manifest, atomic_path
+from gristmill.manifest import Manifest
 from gristmill.progress import Progress
 from gristmill.recipe import Filter
 
@@ -33,13 +32,8 @@ def chain(params: Filter) -> list[rules.Rule]:
 def run(inputs: Mapping[str, Path], params: Filter, out: Path) -> Manifest:
     """Keep documents that pass every rule; each that does not is counted and logged under the first that it fails."""
     total = count_documents(inputs["corpus"])
-    dropped: Counter[str] = Counter()
     applied = chain(params)
-    with (
-        Progress("filter", total, "documents") as bar,
-        atomic_path(out / "dropped.jsonl") as log_path,
-        log_path.open("w", encoding="utf-8") as log,
-    ):
+    with Progress("filter", total, "documents") as bar, DropLog(out / "dropped.jsonl") as log:
 
         def passing() -> Iterator[Document]:
             for document in read_documents(inputs["corpus"]):
@@ -48,11 +42,10 @@ def run(inputs: Mapping[str, Path], params: Filter, out: Path) -> Manifest:
                 if failed is None:
                     yield document
                 else:
-                    dropped[failed] += 1
-                    log.write(json.dumps({"id": document.id, "url": document.url, "rule": failed}) + "\n")
+                    log.drop(document.id, document.url, failed)
 
         kept = write_documents(out / "documents.parquet", passing())
     if not kept:
-        worst = ", ".join(f"{name} {count}" for name, count in dropped.most_common(3))
+        worst = ", ".join(f"{name} {count}" for name, count in log.rules.most_common(3))
         raise UserError(f"the filters dropped all {total} documents ({worst})", "loosen [filter] in the recipe")
-    return Manifest(counts={"documents_in": total, "documents_out": kept}, dropped=dict(sorted(dropped.items())))
+    return Manifest(counts={"documents_in": total, "documents_out": kept}, dropped=dict(sorted(log.rules.items())))

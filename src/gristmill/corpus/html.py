@@ -11,15 +11,22 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 from resiliparse.parse.html import HTMLTree
 
 SKIPPED = frozenset(
-    ["script", "style", "noscript", "template", "nav", "footer", "iframe", "button", "select", "textarea", "svg", "math", "object", "canvas", "audio", "video", "dialog", "head", "title", "option", "datalist", "map"]
+    (
+        "script style noscript template nav footer iframe button select textarea svg math object canvas audio video "
+        "dialog head title option datalist map"
+    ).split()
 )
 BLOCKS = frozenset(
-    ["address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "div", "dl", "dt", "fieldset", "figcaption", "figure", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup", "hr", "legend", "li", "main", "ol", "p", "pre", "section", "summary", "table", "tbody", "tfoot", "thead", "tr", "ul"]
+    (
+        "address article aside blockquote body caption center dd details div dl dt fieldset figcaption figure form h1 "
+        "h2 h3 h4 h5 h6 header hgroup hr legend li main ol p pre section summary table tbody tfoot thead tr ul"
+    ).split()
 )
 HEADINGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6"])
 SKIPPED_ROLES = frozenset(
@@ -27,7 +34,14 @@ SKIPPED_ROLES = frozenset(
 )
 # Whole words of class names and ids, after splitting at hyphens, underscores and camel case.
 BOILERPLATE = frozenset(
-    ["nav", "navbar", "navi", "navigation", "menu", "submenu", "footer", "sidebar", "widget", "widgets", "breadcrumb", "breadcrumbs", "cookie", "cookies", "consent", "gdpr", "banner", "share", "sharing", "shares", "social", "related", "comment", "comments", "disqus", "newsletter", "subscribe", "subscription", "promo", "popup", "modal", "overlay", "advert", "advertisement", "ad", "ads", "adsense", "sponsor", "sponsored", "pagination", "pager", "paging", "tags", "tagcloud", "byline", "meta", "metadata", "copyright", "skip", "masthead", "toolbar", "login", "search", "recommend", "recommended", "recommendations", "teaser", "teasers", "print", "rating", "topbar", "respond", "credits", "credit", "infobox", "toc", "pagenav", "noprint", "hidden", "visually", "sr"]
+    (
+        "nav navbar navi navigation menu submenu footer sidebar widget widgets breadcrumb breadcrumbs cookie cookies "
+        "consent gdpr banner share sharing shares social related comment comments disqus newsletter subscribe "
+        "subscription promo popup modal overlay advert advertisement ad ads adsense sponsor sponsored pagination "
+        "pager paging tags tagcloud byline meta metadata copyright skip masthead toolbar login search recommend "
+        "recommended recommendations teaser teasers print rating topbar respond credits credit infobox toc pagenav "
+        "noprint hidden visually sr"
+    ).split()
 )
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 SPACE = re.compile(r"[ \t\r\n\f\xa0]+")
@@ -62,7 +76,7 @@ def decode_html(body: bytes, charset: str = "") -> str:
             return body.decode(charset)
         except (LookupError, UnicodeDecodeError):
             pass  # a wrong header is common: the page itself knows better
-    return bytes_to_str(body, detect_encoding(body, from_html_meta=True))
+    return bytes_to_str(body, detect_encoding(body, from_html_meta=True) or "utf-8")
 
 
 def extract_html(html: str) -> tuple[str, str]:
@@ -93,10 +107,10 @@ class Walker:
     lists_seen: int = 0
     marker: str = ""
 
-    def walk(self, root: object) -> None:
+    def walk(self, root: Any) -> None:
         """Visit every node below `root` once."""
-        stack = []
-        node = root.first_child  # type: ignore[attr-defined]
+        stack: list[tuple[Any, str, bool]] = []
+        node: Any = root.first_child
         while True:
             if node is None:
                 if not stack:
@@ -108,9 +122,9 @@ class Walker:
                 if tag == "#text":
                     self.take(node.value or "")
                 elif tag and tag[0] not in "#!" and tag not in SKIPPED:
-                    doubtful = self.enter(node, tag)
-                    if doubtful is not None:
-                        stack.append((node, tag, doubtful))
+                    entered = self.enter(node, tag)
+                    if entered is not None:
+                        stack.append((node, tag, entered))
                         node = node.first_child
                         continue
             node = node.next
@@ -124,7 +138,7 @@ class Walker:
         if self.in_link:
             self.linked += len(text.strip())
 
-    def enter(self, node: object, tag: str) -> bool | None:
+    def enter(self, node: Any, tag: str) -> bool | None:
         """Begin an element; returns whether it is doubtful, or None where it is to be passed over."""
         if tag == "br":
             self.parts.append("\n")
@@ -165,12 +179,12 @@ class Walker:
             current[1] += 1
         self.marker = "  " * (len(self.lists) - 1) + (f"{current[1]}. " if current[1] >= 0 else "- ")
 
-    def judge(self, node: object, tag: str) -> bool | None:
+    def judge(self, node: Any, tag: str) -> bool | None:
         """Whether an element calls itself boilerplate; None where it is sure to be."""
-        attributes = node.attrs or ()  # type: ignore[attr-defined]
+        attributes = node.attrs or ()
         if not attributes:
             return tag == "aside" or (tag == "header" and not self.articles and not self.mains)
-        get = node.get_attribute  # type: ignore[attr-defined]
+        get = node.get_attribute
         if "hidden" in attributes or (get("role") or "") in SKIPPED_ROLES or get("aria-hidden") == "true":
             return None
         if "style" in attributes and "display:none" in get("style").replace(" ", "").lower():

@@ -53,7 +53,8 @@ def detect(text: str) -> tuple[str, float]:
     total = words.total()
     if not total:
         return "", 0.0
-    ranks = dict(detect_fast(text, cutoff=2 * WORST_RANK, n_results=101))
+    found = detect_fast(text, cutoff=2 * WORST_RANK, n_results=101)
+    ranks = dict(found if isinstance(found, list) else [found])
     best = min(ranks, key=lambda code: ranks[code], default="")
     shares = {
         language: sum(words[word] for word in known) / total
@@ -61,9 +62,9 @@ def detect(text: str) -> tuple[str, float]:
         if total >= FEW_WORDS
     }
     grammar = max(shares, key=lambda code: shares[code], default="")
-    if grammar and shares[grammar] >= SURE and shares[grammar] > 1.2 * shares.get(best, 0.0):
-        # in languages without a list the letter profile stands unless it is far behind
-        if best in FUNCTION_WORDS or ranks[grammar] < 1.15 * ranks[best]:
-            best = grammar
+    overruled = grammar and shares[grammar] >= SURE and shares[grammar] > 1.2 * shares.get(best, 0.0)
+    # in languages without a list the letter profile stands unless it is far behind
+    if overruled and (best in FUNCTION_WORDS or ranks[grammar] < 1.15 * ranks[best]):
+        best = grammar
     near = max(0.0, 1 - ranks.get(best, WORST_RANK) / WORST_RANK)
     return best, round(max(near, min(1.0, shares.get(best, 0.0) / USUAL_SHARE)), 4)

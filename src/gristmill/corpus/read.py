@@ -1,4 +1,4 @@
-"""Reads what people have: WARC, HTML, text, Markdown, JSONL, Parquet, and folders of these, as one stream of records."""
+"""Reads what people have (WARC, HTML, text, Markdown, JSONL, Parquet, folders of these) as one stream of records."""
 
 from __future__ import annotations
 
@@ -105,9 +105,9 @@ def read_file(path: Path, name: str) -> Iterator[Record]:
 def read_jsonl_texts(path: Path, name: str) -> Iterator[Record]:
     """One record a line; a line that is no JSON object with a text is `damaged`."""
     number = 0
-    opened = gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
     try:
-        with opened as file:
+        with opener(path, "rb") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     try:
@@ -149,9 +149,6 @@ def from_row(row: Any, name: str, number: int) -> Record:
 
     url = value("url") or f"{name}#{value('id') or number}"
     when = row.get("fetched_at")
-    if isinstance(when, datetime):
-        when = when if when.tzinfo else when.replace(tzinfo=UTC)
-    else:
-        when = None
+    when = None if not isinstance(when, datetime) else when if when.tzinfo else when.replace(tzinfo=UTC)
     body = text.encode("utf-8", "replace")  # JSON may hold lone surrogates, which no UTF-8 file can
     return Record(body, "text/plain", url, source, "utf-8", value("title"), when, value("licence"))

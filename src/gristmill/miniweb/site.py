@@ -97,9 +97,12 @@ def dress(host: str, title: str, main: str, related: str = "", head: str = "") -
     banner = '<div class="cookie-banner" role="dialog">We use cookies. <button>Accept</button></div>'
     aside = f'<aside class="related"><h2>Related</h2><ul>{related}</ul></aside>' if related else ""
     footer = f"<footer><p>{name} of the valley. Printed by the guild.</p></footer>"
-    top = f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)} | {name}</title>{head}</head>'
+    page_head = f'<meta charset="utf-8"><title>{html.escape(title)} | {name}</title>{head}'
+    top = f'<!DOCTYPE html>\n<html lang="en"><head>{page_head}</head>'
     if sum(map(ord, host)) % 2:
-        return f"{top}<body>{banner}<header><b>{name}</b>{nav}</header><main><article>{main}</article></main>{aside}{footer}</body></html>"
+        header = f"<header><b>{name}</b>{nav}</header>"
+        body = f"{banner}{header}<main><article>{main}</article></main>{aside}{footer}"
+        return f"{top}<body>{body}</body></html>"
     return (
         f'{top}<body><div id="top">{nav}</div><div class="page">{aside}<div id="content" class="content">{main}</div>'
         f"</div>{footer}{banner}</body></html>"
