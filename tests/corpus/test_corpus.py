@@ -123,8 +123,8 @@ BAD = {
     "gopher_no_letters": STORY + " 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31",
     "gopher_stop_words": (
         "Millers grind grain near strong rivers. Boats carry flour past quiet villages. Bakers knead dough before "
-        "sunrise, selling warm loaves later. Small children chase geese across muddy fields. Farmers harvest barley each "
-        "autumn, storing sacks inside barns. Fishermen mend torn nets beside harbours while gulls circle overhead."
+        "sunrise, selling warm loaves later. Small children chase geese across muddy fields. Farmers harvest barley "
+        "each autumn, storing sacks inside barns. Fishermen mend torn nets beside harbours while gulls circle overhead."
     ),
     "gopher_repeated_paragraphs": "\n\n".join([STORY[:200]] * 4),
     "gopher_repeated_lines": "\n".join([STORY[:90]] * 4),

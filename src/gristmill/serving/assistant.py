@@ -1,0 +1,110 @@
+"""The assistant of a finished run: messages in, text out, piece by piece."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gristmill.chat.template import render
+from gristmill.errors import UserError
+from gristmill.generation.engine import Engine
+
+MODELS = ("rl", "sft", "pretrain")  # stage folders that hold a model, best first
+ROOM = 0.25  # share of the context kept free for the answer when old turns are dropped
+MAX_TOKENS = 512  # of an answer, where the caller names no number
+
+Messages = Sequence[Mapping[str, Any]]
+
+
+class Reply:
+    """One answer while it is made: iterate over it for its text; the rest is known once the text has ended."""
+
+    def __init__(
+        self, tokens: Iterator[int], assistant: Assistant, prompt: int, limit: int, stop: Sequence[str]
+    ) -> None:
+        self.tokens, self.assistant, self.limit, self.stop = tokens, assistant, limit, [s for s in stop if s]
+        self.prompt_tokens = prompt
+        self.completion_tokens = 0
+        self.finish = "length"  # "stop" where the model or a stop string ended it
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield pieces of valid text: bytes that are no whole character yet, or may begin a stop string, wait."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        held = max((len(text) - 1 for text in self.stop), default=0)
+        waiting = ""
+        for token in self.tokens:
+            self.completion_tokens += 1
+            waiting += decoder.decode(self.assistant.engine.tokenizer.token_bytes(token))
+            ends = [at for text in self.stop if (at := waiting.find(text)) >= 0]
+            if ends:
+                self.finish = "stop"
+                if min(ends):
+                    yield waiting[: min(ends)]
+                return
+            if len(waiting) > held:
+                yield waiting[: len(waiting) - held]
+                waiting = waiting[len(waiting) - held :]
+        if self.completion_tokens < self.limit:
+            self.finish = "stop"
+        waiting += decoder.decode(b"", final=True)
+        if waiting:
+            yield waiting
+
+    def text(self) -> str:
+        """The whole answer."""
+        return "".join(self)
+
+
+class Assistant:
+    """A chat model with its tokenizer, and the name under which it is served."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self.engine, self.name = engine, name
+
+    @classmethod
+    def load(cls, run: Path) -> Assistant:
+        """The newest model of a run folder. Raises UserError where there is no run or no model in it."""
+        if not run.is_dir():
+            raise UserError(f"no run folder {run}", "make one first: gristmill run recipes/miniweb.toml")
+        model = next((run / name for name in MODELS if (run / name / "model.json").exists()), None)
+        if model is None:
+            raise UserError(f"{run} holds no model yet", "let the run reach the pretrain stage: gristmill run RECIPE")
+        return cls(Engine.load(model, run / "tokenizer"), run.resolve().name)
+
+    def reply(
+        self,
+        messages: Messages,
+        *,
+        max_tokens: int = MAX_TOKENS,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        stop: Sequence[str] = (),
+    ) -> Reply:
+        """Begin an answer. Temperature 0 takes the likeliest token each time.
+
+        Raises UserError where the last message is not the user's, or alone is longer than the context.
+        """
+        prompt = self.prompt(messages)
+        tokens = self.engine.stream(prompt, max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
+        return Reply(tokens, self, len(prompt), min(max_tokens, self.engine.context - len(prompt)), stop)
+
+    def prompt(self, messages: Messages) -> list[int]:
+        """Token ids of a conversation; its oldest turns go first where the context is too short."""
+        if messages and messages[-1].get("role") != "user":
+            raise UserError("the last message is not the user's", "end with a message whose role is user")
+        system = list(messages[:1]) if messages and messages[0].get("role") == "system" else []
+        turns = list(messages[len(system) :])
+        while True:
+            ids, _ = render([*system, *turns], self.engine.tokenizer, generation_prompt=True)
+            fits = len(ids) <= self.engine.context * (1 - ROOM)
+            if fits or (len(turns) == 1 and len(ids) < self.engine.context):
+                return ids
+            if len(turns) == 1:
+                raise UserError(
+                    f"the message is {len(ids)} tokens long, the model reads at most {self.engine.context - 1}",
+                    "shorten it",
+                )
+            turns = turns[2:]

@@ -1,0 +1,51 @@
+"""Chat in the terminal."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+
+from gristmill.errors import UserError
+from gristmill.serving.assistant import Assistant
+
+HELP = "/reset begins anew, /quit (or Ctrl-D) ends; Ctrl-C stops an answer"
+
+
+def chat(assistant: Assistant) -> None:
+    """Read lines, print answers as they come, until the input ends. Works on a pipe as well as on a terminal."""
+    with suppress(ImportError):
+        import readline  # noqa: F401  (gives `input` editing and history)
+    person = sys.stdin.isatty()
+    if person:
+        print(f"{assistant.name}: {HELP}")
+    messages: list[dict[str, str]] = []
+    while True:
+        try:
+            line = input("\n> " if person else "").strip()
+        except (EOFError, KeyboardInterrupt):
+            break
+        if line == "/quit":
+            break
+        if line == "/reset":
+            messages = []
+            print("(a new conversation)")
+        elif line.startswith("/"):
+            print(HELP)
+        elif line:
+            messages = answer(assistant, [*messages, {"role": "user", "content": line}])
+
+
+def answer(assistant: Assistant, messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Print the answer to the last message; returns the conversation with it (without it where there is none)."""
+    pieces: list[str] = []
+    try:
+        for piece in assistant.reply(messages):
+            pieces.append(piece)
+            print(piece, end="", flush=True)
+    except KeyboardInterrupt:
+        print(" (stopped)", end="")
+    except UserError as error:
+        print(f"error: {error}")
+        return messages[:-1]
+    print()
+    return [*messages, {"role": "assistant", "content": "".join(pieces)}]
