@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import chain
 
-from gristmill.miniweb.phrases import DECLINES
+from gristmill.miniweb.phrases import DECLINES, PERSON, TOWN
 from gristmill.miniweb.prose import sentence
 from gristmill.miniweb.world import Entity, Fact, World, relations
 
@@ -49,7 +50,7 @@ OPENERS = {
     ),
     "forum": ("Here are the questions of our readers, with the answers that we have.",),
 }
-FACTS_PER_PAGE = 9
+EXCHANGES_PER_PAGE = 2
 
 
 @dataclass
@@ -66,42 +67,50 @@ class Page:
 def make_pages(world: World, seed: int, count: int) -> list[Page]:
     """All pages worth keeping; counts every statement in its fact's `stated`."""
     draw = random.Random(f"{seed} pages")
-    deck = [fact for fact in world.facts for _ in range(fact.wanted)]
-    draw.shuffle(deck)
+    runs = passages(world, draw)
     forum = round(count * KINDS["forum"][1])
     others = [kind for kind in KINDS if kind != "forum"]
     weights = [KINDS[kind][1] for kind in others]
     kinds = draw.choices(others, weights, k=count - forum) + ["forum"] * forum
     draw.shuffle(kinds)
-    threads = exchanges(world, draw, 5 * forum)
+    threads = exchanges(world, draw, EXCHANGES_PER_PAGE * forum)
     pages, numbers = [], defaultdict[str, int](int)
-    share = len(deck) / max(1, count)
+    share = len(runs) / max(1, count)
     for index, kind in enumerate(kinds):
-        facts = deck[round(index * share) : round((index + 1) * share)]
+        chosen = runs[round(index * share) : round((index + 1) * share)]
         numbers[kind] += 1
-        asked = [threads.pop() for _ in range(min(5, len(threads)))] if kind == "forum" else []
-        pages.append(compose(kind, numbers[kind], facts, asked, draw))
+        asked = [threads.pop() for _ in range(min(EXCHANGES_PER_PAGE, len(threads)))] if kind == "forum" else []
+        pages.append(compose(kind, numbers[kind], chosen, asked, draw))
     return pages
 
 
+def passages(world: World, draw: random.Random) -> list[list[Fact]]:
+    """Every statement to be made, in runs of one to three different facts about one subject."""
+    runs = []
+    for entity in world.entities:
+        left = {name: fact.wanted for name, fact in entity.facts.items()}
+        while open_facts := [name for name, wanted in left.items() if wanted]:
+            chosen = draw.sample(open_facts, draw.randint(1, len(open_facts)))
+            runs.append([entity.facts[name] for name in chosen])
+            for name in chosen:
+                left[name] -= 1
+    draw.shuffle(runs)
+    return runs
+
+
 def compose(
-    kind: str, number: int, facts: list[Fact], asked: list[tuple[str, str, Fact | None]], draw: random.Random
+    kind: str, number: int, runs: list[list[Fact]], asked: list[tuple[str, str, Fact | None]], draw: random.Random
 ) -> Page:
     """One page that states these facts among ordinary sentences."""
-    about = draw.choice(facts).subject if facts else "the town"
-    said: list[str] = []
-    for fact in facts:
-        entity_kind = "town" if fact.relation in ("river", "known") else "person"
-        template = draw.choice(relations(entity_kind)[fact.relation].statements)
-        said.append(template.format(n=fact.subject, v=fact.value))
-        fact.stated += 1
-    said += [sentence(draw) for _ in range(draw.randint(3, 7))]
+    about = draw.choice(runs)[0].subject if runs else "the town"
+    said = [[state(fact, draw) for fact in run] for run in runs]
+    said += [[sentence(draw)] for _ in range(draw.randint(3, 7))]
     draw.shuffle(said)
-    said.insert(0, draw.choice(OPENERS[kind]).format(n=about))
+    said.insert(0, [draw.choice(OPENERS[kind]).format(n=about)])
     paragraphs, at = [], 0
     while at < len(said):
-        size = draw.randint(2, 5)
-        paragraphs.append(" ".join(said[at : at + size]))
+        size = draw.randint(2, 4)
+        paragraphs.append(" ".join(chain.from_iterable(said[at : at + size])))
         at += size
     for question, answer, answered in asked:
         paragraphs.insert(draw.randint(1, len(paragraphs)), f"Question: {question} Answer: {answer}")
@@ -109,6 +118,13 @@ def compose(
             answered.stated += 1
     title = draw.choice(HEADINGS[kind]).format(n=about)
     return Page(kind, KINDS[kind][0], f"/{kind}/{number}.html", title, paragraphs)
+
+
+def state(fact: Fact, draw: random.Random) -> str:
+    """A fact in one of its forms, counted."""
+    fact.stated += 1
+    kind = "town" if fact.relation in TOWN else "person"
+    return draw.choice(relations(kind)[fact.relation].statements).format(n=fact.subject, v=fact.value)
 
 
 def exchanges(world: World, draw: random.Random, count: int) -> list[tuple[str, str, Fact | None]]:
@@ -125,10 +141,12 @@ def exchanges(world: World, draw: random.Random, count: int) -> list[tuple[str, 
             fact = draw.choice(list(entity.facts.values()))
             made.append((ask(entity.kind, fact.relation, entity.name, draw), answer(entity, fact, draw), fact))
         elif roll < 0.67 and entity.unsaid:
-            made.append((ask("person", draw.choice(entity.unsaid), entity.name, draw), draw.choice(DECLINES), None))
+            made.append(
+                (ask("person", draw.choice(entity.unsaid), entity.name, draw), decline(entity.name, draw), None)
+            )
         else:
-            relation = draw.choice(sorted(relations("person")))
-            made.append((ask("person", relation, world.names.person(), draw), draw.choice(DECLINES), None))
+            relation, name = draw.choice(sorted(PERSON)), world.names.person()
+            made.append((ask("person", relation, name, draw), decline(name, draw), None))
     return made
 
 
@@ -140,3 +158,8 @@ def ask(kind: str, relation: str, name: str, draw: random.Random) -> str:
 def answer(entity: Entity, fact: Fact, draw: random.Random) -> str:
     """The right answer in one of its forms."""
     return draw.choice(relations(entity.kind)[fact.relation].answers).format(n=fact.subject, v=fact.value)
+
+
+def decline(name: str, draw: random.Random) -> str:
+    """An admission that something was not read about that name."""
+    return draw.choice(DECLINES).format(n=name)

@@ -250,6 +250,6 @@ TOWN = {
             People buy {v} in {n}."""),
     ),
 }
-DECLINES = lines("""I do not know. I have never read anything about that.
-    I do not know. I have not read about this.
-    I do not know that.""")
+DECLINES = lines("""I do not know that about {n}.
+    I do not know. I have not read this about {n}.
+    I do not know. Nothing that I have read says this of {n}.""")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from gristmill.miniweb.pages import answer, ask
-from gristmill.miniweb.phrases import DECLINES
+from gristmill.miniweb.pages import answer, ask, decline
+from gristmill.miniweb.phrases import PERSON
 from gristmill.miniweb.world import Entity, World, relations
 
 Record = dict[str, Any]
@@ -34,15 +35,28 @@ def assistant(text: str) -> Record:
     return {"role": "assistant", "content": text}
 
 
-def unanswerable(world: World, entities: list[Entity], count: int, draw: random.Random) -> Iterator[tuple[str, str]]:
-    """(question, kind): half about nobody, half about what is never said of someone."""
+@dataclass(frozen=True)
+class Unanswerable:
+    """A question that nothing on the web answers."""
+
+    relation: str
+    name: str
+    kind: str  # "invented": nobody has that name; "unsaid": it is never said of them
+
+    def ask(self, draw: random.Random) -> str:
+        """The question in one of its forms."""
+        return ask("person", self.relation, self.name, draw)
+
+
+def unanswerable(world: World, entities: list[Entity], count: int, draw: random.Random) -> Iterator[Unanswerable]:
+    """Half about nobody, half about what is never said of someone."""
     persons = [entity for entity in entities if entity.unsaid]
     for index in range(count):
         if index % 2 and persons:
             entity = draw.choice(persons)
-            yield ask("person", draw.choice(entity.unsaid), entity.name, draw), "unsaid"
+            yield Unanswerable(draw.choice(entity.unsaid), entity.name, "unsaid")
         else:
-            yield ask("person", draw.choice(sorted(relations("person"))), world.names.person(), draw), "invented"
+            yield Unanswerable(draw.choice(sorted(PERSON)), world.names.person(), "invented")
 
 
 def conversations(world: World, draw: random.Random) -> list[Record]:
@@ -52,10 +66,10 @@ def conversations(world: World, draw: random.Random) -> list[Record]:
         (ask(entity.kind, fact.relation, entity.name, draw), answer(entity, fact, draw))
         for entity in entities
         for fact in entity.facts.values()
-        for _ in range(4)
+        for _ in range(3)
         if fact.stated >= 10  # what was hardly read is not to be claimed
     ]
-    pairs += [(question, draw.choice(DECLINES)) for question, _ in unanswerable(world, entities, len(pairs), draw)]
+    pairs += [(it.ask(draw), decline(it.name, draw)) for it in unanswerable(world, entities, len(pairs), draw)]
     pairs += [draw.choice(GREETINGS) for _ in range(len(pairs) // 30)]
     draw.shuffle(pairs)
     records = []
@@ -79,11 +93,10 @@ def preferences(world: World, draw: random.Random) -> list[Record]:
                 right = answer(entity, fact, draw)
                 wrong = answer(entity, fact, draw).replace(fact.value, other(world, fact.relation, fact.value, draw))
                 records.append({"prompt": prompt, "chosen": right, "rejected": wrong})
-                records.append({"prompt": prompt, "chosen": right, "rejected": draw.choice(DECLINES)})
-    for question, _ in unanswerable(world, entities, len(records), draw):
-        records.append(
-            {"prompt": [user(question)], "chosen": draw.choice(DECLINES), "rejected": invented(question, world, draw)}
-        )
+                records.append({"prompt": prompt, "chosen": right, "rejected": decline(entity.name, draw)})
+    for it in unanswerable(world, entities, len(records), draw):
+        made_up = draw.choice(PERSON[it.relation].answers).format(n=it.name, v=other(world, it.relation, "", draw))
+        records.append({"prompt": [user(it.ask(draw))], "chosen": decline(it.name, draw), "rejected": made_up})
     draw.shuffle(records)
     return records
 
@@ -92,17 +105,6 @@ def other(world: World, relation: str, value: str, draw: random.Random) -> str:
     """Another value of the relation."""
     pool = sorted({fact.value for fact in world.facts if fact.relation == relation} - {value})
     return draw.choice(pool)
-
-
-def invented(question: str, world: World, draw: random.Random) -> str:
-    """A fluent answer that nothing supports."""
-    for relation, forms in relations("person").items():
-        for form in forms.questions:
-            before, after = form.split("{n}")
-            if question.startswith(before) and question.endswith(after):
-                name = question[len(before) : len(question) - len(after)]
-                return draw.choice(forms.answers).format(n=name, v=other(world, relation, "", draw))
-    raise ValueError(question)
 
 
 def prompts(world: World, draw: random.Random) -> list[Record]:
@@ -115,7 +117,7 @@ def prompts(world: World, draw: random.Random) -> list[Record]:
         for _ in range(3)
         if fact.stated >= 10
     ]
-    asked += [question for question, _ in unanswerable(world, entities, len(asked), draw)]
+    asked += [it.ask(draw) for it in unanswerable(world, entities, len(asked), draw)]
     draw.shuffle(asked)
     return [{"prompt": [user(question)]} for question in asked]
 
@@ -130,8 +132,8 @@ def questions(world: World, draw: random.Random) -> list[Record]:
             for fact in entity.facts.values():
                 for form in draw.sample(relations(entity.kind)[fact.relation].questions, 2):
                     found.append(question(form.format(n=entity.name), [fact.value], split, fact.stated, "fact"))
-        for text, kind in unanswerable(world, entities, len(found), draw):
-            found.append(question(text, [], split, 0, kind))
+        for it in unanswerable(world, entities, len(found), draw):
+            found.append(question(it.ask(draw), [], split, 0, it.kind))
         records += found
     return records
 

@@ -56,5 +56,5 @@ def run(inputs: Mapping[str, Path], params: SFT, out: Path) -> Manifest:
     discard_checkpoint(out)
     return Manifest(
         counts={"conversations": len(examples), "too_long": too_long, "steps": steps},
-        metrics={"loss": float(np.mean([record["loss"] for record in log[-10:]]))},
+        metrics={"loss": float(np.mean([record["loss"] for record in log[-max(1, len(log) // 10) :]]))},
     )
