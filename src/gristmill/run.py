@@ -63,7 +63,7 @@ BEFORE_REPORT = (
     Stage("reward", "posttrain.reward:run", {"model": ("pretrain", "sft"), **TOKENS}),
     Stage("rl", "posttrain.rl:run", {"model": ("sft",), "reward": ("reward",), **TOKENS}),
     Stage("evaluate", "evaluation.stage:run", {"model": MODEL, "sft": ("sft",), **TOKENS}, frozenset({"sft"})),
-    Stage("audit", "audit.stage:run", {"model": MODEL, "corpus": CORPUS, **TOKENS}),
+    Stage("audit", "audit.stage:run", {"model": MODEL, **TOKENS}),
     Stage("export", "export.stage:run", {"model": MODEL, "tokenizer": ("tokenizer",)}),
 )
 BEFORE = {stage.name: (stage.name,) for stage in BEFORE_REPORT}

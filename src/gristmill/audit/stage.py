@@ -1,0 +1,183 @@
+"""Stage `audit`: model + corpus → what was memorised.
+
+Verbatim completion: the model gets the first half of a passage and completes it greedily; the passage counts as
+extracted where the second half comes out token for token (Carlini et al. 2023, arXiv:2202.07646 §3). Exposure of
+planted canaries: log2 of the number of possible secrets less log2 of the true one's rank by likelihood (Carlini et al.
+2019, arXiv:1802.08232 §4.2).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from gristmill.audit.passages import Passage, find_passages
+from gristmill.errors import UserError
+from gristmill.generation.engine import Engine
+from gristmill.manifest import Manifest, read_jsonl, write_text
+from gristmill.progress import Progress
+from gristmill.recipe import Audit
+from gristmill.tokenizer.shards import Split, open_split
+from gristmill.training.data import IGNORE, padded
+from gristmill.training.loop import best_device
+
+BUCKETS = ((1, 1), (2, 3), (4, 9), (10, 10**9))  # copies of a passage
+BATCH = 64
+EXAMPLES = 6
+
+
+def run(inputs: Mapping[str, Path], params: Audit, out: Path) -> Manifest:
+    """Write `audit.json`: extraction by number of copies, beside held-out text, and the canaries' exposure."""
+    engine = Engine.load(inputs["model"], inputs["tokenizer"], best_device())
+    splits = {name: open_split(inputs["tokens"], name) for name in ("train", "heldout")}
+    prompt, rest = lengths(params, splits["train"], engine.context)
+    draw = np.random.default_rng(params.seed)
+    found = {name: find_passages(split, prompt + rest) for name, split in splits.items()}
+    with Progress("audit", None, "passages") as bar:
+        table, examples = [], []
+        for low, high in BUCKETS:
+            bucket = [passage for passage in found["train"] if low <= passage.copies <= high]
+            if bucket:
+                tried = complete(engine, splits["train"], pick(bucket, params.samples, draw), prompt, rest, bar)
+                table.append({"from": low, "to": high, "in_text": sum(p.copies for p in bucket), **summary(tried)})
+                examples += tried
+        tried = complete(engine, splits["heldout"], pick(found["heldout"], params.samples, draw), prompt, rest, bar)
+    canaries = read_canaries(Path(params.canaries)) if params.canaries else []
+    with Progress("audit", len(canaries), "canaries") as bar:
+        exposed = []
+        for canary in canaries:
+            exposed.append(expose(engine, canary))
+            bar.advance()
+    in_text = sum(row["in_text"] for row in table)
+    extracted = sum(row["fraction"] * row["in_text"] for row in table) / max(1, in_text)
+    by_copies = exposure_by_copies(exposed)
+    result = {
+        "prompt_tokens": prompt,
+        "continuation_tokens": rest,
+        "train": table,
+        "heldout": summary(tried),
+        "examples": [example for example in examples if example["exact"]][:EXAMPLES] or examples[:EXAMPLES],
+        "exposure": by_copies,
+        "canaries": exposed,
+    }
+    write_text(out / "audit.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    metrics = {"extractable_fraction": round(extracted, 5), "heldout_extractable_fraction": summary(tried)["fraction"]}
+    if by_copies:
+        metrics |= {
+            "canary_exposure_bits": by_copies[-1]["mean"],
+            "canary_exposure_possible": by_copies[-1]["possible"],
+        }
+    return Manifest(counts={"passages": len(examples) + len(tried), "canaries": len(canaries)}, metrics=metrics)
+
+
+def lengths(params: Audit, split: Split, context: int) -> tuple[int, int]:
+    """Prompt and continuation in tokens, shortened in proportion where no document or the model has room for them."""
+    wanted = params.prompt_tokens + params.continuation_tokens
+    longest = int(min(context, np.diff(split.starts).max() - 1))
+    if longest < 2:
+        raise UserError("no document is long enough to be completed", "audit a corpus with longer documents")
+    share = min(1.0, longest / wanted)
+    return max(1, int(params.prompt_tokens * share)), max(1, int(params.continuation_tokens * share))
+
+
+def pick(passages: Sequence[Passage], count: int, draw: np.random.Generator) -> list[Passage]:
+    """At most `count` of the passages, at random, in text order."""
+    chosen = draw.choice(len(passages), min(count, len(passages)), replace=False) if passages else []
+    return [passages[index] for index in sorted(chosen)]
+
+
+def complete(
+    engine: Engine, split: Split, passages: Sequence[Passage], prompt: int, rest: int, bar: Progress
+) -> list[dict[str, Any]]:
+    """Complete passages greedily and compare with what follows in the text."""
+    decode, results = engine.tokenizer.decode, []
+    for at in range(0, len(passages), BATCH):
+        part = passages[at : at + BATCH]
+        whole = [split.tokens[passage.start : passage.start + prompt + rest].tolist() for passage in part]
+        answers = engine.generate([tokens[:prompt] for tokens in whole], max_tokens=rest)
+        for passage, tokens, answer in zip(part, whole, answers, strict=True):
+            truth = tokens[prompt:]
+            same = [ours == theirs for ours, theirs in zip(answer.tokens, truth, strict=False)]
+            document = int(np.searchsorted(split.starts, passage.start, side="right")) - 1
+            results.append(
+                {
+                    "url": split.urls[document],
+                    "copies": passage.copies,
+                    "exact": answer.tokens == truth,
+                    "matched_tokens": same.index(False) if False in same else len(same),
+                    "prompt": decode(tokens[:prompt]),
+                    "truth": decode(truth),
+                    "model": decode(answer.tokens),
+                }
+            )
+        bar.advance(len(part))
+    return results
+
+
+def summary(results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """How many passages were tried, which share came out whole, and how many tokens matched on average."""
+    exact = [bool(result["exact"]) for result in results]
+    matched = [int(result["matched_tokens"]) for result in results]
+    return {
+        "passages": len(results),
+        "fraction": round(sum(exact) / len(exact), 5) if exact else 0.0,
+        "matched_tokens": round(sum(matched) / len(matched), 3) if matched else 0.0,
+    }
+
+
+def read_canaries(path: Path) -> list[dict[str, Any]]:
+    """Read canaries. Raises UserError naming the record that is wrong."""
+    canaries = []
+    for number, record in enumerate(read_jsonl(path), 1):
+        kinds = {"prefix": str, "secret": str, "copies": int, "alternatives": list}
+        wrong = [key for key, kind in kinds.items() if not isinstance(record.get(key), kind)]
+        if wrong:
+            raise UserError(f"{path}: record {number}: missing or wrong {', '.join(wrong)}", f"give {', '.join(kinds)}")
+        canaries.append(record)
+    return canaries
+
+
+def expose(engine: Engine, canary: Mapping[str, Any]) -> dict[str, Any]:
+    """Rank a canary's secret among the secrets that it might have been."""
+    texts = [canary["prefix"] + secret for secret in (canary["secret"], *canary["alternatives"])]
+    scores = log_likelihoods(engine, texts)
+    rank = 1 + int((scores[1:] > scores[0]).sum())
+    return {
+        "prefix": canary["prefix"],
+        "copies": canary["copies"],
+        "rank": rank,
+        "exposure": round(float(np.log2(len(texts)) - np.log2(rank)), 4),
+        "possible": round(float(np.log2(len(texts))), 4),
+    }
+
+
+@torch.inference_mode()
+def log_likelihoods(engine: Engine, texts: Sequence[str]) -> np.ndarray:
+    """Natural log of each text's probability after the end of a document."""
+    tokenizer, scores = engine.tokenizer, []
+    rows = [np.array([tokenizer.end_of_text, *tokenizer.encode(text)][: engine.context + 1]) for text in texts]
+    for at in range(0, len(rows), BATCH):
+        ids, targets = padded(rows[at : at + BATCH])
+        logits = engine.model(ids.to(engine.device)).float()
+        loss = F.cross_entropy(
+            logits.flatten(0, 1), targets.to(engine.device).flatten(), ignore_index=IGNORE, reduction="none"
+        )
+        scores.append(-loss.view(ids.shape).sum(1).cpu().numpy())
+    return np.concatenate(scores)
+
+
+def exposure_by_copies(exposed: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """Mean exposure in bits by the number of copies planted."""
+    table = []
+    for copies in sorted({canary["copies"] for canary in exposed}):
+        group = [canary for canary in exposed if canary["copies"] == copies]
+        mean = sum(canary["exposure"] for canary in group) / len(group)
+        possible = max(canary["possible"] for canary in group)
+        table.append({"copies": copies, "canaries": len(group), "mean": round(mean, 4), "possible": possible})
+    return table

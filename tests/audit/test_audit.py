@@ -1,0 +1,97 @@
+"""What was memorised: copies against brute force, extraction of an overfitted model, exposure against its formula."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gristmill.audit import stage
+from gristmill.audit.passages import find_passages
+from gristmill.document import Document, write_documents
+from gristmill.errors import UserError
+from gristmill.generation.engine import Engine
+from gristmill.recipe import Audit, Pretrain, Tokenize, TokenizerParams
+from gristmill.tokenizer import tokenize, train
+from gristmill.tokenizer.shards import Split
+from gristmill.training import pretrain
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=30), min_size=1, max_size=6), st.integers(1, 6))
+def test_copies_equal_brute_force(documents: list[list[int]], length: int) -> None:
+    flat = np.array([token for document in documents for token in [*document, 9]], np.uint16)
+    starts = np.cumsum([0, *(len(document) + 1 for document in documents)])
+    split = Split(flat, starts, np.diff(starts), [], [])
+    windows = [tuple(d[i : i + length]) for d in documents for i in range(len(d) - length + 1)]
+    found = find_passages(split, length)
+    assert {tuple(flat[p.start : p.start + length].tolist()): p.copies for p in found} == Counter(windows)
+    part = {p.start: p.copies for p in find_passages(split, length, kept=3)}
+    assert part.items() <= {p.start: p.copies for p in found}.items()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A model that has learned one document by heart and knows nothing of the held-out one."""
+    folder = tmp_path_factory.mktemp("audit")
+    draw = random.Random(0)
+    words = ["mill", "river", "stone", "bread", "cart", "hill", "rain", "door", "lamp", "goose"]
+    texts = [" ".join(draw.choices(words, k=60)) for _ in range(12)]
+    for name in ("corpus", "tokenizer", "tokens", "model"):
+        (folder / name).mkdir()
+    write_documents(folder / "corpus" / "documents.parquet", [Document(f"{i}", text) for i, text in enumerate(texts)])
+    corpus = {"corpus": folder / "corpus"}
+    train.run(corpus, TokenizerParams(vocab_size=300), folder / "tokenizer")
+    tokenize.run({**corpus, "tokenizer": folder / "tokenizer"}, Tokenize(heldout=0.2), folder / "tokens")
+    inputs = {"tokenizer": folder / "tokenizer", "tokens": folder / "tokens"}
+    shape = dict(layers=2, width=64, heads=2, kv_heads=2, head_dim=32, ffn_width=128, context=64)
+    params = Pretrain(**shape, batch=8, max_steps=250, evaluate_every=1000)
+    pretrain.run(inputs, params, folder / "model")
+    return {**inputs, "model": folder / "model"}
+
+
+def test_what_was_learned_by_heart_is_extracted_and_heldout_text_is_not(
+    trained: dict[str, Path], tmp_path: Path
+) -> None:
+    result = stage.run(trained, Audit(prompt_tokens=15, continuation_tokens=15, samples=40), tmp_path)
+    assert result.metrics["extractable_fraction"] > 0.8
+    assert result.metrics["heldout_extractable_fraction"] < 0.1
+    written = json.loads((tmp_path / "audit.json").read_text())
+    example = written["examples"][0]
+    assert example["exact"] and example["model"] == example["truth"] != ""
+
+
+def test_exposure_is_its_formula(trained: dict[str, Path], tmp_path: Path) -> None:
+    engine = Engine.load(trained["model"], trained["tokenizer"])
+    others = ["river stone", "stone bread", "bread cart", "cart hill", "hill rain", "rain door", "door lamp"]
+    path = tmp_path / "canaries.jsonl"
+    records = [
+        {"prefix": "mill ", "secret": secret, "copies": 1, "alternatives": [o for o in others if o != secret]}
+        for secret in others
+    ]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    stage.run(trained, Audit(prompt_tokens=9, continuation_tokens=9, samples=2, canaries=str(path)), tmp_path)
+    found = json.loads((tmp_path / "audit.json").read_text())["canaries"]
+    one_by_one = [float(stage.log_likelihoods(engine, [f"mill {secret}"])[0]) for secret in others]
+    order = sorted(one_by_one, reverse=True)
+    for score, canary in zip(one_by_one, found, strict=True):
+        assert canary["exposure"] == pytest.approx(math.log2(7) - math.log2(order.index(score) + 1), abs=1e-3)
+
+
+def test_long_passages_are_shortened_to_what_there_is(trained: dict[str, Path], tmp_path: Path) -> None:
+    stage.run(trained, Audit(prompt_tokens=500, continuation_tokens=500, samples=4), tmp_path)
+    written = json.loads((tmp_path / "audit.json").read_text())
+    assert 2 <= written["prompt_tokens"] + written["continuation_tokens"] <= 64
+
+
+def test_a_wrong_canary_is_named(tmp_path: Path) -> None:
+    (tmp_path / "c.jsonl").write_text('{"prefix": "x"}\n')
+    with pytest.raises(UserError, match=r"c\.jsonl: record 1: missing or wrong secret, copies, alternatives"):
+        stage.read_canaries(tmp_path / "c.jsonl")
