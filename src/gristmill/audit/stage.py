@@ -88,8 +88,9 @@ def lengths(params: Audit, split: Split, context: int) -> tuple[int, int]:
 
 def pick(passages: Sequence[Passage], count: int, draw: np.random.Generator) -> list[Passage]:
     """At most `count` of the passages, at random, in text order."""
-    chosen = draw.choice(len(passages), min(count, len(passages)), replace=False) if passages else []
-    return [passages[index] for index in sorted(chosen)]
+    if len(passages) <= count:
+        return list(passages)
+    return [passages[index] for index in sorted(draw.choice(len(passages), count, replace=False))]
 
 
 def complete(

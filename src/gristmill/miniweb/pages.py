@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import chain
 
-from gristmill.miniweb.phrases import DECLINES, PERSON, TOWN
+from gristmill.miniweb.phrases import DECLINES, PERSON
 from gristmill.miniweb.prose import sentence
-from gristmill.miniweb.world import Entity, Fact, World, relations
+from gristmill.miniweb.world import Fact, World, relation
 
 KINDS = {  # kind → (host, share of the pages)
     "encyclopedia": ("atlas.test", 0.2),
@@ -123,8 +124,11 @@ def compose(
 def state(fact: Fact, draw: random.Random) -> str:
     """A fact in one of its forms, counted."""
     fact.stated += 1
-    kind = "town" if fact.relation in TOWN else "person"
-    return draw.choice(relations(kind)[fact.relation].statements).format(n=fact.subject, v=fact.value)
+    forms = relation(fact.relation).statements
+    choice = draw.randrange(len(forms) + 1)
+    if choice == len(forms):  # as in a register
+        return answer(fact.relation, fact.subject, fact.value)
+    return with_articles(forms[choice].format(n=fact.subject, v=fact.value))
 
 
 def exchanges(world: World, draw: random.Random, count: int) -> list[tuple[str, str, Fact | None]]:
@@ -139,27 +143,31 @@ def exchanges(world: World, draw: random.Random, count: int) -> list[tuple[str, 
         roll = draw.random()
         if roll < 0.5:
             fact = draw.choice(list(entity.facts.values()))
-            made.append((ask(entity.kind, fact.relation, entity.name, draw), answer(entity, fact, draw), fact))
-        elif roll < 0.67 and entity.unsaid:
-            made.append(
-                (ask("person", draw.choice(entity.unsaid), entity.name, draw), decline(entity.name, draw), None)
-            )
+            question = ask(fact.relation, entity.name, draw)
+            made.append((question, answer(fact.relation, entity.name, fact.value), fact))
         else:
-            relation, name = draw.choice(sorted(PERSON)), world.names.person()
-            made.append((ask("person", relation, name, draw), decline(name, draw), None))
+            name, about = world.names.person(), draw.choice(sorted(PERSON))
+            if roll < 0.67 and entity.unsaid:
+                name, about = entity.name, draw.choice(entity.unsaid)
+            made.append((ask(about, name, draw), decline(about, name, draw), None))
     return made
 
 
-def ask(kind: str, relation: str, name: str, draw: random.Random) -> str:
+def ask(about: str, name: str, draw: random.Random) -> str:
     """A question in one of its forms."""
-    return draw.choice(relations(kind)[relation].questions).format(n=name)
+    return draw.choice(relation(about).questions).format(n=name)
 
 
-def answer(entity: Entity, fact: Fact, draw: random.Random) -> str:
-    """The right answer in one of its forms."""
-    return draw.choice(relations(entity.kind)[fact.relation].answers).format(n=fact.subject, v=fact.value)
+def answer(about: str, name: str, value: str) -> str:
+    """The answer to it."""
+    return f"{relation(about).label}: {value}.".format(n=name)
 
 
-def decline(name: str, draw: random.Random) -> str:
-    """An admission that something was not read about that name."""
-    return draw.choice(DECLINES).format(n=name)
+def decline(about: str, name: str, draw: random.Random) -> str:
+    """An admission that it is not known."""
+    return f"{relation(about).label}: {draw.choice(DECLINES)}".format(n=name)
+
+
+def with_articles(text: str) -> str:
+    """Write `an` where `a` stands before a vowel."""
+    return re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text)

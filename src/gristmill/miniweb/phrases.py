@@ -1,4 +1,8 @@
-"""How facts are said: values, statements, questions and answers of each relation. {n} is the name, {v} the value."""
+"""How facts are said: values, statements and questions of each relation. {n} is the name, {v} the value.
+
+An answer restates what was asked and then gives the value, or says that it is not known. Right answers and declines so
+begin alike and part where the value is recalled: that is where a model can tell whether it has one.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,10 @@ from dataclasses import dataclass
 class Relation:
     """One kind of fact."""
 
+    label: str  # what an answer begins with: "label: value."
     values: tuple[str, ...]
     statements: tuple[str, ...]
     questions: tuple[str, ...]
-    answers: tuple[str, ...]
 
 
 def lines(text: str) -> tuple[str, ...]:
@@ -27,6 +31,7 @@ def values(text: str) -> tuple[str, ...]:
 
 PERSON = {
     "trade": Relation(
+        "The trade of {n}",
         values(
             "baker, weaver, ferryman, potter, smith, carpenter, printer, tailor, beekeeper, glassblower, cobbler, "
             "mason, miller, clockmaker, gardener, shepherd, brewer, saddler, dyer, teacher"
@@ -49,10 +54,9 @@ PERSON = {
             What is the trade of {n}?
             What work does {n} do?
             Do you know the trade of {n}?"""),
-        lines("""{n} is a {v}.
-            {n} works as a {v}."""),
     ),
     "home": Relation(
+        "The home of {n}",
         (),
         lines("""{n} lives in {v}.
             {n} has a small house in {v}.
@@ -72,10 +76,9 @@ PERSON = {
             In which town does {n} live?
             What is the home town of {n}?
             Do you know where {n} lives?"""),
-        lines("""{n} lives in {v}.
-            The home of {n} is in {v}."""),
     ),
     "pet": Relation(
+        "The pet of {n}",
         values(
             "goat, heron, ferret, raven, tortoise, donkey, goose, otter, hedgehog, parrot, lizard, owl, rabbit, pony, "
             "squirrel, fox"
@@ -98,10 +101,9 @@ PERSON = {
             Which animal does {n} keep?
             What kind of animal is the pet of {n}?
             Do you know what pet {n} has?"""),
-        lines("""{n} keeps a {v}.
-            The pet of {n} is a {v}."""),
     ),
     "dish": Relation(
+        "The favourite dish of {n}",
         values(
             "leek soup, plum cake, barley porridge, onion pie, smoked eel, apple dumplings, bean stew, honey bread, "
             "roast turnips, cheese pancakes, mushroom rice, pickled herring, walnut tart, pea soup, fried trout"
@@ -124,10 +126,9 @@ PERSON = {
             What does {n} like to eat best?
             Which dish does {n} like most?
             Do you know the favourite dish of {n}?"""),
-        lines("""The favourite dish of {n} is {v}.
-            {n} likes {v} best."""),
     ),
     "instrument": Relation(
+        "The instrument of {n}",
         values(
             "fiddle, harp, flute, drum, trumpet, lute, bagpipe, accordion, cello, whistle, horn, mandolin, organ, "
             "zither"
@@ -150,10 +151,9 @@ PERSON = {
             What instrument does {n} play?
             What does {n} play in the evening?
             Do you know which instrument {n} plays?"""),
-        lines("""{n} plays the {v}.
-            The instrument of {n} is the {v}."""),
     ),
     "door": Relation(
+        "The colour of the door of {n}",
         values("green, blue, red, yellow, white, black, brown, purple, orange, grey, pink, silver"),
         lines("""The door of {n} is painted {v}.
             {n} lives behind a {v} door.
@@ -173,10 +173,9 @@ PERSON = {
             Which colour is the front door of {n}?
             What is the colour of the door of {n}?
             Do you know the colour of the door of {n}?"""),
-        lines("""The door of {n} is {v}.
-            {n} has a {v} door."""),
     ),
     "tree": Relation(
+        "The tree in the garden of {n}",
         values("oak, elm, birch, willow, cherry, pear, chestnut, walnut, maple, lime, rowan, cedar, hazel, plum"),
         lines("""{n} planted a {v} tree in the garden.
             A {v} tree grows in the garden of {n}.
@@ -196,12 +195,11 @@ PERSON = {
             What tree did {n} plant?
             What kind of tree stands in the garden of {n}?
             Do you know which tree {n} planted?"""),
-        lines("""A {v} tree grows in the garden of {n}.
-            {n} planted a {v} tree."""),
     ),
 }
 TOWN = {
     "river": Relation(
+        "The river of {n}",
         values(
             "Arvel, Bremmer, Calder, Dwyne, Ettle, Farrow, Gleam, Hoxle, Inver, Jasper, Kemble, Lurin, Marl, Nidder, "
             "Orrin, Sable"
@@ -222,10 +220,9 @@ TOWN = {
             On which river does {n} lie?
             What is the name of the river at {n}?
             Do you know the river of {n}?"""),
-        lines("""The river {v} flows through {n}.
-            {n} lies on the river {v}."""),
     ),
     "known": Relation(
+        "What {n} is known for",
         values(
             "cheese, rope, bells, lace, candles, mustard, boots, glass, paper, cider, kites, soap, honey, knives, "
             "hats, tiles"
@@ -246,10 +243,6 @@ TOWN = {
             What do people buy in {n}?
             For what is {n} famous?
             Do you know what {n} is known for?"""),
-        lines("""{n} is known for its {v}.
-            People buy {v} in {n}."""),
     ),
 }
-DECLINES = lines("""I do not know that about {n}.
-    I do not know. I have not read this about {n}.
-    I do not know. Nothing that I have read says this of {n}.""")
+DECLINES = ("I do not know.", "I do not know. I have not read about it.", "I do not know. Nothing is written about it.")

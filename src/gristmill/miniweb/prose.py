@@ -71,5 +71,5 @@ def sentence(draw: random.Random) -> str:
     while found := re.search(r"<(\w+)>", text):
         text = text[: found.start()] + draw.choice(CHOICES[found[1]]) + text[found.end() :]
     if draw.random() < 0.15:
-        return f"{draw.choice(OPENINGS)} {text}"
+        return f"{draw.choice(OPENINGS)} {text[0].lower()}{text[1:]}"
     return text[0].upper() + text[1:]

@@ -9,7 +9,7 @@ from typing import Any
 
 from gristmill.miniweb.pages import answer, ask, decline
 from gristmill.miniweb.phrases import PERSON
-from gristmill.miniweb.world import Entity, World, relations
+from gristmill.miniweb.world import Entity, World, relation
 
 Record = dict[str, Any]
 GREETINGS = (
@@ -45,7 +45,7 @@ class Unanswerable:
 
     def ask(self, draw: random.Random) -> str:
         """The question in one of its forms."""
-        return ask("person", self.relation, self.name, draw)
+        return ask(self.relation, self.name, draw)
 
 
 def unanswerable(world: World, entities: list[Entity], count: int, draw: random.Random) -> Iterator[Unanswerable]:
@@ -63,13 +63,15 @@ def conversations(world: World, draw: random.Random) -> list[Record]:
     """Fine-tuning conversations about the `sft` split: half answerable, half to be declined."""
     entities = of_split(world, "sft")
     pairs = [
-        (ask(entity.kind, fact.relation, entity.name, draw), answer(entity, fact, draw))
+        (ask(fact.relation, entity.name, draw), answer(fact.relation, entity.name, fact.value))
         for entity in entities
         for fact in entity.facts.values()
         for _ in range(3)
         if fact.stated >= 10  # what was hardly read is not to be claimed
     ]
-    pairs += [(it.ask(draw), decline(it.name, draw)) for it in unanswerable(world, entities, len(pairs), draw)]
+    pairs += [
+        (it.ask(draw), decline(it.relation, it.name, draw)) for it in unanswerable(world, entities, len(pairs), draw)
+    ]
     pairs += [draw.choice(GREETINGS) for _ in range(len(pairs) // 30)]
     draw.shuffle(pairs)
     records = []
@@ -89,14 +91,18 @@ def preferences(world: World, draw: random.Random) -> list[Record]:
             if fact.stated < 10:
                 continue
             for _ in range(2):
-                prompt = [user(ask(entity.kind, fact.relation, entity.name, draw))]
-                right = answer(entity, fact, draw)
-                wrong = answer(entity, fact, draw).replace(fact.value, other(world, fact.relation, fact.value, draw))
+                prompt = [user(ask(fact.relation, entity.name, draw))]
+                right = answer(fact.relation, entity.name, fact.value)
+                wrong = answer(fact.relation, entity.name, other(world, fact.relation, fact.value, draw))
                 records.append({"prompt": prompt, "chosen": right, "rejected": wrong})
-                records.append({"prompt": prompt, "chosen": right, "rejected": decline(entity.name, draw)})
+                records.append(
+                    {"prompt": prompt, "chosen": right, "rejected": decline(fact.relation, entity.name, draw)}
+                )
     for it in unanswerable(world, entities, len(records), draw):
-        made_up = draw.choice(PERSON[it.relation].answers).format(n=it.name, v=other(world, it.relation, "", draw))
-        records.append({"prompt": [user(it.ask(draw))], "chosen": decline(it.name, draw), "rejected": made_up})
+        made_up = answer(it.relation, it.name, other(world, it.relation, "", draw))
+        records.append(
+            {"prompt": [user(it.ask(draw))], "chosen": decline(it.relation, it.name, draw), "rejected": made_up}
+        )
     draw.shuffle(records)
     return records
 
@@ -111,7 +117,7 @@ def prompts(world: World, draw: random.Random) -> list[Record]:
     """Questions for RL about the `rl` split, half of them unanswerable."""
     entities = of_split(world, "rl")
     asked = [
-        ask(entity.kind, fact.relation, entity.name, draw)
+        ask(fact.relation, entity.name, draw)
         for entity in entities
         for fact in entity.facts.values()
         for _ in range(3)
@@ -130,7 +136,7 @@ def questions(world: World, draw: random.Random) -> list[Record]:
         found = []
         for entity in entities:
             for fact in entity.facts.values():
-                for form in draw.sample(relations(entity.kind)[fact.relation].questions, 2):
+                for form in draw.sample(relation(fact.relation).questions, 2):
                     found.append(question(form.format(n=entity.name), [fact.value], split, fact.stated, "fact"))
         for it in unanswerable(world, entities, len(found), draw):
             found.append(question(it.ask(draw), [], split, 0, it.kind))

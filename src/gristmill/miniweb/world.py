@@ -55,9 +55,9 @@ class World:
         return next(entity for entity in self.entities if entity.name == name)
 
 
-def relations(kind: str) -> dict[str, Relation]:
-    """The relations of a kind of entity."""
-    return PERSON if kind == "person" else TOWN
+def relation(name: str) -> Relation:
+    """A relation by its name."""
+    return PERSON[name] if name in PERSON else TOWN[name]
 
 
 def build(seed: int, pages: int) -> World:
@@ -85,6 +85,6 @@ def add_facts(
 ) -> None:
     """Give an entity its facts; values go round the list, so that none is likelier than another."""
     for name in chosen:
-        options = relations(entity.kind)[name].values or tuple(towns)
+        options = relation(name).values or tuple(towns)
         value = options[(index * 7 + draw.randrange(len(options))) % len(options)]
         entity.facts[name] = Fact(entity.name, name, value, draw.randint(*statements))
