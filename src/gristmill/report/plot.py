@@ -1,0 +1,112 @@
+"""Plots as inline SVG: no script, no fonts, readable in light and dark, the same bytes for the same figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from math import floor, log10
+
+from markupsafe import Markup
+
+WIDTH, HEIGHT = 640, 260
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
+MAX_POINTS = 400  # of a line
+ROW = 24  # height of a bar with its gap
+
+Points = Sequence[tuple[float, float]]
+
+
+def number(value: float) -> str:
+    """A figure as people read it: `1,234,567`, `12.3`, `0.045`."""
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def short(value: float) -> str:
+    """A tick's label: `1.5M`, `200k`, `0.5`."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
+
+
+def ticks(low: float, high: float, about: int = 5) -> list[float]:
+    """Round numbers that span the range."""
+    raw = (high - low) / about or 1.0
+    power = 10.0 ** floor(log10(raw))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
+    first = floor(low / step)
+    count = 1
+    while (first + count - 1) * step < high - 1e-9 * step:
+        count += 1
+    return [round((first + i) * step, 12) for i in range(count)]
+
+
+def thin(points: Points) -> Points:
+    """At most MAX_POINTS points, evenly taken, the last always."""
+    if len(points) <= MAX_POINTS:
+        return points
+    stride = -(-len(points) // MAX_POINTS)
+    return [*points[:-1:stride], points[-1]]
+
+
+def line_chart(series: Sequence[tuple[str, Points]], x_label: str, y_label: str) -> Markup:
+    """Lines over one pair of axes; `series` are (name, [(x, y), …]). Empty where there is no point."""
+    series = [(name, thin(points)) for name, points in series if points]
+    if not series:
+        return Markup("")
+    xs = [x for _, points in series for x, _ in points]
+    ys = [y for _, points in series for _, y in points]
+    x_ticks, y_ticks = ticks(min(xs), max(xs)), ticks(min(ys), max(ys))
+
+    def across(x: float) -> float:
+        return LEFT + (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0] or 1) * (WIDTH - LEFT - RIGHT)
+
+    def up(y: float) -> float:
+        return HEIGHT - BOTTOM - (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0] or 1) * (HEIGHT - TOP - BOTTOM)
+
+    parts = []
+    for y in y_ticks:
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{up(y):.1f}" y2="{up(y):.1f}"/>')
+        parts.append(f'<text class="end" x="{LEFT - 6}" y="{up(y) + 4:.1f}">{short(y)}</text>')
+    parts += [f'<text class="mid" x="{across(x):.1f}" y="{HEIGHT - BOTTOM + 16}">{short(x)}</text>' for x in x_ticks]
+    parts.append(f'<text class="mid" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}">{escape(x_label)}</text>')
+    for index, (name, points) in enumerate(series):
+        path = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
+        parts.append(f'<polyline class="series c{index}" points="{path}"/>')
+        place = TOP + 14 + 18 * index
+        parts.append(f'<line class="series c{index}" x1="{WIDTH - 170}" x2="{WIDTH - 146}" y1="{place}" y2="{place}"/>')
+        parts.append(f'<text x="{WIDTH - 140}" y="{place + 4}">{escape(name)}</text>')
+    ends = "; ".join(f"{name} from {number(points[0][1])} to {number(points[-1][1])}" for name, points in series)
+    return svg(f"{y_label} over {x_label}: {ends}", HEIGHT, parts)
+
+
+def bar_chart(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], label: str) -> Markup:
+    """Horizontal bars, each row a stack of (name, value) parts. Empty where there is no row."""
+    if not rows:
+        return Markup("")
+    most = max(sum(value for _, value in parts) for _, parts in rows) or 1
+    names = list(dict.fromkeys(name for _, parts in rows for name, _ in parts))
+    legend = len(names) > 1
+    left, drawn, top = 230, [], 26 if legend else 4
+    for index, name in enumerate(names if legend else ()):
+        drawn.append(f'<rect class="bar c{index}" x="{left + 130 * index}" y="4" width="12" height="12"/>')
+        drawn.append(f'<text x="{left + 130 * index + 18}" y="15">{escape(name)}</text>')
+    for place, (row, parts) in enumerate(rows):
+        y, x = top + ROW * place, float(left)
+        drawn.append(f'<text class="end" x="{left - 8}" y="{y + 14}">{escape(row)}</text>')
+        for name, value in parts:
+            width = value / most * (WIDTH - left - 110)
+            box = f'x="{x:.1f}" y="{y}" width="{width:.1f}" height="{ROW - 6}"'
+            drawn.append(f'<rect class="bar c{names.index(name)}" {box}/>')
+            x += width
+        told = " · ".join(number(value) for _, value in parts)
+        drawn.append(f'<text x="{x + 6:.1f}" y="{y + 14}">{told}</text>')
+    return svg(label, top + ROW * len(rows) + 4, drawn)
+
+
+def svg(label: str, height: int, parts: Sequence[str]) -> Markup:
+    """The whole drawing, with a description for those who cannot see it."""
+    head = f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}">'
+    return Markup(head + "".join(parts) + "</svg>")
