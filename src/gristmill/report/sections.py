@@ -172,7 +172,8 @@ def posttraining(folders: Folders) -> Section | None:
     reward = manifest(folders, "reward")
     told = ""
     if reward and "heldout_accuracy" in reward.metrics:
-        told = f" On pairs it never saw, the reward model prefers the better answer {percent(reward.metrics['heldout_accuracy'])} of the time."
+        share = percent(reward.metrics["heldout_accuracy"])
+        told = f" On pairs it never saw, the reward model prefers the better answer {share} of the time."
     return Section(
         "From predictor to assistant",
         "Fine-tuning shows the model conversations and teaches it the assistant's turns alone. A reward model learns "
@@ -200,11 +201,9 @@ def evaluation(folders: Folders) -> Section | None:
     )
     if results:
         final = list(results)[-1]
+        outcomes = ("right", "wrong", "declined")
         bars = [
-            (
-                f"stated {row['from']}{f'–{row["to"]}' if row['to'] < 10**6 else ' times or more'}",
-                [(name, row[name]) for name in ("right", "wrong", "declined")],
-            )
+            (f"stated {span(row)} times", [(name, row[name]) for name in outcomes])
             for row in results[final]["by_stated"]
         ]
         section.figures.append(("Answers by how often the corpus states the fact", bar_chart(bars, "answers by count")))
@@ -234,7 +233,7 @@ def audit(folders: Folders) -> Section | None:
     if path is None or not path.exists():
         return None
     found = json.loads(path.read_text())
-    rows = [[copies_label(row), *numbers(row)] for row in found["train"]]
+    rows = [[f"trained on, copies: {span(row)}", *numbers(row)] for row in found["train"]]
     section = Section(
         "What was memorised",
         f"The model sees {found['prompt_tokens']} tokens of a text and completes it; counted is how often the next "
@@ -259,10 +258,11 @@ def audit(folders: Folders) -> Section | None:
     return section
 
 
-def copies_label(row: Mapping[str, Any]) -> str:
-    """`trained on, 2–3 copies`."""
-    upper = "" if row["to"] == row["from"] else "–" + str(row["to"]) if row["to"] < 10**6 else " or more"
-    return f"trained on, {row['from']}{upper} copies"
+def span(row: Mapping[str, Any]) -> str:
+    """The range of a bucket: `1`, `2–3`, `10 or more`."""
+    if row["to"] >= 10**6:
+        return f"{row['from']} or more"
+    return str(row["from"]) if row["from"] == row["to"] else f"{row['from']}–{row['to']}"
 
 
 def numbers(row: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,72 @@
+"""The rules of the house: no room imports a later one, the base imports no room, importing touches no network."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import gristmill
+
+SOURCE = Path(gristmill.__file__).parent
+BASE = ("errors", "manifest", "document", "progress", "recipe")
+ROOMS = (
+    *("miniweb", "crawl", "corpus", "tokenizer", "model", "generation", "training", "chat", "posttrain"),
+    *("evaluation", "audit", "export", "serving", "report", "run", "cli", "__main__"),
+)
+
+
+def imported(path: Path) -> set[str]:
+    """The parts of gristmill that a file imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for name in names:
+            if name.startswith("gristmill."):
+                found.add(name.split(".")[1])
+            elif name == "gristmill" and isinstance(node, ast.ImportFrom):
+                found |= {alias.name for alias in node.names} & {*BASE, *ROOMS}
+    return found
+
+
+def room_of(path: Path) -> str:
+    """The room or base module that a file belongs to."""
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def test_every_folder_is_a_known_room() -> None:
+    rooms = {room_of(path) for path in SOURCE.rglob("*.py")} - {"__init__"}
+    assert rooms == {*BASE, *ROOMS}
+
+
+def test_no_room_imports_a_later_room() -> None:
+    for path in SOURCE.rglob("*.py"):
+        room = room_of(path)
+        if room in ROOMS:
+            later = {name for name in imported(path) if name in ROOMS and ROOMS.index(name) > ROOMS.index(room)}
+            # run.py serves the miniature web and cli.py knows all; nobody else reaches forward
+            assert not later, f"{path.relative_to(SOURCE)} imports {later}"
+
+
+def test_the_base_imports_no_room() -> None:
+    for path in SOURCE.rglob("*.py"):
+        if room_of(path) in BASE:
+            assert not imported(path) & set(ROOMS), path
+
+
+def test_importing_everything_opens_no_connection() -> None:
+    modules = [
+        ".".join(("gristmill", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
+        for path in SOURCE.rglob("*.py")
+        if path.stem != "__main__"
+    ]
+    code = (
+        "import socket, importlib\n"
+        "def refuse(*_): raise AssertionError('network at import time')\n"
+        "socket.socket.connect = refuse; socket.getaddrinfo = refuse\n"
+        f"[importlib.import_module(name) for name in {modules!r}]"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
