@@ -18,7 +18,7 @@ from gristmill.report import stage
 from gristmill.report.plot import MAX_POINTS, bar_chart, line_chart, ticks
 
 HOSTILE = "<script>alert(1)</script>\"'&</table>"
-VOID = {"meta", "line", "rect", "polyline", "br"}
+VOID = {"meta", "br"}
 
 
 class Balance(HTMLParser):
@@ -33,6 +33,9 @@ class Balance(HTMLParser):
         self.seen.add(tag)
         if tag not in VOID:
             self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: object) -> None:
+        self.seen.add(tag)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
