@@ -52,7 +52,7 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
                     metrics[key] = splits[split][figure]
         show(results)
     write_jsonl(out / "answers.jsonl", records)
-    write_text(out / "results.json", json.dumps(results, indent=2, sort_keys=True) + "\n")
+    write_text(out / "results.json", json.dumps(results, indent=2) + "\n")
     asked = params.prompts + spread([q.question for q in questions if q.split == "test"], params.show)
     shown = zip(asked, ask(engine, asked, max(params.max_tokens, engine.context // 2)), strict=True)
     write_jsonl(out / "conversations.jsonl", [{"messages": exchange(*pair)} for pair in shown])

@@ -1,0 +1,87 @@
+"""The engine against plain decoding: read everything again for every token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from gristmill.errors import UserError
+from gristmill.generation.engine import Engine, sample
+
+
+@pytest.fixture(scope="module")
+def engine(model_folder: Path, tokenizer_folder: Path) -> Engine:
+    """The tiny model's engine."""
+    return Engine.load(model_folder, tokenizer_folder)
+
+
+def greedy(engine: Engine, prompt: list[int], max_tokens: int) -> tuple[list[int], list[float]]:
+    """Greedy decoding without a cache."""
+    ids, logprobs = list(prompt), []
+    while len(ids) - len(prompt) < max_tokens and len(ids) < engine.context:
+        logits = engine.model(torch.tensor([ids]))[0, -1]
+        logits[engine.tokenizer.im_start] = -torch.inf
+        token = int(logits.argmax())
+        logprobs.append(float(logits.log_softmax(-1)[token]))
+        if token in engine.stops:
+            break
+        ids.append(token)
+    return ids[len(prompt) :], logprobs
+
+
+def test_batched_cached_decoding_equals_plain_decoding(engine: Engine) -> None:
+    prompts = [engine.tokenizer.encode(text) for text in ("The", "Old Anna paints the hill.", "A grey cat " * 9)]
+    together = engine.generate(prompts, max_tokens=30)
+    for prompt, completion in zip(prompts, together, strict=True):
+        tokens, logprobs = greedy(engine, prompt, 30)
+        assert completion.tokens == tokens
+        assert completion.logprobs == pytest.approx(logprobs, abs=1e-3)
+        assert list(engine.stream(prompt, max_tokens=30)) == tokens
+
+
+def test_a_seed_repeats_and_a_neighbour_changes_nothing_greedy(engine: Engine) -> None:
+    prompts = [engine.tokenizer.encode("The miller"), engine.tokenizer.encode("Young Tom walks to the")]
+    runs = [engine.generate(prompts, max_tokens=12, temperature=1.0, seed=seed) for seed in (5, 5, 6)]
+    assert runs[0] == runs[1] != runs[2]
+    alone = [engine.generate([prompt], max_tokens=12)[0].tokens for prompt in prompts]
+    assert [found.tokens for found in engine.generate(prompts, max_tokens=12)] == alone
+
+
+def test_limits(engine: Engine) -> None:
+    assert engine.generate([], max_tokens=5) == []
+    assert engine.generate([[1]], max_tokens=0)[0].tokens == []
+    long = [1] * (engine.context - 3)
+    found = engine.generate([long, [1]], max_tokens=50)
+    assert len(found[0].tokens) <= 3
+    for wrong in ([], [1] * engine.context):
+        with pytest.raises(UserError, match="does not fit"):
+            engine.generate([wrong], max_tokens=1)
+
+
+def test_sampling_follows_the_distribution_and_its_cuts() -> None:
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().expand(20_000, 4)
+    random = torch.Generator().manual_seed(0)
+
+    def shares(**cut: float) -> list[float]:
+        options = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, **cut}
+        drawn = sample(logits, options["temperature"], int(options["top_k"]), options["top_p"], random)
+        return (torch.bincount(drawn, minlength=4) / len(drawn)).tolist()
+
+    assert shares() == pytest.approx([0.5, 0.3, 0.15, 0.05], abs=0.02)
+    assert shares(top_k=2) == pytest.approx([0.625, 0.375, 0, 0], abs=0.02)
+    assert shares(top_p=0.75) == pytest.approx([0.625, 0.375, 0, 0], abs=0.02)
+    assert shares(temperature=0.5)[0] == pytest.approx(0.25 / 0.365, abs=0.02)
+    assert shares(temperature=0.0) == [1, 0, 0, 0]
+
+
+def test_a_foreign_tokenizer_is_refused(
+    model_folder: Path, tokenizer_folder: Path, corpus: Path, tmp_path: Path
+) -> None:
+    from gristmill.recipe import TokenizerParams
+    from gristmill.tokenizer import train
+
+    train.run({"corpus": corpus}, TokenizerParams(vocab_size=300), tmp_path)
+    with pytest.raises(UserError, match="300"):
+        Engine.load(model_folder, tmp_path)

@@ -1,0 +1,174 @@
+"""The training loop: exact resume, the optimizer against its definitions, data order, bits per byte."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gristmill.model.transformer import ModelConfig, Transformer, load_model
+from gristmill.recipe import Pretrain
+from gristmill.tokenizer.shards import open_split
+from gristmill.training import pretrain
+from gristmill.training.data import IGNORE, TokenBatches, bits_per_byte, padded
+from gristmill.training.loop import Plan, discard_checkpoint, train
+from gristmill.training.optimizer import Optimizer, Rates, orthogonalize, share_of_peak
+
+RATES = Rates(0.02, 0.02, 0.005, 0.01)
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the loop catches it."""
+
+
+def tiny() -> Transformer:
+    """A small model, always the same."""
+    torch.manual_seed(3)
+    return Transformer(ModelConfig(40, 2, 16, 2, 1, 8, 24, 16))
+
+
+def go(out: Path, die_at: int = -1) -> dict[str, Tensor]:
+    """Train 20 steps with a checkpoint every 5; die at a step if asked to."""
+    out.mkdir(exist_ok=True)
+    model = tiny()
+    batches = TokenBatches(np.random.default_rng(0).integers(0, 40, 900), 16, 4, seed=1)
+
+    def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
+        if step == die_at:
+            raise Killed
+        ids, targets = batches(step)
+        return F.cross_entropy(model(ids).flatten(0, 1), targets.flatten()), ids.numel(), {}
+
+    train(model, loss, Plan("test", 20, RATES, checkpoint_every=5), out)
+    return model.state_dict()
+
+
+@pytest.mark.parametrize("deaths", [[3], [7], [12, 17], [5, 10, 15]])
+def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, deaths: list[int]) -> None:
+    whole = go(tmp_path / "whole")
+    for step in deaths:
+        with pytest.raises(Killed):
+            go(tmp_path / "killed", die_at=step)
+    resumed = go(tmp_path / "killed")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert (tmp_path / "whole/log.jsonl").read_bytes() == (tmp_path / "killed/log.jsonl").read_bytes()
+    assert {path.name for path in (tmp_path / "killed/checkpoint").iterdir()} == {
+        "model.safetensors",
+        "optimizer.safetensors",
+        "state.json",
+    }
+    discard_checkpoint(tmp_path / "killed")
+    assert [path.name for path in (tmp_path / "killed").iterdir()] == ["log.jsonl"]
+
+
+def test_a_bad_batch_is_skipped(tmp_path: Path) -> None:
+    model = tiny()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+
+    def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
+        return model(torch.zeros(1, 4, dtype=torch.long)).sum() * math.nan, 4, {}
+
+    log = train(model, loss, Plan("test", 1, RATES), tmp_path)
+    assert log[0]["skipped"] and all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_the_pretrain_stage_learns_and_repeats(tokens_folder: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
+    shape = dict(layers=2, width=32, heads=2, kv_heads=2, head_dim=16, ffn_width=64, context=64)
+    params = Pretrain(**shape, batch=8, max_steps=60, evaluate_every=30, sample_prompts=["The"])
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        made = pretrain.run({"tokenizer": tokenizer_folder, "tokens": tokens_folder}, params, tmp_path / name)
+    log = [json.loads(line) for line in (tmp_path / "one/log.jsonl").read_text().splitlines()]
+    heldout = [record["heldout_bpb"] for record in log if "heldout_bpb" in record]
+    assert len(heldout) == 3 and heldout[-1] < 0.6 * heldout[0]
+    assert made.metrics["heldout_bpb"] == heldout[-1]
+    assert len((tmp_path / "one/samples.jsonl").read_text().splitlines()) == 3
+    for file in ("model.safetensors", "log.jsonl", "samples.jsonl"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_muon_brings_singular_values_near_one() -> None:
+    torch.manual_seed(0)
+    for shape in ((3, 16, 16), (2, 8, 40), (2, 40, 8)):
+        gradient = torch.randn(shape)
+        found = orthogonalize(gradient)
+        values = torch.linalg.svdvals(found)
+        assert 0.5 < values.min() and values.max() < 1.3
+        u, _, vt = torch.linalg.svd(gradient, full_matrices=False)
+        assert F.cosine_similarity(found.flatten(), (u @ vt).flatten(), dim=0) > 0.98
+
+
+def test_the_optimizer_is_its_definition() -> None:
+    """Matrices: Nesterov momentum, orthogonalised, scaled. The rest: PyTorch's own AdamW."""
+    model, twin = tiny(), tiny()
+    optimizer = Optimizer(model, RATES)
+    others = {name: weight for name, weight in twin.named_parameters() if "layers" not in name or weight.ndim == 1}
+    groups = [{"params": [w], "lr": 0.02 if "embed" in n else 0.005} for n, w in others.items()]
+    adam = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0)
+    momentum = {name: torch.zeros_like(w) for name, w in twin.named_parameters() if name not in others}
+    for _ in range(3):
+        for network in (model, twin):
+            network(torch.arange(12)[None]).square().mean().backward()
+        optimizer.step(1.0)
+        with torch.no_grad():
+            adam.step()
+            for name, moved in momentum.items():
+                weight = dict(twin.named_parameters())[name]
+                assert weight.grad is not None
+                moved.mul_(0.95).add_(weight.grad, alpha=0.05)
+                update = orthogonalize((0.05 * weight.grad + 0.95 * moved)[None])[0]
+                scale = 0.02 * max(1, weight.size(0) / weight.size(1)) ** 0.5
+                weight.mul_(1 - 0.02 * 0.01).sub_(scale * update)
+            twin.zero_grad()
+    for (name, ours), theirs in zip(model.named_parameters(), twin.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5), name
+
+
+def test_the_schedule_rises_holds_and_falls_to_zero() -> None:
+    shares = [share_of_peak(step, 100, 0.1, 0.5) for step in range(100)]
+    assert shares[0] == pytest.approx(0.1) and shares[9:51] == [1.0] * 42
+    assert shares[75] == pytest.approx(0.5) and 0 < shares[99] <= 0.02
+
+
+def test_batches_are_a_pure_function_of_seed_and_step() -> None:
+    tokens = np.arange(1000)
+    first, second = (TokenBatches(tokens, 10, 4, seed=2) for _ in range(2))
+    forward = [first(step) for step in range(60)]
+    for step in reversed(range(60)):
+        assert torch.equal(second(step)[0], forward[step][0])
+    for ids, targets in forward:
+        assert torch.equal(ids[:, 1:], targets[:, :-1]) and torch.equal(targets, ids + 1)
+    epoch = torch.cat([ids for ids, _ in forward[:24]]).flatten()
+    assert len(set(epoch.tolist())) == epoch.numel()  # within an epoch nothing is seen twice
+    assert not torch.equal(forward[0][0], TokenBatches(tokens, 10, 4, seed=3)(0)[0])
+
+
+def test_bits_per_byte_of_a_uniform_model(tokens_folder: Path, model_folder: Path) -> None:
+    model = load_model(model_folder)
+    with torch.no_grad():
+        model.head.weight.zero_()
+    split = open_split(tokens_folder, "heldout")
+    expected = len(split.tokens) * math.log2(model.config.vocab_size) / int(split.bytes.sum())
+    assert bits_per_byte(model, split) == pytest.approx(expected, rel=1e-5)
+
+
+def test_padding_bears_no_loss_and_keeps_rows() -> None:
+    rows = [np.array([1, 2, 3, 4]), np.array([5, 6])]
+    ids, targets = padded(rows, [np.array([False, False, True, True]), np.array([True, True])])
+    assert ids.tolist() == [[1, 2, 3], [5, 0, 0]]
+    assert targets.tolist() == [[IGNORE, 3, 4], [6, IGNORE, IGNORE]]
+
+
+def test_every_parameter_is_trained_by_exactly_one_rule() -> None:
+    model = tiny()
+    optimizer = Optimizer(model, RATES)
+    muon = [weight for stack in optimizer.stacks.values() for weight in stack]
+    adam = [weight for group in optimizer.adam.param_groups for weight in group["params"]]
+    assert sorted(map(id, [*muon, *adam])) == sorted(map(id, model.parameters()))
+    assert all(isinstance(weight, nn.Parameter) and weight.ndim == 2 for weight in muon)
