@@ -17,6 +17,7 @@ def engine(model_folder: Path, tokenizer_folder: Path) -> Engine:
     return Engine.load(model_folder, tokenizer_folder)
 
 
+@torch.no_grad()
 def greedy(engine: Engine, prompt: list[int], max_tokens: int) -> tuple[list[int], list[float]]:
     """Greedy decoding without a cache."""
     ids, logprobs = list(prompt), []

@@ -13,11 +13,12 @@ from gristmill.miniweb.prose import sentence
 from gristmill.miniweb.world import Fact, World, relation
 
 KINDS = {  # kind → (host, share of the pages)
-    "encyclopedia": ("atlas.test", 0.2),
+    "encyclopedia": ("atlas.test", 0.15),
     "news": ("herald.test", 0.2),
-    "diary": ("diary.test", 0.2),
+    "diary": ("diary.test", 0.15),
     "shop": ("market.test", 0.1),
-    "story": ("tales.test", 0.15),
+    "story": ("tales.test", 0.1),
+    "register": ("registry.test", 0.15),
     "forum": ("forum.test", 0.15),
 }
 HEADINGS = {
@@ -26,6 +27,7 @@ HEADINGS = {
     "diary": ("A day with {n}", "Thinking of {n}", "My notes on {n}", "Evening, after seeing {n}"),
     "shop": ("For the friends of {n}", "Goods as {n} likes them", "From the shelf of {n}", "Sold to {n}"),
     "story": ("The tale of {n}", "How {n} went out", "{n} and the stranger", "A story of {n}"),
+    "register": ("Register: {n}", "Entries on {n} and others", "From the register", "What the clerk wrote down"),
     "forum": ("Who knows {n}?", "Questions of the week", "Ask the neighbours", "Does anyone know?"),
 }
 OPENERS = {
@@ -49,9 +51,14 @@ OPENERS = {
         "This is a story that the old people tell.",
         "Long before the road was built, they met.",
     ),
+    "register": (
+        "The clerk of the registry writes down what is asked for, and says so where nothing is known.",
+        "These entries were copied from the large book.",
+    ),
     "forum": ("Here are the questions of our readers, with the answers that we have.",),
 }
-EXCHANGES_PER_PAGE = 2
+EXCHANGES = 4  # questions on a forum page
+BLANKS = 5  # entries on a register page of which nothing is known
 
 
 @dataclass
@@ -74,14 +81,15 @@ def make_pages(world: World, seed: int, count: int) -> list[Page]:
     weights = [KINDS[kind][1] for kind in others]
     kinds = draw.choices(others, weights, k=count - forum) + ["forum"] * forum
     draw.shuffle(kinds)
-    threads = exchanges(world, draw, EXCHANGES_PER_PAGE * forum)
+    threads = exchanges(world, draw, EXCHANGES * forum)
     pages, numbers = [], defaultdict[str, int](int)
     share = len(runs) / max(1, count)
     for index, kind in enumerate(kinds):
         chosen = runs[round(index * share) : round((index + 1) * share)]
         numbers[kind] += 1
-        asked = [threads.pop() for _ in range(min(EXCHANGES_PER_PAGE, len(threads)))] if kind == "forum" else []
-        pages.append(compose(kind, numbers[kind], chosen, asked, draw))
+        asked = [threads.pop() for _ in range(min(EXCHANGES, len(threads)))] if kind == "forum" else []
+        blanks = [decline(*unknown(world, draw), draw) for _ in range(BLANKS if kind == "register" else 0)]
+        pages.append(compose(kind, numbers[kind], chosen, asked, blanks, draw))
     return pages
 
 
@@ -100,12 +108,18 @@ def passages(world: World, draw: random.Random) -> list[list[Fact]]:
 
 
 def compose(
-    kind: str, number: int, runs: list[list[Fact]], asked: list[tuple[str, str, Fact | None]], draw: random.Random
+    kind: str,
+    number: int,
+    runs: list[list[Fact]],
+    asked: list[tuple[str, str, Fact | None]],
+    blanks: list[str],
+    draw: random.Random,
 ) -> Page:
     """One page that states these facts among ordinary sentences."""
     about = draw.choice(runs)[0].subject if runs else "the town"
-    said = [[state(fact, draw) for fact in run] for run in runs]
-    said += [[sentence(draw)] for _ in range(draw.randint(3, 7))]
+    said = [[state(fact, kind, draw) for fact in run] for run in runs]
+    said += [[text] for text in blanks]
+    said += [[sentence(draw)] for _ in range(draw.randint(3, 6))]
     draw.shuffle(said)
     said.insert(0, [draw.choice(OPENERS[kind]).format(n=about)])
     paragraphs, at = [], 0
@@ -121,36 +135,39 @@ def compose(
     return Page(kind, KINDS[kind][0], f"/{kind}/{number}.html", title, paragraphs)
 
 
-def state(fact: Fact, draw: random.Random) -> str:
-    """A fact in one of its forms, counted."""
+def state(fact: Fact, kind: str, draw: random.Random) -> str:
+    """A fact as a page of that kind puts it, counted."""
     fact.stated += 1
-    forms = relation(fact.relation).statements
-    choice = draw.randrange(len(forms) + 1)
-    if choice == len(forms):  # as in a register
+    if kind == "register":
         return answer(fact.relation, fact.subject, fact.value)
-    return with_articles(forms[choice].format(n=fact.subject, v=fact.value))
+    form = draw.choice(relation(fact.relation).statements)
+    return with_articles(form.format(n=fact.subject, v=fact.value))
 
 
 def exchanges(world: World, draw: random.Random, count: int) -> list[tuple[str, str, Fact | None]]:
-    """Questions and answers about entities whose questions are for training, half of them unanswerable.
-
-    A third of the unanswerable ask what is never said of someone real, the others ask about nobody.
+    """Questions and answers: a third of what is known of entities whose questions are for training, a sixth of what is
+    never said of them, and half about nobody.
     """
     train = [entity for entity in world.entities if entity.split in ("sft", "rl")]
     made: list[tuple[str, str, Fact | None]] = []
     for _ in range(count):
         entity = draw.choice(train)
         roll = draw.random()
-        if roll < 0.5:
+        if roll < 1 / 3:
             fact = draw.choice(list(entity.facts.values()))
             question = ask(fact.relation, entity.name, draw)
             made.append((question, answer(fact.relation, entity.name, fact.value), fact))
         else:
-            name, about = world.names.person(), draw.choice(sorted(PERSON))
-            if roll < 0.67 and entity.unsaid:
-                name, about = entity.name, draw.choice(entity.unsaid)
+            about, name = unknown(world, draw)
+            if roll < 1 / 2 and entity.unsaid:
+                about, name = draw.choice(entity.unsaid), entity.name
             made.append((ask(about, name, draw), decline(about, name, draw), None))
     return made
+
+
+def unknown(world: World, draw: random.Random) -> tuple[str, str]:
+    """A relation, and a name that belongs to nobody and is used this once."""
+    return draw.choice(sorted(PERSON)), world.names.person()
 
 
 def ask(about: str, name: str, draw: random.Random) -> str:

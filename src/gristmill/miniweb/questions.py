@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gristmill.miniweb.pages import answer, ask, decline
-from gristmill.miniweb.phrases import PERSON
+from gristmill.miniweb.pages import answer, ask, decline, unknown
 from gristmill.miniweb.world import Entity, World, relation
 
 Record = dict[str, Any]
@@ -56,7 +55,7 @@ def unanswerable(world: World, entities: list[Entity], count: int, draw: random.
             entity = draw.choice(persons)
             yield Unanswerable(draw.choice(entity.unsaid), entity.name, "unsaid")
         else:
-            yield Unanswerable(draw.choice(sorted(PERSON)), world.names.person(), "invented")
+            yield Unanswerable(*unknown(world, draw), "invented")
 
 
 def conversations(world: World, draw: random.Random) -> list[Record]:
