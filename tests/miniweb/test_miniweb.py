@@ -1,0 +1,136 @@
+"""The miniature web: repeatable, true to its own truth, and fair: the test split's questions appear nowhere."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gristmill.manifest import Manifest, read_jsonl
+from gristmill.miniweb import stage
+from gristmill.miniweb.phrases import PERSON, TOWN
+from gristmill.miniweb.serve import serve
+from gristmill.recipe import Miniweb
+
+RELATIONS = {**PERSON, **TOWN}
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
+    """A small web."""
+    folder = tmp_path_factory.mktemp("web")
+    return folder, stage.run({}, Miniweb(pages=400), folder)
+
+
+@pytest.fixture(scope="module")
+def kept(web: tuple[Path, Manifest]) -> list[dict[str, Any]]:
+    """The pages that should be kept."""
+    truth = {page["url"]: page["dropped"] for page in json.loads((web[0] / "truth.json").read_text())["pages"]}
+    pages = list(read_jsonl(web[0] / "site.jsonl"))
+    return [
+        p for p in pages if p["status"] == 200 and not truth[f"http://{p['host']}{p['path']}"] and "<p>" in p["body"]
+    ]
+
+
+def test_a_seed_repeats_to_the_byte(web: tuple[Path, Manifest], tmp_path: Path) -> None:
+    for name in ("again", "other"):
+        (tmp_path / name).mkdir()
+    stage.run({}, Miniweb(pages=400), tmp_path / "again")
+    stage.run({}, Miniweb(pages=400, seed=1), tmp_path / "other")
+    for path in sorted(web[0].iterdir()):
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+        assert path.read_bytes() != (tmp_path / "other" / path.name).read_bytes()
+
+
+def test_facts_are_stated_as_often_as_the_truth_says(web: tuple[Path, Manifest], kept: list[dict[str, Any]]) -> None:
+    texts = [unescape(re.sub(r"<[^>]+>", "\n", page["body"])) for page in kept]
+    sentences = [part for text in texts for part in re.split(r"(?<=[.?!\"]) |\n", text)]
+    counted: dict[tuple[str, str], int] = {}
+    entities = json.loads((web[0] / "truth.json").read_text())["entities"]
+    facts = {(e["name"], r): f["value"] for e in entities for r, f in e["facts"].items()}
+    for (name, relation), value in facts.items():
+        forms = [*RELATIONS[relation].statements, RELATIONS[relation].label + ": {v}."]
+        said = {re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", form.format(n=name, v=value)) for form in forms}
+        counted[name, relation] = sum(any(form in text for form in said) for text in sentences if name in text)
+    for entity in entities:
+        for relation, fact in entity["facts"].items():
+            # a statement of two sentences, or a quotation, may be cut differently: allow for few
+            assert counted[entity["name"], relation] == pytest.approx(fact["stated"], abs=3 + fact["stated"] * 0.1)
+            assert fact["stated"] >= fact["wanted"]
+
+
+def names_in(text: str, names: set[str]) -> set[str]:
+    """Those of the names that occur in a text."""
+    return {name for name in names if name in text}
+
+
+def test_nothing_about_test_or_dev_entities_is_ever_asked_in_training(
+    web: tuple[Path, Manifest], kept: list[dict[str, Any]]
+) -> None:
+    entities = json.loads((web[0] / "truth.json").read_text())["entities"]
+    held = {entity["name"] for entity in entities if entity["split"] in ("test", "dev")}
+    assert len(held) > len(entities) / 2
+    for page in kept:
+        for asked in re.findall(r"Question: (.*?)</p>", page["body"]):
+            question, answer = unescape(asked).split(" Answer: ")
+            # a town may be the answer to where a person lives; it is never what is asked about
+            assert not names_in(question, held), asked
+            assert not names_in(answer.split(":")[0], held), asked
+    for file, keys in (("conversations", "messages"), ("prompts", "prompt"), ("preferences", "prompt")):
+        for record in read_jsonl(web[0] / f"{file}.jsonl"):
+            for message in record[keys]:
+                if message["role"] == "user":
+                    assert not names_in(message["content"], held), message
+
+
+def test_splits_share_no_question_and_invented_names_belong_to_nobody(web: tuple[Path, Manifest]) -> None:
+    questions = list(read_jsonl(web[0] / "questions.jsonl"))
+    entities = json.loads((web[0] / "truth.json").read_text())["entities"]
+    names = {entity["name"]: entity for entity in entities}
+    seen: dict[str, set[str]] = {}
+    for record in questions:
+        seen.setdefault(record["split"], set()).add(record["question"])
+        mentioned = [entity for name, entity in names.items() if name in record["question"]]
+        if record["kind"] == "invented":
+            assert not mentioned and not record["answers"]
+        else:
+            assert {entity["split"] for entity in mentioned} == {record["split"]}
+        if record["kind"] == "unsaid":
+            assert not record["answerable"]
+    splits = list(seen.values())
+    assert all(not a & b for i, a in enumerate(splits) for b in splits[i + 1 :])
+    asked = " ".join(text for record in read_jsonl(web[0] / "conversations.jsonl") for text in json.dumps(record))
+    assert not any(record["question"] in asked for record in questions if record["split"] == "test")
+
+
+def test_the_web_is_many_hosts_and_kinds(web: tuple[Path, Manifest], kept: list[dict[str, Any]]) -> None:
+    pages = list(read_jsonl(web[0] / "site.jsonl"))
+    assert len({page["host"] for page in pages}) >= 5
+    assert {301, 302, 404} & {page["status"] for page in pages}
+    paths = {page["path"] for page in pages}
+    assert "/robots.txt" in paths and any("sitemap" in path for path in paths)
+    dropped = {page["dropped"] for page in json.loads((web[0] / "truth.json").read_text())["pages"]}
+    assert len(dropped - {None, ""}) >= 4, dropped
+    assert len(kept) == pytest.approx(400, abs=40)
+
+
+def test_the_server_tells_hosts_apart_over_real_http(web: tuple[Path, Manifest]) -> None:
+    with serve(web[0]) as address:
+        connection = http.client.HTTPConnection(address)
+        bodies = {}
+        for host in ("atlas.test", "forum.test"):
+            connection.request("GET", "/", headers={"Host": host})  # one connection, kept alive
+            response = connection.getresponse()
+            assert response.status == 200
+            bodies[host] = response.read()
+        assert bodies["atlas.test"] != bodies["forum.test"]
+        connection.request("HEAD", "/", headers={"Host": "atlas.test"})
+        response = connection.getresponse()
+        assert response.read() == b"" and int(response.headers["Content-Length"]) == len(bodies["atlas.test"])
+        connection.request("GET", "/none", headers={"Host": "atlas.test"})
+        assert connection.getresponse().status == 404

@@ -1,0 +1,178 @@
+"""Fine-tuning and alignment on a tiny model: masks, Bradley–Terry, advantages, and that each stage learns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gristmill.errors import UserError
+from gristmill.generation.engine import Completion, Engine
+from gristmill.model.transformer import ModelConfig, Transformer, load_model, save_model
+from gristmill.posttrain import reward, rl, sft
+from gristmill.posttrain.examples import Order, conversations_from_documents, excerpts, render_all
+from gristmill.posttrain.reward import RewardModel
+from gristmill.recipe import RL, SFT, Reward
+from gristmill.tokenizer.encode import Tokenizer
+
+WORDS = ("mill", "river", "bridge", "boat", "hill", "market")
+
+
+def write(path: Path, records: list[dict[str, object]]) -> str:
+    """Write JSON lines; returns the path as a recipe names it."""
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return str(path)
+
+
+def chat(question: str, answer: str) -> list[dict[str, str]]:
+    """A conversation of one exchange."""
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+@pytest.fixture(scope="module")
+def base(tokenizer: Tokenizer, tokenizer_folder: Path, tokens_folder: Path, tmp_path_factory: pytest.TempPathFactory):
+    """An untrained base model with the folders that every stage reads."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("base")
+    save_model(Transformer(ModelConfig(tokenizer.vocab_size, 2, 48, 2, 2, 24, 96, context=64)), folder)
+    return {"model": folder, "tokenizer": tokenizer_folder, "tokens": tokens_folder, "corpus": folder}
+
+
+@pytest.fixture(scope="module")
+def tuned(base: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A chat model that answers either of two words, at random, to six questions."""
+    folder = tmp_path_factory.mktemp("sft")
+    lines = [{"messages": chat(f"Say {word}", answer)} for word in WORDS for answer in ("cat", "boat")] * 4
+    params = SFT(conversations=write(folder / "c.jsonl", lines), lr=0.5, epochs=16, batch=16, replay=0.1)
+    made = sft.run(base, params, folder)
+    assert made.counts["conversations"] == 48 and made.metrics["loss"] < 2
+    return {**base, "model": folder}
+
+
+def test_only_the_assistants_words_and_their_end_bear_loss(tokenizer: Tokenizer) -> None:
+    messages = [{"role": "system", "content": "Be kind."}, *chat("The hill?", "A red boat."), *chat("Why?", "The cat.")]
+    (example,), too_long = render_all([messages], tokenizer, 500)
+    borne = [int(token) for token, loss in zip(example.ids, example.mask, strict=True) if loss]
+    said = [*tokenizer.encode("A red boat."), tokenizer.im_end, *tokenizer.encode("The cat."), tokenizer.im_end]
+    assert borne == said and too_long == 0
+    assert render_all([messages], tokenizer, 5) == ([], 1)
+
+
+def test_order_shows_every_example_once_an_epoch_and_forgets_nothing() -> None:
+    first, second = Order(10, 4, seed=1), Order(10, 4, seed=1)
+    seen = [index for step in range(5) for index in first(step)]
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10)) and seen[:10] != seen[10:]
+    assert [second(step) for step in (4, 0)] == [first(4), first(0)]
+
+
+def test_fine_tuning_teaches_the_answers(tuned: dict[str, Path]) -> None:
+    engine = Engine.load(tuned["model"], tuned["tokenizer"])
+    prompt = render_prompt("Say river", engine.tokenizer)
+    drawn = [engine.tokenizer.decode(a.tokens) for a in engine.generate([prompt] * 40, max_tokens=8, temperature=1.0)]
+    assert sum(text in ("cat", "boat") for text in drawn) > 35
+    assert {"cat", "boat"} <= set(drawn)
+
+
+def render_prompt(question: str, tokenizer: Tokenizer) -> list[int]:
+    """A question, ready for the assistant's answer."""
+    from gristmill.chat.template import render
+
+    return render([{"role": "user", "content": question}], tokenizer, generation_prompt=True)[0]
+
+
+def test_reward_and_rl_move_the_model_to_the_preferred_answer(tuned: dict[str, Path], tmp_path: Path) -> None:
+    pairs = [
+        {"prompt": [{"role": "user", "content": f"Say {word}"}], "chosen": "boat", "rejected": "cat"} for word in WORDS
+    ] * 8
+    prompts = [{"prompt": [{"role": "user", "content": f"Say {word}"}]} for word in WORDS]
+    for name in ("reward", "rl"):
+        (tmp_path / name).mkdir()
+    params = Reward(preferences=write(tmp_path / "p.jsonl", pairs), epochs=6, batch=8, lr=0.3)
+    judged = reward.run(tuned, params, tmp_path / "reward")
+    assert judged.metrics["train_accuracy"] == 1.0
+    # an untrained reward model has no opinion: its loss is log 2
+    first = json.loads((tmp_path / "reward/log.jsonl").read_text().splitlines()[0])
+    assert first["loss"] == pytest.approx(np.log(2), abs=1e-3)
+
+    aligned = RL(prompts=write(tmp_path / "q.jsonl", prompts), epochs=20, batch=6, group=8, lr=0.05, max_tokens=8)
+    made = rl.run({**tuned, "reward": tmp_path / "reward"}, aligned, tmp_path / "rl")
+    assert made.metrics["reward_after"] > made.metrics["reward_before"]
+    shares = []
+    for model in (tuned["model"], tmp_path / "rl"):
+        engine = Engine.load(model, tuned["tokenizer"])
+        prompt = render_prompt("Say hill", engine.tokenizer)
+        drawn = engine.generate([prompt] * 60, max_tokens=8, temperature=1.0, seed=1)
+        shares.append(sum(engine.tokenizer.decode(a.tokens) == "boat" for a in drawn) / 60)
+    assert shares[0] < 0.8 < shares[1]
+
+
+def test_reward_model_reads_the_last_token_whatever_the_padding(tuned: dict[str, Path], tmp_path: Path) -> None:
+    model = RewardModel(load_model(tuned["model"]))
+    torch.nn.init.normal_(model.score.weight)
+    rows = [np.arange(5, 5 + length) for length in (3, 9, 6)]
+    with torch.no_grad():
+        together = model(rows)
+        alone = torch.cat([model([row]) for row in rows])
+        assert torch.allclose(together, alone, atol=1e-5)
+        model.save(tmp_path)
+        assert torch.equal(RewardModel.load(tmp_path)(rows), together)
+
+
+def test_advantages_and_the_policy_gradient() -> None:
+    found = rl.group_advantages(torch.tensor([1.0, 2.0, 3.0, 5.0, 5.0, 5.0]), 3)
+    assert found[:3].tolist() == pytest.approx([-1, 0, 1], abs=1e-3)
+    assert found[3:].tolist() == pytest.approx([0, 0, 0], abs=1e-3)
+
+
+def test_answers_become_rows_that_bear_loss_on_the_answer(tokenizer: Tokenizer) -> None:
+    answers = [Completion([7, 8], [], "stop"), Completion([9], [], "length")]
+    rows, masks = rl.answer_rows([[1, 2], [3]], answers, tokenizer)
+    assert [row.tolist() for row in rows] == [[1, 2, 7, 8, tokenizer.im_end], [3, 9]]
+    assert [mask.tolist() for mask in masks] == [[False, False, True, True, True], [False, True]]
+
+
+def test_token_logprobs_equal_the_engines(tuned: dict[str, Path]) -> None:
+    engine = Engine.load(tuned["model"], tuned["tokenizer"])
+    prompts = [render_prompt(f"Say {word}", engine.tokenizer) for word in WORDS[:2]]
+    answers = engine.generate(prompts, max_tokens=6, temperature=1.0, seed=3)
+    rows, masks = rl.answer_rows(prompts, answers, engine.tokenizer)
+    ids, targets = sft.padded(rows, masks)
+    with torch.no_grad():
+        found = rl.token_logprobs(engine.model, ids, targets)
+    for row, target, answer in zip(found, targets, answers, strict=True):
+        assert row[target != -100].tolist() == pytest.approx(answer.logprobs, abs=2e-3)
+
+
+def test_conversations_from_documents(corpus: Path) -> None:
+    found = list(conversations_from_documents(corpus))
+    assert len(found) > 100
+    for messages in found:
+        assert [message["role"] for message in messages] == ["user", "assistant"]
+        assert messages[1]["content"].endswith(".")
+    text = " ".join(f"Sentence number {i} is here." for i in range(200))
+    parts = list(excerpts(text))
+    assert all(len(part) <= 700 and part.endswith(".") for part in parts) and " ".join(parts) in text
+
+
+@pytest.mark.parametrize(
+    ("stage", "line"),
+    [
+        ("sft", {"messages": "hello"}),
+        ("sft", {"messages": [{"role": "assistant", "content": "x"}]}),
+        ("reward", {"prompt": [{"role": "user", "content": "x"}], "chosen": "y"}),
+        ("rl", {"prompt": "x"}),
+    ],
+)
+def test_wrong_records_are_named(base: dict[str, Path], tmp_path: Path, stage: str, line: dict[str, object]) -> None:
+    path = write(tmp_path / "bad.jsonl", [line])
+    with pytest.raises(UserError, match=r"bad\.jsonl: record 1"):
+        if stage == "sft":
+            sft.run(base, SFT(conversations=path), tmp_path)
+        elif stage == "reward":
+            reward.run(base, Reward(preferences=path), tmp_path)
+        else:
+            tokenizer = Tokenizer.load(base["tokenizer"])
+            rl.read_prompts(Path(path), tokenizer, 50)
