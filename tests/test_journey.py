@@ -1,0 +1,145 @@
+"""The whole journey on a tiny web, by the command that a user types; and that kills cost nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gristmill.manifest import Manifest
+from gristmill.run import STAGES
+
+ROOT = Path(__file__).parent.parent
+TINY = {
+    "miniweb.pages": 200,
+    "tokenizer.vocab_size": 600,
+    "tokenize.heldout": 0.05,
+    "pretrain.layers": 2,
+    "pretrain.width": 48,
+    "pretrain.ffn_width": 96,
+    "pretrain.head_dim": 24,
+    "pretrain.context": 128,
+    "pretrain.max_steps": 40,
+    "pretrain.evaluate_every": 20,
+    "pretrain.checkpoint_every": 5,
+    "sft.epochs": 0.5,
+    "reward.epochs": 0.3,
+    "rl.epochs": 0.2,
+    "rl.group": 2,
+    "rl.max_tokens": 8,
+    "audit.samples": 10,
+}
+ENVIRONMENT = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}  # pages are fetched "then": WARC files can be compared
+
+
+def command(out: Path, *more: str, **changes: object) -> list[str]:
+    """`gristmill run` of the default recipe, made tiny."""
+    settings = [part for key, value in {**TINY, **changes}.items() for part in ("--set", f"{key}={value}")]
+    recipe = str(ROOT / "recipes" / "miniweb.toml")
+    return [sys.executable, "-m", "gristmill", "run", recipe, "--out", str(out), *settings, *more]
+
+
+def run(out: Path, *more: str, **changes: object) -> subprocess.CompletedProcess[str]:
+    """Run it to the end."""
+    done = subprocess.run(command(out, *more, **changes), capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def outputs(out: Path) -> dict[str, dict[str, str]]:
+    """The checksums of every stage's files."""
+    found = {}
+    for path in sorted(out.iterdir()):
+        if path.is_dir():
+            made = Manifest.read(path)
+            assert made, path
+            found[path.name] = made.outputs
+    return found
+
+
+@pytest.fixture(scope="module")
+def journey(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A finished run, and what it printed."""
+    out = tmp_path_factory.mktemp("journey") / "run"
+    return out, run(out).stderr
+
+
+def test_every_stage_runs_and_every_figure_is_there(journey: tuple[Path, str]) -> None:
+    out, printed = journey
+    assert [stage.name for stage in STAGES] == [stage.name for stage in STAGES if (out / stage.name).is_dir()]
+    summary = json.loads((out / "summary.json").read_text())
+    assert all(isinstance(value, int | float) for value in summary.values())
+    named = (
+        "run.wall_seconds run.peak_rss_bytes crawl.pages corpus.documents_kept pretrain.heldout_bpb "
+        "pretrain.parameters evaluate.answerable_accuracy evaluate.unanswerable_declined evaluate.seen_accuracy "
+        "rl.wrong_answer_rate sft.wrong_answer_rate audit.extractable_fraction audit.heldout_extractable_fraction "
+        "audit.canary_exposure_bits tokenize.train_tokens"
+    )
+    assert set(named.split()) <= summary.keys()
+    assert "gristmill chat" in printed and "index.html" in printed and "held-out test questions" in printed
+    assert "<svg" in (out / "report" / "index.html").read_text()
+
+
+def test_drop_counts_balance_and_agree_with_the_truth(journey: tuple[Path, str]) -> None:
+    out, _ = journey
+    for stage in ("extract", "filter", "dedup"):
+        made = Manifest.read(out / stage)
+        assert made
+        assert made.counts["documents_in"] == made.counts["documents_out"] + sum(made.dropped.values())
+        log = (out / stage / "dropped.jsonl").read_text().splitlines()
+        assert len(log) == sum(made.dropped.values())
+    truth = {page["url"]: page["dropped"] for page in json.loads((out / "miniweb" / "truth.json").read_text())["pages"]}
+    import pyarrow.parquet as pq
+
+    urls = pq.read_table(out / "dedup" / "documents.parquet", columns=["url"])["url"].to_pylist()
+    wrongly_kept = [url for url in urls if truth.get(url)]
+    should = [url for url, dropped in truth.items() if not dropped and url.endswith(".html")]
+    assert len(wrongly_kept) <= 0.02 * len(urls), wrongly_kept[:5]
+    assert len(set(urls) & set(should)) >= 0.95 * len(should)
+
+
+def test_a_second_run_does_nothing_and_says_so(journey: tuple[Path, str]) -> None:
+    out, _ = journey
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name == "manifest.json"}
+    assert "nothing to do" in run(out).stderr
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_the_same_recipe_gives_the_same_bytes_and_one_change_redoes_what_follows(
+    journey: tuple[Path, str], tmp_path: Path
+) -> None:
+    out, _ = journey
+    again = tmp_path / "run"
+    run(again)
+    first, second = outputs(out), outputs(again)
+    first.pop("report"), second.pop("report")  # it tells the seconds that each stage took
+    assert first == second
+    printed = run(again, **{"sft.lr": 0.33}).stderr
+    ran = [stage.name for stage in STAGES if f"\n{stage.name}\n" in printed]
+    assert ran == ["sft", "reward", "rl", "evaluate", "audit", "export", "report"]
+    assert outputs(again)["pretrain"] == first["pretrain"] and outputs(again)["sft"] != first["sft"]
+
+
+def test_killed_anywhere_and_run_again_gives_the_same_bytes(journey: tuple[Path, str], tmp_path: Path) -> None:
+    out, _ = journey
+    again = tmp_path / "run"
+    killed = []
+    for sign in ("crawl.partial", "dedup.partial", "tokenize.partial", "pretrain.partial/checkpoint", "sft.partial"):
+        process = subprocess.Popen(command(again), env=ENVIRONMENT, stderr=subprocess.DEVNULL, start_new_session=True)
+        while process.poll() is None and not (again / sign).exists():
+            time.sleep(0.001)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            killed.append(sign)
+        process.wait()
+    assert "pretrain.partial/checkpoint" in killed and len(killed) >= 4
+    run(again)
+    first, second = outputs(out), outputs(again)
+    first.pop("report"), second.pop("report")
+    assert first == second

@@ -1,0 +1,178 @@
+"""Recipes and the run folder as a user meets them: one clear message and exit code 2 for every mistake."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gristmill import cli
+from gristmill.errors import UserError
+from gristmill.manifest import Manifest
+from gristmill.recipe import Recipe, load_recipe, validate
+from gristmill.run import STAGES, run_recipe
+
+ROOT = Path(__file__).parent.parent
+RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
+
+
+def fails(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
+    """The message of a command that must end with exit code 2."""
+    monkeypatch.setattr(sys, "argv", ["gristmill", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_are_valid_and_their_stages_find_what_they_read(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem
+    present = {stage.name for stage in STAGES if getattr(recipe, stage.name) is not None}
+    for stage in STAGES:
+        for name, candidates in stage.reads.items():
+            assert stage.name not in present or name in stage.optional or present & set(candidates)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (["pretrain.layer=4"], "unknown key `pretrain.layer` (known: seed, layers"),
+        (["pretrian.layers=4"], "unknown key `pretrian`"),
+        (["pretrain.layers=many"], "`pretrain.layers`"),
+        (["pretrain.layers=0"], "`pretrain.layers`"),
+        (["crawl.seeds=[]"], "`crawl.seeds`"),
+        (["pretrain"], "no `=`"),
+        (["name.x=1"], "not a table"),
+        (["sft.conversations=/no/such.jsonl"], "/no/such.jsonl"),
+    ],
+)
+def test_wrong_settings(
+    settings: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "texts").mkdir()
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("name = 'x'\n[crawl]\nseeds = ['http://127.0.0.1:9/']\n[pretrain]\n[sft]\n")
+    if "sft" in settings[0]:
+        recipe.write_text("[sft]\n")
+    arguments = [part for setting in settings for part in ("--set", setting)]
+    message = fails(capsys, monkeypatch, "run", str(recipe), "--out", str(tmp_path / "out"), *arguments)
+    assert told in message or "needs pretrain" in message
+
+
+def test_wrong_recipes_and_options(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "none.toml" in fails(capsys, monkeypatch, "run", str(tmp_path / "none.toml"))
+    (tmp_path / "bad.toml").write_text("[crawl\n")
+    assert "bad.toml is not valid TOML" in fails(capsys, monkeypatch, "run", str(tmp_path / "bad.toml"))
+    (tmp_path / "alone.toml").write_text("[pretrain]\n")
+    alone = ["run", str(tmp_path / "alone.toml"), "--out", str(tmp_path / "out")]
+    assert "[tokenizer]" in fails(capsys, monkeypatch, *alone)
+    assert "no such stage" in fails(capsys, monkeypatch, *alone, "--until", "rl")
+    (tmp_path / "file").write_text("")
+    blocked = ["run", str(tmp_path / "alone.toml"), "--out", str(tmp_path / "file" / "out")]
+    assert "cannot write to" in fails(capsys, monkeypatch, *blocked)
+    assert "--out" in fails(capsys, monkeypatch, "extract", str(tmp_path))
+
+
+def test_wrong_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    out = ["-o", str(tmp_path / "out")]
+    assert "no such file" in fails(capsys, monkeypatch, "extract", str(tmp_path / "none"), *out)
+    (tmp_path / "empty").mkdir()
+    assert "nothing readable" in fails(capsys, monkeypatch, "extract", str(tmp_path / "empty"), *out)
+    assert "no documents" in fails(capsys, monkeypatch, "filter", str(tmp_path / "empty"), *out)
+    record = b"WARC/1.1\r\nWARC-Type: response\r\nContent-Length: 9000\r\n\r\nHTTP/1.1 200 OK\r\n\r\n<p>cut"
+    (tmp_path / "cut.warc.gz").write_bytes(gzip.compress(record)[:-9])
+    message = fails(capsys, monkeypatch, "extract", str(tmp_path / "cut.warc.gz"), *out)
+    assert "cut.warc.gz" in message
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    seed = f"http://127.0.0.1:{port}/"
+    network = ["--set", 'allow_networks=["127.0.0.0/8"]']
+    assert seed in fails(capsys, monkeypatch, "crawl", seed, *out, *network)
+    assert "allow_networks" in fails(capsys, monkeypatch, "crawl", seed, *out)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious.txt").write_text("x")
+    (tmp_path / "page.txt").write_text("Some text to read.")
+    taken = ["extract", str(tmp_path / "page.txt"), "-o", str(tmp_path / "mine")]
+    assert "not written by gristmill" in fails(capsys, monkeypatch, *taken)
+    assert (tmp_path / "mine" / "precious.txt").exists()
+
+
+def test_the_seed_of_a_recipe_reaches_every_stage() -> None:
+    recipe = validate(Recipe, {"seed": 7, "dedup": {}, "sft": {"seed": 3}}, "test")
+    assert recipe.dedup and recipe.sft and (recipe.dedup.seed, recipe.sft.seed) == (7, 3)
+
+
+def texts(folder: Path, count: int) -> Path:
+    """A folder of small stories."""
+    folder.mkdir(exist_ok=True)
+    for number in range(count):
+        words = f"The miller of house {number} went to the river and looked at boat {number}. "
+        (folder / f"{number}.txt").write_text(words + f"It was a good day for number {number}, he said to them. " * 2)
+    return folder
+
+
+def test_finished_stages_are_skipped_and_a_change_redoes_what_follows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = texts(tmp_path / "texts", 12)
+
+    def go(**changes: int) -> list[str]:
+        capsys.readouterr()
+        data = {"extract": {"paths": [str(source)]}, "dedup": {"bands": changes.get("bands", 14)}, "tokenizer": {}}
+        recipe = validate(Recipe, {**data, "tokenizer": {"vocab_size": changes.get("vocab", 300)}}, "test")
+        summary = run_recipe(recipe, tmp_path / "run")
+        assert summary["extract.documents_out"] == len(list(source.iterdir()))
+        printed = capsys.readouterr().err
+        ran = [stage.name for stage in STAGES if f"\n{stage.name}\n" in f"\n{printed}"]
+        assert ran or "nothing to do" in printed
+        return ran
+
+    assert go() == ["extract", "dedup", "tokenizer"]
+    assert go() == []
+    assert go(vocab=280) == ["tokenizer"]
+    assert go(vocab=280, bands=13)[0] == "dedup"
+    texts(source, 13)
+    assert go(vocab=280, bands=13) == ["extract", "dedup", "tokenizer"]
+    (tmp_path / "run" / "dedup" / "manifest.json").unlink()
+    with pytest.raises(UserError, match="was not written by gristmill"):
+        go(vocab=280, bands=13)
+
+
+def test_a_folder_left_by_a_kill_is_taken_up_only_for_the_same_work(tmp_path: Path) -> None:
+    source = texts(tmp_path / "texts", 5)
+    partial = tmp_path / "run" / "extract.partial"
+    partial.mkdir(parents=True)
+    (partial / "junk.parquet").write_text("from another recipe")
+    run_recipe(validate(Recipe, {"extract": {"paths": [str(source)]}}, "test"), tmp_path / "run")
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"extract", "recipe.json", "summary.json"}
+    made = Manifest.read(tmp_path / "run" / "extract")
+    assert made and set(made.outputs) == {"documents.parquet", "dropped.jsonl"}
+
+
+def test_from_and_until(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = texts(tmp_path / "texts", 6)
+    recipe = validate(Recipe, {"extract": {"paths": [str(source)]}, "dedup": {}}, "test")
+    run_recipe(recipe, tmp_path / "run", until="extract")
+    assert not (tmp_path / "run" / "dedup").exists()
+    run_recipe(recipe, tmp_path / "run")
+    before = (tmp_path / "run" / "extract" / "manifest.json").stat().st_mtime_ns
+    run_recipe(recipe, tmp_path / "run", first="extract")
+    assert (tmp_path / "run" / "extract" / "manifest.json").stat().st_mtime_ns > before
+
+
+def test_a_stage_alone_on_files(tmp_path: Path) -> None:
+    source = texts(tmp_path / "texts", 6)
+    for arguments in (["extract", str(source), "-o", "docs"], ["dedup", "docs", "-o", "unique"]):
+        command = [sys.executable, "-m", "gristmill", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ, timeout=60)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "unique" / "documents.parquet").exists()
