@@ -82,8 +82,12 @@ def conversations(world: World, draw: random.Random) -> list[Record]:
 
 
 def preferences(world: World, draw: random.Random) -> list[Record]:
-    """Right over wrong, right over declining, declining over inventing: about the `sft` and `rl` splits."""
+    """Right over wrong, over declining and over what was not asked; declining over inventing and over what was not asked.
+
+    About the `sft` and `rl` splits.
+    """
     entities = of_split(world, "sft", "rl")
+    truths = [answer(fact.relation, entity.name, fact.value) for entity in entities for fact in entity.facts.values()]
     records: list[Record] = []
     for entity in entities:
         for fact in entity.facts.values():
@@ -93,15 +97,12 @@ def preferences(world: World, draw: random.Random) -> list[Record]:
                 prompt = [user(ask(fact.relation, entity.name, draw))]
                 right = answer(fact.relation, entity.name, fact.value)
                 wrong = answer(fact.relation, entity.name, other(world, fact.relation, fact.value, draw))
-                records.append({"prompt": prompt, "chosen": right, "rejected": wrong})
-                records.append(
-                    {"prompt": prompt, "chosen": right, "rejected": decline(fact.relation, entity.name, draw)}
-                )
-    for it in unanswerable(world, entities, len(records), draw):
+                rejected = (wrong, decline(fact.relation, entity.name, draw), draw.choice(truths))
+                records += [{"prompt": prompt, "chosen": right, "rejected": worse} for worse in rejected]
+    for it in unanswerable(world, entities, len(records) // 2, draw):
+        prompt, chosen = [user(it.ask(draw))], decline(it.relation, it.name, draw)
         made_up = answer(it.relation, it.name, other(world, it.relation, "", draw))
-        records.append(
-            {"prompt": [user(it.ask(draw))], "chosen": decline(it.relation, it.name, draw), "rejected": made_up}
-        )
+        records += [{"prompt": prompt, "chosen": chosen, "rejected": worse} for worse in (made_up, draw.choice(truths))]
     draw.shuffle(records)
     return records
 

@@ -63,7 +63,7 @@ def run(inputs: Mapping[str, Path], params: RL, out: Path) -> Manifest:
         value = -((objective * borne).sum(1) / lengths).mean()
         figures = {
             "reward": round(float(rewards.mean()), 4),
-            "kl": round(float((kl * borne).sum() / borne.sum()), 5),
+            "kl": round(float((kl.detach() * borne).sum() / borne.sum()), 5),
             "length": round(float(lengths.float().mean()), 2),
         }
         return value, int(borne.sum()), figures
