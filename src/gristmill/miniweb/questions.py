@@ -82,7 +82,7 @@ def conversations(world: World, draw: random.Random) -> list[Record]:
 
 
 def preferences(world: World, draw: random.Random) -> list[Record]:
-    """Right over wrong, over declining and over what was not asked; declining over inventing and over what was not asked.
+    """Right over wrong, over declining and over what was not asked; declining over inventing and what was not asked.
 
     About the `sft` and `rl` splits.
     """
