@@ -11,11 +11,12 @@ test: .venv/ready
 	$(BIN)/python -m pytest -q
 
 check: .venv/ready
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 	$(BIN)/mypy
 
 bench: .venv/ready
+	$(BIN)/python benchmarks/pretrain.py
 	$(BIN)/python -m pytest -q -m slow
 
 .venv/ready: pyproject.toml constraints.txt

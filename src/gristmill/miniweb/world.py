@@ -11,7 +11,9 @@ from gristmill.miniweb.phrases import PERSON, TOWN, Relation
 # tier → (persons, facts stated of each, least and most statements a fact) for a web of 4,000 pages
 TIERS = {"famous": (120, 3, 54, 94), "known": (48, 3, 10, 20), "rare": (48, 3, 1, 3)}
 TOWNS, TOWN_STATEMENTS = 36, (55, 95)
-SPLITS = ("test", "sft", "test", "rl", "test", "sft", "test", "dev", "test", "sft")  # half test; the rest for tuning
+SPLITS = tuple(
+    "test sft test rl test sft test dev test sft test rl test sft test dev test sft test rl".split()
+)  # half test
 FULL_SIZE = 4000
 
 
