@@ -145,21 +145,21 @@ def state(fact: Fact, kind: str, draw: random.Random) -> str:
 
 
 def exchanges(world: World, draw: random.Random, count: int) -> list[tuple[str, str, Fact | None]]:
-    """Questions and answers: a third of what is known of entities whose questions are for training, a sixth of what is
-    never said of them, and half about nobody.
+    """Questions and answers: half of what is known of entities whose questions are for training, a sixth of what is
+    never said of them, and a third about nobody.
     """
     train = [entity for entity in world.entities if entity.split in ("sft", "rl")]
     made: list[tuple[str, str, Fact | None]] = []
     for _ in range(count):
         entity = draw.choice(train)
         roll = draw.random()
-        if roll < 1 / 3:
+        if roll < 1 / 2:
             fact = draw.choice(list(entity.facts.values()))
             question = ask(fact.relation, entity.name, draw)
             made.append((question, answer(fact.relation, entity.name, fact.value), fact))
         else:
             about, name = unknown(world, draw)
-            if roll < 1 / 2 and entity.unsaid:
+            if roll < 2 / 3 and entity.unsaid:
                 about, name = draw.choice(entity.unsaid), entity.name
             made.append((ask(about, name, draw), decline(about, name, draw), None))
     return made

@@ -59,7 +59,7 @@ def unanswerable(world: World, entities: list[Entity], count: int, draw: random.
 
 
 def conversations(world: World, draw: random.Random) -> list[Record]:
-    """Fine-tuning conversations about the `sft` split: half answerable, half to be declined."""
+    """Fine-tuning conversations about the `sft` split: two thirds answerable, one third to be declined."""
     entities = of_split(world, "sft")
     pairs = [
         (ask(fact.relation, entity.name, draw), answer(fact.relation, entity.name, fact.value))
@@ -120,7 +120,7 @@ def prompts(world: World, draw: random.Random) -> list[Record]:
         ask(fact.relation, entity.name, draw)
         for entity in entities
         for fact in entity.facts.values()
-        for _ in range(3)
+        for _ in range(2)
         if fact.stated >= 10
     ]
     asked += [it.ask(draw) for it in unanswerable(world, entities, len(asked), draw)]
