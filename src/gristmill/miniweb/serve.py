@@ -60,11 +60,17 @@ def serve(folder: Path) -> Iterator[str]:
         loop.create_task(start())
         loop.run_forever()
 
+    def stop() -> None:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.call_soon(loop.stop)  # after the tasks have seen it
+
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     ready.wait()
     try:
         yield f"127.0.0.1:{address[0]}"
     finally:
-        loop.call_soon_threadsafe(loop.stop)
+        loop.call_soon_threadsafe(stop)
         thread.join()
+        loop.close()
