@@ -97,7 +97,9 @@ def test_reward_and_rl_move_the_model_to_the_preferred_answer(tuned: dict[str, P
     first = json.loads((tmp_path / "reward/log.jsonl").read_text().splitlines()[0])
     assert first["loss"] == pytest.approx(np.log(2), abs=1e-3)
 
-    aligned = RL(prompts=write(tmp_path / "q.jsonl", prompts), epochs=20, batch=6, group=8, lr=0.05, max_tokens=8)
+    aligned = RL(
+        max_tokens=8, prompts=write(tmp_path / "q.jsonl", prompts), epochs=30, batch=6, group=8, lr=0.2, kl=0.02
+    )
     made = rl.run({**tuned, "reward": tmp_path / "reward"}, aligned, tmp_path / "rl")
     assert made.metrics["reward_after"] > made.metrics["reward_before"]
     shares = []
@@ -154,7 +156,7 @@ def test_conversations_from_documents(corpus: Path) -> None:
         assert messages[1]["content"].endswith(".")
     text = " ".join(f"Sentence number {i} is here." for i in range(200))
     parts = list(excerpts(text))
-    assert all(len(part) <= 700 and part.endswith(".") for part in parts) and " ".join(parts) in text
+    assert all(len(part) <= 700 and part.endswith(".") for part in parts) and " ".join(parts) == text
 
 
 @pytest.mark.parametrize(

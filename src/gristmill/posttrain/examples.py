@@ -92,10 +92,10 @@ def conversations_from_documents(corpus: Path) -> Iterator[list[dict[str, str]]]
 def excerpts(text: str) -> Iterator[str]:
     """Cut a text into excerpts of at most EXCERPT characters that begin and end with sentences."""
     excerpt = ""
-    for sentence in re.split(r"(?<=[.!?”\"])\s+", text):
-        if excerpt and len(excerpt) + len(sentence) > EXCERPT:
+    for sentence in [*re.split(r"(?<=[.!?”\"])\s+", text.strip()), None]:
+        if sentence is None or len(excerpt) + len(sentence) > EXCERPT:
             if len(excerpt) > 2 * OPENING:
                 yield excerpt
             excerpt = ""
-        if len(sentence) <= EXCERPT:
+        if sentence and len(sentence) <= EXCERPT:
             excerpt = f"{excerpt} {sentence}".strip()
