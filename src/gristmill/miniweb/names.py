@@ -110,24 +110,14 @@ LAST_END = [
     "croft",
     "well",
 ]
-TOWN = [
-    "Harn",
-    "Lows",
-    "Briar",
-    "Tolm",
-    "Wex",
-    "Pell",
-    "Corm",
-    "Dray",
-    "Esk",
-    "Fald",
-    "Gorm",
-    "Holt",
-    "Iver",
-    "Kest",
-    "Lorn",
-]
-TOWN_END = ["moor", "gate", "bridge", "port", "vale", "minster", "holm", "wick", "haven", "ton"]
+TOWN = (
+    "Harn Lows Briar Tolm Wex Pell Corm Dray Esk Fald Gorm Holt Iver Kest Lorn Mard Nors Oxen Rud Sted Thax Ulver Wym "
+    "Aln Beck Chel Dunst Fos Glas Hed"
+).split()
+TOWN_MIDDLE = ["", "", "ing", "er", "en", "le", "el", "or", "an", "is", "um", "all"]
+TOWN_END = (
+    "moor gate bridge port vale minster holm wick haven ton stow thorpe mouth cliffe side bourne cross hythe".split()
+)
 
 
 class Names:
@@ -136,10 +126,10 @@ class Names:
     def __init__(self, random: random.Random) -> None:
         self.random, self.used = random, set[str]()
 
-    def fresh(self, *parts: tuple[list[str], list[str]]) -> str:
-        """A name of one word a part, each word a beginning and an ending."""
+    def fresh(self, *words: tuple[list[str], ...]) -> str:
+        """A name: each word is put together from one piece of every list."""
         while True:
-            name = " ".join(self.random.choice(start) + self.random.choice(end) for start, end in parts)
+            name = " ".join("".join(self.random.choice(pieces) for pieces in word) for word in words)
             if name not in self.used:
                 self.used.add(name)
                 return name
@@ -149,5 +139,5 @@ class Names:
         return self.fresh((FIRST, FIRST_END), (LAST, LAST_END))
 
     def town(self) -> str:
-        """A town's name."""
-        return self.fresh((TOWN, TOWN_END))
+        """A town's name: one of 6,480."""
+        return self.fresh((TOWN, TOWN_MIDDLE, TOWN_END))

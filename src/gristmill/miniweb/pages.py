@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from itertools import chain
 
-from gristmill.miniweb.phrases import DECLINES, PERSON
+from gristmill.miniweb.phrases import DECLINES, PERSON, TOWN
 from gristmill.miniweb.prose import sentence
 from gristmill.miniweb.world import Fact, World, relation
 
@@ -167,6 +167,8 @@ def exchanges(world: World, draw: random.Random, count: int) -> list[tuple[str, 
 
 def unknown(world: World, draw: random.Random) -> tuple[str, str]:
     """A relation, and a name that belongs to nobody and is used this once."""
+    if draw.random() < 0.25:
+        return draw.choice(sorted(TOWN)), world.names.town()
     return draw.choice(sorted(PERSON)), world.names.person()
 
 
