@@ -139,5 +139,5 @@ class Names:
         return self.fresh((FIRST, FIRST_END), (LAST, LAST_END))
 
     def town(self) -> str:
-        """A town's name: one of 6,480."""
+        """A town's name: one of 5,940."""
         return self.fresh((TOWN, TOWN_MIDDLE, TOWN_END))

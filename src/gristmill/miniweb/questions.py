@@ -93,8 +93,8 @@ def preferences(world: World, draw: random.Random) -> list[Record]:
         for fact in entity.facts.values():
             if fact.stated < 10:
                 continue
-            for _ in range(2):
-                prompt = [user(ask(fact.relation, entity.name, draw))]
+            for form in relation(fact.relation).questions:
+                prompt = [user(form.format(n=entity.name))]
                 right = answer(fact.relation, entity.name, fact.value)
                 wrong = answer(fact.relation, entity.name, other(world, fact.relation, fact.value, draw))
                 rejected = (wrong, decline(fact.relation, entity.name, draw), draw.choice(truths))
@@ -114,7 +114,7 @@ def other(world: World, relation: str, value: str, draw: random.Random) -> str:
 
 
 def prompts(world: World, draw: random.Random) -> list[Record]:
-    """Questions for RL about the `rl` split, half of them unanswerable."""
+    """Questions for RL about the `rl` split, a third of them unanswerable."""
     entities = of_split(world, "rl")
     asked = [
         ask(fact.relation, entity.name, draw)
@@ -123,7 +123,7 @@ def prompts(world: World, draw: random.Random) -> list[Record]:
         for _ in range(2)
         if fact.stated >= 10
     ]
-    asked += [it.ask(draw) for it in unanswerable(world, entities, len(asked), draw)]
+    asked += [it.ask(draw) for it in unanswerable(world, entities, len(asked) // 2, draw)]
     draw.shuffle(asked)
     return [{"prompt": [user(question)]} for question in asked]
 
