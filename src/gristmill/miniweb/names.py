@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import count
 
 FIRST = [
     "Bel",
@@ -110,14 +111,12 @@ LAST_END = [
     "croft",
     "well",
 ]
-TOWN = (
-    "Harn Lows Briar Tolm Wex Pell Corm Dray Esk Fald Gorm Holt Iver Kest Lorn Mard Nors Oxen Rud Sted Thax Ulver Wym "
-    "Aln Beck Chel Dunst Fos Glas Hed"
+TOWN_BEFORE = (
+    "Old New Upper Lower Great Little East West North South High Nether Saint Port Castle Market Royal Long Broad "
+    "Bishop Green White Black Much"
 ).split()
-TOWN_MIDDLE = ["", "", "ing", "er", "en", "le", "el", "or", "an", "is", "um", "all"]
-TOWN_END = (
-    "moor gate bridge port vale minster holm wick haven ton stow thorpe mouth cliffe side bourne cross hythe".split()
-)
+TOWN = "Harn Lows Briar Tolm Wex Pell Corm Dray Esk Fald Gorm Holt Iver Kest Lorn".split()
+TOWN_END = "moor gate bridge port vale minster holm wick haven ton".split()
 
 
 class Names:
@@ -128,16 +127,19 @@ class Names:
 
     def fresh(self, *words: tuple[list[str], ...]) -> str:
         """A name: each word is put together from one piece of every list."""
-        while True:
+        for tries in count():
             name = " ".join("".join(self.random.choice(pieces) for pieces in word) for word in words)
+            if tries > 100:  # few are left: longer ones always are
+                name += self.random.choice(words[-1][-1])
             if name not in self.used:
-                self.used.add(name)
-                return name
+                break
+        self.used.add(name)
+        return name
 
     def person(self) -> str:
         """First and family name: one of 324,000."""
         return self.fresh((FIRST, FIRST_END), (LAST, LAST_END))
 
     def town(self) -> str:
-        """A town's name: one of 5,940."""
-        return self.fresh((TOWN, TOWN_MIDDLE, TOWN_END))
+        """A town's name: one of 3,600."""
+        return self.fresh((TOWN_BEFORE,), (TOWN, TOWN_END))

@@ -62,10 +62,10 @@ def conversations(world: World, draw: random.Random) -> list[Record]:
     """Fine-tuning conversations about the `sft` split: two thirds answerable, one third to be declined."""
     entities = of_split(world, "sft")
     pairs = [
-        (ask(fact.relation, entity.name, draw), answer(fact.relation, entity.name, fact.value))
+        (form.format(n=entity.name), answer(fact.relation, entity.name, fact.value))
         for entity in entities
         for fact in entity.facts.values()
-        for _ in range(3)
+        for form in relation(fact.relation).questions
         if fact.stated >= 10  # what was hardly read is not to be claimed
     ]
     pairs += [
@@ -97,12 +97,15 @@ def preferences(world: World, draw: random.Random) -> list[Record]:
                 prompt = [user(form.format(n=entity.name))]
                 right = answer(fact.relation, entity.name, fact.value)
                 wrong = answer(fact.relation, entity.name, other(world, fact.relation, fact.value, draw))
-                rejected = (wrong, decline(fact.relation, entity.name, draw), draw.choice(truths))
+                # declining is never wrong and so is liked too well: two pairs of three speak against it
+                rejected = [wrong, *(decline(fact.relation, entity.name, draw) for _ in range(2))]
+                rejected += [draw.choice(truths)] if draw.random() < 0.5 else []
                 records += [{"prompt": prompt, "chosen": right, "rejected": worse} for worse in rejected]
-    for it in unanswerable(world, entities, len(records) // 2, draw):
+    for it in unanswerable(world, entities, len(records) // 4, draw):
         prompt, chosen = [user(it.ask(draw))], decline(it.relation, it.name, draw)
-        made_up = answer(it.relation, it.name, other(world, it.relation, "", draw))
-        records += [{"prompt": prompt, "chosen": chosen, "rejected": worse} for worse in (made_up, draw.choice(truths))]
+        rejected = [answer(it.relation, it.name, other(world, it.relation, "", draw))]
+        rejected += [draw.choice(truths)] if draw.random() < 0.5 else []
+        records += [{"prompt": prompt, "chosen": chosen, "rejected": worse} for worse in rejected]
     draw.shuffle(records)
     return records
 
