@@ -12,8 +12,6 @@ from gristmill.miniweb.phrases import PERSON, TOWN, Relation
 TIERS = {"famous": (120, 3, 54, 94), "known": (48, 3, 10, 20), "rare": (48, 3, 1, 3)}
 TOWNS, TOWN_STATEMENTS = 24, (60, 100)
 SPLITS = tuple("test sft test rl test sft test dev test sft".split())  # half test
-    "test sft test rl test sft test dev test sft test rl test sft test dev test sft test rl".split()
-)  # half test
 FULL_SIZE = 4000
 
 
