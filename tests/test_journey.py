@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from gristmill.manifest import Manifest
@@ -95,13 +96,14 @@ def test_drop_counts_balance_and_agree_with_the_truth(journey: tuple[Path, str])
         log = (out / stage / "dropped.jsonl").read_text().splitlines()
         assert len(log) == sum(made.dropped.values())
     truth = {page["url"]: page["dropped"] for page in json.loads((out / "miniweb" / "truth.json").read_text())["pages"]}
-    import pyarrow.parquet as pq
-
     urls = pq.read_table(out / "dedup" / "documents.parquet", columns=["url"])["url"].to_pylist()
-    wrongly_kept = [url for url in urls if truth.get(url)]
+    # of copies the first that was crawled stays, whichever that is; all else that is marked must go
+    copies = ("", "near_copy", "mirror", "boilerplate")
+    wrongly_kept = [url for url in urls if truth.get(url, "") not in copies]
     should = [url for url, dropped in truth.items() if not dropped and url.endswith(".html")]
-    assert len(wrongly_kept) <= 0.02 * len(urls), wrongly_kept[:5]
-    assert len(set(urls) & set(should)) >= 0.95 * len(should)
+    assert len(wrongly_kept) <= 0.01 * len(urls), wrongly_kept[:5]
+    assert len(urls) == pytest.approx(len(should), rel=0.06)
+    assert len(set(urls) & set(should)) >= 0.9 * len(should)
 
 
 def test_a_second_run_does_nothing_and_says_so(journey: tuple[Path, str]) -> None:
@@ -121,7 +123,7 @@ def test_the_same_recipe_gives_the_same_bytes_and_one_change_redoes_what_follows
     first.pop("report"), second.pop("report")  # it tells the seconds that each stage took
     assert first == second
     printed = run(again, **{"sft.lr": 0.33}).stderr
-    ran = [stage.name for stage in STAGES if f"\n{stage.name}\n" in printed]
+    ran = [stage.name for stage in STAGES if f"\n{stage.name}\n" in f"\n{printed}"]
     assert ran == ["sft", "reward", "rl", "evaluate", "audit", "export", "report"]
     assert outputs(again)["pretrain"] == first["pretrain"] and outputs(again)["sft"] != first["sft"]
 
