@@ -19,7 +19,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/pretrain.py
 	$(BIN)/python -m pytest -q -m slow
 
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml constraints.txt setup.py $(wildcard src/gristmill/*/*.[ch])
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
 	touch $@

@@ -179,6 +179,13 @@ def test_duplicate_ngrams_against_hand_count() -> None:
     assert rules.top_ngram_characters(["ab", "cd", "ab", "cd", "zz"], 2) == 10
 
 
+def test_minhash_is_its_definition() -> None:
+    minhash, prime = MinHash(5, 1), (1 << 31) - 1
+    for values in ([7], [0, 1, prime - 1, 1234567890]):
+        plain = [min((int(a) * x + int(b)) % prime for x in values) for a, b in zip(minhash.a, minhash.b, strict=True)]
+        assert minhash(np.array(values, np.uint64)).tolist() == plain
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0, 1))
 def test_minhash_estimates_jaccard(seed: int, keep: float) -> None:

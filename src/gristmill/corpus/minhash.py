@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import zlib
 from collections.abc import Iterator
 
 import numpy as np
 
+from gristmill import native
+
 PRIME = np.uint64((1 << 31) - 1)
 WORD = re.compile(r"\w+")
+U64, SIZE = np.dtype(np.uint64), ctypes.c_size_t
 
 
 def shingles(text: str, n: int) -> np.ndarray:
@@ -34,11 +38,10 @@ class MinHash:
 
     def __call__(self, shingles: np.ndarray) -> np.ndarray:
         """The signature of a set of shingles, uint32 [count]."""
-        least = np.full(len(self.a), PRIME, np.uint64)
-        for at in range(0, len(shingles), 4096):  # bounds the product's memory for long texts
-            part = shingles[at : at + 4096]
-            np.minimum(least, ((self.a[:, None] * part + self.b[:, None]) % PRIME).min(axis=1), out=least)
-        return least.astype(np.uint32)
+        least = np.empty(len(self.a), np.uint32)
+        minhash = native.function("gm_minhash", None, U64, SIZE, U64, U64, SIZE, np.dtype(np.uint32))
+        minhash(np.ascontiguousarray(shingles, np.uint64), len(shingles), self.a, self.b, len(self.a), least)
+        return least
 
 
 def band_keys(signature: np.ndarray, bands: int, rows: int) -> Iterator[bytes]:
