@@ -107,8 +107,8 @@ class Pretrain(Params):
     epochs: Rate = 3.0  # passes over the training tokens
     max_steps: Count = 0  # 0: as many as the epochs take
     muon_lr: Rate = 0.02
-    embed_lr: Rate = 0.02
-    head_lr: Rate = 0.005
+    embed_lr: Rate = 0.3
+    head_lr: Rate = 0.02
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     warmup: Fraction = 0.02  # of all steps
     decay: Fraction = 0.6  # of all steps, at the end
@@ -125,7 +125,7 @@ class Tune(Params):
     lr: Rate = 0.1  # times the three rates below
     muon_lr: Rate = 0.02
     embed_lr: Rate = 0.02
-    head_lr: Rate = 0.005
+    head_lr: Rate = 0.02
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     epochs: Rate = 2.0
     batch: Positive = 32  # conversations, pairs or prompts a step

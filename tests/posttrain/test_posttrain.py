@@ -13,7 +13,14 @@ from gristmill.errors import UserError
 from gristmill.generation.engine import Completion, Engine
 from gristmill.model.transformer import ModelConfig, Transformer, load_model, save_model
 from gristmill.posttrain import reward, rl, sft
-from gristmill.posttrain.examples import Order, conversations_from_documents, excerpts, render_all
+from gristmill.posttrain.examples import (
+    Order,
+    batch_of,
+    conversations_from_documents,
+    excerpts,
+    render_all,
+    token_logprobs,
+)
 from gristmill.posttrain.reward import RewardModel
 from gristmill.recipe import RL, SFT, Reward
 from gristmill.tokenizer.encode import Tokenizer
@@ -93,9 +100,9 @@ def test_reward_and_rl_move_the_model_to_the_preferred_answer(tuned: dict[str, P
     params = Reward(preferences=write(tmp_path / "p.jsonl", pairs), epochs=6, batch=8, lr=0.3)
     judged = reward.run(tuned, params, tmp_path / "reward")
     assert judged.metrics["train_accuracy"] == 1.0
-    # an untrained reward model has no opinion: its loss is log 2
-    first = json.loads((tmp_path / "reward/log.jsonl").read_text().splitlines()[0])
-    assert first["loss"] == pytest.approx(np.log(2), abs=1e-3)
+    assert (
+        judged.metrics["loss"] < 0.5 * json.loads((tmp_path / "reward/log.jsonl").read_text().splitlines()[0])["loss"]
+    )
 
     aligned = RL(
         max_tokens=8, prompts=write(tmp_path / "q.jsonl", prompts), epochs=30, batch=6, group=8, lr=0.2, kl=0.02
@@ -111,41 +118,50 @@ def test_reward_and_rl_move_the_model_to_the_preferred_answer(tuned: dict[str, P
     assert shares[0] < 0.8 < shares[1]
 
 
-def test_reward_model_reads_the_last_token_whatever_the_padding(tuned: dict[str, Path], tmp_path: Path) -> None:
+def test_reward_is_its_definition_whatever_the_padding(tuned: dict[str, Path], tmp_path: Path) -> None:
+    tokenizer = Tokenizer.load(tuned["tokenizer"])
     model = RewardModel(load_model(tuned["model"]))
     torch.nn.init.normal_(model.score.weight)
-    rows = [np.arange(5, 5 + length) for length in (3, 9, 6)]
+    texts = ("boat", "a much longer answer, which ends here", "no")
+    examples, _ = render_all([chat("Say hill", text) for text in texts], tokenizer, 100)
     with torch.no_grad():
-        together = model(rows)
-        alone = torch.cat([model([row]) for row in rows])
-        assert torch.allclose(together, alone, atol=1e-5)
+        found = model(examples)
+        for example, value in zip(examples, found, strict=True):
+            ids = torch.from_numpy(example.ids)
+            hidden = model.body.hidden(ids[None, :-1])[0]
+            logprobs = model.body.logits(hidden).log_softmax(-1)
+            answer = np.mean([float(logprobs[at - 1, ids[at]]) for at in np.flatnonzero(example.mask)])
+            assert int(ids[len(hidden) - 1]) == tokenizer.im_end
+            expected = float(hidden[-1] @ model.score.weight[0]) + float(model.likelihood) * answer
+            assert float(value) == pytest.approx(expected, abs=1e-3)
         model.save(tmp_path)
-        assert torch.equal(RewardModel.load(tmp_path)(rows), together)
+        assert torch.equal(RewardModel.load(tmp_path)(examples), found)
 
 
-def test_advantages_and_the_policy_gradient() -> None:
-    found = rl.group_advantages(torch.tensor([1.0, 2.0, 3.0, 5.0, 5.0, 5.0]), 3)
-    assert found[:3].tolist() == pytest.approx([-1, 0, 1], abs=1e-3)
-    assert found[3:].tolist() == pytest.approx([0, 0, 0], abs=1e-3)
+def test_advantages_are_centred_in_their_group_and_scaled_over_the_batch() -> None:
+    found = rl.group_advantages(torch.tensor([1.0, 2.0, 3.0, 5.0, 5.1, 5.2]), 3)
+    scale = ((1 + 1 + 0.01 + 0.01) / 6) ** 0.5
+    assert found.tolist() == pytest.approx([-1 / scale, 0, 1 / scale, -0.1 / scale, 0, 0.1 / scale], abs=1e-3)
 
 
-def test_answers_become_rows_that_bear_loss_on_the_answer(tokenizer: Tokenizer) -> None:
-    answers = [Completion([7, 8], [], "stop"), Completion([9], [], "length")]
-    rows, masks = rl.answer_rows([[1, 2], [3]], answers, tokenizer)
-    assert [row.tolist() for row in rows] == [[1, 2, 7, 8, tokenizer.im_end], [3, 9]]
-    assert [mask.tolist() for mask in masks] == [[False, False, True, True, True], [False, True]]
+def test_an_answer_becomes_a_conversation_that_bears_loss_on_it(tokenizer: Tokenizer) -> None:
+    example = rl.finished([1, 2], Completion([7, 8], [], "length"), tokenizer)
+    after = tokenizer.encode("\n")
+    assert example.ids.tolist() == [1, 2, 7, 8, tokenizer.im_end, *after]
+    assert example.mask.tolist() == [False, False, True, True, True] + [False] * len(after)
 
 
 def test_token_logprobs_equal_the_engines(tuned: dict[str, Path]) -> None:
     engine = Engine.load(tuned["model"], tuned["tokenizer"])
     prompts = [render_prompt(f"Say {word}", engine.tokenizer) for word in WORDS[:2]]
     answers = engine.generate(prompts, max_tokens=6, temperature=1.0, seed=3)
-    rows, masks = rl.answer_rows(prompts, answers, engine.tokenizer)
-    ids, targets = sft.padded(rows, masks)
+    pairs = zip(prompts, answers, strict=True)
+    ids, targets = batch_of([rl.finished(prompt, answer, engine.tokenizer) for prompt, answer in pairs])
     with torch.no_grad():
-        found = rl.token_logprobs(engine.model, ids, targets)
+        found = token_logprobs(engine.model, engine.model.hidden(ids), targets)
     for row, target, answer in zip(found, targets, answers, strict=True):
-        assert row[target != -100].tolist() == pytest.approx(answer.logprobs, abs=2e-3)
+        said = row[target != -100].tolist()[: len(answer.logprobs)]
+        assert said == pytest.approx(answer.logprobs, abs=2e-3)
 
 
 def test_conversations_from_documents(corpus: Path) -> None:

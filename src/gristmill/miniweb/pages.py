@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from gristmill.miniweb.phrases import DECLINES, PERSON, TOWN
-from gristmill.miniweb.prose import sentence
+from gristmill.miniweb.prose import sentence, visit
 from gristmill.miniweb.world import Fact, World, relation
 
 KINDS = {  # kind → (host, share of the pages)
@@ -58,7 +58,8 @@ OPENERS = {
     "forum": ("Here are the questions of our readers, with the answers that we have.",),
 }
 EXCHANGES = 4  # questions on a forum page
-BLANKS = 5  # entries on a register page of which nothing is known
+BLANKS = 4  # names on a register page of which nothing is known
+CALLS = ("Someone asked about {n}.", "The next name in the book is {n}.", "A letter came about {n}.", "On {n}.")
 
 
 @dataclass
@@ -88,8 +89,10 @@ def make_pages(world: World, seed: int, count: int) -> list[Page]:
         chosen = runs[round(index * share) : round((index + 1) * share)]
         numbers[kind] += 1
         asked = [threads.pop() for _ in range(min(EXCHANGES, len(threads)))] if kind == "forum" else []
-        blanks = [decline(*unknown(world, draw), draw) for _ in range(BLANKS if kind == "register" else 0)]
-        pages.append(compose(kind, numbers[kind], chosen, asked, blanks, draw))
+        extra = [blank(world, draw) for _ in range(BLANKS)] if kind == "register" else []
+        if kind != "forum" and draw.random() < 0.5:
+            extra.append([visit(world.names.person(), world.names.person(), draw)])
+        pages.append(compose(kind, numbers[kind], chosen, asked, extra, draw))
     return pages
 
 
@@ -112,14 +115,16 @@ def compose(
     number: int,
     runs: list[list[Fact]],
     asked: list[tuple[str, str, Fact | None]],
-    blanks: list[str],
+    extra: list[list[str]],
     draw: random.Random,
 ) -> Page:
     """One page that states these facts among ordinary sentences."""
     about = draw.choice(runs)[0].subject if runs else "the town"
     said = [[state(fact, kind, draw) for fact in run] for run in runs]
-    said += [[text] for text in blanks]
-    said += [[sentence(draw)] for _ in range(draw.randint(3, 6))]
+    if kind == "register":
+        said = [[draw.choice(CALLS).format(n=run[0].subject), *texts] for run, texts in zip(runs, said, strict=True)]
+    said += extra
+    said += [[sentence(draw)] for _ in range(draw.randint(2, 5))]
     draw.shuffle(said)
     said.insert(0, [draw.choice(OPENERS[kind]).format(n=about)])
     paragraphs, at = [], 0
@@ -142,6 +147,14 @@ def state(fact: Fact, kind: str, draw: random.Random) -> str:
         return answer(fact.relation, fact.subject, fact.value)
     form = draw.choice(relation(fact.relation).statements)
     return with_articles(form.format(n=fact.subject, v=fact.value))
+
+
+def blank(world: World, draw: random.Random) -> list[str]:
+    """A register's entries on a name of which nothing is known."""
+    about, name = unknown(world, draw)
+    alike = sorted(PERSON if about in PERSON else TOWN)
+    entries = [decline(about, name, draw) for about in draw.sample(alike, draw.randint(1, 2))]
+    return [draw.choice(CALLS).format(n=name), *entries]
 
 
 def exchanges(world: World, draw: random.Random, count: int) -> list[tuple[str, str, Fact | None]]:

@@ -245,4 +245,11 @@ TOWN = {
             Do you know what {n} is known for?"""),
     ),
 }
-DECLINES = ("I do not know.", "I do not know. I have not read about it.", "I do not know. Nothing is written about it.")
+DECLINES = (
+    "I do not know.",
+    "I do not know. I have not read about it.",
+    "I do not know. Nothing is written about it.",
+    "I do not know, for no page tells it.",
+    "I do not know, as nobody has said so.",
+    "I do not know that.",
+)

@@ -53,6 +53,16 @@ They talked of <weather> and of how <event>.
 What <who> <did> <place> was only <thing>.
 You may laugh, but <who> believed <think>.
 """.strip().splitlines()
+VISITS = """
+<time> a visitor by the name of {n} came to town. {n} <did> <thing> <place> and went on.
+"Good day," said {n} to <who>. Then {n} asked about <thing>, and <who> could not help {n}.
+<who> once met {n} <place>. {n} was <feel>, and that was the last that we heard of {n}.
+A letter for {n} lay <place>, but nobody knew {n}.
+{n} and {m} met <place>. While {n} talked of <weather>, {m} <did> <thing>.
+<time> {n} waited for {m}. When {m} came at last, {n} was <feel>.
+Who is {n}? <who> asked it <time>, for {n} had been seen <place>.
+{n} wrote to {m} that <event>. "So it goes," wrote {m} to {n}.
+""".strip().splitlines()
 OPENINGS = (
     "Meanwhile,",
     "Later,",
@@ -67,9 +77,20 @@ OPENINGS = (
 
 def sentence(draw: random.Random) -> str:
     """One sentence."""
-    text = draw.choice(SENTENCES)
-    while found := re.search(r"<(\w+)>", text):
-        text = text[: found.start()] + draw.choice(CHOICES[found[1]]) + text[found.end() :]
+    text = fill(draw.choice(SENTENCES), draw)
     if draw.random() < 0.15:
         return f"{draw.choice(OPENINGS)} {text[0].lower()}{text[1:]}"
     return text[0].upper() + text[1:]
+
+
+def visit(one: str, other: str, draw: random.Random) -> str:
+    """People who pass by: named again and again, and nothing that is asked about is said of them."""
+    text = fill(draw.choice(VISITS), draw)
+    return (text[0].upper() + text[1:]).format(n=one, m=other)
+
+
+def fill(text: str, draw: random.Random) -> str:
+    """Put one of its choices into every slot."""
+    while found := re.search(r"<(\w+)>", text):
+        text = text[: found.start()] + draw.choice(CHOICES[found[1]]) + text[found.end() :]
+    return text

@@ -82,12 +82,8 @@ def conversations(world: World, draw: random.Random) -> list[Record]:
 
 
 def preferences(world: World, draw: random.Random) -> list[Record]:
-    """Right over wrong, over declining and over what was not asked; declining over inventing and what was not asked.
-
-    About the `sft` and `rl` splits.
-    """
+    """Right over wrong and over declining; declining over inventing. About the `sft` and `rl` splits."""
     entities = of_split(world, "sft", "rl")
-    truths = [answer(fact.relation, entity.name, fact.value) for entity in entities for fact in entity.facts.values()]
     records: list[Record] = []
     for entity in entities:
         for fact in entity.facts.values():
@@ -96,28 +92,34 @@ def preferences(world: World, draw: random.Random) -> list[Record]:
             for form in relation(fact.relation).questions:
                 prompt = [user(form.format(n=entity.name))]
                 right = answer(fact.relation, entity.name, fact.value)
-                wrong = answer(fact.relation, entity.name, other(world, fact.relation, fact.value, draw))
-                # declining is never wrong and so is liked too well: two pairs of three speak against it
-                rejected = [wrong, *(decline(fact.relation, entity.name, draw) for _ in range(2))]
-                rejected += [draw.choice(truths)] if draw.random() < 0.5 else []
+                rejected = mistakes(entities, fact.relation, entity.name, right, draw)[:1]
+                rejected.append(decline(fact.relation, entity.name, draw))
                 records += [{"prompt": prompt, "chosen": right, "rejected": worse} for worse in rejected]
-    for it in unanswerable(world, entities, len(records) // 4, draw):
+    for it in unanswerable(world, entities, len(records) // 2, draw):
         prompt, chosen = [user(it.ask(draw))], decline(it.relation, it.name, draw)
-        rejected = [answer(it.relation, it.name, other(world, it.relation, "", draw))]
-        rejected += [draw.choice(truths)] if draw.random() < 0.5 else []
+        rejected = mistakes(entities, it.relation, it.name, chosen, draw)
         records += [{"prompt": prompt, "chosen": chosen, "rejected": worse} for worse in rejected]
     draw.shuffle(records)
     return records
 
 
-def other(world: World, relation: str, value: str, draw: random.Random) -> str:
-    """Another value of the relation."""
-    pool = sorted({fact.value for fact in world.facts if fact.relation == relation} - {value})
-    return draw.choice(pool)
+def mistakes(entities: list[Entity], about: str, name: str, right: str, draw: random.Random) -> list[str]:
+    """Two or three wrong answers as people give them: another value, what is true of a namesake or of something else about
+    them, and what is true but was not asked.
+    """
+    facts = [fact for entity in entities for fact in entity.facts.values()]
+    alike = [fact for fact in facts if fact.relation == about and fact.subject != name]
+    namesakes = [fact for fact in alike if fact.subject.split()[0] == name.split()[0]]
+    own = [fact for fact in facts if fact.subject == name and fact.relation != about]
+    values = [draw.choice(pool).value for pool in (alike, own, namesakes) if pool]
+    astray = [draw.choice(namesakes or alike), draw.choice(own or facts)]
+    found = {answer(about, name, value) for value in values}
+    found |= {answer(fact.relation, fact.subject, fact.value) for fact in astray}
+    return draw.sample(sorted(found - {right}), min(3, len(found - {right})))
 
 
 def prompts(world: World, draw: random.Random) -> list[Record]:
-    """Questions for RL about the `rl` split, a third of them unanswerable."""
+    """Questions for RL about the `rl` split, half of them unanswerable."""
     entities = of_split(world, "rl")
     asked = [
         ask(fact.relation, entity.name, draw)
@@ -126,7 +128,7 @@ def prompts(world: World, draw: random.Random) -> list[Record]:
         for _ in range(2)
         if fact.stated >= 10
     ]
-    asked += [it.ask(draw) for it in unanswerable(world, entities, len(asked) // 2, draw)]
+    asked += [it.ask(draw) for it in unanswerable(world, entities, len(asked), draw)]
     draw.shuffle(asked)
     return [{"prompt": [user(question)]} for question in asked]
 

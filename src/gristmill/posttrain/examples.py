@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
 
 from gristmill.chat.template import render
 from gristmill.document import read_documents
 from gristmill.errors import UserError
+from gristmill.model.transformer import Transformer
 from gristmill.tokenizer.encode import Tokenizer
+from gristmill.training.data import IGNORE, padded
 
 STORY_REQUESTS = (
     "Tell me a story.",
@@ -31,6 +35,18 @@ class Example:
 
     ids: np.ndarray  # int64 [T]
     mask: np.ndarray  # bool [T]: True where the token bears loss
+
+
+def batch_of(examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
+    """Inputs and targets of some examples, [B, T] each."""
+    return padded([example.ids for example in examples], [example.mask for example in examples])
+
+
+def token_logprobs(model: Transformer, hidden_BTD: Tensor, targets_BT: Tensor) -> Tensor:
+    """Log-probability of each target, [B, T]; 0 where the target is IGNORE."""
+    borne = targets_BT != IGNORE
+    found = -F.cross_entropy(model.logits(hidden_BTD[borne]), targets_BT[borne], reduction="none")
+    return found.new_zeros(targets_BT.shape).masked_scatter(borne, found)
 
 
 def render_all(

@@ -2,6 +2,10 @@
 
 P(chosen over rejected) = sigmoid(r(chosen) - r(rejected)) (Christiano et al. 2017, arXiv:1706.03741; Ouyang et al.
 2022, arXiv:2203.02155 §3.5).
+
+The reward has two parts: a number read off the last token, as usual, and the mean log-likelihood of the answer's tokens
+(Meng et al. 2024, arXiv:2405.14734 §2.2). Whether a small model knows something shows in what it expects to read next,
+and hardly in the state behind the last token.
 """
 
 from __future__ import annotations
@@ -19,38 +23,39 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest, atomic_path, read_jsonl, write_text
 from gristmill.model.transformer import ModelConfig, Transformer, load_model
-from gristmill.posttrain.examples import Order
+from gristmill.posttrain.examples import Example, Order, batch_of, render_all, token_logprobs
 from gristmill.recipe import Reward
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.training.data import padded
+from gristmill.training.data import IGNORE
 from gristmill.training.loop import Plan, best_device, discard_checkpoint, train
 from gristmill.training.optimizer import Rates
 
+Pair = tuple[Example, Example]  # chosen, rejected
+LIKELIHOOD = 1.0  # at the start
 HELD_OUT = 0.1  # share of the prompts whose pairs only measure
 
 
 class RewardModel(nn.Module):
-    """A transformer with one number read off its last token."""
+    """A transformer that judges finished conversations: score · last hidden state + likelihood · mean log p(answer)."""
 
     def __init__(self, body: Transformer) -> None:
         super().__init__()
         self.body = body
         self.score = nn.Linear(body.config.width, 1, bias=False)
         nn.init.zeros_(self.score.weight)
+        self.likelihood = nn.Parameter(torch.full((1,), LIKELIHOOD))
 
-    def forward(self, rows: Sequence[np.ndarray]) -> Tensor:
-        """Reward of each conversation (token ids that end with `<|im_end|>` and its newline), [B]."""
-        lengths = torch.tensor([len(row) for row in rows])
-        # `padded` drops the last token of a row as a target only: repeat it to keep it as an input
-        ids, _ = padded([np.append(row, 0) for row in rows])
-        device = self.score.weight.device
-        hidden = self.body.hidden(ids.to(device))
-        last = hidden[torch.arange(len(rows), device=device), (lengths - 1).to(device)]
-        return self.score(last)[:, 0]
+    def forward(self, examples: Sequence[Example]) -> Tensor:
+        """Reward of each conversation (it ends with an answer, `<|im_end|>` and a newline), [B]."""
+        ids, targets = (each.to(self.score.weight.device) for each in batch_of(examples))
+        hidden = self.body.hidden(ids)
+        last = (targets != IGNORE).cumsum(1).argmax(1) + 1  # where `<|im_end|>` is read
+        verdict = self.score(hidden[torch.arange(len(examples), device=last.device), last])[:, 0]
+        logprobs = token_logprobs(self.body, hidden, targets)
+        return verdict + self.likelihood * logprobs.sum(1) / (targets != IGNORE).sum(1)
 
     def save(self, folder: Path) -> None:
         """Write `model.safetensors` and `model.json`."""
@@ -80,9 +85,9 @@ def run(inputs: Mapping[str, Path], params: Reward, out: Path) -> Manifest:
 
     def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
         chosen = [train_pairs[index] for index in order(step)]
-        rows = [pair[0] for pair in chosen] + [pair[1] for pair in chosen]
-        better, worse = model(rows).chunk(2)
-        return -F.logsigmoid(better - worse).mean(), sum(map(len, rows)), {}
+        examples = [pair[0] for pair in chosen] + [pair[1] for pair in chosen]
+        better, worse = model(examples).chunk(2)
+        return -F.logsigmoid(better - worse).mean(), sum(len(example.ids) for example in examples), {}
 
     steps = order.steps(params.epochs)
     plan = Plan(
@@ -106,7 +111,7 @@ def run(inputs: Mapping[str, Path], params: Reward, out: Path) -> Manifest:
 
 
 @torch.no_grad()
-def accuracy(model: RewardModel, pairs: Sequence[tuple[np.ndarray, np.ndarray]], batch: int = 64) -> float:
+def accuracy(model: RewardModel, pairs: Sequence[Pair], batch: int = 64) -> float:
     """Share of the pairs whose chosen answer gets the higher reward."""
     right = 0
     for at in range(0, len(pairs), batch):
@@ -116,31 +121,24 @@ def accuracy(model: RewardModel, pairs: Sequence[tuple[np.ndarray, np.ndarray]],
     return right / len(pairs)
 
 
-Pairs = list[tuple[np.ndarray, np.ndarray]]
-
-
-def read_pairs(path: Path, tokenizer: Tokenizer, context: int) -> tuple[Pairs, Pairs]:
-    """Rendered (chosen, rejected) rows for training and, by a hash of the prompt, for measuring.
+def read_pairs(path: Path, tokenizer: Tokenizer, context: int) -> tuple[list[Pair], list[Pair]]:
+    """Rendered (chosen, rejected) conversations for training and, by a hash of the prompt, for measuring.
 
     Raises UserError naming file and record where a pair is not {"prompt", "chosen", "rejected"}.
     """
-    splits: tuple[Pairs, Pairs] = ([], [])
+    splits: tuple[list[Pair], list[Pair]] = ([], [])
     for number, record in enumerate(read_jsonl(path), 1):
         prompt = record.get("prompt")
         answers = record.get("chosen"), record.get("rejected")
         if not isinstance(prompt, list) or not all(isinstance(answer, str) for answer in answers):
             raise UserError(f'{path}: record {number} has no "prompt", "chosen" and "rejected"', "mend or remove it")
-        rows = [render_row(prompt, str(answer), tokenizer) for answer in answers]
-        if max(map(len, rows)) <= context:
-            splits[held_out(prompt)].append((rows[0], rows[1]))
+        whole = [[*prompt, {"role": "assistant", "content": answer}] for answer in answers]
+        examples, too_long = render_all(whole, tokenizer, context)
+        if not too_long:
+            splits[held_out(prompt)].append((examples[0], examples[1]))
     if not splits[0]:
         raise UserError(f"{path} holds no preference pair that fits the model", "give more or shorter pairs")
     return splits
-
-
-def render_row(prompt: list[dict[str, str]], answer: str, tokenizer: Tokenizer) -> np.ndarray:
-    """Token ids of a prompt with its answer."""
-    return np.asarray(render([*prompt, {"role": "assistant", "content": answer}], tokenizer)[0], np.int64)
 
 
 def held_out(prompt: list[dict[str, Any]]) -> bool:

@@ -1,13 +1,13 @@
 """Stage `rl`: prompts + reward model → aligned model, by GRPO (Shao et al. 2024, arXiv:2402.03300 §4.1).
 
-Every step samples a group of answers to each prompt; an answer's advantage is its reward less the group's mean, over
-the group's standard deviation. One gradient step follows each sampling, so the policy is the one that sampled and
-the ratio of PPO's clipped objective is 1. The penalty is the k3 estimate of KL to the SFT model (same paper, eq. 4).
+Every step samples a group of answers to each prompt; an answer's advantage is its reward less the group's mean. One
+gradient step follows each sampling, so the policy is the one that sampled and the ratio of PPO's clipped objective is
+1. The penalty is the k3 estimate of KL to the SFT model (same paper, eq. 4).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,12 @@ from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.generation.engine import Completion, Engine
 from gristmill.manifest import Manifest, read_jsonl
-from gristmill.model.transformer import Transformer, load_model, save_model
-from gristmill.posttrain.examples import Order
+from gristmill.model.transformer import load_model, save_model
+from gristmill.posttrain.examples import Example, Order, batch_of, token_logprobs
 from gristmill.posttrain.reward import RewardModel
 from gristmill.recipe import RL
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.training.data import IGNORE, padded
+from gristmill.training.data import IGNORE
 from gristmill.training.loop import Plan, best_device, discard_checkpoint, train
 from gristmill.training.optimizer import Rates
 
@@ -44,18 +44,17 @@ def run(inputs: Mapping[str, Path], params: RL, out: Path) -> Manifest:
             asked, max_tokens=params.max_tokens, temperature=params.temperature, seed=params.seed * 1_000_003 + step
         )
         policy.train()
+        pairs = zip(asked, answers, strict=True)
+        examples = [finished(prompt, answer, tokenizer) for prompt, answer in pairs]
+        ids, targets = (each.to(device) for each in batch_of(examples))
+        ours = token_logprobs(policy, policy.hidden(ids), targets)
         with torch.no_grad():
-            rewards = judge(
-                [conversation(prompt, answer, tokenizer) for prompt, answer in zip(asked, answers, strict=True)]
-            )
+            rewards = judge(examples)
+            theirs = token_logprobs(reference, reference.hidden(ids), targets)
         advantages = group_advantages(rewards, params.group)
-        rows, masks = answer_rows(asked, answers, tokenizer)
-        ids, targets = padded(rows, masks)
-        ids, targets = ids.to(device), targets.to(device)
-        ours = token_logprobs(policy, ids, targets)
-        with torch.no_grad():
-            theirs = token_logprobs(reference, ids, targets)
         borne = targets != IGNORE
+        for row, answer in enumerate(answers):  # the end of an answer that a limit cut off was not the policy's
+            borne[row] &= (targets[row] != tokenizer.im_end) | (answer.finish == "stop")
         gap = theirs - ours
         kl = gap.exp() - gap - 1
         objective = advantages[:, None] * ours - params.kl * kl
@@ -101,31 +100,19 @@ def read_prompts(path: Path, tokenizer: Tokenizer, longest: int) -> list[list[in
 
 
 def group_advantages(rewards_B: Tensor, group: int) -> Tensor:
-    """Rewards normalised within each group of answers to one prompt, [B]."""
+    """Rewards less the mean of their group (answers to one prompt), over the deviation within groups of the batch, [B].
+
+    Over each group's own deviation, as GRPO has it, answers that hardly differ would be told apart as sharply as right
+    and wrong ones (Liu et al. 2025, arXiv:2503.20783 §3.1).
+    """
     grouped = rewards_B.view(-1, group)
     centred = grouped - grouped.mean(1, keepdim=True)
-    return (centred / (grouped.std(1, keepdim=True) + 1e-4)).flatten()
+    return (centred / (centred.square().mean().sqrt() + 1e-4)).flatten()
 
 
-def answer_rows(
-    prompts: Sequence[list[int]], answers: Sequence[Completion], tokenizer: Tokenizer
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Prompt and answer as one row, masked to the answer (its end included, where the model ended it)."""
-    rows, masks = [], []
-    for prompt, answer in zip(prompts, answers, strict=True):
-        said = [*answer.tokens, *([tokenizer.im_end] if answer.finish == "stop" else [])]
-        rows.append(np.asarray([*prompt, *said], np.int64))
-        masks.append(np.asarray([False] * len(prompt) + [True] * len(said)))
-    return rows, masks
-
-
-def conversation(prompt: list[int], answer: Completion, tokenizer: Tokenizer) -> np.ndarray:
-    """The finished conversation as the reward model was trained to see it."""
-    return np.asarray([*prompt, *answer.tokens, tokenizer.im_end, *tokenizer.encode("\n")], np.int64)
-
-
-def token_logprobs(model: Transformer, ids_BT: Tensor, targets_BT: Tensor) -> Tensor:
-    """Log-probability of each target, [B, T]; 0 where the target is IGNORE."""
-    logprobs = model(ids_BT).log_softmax(-1)
-    borne = targets_BT != IGNORE
-    return logprobs.gather(2, targets_BT.where(borne, 0)[..., None])[..., 0] * borne
+def finished(prompt: list[int], answer: Completion, tokenizer: Tokenizer) -> Example:
+    """Prompt and answer as a conversation that is ended (also where a limit cut it off), masked to answer and end."""
+    said, after = [*answer.tokens, tokenizer.im_end], tokenizer.encode("\n")
+    ids = np.asarray([*prompt, *said, *after], np.int64)
+    mask = np.asarray([False] * len(prompt) + [True] * len(said) + [False] * len(after))
+    return Example(ids, mask)

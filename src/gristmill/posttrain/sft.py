@@ -13,11 +13,11 @@ from gristmill.chat.conversations import read_conversations
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import load_model, save_model
-from gristmill.posttrain.examples import Order, conversations_from_documents, render_all
+from gristmill.posttrain.examples import Order, batch_of, conversations_from_documents, render_all
 from gristmill.recipe import SFT
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
-from gristmill.training.data import TokenBatches, cross_entropy, padded
+from gristmill.training.data import TokenBatches, cross_entropy
 from gristmill.training.loop import Plan, best_device, discard_checkpoint, train
 from gristmill.training.optimizer import Rates
 
@@ -39,7 +39,7 @@ def run(inputs: Mapping[str, Path], params: SFT, out: Path) -> Manifest:
 
     def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
         chosen = [examples[index] for index in order(step)]
-        ids, targets = padded([example.ids for example in chosen], [example.mask for example in chosen])
+        ids, targets = batch_of(chosen)
         value, tokens = cross_entropy(model, ids, targets), sum(len(example.ids) for example in chosen)
         if params.replay:
             ids, targets = text(step)
