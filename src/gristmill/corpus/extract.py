@@ -11,10 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from resiliparse.parse.html.exception import HTMLParserException
-
 from gristmill.corpus.drops import DropLog
-from gristmill.corpus.html import decode_html, extract_html
+from gristmill.corpus.charset import to_utf8
+from gristmill.corpus.html import TooComplex, extract_html
 from gristmill.corpus.language import detect
 from gristmill.corpus.parallel import map_in_order
 from gristmill.corpus.read import HTML_TYPES, TEXT_TYPES, Record, read_records
@@ -29,7 +28,10 @@ CHUNK_BYTES = 4_000_000
 LOOKS_LIKE_HTML = re.compile(rb"<(?:!doctype\s+html|html|head|body|title|meta|div|p|h1)\b", re.IGNORECASE)
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 MARKDOWN_TITLE = re.compile(r"^# +(.+?)\s*#*$", re.MULTILINE)
+UNREADABLE = bytes(code for code in (*range(32), 127) if code not in b"\t\n\f\r")
+SAMPLE = 1 << 16  # bytes of a page that are looked at
 MAX_UNREADABLE = 0.02  # share of replacement and control characters: more is another format or charset
+MAX_BYTES = 64_000_000  # of a page's HTML
 
 
 def run(inputs: Mapping[str, Path], params: Extract, out: Path) -> Manifest:
@@ -97,23 +99,29 @@ def extract_chunk(records: list[Record]) -> list[Document | tuple[str, str, str]
 
 
 def extract_record(record: Record) -> Document | str:
-    """The document of one record, or the rule that drops it: damaged, not_html, undecodable or empty."""
+    """The document of one record, or the rule that drops it: damaged, not_html, too_large, undecodable, too_complex or
+    empty.
+    """
     if record.fault:
         return record.fault
     is_text = record.content_type in TEXT_TYPES
     if not is_text and record.content_type not in HTML_TYPES and not LOOKS_LIKE_HTML.search(record.body[:2048]):
         return "not_html"
-    raw = decode_html(record.body, record.charset)
-    if raw and (raw.count("\ufffd") + len(CONTROLS.findall(raw))) / len(raw) > MAX_UNREADABLE:
+    if len(record.body) > MAX_BYTES and not is_text:
+        return "too_large"
+    raw = to_utf8(record.body, record.charset)
+    if is_unreadable(raw[:SAMPLE]):
         return "undecodable"
     if is_text:
-        title = MARKDOWN_TITLE.search(raw) if record.content_type == "text/markdown" else None
-        found, text = title.group(1) if title else "", raw
+        text = raw.decode("utf-8")
+        heading = MARKDOWN_TITLE.search(text) if record.content_type == "text/markdown" else None
+        found = heading.group(1) if heading else ""
     else:
         try:
-            found, text = extract_html(raw)
-        except HTMLParserException:
-            return "damaged"
+            page = extract_html(raw)
+        except TooComplex:
+            return "too_complex"
+        found, text = page.title, page.text
     text = clean(text).strip()
     if not text:
         return "empty"
@@ -131,6 +139,12 @@ def extract_record(record: Record) -> Document | str:
         source=record.source,
         licence=clean(record.licence),
     )
+
+
+def is_unreadable(raw: bytes) -> bool:
+    """Whether so much of a text is control and replacement characters that it must be something else."""
+    odd = len(raw) - len(raw.translate(None, UNREADABLE)) + raw.count(b"\xef\xbf\xbd")
+    return odd > MAX_UNREADABLE * len(raw)
 
 
 def clean(text: str) -> str:
