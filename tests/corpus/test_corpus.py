@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from gristmill.corpus import dedup, extract, filter, rules
 from gristmill.corpus.language import detect
-from gristmill.corpus.minhash import MinHash, shingles, similarity
 from gristmill.document import Document, read_documents, write_documents
 from gristmill.errors import UserError
 from gristmill.recipe import Dedup, Extract, Filter
@@ -181,44 +176,6 @@ def test_duplicate_ngrams_against_hand_count() -> None:
     words = ["a", "b", "c", "d", "e", "x", "a", "b", "c", "d", "e"]
     assert rules.duplicate_ngram_characters(words, 5) == 5
     assert rules.top_ngram_characters(["ab", "cd", "ab", "cd", "zz"], 2) == 10
-
-
-def test_minhash_is_its_definition() -> None:
-    minhash, prime = MinHash(5, 1), (1 << 31) - 1
-    for values in ([7], [0, 1, prime - 1, 1234567890]):
-        plain = [min((int(a) * x + int(b)) % prime for x in values) for a, b in zip(minhash.a, minhash.b, strict=True)]
-        assert minhash(np.array(values, np.uint64)).tolist() == plain
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10_000), st.floats(0, 1))
-def test_minhash_estimates_jaccard(seed: int, keep: float) -> None:
-    draw = random.Random(seed)
-    first = [str(draw.random()) for _ in range(300)]
-    second = [word if draw.random() < keep else str(draw.random()) for word in first]
-    a, b = shingles(" ".join(first), 1), shingles(" ".join(second), 1)
-    exact = len(np.intersect1d(a, b)) / len(np.union1d(a, b))
-    minhash = MinHash(512, 0)
-    assert abs(similarity(minhash(a), minhash(b)) - exact) < 5 * (0.25 / 512) ** 0.5
-
-
-def test_copies_go_and_different_texts_stay(tmp_path: Path) -> None:
-    draw = random.Random(0)
-    vocabulary = [f"word{i}" for i in range(500)]
-    originals = [" ".join(draw.choices(vocabulary, k=120)) for _ in range(50)]
-    items = [Document(f"o{i}", text) for i, text in enumerate(originals)]
-    items += [Document(f"e{i}", text.upper() + "!") for i, text in enumerate(originals[:20])]
-    items += [Document(f"n{i}", text.replace(text.split()[60], "other", 1)) for i, text in enumerate(originals[20:40])]
-    items += [
-        Document(f"t{i}", " ".join(text.split()[:30] + draw.choices(vocabulary, k=90)))
-        for i, text in enumerate(originals[:10])
-    ]
-    write_documents(tmp_path / "d.parquet", items)
-    (tmp_path / "out").mkdir()
-    result = dedup.run({"corpus": tmp_path}, Dedup(), tmp_path / "out")
-    assert result.dropped == {"exact_copy": 20, "near_copy": 20}
-    log = [json.loads(line) for line in (tmp_path / "out" / "dropped.jsonl").read_text().splitlines()]
-    assert all(record["kept"] == f"o{int(record['id'][1:]) + (20 if record['id'][0] == 'n' else 0)}" for record in log)
 
 
 @pytest.mark.skipif(not (SHARED / "storybooks").exists(), reason="needs the shared real site")

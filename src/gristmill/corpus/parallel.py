@@ -72,50 +72,59 @@ def shard_bytes(total: int) -> int:
     return max(SHARD_BYTES, total // MOST_SHARDS)
 
 
-def map_shards(
-    function: Callable[[A], Result], shards: Sequence[A], folder: Path, done: Callable[[Result], None]
-) -> list[Result]:
-    """`function` of every shard, in order. Each result is written to `folder` when made and found there by a rerun.
+Task = tuple[Callable[[Any], Result], Any, Path]
 
-    `function` must be importable by name, pure but for the files that it writes atomically, and the shards small to
-    send. `done` is called with each result as it comes, in any order. Raises what `function` raises.
+
+class Executor:
+    """Maps functions over the shards of one stage on the current engine: `with Executor(size) as executor: …`.
+
+    `size` is the stage's input in bytes: what would fit into one shard is not worth starting processes for.
     """
-    folder.mkdir(exist_ok=True)
-    paths = [folder / f"{number:05d}.json" for number in range(len(shards))]
-    for path in paths:
-        if path.exists():
-            done(json.loads(path.read_text()))
-    tasks = [(function, shard, path) for shard, path in zip(shards, paths, strict=True) if not path.exists()]
-    for result in run_tasks(tasks):
-        done(result)
-    return [json.loads(path.read_text()) for path in paths]
 
+    def __init__(self, size: int) -> None:
+        self.workers = 1 if size <= SHARD_BYTES else current.workers or len(os.sched_getaffinity(0))
+        self.pool: ProcessPoolExecutor | None = None
 
-Task = tuple[Callable[[A], Result], A, Path]
+    def __enter__(self) -> Executor:
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        if self.pool:
+            self.pool.shutdown(cancel_futures=True)
 
-def finish(task: Task[Any]) -> Result:
-    """Do one task and leave its result, last of all its files."""
-    function, shard, path = task
-    result = function(shard)
-    write_text(path, json.dumps(result))
-    return result
+    def map(
+        self, function: Callable[[A], Result], shards: Sequence[A], folder: Path, done: Callable[[Result], None]
+    ) -> list[Result]:
+        """`function` of every shard, in order. Each result is written to `folder` when made; a rerun finds it there.
 
+        `function` must be importable by name, pure but for the files that it writes atomically, and the shards small
+        to send. `done` is called with each result as it comes, in any order. Raises what `function` raises.
+        """
+        folder.mkdir(exist_ok=True)
+        paths = [folder / f"{number:05d}.json" for number in range(len(shards))]
+        for path in paths:
+            if path.exists():
+                done(json.loads(path.read_text()))
+        tasks = [(function, shard, path) for shard, path in zip(shards, paths, strict=True) if not path.exists()]
+        for result in self.run(tasks):
+            done(result)
+        return [json.loads(path.read_text()) for path in paths]
 
-def run_tasks(tasks: Sequence[Task[Any]]) -> Iterator[Result]:
-    """The results of tasks on the current engine, as they are finished."""
-    if current.address and tasks:
-        return run_on_ray(tasks)
-    workers = min(current.workers or len(os.sched_getaffinity(0)), len(tasks))
-    return run_on_processes(tasks, workers) if workers > 1 else map(finish, tasks)
+    def run(self, tasks: Sequence[Task]) -> Iterator[Result]:
+        """The results of tasks as they are finished."""
+        if current.address and tasks:
+            return run_on_ray(tasks)
+        if self.workers > 1 and len(tasks) > 1:
+            return self.run_on_processes(tasks)
+        return map(finish, tasks)
 
-
-def run_on_processes(tasks: Sequence[Task[Any]], workers: int) -> Iterator[Result]:
-    """Processes of this machine."""
-    # spawn: forking a process that has threads (PyArrow, PyTorch) can hang the child
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
-        futures = [pool.submit(finish, task) for task in tasks]
+    def run_on_processes(self, tasks: Sequence[Task]) -> Iterator[Result]:
+        """Processes of this machine, started when first needed."""
+        if not self.pool:
+            # spawn: forking a process that has threads (PyArrow, PyTorch) can hang the child
+            context = multiprocessing.get_context("spawn")
+            self.pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=start_worker)
+        futures = [self.pool.submit(finish, task) for task in tasks]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -129,7 +138,15 @@ def run_on_processes(tasks: Sequence[Task[Any]], workers: int) -> Iterator[Resul
                 future.cancel()
 
 
-def run_on_ray(tasks: Sequence[Task[Any]]) -> Iterator[Result]:
+def finish(task: Task) -> Result:
+    """Do one task and leave its result, last of all its files."""
+    function, shard, path = task
+    result = function(shard)
+    write_text(path, json.dumps(result))
+    return result
+
+
+def run_on_ray(tasks: Sequence[Task]) -> Iterator[Result]:
     """A Ray cluster, whose nodes have gristmill installed and see the run folder under the same path."""
     try:
         import ray
