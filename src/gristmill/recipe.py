@@ -56,7 +56,6 @@ class Extract(Params):
     """Pages → documents."""
 
     paths: list[InputPath] = []  # WARC, HTML, text, Markdown, JSONL, Parquet or folders; empty: the crawl
-    workers: Positive = 2
 
 
 class Filter(Params):

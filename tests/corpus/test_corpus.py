@@ -33,9 +33,9 @@ def documents(folder: Path) -> list[Document]:
     return list(read_documents(folder))
 
 
-def run_extract(paths: list[Path], out: Path, workers: int = 1):  # type: ignore[no-untyped-def]
+def run_extract(paths: list[Path], out: Path):  # type: ignore[no-untyped-def]
     out.mkdir(exist_ok=True)
-    return extract.run({}, Extract(paths=[str(path) for path in paths], workers=workers), out)
+    return extract.run({}, Extract(paths=[str(path) for path in paths]), out)
 
 
 def test_main_text_title_and_language(tmp_path: Path) -> None:
@@ -81,15 +81,6 @@ def test_wrong_input_is_named(tmp_path: Path, name: str, content: bytes) -> None
         run_extract([tmp_path / name], tmp_path / "out")
     with pytest.raises(UserError, match="no such file"):
         run_extract([tmp_path / "missing"], tmp_path / "out")
-
-
-def test_processes_change_nothing(tmp_path: Path) -> None:
-    lines = [json.dumps({"text": f"{STORY} {number}"}) for number in range(450)]
-    (tmp_path / "x.jsonl").write_text("\n".join(lines))
-    for workers in (1, 2):
-        run_extract([tmp_path / "x.jsonl"], tmp_path / str(workers), workers)
-    one, two = (tmp_path / name / "documents.parquet" for name in "12")
-    assert one.read_bytes() == two.read_bytes()
 
 
 @pytest.mark.parametrize(

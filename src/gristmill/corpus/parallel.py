@@ -8,17 +8,16 @@ are the same whatever runs them. A finished shard's result stays on disk, and a 
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,10 +25,7 @@ from gristmill.errors import UserError
 from gristmill.manifest import write_text
 
 A = TypeVar("A")
-B = TypeVar("B")
 Result = dict[str, Any]
-WORTH_IT = 6  # chunks below which starting processes costs more than it saves
-AHEAD = 3  # chunks in flight a worker
 SHARD_BYTES = 16_000_000  # of input: less is not worth a process's start
 MOST_SHARDS = 1_000  # of one stage: larger inputs have larger shards
 
@@ -159,7 +155,7 @@ def run_on_ray(tasks: Sequence[Task]) -> Iterator[Result]:
                 num_cpus=(current.workers or None) if current.address == "local" else None,
                 include_dashboard=False,
                 log_to_driver=False,
-                logging_level="error",
+                logging_level=logging.ERROR,
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UserError(f"no Ray cluster at {current.address}: {error}", "check the address") from error
@@ -174,31 +170,6 @@ def run_on_ray(tasks: Sequence[Task]) -> Iterator[Result]:
     finally:
         for reference in waiting:
             ray.cancel(reference)
-
-
-def map_in_order(function: Callable[[A], B], chunks: Iterable[A], workers: int) -> Iterator[B]:
-    """`map(function, chunks)` on `workers` processes; short inputs and one worker run in this process.
-
-    `function` must be importable by name and pure: the results do not depend on `workers`.
-    """
-    stream = iter(chunks)
-    first = list(islice(stream, WORTH_IT))
-    if workers == 1 or len(first) < WORTH_IT:
-        yield from map(function, chain(first, stream))
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
-        waiting: deque[Future[B]] = deque()
-        try:
-            for chunk in chain(first, stream):
-                waiting.append(pool.submit(function, chunk))
-                if len(waiting) >= AHEAD * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def start_worker() -> None:
