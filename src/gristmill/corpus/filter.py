@@ -1,16 +1,15 @@
-"""Stage `filter`: documents → good documents. One pass, one document in memory."""
+"""Stage `filter`: documents → good documents."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from gristmill.corpus import rules
-from gristmill.corpus.drops import DropLog
-from gristmill.document import Document, count_documents, read_documents, write_documents
+from gristmill.corpus.mapping import Dropped, Judge, map_documents
+from gristmill.document import Document
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest
-from gristmill.progress import Progress
 from gristmill.recipe import Filter
 
 
@@ -29,23 +28,18 @@ def chain(params: Filter) -> list[rules.Rule]:
     return [*first, *(known[name] for name in params.rules)]
 
 
+def build(params: Filter) -> Judge:
+    """A judge by the recipe's rules."""
+    applied = chain(params)
+
+    def judge(document: Document) -> Document | Dropped:
+        failed = next(filter(None, (rule(document) for rule in applied)), None)
+        return Dropped(failed) if failed else document
+
+    return judge
+
+
 def run(inputs: Mapping[str, Path], params: Filter, out: Path) -> Manifest:
     """Keep documents that pass every rule; each that does not is counted and logged under the first that it fails."""
-    total = count_documents(inputs["corpus"])
-    applied = chain(params)
-    with Progress("filter", total, "documents") as bar, DropLog(out / "dropped.jsonl") as log:
-
-        def passing() -> Iterator[Document]:
-            for document in read_documents(inputs["corpus"]):
-                bar.advance()
-                failed = next(filter(None, (rule(document) for rule in applied)), None)
-                if failed is None:
-                    yield document
-                else:
-                    log.drop(document.id, document.url, failed)
-
-        kept = write_documents(out / "documents.parquet", passing())
-    if not kept:
-        worst = ", ".join(f"{name} {count}" for name, count in log.rules.most_common(3))
-        raise UserError(f"the filters dropped all {total} documents ({worst})", "loosen [filter] in the recipe")
-    return Manifest(counts={"documents_in": total, "documents_out": kept}, dropped=dict(sorted(log.rules.items())))
+    chain(params)  # a wrong name is told at once
+    return map_documents("filter", inputs["corpus"], build, params, out)
