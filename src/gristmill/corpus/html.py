@@ -22,7 +22,7 @@ from gristmill import native
 MODEL = Path(__file__).with_name("main_text.safetensors")
 MAX_BYTES = 1 << 28  # of one page; what is longer is cut
 FAULTS = {1: "out of memory", 2: "too_complex"}
-WITH_COMMENTS = 1
+WITH_COMMENTS, WITH_EVERYTHING = 1, 2
 SEPARATOR = re.compile(r"\s+[|–—·»:]+\s+|\s+-+\s+")
 
 
@@ -42,16 +42,18 @@ class HtmlPage:
     rights: list[tuple[str, str]] = field(default_factory=list)  # (rel, href) of licence links, (name, content) of meta
 
 
-def extract_html(source: str | bytes, *, comments: bool = False) -> HtmlPage:
-    """The main text and the facts of a page given as text or as UTF-8; `comments` keeps readers' comments too.
+def extract_html(source: str | bytes, *, comments: bool = False, whole: bool = False) -> HtmlPage:
+    """The main text and the facts of a page given as text or as UTF-8; `comments` keeps readers' comments too, `whole`
+    all text there is.
+
+    The heading that repeats the page's title is left out of the text.
 
     Time grows with the bytes, about 2 ms for each 100 kB; memory to some five times the bytes. Any bytes are safe. Raises TooComplex.
     """
     page = source if isinstance(source, bytes) else source.encode("utf-8", "replace")
     result = Result()
-    handle = extract_function()(
-        page, min(len(page), MAX_BYTES), entities(), model(), WITH_COMMENTS if comments else 0, result
-    )
+    options = WITH_COMMENTS * comments | WITH_EVERYTHING * whole
+    handle = extract_function()(page, min(len(page), MAX_BYTES), entities(), model(), options, result)
     try:
         if not handle or result.fault == 1:
             raise MemoryError
@@ -194,7 +196,10 @@ def entities() -> Entities:
     arrays = [
         array
         for column in zip(*pairs, strict=True)
-        for array in (np.frombuffer(b"".join(column), np.uint8), np.cumsum([len(item) for item in column], dtype=np.uint32))
+        for array in (
+            np.frombuffer(b"".join(column), np.uint8),
+            np.cumsum([len(item) for item in column], dtype=np.uint32),
+        )
     ]
     made = Entities(*(array.ctypes.data for array in arrays), len(pairs))
     made.arrays = arrays  # keeps them alive

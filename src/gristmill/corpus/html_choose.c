@@ -30,6 +30,8 @@ struct result {
 
 enum { WITH_COMMENTS = 1, WITH_EVERYTHING = 2 };
 
+#define COMMENTS (1ull << 4) /* the group of comments among class words: tools/main_text.py */
+
 struct page *gm_html_parse(const uint8_t *html, size_t size, const struct entities *entities, const struct words *words);
 
 static float judge(const struct forest *forest, const float *features) {
@@ -161,6 +163,25 @@ static void note_heading(struct page *page) {
     }
 }
 
+/* Leaves out the first heading where it repeats the page's title, which is told apart from the text. */
+static void drop_headline(const struct view *view, bool *kept) {
+    for (size_t i = 0; i < view->count; i++) {
+        unsigned level = view->page->nodes[view->block[i]->node].level;
+        if (kept[i] && level && level < 3 && view->facts[i].title > 0.99f) {
+            kept[i] = false;
+            return;
+        }
+        if (kept[i] && view->facts[i].is_long) return;
+    }
+}
+
+/* Whether a block is a reader's comment: running text in a part that is named so. */
+static bool is_comment(const struct view *view, size_t i) {
+    const struct block *block = view->block[i];
+    return (view->page->nodes[block->node].all | block->groups) & COMMENTS && block->words > 3 &&
+           view->facts[i].share < 0.5f;
+}
+
 static bool choose(struct page *page, const struct model *model, unsigned options) {
     struct view view;
     if (!gm_view_open(&view, page, &model->texts)) return false;
@@ -168,7 +189,10 @@ static bool choose(struct page *page, const struct model *model, unsigned option
     bool *kept = calloc(view.count + 1, sizeof *kept);
     bool done = guess && kept && judge_blocks(&view, model, guess, keep);
     if (done) {
-        for (size_t i = 0; i < view.count; i++) kept[i] = keep[i] > model->threshold || options & WITH_EVERYTHING;
+        for (size_t i = 0; i < view.count; i++)
+            kept[i] = keep[i] > model->threshold || options & WITH_EVERYTHING ||
+                      (options & WITH_COMMENTS && is_comment(&view, i));
+        if (!(options & WITH_EVERYTHING)) drop_headline(&view, kept);
         render(&view, kept);
     }
     free(guess), free(kept);

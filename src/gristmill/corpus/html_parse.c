@@ -243,7 +243,7 @@ static void add_text(struct parser *parser, const uint8_t *at, const uint8_t *en
 /* Counts what a block's text is made of. */
 static void measure(const uint8_t *text, struct block *block) {
     bool word = false;
-    uint32_t ideographs = 0;
+    uint32_t ideographs = 0, unspaced = 0;
     const uint8_t *end = text + block->length;
     for (const uint8_t *at = text; at < end; at++) {
         uint8_t c = *at;
@@ -276,6 +276,9 @@ static void measure(const uint8_t *text, struct block *block) {
             word = false;
         } else if (c == 0xC2) {
             word = false;
+        } else if ((c == 0xE0 && left > 1 && at[1] >= 0xB8 && at[1] <= 0xBB) ||
+                   (c == 0xE1 && left > 1 && (at[1] == 0x80 || at[1] == 0x81 || at[1] == 0x82 || at[1] == 0x9E))) {
+            unspaced++, word = false; /* Thai, Lao, Burmese, Khmer */
         } else {
             if (c == 0xD8 && left > 1) block->commas += at[1] == 0x8C, block->stops += at[1] == 0x9F;
             if (c == 0xE0 && left > 2) block->stops += at[1] == 0xA5 && (at[2] == 0xA4 || at[2] == 0xA5);
@@ -283,7 +286,7 @@ static void measure(const uint8_t *text, struct block *block) {
         }
     }
     block->chars += ideographs;
-    block->words += ideographs / 2;
+    block->words += ideographs / 2 + unspaced / 5;
 }
 
 /* Whether a text ends as a sentence does, quotes and brackets apart. */
