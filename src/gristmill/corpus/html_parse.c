@@ -815,7 +815,7 @@ static const uint8_t *read_raw(struct parser *parser, const struct tag_token *to
     return after ? after + 1 : parser->end;
 }
 
-/* Whether a start tag ends the foreign content that it stands in (§13.2.6.5). */
+/* Ends the foreign content that a tag stands in, if it is one that does (§13.2.6.5). */
 static void break_out(struct parser *parser, enum tag tag) {
     if (!parser->svgs || !(gm_tag_kind(tag) & (BLOCK | FORMAT) || tag == T_BR || tag == T_IMG || tag == T_SPAN) ||
         tag == T_A || find_open(parser, T_FOREIGNOBJECT, T_OTHER))
@@ -868,6 +868,7 @@ static void parse(struct parser *parser) {
             if (!token.end)
                 parser->at = start_element(parser, &token, after);
             else {
+                if (token.tag == T_BR || token.tag == T_P) break_out(parser, token.tag);
                 if (token.tag == T_BR) add_break(parser);
                 end_element(parser, token.tag);
                 parser->at = after;

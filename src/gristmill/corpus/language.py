@@ -57,7 +57,7 @@ class Model:
 
 
 def detect(text: str) -> tuple[str, float]:
-    """ISO 639-1 code (639-3 for the few languages that have none) and a probability; ("", 0.0) for text without letters.
+    """ISO 639-1 code (639-3 where there is none) and a probability; ("", 0.0) for text without letters.
 
     Time does not grow beyond the first 2,000 characters.
     """
