@@ -817,14 +817,12 @@ static const uint8_t *read_raw(struct parser *parser, const struct tag_token *to
 
 /* Ends the foreign content that a tag stands in, if it is one that does (§13.2.6.5). */
 static void break_out(struct parser *parser, enum tag tag) {
-    if (!parser->svgs || !(gm_tag_kind(tag) & (BLOCK | FORMAT) || tag == T_BR || tag == T_IMG || tag == T_SPAN) ||
-        tag == T_A || find_open(parser, T_FOREIGNOBJECT, T_OTHER))
+    if (!parser->svgs || tag == T_A || !(gm_tag_kind(tag) & (BLOCK | FORMAT) || tag == T_BR || tag == T_IMG || tag == T_SPAN))
         return;
-    for (int i = parser->depth - 1; i > 0; i--)
-        if (parser->stack[i].tag == T_SVG) {
-            close_to(parser, i);
-            return;
-        }
+    int outermost = 0;
+    for (int i = parser->depth - 1; i > 0 && parser->stack[i].tag != T_FOREIGNOBJECT; i--)
+        if (parser->stack[i].tag == T_SVG) outermost = i;
+    if (outermost) close_to(parser, outermost);
 }
 
 static const uint8_t *start_element(struct parser *parser, const struct tag_token *token, const uint8_t *after) {
@@ -833,10 +831,11 @@ static const uint8_t *start_element(struct parser *parser, const struct tag_toke
     break_out(parser, tag);
     close_implied(parser, tag);
     unsigned kind = gm_tag_kind(tag);
-    if (kind & RAW) return parser->svgs && tag != T_SCRIPT && tag != T_STYLE ? after : read_raw(parser, token, after);
+    bool foreign = parser->svgs && !find_open(parser, T_FOREIGNOBJECT, T_OTHER);
+    if (kind & RAW) return foreign ? after : read_raw(parser, token, after);
     if (tag == T_MATH) return read_math(parser, token, after);
     if (tag == T_HTML || tag == T_HEAD) return after;
-    if (kind & VOID || (token->closed && parser->svgs)) {
+    if (kind & VOID || (token->closed && foreign)) {
         if (tag == T_BR) add_break(parser);
         if (tag == T_HR) flush(parser);
         if (tag == T_IMG && token->present >> A_ALT & 1 && token->present >> A_CLASS & 1 &&
