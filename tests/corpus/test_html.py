@@ -182,11 +182,13 @@ def test_facts_of_a_page() -> None:
 def plain_judge(tensors: dict[str, np.ndarray], name: str, features: np.ndarray) -> np.float32:
     """A forest, walked in Python."""
     total = np.float32(0)
-    for at in tensors[f"{name}.roots"]:
+    part = {key: tensors[f"{name}.{key}"] for key in ("feature", "threshold", "children", "leaves")}
+    for root, first_leaf in zip(tensors[f"{name}.roots"], tensors[f"{name}.first_leaves"], strict=True):
+        at = 0
         while at >= 0:
-            right = features[tensors[f"{name}.feature"][at]] > tensors[f"{name}.threshold"][at]
-            at = tensors[f"{name}.children"][at][int(right)]
-        total = np.float32(total + tensors[f"{name}.leaves"][~at])
+            here = int(root) + at
+            at = int(part["children"][here][int(features[part["feature"][here]] > part["threshold"][here])])
+        total = np.float32(total + part["leaves"][int(first_leaf) + ~at])
     return total
 
 

@@ -388,16 +388,18 @@ def cross_fit(pages: Sequence[Page]) -> None:
 
 
 def flatten(forest: lightgbm.Booster) -> dict[str, np.ndarray]:
-    """A forest in the flat arrays that html_choose.c walks."""
+    """A forest in the flat arrays that html_choose.c walks; children are numbered within their tree."""
     features: list[int] = []
     thresholds: list[np.float32] = []
     children: list[list[int]] = []
     leaves: list[float] = []
+    roots: list[int] = []
+    first_leaves: list[int] = []
 
     def add(node: dict[str, Any]) -> int:
         if "leaf_value" in node:
             leaves.append(node["leaf_value"])
-            return ~(len(leaves) - 1)
+            return ~(len(leaves) - 1 - first_leaves[-1])
         place = len(features)
         features.append(node["split_feature"])
         threshold = np.float32(node["threshold"])
@@ -406,15 +408,19 @@ def flatten(forest: lightgbm.Booster) -> dict[str, np.ndarray]:
         thresholds.append(threshold)
         children.append([])
         children[place] = [add(node["left_child"]), add(node["right_child"])]
-        return place
+        return place - roots[-1]
 
-    roots = [add(tree["tree_structure"]) for tree in forest.dump_model()["tree_info"]]
+    for tree in forest.dump_model()["tree_info"]:
+        roots.append(len(features))
+        first_leaves.append(len(leaves))
+        add(tree["tree_structure"])
     return {
-        "feature": np.array(features, np.uint16),
+        "feature": np.array(features, np.uint8),
         "threshold": np.array(thresholds, np.float32),
-        "children": np.array(children, np.int32),
+        "children": np.array(children, np.int8),
         "leaves": np.array(leaves, np.float32),
-        "roots": np.array(roots, np.int32),
+        "roots": np.array(roots, np.uint32),
+        "first_leaves": np.array(first_leaves, np.uint32),
     }
 
 

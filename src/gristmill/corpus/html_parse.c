@@ -817,8 +817,15 @@ static const uint8_t *read_raw(struct parser *parser, const struct tag_token *to
 
 /* Ends the foreign content that a tag stands in, if it is one that does (§13.2.6.5). */
 static void break_out(struct parser *parser, enum tag tag) {
-    if (!parser->svgs || tag == T_A || !(gm_tag_kind(tag) & (BLOCK | FORMAT) || tag == T_BR || tag == T_IMG || tag == T_SPAN))
-        return;
+    if (!parser->svgs) return;
+    switch (tag) {
+        case T_B: case T_BIG: case T_BLOCKQUOTE: case T_BODY: case T_BR: case T_CENTER: case T_CODE: case T_DD: case T_DIV:
+        case T_DL: case T_DT: case T_EM: case T_EMBED: case T_H1: case T_H2: case T_H3: case T_H4: case T_H5: case T_H6:
+        case T_HEAD: case T_HR: case T_I: case T_IMG: case T_LI: case T_LISTING: case T_MENU: case T_META: case T_NOBR:
+        case T_OL: case T_P: case T_PRE: case T_S: case T_SMALL: case T_SPAN: case T_STRONG: case T_STRIKE: case T_SUP:
+        case T_TABLE: case T_TT: case T_U: case T_UL: break;
+        default: return;
+    }
     int outermost = 0;
     for (int i = parser->depth - 1; i > 0 && parser->stack[i].tag != T_FOREIGNOBJECT; i--)
         if (parser->stack[i].tag == T_SVG) outermost = i;
