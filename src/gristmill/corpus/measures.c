@@ -10,8 +10,8 @@
 enum { ALPHABETIC = 1, WORD = 2, SPACE = 4, TERMINAL = 8, CLOSING = 16, JOINING = 32, BULLET = 64 };
 enum { CLASSES = 0x40000, NO_CHARACTER = 0xFFFD, SHORT_LINE = 30, TOP = 2, TOPS = 3, REPEATED = 5, REPEATS = 6 };
 enum {
-    CHARACTERS, TOKENS, WORDS, WORD_CHARACTERS, ALPHABETIC_TOKENS, STOP_WORDS, HASHES, ELLIPSES, LONGEST_WORD,
-    SENTENCES, LINES, LINE_CHARACTERS, BULLET_LINES, ELLIPSIS_LINES, TERMINAL_LINES, SHORT_LINES, REPEATED_LINES,
+    CHARACTERS, TOKENS, WORDS, WORD_CHARACTERS, STOP_WORDS, HASHES, ELLIPSES, CHUNKS, ALPHABETIC_CHUNKS,
+    LONGEST_CHUNK, SENTENCES, LINES, LINE_CHARACTERS, BULLET_LINES, ELLIPSIS_LINES, TERMINAL_LINES, SHORT_LINES, REPEATED_LINES,
     REPEATED_LINE_CHARACTERS, PARAGRAPHS, REPEATED_PARAGRAPHS, REPEATED_PARAGRAPH_CHARACTERS, TOP_NGRAMS,
     REPEATED_NGRAMS = TOP_NGRAMS + TOPS, COUNTS = REPEATED_NGRAMS + REPEATS
 };
@@ -82,13 +82,51 @@ static inline uint32_t decode(const uint8_t *text, size_t left, size_t *bytes) {
     return c;
 }
 
+#define CLASS(c) ((c) < CLASSES ? classes[c] : 0)
+
+/* A word (letters, digits, underscores, joined by single ones of .,:'’ between them) or a run of one other character. */
+struct token {
+    uint64_t hash;
+    size_t characters;
+    uint32_t first;
+    unsigned kinds; /* of all its characters together */
+};
+
+/* The token that begins with the character `c` at `text`, which has `left` bytes; returns its length in bytes. */
+static size_t read_token(const uint8_t *text, size_t left, uint32_t c, size_t step, const uint8_t *classes,
+                         struct token *token) {
+    unsigned kind = CLASS(c);
+    size_t at = 0;
+    *token = (struct token){0xCBF29CE484222325u, 0, c, 0};
+    for (;;) {
+        token->characters++;
+        token->kinds |= kind;
+        for (size_t i = 0; i < step; i++) token->hash = (token->hash ^ text[at + i]) * 0x100000001B3u;
+        at += step;
+        if (at == left) break;
+        c = decode(text + at, left - at, &step);
+        unsigned next = CLASS(c);
+        if (token->kinds & WORD) {
+            if (!(next & WORD)) {
+                size_t beyond = at + step, unused;
+                if (!(next & JOINING) || !(kind & WORD) || beyond == left) break;
+                if (!(CLASS(decode(text + beyond, left - beyond, &unused)) & WORD)) break;
+            }
+        } else if (c != token->first)
+            break;
+        kind = next;
+    }
+    token->hash = mix(token->hash);
+    return at;
+}
+
 struct words {
     uint64_t *hashes;
     uint32_t *ends; /* ends[i]: characters of the first i words together */
     size_t count, room;
 };
 
-static int words_add(struct words *words, uint64_t hash, size_t characters) {
+static int words_add(struct words *words, const struct token *token) {
     if (words->count + 1 >= words->room) {
         size_t room = words->room ? 2 * words->room : 1024;
         uint64_t *hashes = realloc(words->hashes, room * sizeof *hashes);
@@ -99,8 +137,8 @@ static int words_add(struct words *words, uint64_t hash, size_t characters) {
         words->room = room;
         words->ends[0] = 0;
     }
-    words->hashes[words->count] = hash;
-    words->ends[words->count + 1] = words->ends[words->count] + (uint32_t)characters;
+    words->hashes[words->count] = token->hash;
+    words->ends[words->count + 1] = words->ends[words->count] + (uint32_t)token->characters;
     words->count++;
     return 1;
 }
@@ -119,25 +157,20 @@ static inline unsigned stop_word(const uint8_t *text, size_t bytes) {
 /* What is known of the line being read. */
 struct line {
     uint64_t hash;
-    size_t characters, trailing; /* trailing: white space so far at its end */
-    uint32_t last[3];            /* its last characters, the latest first */
-    int bullet, open, closed;    /* open: a sentence has begun; closed: it ends here if white space follows */
+    size_t characters, trailing;        /* trailing: white space so far at its end */
+    int bullet, open, closed, ellipsis; /* open: a sentence has begun; closed: it ends here if white space follows */
 };
-
-static int ends_with_ellipsis(const struct line *line) {
-    return line->last[0] == 0x2026 || (line->last[0] == '.' && line->last[1] == '.' && line->last[2] == '.');
-}
 
 static void end_line(struct line *line, int64_t *counts, struct set *lines, uint64_t *paragraph, size_t *length) {
     size_t characters = line->characters - line->trailing;
     counts[LINES]++;
     counts[LINE_CHARACTERS] += (int64_t)characters;
     counts[BULLET_LINES] += line->bullet;
-    counts[ELLIPSIS_LINES] += ends_with_ellipsis(line);
+    counts[ELLIPSIS_LINES] += line->ellipsis;
     counts[TERMINAL_LINES] += line->closed;
     counts[SHORT_LINES] += characters < SHORT_LINE;
     counts[SENTENCES] += line->open;
-    if (set_add(lines, mix(line->hash))) {
+    if (set_add(lines, line->hash)) {
         counts[REPEATED_LINES]++;
         counts[REPEATED_LINE_CHARACTERS] += (int64_t)characters;
     }
@@ -159,80 +192,52 @@ static void end_paragraph(uint64_t *paragraph, size_t *length, int64_t *counts, 
 static int read_text(const uint8_t *text, size_t size, const uint8_t *classes, int64_t *counts, struct words *words,
                      struct set *lines, struct set *paragraphs) {
     struct line line = {0};
+    struct token token;
     uint64_t paragraph = 0;
-    size_t length = 0, run = 0, step;
-    unsigned stops = 0;
-    size_t at = 0;
-#define CLASS(c) ((c) < CLASSES ? classes[c] : 0)
-    while (at < size) {
+    size_t length = 0, run = 0, step; /* run: characters since white space */
+    unsigned stops = 0, alphabetic = 0; /* alphabetic: a letter was in this run */
+    for (size_t at = 0; at < size; at += step) {
         uint32_t c = decode(text + at, size - at, &step);
         unsigned kind = CLASS(c);
-        if (c == '\n') {
-            counts[CHARACTERS]++;
-            if (line.characters > line.trailing) end_line(&line, counts, lines, &paragraph, &length);
-            else end_paragraph(&paragraph, &length, counts, paragraphs);
-            line = (struct line){0};
-            run = 0;
-            at++;
-            continue;
-        }
         if (kind & SPACE) {
             counts[CHARACTERS]++;
-            if (line.characters) line.characters++, line.trailing++;
-            if (line.closed) counts[SENTENCES] += line.open, line.open = 0;
             run = 0;
-            at += step;
+            if (c == '\n') {
+                if (line.characters) end_line(&line, counts, lines, &paragraph, &length);
+                else end_paragraph(&paragraph, &length, counts, paragraphs);
+                line = (struct line){0};
+            } else if (line.characters) {
+                line.characters++, line.trailing++;
+                if (line.closed) counts[SENTENCES] += line.open, line.open = 0;
+            }
             continue;
         }
-        /* a word (joined by one of .,:'’ between word characters), or a run of one other character */
-        size_t start = at, characters = 0;
-        uint64_t hash = 0xCBF29CE484222325u;
-        unsigned any = 0;
-        uint32_t first = c;
-        int parted = run == 0; /* white space or the line's beginning stands before */
-        if (parted) line.closed = 0, memset(line.last, 0, sizeof line.last);
+        step = read_token(text + at, size - at, c, step, classes, &token);
+        int64_t characters = (int64_t)token.characters;
+        counts[CHARACTERS] += characters;
+        if (!run) counts[CHUNKS]++, alphabetic = 0;
+        if (!alphabetic && token.kinds & ALPHABETIC) counts[ALPHABETIC_CHUNKS]++, alphabetic = 1;
         if (!line.characters) line.bullet = !!(kind & BULLET);
-        while (at < size) {
-            characters++;
-            any |= kind;
-            for (size_t i = 0; i < step; i++) hash = (hash ^ text[at + i]) * 0x100000001B3u;
-            line.last[2] = line.last[1], line.last[1] = line.last[0], line.last[0] = c;
-            if (kind & TERMINAL) line.closed = 1;
-            else if (!(kind & CLOSING)) line.closed = 0;
-            at += step;
-            if (at == size) break;
-            uint32_t next = decode(text + at, size - at, &step);
-            unsigned next_kind = CLASS(next);
-            if (any & WORD) {
-                if (!(next_kind & WORD)) {
-                    size_t beyond;
-                    if (!(next_kind & JOINING) || !(kind & WORD) || at + step >= size) break;
-                    if (!(CLASS(decode(text + at + step, size - at - step, &beyond)) & WORD)) break;
-                }
-            } else if (next != first) break;
-            c = next, kind = next_kind;
-        }
-        if (first == '#') counts[HASHES] += (int64_t)characters;
-        if (first == 0x2026) counts[ELLIPSES] += (int64_t)characters;
-        if (first == '.') counts[ELLIPSES] += (int64_t)(characters / 3);
-        if (any & WORD) {
-            counts[WORDS]++;
-            counts[WORD_CHARACTERS] += (int64_t)characters;
-            stops |= stop_word(text + start, at - start);
-        }
-        counts[CHARACTERS] += (int64_t)characters;
-        counts[ALPHABETIC_TOKENS] += !!(any & ALPHABETIC);
-        run += characters;
-        if ((int64_t)run > counts[LONGEST_WORD]) counts[LONGEST_WORD] = (int64_t)run;
+        line.hash = mix(line.hash + token.hash + (run == 0));
+        line.characters += token.characters;
+        line.trailing = line.ellipsis = 0;
         line.open = 1;
-        line.characters += characters;
-        line.trailing = 0;
-        hash = mix(hash);
-        line.hash = mix(line.hash + hash + (uint64_t)parted);
-        if (!words_add(words, hash, characters)) return 0;
+        if (token.kinds & WORD) {
+            line.closed = 0;
+            counts[WORDS]++;
+            counts[WORD_CHARACTERS] += characters;
+            stops |= stop_word(text + at, step);
+        } else {
+            line.closed = !!(kind & TERMINAL) || (run && line.closed && kind & CLOSING);
+            line.ellipsis = c == 0x2026 || (c == '.' && characters >= 3);
+            if (c == '#') counts[HASHES] += characters;
+            if (line.ellipsis) counts[ELLIPSES] += c == '.' ? characters / 3 : characters;
+        }
+        run += token.characters;
+        if ((int64_t)run > counts[LONGEST_CHUNK]) counts[LONGEST_CHUNK] = (int64_t)run;
+        if (!words_add(words, &token)) return 0;
     }
-#undef CLASS
-    if (line.characters > line.trailing) end_line(&line, counts, lines, &paragraph, &length);
+    if (line.characters) end_line(&line, counts, lines, &paragraph, &length);
     end_paragraph(&paragraph, &length, counts, paragraphs);
     counts[TOKENS] = (int64_t)words->count;
     for (; stops; stops &= stops - 1) counts[STOP_WORDS]++;
@@ -312,4 +317,17 @@ int gm_measure(const uint8_t *text, size_t size, const uint8_t *classes, int64_t
     set_close(&lines), set_close(&paragraphs);
     free(words.hashes), free(words.ends);
     return fine ? 0 : -1;
+}
+
+/* A hash of each token, or of each word where `words_only`, into `hashes` [size]; returns how many there are. */
+size_t gm_token_hashes(const uint8_t *text, size_t size, const uint8_t *classes, int words_only, uint64_t *hashes) {
+    struct token token;
+    size_t count = 0, step;
+    for (size_t at = 0; at < size; at += step) {
+        uint32_t c = decode(text + at, size - at, &step);
+        if (CLASS(c) & SPACE) continue;
+        step = read_token(text + at, size - at, c, step, classes, &token);
+        if (!words_only || token.kinds & WORD) hashes[count++] = token.hash;
+    }
+    return count;
 }

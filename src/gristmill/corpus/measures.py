@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from gristmill import native
 
 CLASSES = 0x40000  # code points that have a class: no letter or white space lies beyond the third plane
 TERMINAL = ".!?…。！？．｡؟۔।॥።፧፨։‼‽⁇⁈⁉﹒﹖﹗។៕၊။"  # from Unicode's property Sentence_Terminal, and the ellipsis
-CLOSING = "\"'’”»›)]}）］」』*_`"  # Markdown's emphasis too
+CLOSING = "\"'’”»›)]}）］」』*`"  # Markdown's emphasis too
 JOINING = ".,:'’"
 BULLETS = "•‣▪-*·●◦"
 BITS = {"terminal": 8, "closing": 16, "joining": 32, "bullet": 64}
@@ -33,11 +33,12 @@ class Measures(NamedTuple):
     tokens: int
     words: int
     word_characters: int
-    alphabetic_tokens: int  # with a letter
     stop_words: int  # how many different ones of Gopher's eight
     hashes: int  # `#`
     ellipses: int  # `...` or `…`
-    longest_word: int  # characters between white space
+    chunks: int  # between white space
+    alphabetic_chunks: int  # with a letter
+    longest_chunk: int  # characters
     sentences: int
     lines: int
     line_characters: int  # without white space at their ends
@@ -76,18 +77,36 @@ def character_classes() -> np.ndarray:
 
 
 @cache
-def compiled() -> tuple[ctypes._CFuncPtr, int]:
-    """The C function, and where the classes lie in memory."""
-    pointer, size = ctypes.c_void_p, ctypes.c_size_t
-    call = native.function("gm_measure", ctypes.c_int, ctypes.c_char_p, size, pointer, np.dtype(np.int64))
-    return call, character_classes().ctypes.data
+def compiled(name: str) -> Any:
+    """A C function of measures.c, with its types."""
+    start = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p)
+    if name == "gm_measure":
+        return native.function(name, ctypes.c_int, *start, np.dtype(np.int64))
+    return native.function(name, ctypes.c_size_t, *start, ctypes.c_int, np.dtype(np.uint64))
 
 
 def measure(text: str) -> Measures:
     """Count everything in a text. Time grows with its length; raises MemoryError for more than 2 GiB of UTF-8."""
-    call, classes = compiled()
     data = text.encode("utf-8", "replace")
     counts = np.empty(len(Measures._fields), np.int64)
-    if call(data, len(data), classes, counts):
+    if compiled("gm_measure")(data, len(data), character_classes().ctypes.data, counts):
         raise MemoryError(f"a text of {len(data):,} bytes is too long to be measured")
     return Measures(*counts.tolist())
+
+
+def token_hashes(text: str, words_only: bool = False) -> np.ndarray:
+    """A hash of each token of a text, or of each word, in order, uint64: equal tokens have equal hashes."""
+    data = text.encode("utf-8", "replace")
+    hashes = np.empty(len(data), np.uint64)
+    count = compiled("gm_token_hashes")(data, len(data), character_classes().ctypes.data, words_only, hashes)
+    return hashes[:count].copy()
+
+
+def ngram_hashes(hashes: np.ndarray, n: int) -> np.ndarray:
+    """A hash of every run of `n` tokens, uint64: none where there are fewer."""
+    count = max(0, len(hashes) - n + 1)
+    rolled = np.zeros(count, np.uint64)
+    for i in range(n):  # a polynomial modulo 2⁶⁴, mixed at the end: its low bits alone are poor
+        rolled = rolled * np.uint64(0x9E3779B97F4A7C15) + hashes[i : i + count]
+    rolled ^= rolled >> np.uint64(32)
+    return rolled * np.uint64(0xD6E8FEB86659FD93)
