@@ -277,7 +277,9 @@ def validate(model: type[P], data: dict[str, Any], where: str) -> P:
             if isinstance(data.get(name), dict) and "seed" in stage_params(name).model_fields:
                 data[name].setdefault("seed", data.get("seed", 0))
     if model is Recipe and isinstance(data.get("decontaminate"), dict) and isinstance(data.get("evaluate"), dict):
-        data["decontaminate"].setdefault("sets", [data["evaluate"]["questions"]] if "questions" in data["evaluate"] else [])
+        data["decontaminate"].setdefault(
+            "sets", [data["evaluate"]["questions"]] if "questions" in data["evaluate"] else []
+        )
     try:
         return model.model_validate(data)
     except ValidationError as error:

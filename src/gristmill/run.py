@@ -158,6 +158,7 @@ def execute(
     result.stage, result.fingerprint, result.version = stage.name, fingerprint, __version__
     result.params, result.inputs = params.model_dump(), digests
     check_balance(stage, result)
+    shutil.rmtree(partial / manifest.WORK, ignore_errors=True)
     (partial / FINGERPRINT).unlink()
     result.outputs = {
         str(path.relative_to(partial)): manifest.sha256_file(path)
@@ -274,11 +275,13 @@ def running_services(params: Params) -> Iterator[Params]:
 
 
 def check_balance(stage: Stage, result: Manifest) -> None:
-    """Raise AssertionError where documents went missing without a rule: that is a bug, not a user's mistake."""
+    """Raise AssertionError where documents or bytes went missing without a rule: a bug, not a user's mistake."""
     counts = result.counts
-    if {"documents_in", "documents_out"} <= counts.keys():
-        lost = counts["documents_in"] - counts["documents_out"] - sum(result.dropped.values())
-        assert lost == 0, f"{stage.name}: {lost} documents are unaccounted for: {counts} {result.dropped}"
+    for unit, dropped in (("documents", result.dropped), ("bytes", result.dropped_bytes)):
+        if {f"{unit}_in", f"{unit}_out"} <= counts.keys():
+            lost = counts[f"{unit}_in"] - counts[f"{unit}_out"] - counts.get(f"{unit}_edited", 0)
+            lost -= sum(dropped.values())
+            assert lost == 0, f"{stage.name}: {lost} {unit} are unaccounted for: {counts} {dropped}"
 
 
 def summarise(folder: Path, names: list[str]) -> dict[str, float]:

@@ -168,8 +168,12 @@ def test_counts_balance_and_the_log_names_every_drop(tmp_path: Path) -> None:
     write_documents(tmp_path / "d.parquet", items)
     (tmp_path / "out").mkdir()
     result = filter.run({"corpus": tmp_path}, Filter(min_words=20), tmp_path / "out")
-    assert result.counts == {"documents_in": 30, "documents_out": 20}
-    assert result.dropped == {"gopher_too_short": 10}
+    size = len(STORY)
+    assert result.counts == {
+        **{"documents_in": 30, "documents_out": 20},
+        **{"bytes_in": 20 * size + 50, "bytes_out": 20 * size, "bytes_edited": 0},
+    }
+    assert (result.dropped, result.dropped_bytes) == ({"gopher_too_short": 10}, {"gopher_too_short": 50})
     assert len((tmp_path / "out" / "dropped.jsonl").read_text().splitlines()) == 10
 
 

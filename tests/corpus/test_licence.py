@@ -38,7 +38,10 @@ def test_links(href: str, licence: str) -> None:
 @pytest.mark.parametrize(
     ("text", "licence"),
     [
-        ("Text is available under the Creative Commons Attribution-ShareAlike License 4.0; terms apply.", "CC-BY-SA-4.0"),
+        (
+            "Text is available under the Creative Commons Attribution-ShareAlike License 4.0; terms apply.",
+            "CC-BY-SA-4.0",
+        ),
         ("This work is licensed under a Creative Commons Attribution 4.0 International License.", "CC-BY-4.0"),
         ("Except where noted, content is released under CC BY-NC-SA 3.0.", "CC-BY-NC-SA-3.0"),
         ("Licensed under Creative Commons Attribution-NonCommercial-NoDerivatives 4.0.", "CC-BY-NC-ND-4.0"),

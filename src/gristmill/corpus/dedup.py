@@ -37,7 +37,7 @@ def run(inputs: Mapping[str, Path], params: Dedup, out: Path) -> Manifest:
                     yield replace(document, cluster=document.id)
                 else:
                     rule, original = found
-                    log.drop(document.id, document.url, rule, kept=original)
+                    log.drop(document.id, document.url, rule, more={"kept": original})
 
         count = write_documents(out / "documents.parquet", kept())
     return Manifest(counts={"documents_in": total, "documents_out": count}, dropped=dict(sorted(log.rules.items())))

@@ -1,21 +1,20 @@
-"""Stage `filter`: documents → good documents. One pass, one document in memory."""
+"""Stage `filter`: documents → good documents."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from gristmill.corpus import lines, rules
 from gristmill.corpus.blocklists import bad_words, block_list
 from gristmill.corpus.candidate import Candidate, Rule
-from gristmill.corpus.drops import DropLog
+from gristmill.corpus.mapping import Dropped, map_documents
 from gristmill.corpus.quality import score_rule
 from gristmill.corpus.samples import Samples
-from gristmill.document import Document, count_documents, read_documents, write_documents
+from gristmill.document import Document
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest
-from gristmill.progress import Progress
 from gristmill.recipe import Filter
 
 
@@ -51,47 +50,32 @@ def chain(params: Filter) -> list[Rule]:
     return chosen
 
 
-def judge(document: Document, chosen: Sequence[Rule]) -> tuple[str | None, Counter[str]]:
-    """The first rule that a document fails, or None; and the lines removed from its text, by rule."""
-    candidate = Candidate(document)
-    failed = next(filter(None, (rule(candidate) for rule in chosen)), None)
-    return failed, candidate.removed
+class RuleJudge:
+    """Judges by rules, and counts the lines that they take out of documents that stay."""
+
+    def __init__(self, params: Filter) -> None:
+        self.rules = chain(params)
+        self.counts: Counter[str] = Counter()
+        self.samples = Samples()
+
+    def __call__(self, document: Document) -> Document | Dropped:
+        """The document, perhaps with fewer lines, or the first rule that it fails."""
+        candidate = Candidate(document)
+        before = document.text
+        failed = next(filter(None, (rule(candidate) for rule in self.rules)), None)
+        if failed:
+            return Dropped(failed)
+        for rule, lines_gone in candidate.removed.items():
+            self.counts["lines_removed"] += lines_gone
+            self.counts[f"filter.lines_removed.{rule}"] += lines_gone
+            self.samples.add(rule, document, "\n".join(lines_gone(before, document.text)))
+        return document
 
 
 def run(inputs: Mapping[str, Path], params: Filter, out: Path) -> Manifest:
     """Keep documents that pass every rule; each that does not is counted and logged under the first that it fails.
 
-    Lines that rules remove from kept documents are counted too. `samples.jsonl` shows some documents of each rule.
+    Lines that rules remove from kept documents are counted too.
     """
-    total = count_documents(inputs["corpus"])
-    chosen = chain(params)
-    removed = Counter[str]()
-    samples = Samples()
-    with Progress("filter", total, "documents") as bar, DropLog(out / "dropped.jsonl") as log:
-
-        def passing() -> Iterator[Document]:
-            for document in read_documents(inputs["corpus"]):
-                bar.advance()
-                text = document.text
-                failed, lines_gone = judge(document, chosen)
-                if failed is None:
-                    removed.update(lines_gone)
-                    samples.add_edit(document, text, lines_gone)
-                    yield document
-                else:
-                    log.drop(document.id, document.url, failed)
-                    samples.add(failed, document, text)
-
-        kept = write_documents(out / "documents.parquet", passing())
-    if not kept:
-        worst = ", ".join(f"{name} {count}" for name, count in log.rules.most_common(3))
-        raise UserError(f"the filters dropped all {total} documents ({worst})", "loosen [filter] in the recipe")
-    samples.write(out)
-    counts = {"documents_in": total, "documents_out": kept}
-    if removed:
-        counts["lines_removed"] = removed.total()
-    return Manifest(
-        counts=counts,
-        dropped=dict(sorted(log.rules.items())),
-        metrics={f"filter.lines_removed.{rule}": count for rule, count in sorted(removed.items())},
-    )
+    chain(params)  # a wrong name is told at once
+    return map_documents("filter", inputs["corpus"], RuleJudge, params, out)

@@ -16,7 +16,11 @@ CC_URL = re.compile(
 )
 # part of a URL → identifier: the licences of texts and data that have one well-known page
 URLS = (
-    (re.compile(r"gnu\.org/(?:licenses|copyleft)/(?:old-licenses/)?fdl(?:-(\d\.\d))?", re.IGNORECASE), "GFDL-{}", "1.3"),
+    (
+        re.compile(r"gnu\.org/(?:licenses|copyleft)/(?:old-licenses/)?fdl(?:-(\d\.\d))?", re.IGNORECASE),
+        "GFDL-{}",
+        "1.3",
+    ),
     (re.compile(r"open-government-licen[cs]e/version/(\d)", re.IGNORECASE), "OGL-UK-{}.0", ""),
     (re.compile(r"opendatacommons\.org/licenses/odbl", re.IGNORECASE), "ODbL-1.0", ""),
     (re.compile(r"opendatacommons\.org/licenses/by\b", re.IGNORECASE), "ODC-By-1.0", ""),

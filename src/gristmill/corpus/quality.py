@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from gristmill.corpus.candidate import Candidate, Rule
+from gristmill.corpus.extract import extract_record
 from gristmill.corpus.measures import ngram_hashes, token_hashes
+from gristmill.corpus.read import read_records
+from gristmill.document import Document
 from gristmill.errors import UserError
-from gristmill.manifest import atomic_path
+from gristmill.manifest import atomic_path, read_jsonl
 from gristmill.progress import Progress
 
 BITS = 20  # 2**20 weights, 4 MiB
@@ -94,7 +98,38 @@ def score_rule(name: str, path: str, least: float | None, most: float | None) ->
     return rule
 
 
-def train(examples: Iterable[tuple[str, float]], *, probability: bool, seed: int = 0) -> tuple[Scorer, dict[str, float]]:
+def learn(good: Sequence[Path], bad: Sequence[Path], labels: Path | None, out: Path, seed: int) -> dict[str, float]:
+    """Train on files and write the model; returns how it does. Raises UserError for examples that do not serve."""
+    if bool(good and bad) == bool(labels) or bool(good) != bool(bad):
+        raise UserError("give good and bad texts, or labels", "--good FILES --bad FILES, or --labels FILE.jsonl")
+    examples = (
+        graded(labels) if labels else chain(((text, 1.0) for text in texts(good)), ((t, 0.0) for t in texts(bad)))
+    )
+    scorer, found = train(examples, probability=not labels, seed=seed)
+    scorer.save(out)
+    return found
+
+
+def texts(paths: Sequence[Path]) -> Iterator[str]:
+    """The texts of whatever `extract` reads; what it would drop is passed over."""
+    for record in read_records(paths):
+        found = extract_record(record)
+        if isinstance(found, Document):
+            yield found.text
+
+
+def graded(path: Path) -> Iterator[tuple[str, float]]:
+    """Texts with their number. Raises UserError naming the record that has none."""
+    for number, record in enumerate(read_jsonl(path), 1):
+        text, score = record.get("text"), record.get("score")
+        if not isinstance(text, str) or isinstance(score, bool) or not isinstance(score, int | float):
+            raise UserError(f"{path}: record {number}: no text or no score", 'write {"text": "…", "score": 3} a line')
+        yield text, float(score)
+
+
+def train(
+    examples: Iterable[tuple[str, float]], *, probability: bool, seed: int = 0
+) -> tuple[Scorer, dict[str, float]]:
     """A model of (text, label) pairs, and how it does on the tenth of them that it did not see.
 
     Labels are 0 and 1 where it is to give a probability (both then weigh the same, however many there are), any numbers

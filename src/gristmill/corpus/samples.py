@@ -27,35 +27,28 @@ class Samples:
 
     def __init__(self) -> None:
         self.heaps: dict[str, list[tuple[int, int, dict[str, Any]]]] = {}
-        self.seen = 0  # sets equal places apart
-
-    def wants(self, rule: str, identity: str) -> int | None:
-        """The document's place in the draw, or None where the rule has better ones."""
-        place = -int.from_bytes(hashlib.blake2b(identity.encode(), digest_size=8).digest(), "big")
-        heap = self.heaps.setdefault(rule, [])
-        return place if len(heap) < A_RULE or place > heap[0][0] else None
+        self.seen = 0
 
     def add(self, rule: str, document: Document, text: str) -> None:
-        """Consider one document that a rule took away."""
-        place = self.wants(rule, document.id)
-        if place is not None:
-            shown = {"rule": rule, "id": document.id, "url": document.url, "text": text[:CHARACTERS]}
-            heap = self.heaps[rule]
-            self.seen += 1
-            (heapq.heappushpop if len(heap) == A_RULE else heapq.heappush)(heap, (place, -self.seen, shown))
+        """Consider one document, and the text that a rule took away."""
+        self.put({"rule": rule, "id": document.id, "url": document.url, "text": text[:CHARACTERS]})
 
-    def add_edit(self, document: Document, before: str, rules: Counter[str]) -> None:
-        """Consider a document that is kept, of which rules removed lines: those lines are shown."""
-        for rule in rules:
-            if self.wants(rule, document.id) is not None:
-                self.add(rule, document, "\n".join(lines_gone(before, document.text)))
+    def merge(self, path: Path) -> None:
+        """Consider what another part of the work left."""
+        for record in read_jsonl(path):
+            self.put(record)
 
-    def write(self, folder: Path) -> None:
-        """Write `samples.jsonl`, by rule."""
-        records = [
-            shown for rule in sorted(self.heaps) for *_, shown in sorted(self.heaps[rule], key=lambda entry: -entry[0])
-        ]
-        write_jsonl(folder / SAMPLES, records)
+    def put(self, record: dict[str, Any]) -> None:
+        """Take a record in where its hash is small enough."""
+        place = -int.from_bytes(hashlib.blake2b(record["id"].encode(), digest_size=8).digest(), "big")
+        heap = self.heaps.setdefault(record["rule"], [])
+        if len(heap) < A_RULE or place > heap[0][0]:
+            self.seen += 1  # sets equal places apart
+            (heapq.heappushpop if len(heap) == A_RULE else heapq.heappush)(heap, (place, -self.seen, record))
+
+    def write(self, path: Path) -> None:
+        """Write what was chosen as JSON lines, by rule."""
+        write_jsonl(path, [entry[2] for rule in sorted(self.heaps) for entry in sorted(self.heaps[rule], reverse=True)])
 
 
 def lines_gone(before: str, after: str) -> Iterator[str]:
