@@ -11,7 +11,7 @@ from gristmill.corpus.blocklists import bad_words, block_list
 from gristmill.corpus.candidate import Candidate, Rule
 from gristmill.corpus.mapping import Dropped, map_documents
 from gristmill.corpus.quality import score_rule
-from gristmill.corpus.samples import Samples
+from gristmill.corpus.samples import Samples, lines_gone
 from gristmill.document import Document
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest
@@ -65,9 +65,9 @@ class RuleJudge:
         failed = next(filter(None, (rule(candidate) for rule in self.rules)), None)
         if failed:
             return Dropped(failed)
-        for rule, lines_gone in candidate.removed.items():
-            self.counts["lines_removed"] += lines_gone
-            self.counts[f"filter.lines_removed.{rule}"] += lines_gone
+        for rule, count in candidate.removed.items():
+            self.counts["lines_removed"] += count
+            self.counts[f"filter.lines_removed.{rule}"] += count
             self.samples.add(rule, document, "\n".join(lines_gone(before, document.text)))
         return document
 
