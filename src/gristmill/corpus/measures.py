@@ -11,6 +11,7 @@ Characters are Unicode code points; what is a letter or white space is what Pyth
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -63,7 +64,7 @@ class Measures(NamedTuple):
 
 
 @cache
-def character_classes() -> np.ndarray:
+def character_classes(joining: bool = True) -> np.ndarray:
     """What each character is, as bits, uint8 [CLASSES]: 1 letter, 2 part of a word, 4 white space, and BITS."""
     characters = list(map(chr, range(CLASSES)))
     letter = np.fromiter(map(str.isalpha, characters), np.uint8, CLASSES)
@@ -71,7 +72,8 @@ def character_classes() -> np.ndarray:
     space = np.fromiter(map(str.isspace, characters), np.uint8, CLASSES)
     classes = letter | word << 1 | space << 2
     classes[ord("_")] |= 2
-    for members, name in ((TERMINAL, "terminal"), (CLOSING, "closing"), (JOINING, "joining"), (BULLETS, "bullet")):
+    kinds = {"terminal": TERMINAL, "closing": CLOSING, "joining": JOINING if joining else "", "bullet": BULLETS}
+    for name, members in kinds.items():
         classes[[ord(character) for character in members]] |= BITS[name]
     return classes.astype(np.uint8)
 
@@ -94,19 +96,30 @@ def measure(text: str) -> Measures:
     return Measures(*counts.tolist())
 
 
-def token_hashes(text: str, words_only: bool = False) -> np.ndarray:
-    """A hash of each token of a text, or of each word, in order, uint64: equal tokens have equal hashes."""
+def token_hashes(text: str) -> np.ndarray:
+    """A hash of each token of a text, in order, uint64: equal tokens have equal hashes."""
+    return hashes_of(text, words_only=False)
+
+
+def word_hashes(text: str) -> np.ndarray:
+    """A hash of each plain word of a text (the matches of `\\w+`), in order, uint64: no punctuation plays a part."""
+    return hashes_of(text, words_only=True)
+
+
+def hashes_of(text: str, *, words_only: bool) -> np.ndarray:
+    """Hashes of tokens, or of plain words."""
     data = text.encode("utf-8", "replace")
     hashes = np.empty(len(data), np.uint64)
-    count = compiled("gm_token_hashes")(data, len(data), character_classes().ctypes.data, words_only, hashes)
+    classes = character_classes(joining=not words_only)
+    count = compiled("gm_token_hashes")(data, len(data), classes.ctypes.data, words_only, hashes)
     return hashes[:count].copy()
 
 
-def ngram_hashes(hashes: np.ndarray, n: int) -> np.ndarray:
-    """A hash of every run of `n` tokens, uint64: none where there are fewer."""
-    count = max(0, len(hashes) - n + 1)
-    rolled = np.zeros(count, np.uint64)
-    for i in range(n):  # a polynomial modulo 2⁶⁴, mixed at the end: its low bits alone are poor
-        rolled = rolled * np.uint64(0x9E3779B97F4A7C15) + hashes[i : i + count]
-    rolled ^= rolled >> np.uint64(32)
-    return rolled * np.uint64(0xD6E8FEB86659FD93)
+def ngram_hashes(hashes: np.ndarray, lengths: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """For each of the lengths n, from the shortest: n, and a hash of every run of n tokens, uint64."""
+    rolled = np.zeros(len(hashes), np.uint64)
+    for n in range(1, max(lengths, default=0) + 1):
+        count = max(0, len(hashes) - n + 1)
+        rolled = rolled[:count] * np.uint64(0x9E3779B97F4A7C15) + hashes[n - 1 :]  # a polynomial modulo 2⁶⁴
+        if n in lengths:
+            yield n, (rolled ^ rolled >> np.uint64(32)) * np.uint64(0xD6E8FEB86659FD93)

@@ -40,7 +40,7 @@ HELD_OUT = 10  # every tenth example is kept for measuring
 def features(text: str) -> np.ndarray:
     """Buckets of a text's first tokens and pairs of tokens, in lower case, uint32."""
     tokens = token_hashes(text[:CHARACTERS].lower())[:TOKENS]
-    hashes = np.concatenate((ngram_hashes(tokens, 1), ngram_hashes(tokens, 2)))
+    hashes = np.concatenate([found for _, found in ngram_hashes(tokens, (1, 2))])
     return (hashes >> np.uint64(64 - BITS)).astype(np.uint32)
 
 
