@@ -1,7 +1,7 @@
 """Lists that users bring: hosts and URLs to leave out, and words that give a text away.
 
 Of hosts, the usual formats are read, also mixed: one domain or URL a line (as the UT1 lists, whose folders of `domains`
-and `urls` may be named whole), hosts files (`0.0.0.0 bad.example`), and Adblock's `||bad.example^`. Lines may be gzipped.
+and `urls` may be named whole), hosts files (`0.0.0.0 bad.example`), Adblock's `||bad.example^`; any of them gzipped.
 Of words: one word or phrase a line, as the "List of Dirty, Naughty, Obscene, and Otherwise Bad Words" that C4 used.
 """
 
@@ -123,7 +123,7 @@ def entry_hash(entry: str) -> int:
 
 
 def bad_words(paths: Sequence[str], most: float) -> Rule:
-    """At most a share `most` of the words is, or begins a phrase, on the lists; 0: none may be (C4, arXiv:1910.10683 §2.2).
+    """At most a share `most` of the words, or phrases, stand on the lists; 0: none may (C4, arXiv:1910.10683 §2.2).
 
     Case does not matter. Whole words count, but for scripts that put no space between words (as C4 does).
     Raises UserError for a file that holds no word.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from gristmill.corpus.identifiers import Span, digits_of, numbers
 
@@ -30,35 +31,34 @@ NUMBERING = re.compile(
 )
 ADDRESS = re.compile(r"\b(?:ip|ipv4|address|addr|host|server|dns|ping|from)\b", re.IGNORECASE)
 SMALL = 32  # four numbers below are a version or a section's number, unless a word near by says otherwise
-# ITU-T E.164, assigned country codes
+# ITU-T E.164: assigned country codes
 COUNTRY_CODES = frozenset(
-    (
-        "1 7 20 27 30 31 32 33 34 36 39 40 41 43 44 45 46 47 48 49 51 52 53 54 55 56 57 58 60 61 62 63 64 65 66 81 82 84 "
-        "86 90 91 92 93 94 95 98 211 212 213 216 218 220 221 222 223 224 225 226 227 228 229 230 231 232 233 234 235 236 "
-        "237 238 239 240 241 242 243 244 245 246 247 248 249 250 251 252 253 254 255 256 257 258 260 261 262 263 264 265 "
-        "266 267 268 269 290 291 297 298 299 350 351 352 353 354 355 356 357 358 359 370 371 372 373 374 375 376 377 378 "
-        "379 380 381 382 383 385 386 387 389 420 421 423 500 501 502 503 504 505 506 507 508 509 590 591 592 593 594 595 "
-        "596 597 598 599 670 672 673 674 675 676 677 678 679 680 681 682 683 685 686 687 688 689 690 691 692 800 808 850 "
-        "852 853 855 856 870 878 880 881 882 883 886 888 960 961 962 963 964 965 966 967 968 970 971 972 973 974 975 976 "
-        "977 979 992 993 994 995 996 998"
-    ).split()
+    """
+    1 7 20 27 30 31 32 33 34 36 39 40 41 43 44 45 46 47 48 49 51 52 53 54 55 56 57 58 60 61 62 63 64 65 66 81 82 84 86
+    90 91 92 93 94 95 98 211 212 213 216 218 220 221 222 223 224 225 226 227 228 229 230 231 232 233 234 235 236 237 238
+    239 240 241 242 243 244 245 246 247 248 249 250 251 252 253 254 255 256 257 258 260 261 262 263 264 265 266 267 268
+    269 290 291 297 298 299 350 351 352 353 354 355 356 357 358 359 370 371 372 373 374 375 376 377 378 379 380 381 382
+    383 385 386 387 389 420 421 423 500 501 502 503 504 505 506 507 508 509 590 591 592 593 594 595 596 597 598 599 670
+    672 673 674 675 676 677 678 679 680 681 682 683 685 686 687 688 689 690 691 692 800 808 850 852 853 855 856 870 878
+    880 881 882 883 886 888 960 961 962 963 964 965 966 967 968 970 971 972 973 974 975 976 977 979 992 993 994 995 996
+    998""".split()
 )
 SEPARATOR = r"[ .\-/\u00a0\u2011\u2013]"
 GROUPS = rf"(?:{SEPARATOR}{{0,2}}\(?\d{{1,12}}\)?){{1,7}}"
 PHONE_FORMS = tuple(
     re.compile(rf"(?<![\w+.,:/=#-])(?:{form})(?!{SEPARATOR}?\d)(?!\w)")
     for form in (
-        rf"(?:\+{SEPARATOR}?|00(?=[\d ]{{1,4}}[ .-])){SEPARATOR}?\d{{1,3}}{GROUPS}",  # international
-        r"(?:1[-. ])?(?:\(\d{3}\)[-. ]?|\d{3}[-.])\d{3}[-.]\d{4}",  # North America: 3-3-4
+        rf"(?:\+{SEPARATOR}?|(?<!\d )00(?=[\d ]{{1,4}}[ .-])){SEPARATOR}?\d{{1,3}}{GROUPS}",  # international
+        r"(?<!\d )(?:1[-. ])?(?:\(\d{3}\)[-. ]?|\d{3}[-.])\d{3}[-.]\d{4}",  # North America: 3-3-4
         r"(?<!\d )(?:1 )?\(?[2-9]\d\d\)? [2-9]\d\d[ -]\d{4}",
-        rf"\(?0[1-9]\d{{0,4}}\)?(?:{SEPARATOR}{{1,2}}\d{{2,8}}){{1,4}}",  # trunk prefix 0, in groups
+        rf"(?<!\d )\(?0[1-9]\d{{0,4}}\)?(?:{SEPARATOR}{{1,2}}\d{{2,8}}){{1,4}}",  # trunk prefix 0, in groups
     )
 )
 NAMED_NUMBER = re.compile(rf"(?<![\w.])\(?\d{{2,}}\)?(?:{SEPARATOR}{{0,2}}\(?\d{{2,12}}\)?){{0,6}}(?![\w])")
 NAMED = re.compile(
-    r"(?<!\w)(?:tele?(?:phone|fon|fax)?|t[ée]l(?:[ée]phone)?|phone|ph|call|cell(?:ular)?|mobile?|fax|whats-?app|sms|text|dial|"
-    r"handy|fon|mob|gsm|tfn?o|m[óo]vil|cellulare|hotline|reach (?:me|him|her|us) at|telefoon|puhelin|тел)"
-    r"(?:\s(?:number|no|nr|us|me|him|her|at|on|is))*[ .:#=\u00a0()]{1,4}\(?\+?$",
+    r"(?<!\w)(?:tele?(?:phone|fon|fax)?|t[ée]l(?:[ée]phone)?|phone|ph|call|cell(?:ular)?|mobile?|fax|whats-?app|sms|text"
+    r"|dial|handy|fon|mob|gsm|tfn?o|m[óo]vil|cellulare|hotline|reach (?:me|him|her|us) at|telefoon|puhelin|тел)"
+    r"(?:\s(?:number|no|nr|us|me|him|her|at|on|is))*[ .:#=\u00a0()]{1,4}$",
     re.IGNORECASE,
 )
 DATE = re.compile(r"(?<!\d)(?:\d{1,2}[./-]\d{1,2}[./-](?:19|20)?\d\d|(?:19|20)\d\d[./-]\d{1,2}[./-]\d{1,2})(?!\d)")
@@ -110,29 +110,37 @@ def is_public(address: str) -> bool:
 def find_phones(text: str) -> Iterator[Span]:
     """Telephone numbers: international, in a country's usual groups, or after a word that announces one."""
     for first, last, digits in numbers(text):
-        start = first - 1 if text[first - 1 : first] in ("(", "+") else first
-        start -= text[max(0, start - 2) : start] == "(+" and 2 or text[start - 1 : start] == "(" and 1 or 0
-        taken = start
-        if digits >= 8:
-            for form in PHONE_FORMS:
-                for found in form.finditer(text, start, last + 2):
-                    if found.start() >= taken and is_phone(found.group(), form is PHONE_FORMS[0]):
-                        yield found.span()
-                        taken = found.end()
-        if taken == start and NAMED.search(text[max(0, start - 30) : start + (text[start] in "(+")]):
-            found_named = NAMED_NUMBER.match(text, start)
-            if found_named and 6 <= len(digits_of(found_named.group())) <= 15 and not DATE.match(found_named.group()):
-                yield found_named.span()
+        start = first
+        while start > max(0, first - 2) and text[start - 1] in "(+":
+            start -= 1
+        by_form = list(phones_by_form(text, start, last)) if digits >= 8 else []
+        if by_form:
+            yield from by_form
+        elif NAMED.search(text[max(0, start - 30) : start]):
+            found = NAMED_NUMBER.match(text, start)
+            if found and len(digits_of(found.group())) <= 15 and not DATE.search(found.group()):
+                yield found.span()
 
 
-def is_phone(number: str, international: bool) -> bool:
-    """Whether digits and groups are those of a telephone number, and not of a date or of a list of numbers."""
-    compact = "".join(map(str, digits_of(number)))
-    if international:
-        compact = compact.removeprefix("00") if not number.startswith("+") else compact
-        return 8 <= len(compact) <= 15 and any(compact[:length] in COUNTRY_CODES for length in (1, 2, 3))
-    if DATE.search(number) or not 9 <= len(compact) <= 11:
+def phones_by_form(text: str, start: int, end: int) -> Iterator[Span]:
+    """What looks like a telephone number by itself."""
+    for form in PHONE_FORMS:
+        for found in form.finditer(text, start, end + 2):
+            international = form is PHONE_FORMS[0]
+            if is_international(found.group()) if international else is_national(found.group()):
+                yield found.span()
+
+
+def is_international(number: str) -> bool:
+    """E.164: a country code, 8 to 15 digits in all."""
+    compact = re.sub(r"[^0-9]", "", number if number.startswith("+") else number.removeprefix("00"))
+    return 8 <= len(compact) <= 15 and any(compact[:length] in COUNTRY_CODES for length in (1, 2, 3))
+
+
+def is_national(number: str) -> bool:
+    """9 to 11 digits that are neither a date nor a row of a table, as 01 02 03 04 05."""
+    if DATE.search(number) or not 9 <= len(digits_of(number)) <= 11:
         return False
     groups = re.findall(r"\d+", number)
-    steps = {int(after) - int(before) for before, after in zip(groups, groups[1:], strict=False)}
-    return len(groups) < 3 or len(steps) > 1 or abs(steps.pop()) > 12  # 01 02 03 04 05 is a row of a table
+    steps = {int(after) - int(before) for before, after in pairwise(groups)}
+    return len(groups) < 3 or len(steps) > 1 or abs(steps.pop()) > 12

@@ -1,13 +1,14 @@
 """Numbers that name a person or an account, told from other numbers by their form and check digits.
 
-Forms that are as common as dust (nine digits in a row) count only near a word that says what they are. Sources: ISO 13616
-(IBAN), ISO/IEC 7812 (cards), ISO 7064, and the rules of each country's register as Wikipedia's "National identification
-number" gives them; the checks agree with python-stdnum (tests).
+Forms that are as common as dust (nine digits in a row) count only near a word that says what they are. Sources: ISO
+13616 (IBAN), ISO/IEC 7812 (cards), ISO 7064, and the rules of each country's register as Wikipedia's "National
+identification number" gives them; the checks agree with python-stdnum (tests).
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -18,7 +19,7 @@ ALPHABET = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 NEAR = 40  # characters before a number in which the word may stand
 ALONE = r"(?<![\w])(?<!\w[-./])"  # no letter or digit before, nor beyond one separator
 END = r"(?![-./]?\w)"
-# a number as people write it: seven digits or more, with separators. (`re` skips fast to a first character of one kind.)
+# a number as people write it: seven digits or more, with separators (`re` skips fast to a first character of one kind)
 NUMBER = re.compile(r"\d(?:[ .()/+\-\u00a0\u2011\u2013]{0,3}\d){6,}")
 IBAN_START = re.compile(r"[A-Z][A-Z]\d\d(?=[ \u00a0]?[A-Z0-9])")
 IBAN_LENGTHS = {
@@ -147,14 +148,14 @@ def it_codice_fiscale(text: str) -> bool:
 
 
 def de_steuer_id(text: str) -> bool:
-    """Steuer-ID: ISO 7064 MOD 11,10; of the first ten digits one occurs twice or three times and none more often."""
+    """Steuer-ID: ISO 7064 MOD 11,10; of the first ten digits one occurs twice or three times, the others once."""
     digits = digits_of(text)
-    most = max(digits[:10].count(digit) for digit in digits[:10])
+    repeated = [count for count in Counter(digits[:10]).values() if count > 1]
     product = 10
     for digit in digits[:10]:
         total = (digit + product) % 10 or 10
         product = total * 2 % 11
-    return most in (2, 3) and digits[0] != 0 and (11 - product) % 10 == digits[10]
+    return repeated in ([2], [3]) and digits[0] != 0 and (11 - product) % 10 == digits[10]
 
 
 def nl_bsn(text: str) -> bool:
@@ -164,9 +165,10 @@ def nl_bsn(text: str) -> bool:
 
 
 def be_national(text: str) -> bool:
-    """Rijksregisternummer: 97 less the number modulo 97, with a 2 before it from the year 2000 on."""
+    """Rijksregisternummer: 97 less the number modulo 97, with a 2 before it for those born from the year 2000 on."""
     compact = re.sub(r"\D", "", text)
-    return any(int(compact[9:]) == 97 - int(century + compact[:9]) % 97 for century in ("", "2"))
+    centuries = ("", "2") if compact < "5" else ("",)
+    return compact[6:9] != "000" and any(int(compact[9:]) == 97 - int(c + compact[:9]) % 97 for c in centuries)
 
 
 def pt_nif(text: str) -> bool:
@@ -234,13 +236,13 @@ def kr_rrn(text: str) -> bool:
 
 
 def in_aadhaar(text: str) -> bool:
-    """Aadhaar: Verhoeff's check (1969), with the dihedral group of order ten."""
-    permutation, total = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4), 0
-    for place, digit in enumerate(digits_of(text)[::-1]):
+    """Aadhaar: Verhoeff's check (1969) in the dihedral group of order ten; palindromes were never given out."""
+    permutation, total, digits = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4), 0, digits_of(text)
+    for place, digit in enumerate(digits[::-1]):
         for _ in range(place % 8):
             digit = permutation[digit]
         total = dihedral(total, digit)
-    return total == 0
+    return total == 0 and digits != digits[::-1]
 
 
 def dihedral(first: int, second: int) -> int:

@@ -1,8 +1,8 @@
 """The published rules for lines: what they remove is an edit, counted in lines; the document stays, in most cases.
 
-C4: Raffel et al. 2020, arXiv:1910.10683, §2.2, and its code (tensorflow_datasets' `c4_utils.py`: policy lines, long words,
-citation marks). RefinedWeb: Penedo et al. 2023, arXiv:2306.01116, §G.2. Both papers worked on text whose headings were
-lines like others; extraction marks them here (`# Heading`), and rules that are about short lines leave them.
+C4: Raffel et al. 2020, arXiv:1910.10683, §2.2, and its code (`c4_utils.py` in tensorflow_datasets: policy lines, long
+words, citation marks). RefinedWeb: Penedo et al. 2023, arXiv:2306.01116, §G.2. Both papers worked on text whose
+headings were lines like others; extraction marks them here (`# Heading`), and rules about short lines leave them.
 """
 
 from __future__ import annotations
@@ -19,21 +19,24 @@ LONGEST_WORD = 1000
 SENTENCE_END = re.compile(f"(?<!\\.\\.)[{re.escape(TERMINAL.replace('…', ''))}][{re.escape(CLOSING)}]*\\s*$")
 COUNTER = re.compile(
     r"\W*\d[\d.,]*\s*[kKmM]?\+?\s*(?:likes?|shares?|comments?|views?|replies|retweets?|followers?|following|subscribers?|"
-    r"reviews?|ratings?|votes?|points?|posts?|downloads?|reads?|hits?|claps?|stars?|reposts?|shares?)\W*",
+    r"reviews?|ratings?|votes?|points?|posts?|downloads?|reads?|hits?|claps?|stars?|reposts?)\W*",
     re.IGNORECASE,
 )
-AT_START = re.compile(r"\W*(?:sign[ -]?in|sign[ -]?up|log[ -]?in|log[ -]?out|register|subscribe)\b\W*", re.IGNORECASE)
-AT_END = re.compile(
-    r"\W*\b(?:read more|continue reading|see more|show more|learn more|view more|load more)\W*$", re.IGNORECASE
+AT_START = re.compile(
+    r"\s*(?:sign[ -]?in|sign[ -]?up|log[ -]?in|log[ -]?out|register|subscribe)\b[\s|·:-]*", re.IGNORECASE
 )
-ANYWHERE = re.compile(r"\W*\b(?:\d+\s+)?items? in (?:your )?(?:cart|basket|bag)\b\W*", re.IGNORECASE)
+AT_END = re.compile(
+    r"(?:[\s|·»>-]+|^)(?:read more|continue reading|see more|show more|learn more|view more|load more)[\s.…»>→]*$",
+    re.IGNORECASE,
+)
+ANYWHERE = re.compile(r"\s*\b(?:\d+\s+)?items? in (?:your )?(?:cart|basket|bag)\b\s*", re.IGNORECASE)
 SHORT = 10  # words of a line of which a pattern is cut
 FLAGGED = 0.05  # of a document's words
 
 
 def c4_lines(candidate: Candidate) -> str | None:
-    """Remove lines that speak of JavaScript or of the site's policies, or hold a word over 1,000 characters; and citation
-    marks. An empty document fails.
+    """Remove lines that speak of JavaScript or of the site's policies, or hold a word over 1,000 characters; also
+    citation marks. An empty document fails.
     """
     text, lower = candidate.text, candidate.lower
     policies = [phrase for phrase in POLICIES if phrase in lower]
@@ -80,8 +83,8 @@ def c4_line_ends(candidate: Candidate) -> str | None:
 
 
 def refinedweb_lines(candidate: Candidate) -> str | None:
-    """Remove lines mostly in capitals, of digits alone, of one word, counters ("3 likes"); cut "sign in", "read more" and
-    "items in cart" from lines of at most ten words. A document with more than 5 % of its words in such lines fails.
+    """Remove lines mostly in capitals, of digits alone, of one word, counters ("3 likes"); cut "sign in", "read more"
+    and "items in cart" from lines of at most ten words. A document with more than 5 % of its words in such lines fails.
     """
     kept, removed = [], Counter[str]()
     flagged = 0

@@ -1,7 +1,7 @@
 """Stage `redact`: → documents without personal data: each finding gives way to its kind, as `<EMAIL>`.
 
-Placeholders as StarCoder's data have them (Li et al. 2023, arXiv:2305.06161, §4). What each rule finds is in contacts.py,
-identifiers.py and keys.py. How many findings a document had, by rule, goes into its `redactions`.
+Placeholders as StarCoder's data have them (Li et al. 2023, arXiv:2305.06161, §4). What each rule finds is in
+contacts.py, identifiers.py and keys.py. How many findings a document had, by rule, goes into its `redactions`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The published rules for whole documents. A rule is one function: candidate in, None or the name of what it fails out.
 
-Gopher: Rae et al. 2021, arXiv:2112.11446, §A.1.1 "Quality Filtering" and "Repetition Removal" with table A1. C4: Raffel
-et al. 2020, arXiv:1910.10683, §2.2. FineWeb: Penedo et al. 2024, arXiv:2406.17557, §3.6 (and its code in datatrove).
-What a word, a line or a sentence is stands in measures.py: the papers do not say. Where datatrove's rules differ on real
-pages, and why, is in docs/NOTEBOOK.md.
+Gopher: Rae et al. 2021, arXiv:2112.11446, §A.1.1 "Quality Filtering" and "Repetition Removal" with table A1. C4:
+Raffel et al. 2020, arXiv:1910.10683, §2.2. FineWeb: Penedo et al. 2024, arXiv:2406.17557, §3.6 (and its code in
+datatrove). What a word, a line or a sentence is stands in measures.py: the papers do not say. Where datatrove's rules
+differ on real pages, and why, is in docs/NOTEBOOK.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ REPEATED_NGRAMS = (
 
 def gopher_quality(minimum: int) -> Rule:
     """50 (or `minimum`) to 100,000 words of 3 to 10 characters on average; at most 0.1 `#` or ellipses a word, 90 % of
-    lines with a bullet, 30 % of lines that break off; letters in 80 % of what stands between white space; two English stop words.
+    lines with a bullet, 30 % of lines that break off; letters in 80 % of what stands between white space; in English
+    two stop words.
     """
 
     def rule(candidate: Candidate) -> str | None:
@@ -55,8 +56,8 @@ def gopher_quality(minimum: int) -> Rule:
 
 
 def gopher_repetition(candidate: Candidate) -> str | None:
-    """Repeated paragraphs and lines (30 % of them, 20 % of the characters), the commonest 2- to 4-grams (20, 18, 16 % of
-    the characters), repeated 5- to 10-grams (15 down to 10 %).
+    """Repeated paragraphs and lines (30 % of them, 20 % of the characters), the commonest 2- to 4-grams (20, 18, 16 %
+    of the characters), repeated 5- to 10-grams (15 down to 10 %).
     """
     found = candidate.measures
     if not found.lines:

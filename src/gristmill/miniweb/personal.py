@@ -1,4 +1,4 @@
-"""Pages that hold invented personal data, with the strings that must go and those that only look alike and must stay."""
+"""Pages that hold invented personal data: the strings that must go, and those that only look alike and must stay."""
 
 from __future__ import annotations
 
