@@ -44,9 +44,11 @@ COUNTRY_CODES = frozenset(
     998""".split()
 )
 SEPARATOR = r"[ .\-/\u00a0\u2011\u2013]"
+EXTENDED = 16  # characters that an extension may take
+EXTENSION = r"(?:,? ?(?:x|[Ee]xt\.?|[Dd]urchwahl|poste) ?\d{1,6})?"
 GROUPS = rf"(?:{SEPARATOR}{{0,2}}\(?\d{{1,12}}\)?){{1,7}}"
 PHONE_FORMS = tuple(
-    re.compile(rf"(?<![\w+.,:/=#-])(?:{form})(?!{SEPARATOR}?\d)(?!\w)")
+    re.compile(rf"(?<![\w+.,:/=#-])({form}){EXTENSION}(?!{SEPARATOR}?\d)(?!\w)")
     for form in (
         rf"(?:\+{SEPARATOR}?|(?<!\d )00(?=[\d ]{{1,4}}[ .-])){SEPARATOR}?\d{{1,3}}{GROUPS}",  # international
         r"(?<!\d )(?:1[-. ])?(?:\(\d{3}\)[-. ]?|\d{3}[-.])\d{3}[-.]\d{4}",  # North America: 3-3-4
@@ -54,7 +56,7 @@ PHONE_FORMS = tuple(
         rf"(?<!\d )\(?0[1-9]\d{{0,4}}\)?(?:{SEPARATOR}{{1,2}}\d{{2,8}}){{1,4}}",  # trunk prefix 0, in groups
     )
 )
-NAMED_NUMBER = re.compile(rf"(?<![\w.])\(?\d{{2,}}\)?(?:{SEPARATOR}{{0,2}}\(?\d{{2,12}}\)?){{0,6}}(?![\w])")
+NAMED_NUMBER = re.compile(rf"(\(?\+?\(?\d+\)?(?:{SEPARATOR}{{0,3}}\(?\d{{1,12}}\)?){{0,7}}){EXTENSION}(?!\w)")
 NAMED = re.compile(
     r"(?<!\w)(?:tele?(?:phone|fon|fax)?|t[ée]l(?:[ée]phone)?|phone|ph|call|cell(?:ular)?|mobile?|fax|whats-?app|sms|text"
     r"|dial|handy|fon|mob|gsm|tfn?o|m[óo]vil|cellulare|hotline|reach (?:me|him|her|us) at|telefoon|puhelin|тел)"
@@ -113,28 +115,29 @@ def find_phones(text: str) -> Iterator[Span]:
         start = first
         while start > max(0, first - 2) and text[start - 1] in "(+":
             start -= 1
-        by_form = list(phones_by_form(text, start, last)) if digits >= 8 else []
-        if by_form:
-            yield from by_form
-        elif NAMED.search(text[max(0, start - 30) : start]):
-            found = NAMED_NUMBER.match(text, start)
-            if found and len(digits_of(found.group())) <= 15 and not DATE.search(found.group()):
-                yield found.span()
+        if named := announced(text, start):
+            yield named
+        elif digits > 7 or text[start] == "+":
+            for form in PHONE_FORMS:
+                looks_right = is_international if form is PHONE_FORMS[0] else is_national
+                for found in form.finditer(text, start, last + EXTENDED):
+                    if found.start() < last and looks_right(found[1]):
+                        yield found.span()
 
 
-def phones_by_form(text: str, start: int, end: int) -> Iterator[Span]:
-    """What looks like a telephone number by itself."""
-    for form in PHONE_FORMS:
-        for found in form.finditer(text, start, end + 2):
-            international = form is PHONE_FORMS[0]
-            if is_international(found.group()) if international else is_national(found.group()):
-                yield found.span()
+def announced(text: str, start: int) -> Span | None:
+    """The number that begins here, if a word before it says that it is a telephone's."""
+    if not NAMED.search(text[max(0, start - 30) : start]):
+        return None
+    found = NAMED_NUMBER.match(text, start)
+    digits = len(digits_of(found[1])) if found else 0
+    return found.span() if found and 7 <= digits <= 15 and not DATE.search(found[1]) else None
 
 
 def is_international(number: str) -> bool:
-    """E.164: a country code, 8 to 15 digits in all."""
-    compact = re.sub(r"[^0-9]", "", number if number.startswith("+") else number.removeprefix("00"))
-    return 8 <= len(compact) <= 15 and any(compact[:length] in COUNTRY_CODES for length in (1, 2, 3))
+    """E.164: a country code, 7 to 15 digits in all."""
+    compact = re.sub(r"[^0-9]", "", number.removeprefix("00"))
+    return 7 <= len(compact) <= 15 and any(compact[:length] in COUNTRY_CODES for length in (1, 2, 3))
 
 
 def is_national(number: str) -> bool:

@@ -33,12 +33,13 @@ IBAN_LENGTHS = {
     )
 }
 CARD = re.compile(
-    r"(?<![\d.])(?:\d{4}([ \u00a0-])\d{4}\1\d{4}\1\d{4}|3[47]\d{2}([ \u00a0-])\d{6}\2\d{5}|\d{13,19})(?![\d]|[.-]\d)"
+    r"(?<![\d.])(?:\d{4}([ \u00a0-])\d{4}\1\d{4}\1\d{4}|3[47]\d{2}([ \u00a0-])\d{6}\2\d{5}|\d{12,19})(?!\d|[.-]\d)"
 )
-# issuers: American Express, Visa, Mastercard, Discover, JCB, Diners, Maestro, UnionPay (ISO/IEC 7812)
+# issuers: American Express, Visa, Mastercard, Discover, JCB, Diners, UnionPay, Maestro (ISO/IEC 7812)
 ISSUERS = re.compile(
     r"3[47]\d{13}$|4(?:\d{12}|\d{15}|\d{18})$|5[1-5]\d{14}$|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}$"
-    r"|6(?:011|5\d\d|4[4-9]\d)\d{12}$|35(?:2[89]|[3-8]\d)\d{12}$|3(?:0[0-5]|[68]\d)\d{11}$|62\d{14}$"
+    r"|6(?:011|5\d\d|4[4-9]\d)\d{12}$|(?:35(?:2[89]|[3-8]\d)\d|1800|2131)\d{11}$"
+    r"|3(?:0[0-5]|[68]\d)\d{11}$|62\d{14}$|(?:5018|5020|5038|5893|6304|6759|676[1-3])\d{8,15}$"
 )
 
 
@@ -85,7 +86,7 @@ def find_ibans(text: str) -> Iterator[Span]:
 def find_cards(text: str) -> Iterator[Span]:
     """Payment cards: an issuer's prefix and length, and a good check sum."""
     for first, last, digits in numbers(text):
-        if digits < 13:
+        if digits < 12:
             continue
         for found in CARD.finditer(text, first, last + 2):
             start, end = found.span()
@@ -285,6 +286,7 @@ class Identifier:
 S = r"[ \u00a0]?"
 TAX_ID = r"steuer|tax\s?id|idnr|identifikationsnummer|tin\b"
 DNI = Identifier.of(r"\d{8}[ -]?[A-Z]", es_dni)
+HETU = Identifier.of(r"\d{6}[-+A-FU-Y]\d{3}[0-9A-Y]", fi_hetu)
 # numbers that begin with a digit: looked for where digits stand together
 NUMERIC = (
     DNI,
@@ -297,7 +299,7 @@ NUMERIC = (
     Identifier.of(r"\d{3}[ .]?\d{3}[ .]?\d{3}", pt_nif, r"nif\b|contribuinte"),
     Identifier.of(r"\d{11}", pl_pesel, r"pesel\b"),
     Identifier.of(r"(?:19|20)?\d{6}[-+]\d{4}", se_personnummer),
-    Identifier.of(r"\d{6}[-+A-FU-Y]\d{3}[0-9A-Y]", fi_hetu),
+    HETU,
     Identifier.of(r"\d{6} ?\d{5}", no_fodselsnummer),
     Identifier.of(r"\d{6}-?\d{4}", dk_cpr, r"cpr\b"),
     Identifier.of(r"\d{3}\.\d{3}\.\d{3}-\d\d", br_cpf),
@@ -314,6 +316,7 @@ LETTERED = (
     Identifier.of(r"[XYZ][ -]?\d{7}[ -]?[A-Z]", es_dni),
     Identifier.of(r"[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]", it_codice_fiscale),
 )
+HETU_MIDDLE = re.compile(r"[A-FU-Y](?<=\d{6}.)\d{3}[0-9A-Y]")  # of those born from the year 2000 on
 LETTERED_START = re.compile(r"[A-Z][A-Z]{0,5}[ -]?\d\d")
 
 
@@ -325,6 +328,8 @@ def find_national_ids(text: str) -> Iterator[Span]:
                 yield from identifier.find(text, start, end + 4)
         elif digits == 8:
             yield from DNI.find(text, start, end + 4)
+    for middle in HETU_MIDDLE.finditer(text):
+        yield from HETU.find(text, middle.start() - 6, middle.end())
     for first in LETTERED_START.finditer(text):
         for identifier in LETTERED:
             yield from identifier.find(text, first.start(), first.start() + 22)
