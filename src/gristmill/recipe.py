@@ -89,6 +89,7 @@ class Redact(Params):
     """→ no personal data: what is found is replaced by its kind, as `<EMAIL>`."""
 
     rules: list[str] = ["email", "phone", "ip_address", "iban", "card", "national_id", "key"]
+    names: InputPath = ""  # folder of a spaCy pipeline that finds people's names; empty: names stay
 
 
 class Decontaminate(Params):

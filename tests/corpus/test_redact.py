@@ -18,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.corpus import identifiers, redact
-from gristmill.corpus.redact import FINDERS
 from gristmill.document import Document, read_documents, write_documents
 from gristmill.errors import UserError
 from gristmill.recipe import Redact
@@ -40,7 +39,7 @@ def plain(case: str) -> str:
 @pytest.mark.parametrize("case", CASES)
 def test_the_labelled_set(case: str) -> None:
     text = plain(case)
-    found = [(rule, text[start:end]) for start, end, rule in redact.find(text, tuple(FINDERS))]
+    found = [(rule, text[start:end]) for start, end, rule in redact.find(text)]
     assert found == [(mark[1], mark[2]) for mark in MARK.finditer(case)]
 
 
@@ -53,7 +52,7 @@ def test_precision_and_recall_hold_where_lines_run_on() -> None:
         for case in cases:
             text += plain(case) + draw.choice((" ", "\n", "\n\n"))
             marks.update((mark[1], mark[2]) for mark in MARK.finditer(case))
-        got = Counter((rule, text[start:end]) for start, end, rule in redact.find(text, tuple(FINDERS)))
+        got = Counter((rule, text[start:end]) for start, end, rule in redact.find(text))
         wanted.update(rule for rule, _ in marks.elements())
         found.update(rule for rule, _ in got.elements())
         right.update(rule for rule, _ in (marks & got).elements())
@@ -175,7 +174,7 @@ def test_checks_agree_with_an_independent_library(name: str) -> None:
 @given(st.text(st.sampled_from("0123456789 +-().@:/abcDEFg\n¹é,_=\"'"), max_size=200))
 def test_any_text_is_redacted_once_and_for_all(text: str) -> None:
     found, counts = redact.redact(text)
-    spans = redact.find(text, tuple(FINDERS))
+    spans = redact.find(text)
     assert all(before[1] <= after[0] for before, after in pairwise(spans))
     assert sum(counts.values()) == len(spans)
     assert len(found) == len(text) + sum(len(rule) + 2 - (end - start) for start, end, rule in spans)
@@ -205,3 +204,18 @@ def test_the_stage_counts_in_columns_and_manifest(tmp_path: Path) -> None:
     assert "example.com" not in (tmp_path / "out" / "samples.jsonl").read_text()
     with pytest.raises(UserError, match="nonsense"):
         redact.run({"corpus": tmp_path / "d.parquet"}, Redact(rules=["nonsense"]), tmp_path / "out")
+
+
+def test_names_by_a_pipeline_of_the_users(tmp_path: Path) -> None:
+    spacy = pytest.importorskip("spacy", reason="needs gristmill[names]")
+    pipeline = spacy.blank("en")
+    pipeline.add_pipe("entity_ruler").add_patterns([{"label": "PERSON", "pattern": "Ann Bell"}])
+    pipeline.to_disk(tmp_path / "model")
+    judge = redact.Redactor(Redact(names=str(tmp_path / "model")))
+    found = judge(Document("1", "Ask Ann Bell at ann.bell@example.com."))
+    assert (found.text, found.redactions) == ("Ask <NAME> at <EMAIL>.", {"name": 1, "email": 1})
+
+
+def test_a_missing_pipeline_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="spaCy"):
+        redact.Redactor(Redact(names=str(tmp_path)))

@@ -7,13 +7,14 @@ contacts.py, identifiers.py and keys.py. How many findings a document had, by ru
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from gristmill.corpus.contacts import find_emails, find_ip_addresses, find_phones
 from gristmill.corpus.identifiers import Span, find_cards, find_ibans, find_national_ids
 from gristmill.corpus.keys import find_keys
 from gristmill.corpus.mapping import map_documents
+from gristmill.corpus.names import name_finder
 from gristmill.corpus.samples import Samples
 from gristmill.document import Document
 from gristmill.errors import UserError
@@ -33,13 +34,10 @@ FINDERS: dict[str, Finder] = {  # where two overlap, the one around the other st
 AROUND = 60  # characters shown beside a redaction in samples
 
 
-def find(text: str, rules: Sequence[str]) -> list[tuple[int, int, str]]:
+def find(text: str, finders: Mapping[str, Finder] = FINDERS) -> list[tuple[int, int, str]]:
     """Start, end and rule of everything found, in order and without overlap."""
     found = [
-        (start, order, end, rule)
-        for order, rule in enumerate(FINDERS)
-        if rule in rules
-        for start, end in FINDERS[rule](text)
+        (start, order, end, rule) for order, (rule, spans) in enumerate(finders.items()) for start, end in spans(text)
     ]
     kept: list[tuple[int, int, int, str]] = []
     for span in sorted(found):
@@ -50,9 +48,9 @@ def find(text: str, rules: Sequence[str]) -> list[tuple[int, int, str]]:
     return [(start, end, rule) for start, _, end, rule in kept]
 
 
-def redact(text: str, rules: Sequence[str] = tuple(FINDERS)) -> tuple[str, Counter[str]]:
+def redact(text: str, finders: Mapping[str, Finder] = FINDERS) -> tuple[str, Counter[str]]:
     """The text with placeholders in place of personal data, and how often each rule found some."""
-    found = find(text, rules)
+    found = find(text, finders)
     if not found:
         return text, Counter()
     parts, at = [], 0
@@ -69,13 +67,15 @@ class Redactor:
         unknown = [rule for rule in params.rules if rule not in FINDERS]
         if unknown:
             raise UserError(f"redact.rules: unknown rule {', '.join(unknown)}", f"choose from {', '.join(FINDERS)}")
-        self.rules = params.rules
+        self.finders = {rule: finder for rule, finder in FINDERS.items() if rule in params.rules}
+        if params.names:
+            self.finders["name"] = name_finder(params.names)
         self.counts: Counter[str] = Counter()
         self.samples = Samples()
 
     def __call__(self, document: Document) -> Document:
         """The document, redacted."""
-        text, counts = redact(document.text, self.rules)
+        text, counts = redact(document.text, self.finders)
         if counts:
             self.counts["documents_redacted"] += 1
             document.text = text
