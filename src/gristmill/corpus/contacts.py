@@ -20,10 +20,10 @@ NO_DOMAINS = frozenset(  # endings of files and units: `icon@2x.png` is no addre
     "service timer socket target mount".split()
 )
 WRITTEN_OUT = re.compile(
-    r"(?<![\w.])[\w.+-]{1,64}\s?[\[({<]\s?(?:at|AT|@)\s?[\])}>]\s?[\w-]{1,63}"
-    r"(?:\s?(?:[\[({<]\s?(?:dot|DOT|\.)\s?[\])}>]|\.)\s?[\w-]{2,63}){1,4}"
+    r"(?<![\w.])[\w.+-]{1,64}\s?[\[(]\s?(?:at|AT|@)\s?[\])]\s?[\w-]{1,63}"
+    r"(?:\s?(?:[\[(]\s?(?:dot|DOT|\.)\s?[\])]|\.)\s?[\w-]{2,63}){1,4}"
 )
-WRITTEN_SIGNS = ("at]", "at)", "at }", "at >", "AT]", "AT)", "at ]", "at )", "AT ]", "AT )", "at}", "at>", "[@]", "(@)")
+WRITTEN_SIGNS = ("at]", "at)", "AT]", "AT)", "at ]", "at )", "[@]", "(@)")
 IPV4 = re.compile(r"\d\d{0,2}\.\d{1,3}\.\d{1,3}\.\d{1,3}")
 IPV6 = re.compile(r"[23](?<![\w:.].)[0-9a-fA-F]{3}:[0-9a-fA-F:]{2,34}(?![\w:])")
 NUMBERING = re.compile(
