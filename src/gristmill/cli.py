@@ -26,7 +26,9 @@ app = typer.Typer(
 )
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes for the stages that map documents; 0: one a core.")]
-EngineName = Annotated[str, typer.Option("--engine", help="What runs them: processes, ray, or ray://HOST:PORT.")]
+EngineName = Annotated[
+    str, typer.Option("--engine", help="What runs them: processes, ray, or ray:HOST:PORT of a cluster.")
+]
 HEADLINES = {
     "crawl.pages": "pages crawled",
     "corpus.documents_kept": "documents kept",

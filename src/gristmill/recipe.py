@@ -56,7 +56,6 @@ class Extract(Params):
     """Pages → documents."""
 
     paths: list[InputPath] = []  # WARC, HTML, text, Markdown, JSONL, Parquet or folders; empty: the crawl
-    workers: Positive = 2
 
 
 class Filter(Params):
@@ -77,12 +76,16 @@ class Filter(Params):
 
 
 class Dedup(Params):
-    """→ one copy of each: exact, then MinHash LSH (FineWeb's 14 bands of 8 rows over 5-grams)."""
+    """→ one copy of each: by URL, text and MinHash LSH (FineWeb's 14 bands of 8 rows over 5-grams)."""
 
+    urls: bool = True  # a page of a URL that was kept before is a copy, whatever it says
     ngram: Positive = 5  # words in a shingle
     bands: Positive = 14
     rows: Positive = 8
     seed: int = 0
+    against: list[InputPath] = []  # finished dedup folders: what they kept counts as kept before
+    host_lines: Count = 0  # cut lines that stand on this many pages of one host, but for the first; 0: keep them
+    passage_words: Count = 0  # cut passages of this many words that stand elsewhere before (50 is usual); 0: keep them
 
 
 class Redact(Params):

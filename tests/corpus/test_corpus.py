@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from gristmill.corpus import dedup, extract
 from gristmill.corpus.language import detect
-from gristmill.corpus.minhash import MinHash, shingles, similarity
 from gristmill.document import Document, read_documents, write_documents
 from gristmill.errors import UserError
 from gristmill.recipe import Dedup, Extract
@@ -38,9 +33,9 @@ def documents(folder: Path) -> list[Document]:
     return list(read_documents(folder))
 
 
-def run_extract(paths: list[Path], out: Path, workers: int = 1):  # type: ignore[no-untyped-def]
+def run_extract(paths: list[Path], out: Path):  # type: ignore[no-untyped-def]
     out.mkdir(exist_ok=True)
-    return extract.run({}, Extract(paths=[str(path) for path in paths], workers=workers), out)
+    return extract.run({}, Extract(paths=[str(path) for path in paths]), out)
 
 
 def test_main_text_title_and_language(tmp_path: Path) -> None:
@@ -88,15 +83,6 @@ def test_wrong_input_is_named(tmp_path: Path, name: str, content: bytes) -> None
         run_extract([tmp_path / "missing"], tmp_path / "out")
 
 
-def test_processes_change_nothing(tmp_path: Path) -> None:
-    lines = [json.dumps({"text": f"{STORY} {number}"}) for number in range(450)]
-    (tmp_path / "x.jsonl").write_text("\n".join(lines))
-    for workers in (1, 2):
-        run_extract([tmp_path / "x.jsonl"], tmp_path / str(workers), workers)
-    one, two = (tmp_path / name / "documents.parquet" for name in "12")
-    assert one.read_bytes() == two.read_bytes()
-
-
 @pytest.mark.parametrize(
     ("text", "code"),
     [
@@ -109,44 +95,6 @@ def test_processes_change_nothing(tmp_path: Path) -> None:
 )
 def test_language(text: str, code: str) -> None:
     assert detect(text)[0] == code
-
-
-def test_minhash_is_its_definition() -> None:
-    minhash, prime = MinHash(5, 1), (1 << 31) - 1
-    for values in ([7], [0, 1, prime - 1, 1234567890]):
-        plain = [min((int(a) * x + int(b)) % prime for x in values) for a, b in zip(minhash.a, minhash.b, strict=True)]
-        assert minhash(np.array(values, np.uint64)).tolist() == plain
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10_000), st.floats(0, 1))
-def test_minhash_estimates_jaccard(seed: int, keep: float) -> None:
-    draw = random.Random(seed)
-    first = [str(draw.random()) for _ in range(300)]
-    second = [word if draw.random() < keep else str(draw.random()) for word in first]
-    a, b = shingles(" ".join(first), 1), shingles(" ".join(second), 1)
-    exact = len(np.intersect1d(a, b)) / len(np.union1d(a, b))
-    minhash = MinHash(512, 0)
-    assert abs(similarity(minhash(a), minhash(b)) - exact) < 5 * (0.25 / 512) ** 0.5
-
-
-def test_copies_go_and_different_texts_stay(tmp_path: Path) -> None:
-    draw = random.Random(0)
-    vocabulary = [f"word{i}" for i in range(500)]
-    originals = [" ".join(draw.choices(vocabulary, k=120)) for _ in range(50)]
-    items = [Document(f"o{i}", text) for i, text in enumerate(originals)]
-    items += [Document(f"e{i}", text.upper() + "!") for i, text in enumerate(originals[:20])]
-    items += [Document(f"n{i}", text.replace(text.split()[60], "other", 1)) for i, text in enumerate(originals[20:40])]
-    items += [
-        Document(f"t{i}", " ".join(text.split()[:30] + draw.choices(vocabulary, k=90)))
-        for i, text in enumerate(originals[:10])
-    ]
-    write_documents(tmp_path / "d.parquet", items)
-    (tmp_path / "out").mkdir()
-    result = dedup.run({"corpus": tmp_path}, Dedup(), tmp_path / "out")
-    assert result.dropped == {"exact_copy": 20, "near_copy": 20}
-    log = [json.loads(line) for line in (tmp_path / "out" / "dropped.jsonl").read_text().splitlines()]
-    assert all(record["kept"] == f"o{int(record['id'][1:]) + (20 if record['id'][0] == 'n' else 0)}" for record in log)
 
 
 @pytest.mark.skipif(not (SHARED / "storybooks").exists(), reason="needs the shared real site")

@@ -141,7 +141,8 @@ def test_killed_and_run_again_gives_the_same_and_redoes_no_finished_shard(
     assert all(path.stat().st_mtime_ns == made for path, made in finished.items())
 
 
-def test_errors_of_workers_reach_the_user(corpus: Path, tmp_path: Path) -> None:
+def test_errors_of_workers_reach_the_user(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "SHARD_BYTES", 1_500_000)
     for number, (job, told) in enumerate(((failing, "broken in"), (ending, "fewer --workers"))):
         out = tmp_path / str(number)
         out.mkdir()

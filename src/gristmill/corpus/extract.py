@@ -1,13 +1,14 @@
 """Stage `extract`: pages → documents with title, main text and language.
 
-Memory is bounded by the chunks in flight; time grows with the input's bytes and falls with `workers`.
+Memory is bounded by a group of rows a worker; time grows with the input's bytes and falls with the workers.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,49 +17,94 @@ from resiliparse.parse.html.exception import HTMLParserException
 from gristmill.corpus.drops import DropLog
 from gristmill.corpus.html import decode_html, extract_html
 from gristmill.corpus.language import detect
-from gristmill.corpus.parallel import map_in_order
-from gristmill.corpus.read import HTML_TYPES, TEXT_TYPES, Record, read_records
+from gristmill.corpus.mapping import finish_stage, log_path, shard_path, text_bytes
+from gristmill.corpus.parallel import Executor, Result
+from gristmill.corpus.pieces import Extent, Piece, cut_inputs, read_piece
+from gristmill.corpus.read import HTML_TYPES, TEXT_TYPES, Record
 from gristmill.document import Document, document_id, write_documents
 from gristmill.errors import UserError
-from gristmill.manifest import Manifest
+from gristmill.manifest import WORK, Manifest
 from gristmill.progress import Progress
 from gristmill.recipe import Extract
 
-CHUNK_RECORDS = 64
-CHUNK_BYTES = 4_000_000
 LOOKS_LIKE_HTML = re.compile(rb"<(?:!doctype\s+html|html|head|body|title|meta|div|p|h1)\b", re.IGNORECASE)
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 MARKDOWN_TITLE = re.compile(r"^# +(.+?)\s*#*$", re.MULTILINE)
 MAX_UNREADABLE = 0.02  # share of replacement and control characters: more is another format or charset
 
 
+@dataclass(frozen=True)
+class Task:
+    """One shard's share of the stage."""
+
+    number: int
+    pieces: Sequence[Piece]
+    documents: Path
+    log: Path
+    begin: int | None = None  # where the first record of the first piece is known to be
+
+
 def run(inputs: Mapping[str, Path], params: Extract, out: Path) -> Manifest:
-    """Extract the crawl's WARC files, or `params.paths`, into `documents.parquet` and `dropped.jsonl`.
+    """Extract the crawl's WARC files, or `params.paths`, into `documents*.parquet` and `dropped.jsonl`.
 
     Raises UserError where there is nothing to read or no document comes out.
     """
     files = input_files(inputs, params)
-    records = read_records(files)
-    sizes: Counter[str] = Counter()
-    with Progress("extract", None, "pages") as bar, DropLog(out / "dropped.jsonl") as log:
+    work = out / WORK
+    work.mkdir(exist_ok=True)
+    shards = cut_inputs(files)
+    tasks = [
+        Task(number, pieces, shard_path(out, number, len(shards)), log_path(work, number))
+        for number, pieces in enumerate(shards)
+    ]
+    size = sum(piece.size for pieces in shards for piece in pieces)
+    with Progress("extract", None, "pages") as bar, Executor(size) as executor:
+        results = executor.map(extract_shard, tasks, work, lambda result: bar.advance(result["counts"]["documents_in"]))
+    made = finish_stage(join_ranges(tasks, results), out)
+    if not made.counts["documents_out"]:
+        named = ", ".join(map(str, files[:3])) + (" …" if len(files) > 3 else "")
+        raise UserError(f"no document in {named}: {made.dropped or 'no records'}", "check what the input holds")
+    return made
+
+
+def join_ranges(tasks: Sequence[Task], results: Sequence[Result]) -> list[Result]:
+    """Check that every range of a WARC file began where the one before ended, and read it again where it did not."""
+    checked: list[Result] = []
+    for task, result in zip(tasks, results, strict=True):
+        first = task.pieces[0]
+        if checked and first.start:
+            end = checked[-1]["extents"][-1]["end"]
+            if result["extents"][0]["begin"] != end:
+                result = extract_shard(Task(task.number, task.pieces, task.documents, task.log, end))
+        checked.append(result)
+    return checked
+
+
+def extract_shard(task: Task) -> Result:
+    """Extract the records of one shard; returns its counts, and where the ranges of WARC files began and ended."""
+    counts: Counter[str] = Counter()
+    extents: list[Extent] = []
+    with DropLog(task.log) as log:
 
         def documents() -> Iterator[Document]:
-            for results in map_in_order(extract_chunk, in_chunks(records), params.workers):
-                for result in results:
-                    if isinstance(result, Document):
-                        sizes["characters"] += len(result.text)
-                        sizes["words"] += len(result.text.split())
-                        yield result
-                    else:
-                        log.drop(*result)
-                bar.advance(len(results))
+            for piece in task.pieces:
+                extents.append(Extent())
+                for record in read_piece(piece, None if len(extents) > 1 else task.begin, extents[-1]):
+                    size = len(record.body)
+                    counts["documents_in"] += 1
+                    counts["bytes_in"] += size
+                    result = extract_record(record)
+                    if isinstance(result, str):
+                        log.drop("", clean(record.url), result, source=record.source, size=size)
+                        continue
+                    left = text_bytes(result.text)
+                    counts["bytes_out"] += left
+                    counts["bytes_edited"] += size - left
+                    yield result
 
-        kept = write_documents(out / "documents.parquet", documents())
-    if not kept:
-        named = ", ".join(map(str, files[:3])) + (" …" if len(files) > 3 else "")
-        raise UserError(f"no document in {named}: {dict(log.rules) or 'no records'}", "check what the input holds")
-    counts = {"documents_in": kept + log.total, "documents_out": kept, **sizes}
-    return Manifest(counts=counts, dropped=dict(log.rules))
+        counts["documents_out"] = write_documents(task.documents, documents())
+    found = [asdict(extent) for extent in extents]
+    return {"counts": counts, "dropped": log.rules, "dropped_bytes": log.bytes, "extents": found}
 
 
 def input_files(inputs: Mapping[str, Path], params: Extract) -> list[Path]:
@@ -71,29 +117,6 @@ def input_files(inputs: Mapping[str, Path], params: Extract) -> list[Path]:
     if not files:
         raise UserError(f"no .warc.gz file in {inputs['crawl']}", "run the crawl again")
     return files
-
-
-def in_chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
-    """Group records into chunks of bounded number and bytes."""
-    chunk: list[Record] = []
-    size = 0
-    for record in records:
-        chunk.append(record)
-        size += len(record.body)
-        if len(chunk) == CHUNK_RECORDS or size >= CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
-
-
-def extract_chunk(records: list[Record]) -> list[Document | tuple[str, str, str]]:
-    """Documents of records, or (id, url, rule) for those that leave."""
-    results: list[Document | tuple[str, str, str]] = []
-    for record in records:
-        result = extract_record(record)
-        results.append(("", clean(record.url), result) if isinstance(result, str) else result)
-    return results
 
 
 def extract_record(record: Record) -> Document | str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from gristmill.corpus.drops import DropLog, join_logs
-from gristmill.corpus.parallel import Result, map_shards, shard_bytes
+from gristmill.corpus.parallel import Executor, Result, shard_bytes
 from gristmill.corpus.samples import SAMPLES, Samples
 from gristmill.document import Document, document_files, from_batch, open_documents, read_batches, write_documents
 from gristmill.errors import UserError
@@ -42,6 +42,7 @@ class Shard:
     path: Path
     groups: tuple[int, ...]
     rows: int
+    size: int  # bytes of its columns, before compression
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,12 @@ def map_documents(stage: str, corpus: Path, build: Callable[[P], Judge], params:
         for shard in shards
     ]
     total = sum(shard.rows for shard in shards)
-    with Progress(stage, total, "documents") as bar:
-        results = map_shards(judge_shard, tasks, work, lambda result: bar.advance(result["counts"]["documents_in"]))
+    with Progress(stage, total, "documents") as bar, Executor(sum(shard.size for shard in shards)) as executor:
+
+        def done(result: Result) -> None:
+            bar.advance(result["counts"]["documents_in"])
+
+        results = executor.map(judge_shard, tasks, work, done)
     made = finish_stage(results, out)
     if not made.counts["documents_out"]:
         worst = ", ".join(f"{name} {count}" for name, count in Counter(made.dropped).most_common(3))
@@ -96,7 +101,7 @@ def document_shards(corpus: Path) -> list[Shard]:
                 size += groups_of[last][0]
                 last += 1
             rows = sum(rows for _, rows in groups_of[first:last])
-            shards.append(Shard(len(shards), path, tuple(range(first, last)), rows))
+            shards.append(Shard(len(shards), path, tuple(range(first, last)), rows, size))
             if first == last:
                 break
             first = last

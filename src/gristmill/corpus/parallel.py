@@ -8,17 +8,16 @@ are the same whatever runs them. A finished shard's result stays on disk, and a 
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,10 +25,7 @@ from gristmill.errors import UserError
 from gristmill.manifest import write_text
 
 A = TypeVar("A")
-B = TypeVar("B")
 Result = dict[str, Any]
-WORTH_IT = 6  # chunks below which starting processes costs more than it saves
-AHEAD = 3  # chunks in flight a worker
 SHARD_BYTES = 16_000_000  # of input: less is not worth a process's start
 MOST_SHARDS = 1_000  # of one stage: larger inputs have larger shards
 
@@ -57,14 +53,16 @@ def using(engine: Engine) -> Iterator[None]:
 
 
 def parse_engine(name: str, workers: int = 0) -> Engine:
-    """The engine of a command line: `processes`, `ray` or `ray://HOST:PORT`. Raises UserError for another."""
+    """The engine of a command line: `processes`, `ray` (a cluster of this machine alone, for as long as the run takes)
+    or `ray:ADDRESS`, where ADDRESS is what `ray.init` takes. Raises UserError for another.
+    """
     if name == "processes":
         return Engine(workers=workers)
     if name == "ray":
         return Engine("local", workers)
     if name.startswith("ray:"):
-        return Engine(name, workers)
-    raise UserError(f"--engine {name}: no such engine", "choose processes, ray, or ray://HOST:PORT of a Ray cluster")
+        return Engine(name if name.startswith("ray://") else name.removeprefix("ray:"), workers)
+    raise UserError(f"--engine {name}: no such engine", "choose processes, ray, or ray:HOST:PORT of a Ray cluster")
 
 
 def shard_bytes(total: int) -> int:
@@ -72,50 +70,59 @@ def shard_bytes(total: int) -> int:
     return max(SHARD_BYTES, total // MOST_SHARDS)
 
 
-def map_shards(
-    function: Callable[[A], Result], shards: Sequence[A], folder: Path, done: Callable[[Result], None]
-) -> list[Result]:
-    """`function` of every shard, in order. Each result is written to `folder` when made and found there by a rerun.
+Task = tuple[Callable[[Any], Result], Any, Path]
 
-    `function` must be importable by name, pure but for the files that it writes atomically, and the shards small to
-    send. `done` is called with each result as it comes, in any order. Raises what `function` raises.
+
+class Executor:
+    """Maps functions over the shards of one stage on the current engine: `with Executor(size) as executor: …`.
+
+    `size` is the stage's input in bytes: what would fit into one shard is not worth starting processes for.
     """
-    folder.mkdir(exist_ok=True)
-    paths = [folder / f"{number:05d}.json" for number in range(len(shards))]
-    for path in paths:
-        if path.exists():
-            done(json.loads(path.read_text()))
-    tasks = [(function, shard, path) for shard, path in zip(shards, paths, strict=True) if not path.exists()]
-    for result in run_tasks(tasks):
-        done(result)
-    return [json.loads(path.read_text()) for path in paths]
 
+    def __init__(self, size: int) -> None:
+        self.workers = 1 if size <= SHARD_BYTES else current.workers or len(os.sched_getaffinity(0))
+        self.pool: ProcessPoolExecutor | None = None
 
-Task = tuple[Callable[[A], Result], A, Path]
+    def __enter__(self) -> Executor:
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        if self.pool:
+            self.pool.shutdown(cancel_futures=True)
 
-def finish(task: Task[Any]) -> Result:
-    """Do one task and leave its result, last of all its files."""
-    function, shard, path = task
-    result = function(shard)
-    write_text(path, json.dumps(result))
-    return result
+    def map(
+        self, function: Callable[[A], Result], shards: Sequence[A], folder: Path, done: Callable[[Result], None]
+    ) -> list[Result]:
+        """`function` of every shard, in order. Each result is written to `folder` when made; a rerun finds it there.
 
+        `function` must be importable by name, pure but for the files that it writes atomically, and the shards small
+        to send. `done` is called with each result as it comes, in any order. Raises what `function` raises.
+        """
+        folder.mkdir(exist_ok=True)
+        paths = [folder / f"{number:05d}.json" for number in range(len(shards))]
+        for path in paths:
+            if path.exists():
+                done(json.loads(path.read_text()))
+        tasks = [(function, shard, path) for shard, path in zip(shards, paths, strict=True) if not path.exists()]
+        for result in self.run(tasks):
+            done(result)
+        return [json.loads(path.read_text()) for path in paths]
 
-def run_tasks(tasks: Sequence[Task[Any]]) -> Iterator[Result]:
-    """The results of tasks on the current engine, as they are finished."""
-    if current.address and tasks:
-        return run_on_ray(tasks)
-    workers = min(current.workers or len(os.sched_getaffinity(0)), len(tasks))
-    return run_on_processes(tasks, workers) if workers > 1 else map(finish, tasks)
+    def run(self, tasks: Sequence[Task]) -> Iterator[Result]:
+        """The results of tasks as they are finished."""
+        if current.address and tasks:
+            return run_on_ray(tasks)
+        if self.workers > 1 and len(tasks) > 1:
+            return self.run_on_processes(tasks)
+        return map(finish, tasks)
 
-
-def run_on_processes(tasks: Sequence[Task[Any]], workers: int) -> Iterator[Result]:
-    """Processes of this machine."""
-    # spawn: forking a process that has threads (PyArrow, PyTorch) can hang the child
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
-        futures = [pool.submit(finish, task) for task in tasks]
+    def run_on_processes(self, tasks: Sequence[Task]) -> Iterator[Result]:
+        """Processes of this machine, started when first needed."""
+        if not self.pool:
+            # spawn: forking a process that has threads (PyArrow, PyTorch) can hang the child
+            context = multiprocessing.get_context("spawn")
+            self.pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=start_worker)
+        futures = [self.pool.submit(finish, task) for task in tasks]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -129,7 +136,21 @@ def run_on_processes(tasks: Sequence[Task[Any]], workers: int) -> Iterator[Resul
                 future.cancel()
 
 
-def run_on_ray(tasks: Sequence[Task[Any]]) -> Iterator[Result]:
+def finish(task: Task) -> Result:
+    """Do one task and leave its result, last of all its files."""
+    function, shard, path = task
+    result = function(shard)
+    write_text(path, json.dumps(result))
+    return result
+
+
+def finish_in(folder: Path, task: Task) -> Result:
+    """Do one task where its relative paths mean what they meant."""
+    os.chdir(folder)
+    return finish(task)
+
+
+def run_on_ray(tasks: Sequence[Task]) -> Iterator[Result]:
     """A Ray cluster, whose nodes have gristmill installed and see the run folder under the same path."""
     try:
         import ray
@@ -142,12 +163,13 @@ def run_on_ray(tasks: Sequence[Task[Any]]) -> Iterator[Result]:
                 num_cpus=(current.workers or None) if current.address == "local" else None,
                 include_dashboard=False,
                 log_to_driver=False,
-                logging_level="error",
+                logging_level=logging.ERROR,
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UserError(f"no Ray cluster at {current.address}: {error}", "check the address") from error
-    remote = ray.remote(num_cpus=1)(finish)
-    waiting = [remote.remote(task) for task in tasks]
+    remote = ray.remote(num_cpus=1)(finish_in)
+    folder = Path.cwd()
+    waiting = [remote.remote(folder, task) for task in tasks]
     try:
         while waiting:
             (ready,), waiting = ray.wait(waiting)
@@ -157,31 +179,6 @@ def run_on_ray(tasks: Sequence[Task[Any]]) -> Iterator[Result]:
     finally:
         for reference in waiting:
             ray.cancel(reference)
-
-
-def map_in_order(function: Callable[[A], B], chunks: Iterable[A], workers: int) -> Iterator[B]:
-    """`map(function, chunks)` on `workers` processes; short inputs and one worker run in this process.
-
-    `function` must be importable by name and pure: the results do not depend on `workers`.
-    """
-    stream = iter(chunks)
-    first = list(islice(stream, WORTH_IT))
-    if workers == 1 or len(first) < WORTH_IT:
-        yield from map(function, chain(first, stream))
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
-        waiting: deque[Future[B]] = deque()
-        try:
-            for chunk in chain(first, stream):
-                waiting.append(pool.submit(function, chunk))
-                if len(waiting) >= AHEAD * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def start_worker() -> None:

@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 from gristmill.corpus.candidate import Candidate, Rule
 from gristmill.corpus.extract import extract_record
 from gristmill.corpus.measures import ngram_hashes, token_hashes
-from gristmill.corpus.read import read_records
+from gristmill.corpus.pieces import read_records
 from gristmill.document import Document
 from gristmill.errors import UserError
 from gristmill.manifest import atomic_path, read_jsonl

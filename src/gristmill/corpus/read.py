@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gristmill.crawl.warc import read_pages
 from gristmill.errors import UserError
 from gristmill.manifest import MANIFEST
 
@@ -47,20 +46,6 @@ class Record:
     fault: str = ""
 
 
-def read_records(paths: Iterable[Path]) -> Iterator[Record]:
-    """Yield the records of files and folders, in the order given and by name within folders.
-
-    Raises UserError where a path is missing, a file is of no known kind, or nothing readable is found.
-    """
-    for path in paths:
-        files = list(readable_files(path))
-        if not files:
-            raise UserError(f"nothing readable in {path}", f"give a file or folder of {', '.join(extensions())}")
-        for file in files:
-            name = file.relative_to(path).as_posix() if file != path else file.name
-            yield from read_file(file, name)
-
-
 def readable_files(path: Path) -> Iterator[Path]:
     """The file, or the files of known kinds below the folder, by name."""
     if not path.exists():
@@ -91,10 +76,7 @@ def extensions() -> list[str]:
 def read_file(path: Path, name: str) -> Iterator[Record]:
     """Yield the records of one file; `name` stands for it in sources and, where there is no URL, in URLs."""
     kind = kind_of(path)
-    if kind == "warc":
-        for page in read_pages(path):
-            yield Record(page.body, page.content_type, page.url, page.source, page.charset, "", page.fetched_at)
-    elif kind == "jsonl":
+    if kind == "jsonl":
         yield from read_jsonl_texts(path, name)
     elif kind == "parquet":
         yield from read_parquet_texts(path, name)

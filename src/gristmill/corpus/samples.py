@@ -47,8 +47,11 @@ class Samples:
             (heapq.heappushpop if len(heap) == A_RULE else heapq.heappush)(heap, (place, -self.seen, record))
 
     def write(self, path: Path) -> None:
-        """Write what was chosen as JSON lines, by rule."""
-        write_jsonl(path, [entry[2] for rule in sorted(self.heaps) for entry in sorted(self.heaps[rule], reverse=True)])
+        """Write what was chosen as JSON lines, by rule; no file where nothing was."""
+        if self.heaps:
+            write_jsonl(
+                path, [entry[2] for rule in sorted(self.heaps) for entry in sorted(self.heaps[rule], reverse=True)]
+            )
 
 
 def lines_gone(before: str, after: str) -> Iterator[str]:
