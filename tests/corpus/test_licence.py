@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from gristmill.corpus.extract import extract_record
 from gristmill.corpus.licence import detect_licence
+from gristmill.corpus.record import Record
+from gristmill.document import Document
 
 CC = "https://creativecommons.org/licenses/"
 
@@ -66,3 +69,12 @@ def test_what_is_declared_outweighs_what_is_only_linked() -> None:
 def test_a_page_that_links_to_several_licences_is_under_none_of_them() -> None:
     assert detect_licence([("", CC + "by/2.0/"), ("", CC + "by-sa/2.0/")], "") == ""
     assert detect_licence([("license", CC + "by/2.0/"), ("license", CC + "by/2.0/deed.en")], "") == "CC-BY-2.0"
+
+
+def test_a_page_brings_its_licence_into_its_document() -> None:
+    story = "<p>" + "The miller walked to the river and spoke with a girl who had lost her boat there. " * 5 + "</p>"
+    footer = f'<footer><a rel="license" href="{CC}by-sa/4.0/">CC</a></footer>'
+    for extra, licence in ((footer, "CC-BY-SA-4.0"), ("", "")):
+        page = f"<html><head><title>x</title></head><body><main>{story}</main>{extra}</body></html>".encode()
+        found = extract_record(Record(page, "text/html", "http://a.test/", "a:1"))
+        assert isinstance(found, Document) and found.licence == licence

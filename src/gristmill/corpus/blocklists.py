@@ -18,13 +18,14 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from gristmill.corpus.candidate import Candidate, Rule
+from gristmill.corpus.words import UNSPACED
+from gristmill.corpus.words import words as words_of
 from gristmill.errors import UserError
 
 ADDRESS = re.compile(r"^(?:0\.0\.0\.0|127\.0\.0\.1|::1?)\s+")  # what hosts files send hosts to
 HOST = re.compile(r"^(?:[^\W_](?:[\w-]*[^\W_])?\.)*[^\W_](?:[\w-]*[^\W_])?$")
 LOCAL = frozenset(("localhost", "localhost.localdomain", "local", "broadcasthost", "ip6-localhost", "ip6-loopback"))
-WORD = re.compile(r"\w+")
-UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+IS_UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
 def block_list(paths: Sequence[str]) -> Rule:
@@ -135,8 +136,8 @@ def bad_words(paths: Sequence[str], most: float) -> Rule:
         if not entries:
             raise UserError(f"{path} lists no word", "one word or phrase a line")
         for entry in entries:
-            parts = WORD.findall(entry)
-            if UNSPACED.search(entry) or not parts:
+            parts = words_of(entry)
+            if IS_UNSPACED.search(entry) or not parts:
                 within.append(entry)
             elif [entry] == parts:
                 words.add(entry)
@@ -145,7 +146,7 @@ def bad_words(paths: Sequence[str], most: float) -> Rule:
     patterns = {first: re.compile("|".join(group)) for first, group in phrases.items()}
 
     def rule(candidate: Candidate) -> str | None:
-        found = WORD.findall(candidate.lower)
+        found = words_of(candidate.text)
         bad = sum(word in words for word in found)
         for first in patterns.keys() & set(found) if patterns else ():
             bad += len(patterns[first].findall(candidate.lower))

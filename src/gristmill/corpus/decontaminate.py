@@ -10,7 +10,6 @@ more than ten items of a set have in common is their template ("Choose the right
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,8 @@ import numpy as np
 
 from gristmill.corpus.evaluation_sets import Item, read_items
 from gristmill.corpus.mapping import Dropped, map_documents
-from gristmill.corpus.measures import ngram_hashes, word_hashes
+from gristmill.corpus.ngrams import ngram_hashes, word_hashes
+from gristmill.corpus.words import words
 from gristmill.document import Document
 from gristmill.errors import UserError
 from gristmill.manifest import WORK, Manifest, read_jsonl, write_text
@@ -57,7 +57,7 @@ class Index:
     def find(self, text: str) -> list[tuple[int, int, int]]:
         """Item, first word and number of words of every run that the text shares with an item, by length."""
         found = []
-        for length, runs in ngram_hashes(word_hashes(text.lower()), self.lengths):
+        for length, runs in ngram_hashes(word_hashes(text), self.lengths):
             for place in np.flatnonzero(self.sieve[runs >> np.uint64(64 - SIEVE_BITS)]):
                 at = int(np.searchsorted(self.hashes, runs[place]))
                 if at < len(self.hashes) and self.hashes[at] == runs[place]:
@@ -94,9 +94,9 @@ def build_index(params: Decontaminate) -> tuple[Index, list[Counter[str]]]:
 
 def runs_of(item: Item, params: Decontaminate) -> tuple[int, np.ndarray]:
     """The runs of words that give an item away, and their length: those of its long parts, else all of it in a row."""
-    words = [word_hashes(part.lower()) for part in (*item.asked, *item.answer)]
-    long = [part for part in words if len(part) >= params.ngram]
-    whole = np.concatenate([NO_HASHES, *words])
+    parts = [word_hashes(part) for part in (*item.asked, *item.answer)]
+    long = [part for part in parts if len(part) >= params.ngram]
+    whole = np.concatenate([NO_HASHES, *parts])
     length = min(params.ngram, len(whole))
     if not long and (length < params.min_words or item.unanswered):
         return 0, NO_HASHES
@@ -117,8 +117,8 @@ class Decontaminator:
             return document
         items = list(dict.fromkeys(item for item, _, _ in found))[:MOST_ITEMS]
         _, place, length = min(found, key=lambda run: run[1])
-        words = re.findall(r"\w+", document.text.lower())[place : place + length]
-        return Dropped(RULE, {"items": " ".join(map(str, items)), "words": " ".join(words)})
+        shared = words(document.text)[place : place + length]
+        return Dropped(RULE, {"items": " ".join(map(str, items)), "words": " ".join(shared)})
 
 
 def run(inputs: Mapping[str, Path], params: Decontaminate, out: Path) -> Manifest:

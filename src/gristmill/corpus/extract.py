@@ -16,6 +16,7 @@ from gristmill.corpus.charset import to_utf8
 from gristmill.corpus.drops import DropLog
 from gristmill.corpus.html import TooComplex, extract_html
 from gristmill.corpus.language import detect
+from gristmill.corpus.licence import detect_licence
 from gristmill.corpus.mapping import finish_stage, log_path, shard_path, text_bytes
 from gristmill.corpus.parallel import Executor, Result
 from gristmill.corpus.pieces import Extent, Piece, cut_inputs, read_piece
@@ -135,6 +136,7 @@ def extract_record(record: Record, comments: bool = False) -> Document | str:
         return "not_html"
     if len(record.body) > MAX_BYTES and not is_text:
         return "too_large"
+    rights: list[tuple[str, str]] = []
     raw = to_utf8(record.body, record.charset)
     if is_unreadable(raw[:SAMPLE]):
         return "undecodable"
@@ -147,7 +149,7 @@ def extract_record(record: Record, comments: bool = False) -> Document | str:
             page = extract_html(raw, comments=comments, whole=record.whole)
         except TooComplex:
             return "too_complex"
-        found, text = page.title, page.text
+        found, text, rights = page.title, page.text, page.rights
     text = clean(text).strip()
     if not text:
         return "empty"
@@ -163,7 +165,7 @@ def extract_record(record: Record, comments: bool = False) -> Document | str:
         language_score=score,
         fetched_at=record.fetched_at,
         source=record.source,
-        licence=clean(record.licence),
+        licence=clean(record.licence or detect_licence(rights, text)),
     )
 
 

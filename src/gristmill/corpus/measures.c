@@ -6,9 +6,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include "words.h"
 
 enum { ALPHABETIC = 1, WORD = 2, SPACE = 4, TERMINAL = 8, CLOSING = 16, JOINING = 32, BULLET = 64 };
-enum { CLASSES = 0x40000, NO_CHARACTER = 0xFFFD, SHORT_LINE = 30, TOP = 2, TOPS = 3, REPEATED = 5, REPEATS = 6 };
+enum { CLASSES = 0x40000, SHORT_LINE = 30, TOP = 2, TOPS = 3, REPEATED = 5, REPEATS = 6 };
 enum {
     CHARACTERS, TOKENS, WORDS, WORD_CHARACTERS, STOP_WORDS, HASHES, ELLIPSES, CHUNKS, ALPHABETIC_CHUNKS,
     LONGEST_CHUNK, SENTENCES, LINES, LINE_CHARACTERS, BULLET_LINES, ELLIPSIS_LINES, TERMINAL_LINES, SHORT_LINES, REPEATED_LINES,
@@ -16,12 +17,6 @@ enum {
     REPEATED_NGRAMS = TOP_NGRAMS + TOPS, COUNTS = REPEATED_NGRAMS + REPEATS
 };
 static const char STOPS[][5] = {"the", "be", "to", "of", "and", "that", "have", "with"};
-
-static inline uint64_t mix(uint64_t x) {
-    x ^= x >> 32;
-    x *= 0xD6E8FEB86659FD93u;
-    return x ^ (x >> 32);
-}
 
 /* A set of 64-bit hashes that numbers its members in the order in which they came. */
 struct set {
@@ -65,23 +60,6 @@ static inline int set_add(struct set *set, uint64_t hash) {
     return set->used == before;
 }
 
-/* One character and how many bytes it takes; what is not UTF-8 is U+FFFD, one byte long. */
-static inline uint32_t decode(const uint8_t *text, size_t left, size_t *bytes) {
-    uint32_t c = text[0];
-    size_t more = c < 0x80 ? 0 : c < 0xC2 ? 9 : c < 0xE0 ? 1 : c < 0xF0 ? 2 : c < 0xF5 ? 3 : 9;
-    *bytes = 1;
-    if (!more) return c;
-    if (more >= left || more == 9) return NO_CHARACTER;
-    c &= 0x3Fu >> more;
-    for (size_t i = 1; i <= more; i++) {
-        if ((text[i] & 0xC0) != 0x80) return NO_CHARACTER;
-        c = c << 6 | (text[i] & 0x3F);
-    }
-    if (more > 1 && c < (more == 2 ? 0x800u : 0x10000u)) return NO_CHARACTER; /* too long a form, perhaps of `\n` */
-    *bytes = more + 1;
-    return c;
-}
-
 #define CLASS(c) ((c) < CLASSES ? classes[c] : 0)
 
 /* A word (letters, digits, underscores, joined by single ones of .,:'’ between them) or a run of one other character. */
@@ -104,19 +82,19 @@ static size_t read_token(const uint8_t *text, size_t left, uint32_t c, size_t st
         for (size_t i = 0; i < step; i++) token->hash = (token->hash ^ text[at + i]) * 0x100000001B3u;
         at += step;
         if (at == left) break;
-        c = decode(text + at, left - at, &step);
+        c = gm_character(text + at, text + left, &step);
         unsigned next = CLASS(c);
         if (token->kinds & WORD) {
             if (!(next & WORD)) {
                 size_t beyond = at + step, unused;
                 if (!(next & JOINING) || !(kind & WORD) || beyond == left) break;
-                if (!(CLASS(decode(text + beyond, left - beyond, &unused)) & WORD)) break;
+                if (!(CLASS(gm_character(text + beyond, text + left, &unused)) & WORD)) break;
             }
         } else if (c != token->first)
             break;
         kind = next;
     }
-    token->hash = mix(token->hash);
+    token->hash = gm_mix(token->hash);
     return at;
 }
 
@@ -174,7 +152,7 @@ static void end_line(struct line *line, int64_t *counts, struct set *lines, uint
         counts[REPEATED_LINES]++;
         counts[REPEATED_LINE_CHARACTERS] += (int64_t)characters;
     }
-    *paragraph = mix(*paragraph ^ line->hash) + 1;
+    *paragraph = gm_mix(*paragraph ^ line->hash) + 1;
     *length += characters + (*length ? 1 : 0);
 }
 
@@ -197,7 +175,7 @@ static int read_text(const uint8_t *text, size_t size, const uint8_t *classes, i
     size_t length = 0, run = 0, step; /* run: characters since white space */
     unsigned stops = 0, alphabetic = 0; /* alphabetic: a letter was in this run */
     for (size_t at = 0; at < size; at += step) {
-        uint32_t c = decode(text + at, size - at, &step);
+        uint32_t c = gm_character(text + at, text + size, &step);
         unsigned kind = CLASS(c);
         if (kind & SPACE) {
             counts[CHARACTERS]++;
@@ -218,7 +196,7 @@ static int read_text(const uint8_t *text, size_t size, const uint8_t *classes, i
         if (!run) counts[CHUNKS]++, alphabetic = 0;
         if (!alphabetic && token.kinds & ALPHABETIC) counts[ALPHABETIC_CHUNKS]++, alphabetic = 1;
         if (!line.characters) line.bullet = !!(kind & BULLET);
-        line.hash = mix(line.hash + token.hash + (run == 0));
+        line.hash = gm_mix(line.hash + token.hash + (run == 0));
         line.characters += token.characters;
         line.trailing = line.ellipsis = 0;
         line.open = 1;
@@ -264,7 +242,7 @@ static int count_ngrams(const struct words *words, int64_t *counts) {
         memset(set.slots, 0, (set.mask + 1) * sizeof *set.slots);
         set.used = 0;
         for (size_t i = 0; i < places; i++) {
-            if (n > 1) grams[i] = mix(grams[i] * 0x9E3779B97F4A7C15u + words->hashes[i + n - 1]);
+            if (n > 1) grams[i] = gm_mix(grams[i] * 0x9E3779B97F4A7C15u + words->hashes[i + n - 1]);
             if (n > 1 && !(again[i] && again[i + 1])) {
                 numbers[i] = UINT32_MAX;
                 continue;
@@ -317,17 +295,4 @@ int gm_measure(const uint8_t *text, size_t size, const uint8_t *classes, int64_t
     set_close(&lines), set_close(&paragraphs);
     free(words.hashes), free(words.ends);
     return fine ? 0 : -1;
-}
-
-/* A hash of each token, or of each word where `words_only`, into `hashes` [size]; returns how many there are. */
-size_t gm_token_hashes(const uint8_t *text, size_t size, const uint8_t *classes, int words_only, uint64_t *hashes) {
-    struct token token;
-    size_t count = 0, step;
-    for (size_t at = 0; at < size; at += step) {
-        uint32_t c = decode(text + at, size - at, &step);
-        if (CLASS(c) & SPACE) continue;
-        step = read_token(text + at, size - at, c, step, classes, &token);
-        if (!words_only || token.kinds & WORD) hashes[count++] = token.hash;
-    }
-    return count;
 }

@@ -11,7 +11,6 @@ Characters are Unicode code points; what is a letter or white space is what Pyth
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -64,7 +63,7 @@ class Measures(NamedTuple):
 
 
 @cache
-def character_classes(joining: bool = True) -> np.ndarray:
+def character_classes() -> np.ndarray:
     """What each character is, as bits, uint8 [CLASSES]: 1 letter, 2 part of a word, 4 white space, and BITS."""
     characters = list(map(chr, range(CLASSES)))
     letter = np.fromiter(map(str.isalpha, characters), np.uint8, CLASSES)
@@ -72,54 +71,23 @@ def character_classes(joining: bool = True) -> np.ndarray:
     space = np.fromiter(map(str.isspace, characters), np.uint8, CLASSES)
     classes = letter | word << 1 | space << 2
     classes[ord("_")] |= 2
-    kinds = {"terminal": TERMINAL, "closing": CLOSING, "joining": JOINING if joining else "", "bullet": BULLETS}
+    kinds = {"terminal": TERMINAL, "closing": CLOSING, "joining": JOINING, "bullet": BULLETS}
     for name, members in kinds.items():
         classes[[ord(character) for character in members]] |= BITS[name]
     return classes.astype(np.uint8)
 
 
 @cache
-def compiled(name: str) -> Any:
-    """A C function of measures.c, with its types."""
-    start = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p)
-    if name == "gm_measure":
-        return native.function(name, ctypes.c_int, *start, np.dtype(np.int64))
-    return native.function(name, ctypes.c_size_t, *start, ctypes.c_int, np.dtype(np.uint64))
+def compiled() -> Any:
+    """The C function."""
+    pointer, size = ctypes.c_void_p, ctypes.c_size_t
+    return native.function("gm_measure", ctypes.c_int, ctypes.c_char_p, size, pointer, np.dtype(np.int64))
 
 
 def measure(text: str) -> Measures:
     """Count everything in a text. Time grows with its length; raises MemoryError for more than 2 GiB of UTF-8."""
     data = text.encode("utf-8", "replace")
     counts = np.empty(len(Measures._fields), np.int64)
-    if compiled("gm_measure")(data, len(data), character_classes().ctypes.data, counts):
+    if compiled()(data, len(data), character_classes().ctypes.data, counts):
         raise MemoryError(f"a text of {len(data):,} bytes is too long to be measured")
     return Measures(*counts.tolist())
-
-
-def token_hashes(text: str) -> np.ndarray:
-    """A hash of each token of a text, in order, uint64: equal tokens have equal hashes."""
-    return hashes_of(text, words_only=False)
-
-
-def word_hashes(text: str) -> np.ndarray:
-    """A hash of each plain word of a text (the matches of `\\w+`), in order, uint64: no punctuation plays a part."""
-    return hashes_of(text, words_only=True)
-
-
-def hashes_of(text: str, *, words_only: bool) -> np.ndarray:
-    """Hashes of tokens, or of plain words."""
-    data = text.encode("utf-8", "replace")
-    hashes = np.empty(len(data), np.uint64)
-    classes = character_classes(joining=not words_only)
-    count = compiled("gm_token_hashes")(data, len(data), classes.ctypes.data, words_only, hashes)
-    return hashes[:count].copy()
-
-
-def ngram_hashes(hashes: np.ndarray, lengths: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """For each of the lengths n, from the shortest: n, and a hash of every run of n tokens, uint64."""
-    rolled = np.zeros(len(hashes), np.uint64)
-    for n in range(1, max(lengths, default=0) + 1):
-        count = max(0, len(hashes) - n + 1)
-        rolled = rolled[:count] * np.uint64(0x9E3779B97F4A7C15) + hashes[n - 1 :]  # a polynomial modulo 2⁶⁴
-        if n in lengths:
-            yield n, (rolled ^ rolled >> np.uint64(32)) * np.uint64(0xD6E8FEB86659FD93)

@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 
 from gristmill.corpus.candidate import Candidate, Rule
 from gristmill.corpus.extract import extract_record
-from gristmill.corpus.measures import ngram_hashes, token_hashes
+from gristmill.corpus.ngrams import ngram_hashes, word_hashes
 from gristmill.corpus.pieces import read_records
 from gristmill.document import Document
 from gristmill.errors import UserError
@@ -30,7 +30,7 @@ from gristmill.manifest import atomic_path, read_jsonl
 from gristmill.progress import Progress
 
 BITS = 20  # 2**20 weights, 4 MiB
-TOKENS = 2_000  # of a text that are looked at: the cost of a score is bounded
+WORDS = 2_000  # of a text that are looked at: the cost of a score is bounded
 CHARACTERS = 20_000
 EPOCHS = 4
 RATE = 0.5  # AdaGrad's step (Duchi et al. 2011)
@@ -38,9 +38,9 @@ HELD_OUT = 10  # every tenth example is kept for measuring
 
 
 def features(text: str) -> np.ndarray:
-    """Buckets of a text's first tokens and pairs of tokens, in lower case, uint32."""
-    tokens = token_hashes(text[:CHARACTERS].lower())[:TOKENS]
-    hashes = np.concatenate([found for _, found in ngram_hashes(tokens, (1, 2))])
+    """Buckets of a text's first words and pairs of words, uint32."""
+    words = word_hashes(text[:CHARACTERS])[:WORDS]
+    hashes = np.concatenate([found for _, found in ngram_hashes(words, (1, 2))])
     return (hashes >> np.uint64(64 - BITS)).astype(np.uint32)
 
 
