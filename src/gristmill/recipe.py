@@ -55,7 +55,8 @@ class Crawl(Params):
 class Extract(Params):
     """Pages → documents."""
 
-    paths: list[InputPath] = []  # WARC, HTML, text, Markdown, JSONL, Parquet or folders; empty: the crawl
+    paths: list[InputPath] = []  # files, folders or URLs of any kind that `corpus/read.py` knows; empty: the crawl
+    comments: bool = False  # keep readers' comments below articles
 
 
 class Filter(Params):

@@ -26,6 +26,7 @@ from gristmill.errors import UserError
 from gristmill.manifest import Manifest
 from gristmill.progress import console, duration
 from gristmill.recipe import Params, Recipe
+from gristmill.storage import as_path, remote_digest
 
 StageFunction = Callable[[Mapping[str, Path], Any, Path], Manifest]
 ADDRESS = re.compile(r":\d+$")  # what may stand in a path's place where a service is meant
@@ -125,7 +126,7 @@ def execute(
     """Run one stage into `out` unless that is done already; returns its manifest, or None where it was skipped."""
     digests = {name: digest(path) for name, path in inputs.items()}
     digests |= {
-        name: path if ADDRESS.search(path) else digest(Path(path)) for name, path in input_paths(params).items()
+        name: path if ADDRESS.search(path) else digest(as_path(path)) for name, path in input_paths(params).items()
     }
     fingerprint = fingerprint_of(stage, params, digests)
     partial = out.with_name(out.name + ".partial")
@@ -196,6 +197,8 @@ def fingerprint_of(stage: Stage, params: Params, digests: Mapping[str, str]) -> 
 
 def digest(path: Path) -> str:
     """The content of a stage folder (through its manifest's checksums), another folder or a file, as one hash."""
+    if not isinstance(path, Path):
+        return remote_digest(path)
     if path.is_dir():
         known = Manifest.read(path)
         parts = (

@@ -8,29 +8,33 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from resiliparse.parse.html.exception import HTMLParserException
-
+from gristmill.corpus.charset import to_utf8
 from gristmill.corpus.drops import DropLog
-from gristmill.corpus.html import decode_html, extract_html
+from gristmill.corpus.html import TooComplex, extract_html
 from gristmill.corpus.language import detect
 from gristmill.corpus.mapping import finish_stage, log_path, shard_path, text_bytes
 from gristmill.corpus.parallel import Executor, Result
 from gristmill.corpus.pieces import Extent, Piece, cut_inputs, read_piece
-from gristmill.corpus.read import HTML_TYPES, TEXT_TYPES, Record
+from gristmill.corpus.read import HTML_TYPES, TEXT_TYPES
+from gristmill.corpus.record import Record
 from gristmill.document import Document, document_id, write_documents
 from gristmill.errors import UserError
 from gristmill.manifest import WORK, Manifest
 from gristmill.progress import Progress
 from gristmill.recipe import Extract
+from gristmill.storage import as_path
 
 LOOKS_LIKE_HTML = re.compile(rb"<(?:!doctype\s+html|html|head|body|title|meta|div|p|h1)\b", re.IGNORECASE)
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 MARKDOWN_TITLE = re.compile(r"^# +(.+?)\s*#*$", re.MULTILINE)
+UNREADABLE = bytes(code for code in (*range(32), 127) if code not in b"\t\n\f\r")
+SAMPLE = 1 << 16  # bytes of a page that are looked at
 MAX_UNREADABLE = 0.02  # share of replacement and control characters: more is another format or charset
+MAX_BYTES = 64_000_000  # of a page's HTML
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Task:
     pieces: Sequence[Piece]
     documents: Path
     log: Path
+    comments: bool = False  # keep readers' comments
     begin: int | None = None  # where the first record of the first piece is known to be
 
 
@@ -54,7 +59,7 @@ def run(inputs: Mapping[str, Path], params: Extract, out: Path) -> Manifest:
     work.mkdir(exist_ok=True)
     shards = cut_inputs(files)
     tasks = [
-        Task(number, pieces, shard_path(out, number, len(shards)), log_path(work, number))
+        Task(number, pieces, shard_path(out, number, len(shards)), log_path(work, number), params.comments)
         for number, pieces in enumerate(shards)
     ]
     size = sum(piece.size for pieces in shards for piece in pieces)
@@ -75,7 +80,7 @@ def join_ranges(tasks: Sequence[Task], results: Sequence[Result]) -> list[Result
         if checked and first.start:
             end = checked[-1]["extents"][-1]["end"]
             if result["extents"][0]["begin"] != end:
-                result = extract_shard(Task(task.number, task.pieces, task.documents, task.log, end))
+                result = extract_shard(replace(task, begin=end))
         checked.append(result)
     return checked
 
@@ -93,7 +98,7 @@ def extract_shard(task: Task) -> Result:
                     size = len(record.body)
                     counts["documents_in"] += 1
                     counts["bytes_in"] += size
-                    result = extract_record(record)
+                    result = extract_record(record, task.comments)
                     if isinstance(result, str):
                         log.drop("", clean(record.url), result, source=record.source, size=size)
                         continue
@@ -110,7 +115,7 @@ def extract_shard(task: Task) -> Result:
 def input_files(inputs: Mapping[str, Path], params: Extract) -> list[Path]:
     """What to read: the paths given, else the crawl's WARC files."""
     if params.paths:
-        return [Path(path) for path in params.paths]
+        return [as_path(path) for path in params.paths]
     if "crawl" not in inputs:
         raise UserError("extract has nothing to read", "set extract.paths, or add a [crawl] table to the recipe")
     files = sorted(inputs["crawl"].glob("*.warc.gz"))
@@ -119,24 +124,30 @@ def input_files(inputs: Mapping[str, Path], params: Extract) -> list[Path]:
     return files
 
 
-def extract_record(record: Record) -> Document | str:
-    """The document of one record, or the rule that drops it: damaged, not_html, undecodable or empty."""
+def extract_record(record: Record, comments: bool = False) -> Document | str:
+    """The document of one record, or the rule that drops it: damaged, not_html, too_large, undecodable, too_complex or
+    empty.
+    """
     if record.fault:
         return record.fault
     is_text = record.content_type in TEXT_TYPES
     if not is_text and record.content_type not in HTML_TYPES and not LOOKS_LIKE_HTML.search(record.body[:2048]):
         return "not_html"
-    raw = decode_html(record.body, record.charset)
-    if raw and (raw.count("\ufffd") + len(CONTROLS.findall(raw))) / len(raw) > MAX_UNREADABLE:
+    if len(record.body) > MAX_BYTES and not is_text:
+        return "too_large"
+    raw = to_utf8(record.body, record.charset)
+    if is_unreadable(raw[:SAMPLE]):
         return "undecodable"
     if is_text:
-        title = MARKDOWN_TITLE.search(raw) if record.content_type == "text/markdown" else None
-        found, text = title.group(1) if title else "", raw
+        text = raw.decode("utf-8")
+        heading = MARKDOWN_TITLE.search(text) if record.content_type == "text/markdown" else None
+        found = heading.group(1) if heading else ""
     else:
         try:
-            found, text = extract_html(raw)
-        except HTMLParserException:
-            return "damaged"
+            page = extract_html(raw, comments=comments, whole=record.whole)
+        except TooComplex:
+            return "too_complex"
+        found, text = page.title, page.text
     text = clean(text).strip()
     if not text:
         return "empty"
@@ -154,6 +165,12 @@ def extract_record(record: Record) -> Document | str:
         source=record.source,
         licence=clean(record.licence),
     )
+
+
+def is_unreadable(raw: bytes) -> bool:
+    """Whether so much of a text is control and replacement characters that it must be something else."""
+    odd = len(raw) - len(raw.translate(None, UNREADABLE)) + raw.count(b"\xef\xbf\xbd")
+    return odd > MAX_UNREADABLE * len(raw)
 
 
 def clean(text: str) -> str:

@@ -16,7 +16,8 @@ from typing import BinaryIO
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from gristmill.corpus.parallel import shard_bytes
-from gristmill.corpus.read import Record, kind_of, read_file, readable_files
+from gristmill.corpus.read import kind_of, read_file, readable_files
+from gristmill.corpus.record import Record
 from gristmill.crawl.warc import to_page
 from gristmill.errors import UserError
 

@@ -1,0 +1,262 @@
+/* Which blocks of a page are its main text, and that text as Markdown.
+
+   Two forests of decision trees, fitted by tools/main_text.py: the first judges each block by its looks, the second
+   again with what the first said of the blocks around it. */
+#include "html_features.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct forest {
+    const uint16_t *feature;
+    const float *threshold;  /* left where the feature is not greater */
+    const int32_t *children; /* two a node; a leaf's number as ~number */
+    const float *leaves;
+    const int32_t *roots;
+    uint32_t trees;
+};
+
+struct model {
+    struct forest first, second;
+    struct words classes, texts;
+    float threshold;
+};
+
+struct result {
+    const uint8_t *text, *facts;
+    size_t text_length, facts_length, blocks;
+    int fault;
+};
+
+enum { WITH_COMMENTS = 1, WITH_EVERYTHING = 2 };
+
+#define COMMENTS (1ull << 4) /* the group of comments among class words: tools/main_text.py */
+
+struct page *gm_html_parse(const uint8_t *html, size_t size, const struct entities *entities, const struct words *words);
+
+static float judge(const struct forest *forest, const float *features) {
+    float sum = 0;
+    for (uint32_t tree = 0; tree < forest->trees; tree++) {
+        int32_t at = forest->roots[tree];
+        while (at >= 0) at = forest->children[2 * at + (features[forest->feature[at]] > forest->threshold[at])];
+        sum += forest->leaves[~at];
+    }
+    return sum;
+}
+
+/* The sigmoid, without the mathematics library's differences between platforms: x / (1 + |x|), scaled to 0..1. */
+static float squash(float x) { return 0.5f + 0.5f * x / (1 + (x < 0 ? -x : x)); }
+
+/* Judges every block twice; `keep` gets the sums of the second forest. */
+static bool judge_blocks(struct view *view, const struct model *model, float *guess, float *keep) {
+    float features[MAX_FEATURES];
+    for (size_t i = 0; i < view->count; i++) {
+        gm_view_features(view, i, features);
+        guess[i] = squash(judge(&model->first, features));
+    }
+    if (!gm_view_guesses(view, guess)) return false;
+    for (size_t i = 0; i < view->count; i++) {
+        size_t count = gm_view_features(view, i, features);
+        gm_view_context(view, i, features + count);
+        keep[i] = judge(&model->second, features);
+    }
+    return true;
+}
+
+/* ---- Markdown ---- */
+
+static bool add(struct page *page, const void *bytes, size_t length) {
+    if (gm_buffer_add(&page->out, bytes, length)) return true;
+    page->fault = FAULT_MEMORY;
+    return false;
+}
+
+static void add_spaces(struct page *page, size_t count) {
+    while (count--) add(page, " ", 1);
+}
+
+static void render_pre(struct page *page, const uint8_t *text, size_t length) {
+    while (length && *text == '\n') text++, length--;
+    size_t longest = 2, run = 0; /* the fence is longer than any in the text */
+    for (size_t i = 0; i < length; i++) {
+        run = text[i] == '`' ? run + 1 : 0;
+        if (run > longest) longest = run;
+    }
+    for (size_t i = 0; i <= longest; i++) add(page, "`", 1);
+    add(page, "\n", 1), add(page, text, length), add(page, "\n", 1);
+    for (size_t i = 0; i <= longest; i++) add(page, "`", 1);
+}
+
+static void render_row(struct page *page, const struct block *block, const uint8_t *text, bool first) {
+    add(page, "| ", 2), add(page, text, block->length), add(page, " |", 2);
+    if (!first || !block->head) return;
+    add(page, "\n|", 2);
+    for (size_t i = 0, cells = 1; i < cells; i++) add(page, " --- |", 6);
+    for (size_t i = 0; i + 3 <= block->length; i++)
+        if (!memcmp(text + i, " | ", 3)) add(page, " --- |", 6);
+}
+
+static void render_block(struct page *page, const struct block *block, bool first_row) {
+    const uint8_t *text = page->text.at + block->start;
+    const struct node *node = &page->nodes[block->node];
+    size_t indent = block->depth > 1 ? 2 * ((size_t)(block->depth < 9 ? block->depth : 9) - 1) : 0;
+    if (block->item) {
+        add_spaces(page, indent);
+        if (block->ordinal) {
+            char digits[16];
+            size_t length = 0;
+            for (uint32_t rest = block->ordinal; rest; rest /= 10) digits[length++] = (char)('0' + rest % 10);
+            while (length) add(page, &digits[--length], 1);
+            add(page, ". ", 2);
+        } else {
+            add(page, "- ", 2);
+        }
+    }
+    if (node->level) {
+        add(page, "###### ", node->level);
+        add(page, " ", 1);
+        for (size_t i = 0; i < block->length; i++) add(page, text[i] == '\n' ? (const uint8_t *)" " : text + i, 1);
+    } else if (block->pre) {
+        render_pre(page, text, block->length);
+    } else if (block->row) {
+        render_row(page, block, text, first_row);
+    } else {
+        add(page, text, block->length);
+    }
+}
+
+static int32_t table_of(const struct page *page, const struct block *block) {
+    int32_t node = block->node;
+    while (node > 0 && page->nodes[node].tag != T_TABLE) node = page->nodes[node].parent;
+    return node;
+}
+
+/* Writes the kept blocks; headings at the end that nothing follows are left out. */
+static void render(struct view *view, const bool *kept) {
+    struct page *page = view->page;
+    const struct block *before = NULL;
+    size_t count = view->count;
+    while (count && (!kept[count - 1] || page->nodes[view->block[count - 1]->node].level)) count--;
+    for (size_t i = 0; i < count && !page->fault; i++) {
+        const struct block *block = view->block[i];
+        if (!kept[i]) continue;
+        bool same_table = before && before->row && block->row && table_of(page, before) == table_of(page, block);
+        bool same_list = before && before->list && block->list && block->item && before->depth && before->item;
+        if (before) add(page, "\n\n", same_table || same_list ? 1 : 2);
+        render_block(page, block, !same_table);
+        before = block;
+    }
+}
+
+/* ---- the whole way ---- */
+
+/* Notes the first <h1>: with the title, it tells the page's name. */
+static void note_heading(struct page *page) {
+    for (size_t i = 0; i < page->block_count; i++) {
+        const struct block *block = &page->blocks[i];
+        if (page->nodes[block->node].level != 1 || block->gone) continue;
+        if (!gm_buffer_add(&page->facts, "h1\x1f", 3) ||
+            !gm_buffer_add(&page->facts, page->text.at + block->start, block->length) ||
+            !gm_buffer_add(&page->facts, "\x1e", 1))
+            page->fault = FAULT_MEMORY;
+        return;
+    }
+}
+
+/* Leaves out the first heading where it repeats the page's title, which is told apart from the text. */
+static void drop_headline(const struct view *view, bool *kept) {
+    for (size_t i = 0; i < view->count; i++) {
+        unsigned level = view->page->nodes[view->block[i]->node].level;
+        if (kept[i] && level && level < 3 && view->facts[i].title > 0.99f) {
+            kept[i] = false;
+            return;
+        }
+        if (kept[i] && view->facts[i].is_long) return;
+    }
+}
+
+/* Whether a block is a reader's comment: running text in a part that is named so. */
+static bool is_comment(const struct view *view, size_t i) {
+    const struct block *block = view->block[i];
+    return (view->page->nodes[block->node].all | block->groups) & COMMENTS && block->words > 3 &&
+           view->facts[i].share < 0.5f;
+}
+
+static bool choose(struct page *page, const struct model *model, unsigned options) {
+    struct view view;
+    if (!gm_view_open(&view, page, &model->texts)) return false;
+    float *guess = calloc(2 * view.count + 1, sizeof *guess), *keep = guess ? guess + view.count : NULL;
+    bool *kept = calloc(view.count + 1, sizeof *kept);
+    bool done = guess && kept && judge_blocks(&view, model, guess, keep);
+    if (done) {
+        for (size_t i = 0; i < view.count; i++)
+            kept[i] = keep[i] > model->threshold || options & WITH_EVERYTHING ||
+                      (options & WITH_COMMENTS && is_comment(&view, i));
+        if (!(options & WITH_EVERYTHING)) drop_headline(&view, kept);
+        render(&view, kept);
+    }
+    free(guess), free(kept);
+    gm_view_close(&view);
+    return done;
+}
+
+/* Title, facts and main text of a page; free what it returns with gm_html_free. NULL where there is no memory. */
+struct page *gm_html_extract(const uint8_t *html, size_t size, const struct entities *entities,
+                             const struct model *model, unsigned options, struct result *result) {
+    struct page *page = gm_html_parse(html, size, entities, &model->classes);
+    if (!page) return NULL;
+    if (!page->fault) note_heading(page);
+    if (!page->fault && !choose(page, model, options)) page->fault = FAULT_MEMORY;
+    *result = (struct result){page->out.at,          page->facts.at,    page->out.length,
+                              page->facts.length, page->block_count, page->fault};
+    return page;
+}
+
+/* ---- for fitting the model ---- */
+
+/* The text and the features of all blocks: `spans` [count, 2] byte offsets, `features` [count, width], `node` [count];
+   returns the count, or with NULLs the most there can be. `width` gets the number of features. */
+size_t gm_html_describe(struct page *page, const struct words *texts, uint32_t *spans, float *features, int32_t *nodes,
+                        size_t *width) {
+    struct view view;
+    float one[MAX_FEATURES];
+    if (!spans) return page->block_count;
+    if (!gm_view_open(&view, page, texts)) return 0;
+    size_t count = view.count;
+    for (size_t i = 0; i < count; i++) {
+        *width = gm_view_features(&view, i, one);
+        memcpy(features + i * *width, one, *width * sizeof *one);
+        spans[2 * i] = view.block[i]->start, spans[2 * i + 1] = view.block[i]->start + view.block[i]->length;
+        nodes[i] = view.block[i]->node;
+    }
+    gm_view_close(&view);
+    return count;
+}
+
+/* What the first guesses (sums of the first forest) tell of every block: `out` [count, width]. */
+size_t gm_html_context(struct page *page, const struct words *texts, const float *sums, float *out, size_t *width) {
+    struct view view;
+    if (!gm_view_open(&view, page, texts)) return 0;
+    size_t count = view.count;
+    float *guess = calloc(count + 1, sizeof *guess);
+    for (size_t i = 0; guess && i < count; i++) guess[i] = squash(sums[i]);
+    if (guess && gm_view_guesses(&view, guess))
+        for (size_t i = 0; i < count; i++) *width = gm_view_context(&view, i, out + i * *width);
+    free(guess);
+    gm_view_close(&view);
+    return count;
+}
+
+const uint8_t *gm_html_page_text(const struct page *page, size_t *length) {
+    *length = page->text.length;
+    return page->text.at;
+}
+
+/* Where in the HTML the class and the id of an element stand: start and length of each; returns its parent or -1. */
+int32_t gm_html_names(const struct page *page, int32_t node, uint32_t out[4]) {
+    if (node < 0 || (size_t)node >= page->node_count) return -1;
+    memcpy(out, page->nodes[node].names, sizeof page->nodes[node].names);
+    return page->nodes[node].parent;
+}
+
+size_t gm_html_tag(const struct page *page, int32_t node) { return page->nodes[node].tag; }
