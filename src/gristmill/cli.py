@@ -127,6 +127,39 @@ def stage_command(stage: Stage) -> Callable[..., None]:
     return command
 
 
+corpus = typer.Typer(help="Look into a corpus, and learn to judge one.", no_args_is_help=True)
+app.add_typer(corpus, name="corpus")
+
+
+@corpus.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(help="A folder of a corpus stage, or a run folder.")],
+    rule: Annotated[str, typer.Option("--dropped-by", metavar="RULE", help="Rule, as manifest.json counts it.")],
+    count: Annotated[int, typer.Option("-n", help="How many documents.")] = 5,
+) -> None:
+    """Show what a rule took away."""
+    from gristmill.corpus.samples import show
+
+    for record in show(folder, rule, count):
+        console.print(f"{record['id']}  {record['url']}", style="bold", markup=False, soft_wrap=True)
+        console.print(f"{record.get('text', '')}\n", markup=False, soft_wrap=True)
+
+
+@corpus.command()
+def score(
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write, as quality.safetensors.")],
+    good: Annotated[list[Path] | None, typer.Option(help="Files or folders of good texts; repeatable.")] = None,
+    bad: Annotated[list[Path] | None, typer.Option(help="Files or folders of bad texts; repeatable.")] = None,
+    labels: Annotated[Path | None, typer.Option(help='JSONL of {"text", "score"}, as an LLM graded them.')] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the order of training.")] = 0,
+) -> None:
+    """Learn a score for texts, from good and bad ones or from graded ones; `filter.scores` names the file."""
+    from gristmill.corpus.quality import learn
+
+    found = learn(good or [], bad or [], labels, out, seed)
+    console.print(f"{out}: {', '.join(f'{name} {value:,.4g}' for name, value in found.items())}", soft_wrap=True)
+
+
 for each in STAGES:
     app.command(each.name)(stage_command(each))
 
