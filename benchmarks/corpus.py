@@ -95,7 +95,7 @@ def cpu_seconds(command: list[str], **more: Any) -> tuple[float, int]:
 def whole_path(folder: Path, pages: list[Path], quick: bool) -> list[dict[str, Any]]:
     """The same WARC file through both, to clean and deduplicated documents."""
     warc = folder / "pages.warc.gz"
-    count = write_warc(warc, pages, 150 if quick else 6_000)
+    count = write_warc(warc, pages, 150 if quick else 5_200)
     (folder / "recipe.toml").write_text(RECIPE.format(warc=warc))
     run = [sys.executable, "-m", "gristmill", "run", str(folder / "recipe.toml"), "--workers", "1"]
     ours: list[float] = []

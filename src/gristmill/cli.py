@@ -146,6 +146,30 @@ def sample(
 
 
 @corpus.command()
+def ledger(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    document: Annotated[str, typer.Option(help="Id or URL: tell the way of this one document.")] = "",
+) -> None:
+    """Show what came into each corpus stage and what left, to the document and the byte; or one document's way."""
+    from gristmill.corpus.ledger import ledger as entries
+    from gristmill.corpus.ledger import way
+
+    if document:
+        for stage, told in way(run, document):
+            console.print(f"{stage}: {told}", markup=False, soft_wrap=True)
+        return
+    table = Table("stage", "rule", "documents", "bytes")
+    for entry in entries(run):
+        table.add_row(entry.stage, "in", *(f"{value:,}" for value in entry.came.values()))
+        for rule, dropped in entry.dropped.items():
+            table.add_row("", f"dropped: {rule}", *(f"{-value:,}" for value in dropped))
+        table.add_row("", "edited", "", f"{-entry.edited:,}")
+        kept = "kept" if entry.balances() else "kept (DOES NOT BALANCE)"
+        table.add_row("", kept, *(f"{value:,}" for value in entry.kept.values()), end_section=True)
+    console.print(table)
+
+
+@corpus.command()
 def score(
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write, as quality.safetensors.")],
     good: Annotated[list[Path] | None, typer.Option(help="Files or folders of good texts; repeatable.")] = None,

@@ -22,10 +22,11 @@ import pyarrow.compute as pc
 from gristmill.corpus import repeats
 from gristmill.corpus.drops import DropLog
 from gristmill.corpus.index import BLOCK, RULES, Index, IndexWriter, Prints, read_ids
-from gristmill.corpus.mapping import Shard, document_shards, finish_stage, log_path, shard_path
+from gristmill.corpus.mapping import Shard, document_shards, finish_stage, log_path, samples_path, shard_path
 from gristmill.corpus.minhash import MinHash, digests
 from gristmill.corpus.parallel import Executor, Result
-from gristmill.document import SCHEMA, read_batches, write_batches
+from gristmill.corpus.samples import Samples
+from gristmill.document import SCHEMA, Document, read_batches, write_batches
 from gristmill.manifest import WORK, Manifest
 from gristmill.progress import Progress
 from gristmill.recipe import Dedup
@@ -275,10 +276,14 @@ def log_copies(task: Task, log: DropLog, counts: Counter[str]) -> None:
     counts["bytes_in"] = int(sizes.sum())
     ids = [Index(Path(path) / "index", task.minhash).ids() for path in task.params.against]
     ids.append(read_ids(task.out / "index"))
-    for batch in read_batches(task.shard.path, task.shard.groups, ("id", "url", "source")):
+    samples = Samples()
+    for batch in read_batches(task.shard.path, task.shard.groups, ("id", "url", "source", "text")):
         copies = at + np.flatnonzero(verdicts[at : at + batch.num_rows]["rule"])
         rows = batch.take(pa.array(copies - at)).to_pylist()
         at += batch.num_rows
         for row, size, verdict in zip(rows, sizes[copies].tolist(), verdicts[copies], strict=True):
             more = {"kept": ids[verdict["source"]][int(verdict["original"])].as_py()}
-            log.drop(row["id"], row["url"], RULES[verdict["rule"]], source=row["source"], size=size, more=more)
+            rule = RULES[verdict["rule"]]
+            log.drop(row["id"], row["url"], rule, source=row["source"], size=size, more=more)
+            samples.add(rule, Document(row["id"], "", row["url"]), row["text"])
+    samples.write(samples_path(log.path))

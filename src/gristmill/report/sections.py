@@ -18,11 +18,14 @@ from markupsafe import Markup
 from gristmill.document import document_files
 from gristmill.manifest import Manifest, read_jsonl
 from gristmill.progress import duration
+from gristmill.report import ledger
 from gristmill.report.plot import bar_chart, line_chart, number
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
 
 Folders = Mapping[str, Path]
+LEDGER = ("stage", "documents in", "dropped", "kept", "bytes in", "dropped", "edited", "kept", "balances")
+SHARES = ("corpus", "share of", "after language", "after quality rules", "after deduplication", "at the end")
 SHOWN_TOKENS = 120  # of the sample text
 SHOWN_ANSWERS = 4  # of each outcome
 
@@ -77,6 +80,7 @@ def funnel(folders: Folders) -> Section | None:
     if last is None:
         return None
     hosts = count_hosts(folders[last])
+    lines, shares = ledger.rows(folders)
     return Section(
         "From pages to documents",
         "Pages are fetched, their main text is taken out, and what is no good text, in another language or a copy is "
@@ -85,7 +89,13 @@ def funnel(folders: Folders) -> Section | None:
             ("What is left after each step", bar_chart(rows, "documents after each step")),
             ("Documents dropped, by rule", bar_chart(sorted(dropped, key=lambda row: -row[1][0][1]), "drops by rule")),
         ],
-        [Table("Where the text comes from", ("host", "documents"), [(h, number(n)) for h, n in hosts.most_common(12)])],
+        [
+            Table(
+                "Where the text comes from", ("host", "documents"), [(h, number(n)) for h, n in hosts.most_common(12)]
+            ),
+            Table("The ledger, to the document and the byte", LEDGER, lines),
+            Table("What is left, beside published corpora", SHARES, shares),
+        ],
     )
 
 
