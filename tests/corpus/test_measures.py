@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gristmill.corpus.measures import BULLETS, CLOSING, TERMINAL, Measures, measure
+from gristmill.corpus.measures import BULLETS, CLOSING, MARKS, TERMINAL, Measures, measure
 
 TOKEN = re.compile(r"\w+(?:[.,:'’]\w+)*|([^\w\s])\1*")
 SENTENCE_END = re.compile(f"[{re.escape(TERMINAL)}][{re.escape(CLOSING)}]*$")
@@ -24,7 +24,7 @@ STORY = (
 )
 PIECES = st.sampled_from(
     [
-        *"aA1é中_.,:'’-…#•?!\"”)( \n\t\u00a0\u3000\U0001f600\U00010400",
+        *"|->#aA1é中_.,:'’-…#•?!\"”)( \n\t\u00a0\u3000\U0001f600\U00010400",
         "the ",
         "of ",
         "…\n",
@@ -83,9 +83,9 @@ def plain(text: str) -> Measures:
         len(words),
         sum(map(len, words)),
         len(STOPS & {word.lower() for word in words if word.isascii()}),
-        text.count("#"),
+        text.count("#") - sum(len(mark) for mark in re.findall(r"(?m)^[^\S\n]*(#+)(?= )", text)),
         text.count("...") + text.count("…"),
-        len(text.split()),
+        sum(bool(chunk.strip(MARKS)) for chunk in text.split()),
         sum(any(map(str.isalpha, chunk)) for chunk in text.split()),
         max(map(len, text.split()), default=0),
         sum(sum(ends) + (not ends[-1]) for ends in chunks),

@@ -8,7 +8,7 @@
 #include <string.h>
 #include "words.h"
 
-enum { ALPHABETIC = 1, WORD = 2, SPACE = 4, TERMINAL = 8, CLOSING = 16, JOINING = 32, BULLET = 64 };
+enum { ALPHABETIC = 1, WORD = 2, SPACE = 4, TERMINAL = 8, CLOSING = 16, JOINING = 32, BULLET = 64, MARK = 128 };
 enum { CLASSES = 0x40000, SHORT_LINE = 30, TOP = 2, TOPS = 3, REPEATED = 5, REPEATS = 6 };
 enum {
     CHARACTERS, TOKENS, WORDS, WORD_CHARACTERS, STOP_WORDS, HASHES, ELLIPSES, CHUNKS, ALPHABETIC_CHUNKS,
@@ -173,7 +173,7 @@ static int read_text(const uint8_t *text, size_t size, const uint8_t *classes, i
     struct token token;
     uint64_t paragraph = 0;
     size_t length = 0, run = 0, step; /* run: characters since white space */
-    unsigned stops = 0, alphabetic = 0; /* alphabetic: a letter was in this run */
+    unsigned stops = 0, chunk = 0, alphabetic = 0; /* in this run there was more than marks; a letter */
     for (size_t at = 0; at < size; at += step) {
         uint32_t c = gm_character(text + at, text + size, &step);
         unsigned kind = CLASS(c);
@@ -193,8 +193,10 @@ static int read_text(const uint8_t *text, size_t size, const uint8_t *classes, i
         step = read_token(text + at, size - at, c, step, classes, &token);
         int64_t characters = (int64_t)token.characters;
         counts[CHARACTERS] += characters;
-        if (!run) counts[CHUNKS]++, alphabetic = 0;
+        if (!run) chunk = alphabetic = 0;
+        if (!chunk && !(kind & MARK)) counts[CHUNKS]++, chunk = 1;
         if (!alphabetic && token.kinds & ALPHABETIC) counts[ALPHABETIC_CHUNKS]++, alphabetic = 1;
+        int heading = !line.characters && at + step < size && text[at + step] == ' ';
         if (!line.characters) line.bullet = !!(kind & BULLET);
         line.hash = gm_mix(line.hash + token.hash + (run == 0));
         line.characters += token.characters;
@@ -208,7 +210,7 @@ static int read_text(const uint8_t *text, size_t size, const uint8_t *classes, i
         } else {
             line.closed = !!(kind & TERMINAL) || (run && line.closed && kind & CLOSING);
             line.ellipsis = c == 0x2026 || (c == '.' && characters >= 3);
-            if (c == '#') counts[HASHES] += characters;
+            if (c == '#' && !heading) counts[HASHES] += characters;
             if (line.ellipsis) counts[ELLIPSES] += c == '.' ? characters / 3 : characters;
         }
         run += token.characters;

@@ -23,7 +23,8 @@ TERMINAL = ".!?…。！？．｡؟۔।॥።፧፨։‼‽⁇⁈⁉﹒﹖﹗�
 CLOSING = "\"'’”»›)]}）］」』*`"  # Markdown's emphasis too
 JOINING = ".,:'’"
 BULLETS = "•‣▪-*·●◦"
-BITS = {"terminal": 8, "closing": 16, "joining": 32, "bullet": 64}
+MARKS = "|#-*>"  # of tables, headings and lists, as extraction writes them
+BITS = {"terminal": 8, "closing": 16, "joining": 32, "bullet": 64, "mark": 128}
 
 
 class Measures(NamedTuple):
@@ -34,9 +35,9 @@ class Measures(NamedTuple):
     words: int
     word_characters: int
     stop_words: int  # how many different ones of Gopher's eight
-    hashes: int  # `#`
+    hashes: int  # `#`, but for the marks of headings
     ellipses: int  # `...` or `…`
-    chunks: int  # between white space
+    chunks: int  # between white space, of more than marks
     alphabetic_chunks: int  # with a letter
     longest_chunk: int  # characters
     sentences: int
@@ -71,7 +72,7 @@ def character_classes() -> np.ndarray:
     space = np.fromiter(map(str.isspace, characters), np.uint8, CLASSES)
     classes = letter | word << 1 | space << 2
     classes[ord("_")] |= 2
-    kinds = {"terminal": TERMINAL, "closing": CLOSING, "joining": JOINING, "bullet": BULLETS}
+    kinds = {"terminal": TERMINAL, "closing": CLOSING, "joining": JOINING, "bullet": BULLETS, "mark": MARKS}
     for name, members in kinds.items():
         classes[[ord(character) for character in members]] |= BITS[name]
     return classes.astype(np.uint8)

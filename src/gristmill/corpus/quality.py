@@ -32,8 +32,8 @@ from gristmill.progress import Progress
 BITS = 20  # 2**20 weights, 4 MiB
 WORDS = 2_000  # of a text that are looked at: the cost of a score is bounded
 CHARACTERS = 20_000
-EPOCHS = 4
-RATE = 0.5  # AdaGrad's step (Duchi et al. 2011)
+EPOCHS = 5
+RATE = 5.0  # AdaGrad's step (Duchi et al. 2011); a feature moves the mean by a fraction of it
 HELD_OUT = 10  # every tenth example is kept for measuring
 
 

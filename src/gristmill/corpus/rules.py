@@ -29,7 +29,7 @@ REPEATED_NGRAMS = (
 def gopher_quality(minimum: int) -> Rule:
     """50 (or `minimum`) to 100,000 words of 3 to 10 characters on average; at most 0.1 `#` or ellipses a word, 90 % of
     lines with a bullet, 30 % of lines that break off; letters in 80 % of what stands between white space; in English
-    two stop words.
+    two stop words. Marks of headings, tables and lists, as extraction writes them, do not count.
     """
 
     def rule(candidate: Candidate) -> str | None:

@@ -71,7 +71,7 @@ def funnel(folders: Folders) -> Section | None:
     if crawl:
         rows = [(f"{name} (crawl)", [("", crawl.counts[name])]) for name in ("urls", "pages") if name in crawl.counts]
     last = None
-    for stage in ("extract", "filter", "dedup"):
+    for stage in ("extract", "filter", "dedup", "redact", "decontaminate"):
         found = manifest(folders, stage)
         if found:
             last = stage
@@ -95,6 +95,32 @@ def funnel(folders: Folders) -> Section | None:
             ),
             Table("The ledger, to the document and the byte", LEDGER, lines),
             Table("What is left, beside published corpora", SHARES, shares),
+        ],
+    )
+
+
+def cleaning(folders: Folders) -> Section | None:
+    """What was taken out of documents that stayed, and what the evaluation sets had in common with them."""
+    filtered, redacted, tested = (manifest(folders, name) for name in ("filter", "redact", "decontaminate"))
+    gone = [
+        [kind, name.rpartition(".")[2], number(count)]
+        for kind, made in (("line removed", filtered), ("replaced", redacted))
+        for name, count in sorted((made.counts if made else {}).items())
+        if name.startswith(("filter.lines_removed.", "redact."))
+    ]
+    sets: list[list[str]] = []
+    if tested:
+        found = json.loads((folders["decontaminate"] / "contamination.json").read_text(encoding="utf-8"))
+        sets = [[one["set"], *(number(one[key]) for key in ("items", "too_short", "met"))] for one in found["sets"]]
+    if not gone and not sets:
+        return None
+    return Section(
+        "Inside the documents",
+        "Lines that belong to sites and not to texts are removed, personal data and keys give way to their kind, and "
+        "documents that hold an item of an evaluation set go, so that what is measured is no memory of the answers.",
+        tables=[
+            Table("Taken out of documents that stayed", ("what", "rule", "how often"), gone),
+            Table("Evaluation sets", ("set", "items", "too short to look for", "met in documents, which went"), sets),
         ],
     )
 
@@ -302,4 +328,4 @@ def provenance(folders: Folders) -> Section | None:
     )
 
 
-SECTIONS = (funnel, tokenizer, pretraining, posttraining, evaluation, audit, provenance)
+SECTIONS = (funnel, cleaning, tokenizer, pretraining, posttraining, evaluation, audit, provenance)
