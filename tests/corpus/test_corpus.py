@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gristmill.corpus import dedup, extract
 from gristmill.corpus.language import detect
@@ -106,3 +108,10 @@ def test_a_real_site_keeps_its_chapters_and_one_copy_of_its_boilerplate(tmp_path
     kept = documents(tmp_path / "b")
     assert sum("uncopyright" in found.url.lower() for found in kept) <= 1
     assert result.counts["documents_out"] > 0.7 * result.counts["documents_in"]
+
+
+@given(st.text(st.sampled_from("\0\x01\t\n\r\x0b\x7f\ufffd\ufffe\uffff\U0001ffff aé中\ud800\U0001f600 \x1f")))
+def test_cleaning_is_its_definition(text: str) -> None:
+    plain = text.replace("\r\n", "\n").replace("\r", "\n")
+    plain = "".join(c for c in plain if c in "\t\n" or (ord(c) >= 32 and c not in "\x7f\ufffe\uffff"))
+    assert extract.clean(plain) == extract.clean(text) == plain.encode("utf-8", "replace").decode()

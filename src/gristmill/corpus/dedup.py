@@ -71,7 +71,7 @@ def run(inputs: Mapping[str, Path], params: Dedup, out: Path) -> Manifest:
     (out / WORK).mkdir(exist_ok=True)
     older = [Index(Path(path) / "index", tasks[0].minhash) for path in params.against]
     total = sum(shard.rows for shard in shards)
-    passes = 2 + (params.host_lines > 0) + 2 * (params.passage_words > 0)
+    passes = 3 + (params.host_lines > 0) + 2 * (params.passage_words > 0)
     with Progress("dedup", passes * total, "documents") as bar, Executor(sum(s.size for s in shards)) as executor:
 
         def sweep(function: Any, name: str) -> list[Result]:
@@ -79,8 +79,7 @@ def run(inputs: Mapping[str, Path], params: Dedup, out: Path) -> Manifest:
             return executor.map(function, tasks, out / WORK / name, lambda result: bar.advance(result["documents"]))
 
         sweep(print_shard, "prints")
-        if not (out / "index").exists():
-            settle(tasks, total, older)
+        settle(tasks, total, older, bar)
         if params.host_lines:
             sweep(line_shard, "lines")
             once(out / WORK / "lines.done", repeats.mark_repeats, stems(tasks, "lines"), params.host_lines)
@@ -132,9 +131,13 @@ def print_shard(task: Task) -> Result:
     return {"documents": task.shard.rows}
 
 
-def settle(tasks: Sequence[Task], total: int, older: Sequence[Index]) -> None:
-    """Second step: decide on all documents in order; leaves `verdicts.npy` and the index."""
+def settle(tasks: Sequence[Task], total: int, older: Sequence[Index], bar: Progress) -> None:
+    """Second step: decide on all documents in order; leaves `verdicts.npy` and, last, the index."""
     out, work = tasks[0].out, tasks[0].work
+    bar.note = "verdicts"
+    if (out / "index").exists():
+        bar.advance(total)
+        return
     verdicts = np.lib.format.open_memmap(work / "verdicts.npy", "w+", VERDICT, (max(1, total),))
     writer = IndexWriter(work / "index", tasks[0].minhash, older)
     done = 0
@@ -143,6 +146,7 @@ def settle(tasks: Sequence[Task], total: int, older: Sequence[Index]) -> None:
         part = verdicts[done : done + len(prints)]
         part["rule"], part["source"], part["original"] = found.rules, found.sources, found.originals
         done += len(prints)
+        bar.advance(len(prints))
     writer.close()
     verdicts.flush()
     (work / "index").rename(out / "index")

@@ -131,13 +131,19 @@ static int32_t table_of(const struct page *page, const struct block *block) {
     return node;
 }
 
-/* Writes the kept blocks; headings at the end that nothing follows are left out. */
+/* Leaves out the headings at the end that nothing follows. */
+static void drop_last_headings(const struct view *view, bool *kept) {
+    for (size_t i = view->count; i-- > 0;) {
+        if (kept[i] && !view->page->nodes[view->block[i]->node].level) return;
+        kept[i] = false;
+    }
+}
+
+/* Writes the kept blocks. */
 static void render(struct view *view, const bool *kept) {
     struct page *page = view->page;
     const struct block *before = NULL;
-    size_t count = view->count;
-    while (count && (!kept[count - 1] || page->nodes[view->block[count - 1]->node].level)) count--;
-    for (size_t i = 0; i < count && !page->fault; i++) {
+    for (size_t i = 0; i < view->count && !page->fault; i++) {
         const struct block *block = view->block[i];
         if (!kept[i]) continue;
         bool same_table = before && before->row && block->row && table_of(page, before) == table_of(page, block);
@@ -192,7 +198,7 @@ static bool choose(struct page *page, const struct model *model, unsigned option
         for (size_t i = 0; i < view.count; i++)
             kept[i] = keep[i] > model->threshold || options & WITH_EVERYTHING ||
                       (options & WITH_COMMENTS && is_comment(&view, i));
-        if (!(options & WITH_EVERYTHING)) drop_headline(&view, kept);
+        if (!(options & WITH_EVERYTHING)) drop_headline(&view, kept), drop_last_headings(&view, kept);
         render(&view, kept);
     }
     free(guess), free(kept);
@@ -259,4 +265,6 @@ int32_t gm_html_names(const struct page *page, int32_t node, uint32_t out[4]) {
     return page->nodes[node].parent;
 }
 
-size_t gm_html_tag(const struct page *page, int32_t node) { return page->nodes[node].tag; }
+const char *gm_html_tag(const struct page *page, int32_t node) {
+    return node < 0 || (size_t)node >= page->node_count ? "" : gm_tag_name((enum tag)page->nodes[node].tag);
+}

@@ -194,7 +194,7 @@ static void add_preformatted(struct parser *parser, const uint8_t *at, const uin
             uint8_t out[8];
             size_t length;
             at = gm_read_reference(at, end, parser->entities, out, &length);
-            add_visible(parser, out, length);
+            if (byte_class(*out) != DROPPED) add_visible(parser, out, length);
         } else {
             if (*at == '\r' && !(at + 1 < end && at[1] == '\n')) put(parser, "\n", 1);
             at++;
@@ -226,7 +226,7 @@ static void add_text(struct parser *parser, const uint8_t *at, const uint8_t *en
                 parser->space = true;
             else if (odd_space(out, out + length, &white) == length)
                 parser->space |= white;
-            else
+            else if (byte_class(*out) != DROPPED)
                 add_visible(parser, out, length);
         } else if (found == DROPPED) {
             at++;
@@ -494,7 +494,9 @@ static void join_row(struct parser *parser, const struct open *row) {
         head &= cell->tag == T_TH;
         filled++;
     }
-    if (filled < 2) return;
+    const struct block *before = first ? &page->blocks[first - 1] : NULL;
+    bool goes_on = before && before->row && page->nodes[before->node].parent == page->nodes[node].parent;
+    if (filled < 2 && !(filled && goes_on)) return;
     struct block joined = page->blocks[first];
     joined = (struct block){.start = (uint32_t)page->text.length, .node = node, .source = joined.source, .row = true,
                             .head = head, .list = joined.list, .depth = joined.depth, .groups = joined.groups};

@@ -57,7 +57,7 @@ def detect_licence(links: Sequence[tuple[str, str]], text: str) -> str:
     declared = [href for rel, href in links if DECLARED & set(rel.lower().split())]
     meta = [href for rel, href in links if "rights" in rel.lower() or "copyright" in rel.lower()]
     linked = [href for rel, href in links if href not in declared and href not in meta]
-    if CC_NAME.search(text):
+    if linked and CC_NAME.search(text):
         linked = []  # a link beside text that names a licence is mostly a picture's credit: what the text says counts
     for evidence in (map(from_url, declared), map(from_meta, meta), map(from_url, linked), from_sentences(text)):
         found = {licence for licence in evidence if licence}

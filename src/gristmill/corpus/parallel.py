@@ -80,7 +80,7 @@ class Executor:
     """
 
     def __init__(self, size: int) -> None:
-        self.workers = 1 if size <= SHARD_BYTES else current.workers or len(os.sched_getaffinity(0))
+        self.workers = 1 if size <= SHARD_BYTES else current.workers or cores()
         self.pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Executor:
@@ -134,6 +134,11 @@ class Executor:
         finally:
             for future in futures:
                 future.cancel()
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def finish(task: Task) -> Result:
