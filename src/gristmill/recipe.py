@@ -64,8 +64,16 @@ class Filter(Params):
 
     languages: list[str] = ["en"]  # ISO 639-1; empty: any
     min_language_score: Fraction = 0.5
+    licences: list[str] = []  # patterns of SPDX identifiers, as `CC-BY-*`; empty: any licence and none
+    block_lists: list[InputPath] = []  # hosts and URLs to leave out: files or folders in the usual formats
     min_words: Count = 50  # Gopher
-    rules: list[str] = ["gopher_quality", "gopher_repetition", "c4", "fineweb"]
+    # also c4_short_lines, c4_line_ends and refinedweb_lines, which take out lines; applied in this order
+    rules: list[str] = ["gopher_repetition", "gopher_quality", "c4_lines", "c4", "fineweb"]
+    bad_words: list[InputPath] = []  # files of words and phrases, one a line
+    max_bad_words: Fraction = 0.0  # share of a document's words that may be on these lists
+    scores: dict[str, InputPath] = {}  # name of a score → its model, as `gristmill corpus score` writes it
+    least: dict[str, float] = {}  # score → documents below go
+    most: dict[str, float] = {}  # score → documents above go
 
 
 class Dedup(Params):
@@ -79,6 +87,21 @@ class Dedup(Params):
     against: list[InputPath] = []  # finished dedup folders: what they kept counts as kept before
     host_lines: Count = 0  # cut lines that stand on this many pages of one host, but for the first; 0: keep them
     passage_words: Count = 0  # cut passages of this many words that stand elsewhere before (50 is usual); 0: keep them
+
+
+class Redact(Params):
+    """→ no personal data: what is found is replaced by its kind, as `<EMAIL>`."""
+
+    rules: list[str] = ["email", "phone", "ip_address", "iban", "card", "national_id", "key"]
+    names: InputPath = ""  # folder of a spaCy pipeline that finds people's names; empty: names stay
+
+
+class Decontaminate(Params):
+    """→ no test answers: documents that share an n-gram with an evaluation set go."""
+
+    sets: list[InputPath] = []  # JSONL, CSV, Parquet or text, an item a row or line; empty: `evaluate.questions`
+    ngram: Positive = 13  # words (GPT-3)
+    min_words: Positive = 8  # of a shorter item, which then must occur whole; what is shorter still is not looked for
 
 
 class TokenizerParams(Params):
@@ -202,6 +225,8 @@ class Recipe(Params):
     extract: Extract | None = None
     filter: Filter | None = None
     dedup: Dedup | None = None
+    redact: Redact | None = None
+    decontaminate: Decontaminate | None = None
     tokenizer: TokenizerParams | None = None
     tokenize: Tokenize | None = None
     pretrain: Pretrain | None = None
@@ -247,7 +272,8 @@ def set_override(data: dict[str, Any], override: str) -> None:
 
 
 def validate(model: type[P], data: dict[str, Any], where: str) -> P:
-    """Check a table against its model; `seed` of a recipe flows into stages that have one and set none.
+    """Check a table against its model; `seed` of a recipe flows into stages that have one and set none, the questions
+    that it evaluates on into `decontaminate`.
 
     Raises UserError that lists every wrong key, with the known ones where a key is unknown.
     """
@@ -255,6 +281,10 @@ def validate(model: type[P], data: dict[str, Any], where: str) -> P:
         for name in Recipe.model_fields:
             if isinstance(data.get(name), dict) and "seed" in stage_params(name).model_fields:
                 data[name].setdefault("seed", data.get("seed", 0))
+    if model is Recipe and isinstance(data.get("decontaminate"), dict) and isinstance(data.get("evaluate"), dict):
+        data["decontaminate"].setdefault(
+            "sets", [data["evaluate"]["questions"]] if "questions" in data["evaluate"] else []
+        )
     try:
         return model.model_validate(data)
     except ValidationError as error:

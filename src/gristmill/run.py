@@ -48,7 +48,7 @@ class Stage:
         return getattr(import_module(f"gristmill.{module}"), name)
 
 
-CORPUS = ("extract", "filter", "dedup")  # documents, as far as the recipe has cleaned them
+CORPUS = ("extract", "filter", "dedup", "redact", "decontaminate")  # documents, as far as the recipe has cleaned them
 MODEL = ("pretrain", "sft", "rl")  # the model, as far as the recipe has trained it
 TOKENS = {"tokenizer": ("tokenizer",), "tokens": ("tokenize",)}
 BEFORE_REPORT = (
@@ -57,6 +57,8 @@ BEFORE_REPORT = (
     Stage("extract", "corpus.extract:run", {"crawl": ("crawl",)}, frozenset({"crawl"})),
     Stage("filter", "corpus.filter:run", {"corpus": ("extract",)}),
     Stage("dedup", "corpus.dedup:run", {"corpus": ("extract", "filter")}),
+    Stage("redact", "corpus.redact:run", {"corpus": CORPUS[:3]}),
+    Stage("decontaminate", "corpus.decontaminate:run", {"corpus": CORPUS[:4]}),
     Stage("tokenizer", "tokenizer.train:run", {"corpus": CORPUS}),
     Stage("tokenize", "tokenizer.tokenize:run", {"corpus": CORPUS, "tokenizer": ("tokenizer",)}),
     Stage("pretrain", "training.pretrain:run", TOKENS),

@@ -1,4 +1,4 @@
-"""Extraction, rules and deduplication: each against hand-made cases or brute force."""
+"""Extraction and deduplication: each against hand-made cases or brute force."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gristmill.corpus import dedup, extract, filter, rules
+from gristmill.corpus import dedup, extract
 from gristmill.corpus.language import detect
 from gristmill.document import Document, read_documents, write_documents
 from gristmill.errors import UserError
-from gristmill.recipe import Dedup, Extract, Filter
+from gristmill.recipe import Dedup, Extract
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 STORY = (
@@ -97,78 +99,6 @@ def test_language(text: str, code: str) -> None:
     assert detect(text)[0] == code
 
 
-GOOD = Document("1", STORY, language="en", language_score=0.9)
-BAD = {
-    "language": Document("1", STORY, language="de", language_score=0.9),
-    "language_score": Document("1", STORY, language="en", language_score=0.1),
-    "gopher_too_short": "The boat and the river.",
-    "gopher_word_length": "a b c d e f g h i j of the " * 10,
-    "gopher_symbols": STORY + " # # # # # # # # # # # # # # # # # # # # # #",
-    "gopher_bullets": "\n".join(f"- {STORY[i : i + 60]}" for i in range(0, 600, 60)),
-    "gopher_ellipses": "\n".join(f"{STORY[i : i + 60]}..." for i in range(0, 600, 60)),
-    "gopher_no_letters": STORY + " 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31",
-    "gopher_stop_words": (
-        "Millers grind grain near strong rivers. Boats carry flour past quiet villages. Bakers knead dough before "
-        "sunrise, selling warm loaves later. Small children chase geese across muddy fields. Farmers harvest barley "
-        "each autumn, storing sacks inside barns. Fishermen mend torn nets beside harbours while gulls circle overhead."
-    ),
-    "gopher_repeated_paragraphs": "\n\n".join([STORY[:200]] * 4),
-    "gopher_repeated_lines": "\n".join([STORY[:90]] * 4),
-    "gopher_top_2gram": STORY + " buy pears" * 40,
-    "gopher_repeated_5grams": STORY + " Again: " + STORY[:200],
-    "c4_lorem_ipsum": STORY + " Lorem ipsum dolor.",
-    "c4_curly_bracket": STORY + " if (x) { y }",
-    "c4_javascript": STORY + " Please enable JavaScript.",
-    "c4_few_sentences": STORY.replace(".", ","),
-    "fineweb_line_punctuation": "\n".join(f"{line}. And so" for line in STORY.split(".") if line),
-    "fineweb_short_lines": "\n".join(f"{line[:25]}." for line in STORY.split(".") if line) + "\n" + STORY[:120] + ".",
-}
-
-
-@pytest.mark.parametrize("rule", BAD)
-def test_each_rule_drops_what_it_is_for(rule: str) -> None:
-    bad = BAD[rule]
-    found = bad if isinstance(bad, Document) else Document("1", bad, language="en", language_score=0.9)
-    wanted = ["gopher_quality", "gopher_repetition", "c4", "fineweb"]
-    narrow = [name for name in wanted if rule.startswith(name.split("_")[0])] or wanted
-    if rule.startswith("gopher_"):
-        narrow = ["gopher_repetition" if "repeated" in rule or "gram" in rule else "gopher_quality"]
-    for check in filter.chain(Filter(rules=narrow, min_words=20)):
-        if failed := check(found):
-            assert failed == rule
-            return
-    pytest.fail(f"{rule} did not fire")
-
-
-def test_a_good_document_passes_every_rule() -> None:
-    assert [check(GOOD) for check in filter.chain(Filter(min_words=20))] == [None] * 5
-
-
-def test_unknown_rule_is_named() -> None:
-    with pytest.raises(UserError, match="nonsense"):
-        filter.chain(Filter(rules=["nonsense"]))
-
-
-def test_counts_balance_and_the_log_names_every_drop(tmp_path: Path) -> None:
-    items = [Document(str(i), STORY if i % 3 else "short", language="en", language_score=0.9) for i in range(30)]
-    write_documents(tmp_path / "d.parquet", items)
-    (tmp_path / "out").mkdir()
-    result = filter.run({"corpus": tmp_path}, Filter(min_words=20), tmp_path / "out")
-    size = len(STORY)
-    assert result.counts == {
-        **{"documents_in": 30, "documents_out": 20},
-        **{"bytes_in": 20 * size + 50, "bytes_out": 20 * size, "bytes_edited": 0},
-    }
-    assert (result.dropped, result.dropped_bytes) == ({"gopher_too_short": 10}, {"gopher_too_short": 50})
-    assert len((tmp_path / "out" / "dropped.jsonl").read_text().splitlines()) == 10
-
-
-def test_duplicate_ngrams_against_hand_count() -> None:
-    words = ["a", "b", "c", "d", "e", "x", "a", "b", "c", "d", "e"]
-    assert rules.duplicate_ngram_characters(words, 5) == 5
-    assert rules.top_ngram_characters(["ab", "cd", "ab", "cd", "zz"], 2) == 10
-
-
 @pytest.mark.skipif(not (SHARED / "storybooks").exists(), reason="needs the shared real site")
 def test_a_real_site_keeps_its_chapters_and_one_copy_of_its_boilerplate(tmp_path: Path) -> None:
     pages = sorted((SHARED / "storybooks").rglob("*.html"))[:120]
@@ -178,3 +108,10 @@ def test_a_real_site_keeps_its_chapters_and_one_copy_of_its_boilerplate(tmp_path
     kept = documents(tmp_path / "b")
     assert sum("uncopyright" in found.url.lower() for found in kept) <= 1
     assert result.counts["documents_out"] > 0.7 * result.counts["documents_in"]
+
+
+@given(st.text(st.sampled_from("\0\x01\t\n\r\x0b\x7f\ufffd\ufffe\uffff\U0001ffff aé中\ud800\U0001f600 \x1f")))
+def test_cleaning_is_its_definition(text: str) -> None:
+    plain = text.replace("\r\n", "\n").replace("\r", "\n")
+    plain = "".join(c for c in plain if c in "\t\n" or (ord(c) >= 32 and c not in "\x7f\ufffe\uffff"))
+    assert extract.clean(plain) == extract.clean(text) == plain.encode("utf-8", "replace").decode()

@@ -98,7 +98,7 @@ def test_workers_change_nothing_and_the_ledger_balances(
     made = [go(corpus, tmp_path / str(workers), Engine(workers=workers)) for workers in (1, 2)]
     one, two = contents(tmp_path / "1"), contents(tmp_path / "2")
     assert one == two
-    assert len(one) == 10
+    assert len(one) == 11
     assert made[0] == made[1]
     assert made[0].dropped == {"third": 2_500}
     assert made[0].counts["shortened"] == sum(n % 5 == 0 and n % 3 != 0 for n in range(7_500))

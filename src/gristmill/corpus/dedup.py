@@ -22,10 +22,11 @@ import pyarrow.compute as pc
 from gristmill.corpus import repeats
 from gristmill.corpus.drops import DropLog
 from gristmill.corpus.index import BLOCK, RULES, Index, IndexWriter, Prints, read_ids
-from gristmill.corpus.mapping import Shard, document_shards, finish_stage, log_path, shard_path
+from gristmill.corpus.mapping import Shard, document_shards, finish_stage, log_path, samples_path, shard_path
 from gristmill.corpus.minhash import MinHash, digests
 from gristmill.corpus.parallel import Executor, Result
-from gristmill.document import SCHEMA, read_batches, write_batches
+from gristmill.corpus.samples import Samples
+from gristmill.document import SCHEMA, Document, read_batches, write_batches
 from gristmill.manifest import WORK, Manifest
 from gristmill.progress import Progress
 from gristmill.recipe import Dedup
@@ -70,7 +71,7 @@ def run(inputs: Mapping[str, Path], params: Dedup, out: Path) -> Manifest:
     (out / WORK).mkdir(exist_ok=True)
     older = [Index(Path(path) / "index", tasks[0].minhash) for path in params.against]
     total = sum(shard.rows for shard in shards)
-    passes = 2 + (params.host_lines > 0) + 2 * (params.passage_words > 0)
+    passes = 3 + (params.host_lines > 0) + 2 * (params.passage_words > 0)
     with Progress("dedup", passes * total, "documents") as bar, Executor(sum(s.size for s in shards)) as executor:
 
         def sweep(function: Any, name: str) -> list[Result]:
@@ -78,8 +79,7 @@ def run(inputs: Mapping[str, Path], params: Dedup, out: Path) -> Manifest:
             return executor.map(function, tasks, out / WORK / name, lambda result: bar.advance(result["documents"]))
 
         sweep(print_shard, "prints")
-        if not (out / "index").exists():
-            settle(tasks, total, older)
+        settle(tasks, total, older, bar)
         if params.host_lines:
             sweep(line_shard, "lines")
             once(out / WORK / "lines.done", repeats.mark_repeats, stems(tasks, "lines"), params.host_lines)
@@ -131,9 +131,13 @@ def print_shard(task: Task) -> Result:
     return {"documents": task.shard.rows}
 
 
-def settle(tasks: Sequence[Task], total: int, older: Sequence[Index]) -> None:
-    """Second step: decide on all documents in order; leaves `verdicts.npy` and the index."""
+def settle(tasks: Sequence[Task], total: int, older: Sequence[Index], bar: Progress) -> None:
+    """Second step: decide on all documents in order; leaves `verdicts.npy` and, last, the index."""
     out, work = tasks[0].out, tasks[0].work
+    bar.note = "verdicts"
+    if (out / "index").exists():
+        bar.advance(total)
+        return
     verdicts = np.lib.format.open_memmap(work / "verdicts.npy", "w+", VERDICT, (max(1, total),))
     writer = IndexWriter(work / "index", tasks[0].minhash, older)
     done = 0
@@ -142,6 +146,7 @@ def settle(tasks: Sequence[Task], total: int, older: Sequence[Index]) -> None:
         part = verdicts[done : done + len(prints)]
         part["rule"], part["source"], part["original"] = found.rules, found.sources, found.originals
         done += len(prints)
+        bar.advance(len(prints))
     writer.close()
     verdicts.flush()
     (work / "index").rename(out / "index")
@@ -275,10 +280,14 @@ def log_copies(task: Task, log: DropLog, counts: Counter[str]) -> None:
     counts["bytes_in"] = int(sizes.sum())
     ids = [Index(Path(path) / "index", task.minhash).ids() for path in task.params.against]
     ids.append(read_ids(task.out / "index"))
-    for batch in read_batches(task.shard.path, task.shard.groups, ("id", "url", "source")):
+    samples = Samples()
+    for batch in read_batches(task.shard.path, task.shard.groups, ("id", "url", "source", "text")):
         copies = at + np.flatnonzero(verdicts[at : at + batch.num_rows]["rule"])
         rows = batch.take(pa.array(copies - at)).to_pylist()
         at += batch.num_rows
         for row, size, verdict in zip(rows, sizes[copies].tolist(), verdicts[copies], strict=True):
             more = {"kept": ids[verdict["source"]][int(verdict["original"])].as_py()}
-            log.drop(row["id"], row["url"], RULES[verdict["rule"]], source=row["source"], size=size, more=more)
+            rule = RULES[verdict["rule"]]
+            log.drop(row["id"], row["url"], rule, source=row["source"], size=size, more=more)
+            samples.add(rule, Document(row["id"], "", row["url"]), row["text"])
+    samples.write(samples_path(log.path))

@@ -16,6 +16,7 @@ from gristmill.corpus.charset import to_utf8
 from gristmill.corpus.drops import DropLog
 from gristmill.corpus.html import TooComplex, extract_html
 from gristmill.corpus.language import detect
+from gristmill.corpus.licence import detect_licence
 from gristmill.corpus.mapping import finish_stage, log_path, shard_path, text_bytes
 from gristmill.corpus.parallel import Executor, Result
 from gristmill.corpus.pieces import Extent, Piece, cut_inputs, read_piece
@@ -29,7 +30,8 @@ from gristmill.recipe import Extract
 from gristmill.storage import as_path
 
 LOOKS_LIKE_HTML = re.compile(rb"<(?:!doctype\s+html|html|head|body|title|meta|div|p|h1)\b", re.IGNORECASE)
-CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
+CONTROLS = bytes(byte for byte in (*range(0x20), 0x7F) if byte not in b"\t\n\r")
+NONCHARACTERS = ("\ufffe".encode(), "\uffff".encode())
 MARKDOWN_TITLE = re.compile(r"^# +(.+?)\s*#*$", re.MULTILINE)
 UNREADABLE = bytes(code for code in (*range(32), 127) if code not in b"\t\n\f\r")
 SAMPLE = 1 << 16  # bytes of a page that are looked at
@@ -135,6 +137,7 @@ def extract_record(record: Record, comments: bool = False) -> Document | str:
         return "not_html"
     if len(record.body) > MAX_BYTES and not is_text:
         return "too_large"
+    rights: list[tuple[str, str]] = []
     raw = to_utf8(record.body, record.charset)
     if is_unreadable(raw[:SAMPLE]):
         return "undecodable"
@@ -147,7 +150,7 @@ def extract_record(record: Record, comments: bool = False) -> Document | str:
             page = extract_html(raw, comments=comments, whole=record.whole)
         except TooComplex:
             return "too_complex"
-        found, text = page.title, page.text
+        found, text, rights = page.title, page.text, page.rights
     text = clean(text).strip()
     if not text:
         return "empty"
@@ -163,7 +166,7 @@ def extract_record(record: Record, comments: bool = False) -> Document | str:
         language_score=score,
         fetched_at=record.fetched_at,
         source=record.source,
-        licence=clean(record.licence),
+        licence=clean(record.licence or detect_licence(rights, text)),
     )
 
 
@@ -175,8 +178,14 @@ def is_unreadable(raw: bytes) -> bool:
 
 def clean(text: str) -> str:
     """Text that every UTF-8 file can hold: Unix line ends, no control characters, no lone surrogates."""
-    text = CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
-    return text.encode("utf-8", "replace").decode("utf-8")
+    data = text.encode("utf-8", "replace")
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    data = data.translate(None, CONTROLS)
+    if NONCHARACTERS[0][:2] in data:
+        for each in NONCHARACTERS:
+            data = data.replace(each, b"")
+    return data.decode("utf-8")
 
 
 def host_of(url: str) -> str:

@@ -3,6 +3,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "widest.h"
+
 /* An IEEE 754 half-precision number; exact, subnormal ones too: the exponent is mended by a multiplication. */
 static inline float from_half(uint16_t half) {
     uint32_t bits = (uint32_t)(half & 0x7FFF) << 13;
@@ -17,8 +19,9 @@ static inline float from_half(uint16_t half) {
    The n-grams are found by an automaton: `rows` [states] names the row of `moves` [.., 256] that leads on from a state,
    `output` [states] the n-gram that ends there or -1. `table` [n-grams, classes] holds logarithms of likelihoods in half
    precision; a count weighs as log(1 + count). Scratch: `counts` [n-grams], all zero before and after; `seen` [n]. */
-void gm_language_scores(const uint8_t *text, size_t n, const uint32_t *moves, const uint16_t *rows, const int32_t *output,
-                        const uint16_t *table, size_t classes, uint32_t *counts, uint32_t *seen, float *scores) {
+GM_WIDEST void gm_language_scores(const uint8_t *text, size_t n, const uint32_t *moves, const uint16_t *rows,
+                                  const int32_t *output, const uint16_t *table, size_t classes, uint32_t *counts,
+                                  uint32_t *seen, float *scores) {
     size_t kinds = 0;
     uint32_t state = 0;
     for (size_t i = 0; i < n; i++) {

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from gristmill.corpus.drops import DropLog, join_logs
 from gristmill.corpus.parallel import Executor, Result, shard_bytes
+from gristmill.corpus.samples import SAMPLES, Samples
 from gristmill.document import Document, document_files, from_batch, open_documents, read_batches, write_documents
 from gristmill.errors import UserError
 from gristmill.manifest import WORK, Manifest
@@ -59,7 +60,8 @@ def map_documents(stage: str, corpus: Path, build: Callable[[P], Judge], params:
     """Judge every document of `corpus`; write those that stay and `dropped.jsonl`, and count documents and bytes.
 
     `build(params)` is called once a shard; it and `params` are sent to other processes by name and by pickling. A
-    judge with a Counter `counts` has it summed up into the manifest's counts. Raises UserError where nothing is left.
+    judge with a Counter `counts` has it summed up into the manifest's counts; one with `samples` adds to those of what
+    was dropped, which go into `samples.jsonl`. Raises UserError where nothing is left.
     """
     shards = document_shards(corpus)
     work = out / WORK
@@ -116,10 +118,16 @@ def log_path(work: Path, number: int) -> Path:
     return work / f"dropped-{number:05d}.jsonl"
 
 
+def samples_path(log: Path) -> Path:
+    """Where a shard's samples go, beside its drop log."""
+    return log.with_name(log.name.replace("dropped", "samples"))
+
+
 def judge_shard(task: Task[Any]) -> Result:
     """Judge the documents of one shard; returns its counts."""
     judge = task.build(task.params)
     counts: Counter[str] = Counter()
+    samples: Samples = getattr(judge, "samples", None) or Samples()
     with DropLog(task.log) as log:
 
         def kept() -> Iterator[Document]:
@@ -133,6 +141,7 @@ def judge_shard(task: Task[Any]) -> Result:
                     if isinstance(found, Dropped):
                         about = document.id, document.url, found.rule
                         log.drop(*about, source=document.source, size=size, more=found.more)
+                        samples.add(found.rule, document, text)
                         continue
                     left = size if found.text is text else text_bytes(found.text)
                     counts["bytes_out"] += left
@@ -141,6 +150,7 @@ def judge_shard(task: Task[Any]) -> Result:
 
         counts["documents_out"] = write_documents(task.documents, kept())
     counts.update(getattr(judge, "counts", {}))
+    samples.write(samples_path(task.log))
     return {"counts": counts, "dropped": log.rules, "dropped_bytes": log.bytes}
 
 
@@ -152,7 +162,13 @@ def text_bytes(text: str) -> int:
 def finish_stage(results: Sequence[Result], out: Path) -> Manifest:
     """Add up the counts of all shards, and join their drop logs."""
     work = out / WORK
-    join_logs(out / "dropped.jsonl", (log_path(work, number) for number in range(len(results))))
+    logs = [log_path(work, number) for number in range(len(results))]
+    join_logs(out / "dropped.jsonl", logs)
+    samples = Samples()
+    for path in map(samples_path, logs):
+        if path.exists():
+            samples.merge(path)
+    samples.write(out / SAMPLES)
     sums: dict[str, Counter[str]] = {"counts": Counter(), "dropped": Counter(), "dropped_bytes": Counter()}
     for result in results:
         for name, counter in sums.items():

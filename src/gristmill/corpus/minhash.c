@@ -2,19 +2,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "widest.h"
 #include "words.h"
 
 enum { LANES = 16 }; /* permutations that are kept in registers at once; their number is a multiple of it */
 
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
-#define WIDEST __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define WIDEST
-#endif
-
 /* The smallest a·x + b modulo 2³² over all x, for each of `count` pairs (a odd, so that each pair permutes). */
-WIDEST void gm_minhash(const uint32_t *shingles, size_t n, const uint32_t *a, const uint32_t *b, size_t count,
-                       uint32_t *least) {
+GM_WIDEST void gm_minhash(const uint32_t *shingles, size_t n, const uint32_t *a, const uint32_t *b, size_t count,
+                          uint32_t *least) {
     for (size_t i = 0; i < count; i += LANES) {
         uint32_t smallest[LANES];
         for (size_t k = 0; k < LANES; k++) smallest[k] = UINT32_MAX;

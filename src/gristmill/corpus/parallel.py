@@ -53,14 +53,16 @@ def using(engine: Engine) -> Iterator[None]:
 
 
 def parse_engine(name: str, workers: int = 0) -> Engine:
-    """The engine of a command line: `processes`, `ray` or `ray://HOST:PORT`. Raises UserError for another."""
+    """The engine of a command line: `processes`, `ray` (a cluster of this machine alone, for as long as the run takes)
+    or `ray:ADDRESS`, where ADDRESS is what `ray.init` takes. Raises UserError for another.
+    """
     if name == "processes":
         return Engine(workers=workers)
     if name == "ray":
         return Engine("local", workers)
     if name.startswith("ray:"):
-        return Engine(name, workers)
-    raise UserError(f"--engine {name}: no such engine", "choose processes, ray, or ray://HOST:PORT of a Ray cluster")
+        return Engine(name if name.startswith("ray://") else name.removeprefix("ray:"), workers)
+    raise UserError(f"--engine {name}: no such engine", "choose processes, ray, or ray:HOST:PORT of a Ray cluster")
 
 
 def shard_bytes(total: int) -> int:
@@ -78,7 +80,7 @@ class Executor:
     """
 
     def __init__(self, size: int) -> None:
-        self.workers = 1 if size <= SHARD_BYTES else current.workers or len(os.sched_getaffinity(0))
+        self.workers = 1 if size <= SHARD_BYTES else current.workers or cores()
         self.pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Executor:
@@ -134,12 +136,23 @@ class Executor:
                 future.cancel()
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def finish(task: Task) -> Result:
     """Do one task and leave its result, last of all its files."""
     function, shard, path = task
     result = function(shard)
     write_text(path, json.dumps(result))
     return result
+
+
+def finish_in(folder: Path, task: Task) -> Result:
+    """Do one task where its relative paths mean what they meant."""
+    os.chdir(folder)
+    return finish(task)
 
 
 def run_on_ray(tasks: Sequence[Task]) -> Iterator[Result]:
@@ -159,8 +172,9 @@ def run_on_ray(tasks: Sequence[Task]) -> Iterator[Result]:
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UserError(f"no Ray cluster at {current.address}: {error}", "check the address") from error
-    remote = ray.remote(num_cpus=1)(finish)
-    waiting = [remote.remote(task) for task in tasks]
+    remote = ray.remote(num_cpus=1)(finish_in)
+    folder = Path.cwd()
+    waiting = [remote.remote(folder, task) for task in tasks]
     try:
         while waiting:
             (ready,), waiting = ray.wait(waiting)

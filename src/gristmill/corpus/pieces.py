@@ -47,8 +47,8 @@ class Extent:
     end: int = 0
 
 
-def cut_inputs(paths: Sequence[Path]) -> list[list[Piece]]:
-    """The files in order, cut and grouped into shards of like size.
+def whole_files(paths: Sequence[Path]) -> list[Piece]:
+    """The files of paths, in the order given and by name within folders.
 
     Raises UserError where a path is missing, a file is of no known kind, or a folder holds nothing readable.
     """
@@ -60,6 +60,12 @@ def cut_inputs(paths: Sequence[Path]) -> list[list[Piece]]:
         for each in found:
             size = each.stat().st_size * (GZIP_RATIO if each.name.endswith(".gz") else 1)
             files.append(Piece(each, each.relative_to(path).as_posix() if each != path else each.name, size))
+    return files
+
+
+def cut_inputs(paths: Sequence[Path]) -> list[list[Piece]]:
+    """The files of paths, cut and grouped into shards of like size. Raises UserError as `whole_files` does."""
+    files = whole_files(paths)
     limit = shard_bytes(sum(file.size for file in files))
     shards: list[list[Piece]] = []
     room = 0
@@ -71,6 +77,12 @@ def cut_inputs(paths: Sequence[Path]) -> list[list[Piece]]:
             shards[-1].append(piece)
             room -= piece.size
     return shards
+
+
+def read_records(paths: Sequence[Path]) -> Iterator[Record]:
+    """Every record of paths, one after the other. Raises UserError as `whole_files` does."""
+    for file in whole_files(paths):
+        yield from read_piece(file, None, Extent())
 
 
 def cut_file(file: Piece, limit: int) -> list[Piece]:

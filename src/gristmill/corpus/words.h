@@ -14,7 +14,8 @@ static inline uint64_t gm_mix(uint64_t x) { /* the finalizer of splitmix64 */
     return x ^ (x >> 31);
 }
 
-/* The character at `at` and its length. Bytes that are not UTF-8 are one character each, U+FFFD, which is no word. */
+/* The character at `at` and its length. Bytes that are not UTF-8 are one character each, U+FFFD, which is no word; so are
+   those of too long a form, which might hide a line's end. */
 static inline uint32_t gm_character(const uint8_t *at, const uint8_t *end, size_t *length) {
     uint32_t first = at[0];
     size_t more = first >= 0xF0 ? 3 : first >= 0xE0 ? 2 : first >= 0xC0 ? 1 : 0;
@@ -26,8 +27,9 @@ static inline uint32_t gm_character(const uint8_t *at, const uint8_t *end, size_
         if ((at[i] & 0xC0) != 0x80) return 0xFFFD;
         point = point << 6 | (at[i] & 0x3F);
     }
+    if (point < (more == 1 ? 0x80u : more == 2 ? 0x800u : 0x10000u) || point >= CODE_POINTS) return 0xFFFD;
     *length = more + 1;
-    return point < CODE_POINTS ? point : 0xFFFD;
+    return point;
 }
 
 typedef struct {
