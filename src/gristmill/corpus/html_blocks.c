@@ -52,7 +52,8 @@ void gm_html_flush(struct parser *parser) {
     struct page *page = parser->page;
     struct block *block = &parser->block;
     if (parser->any) {
-        while (page->text.length > block->start && gm_is_space(page->text.at[page->text.length - 1])) page->text.length--;
+        while (page->text.length > block->start && gm_is_space(page->text.at[page->text.length - 1]))
+            page->text.length--;
         block->length = (uint32_t)(page->text.length - block->start);
         block->node = parser->stack[parser->depth - 1].node;
         block->markup = (uint32_t)(parser->at - page->html) - parser->source_end;
@@ -115,7 +116,8 @@ static uint64_t role_groups(struct slice role) {
     static const struct {
         const char *role;
         uint64_t groups;
-    } known[] = {{"navigation", G_NAV},   {"banner", G_HEADER},     {"contentinfo", G_FOOTER}, {"complementary", G_ASIDE},
+    } known[] = {{"navigation", G_NAV},   {"banner", G_HEADER},     {"contentinfo", G_FOOTER},
+                 {"complementary", G_ASIDE},
                  {"search", G_FORM},      {"dialog", G_POPUP},      {"alertdialog", G_POPUP},  {"menu", G_NAV},
                  {"menubar", G_NAV},      {"toolbar", G_NAV},       {"tablist", G_NAV},        {"main", G_MAIN},
                  {"article", G_ARTICLE},  {"button", G_BUTTON},     {"alert", G_POPUP},        {"form", G_FORM}};
@@ -186,7 +188,7 @@ int32_t gm_html_push_node(struct parser *parser, const struct tag_token *token, 
     node->low = weight < above->low ? weight : above->low;
     node->high = weight > above->high ? weight : above->high;
     node->near = weight != 0 ? weight : above->near;
-    node->look = gm_word_hash(token->value[A_CLASS].at, token->present >> A_CLASS & 1 ? token->value[A_CLASS].length : 0);
+    node->look = gm_word_hash(token->value[A_CLASS].at, token->value[A_CLASS].length);
     node->look = node->look * 31 + (uint32_t)token->tag;
     for (int i = 0; i < 2; i++) {
         enum attribute name = i ? A_ID : A_CLASS;

@@ -37,7 +37,8 @@ enum { WITH_COMMENTS = 1, WITH_EVERYTHING = 2 };
 
 #define COMMENTS (1ull << 4) /* the group of comments among class words: tools/main_text.py */
 
-struct page *gm_html_parse(const uint8_t *html, size_t size, const struct entities *entities, const struct words *words);
+struct page *gm_html_parse(const uint8_t *html, size_t size, const struct entities *entities,
+                           const struct words *words);
 
 enum { BATCH = 64, REMEMBERED = 4096 }; /* blocks judged at once; blocks whose features are worked out once */
 
@@ -45,8 +46,8 @@ static inline int step(const struct split *splits, int at, const float *row) {
     return at < 0 ? at : splits[at].children[row[splits[at].feature] > splits[at].threshold];
 }
 
-/* The sums of a forest over `count` rows of features. Tree by tree, which stays in the cache; four rows at a time, since
-   each step waits for the one before. */
+/* The sums of a forest over `count` rows of features. Tree by tree, which stays in the cache; four rows at a time,
+   since each step waits for the one before. */
 static void judge(const struct forest *forest, const float *features, size_t count, float *sums) {
     for (size_t i = 0; i < count; i++) sums[i] = 0;
     for (uint32_t tree = 0; tree < forest->trees; tree++) {

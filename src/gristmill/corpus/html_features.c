@@ -1,9 +1,10 @@
 /* What a block of text looks like, as numbers for the model that chooses among blocks (html_choose.c).
 
-   The features are those that the literature found to tell main text from the rest: length, link density and the same of
-   the neighbours (Kohlschütter et al. 2010, "Boilerplate Detection using Shallow Text Features"), text per markup (Sun et
-   al. 2011, "DOM Based Content Extraction via Text Density"), class names and the part of the page with most running text
-   (Readability), and what follows which heading. None depends on a language's words but two sums of learned weights. */
+   The features are those that the literature found to tell main text from the rest: length, link density and the same
+   of the neighbours (Kohlschütter et al. 2010, "Boilerplate Detection using Shallow Text Features"), text per markup
+   (Sun et al. 2011, "DOM Based Content Extraction via Text Density"), class names and the part of the page with most
+   running text (Readability), and what follows which heading. None depends on a language's words but two sums of
+   learned weights. */
 #include "html_features.h"
 
 #include <math.h>
@@ -12,7 +13,9 @@
 
 enum { LOOKS = 1024, WINDOW = 3, SHORT_WORDS = 15, LONG_WORDS = 25, TITLE_WORDS = 64, ANCESTORS = 3 };
 
-static bool is_heading(const struct page *page, const struct block *block) { return page->nodes[block->node].level > 0; }
+static bool is_heading(const struct page *page, const struct block *block) {
+    return page->nodes[block->node].level > 0;
+}
 
 static float link_share(uint32_t linked, uint32_t length) { return length ? (float)linked / (float)length : 0; }
 
@@ -163,7 +166,8 @@ static void look_around(struct view *view) {
             weigh_words(page->text.at + block->start, block->length, view->words, facts->weight);
         if (is_heading(page, block)) {
             heading = (int32_t)i;
-            if (first_heading < 0 && (page->nodes[block->node].level == 1 || facts->title > 0.8f)) first_heading = heading;
+            bool first = page->nodes[block->node].level == 1 || facts->title > 0.8f;
+            if (first_heading < 0 && first) first_heading = heading;
         }
         facts->is_long = block->words >= LONG_WORDS && facts->share < 0.3f;
         since += block->words;
@@ -314,8 +318,8 @@ static float *put_neighbours(float *out, const struct view *view, size_t i) {
         *out++ = there ? log1(block->words) : -1;
         *out++ = there ? view->facts[at].share : -1;
         *out++ = there ? block->ends : -1;
-        *out++ = there ? (float)view->page->nodes[block->node].level + (float)(view->page->nodes[block->node].tag == T_P) * 9
-                       : -1;
+        const struct node *node = there ? &view->page->nodes[block->node] : NULL;
+        *out++ = there ? (float)node->level + (float)(node->tag == T_P) * 9 : -1;
         *out++ = there ? view->facts[at].weight[0] : 0;
         *out++ = there && block->node == view->block[i]->node;
     }
@@ -334,7 +338,10 @@ struct mean {
     float sum, weight;
 };
 
-static void add_mean(struct mean *mean, float value, float weight) { mean->sum += value * weight, mean->weight += weight; }
+static void add_mean(struct mean *mean, float value, float weight) {
+    mean->sum += value * weight;
+    mean->weight += weight;
+}
 
 static float mean_of(struct mean mean) { return mean.weight > 0 ? mean.sum / mean.weight : 0; }
 

@@ -1,9 +1,9 @@
 /* From HTML to blocks of text, in one pass and without a tree.
 
    A stack of open elements follows the tree construction of the WHATWG standard (§13.2.6) as far as text and its blocks
-   depend on it: void elements, implied end tags, scopes, misnested formatting, raw text, breaking out of <svg>. Work and
-   memory grow with the bytes of the page: the stack is bounded (deeper elements count as their parent), and so are the
-   elements (FAULT_COMPLEX). Any bytes are safe to read. */
+   depend on it: void elements, implied end tags, scopes, misnested formatting, raw text, breaking out of <svg>. Work
+   and memory grow with the bytes of the page: the stack is bounded (deeper elements count as their parent), and so are
+   the elements (FAULT_COMPLEX). Any bytes are safe to read. */
 #include "html_parser.h"
 
 #include <stdlib.h>
@@ -82,7 +82,8 @@ static void close_implied(struct parser *parser, enum tag tag) {
                     close_to(parser, i);
                     break;
                 }
-                if (parser->stack[i].kind & (BLOCK | SCOPE) && other != T_ADDRESS && other != T_DIV && other != T_P) break;
+                bool passes = other == T_ADDRESS || other == T_DIV || other == T_P;
+                if (parser->stack[i].kind & (BLOCK | SCOPE) && !passes) break;
             }
             break;
         case T_DD:
@@ -109,8 +110,9 @@ static void close_implied(struct parser *parser, enum tag tag) {
             for (int i = parser->depth - 1; i > 0 && parser->stack[i].tag != T_TABLE; i--) {
                 enum tag other = parser->stack[i].tag;
                 bool cell = other == T_TD || other == T_TH || other == T_CAPTION;
+                bool part = other == T_TBODY || other == T_THEAD || other == T_TFOOT;
                 if (cell || (other == T_TR && tag != T_TD && tag != T_TH) ||
-                    ((other == T_TBODY || other == T_THEAD || other == T_TFOOT) && tag != T_TD && tag != T_TH && tag != T_TR))
+                    (part && tag != T_TD && tag != T_TH && tag != T_TR))
                     close_to(parser, i);
                 else if (other == T_TEMPLATE)
                     break;
@@ -236,8 +238,8 @@ static void add_break(struct parser *parser) {
         parser->paragraph = true;
         return;
     }
-    while (parser->page->text.length > parser->block.start && parser->page->text.at[parser->page->text.length - 1] == ' ')
-        parser->page->text.length--;
+    struct buffer *text = &parser->page->text;
+    while (text->length > parser->block.start && text->at[text->length - 1] == ' ') text->length--;
     parser->block.breaks++;
     parser->space = false;
     gm_html_put(parser, "\n", 1);
@@ -325,7 +327,8 @@ static const uint8_t *read_raw(struct parser *parser, const struct tag_token *to
     if (token->tag == T_TITLE) note_title(parser, at, close);
     if (token->tag == T_XMP) gm_html_add_text(parser, at, close);
     if (token->tag == T_SCRIPT && token->present >> A_TYPE & 1 && gm_slice_has(token->value[A_TYPE], "math/tex"))
-        add_formula(parser, (struct slice){at, (size_t)(close - at)}, gm_slice_has(token->value[A_TYPE], "mode=display"));
+        add_formula(parser, (struct slice){at, (size_t)(close - at)},
+                    gm_slice_has(token->value[A_TYPE], "mode=display"));
     const uint8_t *after = memchr(close, '>', (size_t)(parser->end - close));
     return after ? after + 1 : parser->end;
 }
@@ -334,8 +337,8 @@ static const uint8_t *read_raw(struct parser *parser, const struct tag_token *to
 static void break_out(struct parser *parser, enum tag tag) {
     if (!parser->svgs) return;
     switch (tag) {
-        case T_B: case T_BIG: case T_BLOCKQUOTE: case T_BODY: case T_BR: case T_CENTER: case T_CODE: case T_DD: case T_DIV:
-        case T_DL: case T_DT: case T_EM: case T_EMBED: case T_H1: case T_H2: case T_H3: case T_H4: case T_H5: case T_H6:
+        case T_B: case T_BIG: case T_BLOCKQUOTE: case T_BODY: case T_BR: case T_CENTER: case T_CODE: case T_DD:
+        case T_DIV: case T_DL: case T_DT: case T_EM: case T_EMBED: case T_H1: case T_H2: case T_H3: case T_H4: case T_H5: case T_H6:
         case T_HEAD: case T_HR: case T_I: case T_IMG: case T_LI: case T_LISTING: case T_MENU: case T_META: case T_NOBR:
         case T_OL: case T_P: case T_PRE: case T_S: case T_SMALL: case T_SPAN: case T_STRONG: case T_STRIKE: case T_SUP:
         case T_TABLE: case T_TT: case T_U: case T_UL: break;
@@ -407,7 +410,8 @@ static void parse(struct parser *parser) {
 }
 
 /* The blocks of a page of `size` bytes (below 1 GiB) of UTF-8; NULL where there is no memory. */
-struct page *gm_html_parse(const uint8_t *html, size_t size, const struct entities *entities, const struct words *words) {
+struct page *gm_html_parse(const uint8_t *html, size_t size, const struct entities *entities,
+                           const struct words *words) {
     struct page *page = calloc(1, sizeof *page);
     struct parser *parser = calloc(1, sizeof *parser);
     struct node *root = calloc(256, sizeof *root);

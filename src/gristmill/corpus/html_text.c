@@ -34,10 +34,11 @@ enum { PLAIN, WHITE, REFERENCE, DROPPED, LEAD_C2, LEAD_E2, LEAD_E3, LEAD_EF };
 static inline int byte_class(uint8_t c) {
     if (c > ' ' && c < 0x7F) return c == '&' ? REFERENCE : PLAIN;
     if (c <= ' ') return gm_is_space(c) ? WHITE : DROPPED;
-    return c == 0x7F ? DROPPED : c == 0xC2 ? LEAD_C2 : c == 0xE2 ? LEAD_E2 : c == 0xE3 ? LEAD_E3 : c == 0xEF ? LEAD_EF : PLAIN;
+    if (c == 0x7F) return DROPPED;
+    return c == 0xC2 ? LEAD_C2 : c == 0xE2 ? LEAD_E2 : c == 0xE3 ? LEAD_E3 : c == 0xEF ? LEAD_EF : PLAIN;
 }
 
-/* How many bytes of white (or no) space stand here: non-breaking and ideographic spaces, zero-width ones, soft hyphens. */
+/* How many bytes of white (or no) space stand here: non-breaking, ideographic and zero-width spaces, soft hyphens. */
 static size_t odd_space(const uint8_t *at, const uint8_t *end, bool *white) {
     *white = true;
     if (end - at >= 2 && at[0] == 0xC2) {

@@ -237,7 +237,8 @@ const uint8_t *gm_read_reference(const uint8_t *at, const uint8_t *end, const st
                                  size_t *length) {
     if (end - at >= 3 && at[1] == '#') return read_number(at, end, out, length);
     const uint8_t *name = at + 1, *next = name;
-    while (next < end && next - name < LONGEST_REFERENCE && (gm_is_letter(*next) || (uint8_t)(*next - '0') < 10)) next++;
+    while (next < end && next - name < LONGEST_REFERENCE && (gm_is_letter(*next) || (uint8_t)(*next - '0') < 10))
+        next++;
     size_t longest = (size_t)(next - name) + (next < end && *next == ';');
     for (size_t size = longest; size >= 2; size--) { /* `&notit;` is `&not` and "it;" */
         int64_t found = find_entity(entities, name, size);
