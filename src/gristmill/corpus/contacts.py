@@ -46,6 +46,7 @@ COUNTRY_CODES = frozenset(
 SEPARATOR = r"[ .\-/\u00a0\u2011\u2013]"
 EXTENDED = 16  # characters that an extension may take
 EXTENSION = r"(?:,? ?(?:x|[Ee]xt\.?|[Dd]urchwahl|poste) ?\d{1,6})?"
+JOIN = r"(?: ?[/\-\u2011\u2013] ?|[ .\u00a0])"
 GROUPS = rf"(?:{SEPARATOR}{{0,2}}\(?\d{{1,12}}\)?){{1,7}}"
 PHONE_FORMS = tuple(
     re.compile(rf"(?<![\w+.,:/=#-])({form}){EXTENSION}(?!{SEPARATOR}?\d)(?!\w)")
@@ -53,16 +54,17 @@ PHONE_FORMS = tuple(
         rf"(?:\+{SEPARATOR}?|(?<!\d )00(?=[\d ]{{1,4}}[ .-])){SEPARATOR}?\d{{1,3}}{GROUPS}",  # international
         r"(?<!\d )(?:1[-. ])?(?:\(\d{3}\)[-. ]?|\d{3}[-.])\d{3}[-.]\d{4}",  # North America: 3-3-4
         r"(?<!\d )(?:1 )?\(?[2-9]\d\d\)? [2-9]\d\d[ -]\d{4}",
-        rf"(?<!\d )\(?0[1-9]\d{{0,4}}\)?(?:{SEPARATOR}{{1,2}}\d{{2,8}}){{1,4}}",  # trunk prefix 0, in groups
+        rf"(?<!\d )\(?0[1-9]\d{{0,4}}\)?(?:{JOIN}\d{{2,8}}){{1,4}}",  # trunk prefix 0, in groups
     )
 )
 NAMED_NUMBER = re.compile(rf"(\(?\+?\(?\d+\)?(?:{SEPARATOR}{{0,3}}\(?\d{{1,12}}\)?){{0,7}}){EXTENSION}(?!\w)")
 NAMED = re.compile(
     r"(?<!\w)(?:tele?(?:phone|fon|fax)?|t[ée]l(?:[ée]phone)?|phone|ph|call|cell(?:ular)?|mobile?|fax|whats-?app|sms|text"
     r"|dial|handy|fon|mob|gsm|tfn?o|m[óo]vil|cellulare|hotline|reach (?:me|him|her|us) at|telefoon|puhelin|тел)"
-    r"(?:\s(?:number|no|nr|us|me|him|her|at|on|is))*[ .:#=\u00a0()]{1,4}$",
+    r"(?:\s(?:number|no|nr|us|me|him|her|at|on|is))*[ .:=\u00a0()]{1,4}$",
     re.IGNORECASE,
 )
+NO_PHONE = re.compile(r"\+\d+\.\d+|\d{5}-\d{4}")
 DATE = re.compile(r"(?<!\d)(?:\d{1,2}[./-]\d{1,2}[./-](?:19|20)?\d\d|(?:19|20)\d\d[./-]\d{1,2}[./-]\d{1,2})(?!\d)")
 
 
@@ -88,7 +90,7 @@ def find_ip_addresses(text: str) -> Iterator[Span]:
     for found in IPV4.finditer(text):
         start, end = found.span()
         before, after = text[max(0, start - 16) : start], text[end : end + 2]
-        if before[-1:].isalnum() or before[-1:] in tuple("._") or after[:1].isalnum() or re.match(r"\.\d|-\w|_", after):
+        if before[-1:].isalnum() or before[-1:] in tuple("._") or after[:1].isalnum() or re.match(r"[.-]\w|_", after):
             continue
         small = all(int(part) < SMALL for part in found.group().split("."))
         if is_public(found.group()) and not NUMBERING.search(before) and (not small or ADDRESS.search(before)):
@@ -135,14 +137,16 @@ def announced(text: str, start: int) -> Span | None:
 
 
 def is_international(number: str) -> bool:
-    """E.164: a country code, 7 to 15 digits in all."""
+    """E.164: a country code, 7 to 15 digits in all; not the decimal number `+3.140000`."""
+    if NO_PHONE.fullmatch(number):
+        return False
     compact = re.sub(r"[^0-9]", "", number.removeprefix("00"))
     return 7 <= len(compact) <= 15 and any(compact[:length] in COUNTRY_CODES for length in (1, 2, 3))
 
 
 def is_national(number: str) -> bool:
-    """9 to 11 digits that are neither a date nor a row of a table, as 01 02 03 04 05."""
-    if DATE.search(number) or not 9 <= len(digits_of(number)) <= 11:
+    """9 to 11 digits that are neither a date, a ZIP+4 nor a row of a table, as 01 02 03 04 05."""
+    if DATE.search(number) or NO_PHONE.fullmatch(number) or not 9 <= len(digits_of(number)) <= 11:
         return False
     groups = re.findall(r"\d+", number)
     steps = {int(after) - int(before) for before, after in pairwise(groups)}

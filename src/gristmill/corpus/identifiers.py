@@ -91,7 +91,8 @@ def find_cards(text: str) -> Iterator[Span]:
         for found in CARD.finditer(text, first, last + 2):
             start, end = found.span()
             compact = re.sub(r"\D", "", found.group())
-            alone = not text[start - 1 : start].isalnum() and not text[end : end + 1].isalpha()
+            before = text[start - 1 : start]
+            alone = not before.isalnum() and before not in ("/", "=", "_", "#") and not text[end : end + 1].isalpha()
             if alone and ISSUERS.match(compact) and luhn(compact) and len(set(compact)) > 1:
                 yield start, end
 

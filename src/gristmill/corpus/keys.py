@@ -45,7 +45,9 @@ PREFIXED = tuple(
 )
 PEM = re.compile(r"-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?)-----[\s\S]{1,20000}?-----END \1-----")
 JWT = re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{16,}")
-IN_URL = re.compile(r"://([^\s/:@<>\"']{1,64}:[^\s/:@<>\"']{3,128})@")
+IN_URL = re.compile(
+    r"://([^\s/:@<>\[\]\"']{1,64}:(?!pass(?:word|wd)?@)[^\s/:@<>\[\]\"']{3,128})@"
+)  # `user:password` is an example
 # what the name of a setting ends with → what must stand before it
 SETTINGS = tuple(
     (sign, re.compile(before + "$"))
