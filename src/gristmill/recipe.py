@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -41,13 +41,16 @@ class Crawl(Params):
     seeds: list[str] = Field(min_length=1)
     hosts: list[str] = []  # host patterns that may be crawled, as `*.example.org`; empty: the seeds' hosts
     max_pages: Positive = 10_000
+    max_pages_per_host: Count = 0  # 0: no limit but max_pages
     max_depth: Count = 20  # links away from a seed
     delay: Annotated[float, Field(ge=0)] = 1.0  # seconds between two requests to one host
-    concurrency: Positive = 16  # requests in flight, over all hosts
+    concurrency: Positive = 128  # requests in flight over all hosts; at most 16 to one host, where delay is 0
     timeout: Rate = 30.0  # seconds for one request
     max_bytes: Positive = 10_000_000  # longest response body that is kept, after decompression
     max_redirects: Count = 5
     user_agent: str = "gristmill/0.1"
+    honour: list[Literal["noindex", "noai", "tdm"]] = ["noindex", "noai", "tdm"]  # else they are only recorded
+    previous: InputPath = ""  # folder of an earlier crawl: only what has changed since is kept
     allow_networks: list[str] = []  # private networks that may be contacted, as `127.0.0.0/8`
     connect_to: dict[str, InputPath] = {}  # host pattern → `address:port` to connect to, or a miniature web's folder
 

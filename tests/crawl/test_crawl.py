@@ -21,7 +21,8 @@ from warcio.archiveiterator import ArchiveIterator
 
 from gristmill.crawl import stage
 from gristmill.crawl.addresses import is_allowed, parse_networks
-from gristmill.crawl.urls import normalise, read_sitemap
+from gristmill.crawl.links import read_sitemap
+from gristmill.crawl.urls import normalise
 from gristmill.crawl.warc import read_pages
 from gristmill.errors import UserError
 from gristmill.recipe import Crawl
@@ -94,7 +95,7 @@ def pages_of(table: dict[str, object]) -> Handler:
         entry = table.get(request.path_qs)
         if entry is None:
             return web.Response(status=404)
-        return entry(request) if callable(entry) else page(*entry)  # type: ignore[arg-type, misc]
+        return entry(request) if callable(entry) else page(*entry, text=request.path_qs)  # type: ignore[arg-type, misc]
 
     return handler
 
@@ -178,7 +179,7 @@ def test_sitemap_redirects_depth_and_limits(serve: Callable[[Handler], Site], tm
     }
     assert {url: outcome[url] for url in expected} == expected
     assert "/unseen" not in outcome
-    kept = [found.url for found in read_pages(tmp_path / "pages.warc.gz")]
+    kept = [found.url for found in read_pages(tmp_path / "pages-00000.warc.gz")]
     assert "http://site.test/hidden" not in kept
     assert len(kept) == len(set(kept)) == list(outcome.values()).count("page")
 
@@ -283,7 +284,7 @@ def test_unreachable_seed_and_wrong_seed_are_named(tmp_path: Path) -> None:
 def test_the_warc_is_what_other_tools_read(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
     site = serve(pages_of({"/": ["/a"], "/a": []}))
     crawl(site.params(), tmp_path)
-    path = tmp_path / "pages.warc.gz"
+    path = tmp_path / "pages-00000.warc.gz"
     with path.open("rb") as file:
         kinds = [record.rec_type for record in ArchiveIterator(file)]
     assert kinds == ["warcinfo", *["response", "request", "metadata"] * 2]
@@ -295,9 +296,9 @@ def test_the_warc_is_what_other_tools_read(serve: Callable[[Handler], Site], tmp
 
 def test_a_truncated_warc_is_named(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
     crawl(serve(pages_of({"/": []})).params(), tmp_path)
-    path = tmp_path / "pages.warc.gz"
+    path = tmp_path / "pages-00000.warc.gz"
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(UserError, match=r"pages\.warc\.gz is truncated"):
+    with pytest.raises(UserError, match=r"pages-00000\.warc\.gz is truncated"):
         list(read_pages(path))
 
 
@@ -327,13 +328,19 @@ def test_sitemaps_of_all_kinds() -> None:
     ]
 
 
+def words(seed: int, count: int = 12) -> str:
+    """Text of its own for every seed."""
+    draw = random.Random(seed)
+    return " ".join("".join(draw.choices("abcdefgh", k=5)) for _ in range(count))
+
+
 def tangled(request: web.Request) -> web.StreamResponse:
     """300 pages that link to each other at random and answer after random pauses."""
-    if request.path in ("/robots.txt", "/sitemap.xml"):
+    if "." in request.path:
         return web.Response(status=404)
     number = int(request.path.strip("/") or 0)
     draw = random.Random(number)
-    return page(*(f"/{draw.randrange(300)}" for _ in range(8)), text=f"page {number}")
+    return page(*(f"/{draw.randrange(300)}" for _ in range(8)), text=words(number))
 
 
 def test_kill_and_rerun_gives_the_same_bytes(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
@@ -361,6 +368,8 @@ def test_kill_and_rerun_gives_the_same_bytes(serve: Callable[[Handler], Site], t
     assert (broken / "frontier.db").exists()
     assert start(broken).wait(60) == 0
     names = sorted(path.name for path in (tmp_path / "whole").iterdir())
-    assert names == ["pages.warc.gz", "urls.jsonl"] == sorted(path.name for path in broken.iterdir())
+    assert (
+        names == ["pages-00000.warc.gz", "robots.jsonl", "urls.jsonl"] == sorted(path.name for path in broken.iterdir())
+    )
     for name in names:
         assert (broken / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
