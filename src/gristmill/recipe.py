@@ -55,6 +55,18 @@ class Crawl(Params):
     connect_to: dict[str, InputPath] = {}  # host pattern → `address:port` to connect to, or a miniature web's folder
 
 
+class CommonCrawl(Params):
+    """A Common Crawl snapshot → the WARC records wanted. Takes the place of `crawl`."""
+
+    snapshot: str  # as CC-MAIN-2024-22
+    base: str = "https://data.commoncrawl.org"  # or s3://commoncrawl, a mirror, a folder: whatever fsspec opens
+    kind: Literal["warc", "wet"] = "warc"  # pages, or their text as Common Crawl extracted it
+    hosts: list[str] = []  # host patterns, as `*.example.org`: found through the URL index; empty: any, in random order
+    languages: list[str] = []  # likeliest language, ISO 639-3, as `eng`; empty: any
+    mimes: list[str] = ["text/html", "application/xhtml+xml"]  # detected types; empty: any (a WET file is all text)
+    max_pages: Positive = 10_000
+
+
 class Extract(Params):
     """Pages → documents."""
 
@@ -198,6 +210,7 @@ class Recipe(Params):
     seed: int = 0  # of every stage that names none of its own
     miniweb: Miniweb | None = None
     crawl: Crawl | None = None
+    common_crawl: CommonCrawl | None = None
     extract: Extract | None = None
     filter: Filter | None = None
     dedup: Dedup | None = None

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gristmill.crawl.warc import warc_name
+
 TABLES = """
 CREATE TABLE IF NOT EXISTS hosts (
     id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, pages INTEGER NOT NULL DEFAULT 0,
@@ -321,8 +323,3 @@ class Frontier:
         """Close the file without committing."""
         self.db.execute("ROLLBACK")
         self.db.close()
-
-
-def warc_name(number: int) -> str:
-    """The name of a crawl's WARC files, in order."""
-    return f"pages-{number:05d}.warc.gz"

@@ -20,15 +20,15 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from gristmill.crawl.addresses import parse_networks
 from gristmill.crawl.client import Client, Response
-from gristmill.crawl.frontier import Found, Frontier, Turn, Visit, warc_name
+from gristmill.crawl.frontier import Found, Frontier, Turn, Visit
 from gristmill.crawl.judge import STORED, Verdict, is_trap, judge
 from gristmill.crawl.polite import BUSY, Host, Polite, Rules
 from gristmill.crawl.urls import host_of, normalise, origin_of, runs_in_circles, target_of
-from gristmill.crawl.warc import exchange, info, read_outlinks
+from gristmill.crawl.warc import exchange, info, open_at, read_outlinks, sync, warc_name
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest, read_jsonl, write_jsonl, write_text
 from gristmill.progress import Progress
@@ -113,11 +113,12 @@ class Crawler:
     def __init__(self, params: Crawl, patterns: list[str], frontier: Frontier, out: Path) -> None:
         self.params, self.patterns, self.frontier, self.out = params, patterns, frontier, out
         self.hosts: dict[str, Host] = {}
+        self.wanted: dict[str, bool] = {}  # hosts seen in this round → whether they may be crawled
         self.running: dict[int, tuple[Turn, float, asyncio.Task[None]]] = {}  # host → turn, when begun, task
         self.pages = frontier.pages()
         self.outcomes = Counter(frontier.counts())
         self.committed = self.told = time.monotonic()
-        self.file = open_warc(out, frontier)
+        self.file = open_at(out / warc_name(frontier.file), frontier.offset)
 
     async def run(self) -> None:
         """Rounds, until nobody has a turn."""
@@ -271,7 +272,9 @@ class Crawler:
         """Each URL with its host, and the outcome `host` where that may not be crawled."""
         for item in found:
             host = host_of(item.url)
-            if any(fnmatch(host, pattern) for pattern in self.patterns):
+            if host not in self.wanted:
+                self.wanted[host] = any(fnmatch(host, pattern) for pattern in self.patterns)
+            if self.wanted[host]:
                 yield host, item
             elif item.kind == "page":
                 yield host, Found(item.url, item.depth, item.hops, item.kind, "host")
@@ -287,7 +290,7 @@ class Crawler:
                 sync(self.file)
                 self.file.close()
                 self.frontier.file, self.frontier.offset = self.frontier.file + 1, 0
-                self.file = open_warc(self.out, self.frontier)
+                self.file = open_at(self.out / warc_name(self.frontier.file), 0)
             if not self.file.tell():
                 self.file.write(info(now(), self.params.user_agent, warc_name(self.frontier.file)))
             places.append((self.frontier.file, self.file.tell(), number))
@@ -302,6 +305,7 @@ class Crawler:
         budget = self.params.max_pages - self.pages
         self.frontier.deal(budget, share, self.params.max_pages_per_host, HOSTS_AT_ONCE, busy)
         self.commit()
+        self.wanted.clear()
         moment = time.monotonic()
         self.hosts = {name: host for name, host in self.hosts.items() if host.lock.locked() or host.ready > moment}
 
@@ -334,19 +338,6 @@ class Crawler:
             "outcomes": dict(self.outcomes),
             "hosts": {turn.name: {"left": turn.left, "late": turn.late} for turn, _, _ in self.running.values()},
         }
-
-
-def open_warc(out: Path, frontier: Frontier) -> BinaryIO:
-    """The WARC file that the frontier speaks of, cut back to what it knows."""
-    file = (out / warc_name(frontier.file)).open("ab")
-    file.truncate(frontier.offset)
-    return file
-
-
-def sync(file: BinaryIO) -> None:
-    """Bring what was written to the disk."""
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def now() -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from urllib.parse import urlsplit
 
 import ada_url
 
@@ -26,6 +25,7 @@ def normalise(url: str, base: str = "") -> str | None:
     """
     if url.startswith(SKIPPED):
         return None
+    url = url.partition("#")[0]
     # a relative URL depends on the folder of its base alone, unless it is a query: so menus are resolved once
     return _normalise(url, base if url.startswith("?") or not url else base[: base.rfind("/") + 1])
 
@@ -40,7 +40,6 @@ def _normalise(url: str, base: str) -> str | None:
         return None
     if not found.startswith(("http://", "https://")) or len(found) > LONGEST:
         return None
-    found = found.partition("#")[0]
     if ";" in found:
         found = PATH_SESSION.sub("", found)
     path, question, query = found.partition("?")
@@ -53,8 +52,9 @@ def _normalise(url: str, base: str) -> str | None:
 
 
 def host_of(url: str) -> str:
-    """The host of a URL, in lower case, without brackets."""
-    return urlsplit(url).hostname or ""
+    """The host of a normalised URL, without brackets."""
+    authority = url.partition("://")[2].partition("/")[0]
+    return authority.partition("]")[0][1:] if authority.startswith("[") else authority.partition(":")[0]
 
 
 def origin_of(url: str) -> str:

@@ -6,12 +6,13 @@ import base64
 import gzip
 import hashlib
 import json
+import os
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 from isal import igzip_lib
@@ -78,7 +79,7 @@ def exchange(
 ) -> bytes:
     """One fetch as response (or, where the payload is that of `original`, revisit), request and metadata records."""
     about = {"WARC-Date": date, "WARC-Target-URI": response.url}
-    kept = [(k if k.lower() not in CHANGED else f"X-Crawl-{k}", v) for k, v in response.headers]
+    kept = [(k if k.lower() not in CHANGED else f"X-Crawler-{k}", v) for k, v in response.headers]
     kept += [] if original else [("Content-Length", str(len(response.body)))]
     head = f"HTTP/1.1 {response.status} {response.reason}\r\n" + "".join(f"{name}: {value}\r\n" for name, value in kept)
     fields = {**about, "Content-Type": "application/http;msgtype=response", "WARC-IP-Address": response.address}
@@ -202,3 +203,22 @@ def read_outlinks(path: Path, offset: int) -> list[str]:
             if number > 2:
                 break
     return []
+
+
+def warc_name(number: int) -> str:
+    """The name of a stage's WARC files, in order."""
+    return f"pages-{number:05d}.warc.gz"
+
+
+def open_at(path: Path, length: int) -> BinaryIO:
+    """Open a file to append to, cut back to a length that is known to be good."""
+    file = path.open("ab")
+    file.truncate(length)
+    file.seek(0, os.SEEK_END)
+    return file
+
+
+def sync(file: BinaryIO) -> None:
+    """Bring what was written to the disk."""
+    file.flush()
+    os.fsync(file.fileno())
