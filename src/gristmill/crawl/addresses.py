@@ -18,6 +18,7 @@ GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # RFC 4291 §2.4: all that is
 NEVER = tuple(
     ipaddress.ip_network(text)
     for text in (
+        "192.0.0.0/24",  # IETF protocol assignments, RFC 6890: Python's is_global lets parts of it pass
         "192.88.99.0/24",  # 6to4 relays, RFC 7526
         "2001::/23",  # IETF protocol assignments, Teredo among them, RFC 2928
         "3fff::/20",  # documentation, RFC 9637

@@ -82,7 +82,7 @@ class Polite:
         if stored is None:
             answer = await self.fetch_robots(host, origin)
             tdm = b"[]"
-            if not unreachable(answer) and "tdm" in self.params.honour:
+            if not unreachable(answer):
                 found = await self.get(host, f"{origin}/.well-known/tdmrep.json", ROBOTS_BYTES)
                 tdm = found.body if found.status == 200 and not found.error else tdm
             text = answer.body[:ROBOTS_BYTES].decode("utf-8", "replace") if answer.status == 200 else ""
