@@ -675,6 +675,8 @@ def test_files_of_others_are_read(tmp_path: Path) -> None:
             [("Content-Type", "text/html"), ("Content-Encoding", "br")],
             brotli.compress(text),
         ),
+        ("http://e.org/undone", "200 OK", [("Content-Type", "text/html"), ("Content-Encoding", "br")], text),
+        ("http://e.org/named", "200 OK", [("Content-Type", "text/html"), ("Transfer-Encoding", "chunked")], text),
         ("http://e.org/untyped", "200 OK", [], text),
         ("http://e.org/gone", "404 Not Found", [("Content-Type", "text/html")], text),
     ]

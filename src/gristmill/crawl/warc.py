@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 from isal import igzip_lib
 
 from gristmill import __version__
-from gristmill.crawl.client import Response
+from gristmill.crawl.client import Response, decode
 from gristmill.crawl.media import content_type, payload_type
 from gristmill.errors import UserError
 
@@ -27,6 +28,8 @@ LEVEL = 2  # of ISA-L: 9 times as fast as zlib's 6, files 17 % larger (docs/NOTE
 CHANGED = {"content-encoding", "transfer-encoding", "content-length"}  # the body is stored decoded
 FIELDS = {"Content-Type": "application/warc-fields"}
 DECISIONS = "WARC-JSON-Metadata"  # field with what was decided of a page: robots, signals, licence
+MAX_BODY = 100_000_000  # bytes of a stored body, unpacked
+CHUNK = re.compile(rb"([0-9a-fA-F]{1,8})[^\r\n]{0,100}\r\n")
 REVISIT = "http://netpreserve.org/warc/1.1/revisit/"  # WARC 1.1 §6.7.2 and §6.7.3
 SAME_PAYLOAD, NOT_MODIFIED = REVISIT + "identical-payload-digest", REVISIT + "server-not-modified"
 
@@ -130,7 +133,7 @@ def read_pages(path: Path) -> Iterator[Page]:
     wanted = WarcRecordType.response | WarcRecordType.conversion
     try:
         with path.open("rb") as file:
-            for item in ArchiveIterator(file, record_types=wanted, parse_http=True, auto_decode="all"):
+            for item in ArchiveIterator(file, record_types=wanted, parse_http=True):
                 offset, size = item.stream_pos, size + 1
                 page = to_page(item, f"{path.name}:{offset}")
                 if page:
@@ -173,12 +176,35 @@ def to_page(item: WarcRecord, source: str) -> Page | None:
     http = item.http_headers
     if http is None or http.status_code != 200:
         return None
-    body = item.reader.read()
+    body = decoded(item.reader.read(), http.get("Transfer-Encoding") or "", http.get("Content-Encoding") or "")
     kind, charset = content_type(http.get("Content-Type", "") or "")
     identified = headers.get("WARC-Identified-Payload-Type") or ""
     if identified and kind in ("", "application/octet-stream", "text/plain"):
         kind = identified.lower()
     return Page(url, body, payload_type(kind, body), charset, fetched_at, source, "", decisions_of(headers))
+
+
+def decoded(body: bytes, transfer: str, coding: str) -> bytes:
+    """A stored body without its encodings. Many files name one that was undone before they were written."""
+    if "chunked" in transfer.lower():
+        body = without_chunks(body)
+    try:
+        return decode(body, coding.lower(), MAX_BODY)[:MAX_BODY] if coding else body
+    except OSError:
+        return body
+
+
+def without_chunks(body: bytes) -> bytes:
+    """The content of a chunked body (RFC 9112 §7.1), or the body itself where it is not chunked."""
+    parts: list[bytes] = []
+    at = 0
+    while head := CHUNK.match(body, at):
+        size = int(head[1], 16)
+        if not size:
+            return b"".join(parts)
+        parts.append(body[head.end() : head.end() + size])
+        at = head.end() + size + 2
+    return b"".join(parts) if parts and at >= len(body) else body
 
 
 def decisions_of(headers: Any) -> dict[str, Any]:
