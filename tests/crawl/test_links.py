@@ -102,13 +102,16 @@ def test_any_bytes_are_survived(pieces: list[str]) -> None:
 
 def test_what_a_page_says() -> None:
     page = """<base href="/c/"><a href="d?x=1&amp;y=2#z">1</a><a href='//f.org/'>2</a><a rel="nofollow" href=e>3</a>
-    <a href="mailto:x@y">4</a><a href="d?x=1&amp;y=2">again</a><AREA HREF=g><a href=" h ">5</a><!-- <a href=no> -->
+    <a href="mailto:x@y">4</a><a href="d?x=1&amp;y=2">again</a><a href="i?a&#38;b#c">6</a>
+    <AREA HREF=g><a href=" h ">5</a><!-- <a href=no> -->
     <script>document.write('<a href="no">')</script><a rel=license href="https://creativecommons.org/licenses/by/4.0/">l</a>
     <link rel="canonical" href="/b"><link rel=alternate type="application/rss+xml" href="feed.xml">
     <meta name="TDM-Reservation" content="1">
     <meta name="gristmill" content="noai"><meta name=robots content="nofollow">"""
     said = read_page(page.encode(), "utf-8", BASE, "gristmill/0.1")
-    assert said.links == ["http://e.org/c/d?x=1&y=2", "http://f.org/", "http://e.org/c/g", "http://e.org/c/h"]
+    assert said.links == [
+        *("http://e.org/c/d?x=1&y=2", "http://f.org/", "http://e.org/c/i?a&b", "http://e.org/c/g", "http://e.org/c/h")
+    ]
     assert said.canonical == "http://e.org/b" and said.feeds == ["http://e.org/c/feed.xml"]
     assert said.licence == "https://creativecommons.org/licenses/by/4.0/"
     assert (said.noindex, said.nofollow, said.noai, said.tdm) == (False, True, True, True)

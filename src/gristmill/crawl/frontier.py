@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS urls (
     hops INTEGER NOT NULL, kind TEXT NOT NULL, via TEXT NOT NULL, outcome TEXT, status INTEGER NOT NULL DEFAULT 0,
     round INTEGER, digest TEXT, date TEXT, note TEXT, file INTEGER, offset INTEGER);
 CREATE INDEX IF NOT EXISTS waiting ON urls (host, id) WHERE outcome IS NULL;
-CREATE INDEX IF NOT EXISTS digests ON urls (digest) WHERE digest IS NOT NULL;
+CREATE INDEX IF NOT EXISTS digests ON urls (digest, round, host, id) WHERE digest IS NOT NULL;
 CREATE TABLE IF NOT EXISTS records (url INTEGER PRIMARY KEY, host INTEGER NOT NULL, data BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS mail (
     id INTEGER PRIMARY KEY, sender INTEGER NOT NULL, host TEXT NOT NULL, url TEXT NOT NULL, depth INTEGER NOT NULL,
@@ -44,6 +44,8 @@ CREATE TABLE IF NOT EXISTS progress (
     round INTEGER NOT NULL, file INTEGER NOT NULL, offset INTEGER NOT NULL, requests INTEGER NOT NULL,
     bytes INTEGER NOT NULL);
 """
+# a checkpoint waits for the disk, and everybody for it: one for every 128 MB of 4 kB pages; memory for 64 MB
+PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=32768", "cache_size=-64000")
 RECENT = 200_000  # URLs known to be in the table, to spare the look
 
 
@@ -88,7 +90,7 @@ class Frontier:
 
     def __init__(self, path: Path) -> None:
         self.db = sqlite3.connect(path, isolation_level=None)
-        self.db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-64000;" + TABLES)
+        self.db.executescript("".join(f"PRAGMA {pragma};" for pragma in PRAGMAS) + TABLES)
         self.db.execute("BEGIN")
         row = self.db.execute("SELECT round, file, offset, requests, bytes FROM progress").fetchone()
         self.round, self.file, self.offset, self.requests, self.bytes = map(int, row or (0, 0, 0, 0, 0))
@@ -182,11 +184,14 @@ class Frontier:
 
     def same_payload(self, digest: str, host: int) -> tuple[str, str] | None:
         """URL and date of a page with that payload: an earlier one of the host, or any of an earlier round."""
-        found = self.db.execute(
-            "SELECT url, date FROM urls WHERE digest = ? AND (host = ? OR round < ?) ORDER BY round, host, id LIMIT 1",
-            (digest, host, self.round),
-        )
-        return found.fetchone()
+        select = "SELECT url, date FROM urls WHERE digest = ? AND"
+        earlier = self.db.execute(
+            f"{select} round < ? ORDER BY round, host, id LIMIT 1", (digest, self.round)
+        ).fetchone()
+        if earlier:
+            return earlier
+        own = self.db.execute(f"{select} round = ? AND host = ? ORDER BY id LIMIT 1", (digest, self.round, host))
+        return own.fetchone()
 
     def outcome_of(self, url: str) -> str | None:
         """What became of a URL, or None."""
@@ -298,6 +303,10 @@ class Frontier:
         """URLs by outcome."""
         rows = self.db.execute("SELECT outcome, count(*) FROM urls WHERE outcome IS NOT NULL GROUP BY 1 ORDER BY 1")
         return dict(rows.fetchall())
+
+    def seen(self) -> int:
+        """URLs ever named, at once."""
+        return int(self.db.execute("SELECT coalesce(max(id), 0) FROM urls").fetchone()[0])
 
     def left(self) -> int:
         """URLs without an outcome."""

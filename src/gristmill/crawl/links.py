@@ -79,19 +79,26 @@ def read_page(body: bytes, charset: str, base: str, agent: str) -> Said:
 
     said = Said()
     links: dict[str, None] = {}
+    seen: set[bytes] = set()  # an index may name one page hundreds of times
     based = False
     robots = {"robots", product_token(agent)}
     for tag, attributes in tags(body):
         if tag in (A, AREA):
-            rel = text(attributes.get(REL)).lower().split() if REL in attributes else ()
-            href = attributes.get(HREF)
-            url = normalise(text(href).strip(), base) if href is not None else None
+            href = attributes.get(HREF, b"#")
+            if b"&" not in href:
+                href = href.partition(b"#")[0] or b"#"
+            if href in seen and REL not in attributes:
+                continue
+            seen.add(href)
+            rel = text(attributes.get(REL)).lower().split()
+            url = normalise(text(href).strip(), base)
             if url and "license" in rel:
                 said.licence = said.licence or url
             elif url and "nofollow" not in rel:
                 links[url] = None
         elif tag == BASE and not based and HREF in attributes:
             based, base = True, normalise(text(attributes[HREF]).strip(), base) or base
+            seen.clear()
         elif tag == LINK and HREF in attributes:
             relate(said, text(attributes.get(REL)), text(attributes.get(TYPE)), text(attributes[HREF]), base)
         elif tag == META:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
@@ -42,6 +43,7 @@ LATE_SECONDS = 120.0  # after which nobody waits for it
 FAILING = 8  # fetches that failed in a row, after which a host is left alone
 COMMIT_SECONDS = 1.0  # between two moments that a kill cannot undo
 STATUS_SECONDS = 5.0
+WILD = re.compile(r"[*?\[]")
 WARC_BYTES = 1_000_000_000  # after which a new file is begun, as the standard advises
 
 
@@ -111,7 +113,9 @@ class Crawler:
     """Runs the rounds."""
 
     def __init__(self, params: Crawl, patterns: list[str], frontier: Frontier, out: Path) -> None:
-        self.params, self.patterns, self.frontier, self.out = params, patterns, frontier, out
+        self.params, self.frontier, self.out = params, frontier, out
+        self.names = {pattern for pattern in patterns if not WILD.search(pattern)}
+        self.patterns = [pattern for pattern in patterns if WILD.search(pattern)]
         self.hosts: dict[str, Host] = {}
         self.wanted: dict[str, bool] = {}  # hosts seen in this round → whether they may be crawled
         self.running: dict[int, tuple[Turn, float, asyncio.Task[None]]] = {}  # host → turn, when begun, task
@@ -239,7 +243,7 @@ class Crawler:
         self.frontier.bytes += len(response.body)
         self.frontier.settle(visit, verdict.outcome, response.status, verdict.digest, date, verdict.note)
         self.frontier.save(turn, kept)
-        self.bar.advance(kept, self.note() if kept else None)
+        self.bar.advance(kept)
         if time.monotonic() - self.committed > COMMIT_SECONDS:
             self.commit()
 
@@ -273,7 +277,7 @@ class Crawler:
         for item in found:
             host = host_of(item.url)
             if host not in self.wanted:
-                self.wanted[host] = any(fnmatch(host, pattern) for pattern in self.patterns)
+                self.wanted[host] = host in self.names or any(fnmatch(host, pattern) for pattern in self.patterns)
             if self.wanted[host]:
                 yield host, item
             elif item.kind == "page":
@@ -315,6 +319,7 @@ class Crawler:
         self.polite.requests = 0
         self.frontier.commit()
         self.committed = time.monotonic()
+        self.bar.note = self.note()
         if self.committed - self.told > STATUS_SECONDS:
             self.told = self.committed
             write_text(self.out / "status.json", json.dumps(self.status(), indent=1) + "\n")
@@ -331,7 +336,7 @@ class Crawler:
             "time": now(),
             "round": self.frontier.round,
             "pages": self.pages,
-            "urls_left": self.frontier.left(),
+            "urls": self.frontier.seen(),
             "requests": self.frontier.requests,
             "bytes": self.frontier.bytes,
             "in_flight": self.polite.in_flight,
