@@ -124,6 +124,8 @@ class Frontier:
     def post(self, sender: int, via: str, found: Iterable[tuple[str, Found]]) -> None:
         """Keep URLs of other hosts, by host name, until the round ends."""
         new = [(host, item) for host, item in found if (sender, item.url) not in self.posted]
+        if len(self.posted) > RECENT:
+            self.posted.clear()
         self.posted.update((sender, item.url) for _, item in new)
         self.db.executemany(
             "INSERT INTO mail (sender, host, url, depth, hops, kind, via, outcome) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

@@ -35,12 +35,14 @@ from gristmill.manifest import Manifest, read_jsonl, write_jsonl, write_text
 from gristmill.progress import Progress
 from gristmill.recipe import Crawl
 
-HOSTS_AT_ONCE = 2_000  # with a turn in one round
+HOSTS_AT_ONCE = 2_000  # with a turn in one round; twice as many with late ones of earlier rounds
+HOSTS_KNOWN = 100_000
 LANES = 16  # requests in flight to one host that asks for no delay
 SHARE = 2_000  # pages a turn, at most
 TURN_SECONDS = 30.0  # that a turn takes where a host answers at once
 LATE_SECONDS = 120.0  # after which nobody waits for it
 FAILING = 8  # fetches that failed in a row, after which a host is left alone
+GATHER_SECONDS = 1.0
 COMMIT_SECONDS = 1.0  # between two moments that a kill cannot undo
 STATUS_SECONDS = 5.0
 WILD = re.compile(r"[*?\[]")
@@ -117,7 +119,7 @@ class Crawler:
         self.names = {pattern for pattern in patterns if not WILD.search(pattern)}
         self.patterns = [pattern for pattern in patterns if WILD.search(pattern)]
         self.hosts: dict[str, Host] = {}
-        self.wanted: dict[str, bool] = {}  # hosts seen in this round → whether they may be crawled
+        self.wanted: dict[str, bool] = {}  # hosts met lately → whether they may be crawled
         self.running: dict[int, tuple[Turn, float, asyncio.Task[None]]] = {}  # host → turn, when begun, task
         self.pages = frontier.pages()
         self.outcomes = Counter(frontier.counts())
@@ -152,6 +154,8 @@ class Crawler:
             tasks = prompt or [task for _, _, task in self.running.values()]
             until = asyncio.ALL_COMPLETED if prompt else asyncio.FIRST_COMPLETED
             await asyncio.wait(tasks, timeout=1.0 if prompt else LATE_SECONDS, return_when=until)
+            if not prompt:
+                await asyncio.sleep(GATHER_SECONDS)  # a round for every late host that ends would cost too much
             for host, (turn, begun, task) in list(self.running.items()):
                 if task.done():
                     task.result()
@@ -277,6 +281,8 @@ class Crawler:
         for item in found:
             host = host_of(item.url)
             if host not in self.wanted:
+                if len(self.wanted) > HOSTS_KNOWN:
+                    self.wanted.clear()
                 self.wanted[host] = host in self.names or any(fnmatch(host, pattern) for pattern in self.patterns)
             if self.wanted[host]:
                 yield host, item
@@ -305,11 +311,11 @@ class Crawler:
         self.frontier.deliver()
         self.frontier.round += 1
         busy = list(self.running)
+        at_most = min(HOSTS_AT_ONCE, max(0, 2 * HOSTS_AT_ONCE - len(busy)))
         share = min(SHARE, max(1, int(TURN_SECONDS / self.params.delay))) if self.params.delay else SHARE
         budget = self.params.max_pages - self.pages
-        self.frontier.deal(budget, share, self.params.max_pages_per_host, HOSTS_AT_ONCE, busy)
+        self.frontier.deal(budget, share, self.params.max_pages_per_host, at_most, busy)
         self.commit()
-        self.wanted.clear()
         moment = time.monotonic()
         self.hosts = {name: host for name, host in self.hosts.items() if host.lock.locked() or host.ready > moment}
 
