@@ -262,6 +262,32 @@ def test_unreachable_seed_and_wrong_seed_are_named(tmp_path: Path) -> None:
         crawl(Crawl(seeds=["ftp://x"]), tmp_path / "b")
 
 
+def test_a_site_that_was_down_is_tried_again(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+    up: list[bool] = []
+    site = serve(lambda request: page(text="up") if up else web.Response(status=503))
+    with pytest.raises(UserError, match="kept no page"):
+        crawl(site.params(), tmp_path)
+    up.append(True)
+    assert crawl(site.params(), tmp_path)[0]["pages"] == 1
+
+
+def test_how_it_goes_can_be_read_while_it_runs(
+    serve: Callable[[Handler], Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(stage, "STATUS_SECONDS", 0.0)
+    seen: list[dict[str, Any]] = []
+
+    def answer(request: web.Request) -> web.StreamResponse:
+        if (tmp_path / "status.json").exists():
+            seen.append(json.loads((tmp_path / "status.json").read_text()))
+        return tangled(request)
+
+    crawl(serve(answer).params(max_pages=60), tmp_path)
+    assert 20 < seen[-1]["pages"] <= 60 and seen[-1]["outcomes"]["page"] == seen[-1]["pages"]
+    assert seen[-1]["hosts"]["site.test"]["late"] is False and not (tmp_path / "status.json").exists()
+
+
 def test_the_warc_is_what_other_tools_read(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
     site = serve(pages_of({"/": ["/a"], "/a": []}))
     crawl(site.params(), tmp_path)

@@ -65,20 +65,13 @@ def run(inputs: Mapping[str, Path], params: Crawl, out: Path) -> Manifest:
     asyncio.run(crawl.run())
     counts = frontier.counts()
     if not counts.get("page") and not counts.get("unchanged"):
-        reasons = [
-            f"{row['url']} ({row.get('detail') or row['outcome']})"
-            for row, _ in zip(frontier.log(), range(5), strict=False)
-        ]
-        remedy = "check the address, the server and its robots.txt"
-        if "private_address" in counts:
-            remedy = 'allow the network in the recipe, as allow_networks = ["127.0.0.0/8"]'
-        raise UserError(f"the crawl kept no page: {'; '.join(reasons)}", remedy)
+        error = nothing_kept(frontier)
+        forget(out, frontier)  # what failed now may work the next time
+        raise error
     write_jsonl(out / "urls.jsonl", frontier.log())
     write_jsonl(out / "robots.jsonl", frontier.robots_log())
     left, late, requests = frontier.left(), frontier.late(), frontier.requests
-    frontier.close()
-    for path in (*out.glob("frontier.db*"), out / "status.json"):
-        path.unlink(missing_ok=True)
+    forget(out, frontier)
     return Manifest(
         counts={
             "urls": sum(counts.values()),
@@ -98,6 +91,25 @@ def seed_url(seed: str) -> str:
     if url is None:
         raise UserError(f"seed {seed!r} is no http or https URL", "write it as https://example.org/")
     return url
+
+
+def nothing_kept(frontier: Frontier) -> UserError:
+    """Why no page was kept, for the first few URLs, and what to do."""
+    reasons = [
+        f"{row['url']} ({row.get('detail') or row['outcome']})"
+        for row, _ in zip(frontier.log(), range(5), strict=False)
+    ]
+    remedy = "check the address, the server and its robots.txt"
+    if "private_address" in frontier.counts():
+        remedy = 'allow the network in the recipe, as allow_networks = ["127.0.0.0/8"]'
+    return UserError(f"the crawl kept no page: {'; '.join(reasons)}", remedy)
+
+
+def forget(out: Path, frontier: Frontier) -> None:
+    """Close the frontier and remove what only a running crawl needs."""
+    frontier.close()
+    for path in (*out.glob("frontier.db*"), out / "status.json"):
+        path.unlink(missing_ok=True)
 
 
 def earlier_pages(folder: str) -> Iterator[tuple[str, ...]]:
@@ -124,13 +136,16 @@ class Crawler:
         self.pages = frontier.pages()
         self.outcomes = Counter(frontier.counts())
         self.committed = self.told = time.monotonic()
+        for path in out.glob("pages-*.warc.gz"):
+            if path.name > warc_name(frontier.file):  # begun by a round that a kill undid
+                path.unlink()
         self.file = open_at(out / warc_name(frontier.file), frontier.offset)
 
     async def run(self) -> None:
         """Rounds, until nobody has a turn."""
         networks = parse_networks(self.params.allow_networks)
         client = Client(self.params.user_agent, self.params.timeout, networks, self.params.connect_to)
-        with self.file, Progress("crawl", self.params.max_pages, "pages") as bar:
+        with Progress("crawl", self.params.max_pages, "pages") as bar:
             bar.resume(self.pages)
             self.bar = bar
             async with client as self.client:
@@ -146,6 +161,7 @@ class Crawler:
                     await self.wait()
                     self.end_round()
                     begun = True
+        self.file.close()
 
     async def wait(self) -> None:
         """Wait for the turns of this round, but not for late hosts while there are others."""
