@@ -15,7 +15,7 @@ from gristmill.crawl.urls import host_of, normalise, runs_in_circles, shape_of, 
 
 STORYBOOKS = Path(__file__).parents[3] / "shared" / "data" / "storybooks"
 TAGS = ("a", "area", "base", "link", "meta")
-ATTRIBUTES = ("href", "rel", "name", "content", "type", "charset", "http-equiv")
+ATTRIBUTES = ("href", "rel", "name", "content", "type")
 BASE = "http://e.org/a/b.html"
 
 

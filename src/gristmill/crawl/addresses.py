@@ -52,7 +52,7 @@ def embedded(address: Address) -> Address:
 
 
 def is_allowed(text: str, networks: Sequence[Any]) -> bool:
-    """Whether an IP address may be contacted. `is_global` alone passes multicast, NAT64, 6to4 and Teredo."""
+    """Whether an IP address may be contacted. `is_global` alone passes multicast, NAT64 and 6to4."""
     address = embedded(ipaddress.ip_address(text.partition("%")[0]))
     if any(address in network for network in networks if network.version == address.version):
         return True

@@ -8,7 +8,7 @@ from typing import Any
 
 from gristmill.crawl.client import Response
 from gristmill.crawl.frontier import Found, Frontier, Visit
-from gristmill.crawl.links import Said, read_feed, read_headers, read_page, read_sitemap
+from gristmill.crawl.links import FEEDS, Said, read_feed, read_headers, read_page, read_sitemap
 from gristmill.crawl.media import charset_of, content_type, payload_type
 from gristmill.crawl.polite import Rules, redirect_target
 from gristmill.crawl.urls import host_of, shape_of, target_of
@@ -18,7 +18,6 @@ from gristmill.recipe import Crawl
 HTML = ("text/html", "application/xhtml+xml")
 KEPT = (*HTML, "text/plain", "text/markdown")
 XML = ("text/xml", "application/xml")
-FEEDS = ("application/rss+xml", "application/atom+xml", "application/feed+json", "application/rdf+xml")
 STORED = ("page", "redirect", "copy", "unchanged")  # outcomes that are written to the WARC
 TRAP_PAGES = 64  # of one shape, from which on a trap can be told
 TRAP_FRESH = 1 / 8  # share of them that differ in more than their numbers: fewer is a trap

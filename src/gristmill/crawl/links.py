@@ -20,11 +20,11 @@ from gristmill.crawl.urls import normalise
 from gristmill.native import function
 
 A, AREA, BASE, LINK, META = range(5)  # tags of tags.c
-HREF, REL, NAME, CONTENT, TYPE, CHARSET, HTTP_EQUIV = range(7)  # and attributes
+HREF, REL, NAME, CONTENT, TYPE = range(5)  # and attributes
 ROW = 5
 MAX_ATTRIBUTES = 50_000  # of one page that are read
 MAX_SITEMAP = 50_000_000  # bytes unpacked, https://www.sitemaps.org/protocol.html
-FEEDS = ("application/rss+xml", "application/atom+xml", "application/feed+json")
+FEEDS = ("application/rss+xml", "application/atom+xml", "application/feed+json", "application/rdf+xml")
 LINK_HEADER = re.compile(r"<([^>]*)>((?:\s*;\s*[\w*-]+\s*=\s*(?:\"[^\"]*\"|[^\s;,]+))*)")
 BOUND_BY_ASCII = ("utf-16", "utf-32", "iso-2022", "hz", "utf-7")  # encodings in which `<` may be part of a letter
 
@@ -41,7 +41,6 @@ class Said:
     tdm: bool | None = None  # TDM-Reservation: reserved, or explicitly not
     canonical: str = ""
     licence: str = ""
-    charset: str = ""  # of the markup
 
 
 @cache

@@ -55,9 +55,9 @@ static int64_t after_raw(const uint8_t *text, int64_t at, int64_t end, const cha
 }
 
 static const char *const TAGS[] = {"a", "area", "base", "link", "meta"};
-static const char *const ATTRIBUTES[] = {"href", "rel", "name", "content", "type", "charset", "http-equiv"};
+static const char *const ATTRIBUTES[] = {"href", "rel", "name", "content", "type"};
 static const char *const RAW[] = {"script", "style", "textarea", "title", "iframe", "xmp", "noembed", "noframes"};
-enum { TAG_COUNT = 5, ATTRIBUTE_COUNT = 7, RAW_COUNT = 8, ROW = 5 };
+enum { TAG_COUNT = 5, ATTRIBUTE_COUNT = 5, RAW_COUNT = 8, ROW = 5 };
 
 /* Writes rows of (tag number, tag, attribute, start, stop) for every attribute of ATTRIBUTES on a tag of TAGS, the first
  * of each name; returns how many rows there are, at most `capacity`. `found` holds capacity x 5 numbers. */
