@@ -13,6 +13,8 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import brotli
@@ -22,6 +24,7 @@ from fastwarc.stream_io import ZstdWriter
 
 from gristmill.crawl.addresses import is_allowed, parse_networks
 from gristmill.crawl.client import Client, Response, decode
+from gristmill.crawl.polite import Host, retry_after
 
 TEXT = "Über allen Gipfeln ist Ruh. ".encode() * 400
 LOOPBACK = ["127.0.0.0/8"]
@@ -262,3 +265,25 @@ def test_proxies_of_the_environment_are_not_used(raw: Callable[..., Raw], monkey
     monkeypatch.setenv("all_proxy", f"http://127.0.0.1:{proxy.port}")
     (answer,) = get(f"http://127.0.0.1:{server.port}/")
     assert answer.body == b"site" and not proxy.asked
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("7", 7.0), ("", 0.0), ("soon", 0.0), ("²", 0.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0)]
+)
+def test_retry_after(value: str, seconds: float) -> None:
+    assert retry_after(Response("http://e.org/", 429, headers=[("Retry-After", value)])) == seconds
+
+
+def test_retry_after_a_date() -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    assert 85 < retry_after(Response("http://e.org/", 503, headers=[("Retry-After", date)])) <= 90
+
+
+def test_pauses_follow_the_host() -> None:
+    host = Host(delay=0.5)
+    assert host.pause(Response("", 200, seconds=0.1)) == 0.5
+    assert host.pause(Response("", 200, seconds=4.0)) == 4.0  # busy with us half of the time at most
+    first, second = host.pause(Response("", 503)), host.pause(Response("", 503))
+    assert second == 2 * first
+    assert Host(delay=0.0).pause(Response("", 200, seconds=4.0)) == 0.0
+    assert Host(delay=0.0).pause(Response("", 429, headers=[("Retry-After", "9")])) == 9.0

@@ -21,7 +21,7 @@ ROBOTS_REDIRECTS = 5  # RFC 9309 §2.3.1.2
 ROBOTS_SECONDS = 24 * 3600  # RFC 9309 §2.4
 TRIES = 3
 LONGEST_WAIT = 120.0  # seconds that a Retry-After may ask of us; who asks for more is not asked again
-LONGEST_DELAY = 60.0  # seconds between two requests, whatever robots.txt says
+LONGEST_DELAY = 60.0  # seconds between two requests that a host can make us wait, in robots.txt or by being slow
 BUSY = (429, 503)
 
 
@@ -93,7 +93,7 @@ class Polite:
         if unreachable(answer):
             return Rules(None, answer)
         robots = parse_robots(text, self.params.user_agent)
-        host.delay = min(max(host.delay, robots.crawl_delay), LONGEST_DELAY)
+        host.delay = max(host.delay, min(robots.crawl_delay, LONGEST_DELAY))
         return Rules(robots, answer, read_tdmrep(tdm_text.encode()))
 
     async def fetch_robots(self, host: Host, origin: str) -> Response:
@@ -155,7 +155,7 @@ def unreachable(answer: Response) -> bool:
 def retry_after(response: Response) -> float:
     """Seconds that a Retry-After header asks for (RFC 9110 §10.2.3), 0 where it asks for none."""
     value = response.header("retry-after").strip()
-    if value.isdigit():
+    if value.isdecimal():
         return float(value)
     try:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())

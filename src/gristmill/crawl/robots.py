@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 LONGEST_LINE = 16_384  # characters; what is longer is cut
 UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -95,7 +94,6 @@ def product_token(agent: str) -> str:
     return found[0].lower() if found else ""
 
 
-@lru_cache(256)
 def parse_robots(text: str, agent: str) -> Robots:
     """The rules for `agent` in a robots.txt: those of all groups that name it, else of all groups for `*`."""
     token = product_token(agent)
