@@ -34,8 +34,7 @@ from gristmill.recipe import Crawl
 params = Crawl(seeds=[sys.argv[1]], delay=0.0, max_pages=1_000_000, concurrency=16, allow_networks=["127.0.0.0/8"])
 cpu, wall = time.process_time(), time.monotonic()
 made = stage.run({}, params, pathlib.Path(sys.argv[2]))
-pages = made.counts["pages"] + made.dropped.get("copy", 0)
-print(json.dumps([pages, time.process_time() - cpu, time.monotonic() - wall]))
+print(json.dumps([made.counts["pages"], time.process_time() - cpu, time.monotonic() - wall]))
 """
 SCRAPY = """
 import json, sys, time

@@ -75,12 +75,13 @@ def run(inputs: Mapping[str, Path], params: Crawl, out: Path) -> Manifest:
     return Manifest(
         counts={
             "urls": sum(counts.values()),
-            "pages": counts.get("page", 0),
+            "pages": counts.get("page", 0) + counts.get("copy", 0),
+            "copies": counts.get("copy", 0),  # among them: a revisit record in place of the same payload
             "requests": requests,
             "bytes": sum(path.stat().st_size for path in out.glob("*.warc.gz")),
             "urls_left": left,
         },
-        dropped={name: count for name, count in counts.items() if name != "page"},
+        dropped={name: count for name, count in counts.items() if name not in ("page", "copy")},
         metrics={"late_hosts": late},
     )
 
