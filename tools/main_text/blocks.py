@@ -13,7 +13,7 @@ import numpy as np
 from gristmill import native
 from gristmill.corpus.html import Entities, Words, entities
 
-MAX_FEATURES = 256  # html_features.h
+MAX_FEATURES = 192  # html_features.h
 LEVEL, TITLE = 13, 32  # places of two features: the heading level, the share of words that the title has too
 WORD = re.compile(r"\w+")
 IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")

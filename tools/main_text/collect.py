@@ -6,16 +6,15 @@ python tools/main_text/collect.py FOLDER -o pages.jsonl
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import lxml.html
+from snippets import snippet_pages, split_of
 
 from gristmill.corpus.charset import to_utf8
 from gristmill.corpus.html import extract_html
@@ -39,22 +38,12 @@ def main() -> None:
             file.write(json.dumps(page, ensure_ascii=False) + "\n")
 
 
-def split_of(host: str) -> str:
-    """Three fifths of the hosts for fitting, one for development, one for the test; by hash, once and for all."""
-    part = hashlib.blake2b(host.encode(), digest_size=8).digest()[0] / 256
-    return "train" if part < 0.6 else "dev" if part < 0.8 else "test"
-
-
 def annotated(folder: Path) -> Iterator[dict[str, Any]]:
     """Pages with snippets, with an expected text, or with nothing."""
     tested = set()
-    facts = folder / "trafilatura/evaldata.json"
-    for url, known in json.loads(facts.read_text()).items() if facts.exists() else ():
-        path, host = folder / "trafilatura/eval" / known["file"], (urlsplit(url).hostname or url).removeprefix("www.")
-        if path.exists():
-            snippets = {"with": known["with"], "without": known["without"]}
-            yield {"set": "trafilatura", "path": str(path), "host": host, "split": split_of(host), **snippets}
-            tested |= {host.split(".")[0]} if split_of(host) == "test" else set()
+    for page in snippet_pages(folder / "trafilatura"):
+        yield {"set": "trafilatura", **page}
+        tested |= {page["host"].split(".")[0]} if page["split"] == "test" else set()
     others = [(path, path.parent.name, "readability") for path in sorted(folder.glob("readability/*/source.html"))]
     others += [(path, path.stem, "newspaper") for path in sorted(folder.glob("newspaper/html/*.html"))]
     others += [(path, path.stem, "parser") for path in sorted(folder.glob("parser/*.html"))]
@@ -62,7 +51,7 @@ def annotated(folder: Path) -> Iterator[dict[str, Any]]:
         found = re.match(r"(?:www\.)?([a-z0-9]+)", name)
         host = found.group(1) if found else name
         if host not in tested:
-            split = "dev" if split_of(f"{host}") == "dev" else "train"
+            split = "dev" if split_of(host) == "dev" else "train"
             yield {"set": kind, "path": str(path), "host": host, "split": split, "gold": expected(path, kind)}
 
 

@@ -190,7 +190,8 @@ class Composer:
             left = navigation if draw.random() < 0.5 else "<br>".join(self.links([text]) for text in menu)
             right = f"<td>{related}</td>" if related else ""
             row = f"<tr><td width=120 valign=top>{left}</td><td>{main}{pager}</td>{right}</tr>"
-            return f"<table><tr><td colspan=3>{brand}</td></tr>{row}<tr><td colspan=3><font size=1>{footer}</font></td></tr></table>"
+            last = f"<tr><td colspan=3><font size=1>{footer}</font></td></tr>"
+            return f"<table><tr><td colspan=3>{brand}</td></tr>{row}{last}</table>"
         if style == "bare":
             if draw.random() < 0.4:
                 main = main.replace("<p>", "").replace("</p>", "<br><br>")

@@ -22,6 +22,7 @@ import numpy as np
 from blocks import LEVEL, TITLE, Cut, as_words, class_words, tokens, word_table
 from compose import Composer, Labelled, sort_parts
 from safetensors.numpy import save_file
+from snippets import score, squeeze
 
 from gristmill.corpus.charset import to_utf8
 from gristmill.corpus.html import MODEL
@@ -45,9 +46,10 @@ GROUPS = (  # words of class names and ids that mean the same; bit i of the elem
     "header head masthead topbar logo branding hd top",
     "sidebar aside side rail right left column secondary complementary widget widgets gadget",
     "comment comments disqus respond reply replies kommentar kommentare commentlist livefyre feedback discussion",
-    "share sharing shares social addthis sharedaddy facebook twitter whatsapp pinterest linkedin tweet follow like likes",
-    "related recommend recommended recommendations recommendation more mehr similar also popular trending latest recent "
-    "outbrain taboola readmore",
+    "share sharing shares social addthis sharedaddy facebook twitter whatsapp pinterest linkedin tweet follow like "
+    "likes",
+    "related recommend recommended recommendations recommendation more mehr similar also popular trending latest "
+    "recent outbrain taboola readmore",
     "ad ads adv advert advertisement advertising adsense sponsor sponsored banner promo promotion werbung anzeige dfp",
     "byline meta metadata info date time timestamp published posted postmeta dateline datum",
     "author authors bio vcard about autor",
@@ -165,11 +167,6 @@ def coverage(blocks: Sequence[list[str]], text: str, n: int = 4) -> np.ndarray:
             or (len(after) == 2 and f" {' '.join(block + after)} " in joined)
         )
     return np.maximum(share, 0)
-
-
-def squeeze(text: str) -> str:
-    """Text with single spaces."""
-    return " ".join(text.split())
 
 
 def label(facts: dict[str, Any], texts: list[str], cut: Cut) -> tuple[np.ndarray, np.ndarray]:
@@ -391,16 +388,18 @@ def cross_fit(pages: Sequence[Page]) -> None:
 
 
 def flatten(forest: lightgbm.Booster) -> dict[str, np.ndarray]:
-    """A forest in the flat arrays that html_choose.c walks."""
+    """A forest in the flat arrays that html_choose.c walks; children are numbered within their tree."""
     features: list[int] = []
     thresholds: list[np.float32] = []
     children: list[list[int]] = []
     leaves: list[float] = []
+    roots: list[int] = []
+    first_leaves: list[int] = []
 
     def add(node: dict[str, Any]) -> int:
         if "leaf_value" in node:
             leaves.append(node["leaf_value"])
-            return ~(len(leaves) - 1)
+            return ~(len(leaves) - 1 - first_leaves[-1])
         place = len(features)
         features.append(node["split_feature"])
         threshold = np.float32(node["threshold"])
@@ -409,15 +408,19 @@ def flatten(forest: lightgbm.Booster) -> dict[str, np.ndarray]:
         thresholds.append(threshold)
         children.append([])
         children[place] = [add(node["left_child"]), add(node["right_child"])]
-        return place
+        return place - roots[-1]
 
-    roots = [add(tree["tree_structure"]) for tree in forest.dump_model()["tree_info"]]
+    for tree in forest.dump_model()["tree_info"]:
+        roots.append(len(features))
+        first_leaves.append(len(leaves))
+        add(tree["tree_structure"])
     return {
-        "feature": np.array(features, np.uint16),
+        "feature": np.array(features, np.uint8),
         "threshold": np.array(thresholds, np.float32),
-        "children": np.array(children, np.int32),
+        "children": np.array(children, np.int8),
         "leaves": np.array(leaves, np.float32),
-        "roots": np.array(roots, np.int32),
+        "roots": np.array(roots, np.uint32),
+        "first_leaves": np.array(first_leaves, np.uint32),
     }
 
 
@@ -442,14 +445,10 @@ def shingle_f1(pages: Sequence[Page]) -> str:
 
 
 def snippet_f1(pages: Sequence[Page]) -> str:
-    """F1 of the snippets, as trafilatura's evaluation counts them."""
-    hit = missed = wrong = 0
-    for page in pages:
-        text = squeeze("\n".join(text for text, sum_ in zip(page.texts, page.second, strict=True) if sum_ > THRESHOLD))
-        found = [squeeze(part) in text for part in page.facts["with"]]
-        hit, missed = hit + sum(found), missed + len(found) - sum(found)
-        wrong += sum(squeeze(part) in text for part in page.facts["without"])
-    return f"F1 {2 * hit / max(1, 2 * hit + missed + wrong):.4f}"
+    """F1, precision and recall of snippets."""
+    kept = [[text for text, sum_ in zip(page.texts, page.second, strict=True) if sum_ > THRESHOLD] for page in pages]
+    found = score([page.facts for page in pages], ["\n".join(texts) for texts in kept])
+    return f"F1 {found['f1']:.4f} P {found['precision']:.4f} R {found['recall']:.4f}"
 
 
 def report(name: str, pages: Sequence[Page]) -> None:

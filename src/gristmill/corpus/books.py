@@ -129,8 +129,8 @@ def page_lines(document: object, number: int) -> list[str]:
 
 
 def without_running_lines(pages: list[list[str]]) -> list[str]:
-    """The lines of all pages, without those at the edges of pages that are the same, but for digits, on most of them, and
-    without tables of contents.
+    """The lines of all pages, without tables of contents and without what stands at the edges of most pages, the same
+    but for its digits.
     """
     keys: Counter[str] = Counter()
     for lines in pages:

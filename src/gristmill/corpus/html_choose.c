@@ -7,12 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A test of a tree: left where the feature is not greater. Children below zero are leaves, ~number within the tree. */
+struct split {
+    float threshold;
+    uint8_t feature;
+    int8_t children[2];
+};
+
 struct forest {
-    const uint16_t *feature;
-    const float *threshold;  /* left where the feature is not greater */
-    const int32_t *children; /* two a node; a leaf's number as ~number */
+    const struct split *splits; /* of all trees, each tree's root first */
     const float *leaves;
-    const int32_t *roots;
+    const uint32_t *roots, *first_leaves; /* where each tree begins */
     uint32_t trees;
 };
 
@@ -34,14 +39,37 @@ enum { WITH_COMMENTS = 1, WITH_EVERYTHING = 2 };
 
 struct page *gm_html_parse(const uint8_t *html, size_t size, const struct entities *entities, const struct words *words);
 
-static float judge(const struct forest *forest, const float *features) {
-    float sum = 0;
+enum { BATCH = 64, REMEMBERED = 4096 }; /* blocks judged at once; blocks whose features are worked out once */
+
+static inline int step(const struct split *splits, int at, const float *row) {
+    return at < 0 ? at : splits[at].children[row[splits[at].feature] > splits[at].threshold];
+}
+
+/* The sums of a forest over `count` rows of features. Tree by tree, which stays in the cache; four rows at a time, since
+   each step waits for the one before. */
+static void judge(const struct forest *forest, const float *features, size_t count, float *sums) {
+    for (size_t i = 0; i < count; i++) sums[i] = 0;
     for (uint32_t tree = 0; tree < forest->trees; tree++) {
-        int32_t at = forest->roots[tree];
-        while (at >= 0) at = forest->children[2 * at + (features[forest->feature[at]] > forest->threshold[at])];
-        sum += forest->leaves[~at];
+        const struct split *splits = forest->splits + forest->roots[tree];
+        const float *leaves = forest->leaves + forest->first_leaves[tree];
+        size_t i = 0;
+        for (; i + 4 <= count; i += 4) {
+            const float *row = features + i * MAX_FEATURES;
+            int a = 0, b = 0, c = 0, d = 0;
+            while ((a & b & c & d) >= 0) { /* until all are leaves */
+                a = step(splits, a, row);
+                b = step(splits, b, row + MAX_FEATURES);
+                c = step(splits, c, row + 2 * MAX_FEATURES);
+                d = step(splits, d, row + 3 * MAX_FEATURES);
+            }
+            sums[i] += leaves[~a], sums[i + 1] += leaves[~b], sums[i + 2] += leaves[~c], sums[i + 3] += leaves[~d];
+        }
+        for (; i < count; i++) {
+            int at = 0;
+            while (at >= 0) at = step(splits, at, features + i * MAX_FEATURES);
+            sums[i] += leaves[~at];
+        }
     }
-    return sum;
 }
 
 /* The sigmoid, without the mathematics library's differences between platforms: x / (1 + |x|), scaled to 0..1. */
@@ -49,17 +77,25 @@ static float squash(float x) { return 0.5f + 0.5f * x / (1 + (x < 0 ? -x : x)); 
 
 /* Judges every block twice; `keep` gets the sums of the second forest. */
 static bool judge_blocks(struct view *view, const struct model *model, float *guess, float *keep) {
-    float features[MAX_FEATURES];
-    for (size_t i = 0; i < view->count; i++) {
-        gm_view_features(view, i, features);
-        guess[i] = squash(judge(&model->first, features));
+    bool all = view->count <= REMEMBERED;
+    size_t batch = all ? view->count + 1 : BATCH, width = 0;
+    float *features = malloc(sizeof *features * batch * MAX_FEATURES);
+    if (!features) return false;
+    for (int round = 0; round < 2; round++) {
+        for (size_t start = 0; start < view->count; start += batch) {
+            size_t count = view->count - start < batch ? view->count - start : batch;
+            for (size_t i = 0; i < count; i++) {
+                float *row = features + i * MAX_FEATURES;
+                if (!round || !all) width = gm_view_features(view, start + i, row);
+                if (round) gm_view_context(view, start + i, row + width);
+            }
+            judge(round ? &model->second : &model->first, features, count, (round ? keep : guess) + start);
+        }
+        if (round) break;
+        for (size_t i = 0; i < view->count; i++) guess[i] = squash(guess[i]);
+        if (!gm_view_guesses(view, guess)) return free(features), false;
     }
-    if (!gm_view_guesses(view, guess)) return false;
-    for (size_t i = 0; i < view->count; i++) {
-        size_t count = gm_view_features(view, i, features);
-        gm_view_context(view, i, features + count);
-        keep[i] = judge(&model->second, features);
-    }
+    free(features);
     return true;
 }
 

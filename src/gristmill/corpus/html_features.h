@@ -3,7 +3,7 @@
 #define GRISTMILL_HTML_FEATURES_H
 #include "html_tokens.h"
 
-enum { MAIN_PARTS = 3, AROUND = 5, GROUPS = 28, MAX_FEATURES = 256 };
+enum { MAIN_PARTS = 3, AROUND = 5, GROUPS = 28, MAX_FEATURES = 192 };
 
 struct look {
     float body;

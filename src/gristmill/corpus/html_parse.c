@@ -815,16 +815,21 @@ static const uint8_t *read_raw(struct parser *parser, const struct tag_token *to
     return after ? after + 1 : parser->end;
 }
 
-/* Whether a start tag ends the foreign content that it stands in (§13.2.6.5). */
+/* Ends the foreign content that a tag stands in, if it is one that does (§13.2.6.5). */
 static void break_out(struct parser *parser, enum tag tag) {
-    if (!parser->svgs || !(gm_tag_kind(tag) & (BLOCK | FORMAT) || tag == T_BR || tag == T_IMG || tag == T_SPAN) ||
-        tag == T_A || find_open(parser, T_FOREIGNOBJECT, T_OTHER))
-        return;
-    for (int i = parser->depth - 1; i > 0; i--)
-        if (parser->stack[i].tag == T_SVG) {
-            close_to(parser, i);
-            return;
-        }
+    if (!parser->svgs) return;
+    switch (tag) {
+        case T_B: case T_BIG: case T_BLOCKQUOTE: case T_BODY: case T_BR: case T_CENTER: case T_CODE: case T_DD: case T_DIV:
+        case T_DL: case T_DT: case T_EM: case T_EMBED: case T_H1: case T_H2: case T_H3: case T_H4: case T_H5: case T_H6:
+        case T_HEAD: case T_HR: case T_I: case T_IMG: case T_LI: case T_LISTING: case T_MENU: case T_META: case T_NOBR:
+        case T_OL: case T_P: case T_PRE: case T_S: case T_SMALL: case T_SPAN: case T_STRONG: case T_STRIKE: case T_SUP:
+        case T_TABLE: case T_TT: case T_U: case T_UL: break;
+        default: return;
+    }
+    int outermost = 0;
+    for (int i = parser->depth - 1; i > 0 && parser->stack[i].tag != T_FOREIGNOBJECT; i--)
+        if (parser->stack[i].tag == T_SVG) outermost = i;
+    if (outermost) close_to(parser, outermost);
 }
 
 static const uint8_t *start_element(struct parser *parser, const struct tag_token *token, const uint8_t *after) {
@@ -833,10 +838,11 @@ static const uint8_t *start_element(struct parser *parser, const struct tag_toke
     break_out(parser, tag);
     close_implied(parser, tag);
     unsigned kind = gm_tag_kind(tag);
-    if (kind & RAW) return parser->svgs && tag != T_SCRIPT && tag != T_STYLE ? after : read_raw(parser, token, after);
+    bool foreign = parser->svgs && !find_open(parser, T_FOREIGNOBJECT, T_OTHER);
+    if (kind & RAW) return foreign ? after : read_raw(parser, token, after);
     if (tag == T_MATH) return read_math(parser, token, after);
     if (tag == T_HTML || tag == T_HEAD) return after;
-    if (kind & VOID || (token->closed && parser->svgs)) {
+    if (kind & VOID || (token->closed && foreign)) {
         if (tag == T_BR) add_break(parser);
         if (tag == T_HR) flush(parser);
         if (tag == T_IMG && token->present >> A_ALT & 1 && token->present >> A_CLASS & 1 &&
@@ -868,6 +874,7 @@ static void parse(struct parser *parser) {
             if (!token.end)
                 parser->at = start_element(parser, &token, after);
             else {
+                if (token.tag == T_BR || token.tag == T_P) break_out(parser, token.tag);
                 if (token.tag == T_BR) add_break(parser);
                 end_element(parser, token.tag);
                 parser->at = after;

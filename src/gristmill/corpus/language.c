@@ -19,7 +19,7 @@ static inline float from_half(uint16_t half) {
    The n-grams are found by an automaton: `rows` [states] names the row of `moves` [.., 256] that leads on from a state,
    `output` [states] the n-gram that ends there or -1. `table` [n-grams, classes] holds logarithms of likelihoods in half
    precision; a count weighs as log(1 + count). Scratch: `counts` [n-grams], all zero before and after; `seen` [n]. */
-GM_WIDEST void gm_language_scores(const uint8_t *text, size_t n, const uint32_t *moves, const uint32_t *rows,
+GM_WIDEST void gm_language_scores(const uint8_t *text, size_t n, const uint32_t *moves, const uint16_t *rows,
                                   const int32_t *output, const uint16_t *table, size_t classes, uint32_t *counts,
                                   uint32_t *seen, float *scores) {
     size_t kinds = 0;
