@@ -38,7 +38,7 @@ import pyarrow as pa
 from gristmill.corpus import dedup
 from gristmill.corpus.minhash import MinHash
 from gristmill.corpus.words import words
-from gristmill.crawl.warc import WarcWriter
+from gristmill.crawl.warc import info, record
 from gristmill.document import Document, count_documents, in_groups, write_batches, write_documents
 from gristmill.recipe import Dedup
 
@@ -71,13 +71,11 @@ def write_warc(path: Path, folders: list[Path], most: int) -> int:
     if len(files) > most:
         files = random.Random(0).sample(files, most)
     with path.open("wb") as out:
-        writer = WarcWriter(out)
-        writer.info(DATE, "benchmark")
+        out.write(info(DATE, "benchmark", path.name))
         for number, file in enumerate(files):
             url = f"http://site{number % 50}.test{file.as_posix()}"
-            body = file.read_bytes()
             headers = {"WARC-Date": DATE, "WARC-Target-URI": url, **HEADERS}
-            writer.record("response", headers, HEAD + body, payload=body)
+            out.write(record("response", headers, HEAD + file.read_bytes())[1])
     return len(files)
 
 

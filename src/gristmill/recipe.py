@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -41,15 +41,30 @@ class Crawl(Params):
     seeds: list[str] = Field(min_length=1)
     hosts: list[str] = []  # host patterns that may be crawled, as `*.example.org`; empty: the seeds' hosts
     max_pages: Positive = 10_000
+    max_pages_per_host: Count = 0  # 0: no limit but max_pages
     max_depth: Count = 20  # links away from a seed
     delay: Annotated[float, Field(ge=0)] = 1.0  # seconds between two requests to one host
-    concurrency: Positive = 16  # requests in flight, over all hosts
+    concurrency: Positive = 128  # requests in flight over all hosts; at most 16 to one host, where delay is 0
     timeout: Rate = 30.0  # seconds for one request
     max_bytes: Positive = 10_000_000  # longest response body that is kept, after decompression
     max_redirects: Count = 5
     user_agent: str = "gristmill/0.1"
+    honour: list[Literal["noindex", "noai", "tdm"]] = ["noindex", "noai", "tdm"]  # else they are only recorded
+    previous: InputPath = ""  # folder of an earlier crawl: only what has changed since is kept
     allow_networks: list[str] = []  # private networks that may be contacted, as `127.0.0.0/8`
     connect_to: dict[str, InputPath] = {}  # host pattern → `address:port` to connect to, or a miniature web's folder
+
+
+class CommonCrawl(Params):
+    """A Common Crawl snapshot → the WARC records wanted. Takes the place of `crawl`."""
+
+    snapshot: str  # as CC-MAIN-2024-22
+    base: str = "https://data.commoncrawl.org"  # or s3://commoncrawl, a mirror, a folder: whatever fsspec opens
+    kind: Literal["warc", "wet"] = "warc"  # pages, or their text as Common Crawl extracted it
+    hosts: list[str] = []  # host patterns, as `*.example.org`: found through the URL index; empty: any, in random order
+    languages: list[str] = []  # likeliest language, ISO 639-3, as `eng`; empty: any
+    mimes: list[str] = ["text/html", "application/xhtml+xml"]  # detected types; empty: any (a WET file is all text)
+    max_pages: Positive = 10_000
 
 
 class Extract(Params):
@@ -222,6 +237,7 @@ class Recipe(Params):
     seed: int = 0  # of every stage that names none of its own
     miniweb: Miniweb | None = None
     crawl: Crawl | None = None
+    common_crawl: CommonCrawl | None = None
     extract: Extract | None = None
     filter: Filter | None = None
     dedup: Dedup | None = None

@@ -54,7 +54,8 @@ TOKENS = {"tokenizer": ("tokenizer",), "tokens": ("tokenize",)}
 BEFORE_REPORT = (
     Stage("miniweb", "miniweb.stage:run", {}),
     Stage("crawl", "crawl.stage:run", {}),
-    Stage("extract", "corpus.extract:run", {"crawl": ("crawl",)}, frozenset({"crawl"})),
+    Stage("common_crawl", "crawl.common_crawl:run", {}),
+    Stage("extract", "corpus.extract:run", {"crawl": ("crawl", "common_crawl")}, frozenset({"crawl"})),
     Stage("filter", "corpus.filter:run", {"corpus": ("extract",)}),
     Stage("dedup", "corpus.dedup:run", {"corpus": ("extract", "filter")}),
     Stage("redact", "corpus.redact:run", {"corpus": CORPUS[:3]}),

@@ -43,6 +43,16 @@ class Shortener:
         return document
 
 
+def slow(_: float) -> Judge:
+    def judge(document: Document) -> Document:
+        time.sleep(0 if int(document.id) % 2_500 else 100)
+        if document.id == "7499":
+            raise KeyboardInterrupt
+        return document
+
+    return judge
+
+
 def build(pause: float) -> Judge:
     return Shortener(pause)
 
@@ -148,6 +158,16 @@ def test_errors_of_workers_reach_the_user(corpus: Path, tmp_path: Path, monkeypa
         out.mkdir()
         with pytest.raises(UserError, match=told), using(Engine(workers=2)):
             map_documents("x", corpus, job, "broken", out)
+
+
+def test_an_error_does_not_wait_for_the_other_shards(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel, "SHARD_BYTES", 1)
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), using(Engine(workers=4)):
+        map_documents("x", corpus, slow, 0.0, tmp_path)
+    assert time.monotonic() - started < 60
 
 
 def test_nothing_left_is_told(corpus: Path, tmp_path: Path) -> None:

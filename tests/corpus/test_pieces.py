@@ -14,13 +14,14 @@ import pytest
 from gristmill.corpus import extract, parallel
 from gristmill.corpus.parallel import Engine, using
 from gristmill.corpus.pieces import Extent, Piece, cut_inputs, read_piece
-from gristmill.crawl.warc import WarcWriter
+from gristmill.crawl.warc import DECISIONS, info, record
 from gristmill.document import read_documents
 from gristmill.manifest import Manifest
 from gristmill.recipe import Extract
 
 DATE = "2024-01-02T03:04:05Z"
-HTML = [("Content-Type", "text/html; charset=utf-8")]
+HTTP = "application/http;msgtype=response"
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"
 
 
 def page(number: int) -> bytes:
@@ -29,16 +30,17 @@ def page(number: int) -> bytes:
     return f"<html><title>T{number}</title><body><main><p>Page {number}. {words}</p></main></body></html>".encode()
 
 
-def write_warc(path: Path, bodies: list[bytes]) -> list[int]:
+def write_warc(path: Path, bodies: list[bytes], decisions: str = "") -> list[int]:
     """Write pages; returns the offset of each response."""
     offsets = []
     with path.open("wb") as file:
-        writer = WarcWriter(file)
-        writer.info(DATE, "test")
+        file.write(info(DATE, "test", path.name))
         for number, body in enumerate(bodies):
             offsets.append(file.tell())
-            request = b"GET / HTTP/1.1\r\n\r\n"
-            writer.exchange(f"http://a.test/{number}", DATE, "127.0.0.1", request, "HTTP/1.1 200 OK", HTML, body, "")
+            about = {"WARC-Date": DATE, "WARC-Target-URI": f"http://a.test/{number}", DECISIONS: decisions}
+            file.write(record("response", {**about, "Content-Type": HTTP}, HEAD + body)[1])
+            file.write(record("request", {**about, "Content-Type": HTTP}, b"GET / HTTP/1.1\r\n\r\n")[1])
+            file.write(record("metadata", about, b"outlink: http://a.test/")[1])
     return offsets
 
 
@@ -114,7 +116,7 @@ def test_damage_costs_one_record(tmp_path: Path) -> None:
     path = tmp_path / "pages.warc.gz"
     offsets = write_warc(path, [page(number) for number in range(10)])
     data = bytearray(path.read_bytes())
-    data[offsets[4] + 200 : offsets[4] + 240] = b"\xff" * 40
+    data[offsets[4] + 300 : offsets[4] + 340] = b"\xff" * 40
     path.write_bytes(data)
     result = run_extract(path, tmp_path / "out")
     assert urls(tmp_path / "out") == [f"http://a.test/{number}" for number in range(10) if number != 4]
@@ -146,3 +148,16 @@ def test_small_files_share_shards_and_keep_their_order(tmp_path: Path, monkeypat
     assert 2 < len(shards) < 15
     run_extract(folder, tmp_path / "out")
     assert urls(tmp_path / "out") == [f"{number:02d}.html" for number in range(40)] + ["99.jsonl.gz#1"]
+
+
+def test_texts_and_decisions_of_a_crawl_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "pages.warc.gz"
+    write_warc(path, [page(0)], '{"licence": "https://creativecommons.org/licenses/by/4.0/"}')
+    run_extract(path, tmp_path / "out")
+    assert [found.licence for found in read_documents(tmp_path / "out")] == ["CC-BY-4.0"]
+    about = {"WARC-Date": DATE, "WARC-Target-URI": "http://a.test/", "Content-Type": "text/plain"}
+    (tmp_path / "texts.warc.wet.gz").write_bytes(record("conversion", about, "Ein Text, naïv.".encode())[1])
+    run_extract(tmp_path / "texts.warc.wet.gz", tmp_path / "texts")
+    assert [(found.text, found.url) for found in read_documents(tmp_path / "texts")] == [
+        ("Ein Text, naïv.", "http://a.test/")
+    ]

@@ -86,8 +86,11 @@ class Executor:
     def __enter__(self) -> Executor:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self.pool:
+            if kind:  # what is under way will be done again: nobody waits for it
+                for child in set(multiprocessing.active_children()) - self.others:
+                    child.terminate()
             self.pool.shutdown(cancel_futures=True)
 
     def map(
@@ -121,6 +124,7 @@ class Executor:
         if not self.pool:
             # spawn: forking a process that has threads (PyArrow, PyTorch) can hang the child
             context = multiprocessing.get_context("spawn")
+            self.others = set(multiprocessing.active_children())
             self.pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=start_worker)
         futures = [self.pool.submit(finish, task) for task in tasks]
         try:

@@ -13,8 +13,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
-from fastwarc.warc import ArchiveIterator, WarcRecordType
+from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
+from gristmill.corpus.licence import from_url
 from gristmill.corpus.parallel import shard_bytes
 from gristmill.corpus.read import kind_of, read_file, readable_files
 from gristmill.corpus.record import Record
@@ -119,12 +120,8 @@ def read_piece(piece: Piece, begin: int | None, extent: Extent) -> Iterator[Reco
                         extent.end = found.stream_pos
                         return
                     at, begun, whole = found.stream_pos, True, None
-                    if found.record_type == WarcRecordType.response:
-                        found.parse_http()
-                        page = to_page(found, f"{piece.name}:{at}")
-                        if page:
-                            about = page.body, page.content_type, page.url, page.source, page.charset
-                            whole = Record(*about, fetched_at=page.fetched_at)
+                    if found.record_type in (WarcRecordType.response, WarcRecordType.conversion):
+                        whole = to_record(found, f"{piece.name}:{at}")
                 check_end(file, at, size)
                 if whole:
                     yield whole
@@ -140,6 +137,18 @@ def read_piece(piece: Piece, begin: int | None, extent: Extent) -> Iterator[Reco
                 yield Record(b"", "", "", f"{piece.name}:{at}", fault="damaged")
                 at = next_record(file, at + 1)
     extent.end = at
+
+
+def to_record(found: WarcRecord, source: str) -> Record | None:
+    """A record from a response, or from the text that a WET file has of one; None where there was no success."""
+    if found.record_type == WarcRecordType.response:
+        found.parse_http()
+    page = to_page(found, source)
+    if page is None:
+        return None
+    licence = from_url(str(page.decisions.get("licence", "")))
+    about = page.body, page.content_type, page.url, page.source, page.charset
+    return Record(*about, fetched_at=page.fetched_at, licence=licence)
 
 
 def next_record(file: BinaryIO, start: int) -> int:

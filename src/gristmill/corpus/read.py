@@ -19,7 +19,7 @@ from gristmill.manifest import MANIFEST
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 TEXT_TYPES = ("text/plain", "text/markdown")
 KINDS = {
-    "warc": (".warc", ".warc.gz"),
+    "warc": (".warc", ".warc.gz", ".wet", ".wet.gz"),
     "jsonl": (".jsonl", ".ndjson", ".jsonl.gz", ".json.gz", ".jsonl.zst"),
     "csv": (".csv", ".tsv"),
     "parquet": (".parquet",),
