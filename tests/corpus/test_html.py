@@ -238,6 +238,15 @@ def test_the_body_stays_and_the_furniture_goes(layout: str, count: int) -> None:
         assert furniture not in page.text
 
 
+def test_a_link_beside_the_text_goes_though_it_repeats_the_title() -> None:
+    links = '<ul><li><a href="/1">The long river</a></li><li><a href="/2">Other tales</a></li></ul>'
+    main = f"<main><article><h1>The long river</h1>{BODY}</article></main>"
+    page = extract_html(
+        f"<title>The long river | Tales</title>{main}<aside class=related><h2>Related</h2>{links}</aside>"
+    )
+    assert page.text.endswith(PROSE[-1]) and "The long river" not in page.text
+
+
 def test_comments_are_an_option() -> None:
     said = "I remember that bridge, my uncle helped to build it when he was young."
     source = (

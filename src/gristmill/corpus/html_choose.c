@@ -218,6 +218,12 @@ static void drop_headline(const struct view *view, bool *kept) {
     }
 }
 
+/* Whether a block is all links (but for the spaces), in a part that says itself that it is beside the text. */
+static bool is_side_link(const struct view *view, size_t i) {
+    uint64_t groups = view->page->nodes[view->block[i]->node].all | view->block[i]->groups;
+    return view->facts[i].share > 0.7f && groups & (G_NAV | G_ASIDE | G_FOOTER);
+}
+
 /* Whether a block is a reader's comment: running text in a part that is named so. */
 static bool is_comment(const struct view *view, size_t i) {
     const struct block *block = view->block[i];
@@ -233,7 +239,7 @@ static bool choose(struct page *page, const struct model *model, unsigned option
     bool done = guess && kept && judge_blocks(&view, model, guess, keep);
     if (done) {
         for (size_t i = 0; i < view.count; i++)
-            kept[i] = keep[i] > model->threshold || options & WITH_EVERYTHING ||
+            kept[i] = (keep[i] > model->threshold && !is_side_link(&view, i)) || options & WITH_EVERYTHING ||
                       (options & WITH_COMMENTS && is_comment(&view, i));
         if (!(options & WITH_EVERYTHING)) drop_headline(&view, kept), drop_last_headings(&view, kept);
         render(&view, kept);
