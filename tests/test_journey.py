@@ -73,7 +73,8 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_every_stage_runs_and_every_figure_is_there(journey: tuple[Path, str]) -> None:
     out, printed = journey
-    assert [stage.name for stage in STAGES] == [stage.name for stage in STAGES if (out / stage.name).is_dir()]
+    missing = {stage.name for stage in STAGES if not (out / stage.name).is_dir()}
+    assert missing == {"common_crawl"}  # it takes the place of the crawl
     summary = json.loads((out / "summary.json").read_text())
     assert all(isinstance(value, int | float) for value in summary.values())
     named = (
@@ -89,14 +90,14 @@ def test_every_stage_runs_and_every_figure_is_there(journey: tuple[Path, str]) -
 
 def test_drop_counts_balance_and_agree_with_the_truth(journey: tuple[Path, str]) -> None:
     out, _ = journey
-    for stage in ("extract", "filter", "dedup"):
+    for stage in ("extract", "filter", "dedup", "redact", "decontaminate"):
         made = Manifest.read(out / stage)
         assert made
         assert made.counts["documents_in"] == made.counts["documents_out"] + sum(made.dropped.values())
         log = (out / stage / "dropped.jsonl").read_text().splitlines()
         assert len(log) == sum(made.dropped.values())
     truth = {page["url"]: page["dropped"] for page in json.loads((out / "miniweb" / "truth.json").read_text())["pages"]}
-    urls = pq.read_table(out / "dedup" / "documents.parquet", columns=["url"])["url"].to_pylist()
+    urls = pq.read_table(out / "decontaminate" / "documents.parquet", columns=["url"])["url"].to_pylist()
     # of copies the first that was crawled stays, whichever that is; all else that is marked must go
     copies = ("", "near_copy", "mirror", "boilerplate")
     wrongly_kept = [url for url in urls if truth.get(url, "") not in copies]
@@ -104,6 +105,20 @@ def test_drop_counts_balance_and_agree_with_the_truth(journey: tuple[Path, str])
     assert len(wrongly_kept) <= 0.01 * len(urls), wrongly_kept[:5]
     assert len(urls) == pytest.approx(len(should), rel=0.06)
     assert len(set(urls) & set(should)) >= 0.9 * len(should)
+
+
+def test_personal_data_goes_and_what_looks_alike_stays(journey: tuple[Path, str]) -> None:
+    out, _ = journey
+    rows = pq.read_table(out / "redact" / "documents.parquet", columns=["url", "text", "redactions"]).to_pylist()
+    texts = {row["url"]: row["text"] for row in rows}
+    personal = json.loads((out / "miniweb" / "truth.json").read_text())["personal"]
+    kept = [record for record in personal if record["url"] in texts]
+    assert len(kept) > 0.8 * len(personal) and {record["rule"] for record in kept} >= {"email", "iban", "key", ""}
+    for record in kept:
+        assert (record["text"] in texts[record["url"]]) == (record["rule"] == ""), record
+    found = {row["url"]: dict(row["redactions"]) for row in rows if row["redactions"]}
+    assert found.keys() <= {record["url"] for record in kept}  # nothing else was touched: canaries are spaced digits
+    assert sum(map(sum, (counts.values() for counts in found.values()))) == sum(bool(r["rule"]) for r in kept)
 
 
 def test_a_second_run_does_nothing_and_says_so(journey: tuple[Path, str]) -> None:
@@ -132,7 +147,14 @@ def test_killed_anywhere_and_run_again_gives_the_same_bytes(journey: tuple[Path,
     out, _ = journey
     again = tmp_path / "run"
     killed = []
-    for sign in ("crawl.partial", "dedup.partial", "tokenize.partial", "pretrain.partial/checkpoint", "sft.partial"):
+    for sign in (
+        "crawl.partial",
+        "dedup.partial",
+        "redact.partial",
+        "tokenize.partial",
+        "pretrain.partial/checkpoint",
+        "sft.partial",
+    ):
         process = subprocess.Popen(command(again), env=ENVIRONMENT, stderr=subprocess.DEVNULL, start_new_session=True)
         while process.poll() is None and not (again / sign).exists():
             time.sleep(0.001)

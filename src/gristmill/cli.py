@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from gristmill import __version__
+from gristmill.corpus.parallel import parse_engine, using
 from gristmill.errors import UserError
 from gristmill.progress import console, duration
 from gristmill.recipe import load_recipe, set_override, stage_params, validate
@@ -24,6 +25,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")]
+Workers = Annotated[int, typer.Option(min=0, help="Processes for the stages that map documents; 0: one a core.")]
+EngineName = Annotated[
+    str, typer.Option("--engine", help="What runs them: processes, ray, or ray:HOST:PORT of a cluster.")
+]
 HEADLINES = {
     "crawl.pages": "pages crawled",
     "corpus.documents_kept": "documents kept",
@@ -43,12 +48,15 @@ def run(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; by default runs/NAME.")] = None,
     first: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Redo from this stage.")] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")] = None,
+    workers: Workers = 0,
+    engine: EngineName = "processes",
     settings: Settings = None,
 ) -> None:
     """Run a recipe from end to end; what is already done and unchanged is skipped."""
     loaded = load_recipe(recipe, settings)
     folder = out or Path("runs") / loaded.name
-    closing(folder, run_recipe(loaded, folder, first=first, until=until))
+    with using(parse_engine(engine, workers)):
+        closing(folder, run_recipe(loaded, folder, first=first, until=until))
 
 
 @app.command()
@@ -83,6 +91,8 @@ def stage_command(stage: Stage) -> Callable[..., None]:
     def command(
         inputs: list[str] | None = None,
         out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write.")] = None,
+        workers: Workers = 0,
+        engine: EngineName = "processes",
         settings: Settings = None,
     ) -> None:
         if out is None:
@@ -106,14 +116,72 @@ def stage_command(stage: Stage) -> Callable[..., None]:
             ordered = sorted(stage.reads, key=lambda name: name in stage.optional)
             folders = {name: Path(path) for name, path in zip(ordered, given, strict=False)}
         params = validate(stage_params(stage.name), data, f"gristmill {stage.name}")
-        if execute(stage, folders, params, out) is None:
-            console.print(f"{out} is finished and unchanged; nothing to do")
+        with using(parse_engine(engine, workers)):
+            if execute(stage, folders, params, out) is None:
+                console.print(f"{out} is finished and unchanged; nothing to do")
 
     # typer evaluates annotations where it cannot see `names`: give it the finished type
     argument = typer.Argument(metavar=names, help="What the stage reads.", hidden=not names)
     command.__annotations__["inputs"] = Annotated[list[str] | None, argument]
     command.__doc__ = f"Run only the {stage.name} stage: {(stage_params(stage.name).__doc__ or '').strip()}"
     return command
+
+
+corpus = typer.Typer(help="Look into a corpus, and learn to judge one.", no_args_is_help=True)
+app.add_typer(corpus, name="corpus")
+
+
+@corpus.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(help="A folder of a corpus stage, or a run folder.")],
+    rule: Annotated[str, typer.Option("--dropped-by", metavar="RULE", help="Rule, as manifest.json counts it.")],
+    count: Annotated[int, typer.Option("-n", help="How many documents.")] = 5,
+) -> None:
+    """Show what a rule took away."""
+    from gristmill.corpus.samples import show
+
+    for record in show(folder, rule, count):
+        typer.secho(f"{record['id']}  {record['url']}", bold=True)
+        typer.echo(f"{record['text']}\n")
+
+
+@corpus.command()
+def ledger(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    document: Annotated[str, typer.Option(help="Id or URL: tell the way of this one document.")] = "",
+) -> None:
+    """Show what came into each corpus stage and what left, to the document and the byte; or one document's way."""
+    from gristmill.corpus.ledger import ledger as entries
+    from gristmill.corpus.ledger import way
+
+    if document:
+        for stage, told in way(run, document):
+            console.print(f"{stage}: {told}", markup=False, soft_wrap=True)
+        return
+    table = Table("stage", "rule", "documents", "bytes")
+    for entry in entries(run):
+        table.add_row(entry.stage, "in", *(f"{value:,}" for value in entry.came.values()))
+        for rule, dropped in entry.dropped.items():
+            table.add_row("", f"dropped: {rule}", *(f"{-value:,}" for value in dropped))
+        table.add_row("", "edited", "", f"{-entry.edited:,}")
+        kept = "kept" if entry.balances() else "kept (DOES NOT BALANCE)"
+        table.add_row("", kept, *(f"{value:,}" for value in entry.kept.values()), end_section=True)
+    console.print(table)
+
+
+@corpus.command()
+def score(
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write, as quality.safetensors.")],
+    good: Annotated[list[Path] | None, typer.Option(help="Files or folders of good texts; repeatable.")] = None,
+    bad: Annotated[list[Path] | None, typer.Option(help="Files or folders of bad texts; repeatable.")] = None,
+    labels: Annotated[Path | None, typer.Option(help='JSONL of {"text", "score"}, as an LLM graded them.')] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the order of training.")] = 0,
+) -> None:
+    """Learn a score for texts, from good and bad ones or from graded ones; `filter.scores` names the file."""
+    from gristmill.corpus.quality import learn
+
+    found = learn(good or [], bad or [], labels, out, seed)
+    console.print(f"{out}: {', '.join(f'{name} {value:,.4g}' for name, value in found.items())}", soft_wrap=True)
 
 
 for each in STAGES:

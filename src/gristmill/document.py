@@ -1,13 +1,16 @@
-"""The Document: one row of the Parquet files that the corpus stages hand to each other."""
+"""The Document: one row of the Parquet files that the corpus stages hand to each other.
+
+Rows become Python objects only where a stage looks at them one by one; what reads or moves whole columns (counting,
+deduplication) works on Arrow record batches.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +18,9 @@ import pyarrow.parquet as pq
 from gristmill.errors import UserError
 from gristmill.manifest import atomic_path
 
-ROWS_PER_GROUP = 1_000  # bounds the memory of readers and writers, whatever the file's size
+ROWS_PER_GROUP = 1_000  # with the next line, bounds the memory of readers and writers, whatever the file's size
+CHARACTERS_PER_GROUP = 16_000_000
+REPEATING = ("host", "language", "licence")  # columns worth a dictionary; in the others it only costs time
 
 
 @dataclass
@@ -54,6 +59,7 @@ SCHEMA = pa.schema(
         ("redactions", pa.map_(pa.string(), pa.int64())),
     ]
 )
+MAPS = ("quality", "redactions")
 
 
 def document_id(url: str, text: str) -> str:
@@ -61,22 +67,58 @@ def document_id(url: str, text: str) -> str:
     return hashlib.blake2b(f"{url}\0{text}".encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
+def to_batch(documents: Sequence[Document]) -> pa.RecordBatch:
+    """The documents as columns of SCHEMA."""
+    columns = []
+    for column in SCHEMA:
+        values = [getattr(document, column.name) for document in documents]
+        if column.name in MAPS:
+            values = [sorted(value.items()) for value in values]
+        columns.append(pa.array(values, column.type))
+    return pa.record_batch(columns, schema=SCHEMA)
+
+
+def from_batch(batch: pa.RecordBatch) -> list[Document]:
+    """The rows of a batch whose columns are all of SCHEMA's."""
+    columns = [batch.column(name).to_pylist() for name in SCHEMA.names]
+    for name in MAPS:
+        index = SCHEMA.names.index(name)
+        columns[index] = [dict(value) for value in columns[index]]
+    return [Document(*row) for row in zip(*columns, strict=True)]
+
+
+def in_groups(documents: Iterable[Document]) -> Iterator[pa.RecordBatch]:
+    """Cut a stream of documents into batches of bounded rows and size."""
+    group: list[Document] = []
+    size = 0
+    for document in documents:
+        group.append(document)
+        size += len(document.text)
+        if len(group) == ROWS_PER_GROUP or size >= CHARACTERS_PER_GROUP:
+            yield to_batch(group)
+            group, size = [], 0
+    if group:
+        yield to_batch(group)
+
+
 def write_documents(path: Path, documents: Iterable[Document]) -> int:
     """Stream documents into one Parquet file, atomically and in bounded memory; returns how many."""
+    return write_batches(path, in_groups(documents))
+
+
+def write_batches(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
+    """Stream batches of SCHEMA into one Parquet file, a row group each; returns how many rows."""
     count = 0
-    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
-        rows: list[dict[str, Any]] = []
-        for document in documents:
-            row = asdict(document)
-            row["quality"] = sorted(document.quality.items())
-            row["redactions"] = sorted(document.redactions.items())
-            rows.append(row)
-            count += 1
-            if len(rows) == ROWS_PER_GROUP:
-                writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
-                rows.clear()
-        if rows:
-            writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
+    with (
+        atomic_path(path) as temporary,
+        pq.ParquetWriter(
+            temporary, SCHEMA, compression="zstd", use_dictionary=list(REPEATING), write_statistics=False
+        ) as writer,
+    ):
+        for batch in batches:
+            count += batch.num_rows
+            if batch.num_rows:
+                writer.write_table(pa.Table.from_batches([batch]))
     return count
 
 
@@ -91,24 +133,57 @@ def document_files(folder: Path) -> list[Path]:
     return files
 
 
+def open_documents(path: Path) -> pq.ParquetFile:
+    """One Parquet file of documents. Raises UserError where it is none."""
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path} is not a readable Parquet file: {error}", "run the stage before again") from error
+    missing = {"id", "text"} - set(file.schema_arrow.names)
+    if missing:
+        raise UserError(f"{path} has no column {', '.join(sorted(missing))}", "run `gristmill extract` on it first")
+    return file
+
+
+def read_batches(
+    path: Path, groups: Sequence[int] | None = None, columns: Sequence[str] = tuple(SCHEMA.names)
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of one file, or of some of its row groups, as batches of `columns` in SCHEMA's types.
+
+    A column that the file lacks has its default. Raises UserError where the file is unreadable or a type does not fit.
+    """
+    file = open_documents(path)
+    known = [name for name in columns if name in file.schema_arrow.names]
+    try:
+        for batch in file.iter_batches(ROWS_PER_GROUP, row_groups=groups, columns=known, use_threads=False):
+            yield pa.record_batch([fill(batch, name) for name in columns], names=list(columns))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        raise UserError(f"{path}: {error}", "run the stage before again, or `gristmill extract` on it") from error
+
+
+def fill(batch: pa.RecordBatch, name: str) -> pa.Array:
+    """A column of a batch in SCHEMA's type, with defaults where it is missing or null."""
+    kind = SCHEMA.field(name).type
+    if name in batch.schema.names:
+        found = batch.column(name)
+        found = found if found.type == kind else found.cast(kind)
+        if not found.null_count or pa.types.is_timestamp(kind):
+            return found
+        if name not in MAPS:
+            return found.fill_null("" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else 0.0)
+        return pa.array([value or [] for value in found.to_pylist()], kind)
+    default = Document("", "")
+    value = [] if name in MAPS else getattr(default, name)
+    return pa.array([value] * batch.num_rows, kind)
+
+
 def read_documents(folder: Path) -> Iterator[Document]:
     """Yield the documents of a stage folder in file and row order, a row group at a time."""
     for path in document_files(folder):
-        try:
-            file = pq.ParquetFile(path)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(f"{path} is not a readable Parquet file: {error}", "run the stage before again") from error
-        missing = {"id", "text"} - set(file.schema_arrow.names)
-        if missing:
-            raise UserError(f"{path} has no column {', '.join(sorted(missing))}", "run `gristmill extract` on it first")
-        known = [name for name in file.schema_arrow.names if name in SCHEMA.names]
-        for batch in file.iter_batches(ROWS_PER_GROUP, columns=known):
-            for row in batch.to_pylist():
-                row["quality"] = dict(row.get("quality") or ())
-                row["redactions"] = dict(row.get("redactions") or ())
-                yield Document(**row)
+        for batch in read_batches(path):
+            yield from from_batch(batch)
 
 
 def count_documents(folder: Path) -> int:
     """How many documents a stage folder holds, from the Parquet footers alone."""
-    return sum(pq.ParquetFile(path).metadata.num_rows for path in document_files(folder))
+    return sum(open_documents(path).metadata.num_rows for path in document_files(folder))

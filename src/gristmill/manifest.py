@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
+WORK = ".work"  # in a stage's folder: what lets an interrupted run go on; the runner removes it at the end
 
 
 @dataclass
@@ -19,12 +20,15 @@ class Manifest:
     """`manifest.json` of a stage folder.
 
     A stage fills `counts`, `dropped` and `metrics`; the runner fills the rest. Counts balance:
-    `counts["documents_in"] == counts["documents_out"] + sum(dropped.values())` wherever a stage has both.
+    `counts["documents_in"] == counts["documents_out"] + sum(dropped.values())` wherever a stage has both, and
+    `counts["bytes_in"] == counts["bytes_out"] + counts["bytes_edited"] + sum(dropped_bytes.values())`, where
+    `bytes_edited` is what kept documents lost (below zero: won) by being changed.
     `metrics` become `<stage>.<name>` in the run's `summary.json`.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)  # rule → documents dropped by it
+    dropped_bytes: dict[str, int] = field(default_factory=dict)  # rule → bytes of those documents
     metrics: dict[str, float] = field(default_factory=dict)
     stage: str = ""
     fingerprint: str = ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -41,22 +41,37 @@ class Crawl(Params):
     seeds: list[str] = Field(min_length=1)
     hosts: list[str] = []  # host patterns that may be crawled, as `*.example.org`; empty: the seeds' hosts
     max_pages: Positive = 10_000
+    max_pages_per_host: Count = 0  # 0: no limit but max_pages
     max_depth: Count = 20  # links away from a seed
     delay: Annotated[float, Field(ge=0)] = 1.0  # seconds between two requests to one host
-    concurrency: Positive = 16  # requests in flight, over all hosts
+    concurrency: Positive = 128  # requests in flight over all hosts; at most 16 to one host, where delay is 0
     timeout: Rate = 30.0  # seconds for one request
     max_bytes: Positive = 10_000_000  # longest response body that is kept, after decompression
     max_redirects: Count = 5
     user_agent: str = "gristmill/0.1"
+    honour: list[Literal["noindex", "noai", "tdm"]] = ["noindex", "noai", "tdm"]  # else they are only recorded
+    previous: InputPath = ""  # folder of an earlier crawl: only what has changed since is kept
     allow_networks: list[str] = []  # private networks that may be contacted, as `127.0.0.0/8`
     connect_to: dict[str, InputPath] = {}  # host pattern → `address:port` to connect to, or a miniature web's folder
+
+
+class CommonCrawl(Params):
+    """A Common Crawl snapshot → the WARC records wanted. Takes the place of `crawl`."""
+
+    snapshot: str  # as CC-MAIN-2024-22
+    base: str = "https://data.commoncrawl.org"  # or s3://commoncrawl, a mirror, a folder: whatever fsspec opens
+    kind: Literal["warc", "wet"] = "warc"  # pages, or their text as Common Crawl extracted it
+    hosts: list[str] = []  # host patterns, as `*.example.org`: found through the URL index; empty: any, in random order
+    languages: list[str] = []  # likeliest language, ISO 639-3, as `eng`; empty: any
+    mimes: list[str] = ["text/html", "application/xhtml+xml"]  # detected types; empty: any (a WET file is all text)
+    max_pages: Positive = 10_000
 
 
 class Extract(Params):
     """Pages → documents."""
 
-    paths: list[InputPath] = []  # WARC, HTML, text, Markdown, JSONL, Parquet or folders; empty: the crawl
-    workers: Positive = 2
+    paths: list[InputPath] = []  # files, folders or URLs of any kind that `corpus/read.py` knows; empty: the crawl
+    comments: bool = False  # keep readers' comments below articles
 
 
 class Filter(Params):
@@ -64,17 +79,44 @@ class Filter(Params):
 
     languages: list[str] = ["en"]  # ISO 639-1; empty: any
     min_language_score: Fraction = 0.5
+    licences: list[str] = []  # patterns of SPDX identifiers, as `CC-BY-*`; empty: any licence and none
+    block_lists: list[InputPath] = []  # hosts and URLs to leave out: files or folders in the usual formats
     min_words: Count = 50  # Gopher
-    rules: list[str] = ["gopher_quality", "gopher_repetition", "c4", "fineweb"]
+    # also c4_short_lines, c4_line_ends and refinedweb_lines, which take out lines; applied in this order
+    rules: list[str] = ["gopher_repetition", "gopher_quality", "c4_lines", "c4", "fineweb"]
+    bad_words: list[InputPath] = []  # files of words and phrases, one a line
+    max_bad_words: Fraction = 0.0  # share of a document's words that may be on these lists
+    scores: dict[str, InputPath] = {}  # name of a score → its model, as `gristmill corpus score` writes it
+    least: dict[str, float] = {}  # score → documents below go
+    most: dict[str, float] = {}  # score → documents above go
 
 
 class Dedup(Params):
-    """→ one copy of each: exact, then MinHash LSH (FineWeb's 14 bands of 8 rows over 5-grams)."""
+    """→ one copy of each: by URL, text and MinHash LSH (FineWeb's 14 bands of 8 rows over 5-grams)."""
 
+    urls: bool = True  # a page of a URL that was kept before is a copy, whatever it says
     ngram: Positive = 5  # words in a shingle
     bands: Positive = 14
     rows: Positive = 8
     seed: int = 0
+    against: list[InputPath] = []  # finished dedup folders: what they kept counts as kept before
+    host_lines: Count = 0  # cut lines that stand on this many pages of one host, but for the first; 0: keep them
+    passage_words: Count = 0  # cut passages of this many words that stand elsewhere before (50 is usual); 0: keep them
+
+
+class Redact(Params):
+    """→ no personal data: what is found is replaced by its kind, as `<EMAIL>`."""
+
+    rules: list[str] = ["email", "phone", "ip_address", "iban", "card", "national_id", "key"]
+    names: InputPath = ""  # folder of a spaCy pipeline that finds people's names; empty: names stay
+
+
+class Decontaminate(Params):
+    """→ no test answers: documents that share an n-gram with an evaluation set go."""
+
+    sets: list[InputPath] = []  # JSONL, CSV, Parquet or text, an item a row or line; empty: `evaluate.questions`
+    ngram: Positive = 13  # words (GPT-3)
+    min_words: Positive = 8  # of a shorter item, which then must occur whole; what is shorter still is not looked for
 
 
 class TokenizerParams(Params):
@@ -195,9 +237,12 @@ class Recipe(Params):
     seed: int = 0  # of every stage that names none of its own
     miniweb: Miniweb | None = None
     crawl: Crawl | None = None
+    common_crawl: CommonCrawl | None = None
     extract: Extract | None = None
     filter: Filter | None = None
     dedup: Dedup | None = None
+    redact: Redact | None = None
+    decontaminate: Decontaminate | None = None
     tokenizer: TokenizerParams | None = None
     tokenize: Tokenize | None = None
     pretrain: Pretrain | None = None
@@ -243,7 +288,8 @@ def set_override(data: dict[str, Any], override: str) -> None:
 
 
 def validate(model: type[P], data: dict[str, Any], where: str) -> P:
-    """Check a table against its model; `seed` of a recipe flows into stages that have one and set none.
+    """Check a table against its model; `seed` of a recipe flows into stages that have one and set none, the questions
+    that it evaluates on into `decontaminate`.
 
     Raises UserError that lists every wrong key, with the known ones where a key is unknown.
     """
@@ -251,6 +297,10 @@ def validate(model: type[P], data: dict[str, Any], where: str) -> P:
         for name in Recipe.model_fields:
             if isinstance(data.get(name), dict) and "seed" in stage_params(name).model_fields:
                 data[name].setdefault("seed", data.get("seed", 0))
+    if model is Recipe and isinstance(data.get("decontaminate"), dict) and isinstance(data.get("evaluate"), dict):
+        data["decontaminate"].setdefault(
+            "sets", [data["evaluate"]["questions"]] if "questions" in data["evaluate"] else []
+        )
     try:
         return model.model_validate(data)
     except ValidationError as error:

@@ -26,6 +26,7 @@ from gristmill.errors import UserError
 from gristmill.manifest import Manifest
 from gristmill.progress import console, duration
 from gristmill.recipe import Params, Recipe
+from gristmill.storage import as_path, remote_digest
 
 StageFunction = Callable[[Mapping[str, Path], Any, Path], Manifest]
 ADDRESS = re.compile(r":\d+$")  # what may stand in a path's place where a service is meant
@@ -47,15 +48,18 @@ class Stage:
         return getattr(import_module(f"gristmill.{module}"), name)
 
 
-CORPUS = ("extract", "filter", "dedup")  # documents, as far as the recipe has cleaned them
+CORPUS = ("extract", "filter", "dedup", "redact", "decontaminate")  # documents, as far as the recipe has cleaned them
 MODEL = ("pretrain", "sft", "rl")  # the model, as far as the recipe has trained it
 TOKENS = {"tokenizer": ("tokenizer",), "tokens": ("tokenize",)}
 BEFORE_REPORT = (
     Stage("miniweb", "miniweb.stage:run", {}),
     Stage("crawl", "crawl.stage:run", {}),
-    Stage("extract", "corpus.extract:run", {"crawl": ("crawl",)}, frozenset({"crawl"})),
+    Stage("common_crawl", "crawl.common_crawl:run", {}),
+    Stage("extract", "corpus.extract:run", {"crawl": ("crawl", "common_crawl")}, frozenset({"crawl"})),
     Stage("filter", "corpus.filter:run", {"corpus": ("extract",)}),
     Stage("dedup", "corpus.dedup:run", {"corpus": ("extract", "filter")}),
+    Stage("redact", "corpus.redact:run", {"corpus": CORPUS[:3]}),
+    Stage("decontaminate", "corpus.decontaminate:run", {"corpus": CORPUS[:4]}),
     Stage("tokenizer", "tokenizer.train:run", {"corpus": CORPUS}),
     Stage("tokenize", "tokenizer.tokenize:run", {"corpus": CORPUS, "tokenizer": ("tokenizer",)}),
     Stage("pretrain", "training.pretrain:run", TOKENS),
@@ -125,7 +129,7 @@ def execute(
     """Run one stage into `out` unless that is done already; returns its manifest, or None where it was skipped."""
     digests = {name: digest(path) for name, path in inputs.items()}
     digests |= {
-        name: path if ADDRESS.search(path) else digest(Path(path)) for name, path in input_paths(params).items()
+        name: path if ADDRESS.search(path) else digest(as_path(path)) for name, path in input_paths(params).items()
     }
     fingerprint = fingerprint_of(stage, params, digests)
     partial = out.with_name(out.name + ".partial")
@@ -156,6 +160,7 @@ def execute(
     result.stage, result.fingerprint, result.version = stage.name, fingerprint, __version__
     result.params, result.inputs = params.model_dump(), digests
     check_balance(stage, result)
+    shutil.rmtree(partial / manifest.WORK, ignore_errors=True)
     (partial / FINGERPRINT).unlink()
     result.outputs = {
         str(path.relative_to(partial)): manifest.sha256_file(path)
@@ -195,6 +200,8 @@ def fingerprint_of(stage: Stage, params: Params, digests: Mapping[str, str]) -> 
 
 def digest(path: Path) -> str:
     """The content of a stage folder (through its manifest's checksums), another folder or a file, as one hash."""
+    if not isinstance(path, Path):
+        return remote_digest(path)
     if path.is_dir():
         known = Manifest.read(path)
         parts = (
@@ -272,11 +279,13 @@ def running_services(params: Params) -> Iterator[Params]:
 
 
 def check_balance(stage: Stage, result: Manifest) -> None:
-    """Raise AssertionError where documents went missing without a rule: that is a bug, not a user's mistake."""
+    """Raise AssertionError where documents or bytes went missing without a rule: a bug, not a user's mistake."""
     counts = result.counts
-    if {"documents_in", "documents_out"} <= counts.keys():
-        lost = counts["documents_in"] - counts["documents_out"] - sum(result.dropped.values())
-        assert lost == 0, f"{stage.name}: {lost} documents are unaccounted for: {counts} {result.dropped}"
+    for unit, dropped in (("documents", result.dropped), ("bytes", result.dropped_bytes)):
+        if {f"{unit}_in", f"{unit}_out"} <= counts.keys():
+            lost = counts[f"{unit}_in"] - counts[f"{unit}_out"] - counts.get(f"{unit}_edited", 0)
+            lost -= sum(dropped.values())
+            assert lost == 0, f"{stage.name}: {lost} {unit} are unaccounted for: {counts} {dropped}"
 
 
 def summarise(folder: Path, names: list[str]) -> dict[str, float]:

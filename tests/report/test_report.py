@@ -45,7 +45,7 @@ class Balance(HTMLParser):
 def run(tmp_path: Path, tokenizer_folder: Path, tokens_folder: Path) -> dict[str, Path]:
     """A run's folders, with hostile text wherever text comes from pages or models."""
     folders = {}
-    for name in ("crawl", "extract", "filter", "pretrain", "sft", "rl", "evaluate", "audit"):
+    for name in ("crawl", "extract", "filter", "decontaminate", "pretrain", "sft", "rl", "evaluate", "audit"):
         folders[name] = tmp_path / "my-run" / name
         folders[name].mkdir(parents=True)
     Manifest({"urls": 9, "pages": 7}, stage="crawl").write(folders["crawl"])
@@ -54,6 +54,12 @@ def run(tmp_path: Path, tokenizer_folder: Path, tokens_folder: Path) -> dict[str
         write_documents(folders[name] / "documents.parquet", documents)
         made = Manifest({"documents_in": count + 2, "documents_out": count}, {HOSTILE: 2}, stage=name)
         made.write(folders[name])
+    made = Manifest({"documents_in": 4, "documents_out": 4, "filter.lines_removed.c4_policy": 3}, stage="filter")
+    made.write(folders["filter"])
+    Manifest({"documents_in": 4, "documents_out": 4}, stage="decontaminate").write(folders["decontaminate"])
+    met = {"set": HOSTILE, "items": 8, "too_short": 1, "met": 2, "items_met": []}
+    (folders["decontaminate"] / "contamination.json").write_text(json.dumps({"ngram": 13, "sets": [met]}))
+    write_documents(folders["decontaminate"] / "documents.parquet", [Document("1", "x")])
     figures = {"parameters": 10, "heldout_bpb": 1.25, "train_bpb": 1.0}
     Manifest({"tokens": 50}, metrics=figures, stage="pretrain").write(folders["pretrain"])
     log = [{"step": i, "tokens": i * 9, "loss": 5 - i / 10, "heldout_bpb": 2.0, "train_bpb": 1.9} for i in range(20)]
@@ -94,7 +100,16 @@ def test_the_page_is_well_formed_and_tells_every_part(run: dict[str, Path], tmp_
     parser.feed(text)
     assert parser.open == []
     assert {"svg", "table", "figure"} <= parser.seen
-    for told in ("my-run", "75.0%", "1.250", "stated 50–99 times", "planted 4 times", "bytes per token"):
+    for told in (
+        "my-run",
+        "75.0%",
+        "1.250",
+        "stated 50–99 times",
+        "planted 4 times",
+        "bytes per token",
+        "c4_policy",
+        "too short",
+    ):
         assert told in text, told
 
 

@@ -1,70 +1,123 @@
 """Stage `extract`: pages → documents with title, main text and language.
 
-Memory is bounded by the chunks in flight; time grows with the input's bytes and falls with `workers`.
+Memory is bounded by a group of rows a worker; time grows with the input's bytes and falls with the workers.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from resiliparse.parse.html.exception import HTMLParserException
-
+from gristmill.corpus.charset import to_utf8
 from gristmill.corpus.drops import DropLog
-from gristmill.corpus.html import decode_html, extract_html
+from gristmill.corpus.html import TooComplex, extract_html
 from gristmill.corpus.language import detect
-from gristmill.corpus.parallel import map_in_order
-from gristmill.corpus.read import HTML_TYPES, TEXT_TYPES, Record, read_records
+from gristmill.corpus.licence import detect_licence
+from gristmill.corpus.mapping import finish_stage, log_path, shard_path, text_bytes
+from gristmill.corpus.parallel import Executor, Result
+from gristmill.corpus.pieces import Extent, Piece, cut_inputs, read_piece
+from gristmill.corpus.read import HTML_TYPES, TEXT_TYPES
+from gristmill.corpus.record import Record
 from gristmill.document import Document, document_id, write_documents
 from gristmill.errors import UserError
-from gristmill.manifest import Manifest
+from gristmill.manifest import WORK, Manifest
 from gristmill.progress import Progress
 from gristmill.recipe import Extract
+from gristmill.storage import as_path
 
-CHUNK_RECORDS = 64
-CHUNK_BYTES = 4_000_000
 LOOKS_LIKE_HTML = re.compile(rb"<(?:!doctype\s+html|html|head|body|title|meta|div|p|h1)\b", re.IGNORECASE)
-CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
+CONTROLS = bytes(byte for byte in (*range(0x20), 0x7F) if byte not in b"\t\n\r")
+NONCHARACTERS = ("\ufffe".encode(), "\uffff".encode())
 MARKDOWN_TITLE = re.compile(r"^# +(.+?)\s*#*$", re.MULTILINE)
+UNREADABLE = bytes(code for code in (*range(32), 127) if code not in b"\t\n\f\r")
+SAMPLE = 1 << 16  # bytes of a page that are looked at
 MAX_UNREADABLE = 0.02  # share of replacement and control characters: more is another format or charset
+MAX_BYTES = 64_000_000  # of a page's HTML
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shard's share of the stage."""
+
+    number: int
+    pieces: Sequence[Piece]
+    documents: Path
+    log: Path
+    comments: bool = False  # keep readers' comments
+    begin: int | None = None  # where the first record of the first piece is known to be
 
 
 def run(inputs: Mapping[str, Path], params: Extract, out: Path) -> Manifest:
-    """Extract the crawl's WARC files, or `params.paths`, into `documents.parquet` and `dropped.jsonl`.
+    """Extract the crawl's WARC files, or `params.paths`, into `documents*.parquet` and `dropped.jsonl`.
 
     Raises UserError where there is nothing to read or no document comes out.
     """
     files = input_files(inputs, params)
-    records = read_records(files)
-    sizes: Counter[str] = Counter()
-    with Progress("extract", None, "pages") as bar, DropLog(out / "dropped.jsonl") as log:
+    work = out / WORK
+    work.mkdir(exist_ok=True)
+    shards = cut_inputs(files)
+    tasks = [
+        Task(number, pieces, shard_path(out, number, len(shards)), log_path(work, number), params.comments)
+        for number, pieces in enumerate(shards)
+    ]
+    size = sum(piece.size for pieces in shards for piece in pieces)
+    with Progress("extract", None, "pages") as bar, Executor(size) as executor:
+        results = executor.map(extract_shard, tasks, work, lambda result: bar.advance(result["counts"]["documents_in"]))
+    made = finish_stage(join_ranges(tasks, results), out)
+    if not made.counts["documents_out"]:
+        named = ", ".join(map(str, files[:3])) + (" …" if len(files) > 3 else "")
+        raise UserError(f"no document in {named}: {made.dropped or 'no records'}", "check what the input holds")
+    return made
+
+
+def join_ranges(tasks: Sequence[Task], results: Sequence[Result]) -> list[Result]:
+    """Check that every range of a WARC file began where the one before ended, and read it again where it did not."""
+    checked: list[Result] = []
+    for task, result in zip(tasks, results, strict=True):
+        first = task.pieces[0]
+        if checked and first.start:
+            end = checked[-1]["extents"][-1]["end"]
+            if result["extents"][0]["begin"] != end:
+                result = extract_shard(replace(task, begin=end))
+        checked.append(result)
+    return checked
+
+
+def extract_shard(task: Task) -> Result:
+    """Extract the records of one shard; returns its counts, and where the ranges of WARC files began and ended."""
+    counts: Counter[str] = Counter()
+    extents: list[Extent] = []
+    with DropLog(task.log) as log:
 
         def documents() -> Iterator[Document]:
-            for results in map_in_order(extract_chunk, in_chunks(records), params.workers):
-                for result in results:
-                    if isinstance(result, Document):
-                        sizes["characters"] += len(result.text)
-                        sizes["words"] += len(result.text.split())
-                        yield result
-                    else:
-                        log.drop(*result)
-                bar.advance(len(results))
+            for piece in task.pieces:
+                extents.append(Extent())
+                for record in read_piece(piece, None if len(extents) > 1 else task.begin, extents[-1]):
+                    size = len(record.body)
+                    counts["documents_in"] += 1
+                    counts["bytes_in"] += size
+                    result = extract_record(record, task.comments)
+                    if isinstance(result, str):
+                        log.drop("", clean(record.url), result, source=record.source, size=size)
+                        continue
+                    left = text_bytes(result.text)
+                    counts["bytes_out"] += left
+                    counts["bytes_edited"] += size - left
+                    yield result
 
-        kept = write_documents(out / "documents.parquet", documents())
-    if not kept:
-        named = ", ".join(map(str, files[:3])) + (" …" if len(files) > 3 else "")
-        raise UserError(f"no document in {named}: {dict(log.rules) or 'no records'}", "check what the input holds")
-    counts = {"documents_in": kept + log.total, "documents_out": kept, **sizes}
-    return Manifest(counts=counts, dropped=dict(log.rules))
+        counts["documents_out"] = write_documents(task.documents, documents())
+    found = [asdict(extent) for extent in extents]
+    return {"counts": counts, "dropped": log.rules, "dropped_bytes": log.bytes, "extents": found}
 
 
 def input_files(inputs: Mapping[str, Path], params: Extract) -> list[Path]:
     """What to read: the paths given, else the crawl's WARC files."""
     if params.paths:
-        return [Path(path) for path in params.paths]
+        return [as_path(path) for path in params.paths]
     if "crawl" not in inputs:
         raise UserError("extract has nothing to read", "set extract.paths, or add a [crawl] table to the recipe")
     files = sorted(inputs["crawl"].glob("*.warc.gz"))
@@ -73,47 +126,31 @@ def input_files(inputs: Mapping[str, Path], params: Extract) -> list[Path]:
     return files
 
 
-def in_chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
-    """Group records into chunks of bounded number and bytes."""
-    chunk: list[Record] = []
-    size = 0
-    for record in records:
-        chunk.append(record)
-        size += len(record.body)
-        if len(chunk) == CHUNK_RECORDS or size >= CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
-
-
-def extract_chunk(records: list[Record]) -> list[Document | tuple[str, str, str]]:
-    """Documents of records, or (id, url, rule) for those that leave."""
-    results: list[Document | tuple[str, str, str]] = []
-    for record in records:
-        result = extract_record(record)
-        results.append(("", clean(record.url), result) if isinstance(result, str) else result)
-    return results
-
-
-def extract_record(record: Record) -> Document | str:
-    """The document of one record, or the rule that drops it: damaged, not_html, undecodable or empty."""
+def extract_record(record: Record, comments: bool = False) -> Document | str:
+    """The document of one record, or the rule that drops it: damaged, not_html, too_large, undecodable, too_complex or
+    empty.
+    """
     if record.fault:
         return record.fault
     is_text = record.content_type in TEXT_TYPES
     if not is_text and record.content_type not in HTML_TYPES and not LOOKS_LIKE_HTML.search(record.body[:2048]):
         return "not_html"
-    raw = decode_html(record.body, record.charset)
-    if raw and (raw.count("\ufffd") + len(CONTROLS.findall(raw))) / len(raw) > MAX_UNREADABLE:
+    if len(record.body) > MAX_BYTES and not is_text:
+        return "too_large"
+    rights: list[tuple[str, str]] = []
+    raw = to_utf8(record.body, record.charset)
+    if is_unreadable(raw[:SAMPLE]):
         return "undecodable"
     if is_text:
-        title = MARKDOWN_TITLE.search(raw) if record.content_type == "text/markdown" else None
-        found, text = title.group(1) if title else "", raw
+        text = raw.decode("utf-8")
+        heading = MARKDOWN_TITLE.search(text) if record.content_type == "text/markdown" else None
+        found = heading.group(1) if heading else ""
     else:
         try:
-            found, text = extract_html(raw)
-        except HTMLParserException:
-            return "damaged"
+            page = extract_html(raw, comments=comments, whole=record.whole)
+        except TooComplex:
+            return "too_complex"
+        found, text, rights = page.title, page.text, page.rights
     text = clean(text).strip()
     if not text:
         return "empty"
@@ -129,14 +166,26 @@ def extract_record(record: Record) -> Document | str:
         language_score=score,
         fetched_at=record.fetched_at,
         source=record.source,
-        licence=clean(record.licence),
+        licence=clean(record.licence or detect_licence(rights, text)),
     )
+
+
+def is_unreadable(raw: bytes) -> bool:
+    """Whether so much of a text is control and replacement characters that it must be something else."""
+    odd = len(raw) - len(raw.translate(None, UNREADABLE)) + raw.count(b"\xef\xbf\xbd")
+    return odd > MAX_UNREADABLE * len(raw)
 
 
 def clean(text: str) -> str:
     """Text that every UTF-8 file can hold: Unix line ends, no control characters, no lone surrogates."""
-    text = CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
-    return text.encode("utf-8", "replace").decode("utf-8")
+    data = text.encode("utf-8", "replace")
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    data = data.translate(None, CONTROLS)
+    if NONCHARACTERS[0][:2] in data:
+        for each in NONCHARACTERS:
+            data = data.replace(each, b"")
+    return data.decode("utf-8")
 
 
 def host_of(url: str) -> str:

@@ -1,51 +1,81 @@
-"""Stage `filter`: documents → good documents. One pass, one document in memory."""
+"""Stage `filter`: documents → good documents."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
-from gristmill.corpus import rules
-from gristmill.corpus.drops import DropLog
-from gristmill.document import Document, count_documents, read_documents, write_documents
+from gristmill.corpus import lines, rules
+from gristmill.corpus.blocklists import bad_words, block_list
+from gristmill.corpus.candidate import Candidate, Rule
+from gristmill.corpus.mapping import Dropped, map_documents
+from gristmill.corpus.quality import score_rule
+from gristmill.corpus.samples import Samples, lines_gone
+from gristmill.document import Document
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest
-from gristmill.progress import Progress
 from gristmill.recipe import Filter
 
 
-def chain(params: Filter) -> list[rules.Rule]:
-    """The rules of a recipe, in order. Raises UserError for a name that is none."""
-    known: dict[str, rules.Rule] = {
-        "gopher_quality": rules.gopher_quality(params.min_words),
+def chain(params: Filter) -> list[Rule]:
+    """The rules of a recipe, in order: what needs no text, the published rules, lists of words, learned scores.
+
+    Raises UserError for a name that is none, and for a list or model that cannot be read.
+    """
+    known: dict[str, Rule] = {
         "gopher_repetition": rules.gopher_repetition,
+        "gopher_quality": rules.gopher_quality(params.min_words),
+        "c4_lines": lines.c4_lines,
+        "c4_short_lines": lines.c4_short_lines,
+        "c4_line_ends": lines.c4_line_ends,
+        "refinedweb_lines": lines.refinedweb_lines,
         "c4": rules.c4,
         "fineweb": rules.fineweb,
     }
     unknown = [name for name in params.rules if name not in known]
     if unknown:
         raise UserError(f"filter.rules: unknown rule {', '.join(unknown)}", f"choose from {', '.join(known)}")
-    first = [rules.language(params.languages, params.min_language_score)] if params.languages else []
-    return [*first, *(known[name] for name in params.rules)]
+    without = sorted((params.least.keys() | params.most.keys()) - params.scores.keys())
+    if without:
+        raise UserError(f"filter: no model for the score {', '.join(without)}", "name its file in filter.scores")
+    chosen = [rules.language(params.languages, params.min_language_score)] if params.languages else []
+    chosen += [rules.licence(params.licences)] if params.licences else []
+    chosen += [block_list(params.block_lists)] if params.block_lists else []
+    chosen += [known[name] for name in params.rules]
+    chosen += [bad_words(params.bad_words, params.max_bad_words)] if params.bad_words else []
+    chosen += [
+        score_rule(name, path, params.least.get(name), params.most.get(name)) for name, path in params.scores.items()
+    ]
+    return chosen
+
+
+class RuleJudge:
+    """Judges by rules, and counts the lines that they take out of documents that stay."""
+
+    def __init__(self, params: Filter) -> None:
+        self.rules = chain(params)
+        self.counts: Counter[str] = Counter()
+        self.samples = Samples()
+
+    def __call__(self, document: Document) -> Document | Dropped:
+        """The document, perhaps with fewer lines, or the first rule that it fails."""
+        candidate = Candidate(document)
+        before = document.text
+        failed = next(filter(None, (rule(candidate) for rule in self.rules)), None)
+        if failed:
+            return Dropped(failed)
+        for rule, count in candidate.removed.items():
+            self.counts["lines_removed"] += count
+            self.counts[f"filter.lines_removed.{rule}"] += count
+            self.samples.add(rule, document, "\n".join(lines_gone(before, document.text)))
+        return document
 
 
 def run(inputs: Mapping[str, Path], params: Filter, out: Path) -> Manifest:
-    """Keep documents that pass every rule; each that does not is counted and logged under the first that it fails."""
-    total = count_documents(inputs["corpus"])
-    applied = chain(params)
-    with Progress("filter", total, "documents") as bar, DropLog(out / "dropped.jsonl") as log:
+    """Keep documents that pass every rule; each that does not is counted and logged under the first that it fails.
 
-        def passing() -> Iterator[Document]:
-            for document in read_documents(inputs["corpus"]):
-                bar.advance()
-                failed = next(filter(None, (rule(document) for rule in applied)), None)
-                if failed is None:
-                    yield document
-                else:
-                    log.drop(document.id, document.url, failed)
-
-        kept = write_documents(out / "documents.parquet", passing())
-    if not kept:
-        worst = ", ".join(f"{name} {count}" for name, count in log.rules.most_common(3))
-        raise UserError(f"the filters dropped all {total} documents ({worst})", "loosen [filter] in the recipe")
-    return Manifest(counts={"documents_in": total, "documents_out": kept}, dropped=dict(sorted(log.rules.items())))
+    Lines that rules remove from kept documents are counted too.
+    """
+    chain(params)  # a wrong name is told at once
+    return map_documents("filter", inputs["corpus"], RuleJudge, params, out)

@@ -1,55 +1,88 @@
-"""MinHash signatures and locality-sensitive hashing (Broder 1997; bands and rows as in FineWeb, arXiv:2406.17557)."""
+"""MinHash signatures and the keys of locality-sensitive hashing (Broder 1997; bands and rows as in FineWeb,
+arXiv:2406.17557), from Arrow columns and in one pass of C over the text.
+"""
 
 from __future__ import annotations
 
 import ctypes
-import re
-import zlib
-from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from gristmill import native
+from gristmill.corpus.words import fold_table
 
-PRIME = np.uint64((1 << 31) - 1)
-WORD = re.compile(r"\w+")
-U64, SIZE = np.dtype(np.uint64), ctypes.c_size_t
-
-
-def shingles(text: str, n: int) -> np.ndarray:
-    """Hashes of a text's distinct word n-grams, in lower case, uint64 below 2³¹; of the whole text if it is shorter."""
-    words = WORD.findall(text.lower())
-    hashes = np.fromiter((zlib.crc32(word.encode("utf-8", "replace")) for word in words), np.uint64, len(words))
-    if len(hashes) < n:
-        return np.array([zlib.crc32(" ".join(words).encode("utf-8", "replace")) & 0x7FFFFFFF], np.uint64)
-    rolled = np.zeros(len(hashes) - n + 1, np.uint64)
-    for i in range(n):  # a polynomial over the word hashes, modulo 2⁶⁴
-        rolled = rolled * np.uint64(0x9E3779B97F4A7C15) + hashes[i : i + len(rolled)]
-    return np.unique(rolled >> np.uint64(33))
+BYTES, I64, SIZE = ctypes.c_void_p, np.dtype(np.int64), ctypes.c_size_t
+U16, U32, U64 = np.dtype(np.uint16), np.dtype(np.uint32), np.dtype(np.uint64)
+LANES = 16
 
 
+@dataclass(frozen=True)
 class MinHash:
-    """`count` random permutations h(x) = (a·x + b) mod (2³¹ - 1), the smallest value of each."""
+    """`bands · rows` random permutations h(x) = (a·x + b) mod 2³² of word n-grams; the smallest value of each."""
 
-    def __init__(self, count: int, seed: int) -> None:
-        random = np.random.default_rng(seed)
-        self.a = random.integers(1, int(PRIME), count, dtype=np.uint64)
-        self.b = random.integers(0, int(PRIME), count, dtype=np.uint64)
+    ngram: int
+    bands: int
+    rows: int
+    seed: int
 
-    def __call__(self, shingles: np.ndarray) -> np.ndarray:
-        """The signature of a set of shingles, uint32 [count]."""
-        least = np.empty(len(self.a), np.uint32)
-        minhash = native.function("gm_minhash", None, U64, SIZE, U64, U64, SIZE, np.dtype(np.uint32))
-        minhash(np.ascontiguousarray(shingles, np.uint64), len(shingles), self.a, self.b, len(self.a), least)
-        return least
+    @property
+    def threshold(self) -> float:
+        """The similarity at which half the pairs share a band, about: (1/bands)^(1/rows)."""
+        return float((1 / self.bands) ** (1 / self.rows))
+
+    def __call__(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of large strings: band keys uint64 [n, bands], digests of all words uint64 [n, 2], and signatures uint16
+        [n, bands · rows], of which two agree in a share of positions that estimates the Jaccard similarity.
+        """
+        text, offsets = buffers(texts)
+        a, b = permutations(self.bands * self.rows, self.seed)
+        keys = np.empty((len(texts), self.bands), np.uint64)
+        digests = np.empty((len(texts), 2), np.uint64)
+        signatures = np.empty((len(texts), self.bands * self.rows), np.uint16)
+        work = c_signatures()
+        sizes = self.bands, self.rows
+        if not work(text, offsets, len(texts), fold_table(), self.ngram, a, b, *sizes, keys, digests, signatures):
+            raise MemoryError
+        return keys, digests, signatures
 
 
-def band_keys(signature: np.ndarray, bands: int, rows: int) -> Iterator[bytes]:
-    """One key a band; documents that share any are candidates."""
-    for band in range(bands):
-        yield band.to_bytes(2, "big") + signature[band * rows : (band + 1) * rows].tobytes()
+@cache
+def c_signatures() -> Any:
+    """`gm_signatures` with its types."""
+    kinds = (BYTES, I64, SIZE, U32, SIZE, U32, U32, SIZE, SIZE, U64, U64, U16)
+    return native.function("gm_signatures", ctypes.c_int, *kinds)
 
 
-def similarity(first: np.ndarray, second: np.ndarray) -> float:
-    """Estimated Jaccard similarity of two signatures: the share of equal positions."""
-    return float((first == second).mean())
+def digests(strings: pa.Array) -> np.ndarray:
+    """128-bit digests of large strings, uint64 [n, 2]. Not against an adversary: who wants a page to count as the copy
+    of another need only copy it.
+    """
+    text, offsets = buffers(strings)
+    made = np.empty((len(strings), 2), np.uint64)
+    native.function("gm_digest", None, BYTES, I64, SIZE, U64)(text, offsets, len(strings), made)
+    return made
+
+
+def buffers(strings: pa.Array) -> tuple[int, np.ndarray]:
+    """Address of the bytes and the offsets, int64 [n + 1], of an Arrow array of large strings without nulls."""
+    assert strings.type == pa.large_string() and not strings.null_count
+    _, offsets, data = strings.buffers()
+    if offsets is None or not len(strings):
+        return 0, np.zeros(1, np.int64)
+    return data.address if data else 0, np.frombuffer(offsets, np.int64)[
+        strings.offset : strings.offset + len(strings) + 1
+    ]
+
+
+@cache
+def permutations(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers a (odd) and b of each permutation, uint32, padded to whole lanes."""
+    random = np.random.default_rng(seed)
+    a = random.integers(0, 1 << 31, count, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+    b = random.integers(0, 1 << 32, count, dtype=np.uint32)
+    padding = (0, -count % LANES)
+    return np.pad(a, padding), np.pad(b, padding)

@@ -1,50 +1,198 @@
-"""Maps a pure function over a stream on several processes: bounded memory, results in order of the input."""
+"""Runs a pure function over shards: in this process, on several processes, or on a Ray cluster.
+
+A shard is a small description (a path and a range), its result a small JSON object; text goes through files, so no
+document crosses from one process to another. What a shard holds depends on the input alone: the bytes that come out
+are the same whatever runs them. A finished shard's result stays on disk, and a rerun begins behind it.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
 import multiprocessing
 import os
+import signal
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from itertools import chain, islice
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gristmill.errors import UserError
+from gristmill.manifest import write_text
 
 A = TypeVar("A")
-B = TypeVar("B")
-WORTH_IT = 6  # chunks below which starting processes costs more than it saves
-AHEAD = 3  # chunks in flight a worker
+Result = dict[str, Any]
+SHARD_BYTES = 16_000_000  # of input: less is not worth a process's start
+MOST_SHARDS = 1_000  # of one stage: larger inputs have larger shards
 
 
-def map_in_order(function: Callable[[A], B], chunks: Iterable[A], workers: int) -> Iterator[B]:
-    """`map(function, chunks)` on `workers` processes; short inputs and one worker run in this process.
+@dataclass(frozen=True)
+class Engine:
+    """What runs shards."""
 
-    `function` must be importable by name and pure: the results do not depend on `workers`.
+    address: str = ""  # of a Ray cluster; `local` starts one on this machine; empty: processes, without Ray
+    workers: int = 0  # processes; 0: one a core
+
+
+current = Engine()
+
+
+@contextmanager
+def using(engine: Engine) -> Iterator[None]:
+    """Run the shards of every stage within the block on this engine."""
+    global current
+    before, current = current, engine
+    try:
+        yield
+    finally:
+        current = before
+
+
+def parse_engine(name: str, workers: int = 0) -> Engine:
+    """The engine of a command line: `processes`, `ray` (a cluster of this machine alone, for as long as the run takes)
+    or `ray:ADDRESS`, where ADDRESS is what `ray.init` takes. Raises UserError for another.
     """
-    stream = iter(chunks)
-    first = list(islice(stream, WORTH_IT))
-    if workers == 1 or len(first) < WORTH_IT:
-        yield from map(function, chain(first, stream))
-        return
-    # spawn: forking a process that has threads (PyArrow, PyTorch) can hang the child
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
-        waiting: deque[Future[B]] = deque()
+    if name == "processes":
+        return Engine(workers=workers)
+    if name == "ray":
+        return Engine("local", workers)
+    if name.startswith("ray:"):
+        return Engine(name if name.startswith("ray://") else name.removeprefix("ray:"), workers)
+    raise UserError(f"--engine {name}: no such engine", "choose processes, ray, or ray:HOST:PORT of a Ray cluster")
+
+
+def shard_bytes(total: int) -> int:
+    """How many bytes of an input of `total` bytes go into one shard."""
+    return max(SHARD_BYTES, total // MOST_SHARDS)
+
+
+Task = tuple[Callable[[Any], Result], Any, Path]
+
+
+class Executor:
+    """Maps functions over the shards of one stage on the current engine: `with Executor(size) as executor: …`.
+
+    `size` is the stage's input in bytes: what would fit into one shard is not worth starting processes for.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.workers = 1 if size <= SHARD_BYTES else current.workers or cores()
+        self.pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Executor:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self.pool:
+            if kind:  # what is under way will be done again: nobody waits for it
+                for child in set(multiprocessing.active_children()) - self.others:
+                    child.terminate()
+            self.pool.shutdown(cancel_futures=True)
+
+    def map(
+        self, function: Callable[[A], Result], shards: Sequence[A], folder: Path, done: Callable[[Result], None]
+    ) -> list[Result]:
+        """`function` of every shard, in order. Each result is written to `folder` when made; a rerun finds it there.
+
+        `function` must be importable by name, pure but for the files that it writes atomically, and the shards small
+        to send. `done` is called with each result as it comes, in any order. Raises what `function` raises.
+        """
+        folder.mkdir(exist_ok=True)
+        paths = [folder / f"{number:05d}.json" for number in range(len(shards))]
+        for path in paths:
+            if path.exists():
+                done(json.loads(path.read_text()))
+        tasks = [(function, shard, path) for shard, path in zip(shards, paths, strict=True) if not path.exists()]
+        for result in self.run(tasks):
+            done(result)
+        return [json.loads(path.read_text()) for path in paths]
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[Result]:
+        """The results of tasks as they are finished."""
+        if current.address and tasks:
+            return run_on_ray(tasks)
+        if self.workers > 1 and len(tasks) > 1:
+            return self.run_on_processes(tasks)
+        return map(finish, tasks)
+
+    def run_on_processes(self, tasks: Sequence[Task]) -> Iterator[Result]:
+        """Processes of this machine, started when first needed."""
+        if not self.pool:
+            # spawn: forking a process that has threads (PyArrow, PyTorch) can hang the child
+            context = multiprocessing.get_context("spawn")
+            self.others = set(multiprocessing.active_children())
+            self.pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=start_worker)
+        futures = [self.pool.submit(finish, task) for task in tasks]
         try:
-            for chunk in chain(first, stream):
-                waiting.append(pool.submit(function, chunk))
-                if len(waiting) >= AHEAD * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool:
+            raise UserError(
+                "a worker process was ended from outside, most often for want of memory",
+                "run the same command again, with fewer --workers: it goes on behind the finished shards",
+            ) from None
         finally:
-            for future in waiting:
+            for future in futures:
                 future.cancel()
 
 
-def end_with_parent() -> None:
-    """In a worker: stop when the parent process is gone, also after `kill -9`."""
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def finish(task: Task) -> Result:
+    """Do one task and leave its result, last of all its files."""
+    function, shard, path = task
+    result = function(shard)
+    write_text(path, json.dumps(result))
+    return result
+
+
+def finish_in(folder: Path, task: Task) -> Result:
+    """Do one task where its relative paths mean what they meant."""
+    os.chdir(folder)
+    return finish(task)
+
+
+def run_on_ray(tasks: Sequence[Task]) -> Iterator[Result]:
+    """A Ray cluster, whose nodes have gristmill installed and see the run folder under the same path."""
+    try:
+        import ray
+    except ImportError:
+        raise UserError("--engine ray needs Ray", "pip install 'gristmill[ray]'") from None
+    if not ray.is_initialized():
+        try:
+            ray.init(
+                address=current.address,
+                num_cpus=(current.workers or None) if current.address == "local" else None,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise UserError(f"no Ray cluster at {current.address}: {error}", "check the address") from error
+    remote = ray.remote(num_cpus=1)(finish_in)
+    folder = Path.cwd()
+    waiting = [remote.remote(folder, task) for task in tasks]
+    try:
+        while waiting:
+            (ready,), waiting = ray.wait(waiting)
+            yield ray.get(ready)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    finally:
+        for reference in waiting:
+            ray.cancel(reference)
+
+
+def start_worker() -> None:
+    """In a worker: stop when the parent process is gone, also after `kill -9`, and on Ctrl-C without a traceback."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
     def watch() -> None:
         parent = multiprocessing.parent_process()

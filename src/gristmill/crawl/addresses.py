@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from typing import Any
-
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from gristmill.errors import UserError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052 §2.1
 IPV4_COMPATIBLE = ipaddress.ip_network("::/96")  # RFC 4291 §2.5.5.1
-
-
-class RefusedAddress(OSError):
-    """An address that is private and not allowed by the recipe."""
+IPV4_TRANSLATED = ipaddress.ip_network("::ffff:0:0:0/96")  # RFC 2765 §2.1
+ISATAP = (0x00005EFE, 0x02005EFE)  # third quarter of such an address, RFC 5214 §6.1
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # RFC 4291 §2.4: all that is assigned for public hosts
+NEVER = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "192.0.0.0/24",  # IETF protocol assignments, RFC 6890: Python's is_global lets parts of it pass
+        "192.88.99.0/24",  # 6to4 relays, RFC 7526
+        "2001::/23",  # IETF protocol assignments, Teredo among them, RFC 2928
+        "3fff::/20",  # documentation, RFC 9637
+        "5f00::/16",  # segment routing, RFC 9602
+    )
+)
 
 
 def parse_networks(networks: Sequence[str]) -> list[Any]:
@@ -33,12 +39,15 @@ def parse_networks(networks: Sequence[str]) -> list[Any]:
 
 
 def embedded(address: Address) -> Address:
-    """The IPv4 address that an IPv6 one stands for (mapped, 6to4, NAT64, compatible), or the address itself."""
+    """The IPv4 address that an IPv6 one leads to (mapped, 6to4, NAT64, compatible, translated, ISATAP), or itself."""
     if isinstance(address, ipaddress.IPv6Address):
+        number = int(address)
         if address.ipv4_mapped or address.sixtofour:
             return address.ipv4_mapped or address.sixtofour or address
-        if address in NAT64 or (address in IPV4_COMPATIBLE and int(address) > 1):
-            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if address in NAT64 or address in IPV4_TRANSLATED or (address in IPV4_COMPATIBLE and number > 1):
+            return ipaddress.IPv4Address(number & 0xFFFFFFFF)
+        if (number >> 32) & 0xFFFFFFFF in ISATAP:
+            return ipaddress.IPv4Address(number & 0xFFFFFFFF)
     return address
 
 
@@ -47,53 +56,22 @@ def is_allowed(text: str, networks: Sequence[Any]) -> bool:
     address = embedded(ipaddress.ip_address(text.partition("%")[0]))
     if any(address in network for network in networks if network.version == address.version):
         return True
+    if any(address in network for network in NEVER if network.version == address.version):
+        return False
+    if address.version == 6 and address not in GLOBAL_UNICAST:
+        return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 
-class CheckedResolver(AbstractResolver):
-    """Resolves names, applies `connect_to`, and lets only allowed addresses through.
+def redirected(connect_to: Mapping[str, str], host: str) -> str:
+    """Where to connect for a host: the `address:port` of the first pattern that matches, or nothing.
 
-    The check is made on the very addresses that the connection then uses, so a name that changes its address between
-    check and use gains nothing.
+    Raises UserError where that is no `address:port`.
     """
-
-    def __init__(self, connect_to: Mapping[str, str], networks: Sequence[Any]) -> None:
-        self.connect_to, self.networks = connect_to, networks
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """Addresses of a host. Raises RefusedAddress where all of them are private and not allowed."""
-        import asyncio
-
-        target, target_port = redirected(self.connect_to, host, port)
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(target, target_port, type=socket.SOCK_STREAM, family=family)
-        allowed = [entry for entry in found if is_allowed(str(entry[4][0]), self.networks)]
-        if found and not allowed:
-            raise RefusedAddress(f"{host} has the private address {found[0][4][0]}")
-        return [
-            ResolveResult(
-                hostname=host,
-                host=str(entry[4][0]),
-                port=int(entry[4][1]),
-                family=entry[0],
-                proto=entry[2],
-                flags=socket.AI_NUMERICHOST,
-            )
-            for entry in allowed
-        ]
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
-
-def redirected(connect_to: Mapping[str, str], host: str, port: int) -> tuple[str, int]:
-    """Where to connect for a host: the first matching pattern's `address:port`, else the host itself."""
     for pattern, target in connect_to.items():
         if fnmatch(host, pattern):
             address, _, number = target.rpartition(":")
             if not (address and number.isdigit()):
                 raise UserError(f"crawl.connect_to: {target!r} is no address:port", "write it as 127.0.0.1:8000")
-            return address.strip("[]"), int(number)
-    return host, port
+            return target
+    return ""

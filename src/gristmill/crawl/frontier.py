@@ -1,84 +1,334 @@
-"""The frontier: every URL seen, in the order found, on disk. It survives a kill at any moment."""
+"""The frontier: every URL seen, host by host, on disk. It survives a kill at any moment.
+
+Everything since the last whole round, fetched records included, is in one SQLite file; a transaction is kept whole or
+not at all. Within a host, URLs stand in the order in which that host's own pages named them, with those that other
+hosts named (`mail`) let in between rounds.
+"""
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from gristmill.crawl.warc import warc_name
 
 TABLES = """
+CREATE TABLE IF NOT EXISTS hosts (
+    id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, pages INTEGER NOT NULL DEFAULT 0,
+    turns INTEGER NOT NULL DEFAULT 0, left INTEGER NOT NULL DEFAULT 0, spent INTEGER NOT NULL DEFAULT 0,
+    failures INTEGER NOT NULL DEFAULT 0, late INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS urls (
-    seq INTEGER PRIMARY KEY, url TEXT UNIQUE NOT NULL, depth INTEGER NOT NULL, hops INTEGER NOT NULL,
-    sitemap INTEGER NOT NULL, via TEXT NOT NULL, outcome TEXT, status INTEGER);
-CREATE TABLE IF NOT EXISTS hosts (host TEXT PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS progress (offset INTEGER NOT NULL, requests INTEGER NOT NULL);
+    id INTEGER PRIMARY KEY, host INTEGER NOT NULL, url TEXT UNIQUE NOT NULL, depth INTEGER NOT NULL,
+    hops INTEGER NOT NULL, kind TEXT NOT NULL, via TEXT NOT NULL, outcome TEXT, status INTEGER NOT NULL DEFAULT 0,
+    round INTEGER, digest TEXT, date TEXT, note TEXT, file INTEGER, offset INTEGER);
+CREATE INDEX IF NOT EXISTS waiting ON urls (host, id) WHERE outcome IS NULL;
+CREATE INDEX IF NOT EXISTS digests ON urls (digest, round, host, id) WHERE digest IS NOT NULL;
+CREATE TABLE IF NOT EXISTS records (url INTEGER PRIMARY KEY, host INTEGER NOT NULL, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS mail (
+    id INTEGER PRIMARY KEY, sender INTEGER NOT NULL, host TEXT NOT NULL, url TEXT NOT NULL, depth INTEGER NOT NULL,
+    hops INTEGER NOT NULL, kind TEXT NOT NULL, via TEXT NOT NULL, outcome TEXT);
+CREATE TABLE IF NOT EXISTS shapes (
+    host INTEGER, shape TEXT, pages INTEGER NOT NULL, fresh INTEGER NOT NULL, PRIMARY KEY (host, shape)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS skeletons (host INTEGER, skeleton BLOB, PRIMARY KEY (host, skeleton)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS robots (
+    origin TEXT PRIMARY KEY, at REAL NOT NULL, date TEXT NOT NULL, status INTEGER NOT NULL, error TEXT NOT NULL,
+    detail TEXT NOT NULL, text TEXT NOT NULL, tdm TEXT NOT NULL, mapped INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS previous (
+    url TEXT PRIMARY KEY, date TEXT NOT NULL, digest TEXT NOT NULL, etag TEXT NOT NULL, modified TEXT NOT NULL,
+    original TEXT NOT NULL, source TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS progress (
+    round INTEGER NOT NULL, file INTEGER NOT NULL, offset INTEGER NOT NULL, requests INTEGER NOT NULL,
+    bytes INTEGER NOT NULL);
 """
+# a checkpoint waits for the disk, and everybody for it: one for every 128 MB of 4 kB pages; memory for 64 MB
+PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=32768", "cache_size=-64000")
+RECENT = 200_000  # URLs known to be in the table, to spare the look
 
 
 @dataclass(frozen=True)
 class Visit:
     """One URL to fetch."""
 
-    seq: int
+    id: int
+    host: int
     url: str
     depth: int  # links away from a seed
     hops: int  # redirects that led here
-    sitemap: bool
+    kind: str  # `page`, `sitemap` or `feed`
     via: str  # the URL that named it
 
 
+@dataclass
+class Turn:
+    """A host's share of a round."""
+
+    host: int
+    name: str
+    left: int  # pages that it may still keep
+    spent: int  # URLs settled
+    failures: int  # in a row
+    late: bool  # known to be slow: nobody waits for it
+
+
+@dataclass(frozen=True)
+class Found:
+    """A URL that a page named."""
+
+    url: str
+    depth: int
+    hops: int
+    kind: str
+    outcome: str | None = None  # where it is settled from the start
+
+
 class Frontier:
-    """URLs in discovery order, which is breadth first. Nothing is kept until `commit`."""
+    """Nothing is kept until `commit`."""
 
     def __init__(self, path: Path) -> None:
         self.db = sqlite3.connect(path, isolation_level=None)
-        self.db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + TABLES)
+        self.db.executescript("".join(f"PRAGMA {pragma};" for pragma in PRAGMAS) + TABLES)
         self.db.execute("BEGIN")
-        row = self.db.execute("SELECT offset, requests FROM progress").fetchone()
-        self.offset, self.requests = (int(row[0]), int(row[1])) if row else (0, 0)
+        row = self.db.execute("SELECT round, file, offset, requests, bytes FROM progress").fetchone()
+        self.round, self.file, self.offset, self.requests, self.bytes = map(int, row or (0, 0, 0, 0, 0))
+        self.recent: set[str] = set()
+        self.posted: set[tuple[int, str]] = set()  # senders and URLs of this round's mail
 
-    def add(self, url: str, depth: int, via: str, *, hops: int = 0, sitemap: bool = False) -> None:
-        """Queue a URL unless it was seen before."""
-        self.db.execute(
-            "INSERT OR IGNORE INTO urls (url, depth, hops, sitemap, via) VALUES (?, ?, ?, ?, ?)",
-            (url, depth, hops, sitemap, via),
-        )
-
-    def first_of_host(self, host: str) -> bool:
-        """Whether this host is met for the first time."""
-        return self.db.execute("INSERT OR IGNORE INTO hosts VALUES (?)", (host,)).rowcount == 1
-
-    def pending(self, after: int, limit: int) -> list[Visit]:
-        """The next URLs without an outcome, in order."""
-        rows = self.db.execute(
-            "SELECT seq, url, depth, hops, sitemap, via FROM urls WHERE outcome IS NULL AND seq > ?"
-            " ORDER BY seq LIMIT ?",
-            (after, limit),
-        )
-        return [Visit(seq, url, depth, hops, bool(sitemap), via) for seq, url, depth, hops, sitemap, via in rows]
-
-    def settle(self, visit: Visit, outcome: str, status: int) -> None:
-        """Note what became of a URL."""
-        self.db.execute("UPDATE urls SET outcome = ?, status = ? WHERE seq = ?", (outcome, status, visit.seq))
-
-    def commit(self, offset: int, requests: int) -> None:
-        """Make all so far durable, together with the length of the WARC that it belongs to."""
+    def commit(self) -> None:
+        """Make all so far durable."""
         self.db.execute("DELETE FROM progress")
-        self.db.execute("INSERT INTO progress VALUES (?, ?)", (offset, requests))
+        row = (self.round, self.file, self.offset, self.requests, self.bytes)
+        self.db.execute("INSERT INTO progress VALUES (?, ?, ?, ?, ?)", row)
         self.db.execute("COMMIT")
         self.db.execute("BEGIN")
+
+    def add(self, host: int, via: str, found: Iterable[Found]) -> None:
+        """Queue a host's own URLs, those not seen before."""
+        self.insert((host, item.url, item.depth, item.hops, item.kind, via, item.outcome) for item in found)
+
+    def insert(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Add rows of one host to the URLs unless they are there."""
+        new = [row for row in rows if row[1] not in self.recent]
+        if not new:
+            return
+        self.db.executemany(
+            "INSERT OR IGNORE INTO urls (host, url, depth, hops, kind, via, outcome) VALUES (?, ?, ?, ?, ?, ?, ?)", new
+        )
+        if len(self.recent) > RECENT:
+            self.recent.clear()
+        self.recent.update(row[1] for row in new)
+
+    def post(self, sender: int, via: str, found: Iterable[tuple[str, Found]]) -> None:
+        """Keep URLs of other hosts, by host name, until the round ends."""
+        new = [(host, item) for host, item in found if (sender, item.url) not in self.posted]
+        if len(self.posted) > RECENT:
+            self.posted.clear()
+        self.posted.update((sender, item.url) for _, item in new)
+        self.db.executemany(
+            "INSERT INTO mail (sender, host, url, depth, hops, kind, via, outcome) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [(sender, host, item.url, item.depth, item.hops, item.kind, via, item.outcome) for host, item in new],
+        )
+
+    def deliver(self) -> None:
+        """Let in what hosts named of each other: in the order of the senders, so that timing has no say."""
+        letters = self.db.execute(
+            "SELECT sender, host, url, depth, hops, kind, via, outcome FROM mail ORDER BY sender, id"
+        )
+        hosts: dict[str, int] = {}
+        for _, name, url, *rest in letters:
+            if name not in hosts:
+                self.db.execute("INSERT OR IGNORE INTO hosts (name) VALUES (?)", (name,))
+                hosts[name] = self.db.execute("SELECT id FROM hosts WHERE name = ?", (name,)).fetchone()[0]
+            self.insert([(hosts[name], url, *rest)])
+        self.db.execute("DELETE FROM mail")
+        self.posted.clear()
+
+    def pending(self, host: int, after: int, limit: int) -> list[Visit]:
+        """A host's next URLs without an outcome, in order."""
+        rows = self.db.execute(
+            "SELECT id, host, url, depth, hops, kind, via FROM urls WHERE host = ? AND outcome IS NULL AND id > ?"
+            " ORDER BY id LIMIT ?",
+            (host, after, limit),
+        )
+        return [Visit(*row) for row in rows]
+
+    def settle(self, visit: Visit, outcome: str, status: int, digest: str, date: str, note: dict[str, Any]) -> None:
+        """Note what became of a URL."""
+        self.db.execute(
+            "UPDATE urls SET outcome = ?, status = ?, round = ?, digest = ?, date = ?, note = ? WHERE id = ?",
+            (
+                outcome,
+                status,
+                self.round,
+                digest if outcome == "page" else None,
+                date,
+                json.dumps(note, ensure_ascii=False) if note else None,
+                visit.id,
+            ),
+        )
+
+    def keep(self, visit: Visit, data: bytes) -> None:
+        """Hold the WARC records of a fetch until the round ends."""
+        self.db.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?)", (visit.id, visit.host, data))
+
+    def records(self) -> Iterator[tuple[int, bytes]]:
+        """The records held, host by host, each host's in its order."""
+        for (number,) in self.db.execute("SELECT url FROM records ORDER BY host, url").fetchall():
+            yield number, self.db.execute("SELECT data FROM records WHERE url = ?", (number,)).fetchone()[0]
+
+    def written(self, places: Iterable[tuple[int, int, int]]) -> None:
+        """Note where records went, as (file, offset, URL), and let go of them."""
+        self.db.executemany("UPDATE urls SET file = ?, offset = ? WHERE id = ?", places)
+        self.db.execute("DELETE FROM records")
+
+    def same_payload(self, digest: str, host: int) -> tuple[str, str] | None:
+        """URL and date of a page with that payload: an earlier one of the host, or any of an earlier round."""
+        select = "SELECT url, date FROM urls WHERE digest = ? AND"
+        earlier = self.db.execute(
+            f"{select} round < ? ORDER BY round, host, id LIMIT 1", (digest, self.round)
+        ).fetchone()
+        if earlier:
+            return earlier
+        own = self.db.execute(f"{select} round = ? AND host = ? ORDER BY id LIMIT 1", (digest, self.round, host))
+        return own.fetchone()
+
+    def outcome_of(self, url: str) -> str | None:
+        """What became of a URL, or None."""
+        row = self.db.execute("SELECT outcome FROM urls WHERE url = ?", (url,)).fetchone()
+        return row[0] if row else None
+
+    def count_shape(self, host: int, shape: str, skeleton: bytes) -> None:
+        """Count a page under its URL's shape, and whether its text is one that the host has not shown yet."""
+        fresh = self.db.execute("INSERT OR IGNORE INTO skeletons VALUES (?, ?)", (host, skeleton)).rowcount
+        self.db.execute(
+            "INSERT INTO shapes VALUES (?, ?, 1, ?) ON CONFLICT DO UPDATE SET pages = pages + 1, fresh = fresh + ?",
+            (host, shape, fresh, fresh),
+        )
+
+    def shape(self, host: int, shape: str) -> tuple[int, int]:
+        """Pages of that shape, and how many of them were fresh."""
+        row = self.db.execute("SELECT pages, fresh FROM shapes WHERE host = ? AND shape = ?", (host, shape)).fetchone()
+        return row or (0, 0)
+
+    # turns
+
+    def pages(self) -> int:
+        """Pages kept so far."""
+        return int(self.db.execute("SELECT coalesce(sum(pages), 0) FROM hosts").fetchone()[0])
+
+    def turns(self) -> list[Turn]:
+        """The turns of this round that are not over, in the order of hosts."""
+        rows = self.db.execute(
+            "SELECT id, name, left, spent, failures, late FROM hosts WHERE left > 0 AND EXISTS"
+            " (SELECT 1 FROM urls WHERE host = hosts.id AND outcome IS NULL) ORDER BY id"
+        )
+        return [Turn(host, name, left, spent, failed, bool(late)) for host, name, left, spent, failed, late in rows]
+
+    def deal(self, budget: int, share: int, host_budget: int, at_most: int, busy: Sequence[int]) -> None:
+        """Give every host with URLs a share of the pages that may still be kept; the least served hosts first.
+
+        `busy` hosts are still at their last turn, and keep what they were given.
+        """
+        held = f"id IN ({','.join(map(str, busy))})" if busy else "0"
+        budget -= int(self.db.execute(f"SELECT coalesce(sum(left), 0) FROM hosts WHERE {held}").fetchone()[0])
+        self.db.execute(f"UPDATE hosts SET left = 0, spent = 0 WHERE NOT {held}")
+        rows = self.db.execute(
+            f"SELECT id, pages FROM hosts WHERE NOT {held} AND (pages < ? OR ? = 0) AND EXISTS"
+            " (SELECT 1 FROM urls WHERE host = hosts.id AND outcome IS NULL) ORDER BY turns, id LIMIT ?",
+            (host_budget, host_budget, at_most),
+        ).fetchall()
+        for place, (host, pages) in enumerate(rows):
+            fair = -(-budget // (len(rows) - place))  # what is left, dealt evenly; early hosts get the odd ones
+            left = max(0, min(share, fair, host_budget - pages if host_budget else share))
+            budget -= left
+            self.db.execute("UPDATE hosts SET left = ?, turns = turns + ? WHERE id = ?", (left, left > 0, host))
+
+    def save(self, turn: Turn, pages: int) -> None:
+        """Note how far a turn has come; `pages` more were kept."""
+        self.db.execute(
+            "UPDATE hosts SET left = ?, spent = ?, failures = ?, late = ?, pages = pages + ? WHERE id = ?",
+            (turn.left, turn.spent, turn.failures, turn.late, pages, turn.host),
+        )
+
+    # robots.txt and earlier crawls
+
+    def robots(self, origin: str, since: float) -> tuple[Any, ...] | None:
+        """An origin's robots.txt fetched since then: date, status, error, detail, text, tdm; or None."""
+        row = self.db.execute(
+            "SELECT date, status, error, detail, text, tdm FROM robots WHERE origin = ? AND at >= ?", (origin, since)
+        )
+        return row.fetchone()
+
+    def save_robots(self, origin: str, at: float, row: Sequence[Any]) -> None:
+        """Store a robots.txt: date, status, error, detail, text, tdm."""
+        self.db.execute(
+            "INSERT INTO robots (origin, at, date, status, error, detail, text, tdm) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (origin) DO UPDATE SET at = excluded.at, date = excluded.date, status = excluded.status,"
+            " error = excluded.error, detail = excluded.detail, text = excluded.text, tdm = excluded.tdm",
+            (origin, at, *row),
+        )
+
+    def first_of(self, origin: str) -> bool:
+        """Whether an origin's sitemaps have not been queued yet; they count as queued from now on."""
+        return self.db.execute("UPDATE robots SET mapped = 1 WHERE origin = ? AND mapped = 0", (origin,)).rowcount == 1
+
+    def robots_log(self) -> Iterator[dict[str, Any]]:
+        """Every robots.txt that was asked for, by origin."""
+        for origin, date, status, error, text in self.db.execute(
+            "SELECT origin, date, status, error, text FROM robots ORDER BY origin"
+        ):
+            yield {
+                "origin": origin,
+                "date": date,
+                "status": status,
+                **({"error": error} if error else {}),
+                "text": text,
+            }
+
+    def remember(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Take in what an earlier crawl knows of its pages."""
+        self.db.executemany("INSERT OR IGNORE INTO previous VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def previous(self, url: str) -> tuple[str, ...] | None:
+        """What the earlier crawl knows of a URL: date, digest, etag, modified, original, source."""
+        row = self.db.execute(
+            "SELECT date, digest, etag, modified, original, source FROM previous WHERE url = ?", (url,)
+        )
+        return row.fetchone()
+
+    # results
 
     def counts(self) -> dict[str, int]:
         """URLs by outcome."""
         rows = self.db.execute("SELECT outcome, count(*) FROM urls WHERE outcome IS NOT NULL GROUP BY 1 ORDER BY 1")
         return dict(rows.fetchall())
 
-    def log(self) -> Iterator[dict[str, object]]:
-        """Every URL with its outcome, in order."""
-        names = ("url", "depth", "via", "outcome", "status")
-        for row in self.db.execute(f"SELECT {', '.join(names)} FROM urls ORDER BY seq"):
-            yield dict(zip(names, row, strict=True))
+    def seen(self) -> int:
+        """URLs ever named, at once."""
+        return int(self.db.execute("SELECT coalesce(max(id), 0) FROM urls").fetchone()[0])
+
+    def left(self) -> int:
+        """URLs without an outcome."""
+        return int(self.db.execute("SELECT count(*) FROM urls WHERE outcome IS NULL").fetchone()[0])
+
+    def late(self) -> int:
+        """Hosts that were too slow for their share."""
+        return int(self.db.execute("SELECT count(*) FROM hosts WHERE late").fetchone()[0])
+
+    def log(self) -> Iterator[dict[str, Any]]:
+        """Every URL that has an outcome: what became of it, when, why, and where its records are."""
+        rows = self.db.execute(
+            "SELECT url, depth, via, outcome, status, date, digest, file, offset, note FROM urls"
+            " WHERE outcome IS NOT NULL ORDER BY host, id"
+        )
+        for url, depth, via, outcome, status, date, digest, file, offset, note in rows:
+            row = {"url": url, "depth": depth, "via": via, "outcome": outcome, "status": status}
+            row |= {"date": date, "digest": digest}
+            row |= {"source": f"{warc_name(file)}:{offset}"} if file is not None else {}
+            yield {name: value for name, value in row.items() if value is not None} | json.loads(note or "{}")
 
     def close(self) -> None:
         """Close the file without committing."""

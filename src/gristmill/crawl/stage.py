@@ -1,72 +1,88 @@
-"""Stage `crawl`: seed URLs → WARC. Same site, same bytes: pages are written in the order in which they were found,
-however their answers arrive.
+"""Stage `crawl`: seed URLs → WARC, in rounds.
 
-Memory holds the answers in flight only; the frontier on disk grows with the URLs seen.
+In a round every host is crawled by itself, in the order in which its own pages name URLs, up to a share of pages. What
+hosts name of each other is delivered between rounds, in the order of hosts. So what a host does in a round depends on
+its own pages alone: same site, same bytes, however the answers arrive. A host that takes too long for its share is
+marked late; nobody waits for it again (only then does timing decide what stands in which round).
+
+Memory holds the turns of up to HOSTS_AT_ONCE hosts and the answers in flight; the frontier on disk grows with the URLs
+seen, and holds the records of one round.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from collections import deque
-from collections.abc import Mapping
+import re
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
-from resiliparse.parse.encoding import bytes_to_str, detect_encoding
-
-from gristmill.crawl.fetch import Fetcher, Response, redirect_target
-from gristmill.crawl.frontier import Frontier, Visit
-from gristmill.crawl.urls import host_of, normalise, read_links, read_sitemap
-from gristmill.crawl.warc import WarcWriter
+from gristmill.crawl.addresses import parse_networks
+from gristmill.crawl.client import Client, Response
+from gristmill.crawl.frontier import Found, Frontier, Turn, Visit
+from gristmill.crawl.judge import STORED, Verdict, is_trap, judge
+from gristmill.crawl.polite import BUSY, Host, Polite, Rules
+from gristmill.crawl.urls import host_of, normalise, origin_of, runs_in_circles, target_of
+from gristmill.crawl.warc import exchange, info, open_at, read_outlinks, sync, warc_name
 from gristmill.errors import UserError
-from gristmill.manifest import Manifest, write_jsonl
+from gristmill.manifest import Manifest, read_jsonl, write_jsonl, write_text
 from gristmill.progress import Progress
 from gristmill.recipe import Crawl
 
-KEPT = ("text/html", "application/xhtml+xml", "text/plain", "text/markdown")
-COMMIT_EVERY = 64  # URLs between two moments that a kill cannot undo
-STORED = ("page", "redirect")  # outcomes that are written to the WARC
+HOSTS_AT_ONCE = 2_000  # with a turn in one round; twice as many with late ones of earlier rounds
+HOSTS_KNOWN = 100_000
+LANES = 16  # requests in flight to one host that asks for no delay
+SHARE = 2_000  # pages a turn, at most
+TURN_SECONDS = 30.0  # that a turn takes where a host answers at once
+LATE_SECONDS = 120.0  # after which nobody waits for it
+FAILING = 8  # fetches that failed in a row, after which a host is left alone
+GATHER_SECONDS = 1.0
+COMMIT_SECONDS = 1.0  # between two moments that a kill cannot undo
+STATUS_SECONDS = 5.0
+WILD = re.compile(r"[*?\[]")
+WARC_BYTES = 1_000_000_000  # after which a new file is begun, as the standard advises
 
 
 def run(inputs: Mapping[str, Path], params: Crawl, out: Path) -> Manifest:
     """Crawl until the frontier is empty or `max_pages` pages are kept.
 
-    Raises UserError where no seed can be fetched or no page is kept.
+    Writes `pages-*.warc.gz`, `urls.jsonl` (every URL and what became of it) and `robots.jsonl`. Raises UserError where
+    no seed can be fetched or no page is kept.
     """
     seeds = [seed_url(seed) for seed in params.seeds]
     patterns = params.hosts or sorted({host_of(seed) for seed in seeds})
     frontier = Frontier(out / "frontier.db")
-    for seed in seeds:
-        frontier.add(seed, 0, "")
-    with (out / "pages.warc.gz").open("ab") as file:
-        file.truncate(frontier.offset)
-        crawl = Crawler(params, patterns, frontier, file)
-        asyncio.run(crawl.run())
+    crawl = Crawler(params, patterns, frontier, out)
+    if not frontier.round:
+        frontier.remember(earlier_pages(params.previous))
+        frontier.post(0, "", crawl.sorted_by_host([Found(seed, 0, 0, "page") for seed in seeds]))
+    asyncio.run(crawl.run())
     counts = frontier.counts()
-    if not counts.get("page"):
-        reasons = [
-            f"{row['url']} ({crawl.details.get(str(row['url']), row['outcome'])})"
-            for row, _ in zip(frontier.log(), range(5), strict=False)
-        ]
-        remedy = "check the address, the server and its robots.txt"
-        if "private_address" in counts:
-            remedy = 'allow the network in the recipe, as allow_networks = ["127.0.0.0/8"]'
-        raise UserError(f"the crawl kept no page: {'; '.join(reasons)}", remedy)
-    write_jsonl(out / "urls.jsonl", [row for row in frontier.log() if row["outcome"]])
-    frontier.close()
-    for path in out.glob("frontier.db*"):
-        path.unlink()
+    if not counts.get("page") and not counts.get("unchanged"):
+        error = nothing_kept(frontier)
+        forget(out, frontier)  # what failed now may work the next time
+        raise error
+    write_jsonl(out / "urls.jsonl", frontier.log())
+    write_jsonl(out / "robots.jsonl", frontier.robots_log())
+    left, late, requests = frontier.left(), frontier.late(), frontier.requests
+    forget(out, frontier)
     return Manifest(
         counts={
             "urls": sum(counts.values()),
-            "pages": counts["page"],
-            "requests": crawl.requests,
-            "bytes": (out / "pages.warc.gz").stat().st_size,
+            "pages": counts.get("page", 0) + counts.get("copy", 0),
+            "copies": counts.get("copy", 0),  # among them: a revisit record in place of the same payload
+            "requests": requests,
+            "bytes": sum(path.stat().st_size for path in out.glob("*.warc.gz")),
+            "urls_left": left,
         },
-        dropped={name: count for name, count in counts.items() if name != "page"},
+        dropped={name: count for name, count in counts.items() if name not in ("page", "copy")},
+        metrics={"late_hosts": late},
     )
 
 
@@ -78,117 +94,278 @@ def seed_url(seed: str) -> str:
     return url
 
 
-class Crawler:
-    """Fetches ahead in a bounded window and settles URLs strictly in order."""
+def nothing_kept(frontier: Frontier) -> UserError:
+    """Why no page was kept, for the first few URLs, and what to do."""
+    reasons = [
+        f"{row['url']} ({row.get('detail') or row['outcome']})"
+        for row, _ in zip(frontier.log(), range(5), strict=False)
+    ]
+    remedy = "check the address, the server and its robots.txt"
+    if "private_address" in frontier.counts():
+        remedy = 'allow the network in the recipe, as allow_networks = ["127.0.0.0/8"]'
+    return UserError(f"the crawl kept no page: {'; '.join(reasons)}", remedy)
 
-    def __init__(self, params: Crawl, hosts: list[str], frontier: Frontier, file: BinaryIO) -> None:
-        self.params, self.hosts, self.frontier, self.file = params, hosts, frontier, file
-        self.writer = WarcWriter(file)
-        self.requests = frontier.requests
-        self.pages = frontier.counts().get("page", 0)
-        self.details: dict[str, str] = {}  # URL → why it failed, in words
+
+def forget(out: Path, frontier: Frontier) -> None:
+    """Close the frontier and remove what only a running crawl needs."""
+    frontier.close()
+    for path in (*out.glob("frontier.db*"), out / "status.json"):
+        path.unlink(missing_ok=True)
+
+
+def earlier_pages(folder: str) -> Iterator[tuple[str, ...]]:
+    """What an earlier crawl noted of its pages: URL, date, digest, etag, modified, date of the original, source."""
+    if not folder:
+        return
+    for row in read_jsonl(Path(folder) / "urls.jsonl"):
+        if row.get("outcome") in ("page", "unchanged") and row.get("digest") and row.get("source"):
+            names = ("url", "date", "digest", "etag", "modified")
+            original = row.get("original") or row.get("date") or ""
+            yield (*(str(row.get(name) or "") for name in names), str(original), str(row["source"]))
+
+
+class Crawler:
+    """Runs the rounds."""
+
+    def __init__(self, params: Crawl, patterns: list[str], frontier: Frontier, out: Path) -> None:
+        self.params, self.frontier, self.out = params, frontier, out
+        self.names = {pattern for pattern in patterns if not WILD.search(pattern)}
+        self.patterns = [pattern for pattern in patterns if WILD.search(pattern)]
+        self.hosts: dict[str, Host] = {}
+        self.wanted: dict[str, bool] = {}  # hosts met lately → whether they may be crawled
+        self.running: dict[int, tuple[Turn, float, asyncio.Task[None]]] = {}  # host → turn, when begun, task
+        self.pages = frontier.pages()
+        self.outcomes = Counter(frontier.counts())
+        self.committed = self.told = time.monotonic()
+        for path in out.glob("pages-*.warc.gz"):
+            if path.name > warc_name(frontier.file):  # begun by a round that a kill undid
+                path.unlink()
+        self.file = open_at(out / warc_name(frontier.file), frontier.offset)
 
     async def run(self) -> None:
-        """The loop: keep the window full, settle its oldest, commit now and then."""
-        if not self.frontier.offset:
-            self.writer.info(now(), self.params.user_agent)
-        window: deque[tuple[Visit, asyncio.Task[Response]]] = deque()
-        last = settled = 0
-        async with Fetcher(self.params) as self.fetcher:
-            with Progress("crawl", self.params.max_pages, "pages") as bar:
-                bar.resume(self.pages)
-                while self.pages < self.params.max_pages:
-                    room = 4 * self.params.concurrency - len(window)
-                    for visit in (
-                        self.frontier.pending(last, room) if room > self.params.concurrency or not window else []
-                    ):
-                        last = visit.seq
-                        window.append((visit, asyncio.create_task(self.attempt(visit))))
-                    if not window:
+        """Rounds, until nobody has a turn."""
+        networks = parse_networks(self.params.allow_networks)
+        client = Client(self.params.user_agent, self.params.timeout, networks, self.params.connect_to)
+        with Progress("crawl", self.params.max_pages, "pages") as bar:
+            bar.resume(self.pages)
+            self.bar = bar
+            async with client as self.client:
+                self.polite = Polite(client, self.params, self.frontier, now)
+                begun = False  # a run that was killed at the end of a round begins with that end
+                while True:
+                    for turn in self.frontier.turns():
+                        if turn.host not in self.running:
+                            task = asyncio.create_task(self.turn(turn))
+                            self.running[turn.host] = (turn, time.monotonic(), task)
+                    if begun and not self.running:
                         break
-                    visit, task = window.popleft()
-                    before = self.pages
-                    self.settle(visit, await task)
-                    settled += 1
-                    bar.advance(self.pages - before, f"{len(window)} in flight")
-                    if settled % COMMIT_EVERY == 0:
-                        self.commit()
-                for _, task in window:
-                    task.cancel()
-                await asyncio.gather(*(task for _, task in window), return_exceptions=True)
+                    await self.wait()
+                    self.end_round()
+                    begun = True
+        self.file.close()
+
+    async def wait(self) -> None:
+        """Wait for the turns of this round, but not for late hosts while there are others."""
+        while self.running:
+            prompt = [task for turn, _, task in self.running.values() if not turn.late]
+            tasks = prompt or [task for _, _, task in self.running.values()]
+            until = asyncio.ALL_COMPLETED if prompt else asyncio.FIRST_COMPLETED
+            await asyncio.wait(tasks, timeout=1.0 if prompt else LATE_SECONDS, return_when=until)
+            if not prompt:
+                await asyncio.sleep(GATHER_SECONDS)  # a round for every late host that ends would cost too much
+            for host, (turn, begun, task) in list(self.running.items()):
+                if task.done():
+                    task.result()
+                    del self.running[host]
+                elif time.monotonic() - begun > LATE_SECONDS:
+                    turn.late = True
+            if not any(not turn.late for turn, _, _ in self.running.values()):
+                return
+
+    async def turn(self, turn: Turn) -> None:
+        """Crawl one host up to its share, settling URLs strictly in their order."""
+        host = self.hosts.setdefault(turn.name, Host(self.params.delay))
+        waiting = deque(self.frontier.pending(turn.host, 0, LANES))
+        if waiting:
+            await self.polite.rules(host, waiting[0].url)  # the pace is known before the first visit
+        share = max(1, int(TURN_SECONDS / host.delay)) if host.delay else SHARE
+        lanes = 1 if host.delay else LANES
+        window: deque[tuple[Visit, asyncio.Task[tuple[Response, Rules | None]]]] = deque()
+        last = 0
+        while True:
+            while len(window) < min(lanes, turn.left, share - turn.spent):
+                if not waiting:
+                    waiting.extend(self.frontier.pending(turn.host, last, 4 * lanes))
+                if not waiting:
+                    break
+                visit = waiting.popleft()
+                last = visit.id
+                window.append((visit, asyncio.create_task(self.attempt(host, turn, visit))))
+            if not window:
+                return
+            visit, task = window.popleft()
+            self.settle(turn, visit, *await task)
+
+    async def attempt(self, host: Host, turn: Turn, visit: Visit) -> tuple[Response, Rules | None]:
+        """Fetch one URL, unless a rule of ours forbids it."""
+        if turn.failures >= FAILING:
+            return Response(visit.url, error="host_failing", requests=0), None
+        if runs_in_circles(visit.url) or (visit.kind == "page" and is_trap(visit.url, visit.host, self.frontier)):
+            return Response(visit.url, error="trap", requests=0), None
+        rules = await self.polite.rules(host, visit.url)
+        if rules.robots is None:
+            error = rules.answer.error if rules.answer.error == "private_address" else "robots_unreachable"
+            detail = rules.answer.detail or f"robots.txt answered {rules.answer.status}"
+            return Response(visit.url, error=error, detail=detail, requests=0), rules
+        allowed, line = rules.robots.decide(target_of(visit.url))
+        if not allowed:
+            return Response(visit.url, error="robots", detail=line, requests=0), rules
+        conditions = self.conditions(visit.url)
+        return await self.polite.get(host, visit.url, self.params.max_bytes, conditions), rules
+
+    def conditions(self, url: str) -> dict[str, str]:
+        """Headers that ask for a page only if it has changed since the earlier crawl."""
+        earlier = self.frontier.previous(url) if self.params.previous else None
+        if not earlier:
+            return {}
+        pairs = {"If-None-Match": earlier[2], "If-Modified-Since": earlier[3]}
+        return {name: value for name, value in pairs.items() if value}
+
+    def settle(self, turn: Turn, visit: Visit, response: Response, rules: Rules | None) -> None:
+        """Note the outcome, keep the records, and queue what was named."""
+        date = now()
+        verdict = judge(visit, response, rules, self.params, self.frontier)
+        if response.status == 304 and verdict.outcome == "unchanged":
+            verdict.links = self.earlier_links(visit)
+        found = list(verdict.links)
+        if rules and rules.robots and self.frontier.first_of(origin_of(visit.url)):
+            named = [url for url in (normalise(item, visit.url) for item in rules.robots.sitemaps) if url]
+            named = named or [f"{origin_of(visit.url)}/sitemap.xml"]
+            found = [Found(url, visit.depth, 0, "sitemap") for url in named] + found
+        if verdict.outcome in STORED:
+            notes = [("hopsFromSeed", str(visit.depth)), *([("via", visit.via)] if visit.via else [])]
+            notes += [("outlink", f"{link.url} L a/@href") for link in verdict.links]
+            request = self.client.request_block(visit.url, self.conditions(visit.url))
+            data = exchange(response, date, request, notes, verdict.decisions, verdict.digest, verdict.original)
+            self.frontier.keep(visit, data)
+        self.queue(turn, visit.url, found)
+        self.count(turn, visit, response, verdict, date)
+
+    def count(self, turn: Turn, visit: Visit, response: Response, verdict: Verdict, date: str) -> None:
+        """Keep the books of a settled URL."""
+        kept = verdict.outcome == "page"
+        failed = response.error in ("unreachable", "timeout") or response.status in BUSY or response.status >= 500
+        if response.requests:
+            turn.failures = turn.failures + 1 if failed else 0
+            turn.spent += 1
+        turn.left -= kept
+        self.pages += kept
+        self.outcomes[verdict.outcome] += 1
+        self.frontier.bytes += len(response.body)
+        self.frontier.settle(visit, verdict.outcome, response.status, verdict.digest, date, verdict.note)
+        self.frontier.save(turn, kept)
+        self.bar.advance(kept)
+        if time.monotonic() - self.committed > COMMIT_SECONDS:
+            self.commit()
+
+    def earlier_links(self, visit: Visit) -> list[Found]:
+        """The links of an unchanged page, from the earlier crawl's WARC."""
+        earlier = self.frontier.previous(visit.url)
+        name, _, offset = (earlier or ("",) * 6)[5].rpartition(":")
+        try:
+            urls = read_outlinks(Path(self.params.previous) / name, int(offset))
+        except (OSError, ValueError):
+            return []
+        return [Found(url, visit.depth + 1, 0, "page") for url in urls]
+
+    def queue(self, turn: Turn, via: str, found: list[Found]) -> None:
+        """Queue what a page named: the host's own at once, others' by mail."""
+        own, others = [], []
+        for host, item in self.sorted_by_host(found):
+            if item.depth > self.params.max_depth:
+                item = Found(item.url, item.depth, item.hops, item.kind, "depth")
+            elif item.hops > self.params.max_redirects:
+                item = Found(item.url, item.depth, item.hops, item.kind, "redirects")
+            if host == turn.name:
+                own.append(item)
+            else:
+                others.append((host, item))
+        self.frontier.add(turn.host, via, own)
+        self.frontier.post(turn.host, via, others)
+
+    def sorted_by_host(self, found: list[Found]) -> Iterator[tuple[str, Found]]:
+        """Each URL with its host, and the outcome `host` where that may not be crawled."""
+        for item in found:
+            host = host_of(item.url)
+            if host not in self.wanted:
+                if len(self.wanted) > HOSTS_KNOWN:
+                    self.wanted.clear()
+                self.wanted[host] = host in self.names or any(fnmatch(host, pattern) for pattern in self.patterns)
+            if self.wanted[host]:
+                yield host, item
+            elif item.kind == "page":
+                yield host, Found(item.url, item.depth, item.hops, item.kind, "host")
+
+    def end_round(self) -> None:
+        """Write the round's records, deliver the mail, and deal the next round's shares.
+
+        The WARC comes first, then the frontier that speaks of it: after a kill between the two, the file is cut back.
+        """
+        places = []
+        for number, data in self.frontier.records():
+            if self.file.tell() > WARC_BYTES:
+                sync(self.file)
+                self.file.close()
+                self.frontier.file, self.frontier.offset = self.frontier.file + 1, 0
+                self.file = open_at(self.out / warc_name(self.frontier.file), 0)
+            if not self.file.tell():
+                self.file.write(info(now(), self.params.user_agent, warc_name(self.frontier.file)))
+            places.append((self.frontier.file, self.file.tell(), number))
+            self.file.write(data)
+        sync(self.file)
+        self.frontier.offset = self.file.tell()
+        self.frontier.written(places)
+        self.frontier.deliver()
+        self.frontier.round += 1
+        busy = list(self.running)
+        at_most = min(HOSTS_AT_ONCE, max(0, 2 * HOSTS_AT_ONCE - len(busy)))
+        share = min(SHARE, max(1, int(TURN_SECONDS / self.params.delay))) if self.params.delay else SHARE
+        budget = self.params.max_pages - self.pages
+        self.frontier.deal(budget, share, self.params.max_pages_per_host, at_most, busy)
         self.commit()
+        moment = time.monotonic()
+        self.hosts = {name: host for name, host in self.hosts.items() if host.lock.locked() or host.ready > moment}
 
     def commit(self) -> None:
-        """WARC first, then the frontier that speaks of it: a kill between loses only what is fetched again."""
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.frontier.commit(self.file.tell(), self.requests)
+        """Make what is settled durable, and tell how it goes."""
+        self.frontier.requests += self.polite.requests
+        self.polite.requests = 0
+        self.frontier.commit()
+        self.committed = time.monotonic()
+        self.bar.note = self.note()
+        if self.committed - self.told > STATUS_SECONDS:
+            self.told = self.committed
+            write_text(self.out / "status.json", json.dumps(self.status(), indent=1) + "\n")
 
-    async def attempt(self, visit: Visit) -> Response:
-        """Fetch one URL, unless a rule of ours forbids it."""
-        if not any(fnmatch(host_of(visit.url), pattern) for pattern in self.hosts):
-            return Response(visit.url, error="host", requests=0)
-        if visit.depth > self.params.max_depth:
-            return Response(visit.url, error="depth", requests=0)
-        if visit.hops > self.params.max_redirects:
-            return Response(visit.url, error="redirects", requests=0)
-        return await self.fetcher.visit(visit.url)
+    def note(self) -> str:
+        """The state of the crawl, in a few words."""
+        late = sum(turn.late for turn, _, _ in self.running.values())
+        parts = [f"round {self.frontier.round}", f"{len(self.running)} hosts", f"{self.polite.in_flight} in flight"]
+        return ", ".join([*parts, f"{late} late"] if late else parts)
 
-    def settle(self, visit: Visit, response: Response) -> None:
-        """Note the outcome, write what is kept, and queue what it names."""
-        self.requests += response.requests
-        if response.sitemaps and self.frontier.first_of_host(host_of(visit.url)):
-            for url in response.sitemaps:
-                self.frontier.add(url, visit.depth, visit.url, sitemap=True)
-        outcome, links = self.judge(visit, response)
-        if response.detail:
-            self.details[visit.url] = response.detail
-        if outcome in STORED:
-            note = f"hopsFromSeed: {visit.depth}\r\n" + (f"via: {visit.via}\r\n" if visit.via else "")
-            note += "".join(f"outlink: {url} L a/@href\r\n" for url in links)
-            status = f"HTTP/1.1 {response.status} {response.reason}"
-            self.writer.exchange(
-                visit.url,
-                now(),
-                response.address,
-                self.fetcher.request_block(visit.url),
-                status,
-                response.headers,
-                response.body,
-                note,
-            )
-        if outcome == "redirect":
-            for url in links:
-                self.frontier.add(url, visit.depth, visit.url, hops=visit.hops + 1, sitemap=visit.sitemap)
-        else:
-            for url in links:
-                self.frontier.add(
-                    url, visit.depth + 1, visit.url, sitemap=visit.sitemap and url.endswith((".xml", ".gz"))
-                )
-        self.pages += outcome == "page"
-        self.frontier.settle(visit, outcome, response.status)
-
-    def judge(self, visit: Visit, response: Response) -> tuple[str, list[str]]:
-        """The outcome of a URL and the URLs that it names."""
-        if response.error:
-            return response.error, []
-        target = redirect_target(response)
-        if target:
-            return "redirect", [target]
-        if response.status != 200:
-            return ("no_sitemap" if visit.sitemap else f"status_{response.status}"), []
-        if visit.sitemap:
-            return "sitemap", list(read_sitemap(response.body, visit.url))
-        kind = response.header("content-type").partition(";")[0].strip().lower()
-        if kind not in KEPT:
-            return "type", []
-        header = response.header("x-robots-tag").lower()
-        if "html" not in kind:
-            return ("noindex" if "noindex" in header else "page"), []
-        text = bytes_to_str(response.body, detect_encoding(response.body, from_html_meta=True) or "utf-8")
-        found = read_links(text, visit.url, self.params.user_agent)
-        links = [] if found.nofollow or "nofollow" in header else found.urls
-        return ("noindex" if found.noindex or "noindex" in header else "page"), links
+    def status(self) -> dict[str, Any]:
+        """The state of the crawl, for programs."""
+        return {
+            "time": now(),
+            "round": self.frontier.round,
+            "pages": self.pages,
+            "urls": self.frontier.seen(),
+            "requests": self.frontier.requests,
+            "bytes": self.frontier.bytes,
+            "in_flight": self.polite.in_flight,
+            "outcomes": dict(self.outcomes),
+            "hosts": {turn.name: {"left": turn.left, "late": turn.late} for turn, _, _ in self.running.values()},
+        }
 
 
 def now() -> str:

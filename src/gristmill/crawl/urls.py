@@ -1,92 +1,80 @@
-"""URLs: one spelling each, and those that a page or sitemap names."""
+"""URLs: one spelling each (WHATWG URL standard), and what their shape tells."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from functools import lru_cache
 
-from resiliparse.parse.html import HTMLTree
+import ada_url
 
-PORTS = {"http": "80", "https": "443"}
-SAFE = re.compile(r"[^!#$%&'()*+,/:;=?@\[\]~\w.-]", re.ASCII)
+LONGEST = 2_000  # characters
+# parameters that name a visit or a campaign, not a page
+SESSION = r"(?:phpsessid|jsessionid|aspsessionid[a-z]*|sessionid|session_id|sess|sid|oscsid|zenid|cftoken|cfid)"
+CAMPAIGN = r"(?:utm_[a-z]+|gclid|dclid|fbclid|msclkid|yclid|mc_cid|mc_eid)"
+NOISE = re.compile(rf"(?<=[?&])(?:{CAMPAIGN}=[^&]*|{SESSION}=[0-9a-z_.-]{{16,}})(?:&|$)", re.IGNORECASE)
+PATH_SESSION = re.compile(r";(?:jsessionid|phpsessid)=[0-9a-z_.!-]+", re.IGNORECASE)
+REPEATED = re.compile(r"(/[^/?]+(?:/[^/?]+)*?)\1\1(?=/|$)")  # /a/b/a/b/a/b
+SKIPPED = ("mailto:", "javascript:", "tel:", "data:", "#")
+DIGITS = re.compile(r"\d+")
 
 
 def normalise(url: str, base: str = "") -> str | None:
-    """Absolute http(s) URL without fragment, default port or dot segments, host in lower case (RFC 3986 §6.2).
+    """The absolute http(s) URL as browsers spell it, without fragment, login, session id or campaign parameters.
 
-    None where it is no such URL.
+    None where it is no such URL, or longer than 2,000 characters.
     """
+    if url.startswith(SKIPPED):
+        return None
+    url = url.partition("#")[0]
+    # a relative URL depends on the folder of its base alone, unless it is a query: so menus are resolved once
+    return _normalise(url, base if url.startswith("?") or not url else base[: base.rfind("/") + 1])
+
+
+@lru_cache(32_768)
+def _normalise(url: str, base: str) -> str | None:
+    if len(url) > LONGEST:
+        return None
     try:
-        parts = urlsplit(urljoin(base, url.strip()) if base else url.strip())
-        host = (parts.hostname or "").encode("idna").decode() if parts.hostname else ""
-        port = str(parts.port) if parts.port else ""
-    except (ValueError, UnicodeError):
+        found = ada_url.join_url(base, url) if base else ada_url.normalize_url(url)
+    except ValueError:
         return None
-    if parts.scheme not in PORTS or not host or len(url) > 2000:
+    if not found.startswith(("http://", "https://")) or len(found) > LONGEST:
         return None
-    host = f"[{host}]" if ":" in host else host
-    path = urlsplit(urljoin("http://x/", quote(parts.path) or "/")).path or "/"
-    netloc = host if port in ("", PORTS[parts.scheme]) else f"{host}:{port}"
-    return urlunsplit((parts.scheme, netloc, path, quote(parts.query), ""))
-
-
-def quote(text: str) -> str:
-    """Percent-encode what may not stand in a URL, and leave what is encoded already."""
-    return SAFE.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode("utf-8", "replace")), text)
+    if ";" in found:
+        found = PATH_SESSION.sub("", found)
+    path, question, query = found.partition("?")
+    if question:
+        query = NOISE.sub("", f"?{query}").rstrip("&")[1:]
+        found = f"{path}?{query}" if query else path
+    scheme, _, rest = found.partition("://")
+    authority, slash, rest = rest.partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{rest}"
 
 
 def host_of(url: str) -> str:
-    """The host of a URL, in lower case."""
-    return urlsplit(url).hostname or ""
+    """The host of a normalised URL, without brackets."""
+    authority = url.partition("://")[2].partition("/")[0]
+    return authority.partition("]")[0][1:] if authority.startswith("[") else authority.partition(":")[0]
 
 
-@dataclass(frozen=True)
-class Links:
-    """What a page says to crawlers."""
-
-    urls: list[str]  # in page order, each once
-    noindex: bool
-    nofollow: bool
+def origin_of(url: str) -> str:
+    """Scheme and authority of a normalised URL."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}"
 
 
-def read_links(html: str, base: str, agent: str = "") -> Links:
-    """Links of a page, and its robots meta tags (general, or naming our agent)."""
-    document = HTMLTree.parse(html).document
-    if document is None:
-        return Links([], False, False)
-    directives: set[str] = set()
-    found: dict[str, None] = {}
-    for meta in document.query_selector_all("meta[name]"):
-        if (meta.getattr("name") or "").lower() in ("robots", agent.partition("/")[0].lower()):
-            directives.update(re.split(r"[\s,]+", (meta.getattr("content") or "").lower()))
-    base_tag = document.query_selector("base[href]")
-    base = (normalise(base_tag.getattr("href") or "", base) if base_tag else None) or base
-    for anchor in document.query_selector_all("a[href], area[href]"):
-        if "nofollow" not in (anchor.getattr("rel") or "").lower().split():
-            url = normalise(anchor.getattr("href") or "", base)
-            if url:
-                found.setdefault(url)
-    everything = "none" in directives
-    return Links(list(found), everything or "noindex" in directives, everything or "nofollow" in directives)
+def target_of(url: str) -> str:
+    """Path and query of a normalised URL."""
+    return "/" + url.partition("://")[2].partition("/")[2]
 
 
-def read_sitemap(body: bytes, base: str) -> Iterator[str]:
-    """URLs of a sitemap, sitemap index, or plain list (https://www.sitemaps.org/protocol.html)."""
-    import gzip
-    import html
-    import zlib
+def shape_of(url: str) -> str:
+    """What pages made by one rule have in common: the path without its numbers, and the query's names."""
+    path, _, query = target_of(url).partition("?")
+    names = ",".join(sorted({part.partition("=")[0] for part in query.split("&") if part}))
+    return DIGITS.sub("0", path.rpartition("/")[0]) + "/?" + DIGITS.sub("0", names)
 
-    if body[:2] == b"\x1f\x8b":
-        try:
-            body = zlib.decompressobj(wbits=31).decompress(body, 50_000_000)
-        except (zlib.error, gzip.BadGzipFile):
-            return
-    text = body.decode("utf-8", "replace")
-    # a regular expression, not an XML parser: nothing to expand, and damaged files still give their URLs
-    places = re.findall(r"<loc>\s*(.*?)\s*</loc>", text, re.DOTALL) or (text.split() if "<" not in text else [])
-    for place in places:
-        url = normalise(html.unescape(place.removeprefix("<![CDATA[").removesuffix("]]>")), base)
-        if url:
-            yield url
+
+def runs_in_circles(url: str) -> bool:
+    """Whether a path repeats itself three times over, as relative links that lead into themselves make it do."""
+    return bool(REPEATED.search(target_of(url).partition("?")[0]))

@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass, field
 
 from gristmill.miniweb.pages import KINDS, Page
+from gristmill.miniweb.personal import PAGES, personal_pages
 from gristmill.miniweb.prose import sentence
 
 PER_INDEX = 60
@@ -49,10 +50,11 @@ class Resource:
     body: str = ""
     charset: str = "utf-8"
     truth: str = ""  # why it must not be kept; empty where it must
+    personal: list[tuple[str, str]] = field(default_factory=list)  # (rule, string); no rule: it must stay
 
     def record(self) -> dict[str, object]:
         """As JSON."""
-        return {key: value for key, value in vars(self).items() if key != "truth"}
+        return {key: value for key, value in vars(self).items() if key not in ("truth", "personal")}
 
 
 def build_site(pages: list[Page], canaries: list[str], seed: int) -> list[Resource]:
@@ -68,6 +70,7 @@ def build_site(pages: list[Page], canaries: list[str], seed: int) -> list[Resour
             found.append(render(page, by_host[host], draw))
         found += furniture(host, own, hosts)
         found += junk(host, own, draw)
+        found += people(host, seed)
     found += mirror(by_host[hosts[0]][:40], draw)
     unique = {(resource.host, resource.path): resource for resource in found}
     return [unique[key] for key in sorted(unique)]
@@ -128,6 +131,7 @@ def furniture(host: str, pages: list[Page], hosts: list[str]) -> list[Resource]:
             "/missing.html",
             "/hidden.html",
             "/loop/a",
+            "/people/0.html",
         )
     )
     found = [
@@ -228,6 +232,18 @@ def junk(host: str, pages: list[Page], draw: random.Random) -> list[Resource]:
                 copy, [Page("", host, f"/copy/{i + 1}.html", "next", [])] if i < 9 else pages, draw, truth="near_copy"
             )
         )
+    return found
+
+
+def people(host: str, seed: int) -> list[Resource]:
+    """Pages with personal data: to be kept, without it."""
+    found = []
+    for number, (paragraphs, held) in enumerate(personal_pages(host, seed)):
+        page = Page("people", host, f"/people/{number}.html", "People and their papers", paragraphs)
+        after = [Page("", host, f"/people/{number + 1}.html", "More people", [])] if number + 1 < PAGES else []
+        resource = render(page, after, random.Random(0))
+        resource.personal = held
+        found.append(resource)
     return found
 
 

@@ -35,6 +35,11 @@ def run(inputs: Mapping[str, Path], params: Miniweb, out: Path) -> Manifest:
     truth = {
         "entities": [asdict(entity) for entity in world.entities],
         "pages": [{"url": f"http://{r.host}{r.path}", "status": r.status, "dropped": r.truth} for r in resources],
+        "personal": [
+            {"url": f"http://{r.host}{r.path}", "rule": rule, "text": text}
+            for r in resources
+            for rule, text in r.personal
+        ],
     }
     write_text(out / "truth.json", json.dumps(truth, indent=1, ensure_ascii=False) + "\n")
     words = sum(len(paragraph.split()) for page in pages for paragraph in page.paragraphs)

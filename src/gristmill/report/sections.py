@@ -18,11 +18,14 @@ from markupsafe import Markup
 from gristmill.document import document_files
 from gristmill.manifest import Manifest, read_jsonl
 from gristmill.progress import duration
+from gristmill.report import ledger
 from gristmill.report.plot import bar_chart, line_chart, number
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
 
 Folders = Mapping[str, Path]
+LEDGER = ("stage", "documents in", "dropped", "kept", "bytes in", "dropped", "edited", "kept", "balances")
+SHARES = ("corpus", "share of", "after language", "after quality rules", "after deduplication", "at the end")
 SHOWN_TOKENS = 120  # of the sample text
 SHOWN_ANSWERS = 4  # of each outcome
 
@@ -68,7 +71,7 @@ def funnel(folders: Folders) -> Section | None:
     if crawl:
         rows = [(f"{name} (crawl)", [("", crawl.counts[name])]) for name in ("urls", "pages") if name in crawl.counts]
     last = None
-    for stage in ("extract", "filter", "dedup"):
+    for stage in ("extract", "filter", "dedup", "redact", "decontaminate"):
         found = manifest(folders, stage)
         if found:
             last = stage
@@ -77,6 +80,7 @@ def funnel(folders: Folders) -> Section | None:
     if last is None:
         return None
     hosts = count_hosts(folders[last])
+    lines, shares = ledger.rows(folders)
     return Section(
         "From pages to documents",
         "Pages are fetched, their main text is taken out, and what is no good text, in another language or a copy is "
@@ -85,7 +89,39 @@ def funnel(folders: Folders) -> Section | None:
             ("What is left after each step", bar_chart(rows, "documents after each step")),
             ("Documents dropped, by rule", bar_chart(sorted(dropped, key=lambda row: -row[1][0][1]), "drops by rule")),
         ],
-        [Table("Where the text comes from", ("host", "documents"), [(h, number(n)) for h, n in hosts.most_common(12)])],
+        [
+            Table(
+                "Where the text comes from", ("host", "documents"), [(h, number(n)) for h, n in hosts.most_common(12)]
+            ),
+            Table("The ledger, to the document and the byte", LEDGER, lines),
+            Table("What is left, beside published corpora", SHARES, shares),
+        ],
+    )
+
+
+def cleaning(folders: Folders) -> Section | None:
+    """What was taken out of documents that stayed, and what the evaluation sets had in common with them."""
+    filtered, redacted, tested = (manifest(folders, name) for name in ("filter", "redact", "decontaminate"))
+    gone = [
+        [kind, name.rpartition(".")[2], number(count)]
+        for kind, made in (("line removed", filtered), ("replaced", redacted))
+        for name, count in sorted((made.counts if made else {}).items())
+        if name.startswith(("filter.lines_removed.", "redact."))
+    ]
+    sets: list[list[str]] = []
+    if tested:
+        found = json.loads((folders["decontaminate"] / "contamination.json").read_text(encoding="utf-8"))
+        sets = [[one["set"], *(number(one[key]) for key in ("items", "too_short", "met"))] for one in found["sets"]]
+    if not gone and not sets:
+        return None
+    return Section(
+        "Inside the documents",
+        "Lines that belong to sites and not to texts are removed, personal data and keys give way to their kind, and "
+        "documents that hold an item of an evaluation set go, so that what is measured is no memory of the answers.",
+        tables=[
+            Table("Taken out of documents that stayed", ("what", "rule", "how often"), gone),
+            Table("Evaluation sets", ("set", "items", "too short to look for", "met in documents, which went"), sets),
+        ],
     )
 
 
@@ -292,4 +328,4 @@ def provenance(folders: Folders) -> Section | None:
     )
 
 
-SECTIONS = (funnel, tokenizer, pretraining, posttraining, evaluation, audit, provenance)
+SECTIONS = (funnel, cleaning, tokenizer, pretraining, posttraining, evaluation, audit, provenance)

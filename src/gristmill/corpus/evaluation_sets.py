@@ -1,0 +1,85 @@
+"""Reads evaluation sets of any shape as items: what is asked, and the answer."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gristmill.corpus.blocklists import read_lines
+from gristmill.errors import UserError
+
+ANSWERS = ("answer", "answers", "target", "targets", "solution", "output", "response", "completion", "chosen")
+# fields that file an item and are no part of it
+ABOUT = frozenset("id idx index label labels split subset source url kind type category subject level".split())
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item: its texts in order."""
+
+    asked: tuple[str, ...]
+    answer: tuple[str, ...]  # the first where there are several; empty where there is none
+    unanswered: bool = False  # there is a field for the answer, and nothing in it
+
+
+def read_items(path: Path) -> Iterator[Item]:
+    """Yield the items of a JSONL, JSON, CSV, TSV or Parquet file, or of a text file with one a line; also gzipped.
+
+    Raises UserError naming file and line where it cannot be read.
+    """
+    name = path.name.lower().removesuffix(".gz")
+    if name.endswith((".jsonl", ".ndjson")):
+        yield from (to_item(parse(line, f"{path}:{number}")) for number, line in enumerate(read_lines(path), 1) if line)
+    elif name.endswith(".json"):
+        whole = parse("\n".join(read_lines(path)), str(path))
+        yield from map(to_item, whole if isinstance(whole, list) else [whole])
+    elif name.endswith((".csv", ".tsv")):
+        delimiter = "\t" if name.endswith(".tsv") else ","
+        yield from map(to_item, csv.DictReader((line + "\n" for line in read_lines(path)), delimiter=delimiter))
+    elif name.endswith(".parquet"):
+        try:
+            for batch in pq.ParquetFile(path).iter_batches(1_000):
+                yield from map(to_item, batch.to_pylist())
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UserError(f"{path} is not a readable Parquet file: {error}", "write or fetch it again") from error
+    else:
+        yield from (Item((line,), ()) for line in read_lines(path) if line)
+
+
+def parse(text: str, where: str) -> Any:
+    """A JSON value. Raises UserError where it is none."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UserError(
+            f"{where}: not valid JSON: {error}", "mend it, or leave it out of the evaluation set"
+        ) from error
+
+
+def to_item(row: Any) -> Item:
+    """The item in one row or object."""
+    if not isinstance(row, Mapping):
+        return Item(tuple(strings(row)), ())
+    given = [key for key in ANSWERS if key in row]
+    answer = next((text for key in given for text in strings(row[key])), None)
+    asked = tuple(
+        text for key, value in row.items() if key not in given and key not in ABOUT for text in strings(value)
+    )
+    return Item(asked, () if answer is None else (answer,), bool(given) and answer is None)
+
+
+def strings(value: Any) -> Iterator[str]:
+    """The strings in a JSON value, in order."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (text for key, inner in value.items() if key not in ABOUT for text in strings(inner))
+    elif isinstance(value, list | tuple):
+        yield from (text for inner in value for text in strings(inner))

@@ -1,0 +1,106 @@
+"""The ledger of a run: what came into each stage, what left under which rule, and the way of a single document.
+
+Everything is read from what the stages leave (manifests, drop logs, Parquet files), so it holds for any folder of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from gristmill.document import document_files, read_batches
+from gristmill.errors import UserError
+from gristmill.manifest import Manifest, read_jsonl
+
+STAGES = ("extract", "filter", "dedup", "redact", "decontaminate")
+UNITS = ("documents", "bytes")
+SHOWN = ("id", "url", "source", "fetched_at", "licence", "language", "cluster", "text")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stage's line: per unit, in = kept + edited + Σ dropped."""
+
+    stage: str
+    came: dict[str, int]  # unit → how many
+    kept: dict[str, int]
+    edited: int  # bytes that kept documents lost by being changed; below zero: that they won
+    dropped: dict[str, tuple[int, int]]  # rule → documents, bytes
+
+    def balances(self) -> bool:
+        """Whether nothing went missing, to the document and the byte."""
+        lost = [
+            self.came[unit] - self.kept[unit] - sum(drop[place] for drop in self.dropped.values())
+            for place, unit in enumerate(UNITS)
+        ]
+        return lost == [0, self.edited]
+
+
+def ledger(run: Path) -> list[Entry]:
+    """The lines of all corpus stages of a run folder. Raises UserError where there is none."""
+    entries = []
+    for stage in STAGES:
+        found = Manifest.read(run / stage)
+        if found and "documents_in" in found.counts:
+            counts = found.counts
+            entries.append(
+                Entry(
+                    stage,
+                    {unit: counts.get(f"{unit}_in", 0) for unit in UNITS},
+                    {unit: counts.get(f"{unit}_out", 0) for unit in UNITS},
+                    counts.get("bytes_edited", 0),
+                    {rule: (count, found.dropped_bytes.get(rule, 0)) for rule, count in found.dropped.items()},
+                )
+            )
+    if not entries:
+        raise UserError(f"no corpus stage in {run}", "name a run folder, as runs/miniweb")
+    return entries
+
+
+def way(run: Path, name: str) -> Iterator[tuple[str, str]]:
+    """What each stage of a run did with the document of this id or URL: (stage, what happened).
+
+    Raises UserError where no stage knows it. Time grows with the corpus: everything is looked through.
+    """
+    urls, known = {name}, False
+    for stage in STAGES:
+        if not (run / stage / "manifest.json").exists():
+            continue
+        for found in [*kept_as(run / stage, name), *dropped_as(run / stage, name)]:
+            known = True
+            urls.add(str(found.pop("url")))
+            if stage == next(iter(STAGES)):
+                yield from crawled(run, urls)
+            yield stage, ", ".join(f"{key} {value}" for key, value in found.items() if value not in ("", None))
+    if not known:
+        raise UserError(f"no stage in {run} knows a document {name}", "give an id or URL as in documents.parquet")
+
+
+def kept_as(folder: Path, name: str) -> Iterator[dict[str, object]]:
+    """The rows with this id or URL in a stage's documents."""
+    for path in document_files(folder):
+        for batch in read_batches(path, columns=SHOWN):
+            same = pc.or_(pc.equal(batch.column("id"), name), pc.equal(batch.column("url"), name))
+            for row in batch.filter(same).to_pylist():
+                text = row.pop("text")
+                yield {"kept": "as", **row, "bytes": len(text.encode())}
+
+
+def dropped_as(folder: Path, name: str) -> Iterator[dict[str, object]]:
+    """The lines with this id or URL in a stage's drop log."""
+    for record in read_jsonl(folder / "dropped.jsonl") if (folder / "dropped.jsonl").exists() else ():
+        if name in (record["id"], record["url"]):
+            rule = record.pop("rule")
+            yield {"dropped": f"by {rule}", **record, "copy of": record.pop("kept", "")}
+
+
+def crawled(run: Path, urls: Sequence[str] | set[str]) -> Iterator[tuple[str, str]]:
+    """What the crawl says of URLs, its robots decision included."""
+    path = run / "crawl" / "urls.jsonl"
+    for record in read_jsonl(path) if path.exists() else ():
+        if record.get("url") in urls:
+            yield "crawl", json.dumps(record, ensure_ascii=False)

@@ -1,0 +1,81 @@
+"""What each rule took away: a few documents a rule, kept beside the stage's output for people to look at.
+
+Which documents are shown depends on their ids alone (the smallest hashes), so that a sample is fair, small whatever the
+corpus, and the same however the work was shared out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gristmill.document import Document
+from gristmill.errors import UserError
+from gristmill.manifest import read_jsonl, write_jsonl
+
+SAMPLES = "samples.jsonl"
+A_RULE = 20  # documents
+CHARACTERS = 2_000  # of a document's text
+
+
+class Samples:
+    """Collects them while a stage runs."""
+
+    def __init__(self) -> None:
+        self.heaps: dict[str, list[tuple[int, int, dict[str, Any]]]] = {}
+        self.seen = 0
+
+    def add(self, rule: str, document: Document, text: str) -> None:
+        """Consider one document, and the text that a rule took away."""
+        self.put({"rule": rule, "id": document.id, "url": document.url, "text": text[:CHARACTERS]})
+
+    def merge(self, path: Path) -> None:
+        """Consider what another part of the work left."""
+        for record in read_jsonl(path):
+            self.put(record)
+
+    def put(self, record: dict[str, Any]) -> None:
+        """Take a record in where its hash is small enough."""
+        place = -int.from_bytes(hashlib.blake2b(record["id"].encode(), digest_size=8).digest(), "big")
+        heap = self.heaps.setdefault(record["rule"], [])
+        if len(heap) < A_RULE or place > heap[0][0]:
+            self.seen += 1  # sets equal places apart
+            (heapq.heappushpop if len(heap) == A_RULE else heapq.heappush)(heap, (place, -self.seen, record))
+
+    def write(self, path: Path) -> None:
+        """Write what was chosen as JSON lines, by rule; no file where nothing was."""
+        if self.heaps:
+            write_jsonl(
+                path, [entry[2] for rule in sorted(self.heaps) for entry in sorted(self.heaps[rule], reverse=True)]
+            )
+
+
+def lines_gone(before: str, after: str) -> Iterator[str]:
+    """The lines of one text that another no longer has."""
+    left = Counter(after.split("\n"))
+    for line in before.split("\n"):
+        left[line] -= 1
+        if left[line] < 0:
+            yield line
+
+
+def show(folder: Path, rule: str, count: int) -> Iterator[dict[str, Any]]:
+    """Up to `count` samples of a rule from a stage's folder, or from the stages of a run.
+
+    Raises UserError where the folder has none, with the rules that there are.
+    """
+    files = [path for path in (folder / SAMPLES, *sorted(folder.glob(f"*/{SAMPLES}"))) if path.exists()]
+    if not files:
+        raise UserError(f"{folder} has no {SAMPLES}", "name a folder of the filter stage, or of a whole run")
+    known = Counter[str]()
+    for path in files:
+        for record in read_jsonl(path):
+            known[str(record["rule"])] += 1
+            if record["rule"] == rule and known[rule] <= count:
+                yield record
+    if not known[rule]:
+        raise UserError(f"nothing was dropped by `{rule}` in {folder}", f"choose from {', '.join(sorted(known))}")

@@ -1,0 +1,141 @@
+"""Decontamination: what holds a test item goes, whatever its form on the page; what only resembles one stays."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import random
+import tempfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gristmill.corpus import decontaminate
+from gristmill.corpus.evaluation_sets import read_items
+from gristmill.document import Document, read_documents, write_documents
+from gristmill.errors import UserError
+from gristmill.manifest import Manifest
+from gristmill.recipe import Decontaminate, load_recipe
+
+ROOT = Path(__file__).parents[2]
+LONG = "A baker sells forty loaves on each of six days and gives away three a week; how many loaves leave the shop?"
+SHORT = "Where does the river Marl begin?"
+PROSE = "The mill stood still that day, and nobody spoke of it again until the snow had gone from the hills. " * 3
+
+
+def go(tmp_path: Path, texts: list[str], *sets: Path, **settings: int) -> tuple[Manifest, list[str], dict[str, object]]:
+    """The manifest, the texts that stay, and the report."""
+    write_documents(tmp_path / "d.parquet", [Document(str(number), text) for number, text in enumerate(texts)])
+    out = tmp_path / "out"
+    out.mkdir(exist_ok=True)
+    params = Decontaminate(sets=[str(path) for path in sets], **settings)
+    made = decontaminate.run({"corpus": tmp_path / "d.parquet"}, params, out)
+    report = json.loads((out / "contamination.json").read_text())
+    return made, [found.text for found in read_documents(out)], report
+
+
+def write_set(path: Path, *items: object) -> Path:
+    path.write_text("".join(json.dumps(item) + "\n" for item in items))
+    return path
+
+
+def test_long_items_are_met_in_any_dress_and_short_ones_only_with_their_answer(tmp_path: Path) -> None:
+    items = write_set(
+        tmp_path / "q.jsonl",
+        {"question": LONG, "answer": "237"},
+        {"question": SHORT, "answers": ["in the northern hills", "hills"]},
+        {"question": "Who keeps the ferry at Lorn?", "answers": [], "answerable": False},
+        {"question": "Who?", "answer": "Ann"},
+    )
+    quoted = LONG.upper().replace("; ", ".\n\n").replace("-", " – ")
+    gone = [
+        f"{PROSE} {quoted} I wonder.",
+        f"{PROSE} {SHORT} “In the northern hills,” she said.",
+        " ".join(LONG.split()[4:18]) + PROSE,
+    ]
+    stay = [
+        PROSE,
+        f"{PROSE} {SHORT} Nobody knows.",
+        f"{PROSE} Who keeps the ferry at Lorn?",
+        f"{PROSE} Who? Ann.",
+        " ".join(LONG.split()[:12]) + ". " + PROSE,
+    ]
+    made, kept, report = go(
+        tmp_path, [text for pair in zip(gone, stay, strict=False) for text in pair] + stay[3:], items
+    )
+    assert sorted(kept) == sorted(stay)
+    assert made.dropped == {"contaminated": 3}
+    counts = made.counts
+    assert (counts["items"], counts["items_too_short"], counts["items_met"]) == (4, 2, 2)
+    (about,) = report["sets"]  # type: ignore[misc]
+    assert [(met["item"], met["documents"]) for met in about["items_met"]] == [(1, 2), (2, 1)]
+    log = [json.loads(line) for line in (tmp_path / "out" / "dropped.jsonl").read_text().splitlines()]
+    assert log[0]["items"] == "0" and log[0]["words"] == "a baker sells forty loaves on each of six days and gives away"
+
+
+def test_every_format_and_shape(tmp_path: Path) -> None:
+    text = "the quick brown fox jumps over the lazy dog while seven swans swim past the old mill"
+    row = {"ctx": text, "endings": ["one", "two"], "label": 1}
+    write_set(tmp_path / "a.jsonl", row)
+    (tmp_path / "b.json").write_text(json.dumps([row, {"nested": {"choices": {"text": [text]}, "label": ["A"]}}]))
+    with (tmp_path / "c.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["question", "answer"], ["What, then?", text + "\nnext line"]])
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "p.parquet")
+    (tmp_path / "e.txt").write_text(text + "\n\n")
+    with gzip.open(tmp_path / "f.jsonl.gz", "wt") as file:
+        file.write(json.dumps(text))
+    for name, count in {"a.jsonl": 1, "b.json": 2, "c.csv": 1, "p.parquet": 1, "e.txt": 1, "f.jsonl.gz": 1}.items():
+        items = list(read_items(tmp_path / name))
+        assert len(items) == count, name
+        assert all(text in " ".join((*item.asked, *item.answer)) for item in items), name
+        made, kept, _ = go(tmp_path, [f"{PROSE} {text.title()}!", PROSE], tmp_path / name)
+        assert kept == [PROSE] and made.counts["items_met"] == 1, name
+
+
+def test_a_template_is_no_evidence(tmp_path: Path) -> None:
+    ask = "Read the text below with care and then choose the one right answer out of the four that follow here. "
+    draw = random.Random(0)
+    own = [" ".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=20)) for _ in range(30)]
+    items = write_set(tmp_path / "q.jsonl", *({"prompt": ask + text} for text in own))
+    _, kept, _ = go(tmp_path, [ask + PROSE, own[7] + PROSE], items)
+    assert kept == [ask + PROSE]
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"question": 1}\n{oops\n')
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "x.parquet").write_bytes(b"no")
+    for name, told in {
+        "bad.jsonl": "bad.jsonl:2",
+        "empty.txt": "no item",
+        "x.parquet": "x.parquet",
+        "no": "no",
+    }.items():
+        with pytest.raises(UserError, match=told):
+            go(tmp_path, [PROSE], tmp_path / name)
+    with pytest.raises(UserError, match="no evaluation set"):
+        go(tmp_path, [PROSE])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=40), st.lists(st.sampled_from("abcd"), max_size=60))
+def test_an_index_finds_what_a_plain_search_finds(item: list[str], text: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "item.txt"
+        path.write_text(" ".join(item) + "\n")
+        index, _ = decontaminate.build_index(Decontaminate(sets=[str(path)], ngram=5, min_words=3))
+    length = min(5, len(item))
+    runs = {tuple(item[at : at + length]) for at in range(len(item) - length + 1)} if length >= 3 else set()
+    places = [at for at in range(len(text) - length + 1) if tuple(text[at : at + length]) in runs]
+    assert [place for _, place, _ in index.find(" ".join(text))] == places
+
+
+def test_the_questions_of_the_recipe_are_the_default(tmp_path: Path) -> None:
+    recipe = load_recipe(ROOT / "recipes" / "miniweb.toml")
+    assert recipe.decontaminate and recipe.evaluate
+    assert recipe.decontaminate.sets == [recipe.evaluate.questions]

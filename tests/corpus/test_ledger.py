@@ -1,0 +1,84 @@
+"""The ledger: it balances to the byte, tells when it does not, and leads a document back to where it came from."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from gristmill import cli
+from gristmill.corpus.ledger import ledger, way
+from gristmill.document import read_documents
+from gristmill.errors import UserError
+from gristmill.manifest import Manifest
+from gristmill.recipe import Recipe, validate
+from gristmill.run import run_recipe
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run over 40 texts: ten too short, ten copies."""
+    folder = tmp_path_factory.mktemp("ledger")
+    lines = []
+    for number in range(40):
+        words = " ".join(f"the word{number % 30}x{i} and café" for i in range(40))
+        text = words if number % 4 or number >= 30 else "too short"
+        lines.append(json.dumps({"text": text, "url": f"http://a.test/{number}"}))
+    (folder / "in.jsonl").write_text("\n".join(lines))
+    tables = {
+        "extract": {"paths": [str(folder / "in.jsonl")]},
+        "filter": {"languages": [], "rules": ["gopher_quality"], "min_words": 20},
+        "dedup": {},
+    }
+    run_recipe(validate(Recipe, tables, "test"), folder / "run")
+    return folder / "run"
+
+
+def test_it_balances_to_the_byte(run: Path) -> None:
+    entries = ledger(run)
+    assert [entry.stage for entry in entries] == ["extract", "filter", "dedup"]
+    assert all(entry.balances() for entry in entries)
+    kept = list(read_documents(run / "dedup"))
+    assert entries[-1].kept == {"documents": len(kept), "bytes": sum(len(found.text.encode()) for found in kept)}
+    assert entries[1].came == entries[0].kept
+    assert entries[2].dropped["exact_copy"][0] > 0
+    made = Manifest.read(run / "dedup")
+    assert made
+    made.dropped_bytes["exact_copy"] -= 1
+    made.write(run / "dedup")
+    assert [entry.balances() for entry in ledger(run)] == [True, True, False]
+    made.dropped_bytes["exact_copy"] += 1
+    made.write(run / "dedup")
+
+
+def test_the_way_of_a_document(run: Path) -> None:
+    kept = next(iter(read_documents(run / "dedup")))
+    told = list(way(run, kept.id))
+    assert [stage for stage, _ in told] == ["extract", "filter", "dedup"]
+    assert all(text.startswith("kept") and kept.id in text and "in.jsonl:" in text for _, text in told)
+    copy = json.loads((run / "dedup" / "dropped.jsonl").read_text().splitlines()[0])
+    told = dict(way(run, copy["url"]))
+    assert told["dedup"].startswith("dropped by exact_copy") and copy["kept"] in told["dedup"]
+    with pytest.raises(UserError, match="knows a document nothing"):
+        list(way(run, "nothing"))
+
+
+def test_the_command(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for arguments, told in (([], "exact_copy"), (["--document", "http://a.test/0"], "filter: dropped by gopher_")):
+        monkeypatch.setattr(sys, "argv", ["gristmill", "corpus", "ledger", str(run), *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert not end.value.code
+        assert told in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["gristmill", "corpus", "ledger", str(run / "dedup")])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+
+
+def test_copies_can_be_looked_at(run: Path) -> None:
+    from gristmill.corpus.samples import show
+
+    assert next(iter(show(run / "dedup", "exact_copy", 1)))["text"].startswith("the word")

@@ -1,0 +1,248 @@
+"""What people have becomes documents: every kind of file, whole and damaged, here and in remote storage."""
+
+from __future__ import annotations
+
+import bz2
+import json
+import threading
+import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gristmill.corpus import extract
+from gristmill.corpus.read import read_file
+from gristmill.corpus.wikitext import plain_text
+from gristmill.document import Document, read_documents
+from gristmill.errors import UserError
+from gristmill.recipe import Extract
+from gristmill.run import BY_NAME, execute
+
+FIRST = "The miller went down to the river before the sun was up, and he took his dog with him."
+SECOND = "Nobody in the village knew where the old boat had come from, nor who had painted it green."
+CONTAINER = (
+    '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
+    '<rootfile full-path="EPUB/book.opf"/></rootfiles></container>'
+)
+PACKAGE = (
+    '<package xmlns="http://www.idpf.org/2007/opf"><metadata xmlns:dc="http://purl.org/dc/elements/1.1/">'
+    "<dc:title>River Tales</dc:title><dc:rights>CC BY-SA 4.0</dc:rights></metadata><manifest>"
+    '<item id="nav" href="nav.xhtml" media-type="application/xhtml+xml" properties="nav"/>'
+    '<item id="b" href="text/two.xhtml" media-type="application/xhtml+xml"/>'
+    '<item id="a" href="text/one%20a.xhtml" media-type="application/xhtml+xml"/>'
+    '<item id="gone" href="text/gone.xhtml" media-type="application/xhtml+xml"/>'
+    '<item id="css" href="style.css" media-type="text/css"/></manifest>'
+    '<spine><itemref idref="nav"/><itemref idref="a"/><itemref idref="gone"/><itemref idref="b"/></spine></package>'
+)
+DUMP = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11"><siteinfo>
+<base>https://en.wikipedia.org/wiki/Main_Page</base><namespaces><namespace key="6">File</namespace></namespaces>
+</siteinfo>{pages}</mediawiki>"""
+PAGE = "<page><title>{title}</title><ns>{ns}</ns>{more}<revision><text>{text}</text></revision></page>"
+
+
+def documents(path: Path, out: Path) -> list[Document]:
+    out.mkdir(exist_ok=True)
+    extract.run({}, Extract(paths=[str(path)]), out)
+    return list(read_documents(out))
+
+
+def dropped(out: Path) -> list[str]:
+    return [json.loads(line)["rule"] for line in (out / "dropped.jsonl").read_text().splitlines()]
+
+
+def make_epub(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as book:
+        book.writestr("mimetype", "application/epub+zip")
+        book.writestr("META-INF/container.xml", CONTAINER)
+        book.writestr("EPUB/book.opf", PACKAGE)
+        book.writestr("EPUB/nav.xhtml", "<html><body><nav><a href='text/two.xhtml'>Two</a></nav></body></html>")
+        for name, text in (("one a", FIRST), ("two", SECOND)):
+            page = f"<html><body><h1>{name}</h1><p>{text}</p></body></html>"
+            book.writestr(f"EPUB/text/{name}.xhtml", page)
+
+
+def make_pdf(path: Path, pages: list[list[str]]) -> None:
+    """A PDF with lines of text, written by hand (ISO 32000-1, §7.5)."""
+    objects = ["<</Type/Catalog/Pages 2 0 R>>", "", "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"]
+    kids = []
+    for lines in pages:
+        drawn = " ".join(f"({line}) Tj T*" for line in lines)
+        stream = f"BT /F 11 Tf 14 TL 50 780 Td {drawn} ET"
+        kids.append(len(objects) + 1)
+        font = "<</Font<</F 3 0 R>>>>"
+        objects.append(f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Resources{font}/Contents {kids[-1] + 1} 0 R>>")
+        objects.append(f"<</Length {len(stream)}>>stream\n{stream}\nendstream")
+    objects[1] = f"<</Type/Pages/Count {len(kids)}/Kids[{' '.join(f'{kid} 0 R' for kid in kids)}]>>"
+    out, places = "%PDF-1.4\n", []
+    for number, content in enumerate(objects, 1):
+        places.append(len(out))
+        out += f"{number} 0 obj{content}endobj\n"
+    table = "".join(f"{place:010} 00000 n \n" for place in places)
+    start = len(out)
+    out += f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{table}trailer<</Size {len(objects) + 1}/Root 1 0 R>>\n"
+    path.write_bytes(f"{out}startxref\n{start}\n%%EOF".encode())
+
+
+def test_an_epub_is_read_in_the_order_of_its_spine(tmp_path: Path) -> None:
+    make_epub(tmp_path / "tales.epub")
+    found = documents(tmp_path / "tales.epub", tmp_path / "out")
+    assert [document.text for document in found] == [f"# one a\n\n{FIRST}", f"# two\n\n{SECOND}"]
+    assert found[0].source == "tales.epub:EPUB/text/one a.xhtml"
+    assert found[0].title.startswith("River Tales") and found[0].licence == "CC-BY-SA-4.0"
+    assert dropped(tmp_path / "out") == ["damaged"]  # the part that the archive lacks
+
+
+def test_a_pdf_becomes_paragraphs_without_running_heads(tmp_path: Path) -> None:
+    cut = FIRST.rindex(" ", 0, len(FIRST) // 2)
+    names = ["Ash", "Birch", "Cedar", "Elm", "Fir"]
+    pages = [
+        [
+            f"River Tales {page}",
+            f"{name} came home.",
+            FIRST[:cut],
+            f"{FIRST[cut + 1 :]} {name}!",
+            SECOND + name + " bend-",
+            "ed.",
+        ]
+        for page, name in enumerate(names)
+    ]
+    make_pdf(tmp_path / "a.pdf", pages)
+    (found,) = documents(tmp_path / "a.pdf", tmp_path / "out")
+    assert "River Tales" not in found.text
+    assert found.text.startswith(f"Ash came home.\n\n{FIRST} Ash!\n\n{SECOND}Ash bended.")
+    assert found.text.count(FIRST) == 5
+
+
+def test_csv_and_compressed_json(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f'id,text,license\n7,"{FIRST}\nIt was cold, ""very"" cold.",CC0-1.0\n8,,\n')
+    (tmp_path / "b.tsv").write_text(f"content\ttitle\n{SECOND}\tBoat\n", encoding="utf-8-sig")
+    packed = pa.compress(json.dumps({"text": FIRST}).encode() + b"\nbroken\n", "zstd", asbytes=True)
+    (tmp_path / "c.jsonl.zst").write_bytes(packed)
+    found = documents(tmp_path, tmp_path / "out")
+    assert [document.source for document in found] == ["a.csv:1", "b.tsv:1", "c.jsonl.zst:1"]
+    assert found[0].text.endswith('It was cold, "very" cold.') and found[0].licence == "CC0-1.0"
+    assert (found[1].text, found[1].title) == (SECOND, "Boat")
+    assert dropped(tmp_path / "out") == ["empty", "damaged"]
+
+
+def test_a_wikipedia_dump(tmp_path: Path) -> None:
+    text = "'''Ash''' is a [[tree|big tree]].{{cite|x={{y}}}} [[File:a.png|An [[ash]]]] It grows.\n== See ==\n* [[Oak]]"
+    pages = PAGE.format(title="Ash &amp; oak", ns=0, more="", text=text)
+    pages += PAGE.format(title="Talk:Ash", ns=1, more="", text="chatter")
+    pages += PAGE.format(title="Ashes", ns=0, more='<redirect title="Ash"/>', text="#REDIRECT [[Ash]]")
+    path = tmp_path / "enwiki-1-pages-articles.xml.bz2"
+    path.write_bytes(bz2.compress(DUMP.format(pages=pages).encode()))
+    (found,) = documents(path, tmp_path / "out")
+    assert found.text == "Ash is a big tree. It grows.\n## See\n- Oak"
+    assert (found.title, found.licence) == ("Ash & oak", "CC-BY-SA-4.0")
+    assert found.url == "https://en.wikipedia.org/wiki/Ash_%26_oak"
+    assert found.source == f"{path.name}:1"
+    assert dropped(tmp_path / "out") == ["redirect"]
+
+
+def test_a_dump_is_streamed_and_its_cut_end_named(tmp_path: Path) -> None:
+    pages = "".join(PAGE.format(title=f"T{n}", ns=0, more="", text=FIRST) for n in range(2_000))
+    whole = bz2.compress(DUMP.format(pages=pages).encode())
+    (tmp_path / "a-pages-articles.xml.bz2").write_bytes(whole[:-40])
+    records = read_file(tmp_path / "a-pages-articles.xml.bz2", "a")
+    with pytest.raises(UserError, match="truncated or damaged after article"):
+        assert next(records).title == "T0"
+        list(records)
+    (tmp_path / "b-pages-articles.xml.bz2").write_bytes(bz2.compress(b"<html><body/></html>"))
+    with pytest.raises(UserError, match="mediawiki"):
+        list(read_file(tmp_path / "b-pages-articles.xml.bz2", "b"))
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("a <ref name=x>b</ref>c<ref name=x /> d", "a c d"),
+        ("<math display=block>x^2</math> and <math>\\frac{a}{b}</math>", "$$x^2$$ and $\\frac{a}{b}$"),
+        ("<syntaxhighlight lang=python>\nif a: [[b]]\n</syntaxhighlight>", "```\nif a: [[b]]\n```"),
+        ("{| class=x\n! a\n|-\n| {{b|{{c}}}}\n|}after", "after"),
+        ("[http://a.test/x the site] and [[Category:B]][[a (b)|]]", "the site and a (b)"),
+        ("{{lang|la|vox}} {{nowrap|10 km}} x{{snd}}y", "vox 10 km x – y"),
+        ("# one\n## two\n* three\n; term\n: said", "1. one\n  1. two\n- three\nterm\nsaid"),
+        ("<nowiki>[[a]]</nowiki> {{unclosed [[b]]", "[[a]] unclosed b"),
+        ("a&nbsp;&amp;lt; <!-- b --> __NOTOC__ ''c''", "a\xa0&lt; c"),
+        ("== Empty ==\n== Full ==\ntext\n=== Also empty ===\n", "## Full\ntext"),
+    ],
+)
+def test_wikitext(markup: str, text: str) -> None:
+    assert plain_text(markup) == text
+
+
+@given(st.text("{}[]|=<>!-'*#:; \n\x00ab/ref", max_size=200))
+def test_any_wikitext_ends(markup: str) -> None:
+    assert isinstance(plain_text(markup), str)
+
+
+@pytest.mark.parametrize("name", ["a.epub", "a.pdf", "a.xhtml"])
+def test_one_damaged_file_among_good_ones_is_counted(tmp_path: Path, name: str) -> None:
+    (tmp_path / "good.txt").write_text(FIRST)
+    (tmp_path / name).write_bytes(b"\x00\x01garbage\xff" * 50)
+    (found,) = documents(tmp_path, tmp_path / "out")
+    assert found.text == FIRST
+    assert dropped(tmp_path / "out") in (["damaged"], ["undecodable"])
+
+
+def test_an_epub_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gristmill.corpus.books.MAX_PART", 1_000)
+    make_epub(tmp_path / "a.epub")
+    with zipfile.ZipFile(tmp_path / "a.epub", "a", zipfile.ZIP_DEFLATED) as book:
+        book.writestr("EPUB/text/gone.xhtml", "x" * 1_000_000)
+    documents(tmp_path / "a.epub", tmp_path / "out")
+    assert dropped(tmp_path / "out") == ["too_large"]
+
+
+def test_a_table_without_texts_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
+    with pytest.raises(UserError, match="no column `text`"):
+        documents(tmp_path / "a.csv", tmp_path / "out")
+
+
+def test_remote_files_are_read_in_place(tmp_path: Path) -> None:
+    storage = fsspec.filesystem("memory")
+    storage.pipe("/corpus/b/two.txt", SECOND.encode())
+    storage.pipe("/corpus/a.jsonl", json.dumps({"text": FIRST}).encode() + b"\n")
+    with storage.open("/corpus/c.parquet", "wb") as file:
+        pq.write_table(pa.table({"text": [FIRST, SECOND]}), file)
+    out = tmp_path / "out"
+    params = Extract(paths=["memory://corpus"])
+    first = execute(BY_NAME["extract"], {}, params, out)
+    assert first is not None and first.counts["documents_out"] == 4
+    assert [document.source for document in read_documents(out)] == [
+        "a.jsonl:1",
+        "b/two.txt",
+        "c.parquet:1",
+        "c.parquet:2",
+    ]
+    assert execute(BY_NAME["extract"], {}, params, out) is None  # unchanged
+    storage.pipe("/corpus/b/two.txt", FIRST.encode())
+    assert execute(BY_NAME["extract"], {}, params, out) is not None  # changed
+
+
+def test_a_file_over_http(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/a.jsonl").write_text(json.dumps({"text": FIRST}) + "\n")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "site"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/a.jsonl"
+        execute(BY_NAME["extract"], {}, Extract(paths=[url]), tmp_path / "out")
+        with pytest.raises(UserError, match=r"gone\.jsonl"):
+            execute(BY_NAME["extract"], {}, Extract(paths=[url.replace("a.", "gone.")]), tmp_path / "out2")
+        server.shutdown()
+    assert [document.text for document in read_documents(tmp_path / "out")] == [FIRST]
+
+
+def test_unknown_storage_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nosuch"):
+        execute(BY_NAME["extract"], {}, Extract(paths=["nosuch://a/b.jsonl"]), tmp_path / "out")

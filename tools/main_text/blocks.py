@@ -1,0 +1,133 @@
+"""Pages cut into blocks by the C code that will use the model, with the features that it will see."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from gristmill import native
+from gristmill.corpus.html import Entities, Words, entities
+
+MAX_FEATURES = 192  # html_features.h
+LEVEL, TITLE = 13, 32  # places of two features: the heading level, the share of words that the title has too
+WORD = re.compile(r"\w+")
+IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
+CLASS_WORDS = re.compile(rb"[A-Za-z]+")
+CAMEL = re.compile(rb"(?<=[a-z])(?=[A-Z])")
+SIZE, VOID = ctypes.c_size_t, ctypes.c_void_p
+
+
+def tokens(text: str) -> list[str]:
+    """Words in lower case; each ideograph is one."""
+    return WORD.findall(IDEOGRAPH.sub(r" \g<0> ", text.lower()))
+
+
+def word_hash(word: bytes) -> int:
+    """FNV-1a of a word, ASCII in lower case (html_parse.c)."""
+    value = 2166136261
+    for byte in word.lower() if word.isascii() else word:
+        value = ((value ^ (byte | 32 if 65 <= byte <= 90 else byte)) * 16777619) & 0xFFFFFFFF
+    return value or 1
+
+
+def word_table(weights: dict[bytes, float], groups: dict[bytes, int]) -> dict[str, np.ndarray]:
+    """The open-addressing table that C reads."""
+    words = sorted({*weights, *groups})
+    capacity = 64
+    while capacity < 2 * len(words) + 2:
+        capacity *= 2
+    table = {
+        "keys": np.zeros(capacity, np.uint32),
+        "groups": np.zeros(capacity, np.uint64),
+        "weights": np.zeros(capacity, np.float32),
+    }
+    for word in words:
+        value = word_hash(word)
+        at = value & (capacity - 1)
+        while table["keys"][at] not in (0, value):
+            at = (at + 1) & (capacity - 1)
+        table["keys"][at] = value
+        table["groups"][at] |= np.uint64(groups.get(word, 0))
+        table["weights"][at] = weights.get(word, 0.0)
+    return table
+
+
+def as_words(table: dict[str, np.ndarray]) -> Words:
+    """A table as C takes it."""
+    made = Words(*(table[part].ctypes.data for part in ("keys", "groups", "weights")), len(table["keys"]))
+    made.table = table
+    return made
+
+
+@dataclass
+class Element:
+    """What a block-level element says of itself."""
+
+    tag: str
+    names: bytes  # class and id
+
+
+class Cut:
+    """One page, parsed; `texts` and the arrays have one row a block."""
+
+    def __init__(self, html: bytes, classes: Words, texts: Words) -> None:
+        self.html, self.words = html, texts
+        self.page = functions()["parse"](html, len(html), entities(), classes)
+        count = functions()["describe"](self.page, texts, None, None, None, None)
+        spans = np.zeros((count + 1, 2), np.uint32)
+        features = np.zeros((count + 1) * MAX_FEATURES, np.float32)
+        nodes, width = np.zeros(count + 1, np.int32), SIZE()
+        arrays = (spans.ctypes.data, features.ctypes.data, nodes.ctypes.data)
+        count = functions()["describe"](self.page, texts, *arrays, ctypes.byref(width))
+        length = SIZE()
+        start = functions()["text"](self.page, ctypes.byref(length))
+        raw = ctypes.string_at(start, length.value) if start else b""
+        self.texts = [raw[a:b].decode("utf-8", "replace") for a, b in spans[:count]]
+        self.features = features[: count * width.value].reshape(count, width.value)
+        self.nodes = nodes[:count]
+
+    def __del__(self) -> None:
+        functions()["free"](self.page)
+
+    def context(self, sums: np.ndarray) -> np.ndarray:
+        """What the first forest's sums tell of the blocks around each."""
+        out, width = np.zeros((len(self.texts) + 1) * 64, np.float32), SIZE()
+        sums = np.ascontiguousarray(sums, np.float32)
+        functions()["context"](self.page, self.words, sums.ctypes.data, out.ctypes.data, ctypes.byref(width))
+        return out[: len(self.texts) * width.value].reshape(len(self.texts), width.value)
+
+    def around(self, block: int) -> list[Element]:
+        """The elements that hold a block, the innermost first, without <body>."""
+        found, span, node = [], np.zeros(4, np.uint32), int(self.nodes[block])
+        while node > 0:
+            name = functions()["tag"](self.page, node).decode()
+            node = functions()["names"](self.page, node, span.ctypes.data)
+            a, b, c, d = (int(value) for value in span)
+            if name != "body":
+                found.append(Element(name, self.html[a : a + b] + b" " + self.html[c : c + d]))
+        return found
+
+
+def class_words(names: bytes) -> set[bytes]:
+    """The words of class names and ids, as html_parse.c splits them."""
+    return {part.lower() for run in CLASS_WORDS.findall(names) for part in CAMEL.split(run)}
+
+
+@cache
+def functions() -> dict[str, Any]:
+    """The C functions for fitting (html_choose.c)."""
+    words = ctypes.POINTER(Words)
+    return {
+        "parse": native.function("gm_html_parse", VOID, ctypes.c_char_p, SIZE, ctypes.POINTER(Entities), words),
+        "free": native.function("gm_html_free", None, VOID),
+        "describe": native.function("gm_html_describe", SIZE, VOID, words, VOID, VOID, VOID, VOID),
+        "context": native.function("gm_html_context", SIZE, VOID, words, VOID, VOID, VOID),
+        "text": native.function("gm_html_page_text", VOID, VOID, VOID),
+        "names": native.function("gm_html_names", ctypes.c_int32, VOID, ctypes.c_int32, VOID),
+        "tag": native.function("gm_html_tag", ctypes.c_char_p, VOID, ctypes.c_int32),
+    }
