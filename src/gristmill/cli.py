@@ -141,8 +141,8 @@ def sample(
     from gristmill.corpus.samples import show
 
     for record in show(folder, rule, count):
-        console.print(f"{record['id']}  {record['url']}", style="bold", markup=False, soft_wrap=True)
-        console.print(f"{record.get('text', '')}\n", markup=False, soft_wrap=True)
+        typer.secho(f"{record['id']}  {record['url']}", bold=True)
+        typer.echo(f"{record['text']}\n")
 
 
 @corpus.command()

@@ -160,7 +160,8 @@ def test_counts_balance_the_log_names_every_drop_and_samples_show_them(
         monkeypatch.setattr(sys, "argv", ["gristmill", "corpus", "sample", *arguments])
         with pytest.raises(SystemExit) as stop:
             cli.main()
-        return f"{stop.value.code} {capsys.readouterr().err}"
+        printed = capsys.readouterr()
+        return f"{stop.value.code} {printed.out}{printed.err}"
 
     for folder in (tmp_path / "out", tmp_path):  # a stage's folder, and a run's
         printed = sample(str(folder), "--dropped-by", "gopher_too_short", "-n", "3")

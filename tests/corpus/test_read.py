@@ -33,7 +33,7 @@ CONTAINER = (
 )
 PACKAGE = (
     '<package xmlns="http://www.idpf.org/2007/opf"><metadata xmlns:dc="http://purl.org/dc/elements/1.1/">'
-    "<dc:title>River Tales</dc:title></metadata><manifest>"
+    "<dc:title>River Tales</dc:title><dc:rights>CC BY-SA 4.0</dc:rights></metadata><manifest>"
     '<item id="nav" href="nav.xhtml" media-type="application/xhtml+xml" properties="nav"/>'
     '<item id="b" href="text/two.xhtml" media-type="application/xhtml+xml"/>'
     '<item id="a" href="text/one%20a.xhtml" media-type="application/xhtml+xml"/>'
@@ -95,7 +95,7 @@ def test_an_epub_is_read_in_the_order_of_its_spine(tmp_path: Path) -> None:
     found = documents(tmp_path / "tales.epub", tmp_path / "out")
     assert [document.text for document in found] == [f"# one a\n\n{FIRST}", f"# two\n\n{SECOND}"]
     assert found[0].source == "tales.epub:EPUB/text/one a.xhtml"
-    assert found[0].title.startswith("River Tales")
+    assert found[0].title.startswith("River Tales") and found[0].licence == "CC-BY-SA-4.0"
     assert dropped(tmp_path / "out") == ["damaged"]  # the part that the archive lacks
 
 

@@ -33,12 +33,12 @@ def block_list(paths: Sequence[str]) -> Rule:
 
     Raises UserError for a file that holds no entry. Eight bytes of memory an entry (as 64-bit hashes).
     """
-    hashes = np.unique(np.concatenate([read_hashes(Path(path)) for path in paths]))
+    lists = [hashes_in(Path(path)) for path in paths]
 
     def listed(entry: str) -> bool:
-        wanted = entry_hash(entry)
-        at = int(np.searchsorted(hashes, np.uint64(wanted)))
-        return at < len(hashes) and int(hashes[at]) == wanted
+        wanted = np.uint64(entry_hash(entry))
+        places = ((hashes, int(np.searchsorted(hashes, wanted))) for hashes in lists)
+        return any(at < len(hashes) and hashes[at] == wanted for hashes, at in places)
 
     @lru_cache(10_000)
     def host_listed(host: str) -> bool:
@@ -54,13 +54,23 @@ def block_list(paths: Sequence[str]) -> Rule:
     return rule
 
 
-def read_hashes(path: Path) -> np.ndarray:
-    """Hashes of a file's entries, or of those of the files in a folder, uint64."""
+def hashes_in(path: Path) -> np.ndarray:
+    """Sorted hashes of a file's entries, or of those of the files in a folder, uint64."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    hashes = np.fromiter((entry_hash(entry) for file in files for entry in read_entries(file)), np.uint64)
+    try:
+        stamps = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+    except OSError as error:
+        raise UserError(f"cannot read the list {path}: {error.strerror}", "check filter.block_lists") from error
+    hashes = read_hashes(stamps)
     if not len(hashes):
         raise UserError(f"{path} lists no host and no URL", "one domain, URL, hosts-file line or ||domain^ a line")
     return hashes
+
+
+@lru_cache(8)
+def read_hashes(stamps: tuple[tuple[Path, int, int], ...]) -> np.ndarray:
+    """Sorted hashes of the entries of files as they were at that time: a list of millions is read once a process."""
+    return np.unique(np.fromiter((entry_hash(entry) for file, *_ in stamps for entry in read_entries(file)), np.uint64))
 
 
 def read_entries(path: Path) -> Iterator[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
+from gristmill.corpus.licence import detect_licence
 from gristmill.corpus.record import Record
 from gristmill.errors import UserError
 
@@ -52,7 +53,7 @@ def read_epub(path: Path, name: str) -> Iterator[Record]:
 
 
 def list_parts(book: zipfile.ZipFile) -> tuple[str, str, list[str]]:
-    """Title, rights and the files of the spine. Raises KeyError or ParseError where the book does not say."""
+    """Title, licence and the files of the spine. Raises KeyError or ParseError where the book does not say."""
     container = parse_index(book, CONTAINER)
     package_path = next(element.attrib["full-path"] for element in named(container, "rootfile"))
     package = parse_index(book, package_path)
@@ -68,7 +69,7 @@ def list_parts(book: zipfile.ZipFile) -> tuple[str, str, list[str]]:
         next((" ".join("".join(found.itertext()).split()) for found in named(package, key)), "")
         for key in ("title", "rights")
     )
-    return title, rights, list(dict.fromkeys(parts))
+    return title, detect_licence([("dc.rights", rights)], ""), list(dict.fromkeys(parts))
 
 
 def parse_index(book: zipfile.ZipFile, part: str) -> ElementTree.Element:

@@ -707,6 +707,13 @@ static void push(struct parser *parser, const struct tag_token *token) {
     parser->stack[parser->depth++] = open;
 }
 
+/* Inside <svg>, names mean nothing: an element is there for its end tag. */
+static void push_foreign(struct parser *parser, enum tag tag) {
+    if (parser->depth == MAX_OPEN) return;
+    const struct open *above = &parser->stack[parser->depth - 1];
+    parser->stack[parser->depth++] = (struct open){.tag = (uint8_t)tag, .node = above->node, .groups = above->groups};
+}
+
 /* ---- special elements ---- */
 
 static void add_break(struct parser *parser) {
@@ -836,13 +843,16 @@ static const uint8_t *start_element(struct parser *parser, const struct tag_toke
     enum tag tag = token->tag;
     note_facts(parser, token);
     break_out(parser, tag);
-    close_implied(parser, tag);
     unsigned kind = gm_tag_kind(tag);
-    bool foreign = parser->svgs && !find_open(parser, T_FOREIGNOBJECT, T_OTHER);
-    if (kind & RAW) return foreign ? after : read_raw(parser, token, after);
+    if (parser->svgs && tag != T_SVG && tag != T_FOREIGNOBJECT && !find_open(parser, T_FOREIGNOBJECT, T_OTHER)) {
+        if (!token->closed) push_foreign(parser, tag);
+        return after;
+    }
+    close_implied(parser, tag);
+    if (kind & RAW) return read_raw(parser, token, after);
     if (tag == T_MATH) return read_math(parser, token, after);
     if (tag == T_HTML || tag == T_HEAD) return after;
-    if (kind & VOID || (token->closed && foreign)) {
+    if (kind & VOID || (token->closed && (tag == T_SVG || tag == T_FOREIGNOBJECT))) {
         if (tag == T_BR) add_break(parser);
         if (tag == T_HR) flush(parser);
         if (tag == T_IMG && token->present >> A_ALT & 1 && token->present >> A_CLASS & 1 &&

@@ -13,7 +13,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-Span = tuple[int, int]
+from gristmill.corpus.identifiers import Span
+
 # a text that must occur (searching for it costs next to nothing) → the whole form
 PREFIXED = tuple(
     (sign, re.compile(rf"(?<![A-Za-z0-9])(?:{form})"))
@@ -45,9 +46,8 @@ PREFIXED = tuple(
 )
 PEM = re.compile(r"-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?)-----[\s\S]{1,20000}?-----END \1-----")
 JWT = re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{16,}")
-IN_URL = re.compile(
-    r"://([^\s/:@<>\[\]\"']{1,64}:(?!pass(?:word|wd)?@)[^\s/:@<>\[\]\"']{3,128})@"
-)  # `user:password` is an example
+# `user:password` is an example
+IN_URL = re.compile(r"://([^\s/:@<>\[\]\"']{1,64}:(?!pass(?:word|wd)?@)[^\s/:@<>\[\]\"']{3,128})@")
 # what the name of a setting ends with → what must stand before it
 SETTINGS = tuple(
     (sign, re.compile(before + "$"))

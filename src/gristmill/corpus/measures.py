@@ -19,7 +19,8 @@ import numpy as np
 from gristmill import native
 
 CLASSES = 0x40000  # code points that have a class: no letter or white space lies beyond the third plane
-TERMINAL = ".!?…。！？．｡؟۔।॥።፧፨։‼‽⁇⁈⁉﹒﹖﹗។៕၊။"  # from Unicode's property Sentence_Terminal, and the ellipsis
+# from Unicode's property Sentence_Terminal, and the ellipsis
+TERMINAL = ".!?…。！？．｡؟۔।॥‼‽⁇⁈⁉﹒﹖﹗\u1362\u1367\u1368\u0589\u17d4\u17d5\u104a\u104b"
 CLOSING = "\"'’”»›)]}）］」』*`"  # Markdown's emphasis too
 JOINING = ".,:'’"
 BULLETS = "•‣▪-*·●◦"
