@@ -83,7 +83,7 @@ TAGS = (
     "p div span b a ul li section blockquote script style svg h2 dl dd dt article textarea i em template x-y center h1"
 )
 ODD = (
-    "<a\thref='/x'> <br> <!-- --> <!--x--> <form> <em/> < & &amp; &lt; &copy &notit; &#65; &#x42; &#0; <?x> <!x> </> "
+    "<a\thref='/x'> <br> <!-- --> <!--x--> <form> <em/> < & &amp; &lt; &copy &notit; &#65; &#x42; &#0; <!x> </> "
     "</1> <p\tclass=a> <p\tid='b>"
 )
 PIECES = st.lists(

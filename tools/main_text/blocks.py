@@ -14,7 +14,7 @@ from gristmill import native
 from gristmill.corpus.html import Entities, Words, entities
 
 MAX_FEATURES = 192  # html_features.h
-LEVEL, TITLE = 13, 32  # places of two features: the heading level, the share of words that the title has too
+LINKED, LEVEL, TITLE = 2, 13, 32  # places of features: shares in links and in the title, level of a heading
 WORD = re.compile(r"\w+")
 IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 CLASS_WORDS = re.compile(rb"[A-Za-z]+")

@@ -81,6 +81,7 @@ class Composer:
     def __init__(self, parts: Parts, draw: random.Random) -> None:
         self.parts, self.draw = parts, draw
         self.kept: list[str] = []
+        self.title = ""
 
     def page(self) -> tuple[str, str, list[str]]:
         """Host of the text, HTML, and the texts that are main text."""
@@ -91,7 +92,7 @@ class Composer:
         heads = [text for text, words in good if words <= 8]
         start = draw.randrange(len(long))
         chosen = long[start : start + draw.choice([1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 12])]
-        title = draw.choice(heads) if heads else chosen[0][0][:40]
+        self.title = title = draw.choice(heads) if heads else chosen[0][0][:40]
         main = f"<h1>{self.keep(title)}</h1>" if draw.random() < 0.8 else ""
         if main and draw.random() < 0.3:
             name = draw.choice(["date", "byline", "meta", "post-meta", "info"])
@@ -151,7 +152,7 @@ class Composer:
     def layout(self, main: str) -> str:
         """The main text among the furniture of a page."""
         draw, parts = self.draw, self.parts
-        menu = self.some(parts.menu, 2, 12)
+        menu = self.some(parts.menu, 2, 12) + [self.title] * (draw.random() < 0.1)
         navigation = self.listed(menu) if draw.random() < 0.5 else self.links(menu, draw.choice([" ", " | ", " · "]))
         brand, footer = (
             escape(draw.choice(parts.menu)),
@@ -162,7 +163,10 @@ class Composer:
         related = ""
         if draw.random() < 0.6:
             name, level = draw.choice(RELATED), draw.choice("234")
-            related = f"<h{level}>{name}</h{level}>{self.listed(self.some(parts.teasers, 2, 8))}"
+            teasers = self.some(parts.teasers, 2, 8)
+            if draw.random() < 0.3:  # pages link to themselves, and to others of the same title
+                teasers.insert(draw.randrange(len(teasers) + 1), self.title)
+            related = f"<h{level}>{name}</h{level}>{self.listed(teasers)}"
             if draw.random() < 0.25:
                 related = f"{name}: {escape(draw.choice(parts.teasers))}"
         cookies = ""

@@ -19,7 +19,7 @@ from typing import Any
 
 import lightgbm
 import numpy as np
-from blocks import LEVEL, TITLE, Cut, as_words, class_words, tokens, word_table
+from blocks import LEVEL, LINKED, TITLE, Cut, as_words, class_words, tokens, word_table
 from compose import Composer, Labelled, sort_parts
 from safetensors.numpy import save_file
 from snippets import score, squeeze
@@ -296,6 +296,7 @@ def composed(pages: Sequence[Page], count: int, seed: int) -> list[Page]:
         for i, text in enumerate(cut.texts):
             words = tokens(text)
             labels[i] = " ".join(words) in whole or (len(words) >= 4 and " ".join(words) in joined)
+            labels[i] *= cut.features[i][LINKED] < 0.99  # no main text is; a menu may repeat a heading
         known = np.ones(len(labels), bool)
         made.append(make_page("composed", host, pages[0].split, html.encode(), {}, cut, labels, known))
     return made

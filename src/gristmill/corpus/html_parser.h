@@ -1,0 +1,68 @@
+/* The parser at work: what html_parse.c (elements), html_blocks.c (blocks) and html_text.c (text) share. */
+#ifndef GRISTMILL_HTML_PARSER_H
+#define GRISTMILL_HTML_PARSER_H
+#include "html_tokens.h"
+
+enum { CLASS_CACHE = 256 };
+
+/* An open element. */
+struct open {
+    uint8_t tag, kind;
+    bool link, pre, skip, bold, rendered; /* rendered: what a script drew of a formula that we have */
+    int32_t node;
+    uint64_t groups; /* of this and the inline elements around it */
+    int32_t outer;   /* lists and rows: the one around, as a place in the stack */
+    int32_t counter; /* lists: number of the next item, or -1 where bullets count; rows: first block */
+    uint32_t list;
+};
+
+struct cached_class {
+    uint32_t hash;
+    bool used;
+    uint64_t groups;
+    float weight;
+};
+
+struct parser {
+    struct page *page;
+    const uint8_t *at, *end;
+    const struct entities *entities;
+    const struct words *words;
+    struct open stack[MAX_OPEN];
+    int depth;
+    int links, pres, skips, bolds, svgs;
+    int list, row; /* places in the stack; -1 */
+    uint32_t lists;
+    struct block block; /* being filled */
+    bool space;         /* is owed before the next visible character */
+    int breaks;         /* <br> in a row */
+    bool any;           /* the block has visible characters */
+    bool item;          /* the next block begins a list item */
+    bool paragraph;     /* the next block follows two <br> */
+    bool no_math_end;   /* there is no further </math> */
+    uint32_t source_end;
+    int facts;
+    struct cached_class cache[CLASS_CACHE];
+};
+
+/* Adds bytes to the page's text, whatever they are. */
+bool gm_html_put(struct parser *parser, const void *bytes, size_t length);
+/* Adds visible bytes to the block, after a space where one is owed. */
+void gm_html_add_visible(struct parser *parser, const uint8_t *bytes, size_t length);
+/* Adds text with white space made one space, references decoded, invisible characters left out; in <pre> as it is. */
+void gm_html_add_text(struct parser *parser, const uint8_t *at, const uint8_t *end);
+/* Counts what a block's text is made of. */
+void gm_html_measure(const uint8_t *text, struct block *block);
+/* Whether a text ends as a sentence does, quotes and brackets apart. */
+bool gm_html_ends(const uint8_t *text, size_t length);
+
+/* Ends the current block, if it holds anything. */
+void gm_html_flush(struct parser *parser);
+/* Closes the innermost open element. */
+void gm_html_pop(struct parser *parser);
+/* What an element says of its content by tag, role, style and names. */
+struct cached_class gm_html_judge(struct parser *parser, const struct tag_token *token);
+/* Makes a block-level element; returns its number. */
+int32_t gm_html_push_node(struct parser *parser, const struct tag_token *token, struct cached_class says);
+
+#endif
