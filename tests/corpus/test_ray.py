@@ -31,18 +31,25 @@ def pages(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def cluster() -> Iterator[str]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A cluster with one node, started by Ray's own command."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # whatever the user's own clusters ask for
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = str(Path(sys.executable).with_name("ray"))
-    start = [command, "start", "--head", f"--port={port}", "--num-cpus=2", "--include-dashboard=false"]
-    started = subprocess.run(
-        [*start, "--node-ip-address=127.0.0.1", "--disable-usage-stats"], capture_output=True, text=True, timeout=180
-    )
-    assert started.returncode == 0, started.stderr
-    yield f"127.0.0.1:{port}"
-    subprocess.run([command, "stop", "--force"], capture_output=True, timeout=60)
+    start = [command, "start", "--head", "--block", f"--port={port}", "--num-cpus=2", "--include-dashboard=false"]
+    with subprocess.Popen(
+        [*start, "--node-ip-address=127.0.0.1", "--disable-usage-stats"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as head:
+        assert head.stdout
+        for line in head.stdout:
+            if b"Ray runtime started" in line:
+                break
+        assert head.poll() is None
+        yield f"127.0.0.1:{port}"
+        head.terminate()  # `ray stop` would end other people's clusters too
 
 
 def journey(pages: Path, out: Path, engine: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:

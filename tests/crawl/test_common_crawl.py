@@ -198,6 +198,15 @@ def test_damage_is_counted_and_passed_over(snapshot: Path, tmp_path: Path) -> No
     assert dropped["damaged"] == 1 and counts["pages"] == len(rows) // 2  # what lies behind cannot be told apart
 
 
+def test_a_damaged_index_block_is_counted_and_passed_over(snapshot: Path, tmp_path: Path) -> None:
+    path = snapshot / f"cc-index/collections/{SNAPSHOT}/indexes/cdx-00000.gz"
+    data = bytearray(path.read_bytes())
+    data[:10] = bytes(10)  # the first of the blocks of 7 lines
+    path.write_bytes(data)
+    counts, dropped = run(tmp_path / "out", base=str(snapshot), hosts=["*"], mimes=[])
+    assert dropped["damaged"] == 1 and counts["records"] == 400 - 7 + 1
+
+
 @pytest.mark.parametrize("hosts", [["*"], []])
 def test_killed_and_run_again(hosts: list[str], serve: Callable[[Path], str], snapshot: Path, tmp_path: Path) -> None:
     params = CommonCrawl(snapshot=SNAPSHOT, base=serve(snapshot), hosts=hosts, languages=["eng"])

@@ -408,20 +408,21 @@ def test_a_slow_host_holds_up_nobody(
 ) -> None:
     monkeypatch.setattr(stage, "LATE_SECONDS", 0.3)
 
+    others: list[str] = []
+
     async def answer(request: web.Request) -> web.StreamResponse:
-        if request.host == "h0.test":
-            await asyncio.sleep(0.4)
+        if request.host != "h0.test":
+            others.append(request.path)
+        elif "." not in request.path:
+            while len(others) < 300:  # it answers once the others are far: if they waited for it, nobody would ever
+                await asyncio.sleep(0.01)
         return many_hosts(request)
 
     site = serve(answer)  # type: ignore[arg-type]
-    params = site.params(seeds=[f"http://h{n}.test/0" for n in range(12)], hosts=["*.test"], concurrency=500)
-    began = time.monotonic()
+    params = site.params(seeds=[f"http://h{n}.test/0" for n in range(12)], hosts=["*.test"], timeout=60)
     made, _, _ = crawl(params, tmp_path)
-    assert made["pages"] > 400
-    last = {host: max(at for at, name, _ in site.asked if name == host) - began for _, host, _ in site.asked}
-    fast = max(seconds for host, seconds in last.items() if host != "h0.test")
-    assert json.loads(json.dumps(made))["urls_left"] == 0
-    assert last["h0.test"] > 1.2 and fast < last["h0.test"]
+    assert made["pages"] > 400 and made["urls_left"] == 0
+    assert sum(host == "h0.test" for _, host, _ in site.asked) > 20
 
 
 def test_thousands_of_hosts_are_asked_side_by_side(serve: Callable[[Handler], Site], tmp_path: Path) -> None:

@@ -51,17 +51,18 @@ def host_keys(pattern: str) -> list[tuple[str, str]]:
 
 
 def search(read: Read, size: int, index: str, folder: str, pattern: str) -> Iterator[Entry | None]:
-    """Entries whose host matches a pattern, in the order of keys; None for a line that cannot be read.
+    """Entries whose host matches a pattern, in the order of keys; None for a line or block that cannot be read.
 
     `read` reads a range of a file, `size` is the length of `index` (the cluster.idx), `folder` holds the blocks.
     """
     for first, end in host_keys(pattern):
         for line in block_lines(read, size, index, first, end):
-            fields = line.split("\t")
-            if len(fields) < 4:
+            try:
+                _, name, start, length = line.split("\t")[:4]
+                block = unpack(read(f"{folder}/{name}", int(start), int(start) + int(length)))
+            except (ValueError, zlib.error):
+                yield None
                 continue
-            name, start, length = fields[1], int(fields[2]), int(fields[3])
-            block = unpack(read(f"{folder}/{name}", start, start + length))
             for entry in block.decode("utf-8", "replace").splitlines():
                 if first <= entry < end:
                     found = read_entry(entry)
@@ -123,6 +124,8 @@ def read_entry(line: str) -> Entry | None:
     """The entry of a line `key timestamp {…}`, or None where it is none."""
     try:
         row: dict[str, Any] = json.loads(line.split(" ", 2)[2])
+        if ".." in row["filename"]:
+            return None
         return Entry(
             str(row["url"]),
             str(row.get("status", "")),

@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
+from gristmill import __version__
 from gristmill.crawl.cdx import Entry, search
 from gristmill.crawl.media import content_type
 from gristmill.crawl.urls import host_of, normalise
@@ -72,12 +73,12 @@ def run(inputs: Mapping[str, Path], params: CommonCrawl, out: Path) -> Manifest:
     copy.commit()
     copy.close()
     done = copy.done
+    copy.state.unlink()
     if not done.pages:
         raise UserError(
             f"nothing wanted in {params.base} {params.snapshot}: {done.dropped or 'no records'}",
             "check snapshot, hosts, languages and mimes",
         )
-    (out / "progress.json").unlink()
     size = sum(path.stat().st_size for path in out.glob("*.warc.gz"))
     return Manifest(counts={"records": done.records, "pages": done.pages, "bytes": size}, dropped=done.dropped)
 
@@ -89,7 +90,8 @@ class Store:
         from fsspec.core import url_to_fs
 
         try:
-            self.files, self.root = url_to_fs(base)
+            named = {"client_kwargs": {"headers": {"User-Agent": f"gristmill/{__version__}"}}}
+            self.files, self.root = url_to_fs(base, **(named if base.startswith("http") else {}))
         except (ImportError, ValueError) as error:
             raise UserError(f"common_crawl.base: {error}", "install what fsspec names, or use https://") from error
         self.root = self.root.rstrip("/")
