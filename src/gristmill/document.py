@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -91,24 +92,44 @@ def document_files(folder: Path) -> list[Path]:
     return files
 
 
+@contextmanager
+def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """A file of documents. Raises UserError naming it where it is not readable, also while it is read."""
+    try:
+        yield pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} is not a readable Parquet file: {error}", "run the stage before again") from error
+
+
+def read_batches(folder: Path, columns: Sequence[str], rows: int = ROWS_PER_GROUP) -> Iterator[pa.RecordBatch]:
+    """Yield some columns of a stage folder's documents in file and row order, as many rows at a time.
+
+    Columns that a file lacks are left out. Raises UserError naming a file that is not readable or has no id and text.
+    """
+    for path in document_files(folder):
+        with open_parquet(path) as file:
+            known = file.schema_arrow.names
+            missing = {"id", "text"} - set(known)
+            if missing:
+                raise UserError(
+                    f"{path} has no column {', '.join(sorted(missing))}", "run `gristmill extract` on it first"
+                )
+            yield from file.iter_batches(rows, columns=[name for name in columns if name in known])
+
+
 def read_documents(folder: Path) -> Iterator[Document]:
     """Yield the documents of a stage folder in file and row order, a row group at a time."""
-    for path in document_files(folder):
-        try:
-            file = pq.ParquetFile(path)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(f"{path} is not a readable Parquet file: {error}", "run the stage before again") from error
-        missing = {"id", "text"} - set(file.schema_arrow.names)
-        if missing:
-            raise UserError(f"{path} has no column {', '.join(sorted(missing))}", "run `gristmill extract` on it first")
-        known = [name for name in file.schema_arrow.names if name in SCHEMA.names]
-        for batch in file.iter_batches(ROWS_PER_GROUP, columns=known):
-            for row in batch.to_pylist():
-                row["quality"] = dict(row.get("quality") or ())
-                row["redactions"] = dict(row.get("redactions") or ())
-                yield Document(**row)
+    for batch in read_batches(folder, SCHEMA.names):
+        for row in batch.to_pylist():
+            row["quality"] = dict(row.get("quality") or ())
+            row["redactions"] = dict(row.get("redactions") or ())
+            yield Document(**row)
 
 
 def count_documents(folder: Path) -> int:
     """How many documents a stage folder holds, from the Parquet footers alone."""
-    return sum(pq.ParquetFile(path).metadata.num_rows for path in document_files(folder))
+    total = 0
+    for path in document_files(folder):
+        with open_parquet(path) as file:
+            total += file.metadata.num_rows
+    return total

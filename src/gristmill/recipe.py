@@ -105,6 +105,7 @@ class Pretrain(Params):
     tie_embeddings: bool = False
     batch: Positive = 8  # sequences a step
     epochs: Rate = 3.0  # passes over the training tokens
+    mix: dict[str, Annotated[float, Field(ge=0)]] = {}  # pattern of host or source file → readings an epoch (else 1)
     max_steps: Count = 0  # 0: as many as the epochs take
     muon_lr: Rate = 0.02
     embed_lr: Rate = 0.02

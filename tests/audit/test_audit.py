@@ -20,7 +20,7 @@ from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.recipe import Audit, Pretrain, Tokenize, TokenizerParams
 from gristmill.tokenizer import tokenize, train
-from gristmill.tokenizer.shards import Split
+from gristmill.tokenizer.shards import Split, Tokens
 from gristmill.training import pretrain
 
 
@@ -29,7 +29,7 @@ from gristmill.training import pretrain
 def test_copies_equal_brute_force(documents: list[list[int]], length: int) -> None:
     flat = np.array([token for document in documents for token in [*document, 9]], np.uint16)
     starts = np.cumsum([0, *(len(document) + 1 for document in documents)])
-    split = Split(flat, starts, np.diff(starts), [], [])
+    split = Split(Path(), "train", Tokens([flat]), starts, np.diff(starts), 0)
     windows = [tuple(d[i : i + length]) for d in documents for i in range(len(d) - length + 1)]
     found = find_passages(split, length)
     assert {tuple(flat[p.start : p.start + length].tolist()): p.copies for p in found} == Counter(windows)

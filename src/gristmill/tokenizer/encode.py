@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,8 +13,8 @@ import pyarrow as pa
 from gristmill import native
 from gristmill.errors import UserError
 from gristmill.manifest import sha256_file
-from gristmill.tokenizer.formats import CONTROL, read_ranks
-from gristmill.tokenizer.patterns import I64, INDEX, PATTERNS, POINTER, SIZE, U8, U32, U64, classes
+from gristmill.tokenizer.formats import CONTROL, read_tokenizer_json
+from gristmill.tokenizer.patterns import I64, INDEX, POINTER, SIZE, U8, U32, U64, classes
 from gristmill.tokenizer.texts import utf8
 
 SPARE = 4  # places for tokens that the encoder needs beyond one a byte
@@ -46,9 +45,7 @@ class Tokenizer:
         """
         file = path / "tokenizer.json" if path.is_dir() else path
         try:
-            pieces = read_ranks(file.with_name("tokenizer.tiktoken"))
-            expression = json.loads(file.read_text(encoding="utf-8"))["pre_tokenizer"]["pretokenizers"][0]["pattern"]
-            pattern = {value: name for name, value in PATTERNS.items()}[expression["Regex"]]
+            pieces, pattern = read_tokenizer_json(file)
             return cls(pieces, pattern, sha256_file(file))
         except OSError as error:
             raise UserError(f"no tokenizer in {path}: {error.strerror}", "run the tokenizer stage first") from error

@@ -22,25 +22,12 @@ def byte_characters() -> list[str]:
 
 
 CHARACTERS = byte_characters()
+VALUES = {character: value for value, character in enumerate(CHARACTERS)}
 
 
 def to_characters(piece: bytes) -> str:
     """A token as GPT-2 writes it: one printable character a byte."""
     return "".join(CHARACTERS[value] for value in piece)
-
-
-def read_ranks(path: Path) -> list[bytes]:
-    """The tokens of a `.tiktoken` file (base64 of the token's bytes, a space, its rank) in order of rank.
-
-    Raises ValueError where the ranks are not 0, 1, 2 … .
-    """
-    ranks = {}
-    for line in path.read_bytes().splitlines():
-        token, rank = line.split()
-        ranks[int(rank)] = base64.b64decode(token, validate=True)
-    if sorted(ranks) != list(range(len(ranks))):
-        raise ValueError(f"{path.name} has gaps in its ranks")
-    return [ranks[rank] for rank in range(len(ranks))]
 
 
 def write_ranks(path: Path, pieces: Sequence[bytes]) -> None:
@@ -49,9 +36,26 @@ def write_ranks(path: Path, pieces: Sequence[bytes]) -> None:
         temporary.write_bytes(b"".join(base64.b64encode(piece) + b" %d\n" % rank for rank, piece in enumerate(pieces)))
 
 
-def write_tokenizer_json(
-    path: Path, pieces: Sequence[bytes], merges: Sequence[tuple[int, int]], pattern: str
-) -> None:
+def read_tokenizer_json(path: Path) -> tuple[list[bytes], str]:
+    """The tokens in order of rank, and the name of the split pattern, of a `tokenizer.json` that we wrote.
+
+    Raises OSError where it cannot be read, and ValueError, KeyError or TypeError where it is something else.
+    """
+    content = json.loads(path.read_text(encoding="utf-8"))
+    expression = content["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"]
+    pattern = next((name for name, value in PATTERNS.items() if value == expression), None)
+    if pattern is None:
+        raise ValueError("it splits by another pattern")
+    ranks: dict[str, int] = content["model"]["vocab"]
+    pieces = [bytes(map(VALUES.__getitem__, token)) for token in sorted(ranks, key=ranks.__getitem__)]
+    if sorted(ranks.values()) != list(range(len(pieces))):
+        raise ValueError("there are gaps in its ranks")
+    if content["added_tokens"] != [control_token(len(pieces) + number, token) for number, token in enumerate(CONTROL)]:
+        raise ValueError("it has other control tokens")
+    return pieces, pattern
+
+
+def write_tokenizer_json(path: Path, pieces: Sequence[bytes], merges: Sequence[tuple[int, int]], pattern: str) -> None:
     """Write a `tokenizer.json`: the tokens, the two that each merge joins, the split pattern, the control tokens."""
     written = [to_characters(piece) for piece in pieces]
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -48,4 +49,4 @@ def split(text: bytes, pattern: str) -> list[bytes]:
         classes(), INDEX[pattern], source, len(source), ends
     )
     bounds = [0, *ends[:count].tolist()]
-    return [text[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
+    return [text[start:end] for start, end in pairwise(bounds)]
