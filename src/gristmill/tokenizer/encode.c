@@ -13,10 +13,11 @@ struct gm_vocabulary {
     size_t capacity;      /* a power of two: slots of the table; four times as many bits in the filter */
 };
 
-/* Pieces seen lately with their tokens: a thread's own. Most pieces are small. Two of them share a line of memory; a new
-   one drives out the older. The key's topmost byte holds the length and, from bit 4 of it, the number of tokens, or
-   IN_LARGE where they stand in `large`; it is 0 in an unused entry. */
-enum { SMALL_BYTES = 15, SMALL_TOKENS = 4, IN_LARGE = 15, PLACES = 2, SMALL_ENTRIES = 1 << 17 };
+/* Pieces seen lately with their tokens: a thread's own. Most pieces are small. Two of them share a line of memory: the
+   first is for pieces that are one token, which are the frequent ones; the others drive each other out of the second.
+   The key's topmost byte holds the length and, from bit 4 of it, the number of tokens, or IN_LARGE where they stand in
+   `large`; it is 0 in an unused entry. */
+enum { SMALL_BYTES = 15, SMALL_TOKENS = 4, IN_LARGE = 15, PLACES = 2, SMALL_ENTRIES = 1 << 16 };
 struct small {
     struct gm_key key;
     uint32_t tokens[SMALL_TOKENS];
@@ -184,9 +185,10 @@ static size_t encode_new(const struct gm_vocabulary *v, const uint8_t *bytes, co
         memcpy(large->tokens, tokens, count * sizeof *tokens);
     }
     if (small) {
-        piece->small[1] = piece->small[0];
-        piece->small[0].key = (struct gm_key){piece->key.low, piece->key.high | (uint64_t)(few ? count : IN_LARGE) << 60};
-        if (few) memcpy(piece->small[0].tokens, tokens, count * sizeof *tokens);
+        if (count == 1) piece->small[1] = piece->small[0];
+        struct small *place = &piece->small[count != 1];
+        place->key = (struct gm_key){piece->key.low, piece->key.high | (uint64_t)(few ? count : IN_LARGE) << 60};
+        if (few) memcpy(place->tokens, tokens, count * sizeof *tokens);
     }
     return count;
 }

@@ -112,6 +112,7 @@ class Vocabulary:
         self.free = native.function("gm_vocabulary_free", None, POINTER)
         self.pairs = np.empty(len(pieces), np.uint64)  # the two tokens that make each, left << 32 | right
         bounds, wrong = np.cumsum([0, *map(len, pieces)]), np.zeros(1, np.int64)
+        self.merged = np.diff(bounds) > 1
         new = native.function("gm_vocabulary_new", POINTER, U8, I64, SIZE, U64, I64)
         self.handle = new(np.frombuffer(b"".join(pieces), np.uint8), bounds, len(pieces), self.pairs, wrong)
         if self.handle is None and wrong[0] == -1:
@@ -126,7 +127,7 @@ class Vocabulary:
 
     def merges(self) -> list[tuple[int, int]]:
         """The two tokens that make each token after the bytes."""
-        return [(pair >> 32, pair & 0xFFFFFFFF) for pair in self.pairs.tolist() if pair]
+        return [(pair >> 32, pair & 0xFFFFFFFF) for pair in self.pairs[self.merged].tolist()]
 
 
 class Cache:
