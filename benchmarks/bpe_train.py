@@ -4,7 +4,7 @@
 
 Installed besides gristmill's test extra, where wanted: gigabpe, gigatok (each is left out where it is missing; gigabpe
 knows one pattern, GPT-2's, and gigatok splits by none that is ours; both read plain text). PATH: files or folders of
-text, HTML or Parquet; by default the storybooks, read again and again. Every contestant has one thread.
+text, HTML or Parquet; by default the storybooks, again and again, or /usr/share/doc. Every contestant has one thread.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from pathlib import Path
 
 if "--contestant" in sys.argv:  # the parent stays small: a child's peak memory counts from the parent's
     from gristmill.tokenizer.patterns import PATTERNS
-
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "storybooks"
 
 
 def strings(path: str) -> Iterator[str]:
@@ -79,7 +77,7 @@ def write(path: str, vocab: int, pattern: str) -> int:
     """No contestant: write the corpus; `pattern` are the paths of its texts and `vocab` its size in bytes."""
     import texts
 
-    size = texts.write_parquet(Path(path), [Path(part) for part in pattern.splitlines()], vocab)
+    size = texts.write_parquet(Path(path), [Path(part) for part in pattern.splitlines()] or [texts.DEFAULT] * 12, vocab)
     Path(path).with_suffix(".txt").write_text("".join(strings(path)), encoding="utf-8")
     return size
 
@@ -108,7 +106,7 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--text", nargs="*", type=Path, default=[SHARED] * 12)
+    parser.add_argument("--text", nargs="*", type=Path, default=[])
     parser.add_argument("--megabytes", type=float, default=120)
     parser.add_argument("--vocab", type=int, default=32768)
     parser.add_argument("--pattern", default="qwen2")

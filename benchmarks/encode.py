@@ -3,7 +3,7 @@
     python benchmarks/encode.py [--quick] [--text PATH …] [--megabytes 60] [--vocab 32768] [--pattern qwen2]
 
 Installed besides gristmill's test extra, where wanted: fastokens, snaptokens (each is left out where it is missing).
-PATH: files or folders of text, HTML or Parquet; by default the storybooks. The vocabulary is trained on the same text.
+PATH: files or folders of text, HTML or Parquet; by default the storybooks, or /usr/share/doc. The vocabulary is trained on the same text.
 Contestants take turns, some hundred documents each, and see no document twice: some keep whole documents in a cache.
 """
 
@@ -57,7 +57,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--text", nargs="*", type=Path, default=[texts.SHARED])
+    parser.add_argument("--text", nargs="*", type=Path, default=[texts.DEFAULT])
     parser.add_argument("--megabytes", type=float, default=60)
     parser.add_argument("--vocab", type=int, default=32768)
     parser.add_argument("--pattern", default="qwen2")

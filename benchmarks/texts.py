@@ -11,7 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "storybooks"
+STORYBOOKS = Path(__file__).parents[2] / "shared" / "data" / "storybooks"
+DEFAULT = STORYBOOKS if STORYBOOKS.exists() else Path("/usr/share/doc")
 MARKUP = re.compile(r"(?s)<(script|style|head)\b.*?</\1>|<[^>]+>")
 LONGEST = 20_000  # characters of a document: longer files become several
 KINDS = (".html", ".xhtml", ".htm", ".txt", ".md", ".gz", ".dz")

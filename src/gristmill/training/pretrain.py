@@ -71,7 +71,7 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     discard_checkpoint(out)
     losses = [record["loss"] for record in log if "loss" in record]
     return Manifest(
-        counts={"steps": steps, "tokens": seen},
+        counts={"steps": steps, "tokens": log[-1]["tokens"]},
         metrics={
             "parameters": parameter_count(model),
             "heldout_bpb": log[-1]["heldout_bpb"],
