@@ -2,9 +2,9 @@
 
     python benchmarks/bpe_train.py [--quick] [--text PATH …] [--megabytes 120] [--vocab 32768] [--pattern qwen2]
 
-Installed besides gristmill's test extra, where wanted: gigabpe, gigatok (each is left out where it is missing; gigabpe
-knows one pattern, GPT-2's, and gigatok splits by none that is ours; both read plain text). PATH: files or folders of
-text, HTML or Parquet; by default the storybooks, again and again, or /usr/share/doc. Every contestant has one thread.
+Installed besides gristmill's test extra, where wanted: gigabpe (left out where it is missing; it knows GPT-2's pattern
+only and reads plain text). PATH: files or folders of text, HTML or Parquet; by default the storybooks, again and again,
+or /usr/share/doc. Every contestant has one thread.
 """
 
 from __future__ import annotations

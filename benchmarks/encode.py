@@ -3,8 +3,9 @@
     python benchmarks/encode.py [--quick] [--text PATH …] [--megabytes 60] [--vocab 32768] [--pattern qwen2]
 
 Installed besides gristmill's test extra, where wanted: fastokens, snaptokens (each is left out where it is missing).
-PATH: files or folders of text, HTML or Parquet; by default the storybooks, or /usr/share/doc. The vocabulary is trained on the same text.
-Contestants take turns, some hundred documents each, and see no document twice: some keep whole documents in a cache.
+PATH: files or folders of text, HTML or Parquet; by default the storybooks, or /usr/share/doc. The vocabulary is trained
+on the same text. Contestants take turns, some hundred documents each, and see no document twice: some of them keep
+whole documents in a cache.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class Dedup(Params):
 class TokenizerParams(Params):
     """Documents → byte-level BPE vocabulary."""
 
-    vocab_size: Annotated[int, Field(ge=259)] = 2048  # control tokens included
+    vocab_size: Annotated[int, Field(ge=259, le=1 << 21)] = 2048  # control tokens included
     pattern: str = "qwen2"  # split pattern, by llama.cpp's name
 
 

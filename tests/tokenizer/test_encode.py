@@ -162,6 +162,8 @@ def test_no_vocabularies_are_refused(tokenizer: Tokenizer) -> None:
         Tokenizer([*tokenizer.pieces[:256], b"xyz"], "qwen2")
     with pytest.raises(ValueError, match="make token 256, b''"):
         Tokenizer([*tokenizer.pieces[:256], b""], "qwen2")
+    with pytest.raises(ValueError, match="more than 2,097,152 tokens"):
+        Tokenizer([b"a"] * ((1 << 21) + 1), "qwen2")
 
 
 @pytest.mark.parametrize(

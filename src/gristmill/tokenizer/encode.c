@@ -284,7 +284,7 @@ static void add_merge(struct gm_vocabulary *v, uint32_t left, uint32_t right, ui
 /* A vocabulary from its tokens in order of rank; token i has the bytes [offsets[i], offsets[i + 1]). Each longer than a
    byte is encoded with those before it: what is left are the two tokens whose merge makes it, written to `pairs`
    [tokens] as left << 32 | right (0 for single bytes). NULL where memory is short, or where the tokens are no
-   vocabulary: then `wrong` is the one that the others cannot make, -1 where a byte is missing. */
+   vocabulary: then `wrong` is the first that cannot be, -1 where a byte is missing. */
 struct gm_vocabulary *gm_vocabulary_new(const uint8_t *bytes, const int64_t *offsets, size_t tokens, uint64_t *pairs,
                                         int64_t *wrong) {
     struct gm_vocabulary *v = calloc(1, sizeof *v);
@@ -292,7 +292,7 @@ struct gm_vocabulary *gm_vocabulary_new(const uint8_t *bytes, const int64_t *off
     bool fine = false;
     size_t longest = 1;
     *wrong = -2;
-    if (!v) return NULL;
+    if (!v || tokens > MOST_TOKENS) goto end;
     for (v->capacity = 1024; v->capacity < 2 * tokens; v->capacity *= 2) continue;
     v->byte_pairs = malloc(256 * 256 * sizeof *v->byte_pairs);
     v->merges = calloc(v->capacity, sizeof *v->merges);

@@ -17,6 +17,7 @@ from gristmill.tokenizer.formats import CONTROL, read_tokenizer_json
 from gristmill.tokenizer.patterns import I64, INDEX, POINTER, SIZE, U8, U32, U64, classes
 from gristmill.tokenizer.texts import utf8
 
+MOST_TOKENS = 1 << 21
 SPARE = 4  # places for tokens that the encoder needs beyond one a byte
 
 
@@ -110,6 +111,8 @@ class Vocabulary:
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
         self.free = native.function("gm_vocabulary_free", None, POINTER)
+        if len(pieces) > MOST_TOKENS:
+            raise ValueError(f"more than {MOST_TOKENS:,} tokens")
         self.pairs = np.empty(len(pieces), np.uint64)  # the two tokens that make each, left << 32 | right
         bounds, wrong = np.cumsum([0, *map(len, pieces)]), np.zeros(1, np.int64)
         self.merged = np.diff(bounds) > 1
