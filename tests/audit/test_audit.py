@@ -46,7 +46,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     texts = [" ".join(draw.choices(words, k=60)) for _ in range(12)]
     for name in ("corpus", "tokenizer", "tokens", "model"):
         (folder / name).mkdir()
-    write_documents(folder / "corpus" / "documents.parquet", [Document(f"{i}", text) for i, text in enumerate(texts)])
+    # each from several places on: a model that has only seen a text whole recites it from its beginning only
+    documents = [
+        Document(f"{i}.{start}", " ".join(text.split()[start:]), cluster=f"{i}")
+        for i, text in enumerate(texts)
+        for start in range(0, 45, 5)
+    ]
+    write_documents(folder / "corpus" / "documents.parquet", documents)
     corpus = {"corpus": folder / "corpus"}
     train.run(corpus, TokenizerParams(vocab_size=300), folder / "tokenizer")
     tokenize.run({**corpus, "tokenizer": folder / "tokenizer"}, Tokenize(heldout=0.2), folder / "tokens")
