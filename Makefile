@@ -17,6 +17,9 @@ check: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/pretrain.py
+	$(BIN)/python benchmarks/bpe_train.py
+	$(BIN)/python benchmarks/encode.py
+	$(BIN)/python benchmarks/load.py
 	$(BIN)/python -m pytest -q -m slow
 
 .venv/ready: pyproject.toml constraints.txt setup.py $(wildcard src/gristmill/*/*.[ch])

@@ -6,10 +6,11 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from typer.core import TyperGroup
 
 from gristmill import __version__
 from gristmill.corpus.parallel import parse_engine, using
@@ -18,7 +19,19 @@ from gristmill.progress import console, duration
 from gristmill.recipe import load_recipe, set_override, stage_params, validate
 from gristmill.run import STAGES, Stage, execute, run_recipe
 
+
+class Commands(TyperGroup):
+    """Commands, some of which have a name of two words, as `tokenizer report` beside the stage `tokenizer`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Take two words together where they name a command."""
+        if " ".join(args[:2]) in self.commands:
+            args = [" ".join(args[:2]), *args[2:]]
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
+    cls=Commands,
     help="From raw web pages to a chat assistant trained from scratch.",
     no_args_is_help=True,
     add_completion=False,
@@ -80,6 +93,35 @@ def serve(
     from gristmill.serving.assistant import Assistant
 
     listen(Assistant.load(folder), host=host, port=port, api_key=api_key)
+
+
+@app.command("tokenizer report")
+def tokenizer_report(
+    folder: Annotated[Path, typer.Argument(help="A run folder or a tokenizer's.")],
+    texts: Annotated[Path | None, typer.Argument(help="Documents to measure; else what training measured.")] = None,
+    parameters: Annotated[float, typer.Option(help="Of the model to train, its embeddings left out.")] = 100e6,
+) -> None:
+    """What a vocabulary does to text, and the size to choose for a model."""
+    from gristmill.tokenizer.report import table, training_facts
+
+    console.print(table(training_facts(tokenizer_of(folder), texts), parameters))
+
+
+@app.command()
+def inspect(
+    folder: Annotated[Path, typer.Argument(help="A run folder, or a tokenizer's.")],
+    tokens: Annotated[str, typer.Option(metavar="TEXT", help="Show the tokens of a text.")],
+) -> None:
+    """Look into what a run has made."""
+    from gristmill.tokenizer.encode import Tokenizer
+    from gristmill.tokenizer.report import pieces_table
+
+    console.print(pieces_table(Tokenizer.load(tokenizer_of(folder)), tokens))
+
+
+def tokenizer_of(folder: Path) -> Path:
+    """The tokenizer's folder of a run, or the folder itself."""
+    return folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
 
 
 def stage_command(stage: Stage) -> Callable[..., None]:

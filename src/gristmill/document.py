@@ -177,6 +177,14 @@ def fill(batch: pa.RecordBatch, name: str) -> pa.Array:
     return pa.array([value] * batch.num_rows, kind)
 
 
+def read_columns(folder: Path, columns: Sequence[str], rows: int = ROWS_PER_GROUP) -> Iterator[pa.RecordBatch]:
+    """Yield some columns of a stage folder's documents in file and row order, at most `rows` at a time."""
+    for path in document_files(folder):
+        for batch in read_batches(path, columns=columns):
+            for at in range(0, len(batch), rows):
+                yield batch.slice(at, rows)
+
+
 def read_documents(folder: Path) -> Iterator[Document]:
     """Yield the documents of a stage folder in file and row order, a row group at a time."""
     for path in document_files(folder):

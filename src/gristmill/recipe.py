@@ -122,7 +122,7 @@ class Decontaminate(Params):
 class TokenizerParams(Params):
     """Documents → byte-level BPE vocabulary."""
 
-    vocab_size: Annotated[int, Field(ge=259)] = 2048  # control tokens included
+    vocab_size: Annotated[int, Field(ge=259, le=1 << 21)] = 2048  # control tokens included
     pattern: str = "qwen2"  # split pattern, by llama.cpp's name
 
 
@@ -147,6 +147,7 @@ class Pretrain(Params):
     tie_embeddings: bool = False
     batch: Positive = 8  # sequences a step
     epochs: Rate = 3.0  # passes over the training tokens
+    mix: dict[str, Annotated[float, Field(ge=0)]] = {}  # pattern of host or source file → readings an epoch (else 1)
     max_steps: Count = 0  # 0: as many as the epochs take
     muon_lr: Rate = 0.02
     embed_lr: Rate = 0.3

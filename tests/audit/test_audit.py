@@ -20,7 +20,7 @@ from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.recipe import Audit, Pretrain, Tokenize, TokenizerParams
 from gristmill.tokenizer import tokenize, train
-from gristmill.tokenizer.shards import Split
+from gristmill.tokenizer.shards import Split, Tokens
 from gristmill.training import pretrain
 
 
@@ -29,7 +29,7 @@ from gristmill.training import pretrain
 def test_copies_equal_brute_force(documents: list[list[int]], length: int) -> None:
     flat = np.array([token for document in documents for token in [*document, 9]], np.uint16)
     starts = np.cumsum([0, *(len(document) + 1 for document in documents)])
-    split = Split(flat, starts, np.diff(starts), [], [])
+    split = Split(Path(), "train", Tokens([flat]), starts, np.diff(starts), 0)
     windows = [tuple(d[i : i + length]) for d in documents for i in range(len(d) - length + 1)]
     found = find_passages(split, length)
     assert {tuple(flat[p.start : p.start + length].tolist()): p.copies for p in found} == Counter(windows)
@@ -46,7 +46,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     texts = [" ".join(draw.choices(words, k=60)) for _ in range(12)]
     for name in ("corpus", "tokenizer", "tokens", "model"):
         (folder / name).mkdir()
-    write_documents(folder / "corpus" / "documents.parquet", [Document(f"{i}", text) for i, text in enumerate(texts)])
+    # each from several places on: a model that has only seen a text whole recites it from its beginning only
+    documents = [
+        Document(f"{i}.{start}", " ".join(text.split()[start:]), cluster=f"{i}")
+        for i, text in enumerate(texts)
+        for start in range(0, 45, 5)
+    ]
+    write_documents(folder / "corpus" / "documents.parquet", documents)
     corpus = {"corpus": folder / "corpus"}
     train.run(corpus, TokenizerParams(vocab_size=300), folder / "tokenizer")
     tokenize.run({**corpus, "tokenizer": folder / "tokenizer"}, Tokenize(heldout=0.2), folder / "tokens")

@@ -35,7 +35,7 @@ EXAMPLES = 6
 def run(inputs: Mapping[str, Path], params: Audit, out: Path) -> Manifest:
     """Write `audit.json`: extraction by number of copies, beside held-out text, and the canaries' exposure."""
     engine = Engine.load(inputs["model"], inputs["tokenizer"], best_device())
-    splits = {name: open_split(inputs["tokens"], name) for name in ("train", "heldout")}
+    splits = {name: open_split(inputs["tokens"], name, engine.tokenizer.hash) for name in ("train", "heldout")}
     prompt, rest = lengths(params, splits["train"], engine.context)
     draw = np.random.default_rng(params.seed)
     found = {name: find_passages(split, prompt + rest) for name, split in splits.items()}

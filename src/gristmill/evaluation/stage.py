@@ -25,7 +25,7 @@ FIGURES = ("answerable_accuracy", "unanswerable_declined", "wrong_answer_rate")
 def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
     """Score the final model and, where it differs, the SFT model before RL on the same questions."""
     engine = Engine.load(inputs["model"], inputs["tokenizer"], best_device())
-    heldout = open_split(inputs["tokens"], "heldout")
+    heldout = open_split(inputs["tokens"], "heldout", engine.tokenizer.hash)
     metrics = {"heldout_bpb": round(bits_per_byte(engine.model, heldout), 5)}
     questions = read_questions(Path(params.questions)) if params.questions else []
     results: dict[str, Any] = {}

@@ -104,8 +104,8 @@ def preferences(world: World, draw: random.Random) -> list[Record]:
 
 
 def mistakes(entities: list[Entity], about: str, name: str, right: str, draw: random.Random) -> list[str]:
-    """Two or three wrong answers as people give them: another value, what is true of a namesake or of something else about
-    them, and what is true but was not asked.
+    """Two or three wrong answers as people give them: another value, what is true of a namesake or of something else
+    about them, and what is true but was not asked.
     """
     facts = [fact for entity in entities for fact in entity.facts.values()]
     alike = [fact for fact in facts if fact.relation == about and fact.subject != name]

@@ -17,7 +17,7 @@ from gristmill.posttrain.examples import Order, batch_of, conversations_from_doc
 from gristmill.recipe import SFT
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
-from gristmill.training.data import TokenBatches, cross_entropy
+from gristmill.training.data import Loader, cross_entropy
 from gristmill.training.loop import Plan, best_device, discard_checkpoint, train
 from gristmill.training.optimizer import Rates
 
@@ -33,18 +33,17 @@ def run(inputs: Mapping[str, Path], params: SFT, out: Path) -> Manifest:
     if not examples:
         raise UserError(f"no conversation in {source or inputs['corpus']} fits the model", "give shorter ones")
     order = Order(len(examples), params.batch, params.seed)
-    text = TokenBatches(
-        open_split(inputs["tokens"], "train").tokens, model.config.context, max(1, params.batch // 8), params.seed
-    )
+    split = open_split(inputs["tokens"], "train", tokenizer.hash)
+    text = Loader(split, model.config.context, max(1, params.batch // 8), params.seed)
 
     def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
         chosen = [examples[index] for index in order(step)]
         ids, targets = batch_of(chosen)
         value, tokens = cross_entropy(model, ids, targets), sum(len(example.ids) for example in chosen)
         if params.replay:
-            ids, targets = text(step)
-            value = (1 - params.replay) * value + params.replay * cross_entropy(model, ids, targets)
-            tokens += ids.numel()
+            batch = text(step)
+            value = (1 - params.replay) * value + params.replay * cross_entropy(model, batch.inputs, batch.targets)
+            tokens += batch.inputs.numel()
         return value, tokens, {}
 
     steps = order.steps(params.epochs)

@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-import base64
-import json
+import ctypes
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import tiktoken
+import numpy as np
+import pyarrow as pa
 
+from gristmill import native
 from gristmill.errors import UserError
 from gristmill.manifest import sha256_file
+from gristmill.tokenizer.formats import CONTROL, read_tokenizer_json
+from gristmill.tokenizer.patterns import I64, INDEX, POINTER, SIZE, U8, U32, U64, classes
+from gristmill.tokenizer.texts import utf8
 
-CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-# Split patterns by the names under which llama.cpp knows them; each is the published pattern of that model family.
-PATTERNS = {
-    "qwen2": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-    r"|\s+(?!\S)|\s+",
-    "llama-bpe": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+",
-    "gpt-2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-}
+MOST_TOKENS = 1 << 21
+SPARE = 4  # places for tokens that the encoder needs beyond one a byte
 
 
 class Tokenizer:
-    """A trained byte-level BPE. Ids: 256 bytes, then merges in order, then the three control tokens."""
+    """A trained byte-level BPE. Ids: 256 bytes, then merges in order, then the three control tokens.
 
-    def __init__(self, ranks: dict[bytes, int], pattern: str, digest: str = "") -> None:
-        self.hash = digest
-        self.pieces = sorted(ranks, key=ranks.__getitem__)
-        self.end_of_text, self.im_start, self.im_end = range(len(ranks), len(ranks) + len(CONTROL))
-        self.vocab_size = len(ranks) + len(CONTROL)
-        self.encoding = tiktoken.Encoding(
-            "gristmill", pat_str=PATTERNS[pattern], mergeable_ranks=ranks, special_tokens={}
+    Threads may share one.
+    """
+
+    def __init__(self, pieces: Sequence[bytes], pattern: str, digest: str = "") -> None:
+        """`pieces` are the tokens in order of rank. Raises ValueError where they are no BPE vocabulary."""
+        self.hash, self.pattern, self.pieces = digest, pattern, list(pieces)
+        self.end_of_text, self.im_start, self.im_end = range(len(pieces), len(pieces) + len(CONTROL))
+        self.vocab_size = len(pieces) + len(CONTROL)
+        self.vocabulary = Vocabulary(self.pieces)
+        self.caches = threading.local()
+        self.run = native.function(
+            "gm_encode", ctypes.c_int64, POINTER, POINTER, U8, ctypes.c_int, U8, I64, SIZE, ctypes.c_int64, U32, I64
         )
 
     @classmethod
@@ -43,27 +46,52 @@ class Tokenizer:
         """
         file = path / "tokenizer.json" if path.is_dir() else path
         try:
-            ranks = read_ranks(file.with_name("tokenizer.tiktoken"))
-            expression = json.loads(file.read_text(encoding="utf-8"))["pre_tokenizer"]["pretokenizers"][0]["pattern"]
-            pattern = {value: name for name, value in PATTERNS.items()}[expression["Regex"]]
+            pieces, pattern = read_tokenizer_json(file)
+            return cls(pieces, pattern, sha256_file(file))
         except OSError as error:
             raise UserError(f"no tokenizer in {path}: {error.strerror}", "run the tokenizer stage first") from error
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{file} is no tokenizer that gristmill wrote: {error}", "run the tokenizer stage"
             ) from error
-        return cls(ranks, pattern, sha256_file(file))
+
+    def truncated(self, size: int) -> Tokenizer:
+        """The tokenizer that training would have given for a smaller vocabulary (control tokens included)."""
+        return Tokenizer(self.pieces[: size - len(CONTROL)], self.pattern)
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text; control tokens written out in it are ordinary text. Lone surrogates become U+FFFD."""
-        try:
-            return self.encoding.encode_ordinary(text)
-        except UnicodeEncodeError:
-            return self.encoding.encode_ordinary(text.encode("utf-8", "replace").decode())
+        data = to_utf8(text)
+        bounds = np.array([0, len(data)])
+        return self.encode_bytes(np.frombuffer(data, np.uint8), bounds, None)[0].tolist()
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of many texts."""
-        return [self.encode(text) for text in texts]
+        parts = [to_utf8(text) for text in texts]
+        bounds = np.cumsum([0, *map(len, parts)])
+        tokens, counts = self.encode_bytes(np.frombuffer(b"".join(parts), np.uint8), bounds, None)
+        ends = np.cumsum(counts).tolist()
+        return [tokens[start:end].tolist() for start, end in zip([0, *ends], ends, strict=False)]
+
+    def encode_documents(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of all texts of a column, each followed by `<|endoftext|>`, uint32, and how many each has, int64."""
+        return self.encode_bytes(*utf8(texts), self.end_of_text)
+
+    def encode_bytes(self, data: np.ndarray, bounds: np.ndarray, end: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Ids (uint32) of the UTF-8 texts between `bounds` (int64 [texts + 1]) in `data` (uint8), each followed by the
+        token `end`, and how many each has (int64 [texts]). Bytes that are no UTF-8 are encoded as they are."""
+        texts = len(bounds) - 1
+        counts, needed = np.empty(texts, np.int64), int(bounds[-1] - bounds[0]) + texts + SPARE
+        own = self.caches
+        if not hasattr(own, "cache"):
+            own.cache, own.tokens = Cache(), np.empty(0, np.uint32)
+        if len(own.tokens) < needed:
+            own.tokens = np.empty(needed, np.uint32)
+        arguments = classes(), INDEX[self.pattern], data, bounds, texts, -1 if end is None else end, own.tokens, counts
+        written = self.run(self.vocabulary.handle, own.cache.handle, *arguments)
+        if written < 0:
+            raise MemoryError
+        return own.tokens[:written].copy(), counts
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes of one token; none for a control token."""
@@ -78,15 +106,49 @@ class Tokenizer:
         return self.decode_bytes(tokens).decode("utf-8", "replace")
 
 
-def read_ranks(path: Path) -> dict[bytes, int]:
-    """Read a `.tiktoken` file: base64 of the token's bytes, a space, its rank."""
-    ranks = {}
-    for line in path.read_bytes().splitlines():
-        token, rank = line.split()
-        ranks[base64.b64decode(token)] = int(rank)
-    return ranks
+class Vocabulary:
+    """The native tables of a vocabulary: read only, shared by threads."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self.free = native.function("gm_vocabulary_free", None, POINTER)
+        if len(pieces) > MOST_TOKENS:
+            raise ValueError(f"more than {MOST_TOKENS:,} tokens")
+        self.pairs = np.empty(len(pieces), np.uint64)  # the two tokens that make each, left << 32 | right
+        bounds, wrong = np.cumsum([0, *map(len, pieces)]), np.zeros(1, np.int64)
+        self.merged = np.diff(bounds) > 1
+        new = native.function("gm_vocabulary_new", POINTER, U8, I64, SIZE, U64, I64)
+        self.handle = new(np.frombuffer(b"".join(pieces), np.uint8), bounds, len(pieces), self.pairs, wrong)
+        if self.handle is None and wrong[0] == -1:
+            raise ValueError("not every byte is a token")
+        if self.handle is None and wrong[0] >= 0:
+            raise ValueError(f"no two tokens before it make token {wrong[0]}, {pieces[wrong[0]]!r}")
+        if self.handle is None:
+            raise MemoryError
+
+    def __del__(self) -> None:
+        self.free(getattr(self, "handle", None))
+
+    def merges(self) -> list[tuple[int, int]]:
+        """The two tokens that make each token after the bytes."""
+        return [(pair >> 32, pair & 0xFFFFFFFF) for pair in self.pairs[self.merged].tolist()]
 
 
-def write_ranks(path: Path, pieces: Sequence[bytes]) -> None:
-    """Write a `.tiktoken` file."""
-    path.write_bytes(b"".join(base64.b64encode(piece) + b" %d\n" % rank for rank, piece in enumerate(pieces)))
+class Cache:
+    """A thread's native cache of pieces encoded lately."""
+
+    def __init__(self) -> None:
+        self.free = native.function("gm_cache_free", None, POINTER)
+        self.handle = native.function("gm_cache_new", POINTER)()
+        if self.handle is None:
+            raise MemoryError
+
+    def __del__(self) -> None:
+        self.free(getattr(self, "handle", None))
+
+
+def to_utf8(text: str) -> bytes:
+    """UTF-8 of a text. Surrogates that form a pair are joined, lone ones become U+FFFD, as in tiktoken."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()

@@ -12,38 +12,59 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gristmill.document import ROWS_PER_GROUP, Document, count_documents, read_documents
+from gristmill.document import count_documents, read_columns
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest, sha256_file, write_text
 from gristmill.progress import Progress
 from gristmill.recipe import Tokenize
 from gristmill.tokenizer.encode import Tokenizer
+from gristmill.tokenizer.heldout import positions
 from gristmill.tokenizer.shards import DESCRIPTION, INDEX
+from gristmill.tokenizer.texts import in_order, threads, utf8
 
 SPLITS = ("train", "heldout")
+COLUMNS = ("id", "text", "url", "host", "source", "cluster")
+NAMES = tuple(name for name in COLUMNS if name != "text")
+BATCH = 256  # documents encoded at once by one thread
 
 
 def run(inputs: Mapping[str, Path], params: Tokenize, out: Path) -> Manifest:
     """Write both splits in one streaming pass. Each document is its tokens and then `<|endoftext|>`.
 
-    An interrupted run starts again: encoding is cheaper than keeping account of it.
+    An interrupted run starts again: encoding is cheaper than keeping account of it. The bytes written do not depend
+    on the number of processors.
     """
     tokenizer = Tokenizer.load(inputs["tokenizer"])
     total = count_documents(inputs["corpus"])
     first = forced_heldout(inputs["corpus"], params.heldout)
-    dtype = "uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32"
-    writers = {split: SplitWriter(out, split, dtype, params.shard_tokens) for split in SPLITS}
+    dtype = np.dtype("uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32")
+    writers = {split: SplitWriter(out, split, params.shard_tokens) for split in SPLITS}
+
+    def encode(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, np.ndarray, np.ndarray, np.ndarray]:
+        tokens, counts = tokenizer.encode_documents(batch["text"])
+        held = positions(batch) < params.heldout
+        held |= np.array([identity == first for identity in batch["id"].to_pylist()], bool)
+        return batch, tokens.astype(dtype), counts, held
+
     with Progress("tokenize", total, "documents") as bar:
-        for document in read_documents(inputs["corpus"]):
-            held = key(document) < params.heldout or document.id == first
-            tokens = [*tokenizer.encode(document.text), tokenizer.end_of_text]
-            writers["heldout" if held else "train"].add(document, tokens)
-            bar.advance()
+        for batch, tokens, counts, held in in_order(encode, read_columns(inputs["corpus"], COLUMNS, BATCH), threads()):
+            sizes = np.diff(utf8(batch["text"])[1])
+            for split, chosen in (("train", ~held), ("heldout", held)):
+                writers[split].add(
+                    columns(batch, chosen), tokens[np.repeat(chosen, counts)], counts[chosen], sizes[chosen]
+                )
+            bar.advance(len(batch))
     described = {split: writer.close() for split, writer in writers.items()}
     for split, facts in described.items():
         if not facts["documents"]:
             raise UserError(f"the corpus is too small: no document for the {split} split", "give more documents")
-    content = {"dtype": dtype, "vocab_size": tokenizer.vocab_size, "tokenizer": tokenizer.hash, "splits": described}
+    content = {
+        "dtype": dtype.name,
+        "vocab_size": tokenizer.vocab_size,
+        "end_of_text": tokenizer.end_of_text,
+        "tokenizer": tokenizer.hash,
+        "splits": described,
+    }
     write_text(out / DESCRIPTION, json.dumps(content, indent=2) + "\n")
     numbers = {f"{split}_{unit}": facts[unit] for split, facts in described.items() for unit in ("tokens", "bytes")}
     density = sum(facts["bytes"] for facts in described.values()) / sum(f["tokens"] for f in described.values())
@@ -53,77 +74,92 @@ def run(inputs: Mapping[str, Path], params: Tokenize, out: Path) -> Manifest:
     )
 
 
-def key(document: Document) -> float:
-    """A number in 0..1 from the document's cluster (copies fall on one side together) or id."""
-    basis = document.cluster or document.id
-    digest = hashlib.blake2b(basis.encode(), digest_size=8, person=b"heldout").digest()
-    return int.from_bytes(digest, "big") / 2**64
+def columns(batch: pa.RecordBatch, chosen: np.ndarray) -> dict[str, pa.Array]:
+    """The index's columns of the chosen documents; those that the corpus lacks are empty."""
+    mask, known = pa.array(chosen), batch.schema.names
+    empty = pa.array([""] * int(chosen.sum()), pa.string())
+    return {name: batch[name].filter(mask).cast(pa.string()) if name in known else empty for name in NAMES}
 
 
 def forced_heldout(corpus: Path, share: float) -> str:
     """The one document to hold out where the share of a small corpus would hold out none."""
     least, chosen = 1.0, ""
-    for document in read_documents(corpus):
-        if (value := key(document)) < least:
-            least, chosen = value, document.id
-            if value < share:
-                break
+    for batch in read_columns(corpus, ("id", "cluster")):
+        values = positions(batch)
+        if len(values) and values.min() < least:
+            least, chosen = float(values.min()), str(batch["id"][int(values.argmin())].as_py())
+        if least < share:
+            break
     return chosen
 
 
 class SplitWriter:
-    """Writes one split: shards of at most `shard_tokens` (documents are never cut) and the index."""
+    """Writes one split: shards of at most `limit` tokens (documents are never cut) and the index."""
 
-    def __init__(self, out: Path, split: str, dtype: str, shard_tokens: int) -> None:
-        self.out, self.split, self.dtype, self.limit = out, split, np.dtype(dtype), shard_tokens
+    def __init__(self, out: Path, split: str, limit: int) -> None:
+        self.out, self.split, self.limit = out, split, limit
         self.shards: list[dict[str, Any]] = []
         self.documents = self.tokens = self.bytes = 0
         self.file: BinaryIO | None = None
-        self.rows: list[dict[str, Any]] = []
-        self.index = pq.ParquetWriter(out / f"{split}-index.parquet", INDEX, compression="zstd")
+        self.digest = hashlib.sha256()
+        self.index = pq.ParquetWriter(self.index_path, INDEX, compression="zstd")
 
-    def add(self, document: Document, tokens: list[int]) -> None:
-        """Append one document."""
-        if self.file is None or (self.shards[-1]["tokens"] and self.shards[-1]["tokens"] + len(tokens) > self.limit):
-            self.next_shard()
+    @property
+    def index_path(self) -> Path:
+        """Where the index is."""
+        return self.out / f"{self.split}-index.parquet"
+
+    def add(self, names: Mapping[str, pa.Array], tokens: np.ndarray, counts: np.ndarray, sizes: np.ndarray) -> None:
+        """Append documents: their names, all their tokens, and how many tokens and UTF-8 bytes each has."""
+        starts = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
+        shards = np.empty(len(counts), np.int32)
+        begun = 0
+        while begun < len(counts):
+            if self.file is None:
+                self.open_shard()
+            room = self.limit - self.shards[-1]["tokens"]
+            ended = max(begun, int(np.searchsorted(starts, starts[begun] + room, side="right")) - 1)
+            if ended == begun and not self.shards[-1]["tokens"]:
+                ended = begun + 1  # one document that is longer than a shard has it to itself
+            self.append(tokens[starts[begun] : starts[ended]])
+            shards[begun:ended] = len(self.shards) - 1
+            begun = ended
+            if ended < len(counts):
+                self.close_shard()
+        measured = {"shard": shards, "start": self.tokens + starts[:-1], "tokens": counts, "bytes": sizes}
+        self.index.write_table(pa.table({**names, **measured}).select(INDEX.names).cast(INDEX))
+        self.documents, self.tokens = self.documents + len(counts), self.tokens + len(tokens)
+        self.bytes += int(sizes.sum())
+
+    def append(self, tokens: np.ndarray) -> None:
+        """Write tokens to the open shard."""
         assert self.file is not None
-        self.file.write(np.asarray(tokens, self.dtype).tobytes())
-        size = len(document.text.encode("utf-8", "replace"))
-        self.rows.append(
-            {
-                "id": document.id,
-                "url": document.url,
-                "shard": len(self.shards) - 1,
-                "start": self.tokens,
-                "tokens": len(tokens),
-                "bytes": size,
-                "cluster": document.cluster,
-            }
-        )
+        data = tokens.tobytes()
+        self.file.write(data)
+        self.digest.update(data)
         self.shards[-1]["tokens"] += len(tokens)
-        self.documents, self.tokens, self.bytes = self.documents + 1, self.tokens + len(tokens), self.bytes + size
-        if len(self.rows) == ROWS_PER_GROUP:
-            self.flush()
 
-    def next_shard(self) -> None:
-        """Close the shard being written and open the next."""
-        if self.file:
-            self.file.close()
+    def open_shard(self) -> None:
+        """Begin a shard."""
         name = f"{self.split}-{len(self.shards):05d}.bin"
         self.shards.append({"file": name, "tokens": 0})
-        self.file = (self.out / name).open("wb")
+        self.file, self.digest = (self.out / name).open("wb"), hashlib.sha256()
 
-    def flush(self) -> None:
-        """Write the index rows held in memory."""
-        self.index.write_table(pa.Table.from_pylist(self.rows, INDEX))
-        self.rows.clear()
+    def close_shard(self) -> None:
+        """Finish the open shard."""
+        if self.file:
+            self.file.close()
+            self.file = None
+            self.shards[-1]["sha256"] = self.digest.hexdigest()
 
     def close(self) -> dict[str, Any]:
         """Finish the files; returns the split's part of the description."""
-        self.flush()
+        self.close_shard()
         self.index.close()
-        if self.file:
-            self.file.close()
-        for shard in self.shards:
-            shard["sha256"] = sha256_file(self.out / shard["file"])
-        return {"shards": self.shards, "documents": self.documents, "tokens": self.tokens, "bytes": self.bytes}
+        return {
+            "shards": self.shards,
+            "index_sha256": sha256_file(self.index_path),
+            "documents": self.documents,
+            "tokens": self.tokens,
+            "bytes": self.bytes,
+        }

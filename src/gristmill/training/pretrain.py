@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.table import Table
 from torch import Tensor
 
 from gristmill.generation.engine import Engine
@@ -17,7 +18,7 @@ from gristmill.progress import console, quantity
 from gristmill.recipe import Pretrain
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
-from gristmill.training.data import TokenBatches, bits_per_byte, cross_entropy
+from gristmill.training.data import IGNORE, Loader, bits_per_byte, cross_entropy
 from gristmill.training.loop import Plan, best_device, discard_checkpoint, train
 from gristmill.training.optimizer import Rates
 
@@ -29,21 +30,24 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     """Train a base model on the train split and score it on the held-out documents."""
     torch.manual_seed(params.seed)
     tokenizer = Tokenizer.load(inputs["tokenizer"])
-    splits = {name: open_split(inputs["tokens"], name) for name in ("train", "heldout")}
+    splits = {name: open_split(inputs["tokens"], name, tokenizer.hash) for name in ("train", "heldout")}
     shape = {name: getattr(params, name) for name in SHAPE}
     config = ModelConfig(vocab_size=tokenizer.vocab_size, **shape)
     model = Transformer(config).to(best_device())
-    batches = TokenBatches(splits["train"].tokens, params.context, params.batch, params.seed)
+    batches = Loader(splits["train"], params.context, params.batch, params.seed, params.mix)
     steps = params.max_steps or batches.steps(params.epochs)
     seen = steps * params.batch * batches.context
     console.print(
         f"           {quantity(parameter_count(model))} parameters, {quantity(seen)} tokens in {steps:,} steps"
-        f" ({seen / len(splits['train'].tokens):.2f} epochs)"
+        f" ({batches.passes(steps):.2f} epochs)"
     )
+    sources = batches.mixture.table(batches.passes(steps))
+    show_mixture(sources)
+    write_jsonl(out / "sources.jsonl", sources)
 
     def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
-        ids, targets = batches(step)
-        return cross_entropy(model, ids, targets), ids.numel(), {}
+        batch = batches(step)
+        return cross_entropy(model, batch.inputs, batch.targets), int((batch.targets != IGNORE).sum()), {}
 
     def evaluate(step: int) -> dict[str, Any]:
         prompts = [[tokenizer.end_of_text, *tokenizer.encode(prompt)] for prompt in params.sample_prompts]
@@ -67,15 +71,28 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     discard_checkpoint(out)
     losses = [record["loss"] for record in log if "loss" in record]
     return Manifest(
-        counts={"steps": steps, "tokens": seen},
+        counts={"steps": steps, "tokens": log[-1]["tokens"]},
         metrics={
             "parameters": parameter_count(model),
             "heldout_bpb": log[-1]["heldout_bpb"],
             "train_bpb": log[-1]["train_bpb"],
             "loss": float(np.mean(losses[-10:])),
-            "epochs": round(seen / len(splits["train"].tokens), 4),
+            "epochs": round(batches.passes(steps), 4),
         },
     )
+
+
+def show_mixture(sources: list[dict[str, Any]]) -> None:
+    """Print how often each source is read, where a mixture is set."""
+    if len(sources) < 2:
+        return
+    table = Table("source", "documents", "tokens", "weight", "share", "epochs", title_justify="left")
+    for row in sources:
+        table.add_row(
+            *(row["source"], f"{row['documents']:,}", quantity(row["tokens"])),
+            *(f"{row['weight']:g}", f"{row['share']:.1%}", f"{row['epochs']:.2f}"),
+        )
+    console.print(table)
 
 
 SHAPE = ("layers", "width", "heads", "kv_heads", "head_dim", "ffn_width", "context", "tie_embeddings")

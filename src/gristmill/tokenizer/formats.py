@@ -1,0 +1,91 @@
+"""The files that a tokenizer is kept in: `.tiktoken` and Hugging Face's `tokenizer.json`."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gristmill.manifest import atomic_path, write_text
+from gristmill.tokenizer.patterns import PATTERNS
+
+CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+
+
+def byte_characters() -> list[str]:
+    """GPT-2's printable character for each byte: Latin-1's printable ones stand for themselves."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = iter(range(256, 512))
+    return [chr(value if value in plain else next(others)) for value in range(256)]
+
+
+CHARACTERS = byte_characters()
+VALUES = {character: value for value, character in enumerate(CHARACTERS)}
+
+
+def to_characters(piece: bytes) -> str:
+    """A token as GPT-2 writes it: one printable character a byte."""
+    return "".join(CHARACTERS[value] for value in piece)
+
+
+def write_ranks(path: Path, pieces: Sequence[bytes]) -> None:
+    """Write a `.tiktoken` file."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(b"".join(base64.b64encode(piece) + b" %d\n" % rank for rank, piece in enumerate(pieces)))
+
+
+def read_tokenizer_json(path: Path) -> tuple[list[bytes], str]:
+    """The tokens in order of rank, and the name of the split pattern, of a `tokenizer.json` that we wrote.
+
+    Raises OSError where it cannot be read, and ValueError, KeyError or TypeError where it is something else.
+    """
+    content = json.loads(path.read_text(encoding="utf-8"))
+    expression = content["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"]
+    pattern = next((name for name, value in PATTERNS.items() if value == expression), None)
+    if pattern is None:
+        raise ValueError("it splits by another pattern")
+    ranks: dict[str, int] = content["model"]["vocab"]
+    pieces = [bytes(map(VALUES.__getitem__, token)) for token in sorted(ranks, key=ranks.__getitem__)]
+    if sorted(ranks.values()) != list(range(len(pieces))):
+        raise ValueError("there are gaps in its ranks")
+    if content["added_tokens"] != [control_token(len(pieces) + number, token) for number, token in enumerate(CONTROL)]:
+        raise ValueError("it has other control tokens")
+    return pieces, pattern
+
+
+def write_tokenizer_json(path: Path, pieces: Sequence[bytes], merges: Sequence[tuple[int, int]], pattern: str) -> None:
+    """Write a `tokenizer.json`: the tokens, the two that each merge joins, the split pattern, the control tokens."""
+    written = [to_characters(piece) for piece in pieces]
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    split = {"type": "Split", "pattern": {"Regex": PATTERNS[pattern]}, "behavior": "Isolated", "invert": False}
+    content = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [control_token(len(pieces) + number, token) for number, token in enumerate(CONTROL)],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]},
+        "post_processor": None,
+        "decoder": {**byte_level, "add_prefix_space": True, "use_regex": True},
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": {token: rank for rank, token in enumerate(written)},
+            "merges": [[written[left], written[right]] for left, right in merges],
+        },
+    }
+    write_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+
+
+def control_token(rank: int, token: str) -> dict[str, Any]:
+    """An entry of `added_tokens`."""
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {"id": rank, "content": token, **flags, "special": True}
