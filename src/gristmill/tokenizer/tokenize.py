@@ -75,10 +75,9 @@ def run(inputs: Mapping[str, Path], params: Tokenize, out: Path) -> Manifest:
 
 
 def columns(batch: pa.RecordBatch, chosen: np.ndarray) -> dict[str, pa.Array]:
-    """The index's columns of the chosen documents; those that the corpus lacks are empty."""
-    mask, known = pa.array(chosen), batch.schema.names
-    empty = pa.array([""] * int(chosen.sum()), pa.string())
-    return {name: batch[name].filter(mask).cast(pa.string()) if name in known else empty for name in NAMES}
+    """The index's columns of the chosen documents."""
+    mask = pa.array(chosen)
+    return {name: batch[name].filter(mask).cast(pa.string()) for name in NAMES}
 
 
 def forced_heldout(corpus: Path, share: float) -> str:
