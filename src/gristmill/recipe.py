@@ -158,6 +158,7 @@ class Pretrain(Params):
     clip: Rate = 1.0  # gradient norm
     evaluate_every: Positive = 200  # steps
     checkpoint_every: Positive = 200  # steps
+    snapshots: Count = 8  # models kept on the way, most of them early, for `gristmill inspect`
     sample_prompts: list[str] = ["The", "Once"]
 
 
