@@ -18,6 +18,7 @@ from gristmill.progress import console, quantity
 from gristmill.recipe import Pretrain
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
+from gristmill.training import gpu
 from gristmill.training.data import IGNORE, Loader, bits_per_byte, cross_entropy
 from gristmill.training.loop import Plan, best_device, discard_checkpoint, train
 from gristmill.training.optimizer import Rates
@@ -46,6 +47,7 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     show_mixture(sources)
     write_jsonl(out / "sources.jsonl", sources)
 
+    gpu.prepare(model, params.compile, params.recompute)
     snapshots = Snapshots(model, out, steps, params.snapshots)
 
     def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
