@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import hypothesis.strategies as st
 import pytest
 import torch
@@ -110,3 +115,17 @@ def test_compiled_layers_give_the_same_loss_and_are_compiled_once() -> None:
     assert torch.allclose(slopes(model), exact, atol=1e-5)
     with torch.no_grad():
         assert cross_entropy(model, inputs, targets) == plain.detach()
+
+
+@pytest.mark.slow
+def test_the_gpu_benchmark_runs_without_a_gpu() -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "gpu_pretrain.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--quick", "--seconds", "1"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["benchmark"] == "gpu_pretrain"
+    assert {result["unit"] for result in told["results"]} == {"tokens/s", "share of peak", "nats/token", "s"}
+    losses = [float(line.split()[-1]) for line in done.stdout.splitlines() if "held out" in line]
+    assert losses[-2] < losses[0] and losses[-1] < losses[1]
