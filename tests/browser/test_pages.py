@@ -106,6 +106,7 @@ def test_stop_keeps_what_there_is_and_a_new_conversation_begins_empty(browser: A
     browser.click("#send")  # now it says Stop
     browser.until(IDLE)
     kept = browser.run(ANSWER)
+    assert not browser.run("document.querySelector('#hint').checkVisibility()")
     time.sleep(0.3)
     assert browser.run(ANSWER) == kept != ""
     browser.type("And who else?")
@@ -113,6 +114,7 @@ def test_stop_keeps_what_there_is_and_a_new_conversation_begins_empty(browser: A
     browser.until("document.querySelectorAll('.turn').length == 4")
     browser.click("#reset")
     browser.until(f"document.querySelectorAll('.turn').length == 0 && {IDLE}")
+    assert browser.run("document.querySelector('#hint').checkVisibility()")
     assert browser.errors == []
 
 

@@ -25,11 +25,12 @@ from gristmill.manifest import write_text
 from gristmill.model.transformer import load_model
 from gristmill.report.page import page
 from gristmill.report.plot import COLOURS, bar_chart, head_maps, number, share_chart
-from gristmill.report.sections import Folders, Section, Table, manifest
+from gristmill.report.sections import Folders, Section, Table, manifest, spread
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
 
-SHOWN_TOKENS = 16  # of a text, its last ones, in pictures of attention
+SHOWN_TOKENS = 12  # of a text, its last ones, in pictures of attention
+SHOWN_LAYERS = 4  # in the report of a run
 LONGEST_LABEL = 12  # characters of a token
 EXPECTS = (
     "After each text, what the model expects as the next token, at some steps of its training. It begins with an even "
@@ -39,8 +40,8 @@ EXPECTS = (
 )
 LOOKS = (
     "In every layer each head mixes into a token what it takes from those before. A row is the token that looks, a "
-    "column what it looks at; the darker, the more. Heads that look at the token before, at the beginning, or at the "
-    "same word further back come about by themselves: nothing but the loss asks for them."
+    "column what it looks at; the stronger the colour, the more. Heads that look at the token before, at the "
+    "beginning, or at the same word further back come about by themselves: nothing but the loss asks for them."
 )
 LEARNS = (
     "A perceptron (Rosenblatt, 1958) learns from its mistakes: where its answer is wrong, each weight moves so that "
@@ -67,16 +68,16 @@ def expected(told: Sequence[Sequence[Prediction]], tokenizer: Tokenizer, prompts
     return section
 
 
-def looked(model_folder: Path, tokenizer: Tokenizer, text: str) -> Section:
-    """Where each head of a model looks while it reads a text."""
+def looked(model_folder: Path, tokenizer: Tokenizer, text: str, most: int = 0) -> Section:
+    """Where each head of a model looks while it reads a text; in `most` layers, or all."""
     model = load_model(model_folder).eval()
     ids = prompt_ids(tokenizer, text, model)
     names = [label(tokenizer, token)[:LONGEST_LABEL] for token in ids][-SHOWN_TOKENS:]
     section = Section("Where it looks", LOOKS)
-    for layer, heads in enumerate(attention(model, ids)[:, :, -SHOWN_TOKENS:, -SHOWN_TOKENS:].tolist(), 1):
-        section.figures.append(
-            (f"Layer {layer}, each of its heads", head_maps(heads, names, f"attention in layer {layer}"))
-        )
+    shares = attention(model, ids)[:, :, -SHOWN_TOKENS:, -SHOWN_TOKENS:].tolist()
+    for layer in spread(range(len(shares)), most or len(shares)):
+        told = f"Layer {layer + 1} of {len(shares)}, each of its heads"
+        section.figures.append((told, head_maps(shares[layer], names, f"attention in layer {layer + 1}")))
     return section
 
 
@@ -128,7 +129,7 @@ def attention_section(folders: Folders) -> Section | None:
         return None
     tokenizer = Tokenizer.load(folders["tokenizer"])
     opening = open_split(folders["tokenize"], "heldout").tokens[: SHOWN_TOKENS - 1]
-    return looked(folders["pretrain"], tokenizer, tokenizer.decode([int(token) for token in opening]))
+    return looked(folders["pretrain"], tokenizer, tokenizer.decode([int(token) for token in opening]), SHOWN_LAYERS)
 
 
 def step_section(folders: Folders) -> Section | None:

@@ -14,7 +14,7 @@ MAX_POINTS = 400  # of a line
 ROW = 24  # height of a bar with its gap
 COLOURS = 4  # that the page names
 SHADES = 16  # of a picture of attention
-HEADS_ACROSS = 5  # pictures side by side
+CELL = 8  # least height of a row with a label in them
 
 Points = Sequence[tuple[float, float]]
 
@@ -92,7 +92,8 @@ def bar_chart(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], label: st
     most = max(sum(value for _, value in parts) for _, parts in rows) or 1
     names = list(dict.fromkeys(name for _, parts in rows for name, _ in parts))
     legend = len(names) > 1
-    left, drawn, top = 230, [], 26 if legend else 4
+    left = 24 + 7 * min(30, max(len(row) for row, _ in rows))
+    drawn, top = [], 26 if legend else 4
     for index, name in enumerate(names if legend else ()):
         drawn.append(f'<rect class="bar c{index}" x="{left + 130 * index}" y="4" width="12" height="12"/>')
         drawn.append(f'<text x="{left + 130 * index + 18}" y="15">{escape(name)}</text>')
@@ -135,19 +136,19 @@ def share_chart(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], label: 
 
 
 def head_maps(heads: Sequence[Sequence[Sequence[float]]], tokens: Sequence[str], label: str) -> Markup:
-    """Attention of some heads as pictures side by side: a row looks at the columns, the darker the more.
+    """Attention of some heads as pictures side by side: a row looks at the columns, the stronger the more.
 
     `heads` are T × T weights each; nothing is drawn of what is in the future. Cells of one shade are one path.
     """
     size = len(tokens)
-    left = 14 + min(9 * max(map(len, tokens)), 110)
-    across = max(1, min(len(heads), HEADS_ACROSS))
+    names = 6 * max(map(len, tokens)) + 6
+    left = names + 8
+    across = max(1, min(len(heads), (WIDTH - left) // (CELL * size + 14)))
     cell = min(((WIDTH - left) / across - 14) / size, 14.0)
-    names = min(7 * max(map(len, tokens)), 80)
     drawn = []
     for number, weights in enumerate(heads):
         x0 = left + (number % across) * (WIDTH - left) / across
-        y0 = 18 + (number // across) * (cell * size + names + 34)
+        y0 = 18 + (number // across) * (cell * size + names + 24)
         drawn.append(f'<text x="{x0:.1f}" y="{y0 - 6:.1f}">head {number + 1}</text>')
         edge = f"M{x0:.1f} {y0:.1f}V{y0 + cell * size:.1f}H{x0 + cell * size:.1f}Z"
         drawn.append(f'<path class="edge" d="{edge}"/>')
@@ -167,7 +168,7 @@ def head_maps(heads: Sequence[Sequence[Sequence[float]]], tokens: Sequence[str],
             at = f"{x0 + cell * (place + 0.5) + 3:.1f} {y0 + cell * size + 4:.1f}"
             drawn.append(f'<text class="small end" transform="translate({at}) rotate(-90)">{escape(token)}</text>')
     rows = -(-len(heads) // across)
-    return svg(label, round(rows * (cell * size + names + 34)), drawn)
+    return svg(label, round(rows * (cell * size + names + 24)), drawn)
 
 
 def svg(label: str, height: int, parts: Sequence[str]) -> Markup:
