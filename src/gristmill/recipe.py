@@ -158,6 +158,9 @@ class Pretrain(Params):
     clip: Rate = 1.0  # gradient norm
     evaluate_every: Positive = 200  # steps
     checkpoint_every: Positive = 200  # steps
+    compile: bool | None = None  # by torch.compile; not set: on a GPU
+    recompute: bool = False  # layers a second time for their gradients: less memory, a third more work
+    snapshots: Count = 8  # models kept on the way, most of them early, for `gristmill inspect`
     sample_prompts: list[str] = ["The", "Once"]
 
 

@@ -18,6 +18,7 @@ from gristmill import native
 from gristmill.errors import UserError
 from gristmill.model.transformer import Transformer
 from gristmill.tokenizer.shards import Split
+from gristmill.training import gpu
 from gristmill.training.mixture import Mixture
 
 IGNORE = -100  # target that bears no loss
@@ -184,8 +185,9 @@ class Loader:
 
 def cross_entropy(model: Transformer, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
     """Mean next-token loss in nats over the targets that are not IGNORE."""
-    device = model.embed.weight.device
-    hidden, targets = model.hidden(inputs_BT.to(device)), targets_BT.to(device)
+    if model.embed.weight.is_cuda:
+        return gpu.cross_entropy(model, inputs_BT, targets_BT)
+    hidden, targets = model.hidden(inputs_BT), targets_BT
     borne = targets != IGNORE
     if not borne.all():
         hidden, targets = hidden[borne], targets[borne]

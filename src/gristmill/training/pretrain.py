@@ -18,9 +18,11 @@ from gristmill.progress import console, quantity
 from gristmill.recipe import Pretrain
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
+from gristmill.training import gpu
 from gristmill.training.data import IGNORE, Loader, bits_per_byte, cross_entropy
 from gristmill.training.loop import Plan, best_device, discard_checkpoint, train
 from gristmill.training.optimizer import Rates
+from gristmill.training.snapshots import Snapshots
 
 WATCH_TOKENS = 20_000  # held-out tokens scored while training; all of them at the end
 SAMPLE_TOKENS = 60
@@ -45,8 +47,12 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     show_mixture(sources)
     write_jsonl(out / "sources.jsonl", sources)
 
+    gpu.prepare(model, params.compile, params.recompute)
+    snapshots = Snapshots(model, out, steps, params.snapshots)
+
     def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
         batch = batches(step)
+        snapshots(step, lambda: cross_entropy(model, batch.inputs, batch.targets))
         return cross_entropy(model, batch.inputs, batch.targets), int((batch.targets != IGNORE).sum()), {}
 
     def evaluate(step: int) -> dict[str, Any]:
@@ -61,6 +67,7 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
 
     plan = Plan("pretrain", steps, Rates.of(params), params.warmup, params.decay, params.clip, params.checkpoint_every)
     log = train(model, loss, plan, out, every=params.evaluate_every, evaluate=evaluate)
+    snapshots.finish(steps)
     save_model(model, out)
     samples = [
         {"step": record["step"], "prompt": prompt, "text": text}
