@@ -200,9 +200,8 @@ class RL(Tune):
     group: Annotated[int, Field(ge=2)] = 8  # answers a prompt
     max_tokens: Positive = 32
     temperature: Rate = 1.0
-    lr: Rate = 0.02
     kl: Annotated[float, Field(ge=0)] = 0.05
-    epochs: Rate = 2.0
+    epochs: Rate = 1.0
     checkpoint_every: Positive = 20
 
 
