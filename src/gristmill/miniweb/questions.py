@@ -121,7 +121,7 @@ def mistakes(entities: list[Entity], about: str, name: str, right: str, draw: ra
 
 
 def prompts(world: World, draw: random.Random) -> list[Record]:
-    """Questions for RL: every one about the `rl` split, and five unanswerable ones for each, nearly all about nobody."""
+    """Questions for RL: every one about the `rl` split, and five unanswerable ones for each, most about nobody."""
     entities = of_split(world, "rl")
     asked = [
         form.format(n=entity.name)
