@@ -13,9 +13,11 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 
-from gristmill.model.transformer import ModelConfig, Transformer
+from gristmill.model.transformer import ModelConfig, Transformer, parameter_count
+from gristmill.recipe import load_recipe
 from gristmill.training import gpu
 from gristmill.training.data import IGNORE, cross_entropy
+from gristmill.training.pretrain import SHAPE
 
 
 def small(tied: bool = False) -> Transformer:
@@ -115,6 +117,15 @@ def test_compiled_layers_give_the_same_loss_and_are_compiled_once() -> None:
     assert torch.allclose(slopes(model), exact, atol=1e-5)
     with torch.no_grad():
         assert cross_entropy(model, inputs, targets) == plain.detach()
+
+
+def test_the_gpu_recipe_is_of_gpt_2_smalls_size() -> None:
+    recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "h100.toml")
+    assert recipe.pretrain and recipe.tokenizer
+    shape = {name: getattr(recipe.pretrain, name) for name in SHAPE}
+    with torch.device("meta"):
+        model = Transformer(ModelConfig(vocab_size=recipe.tokenizer.vocab_size, **shape))
+    assert parameter_count(model) == pytest.approx(124e6, rel=0.01)
 
 
 @pytest.mark.slow
