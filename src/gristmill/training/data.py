@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gristmill import native
 from gristmill.errors import UserError
+from gristmill.model import kernels
 from gristmill.model.transformer import Transformer
 from gristmill.tokenizer.shards import Split
 from gristmill.training import gpu
@@ -191,7 +192,10 @@ def cross_entropy(model: Transformer, inputs_BT: Tensor, targets_BT: Tensor) -> 
     borne = targets != IGNORE
     if not borne.all():
         hidden, targets = hidden[borne], targets[borne]
-    return F.cross_entropy(model.logits(hidden).flatten(0, -2), targets.flatten())
+    hidden, targets = hidden.flatten(0, -2), targets.flatten()
+    if kernels.fits(hidden, kernels.LANES):
+        return kernels.LinearCrossEntropy.apply(hidden, model.unembedding, targets, torch.is_grad_enabled())
+    return F.cross_entropy(model.logits(hidden), targets)
 
 
 @torch.no_grad()
