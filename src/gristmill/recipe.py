@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from gristmill.errors import UserError
 
 InputPath = Annotated[str, "path"]
+HOW = "how"  # marks a setting that says how a stage works and not what comes out: changing it redoes nothing
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -157,7 +158,11 @@ class Pretrain(Params):
     decay: Fraction = 0.6  # of all steps, at the end
     clip: Rate = 1.0  # gradient norm
     evaluate_every: Positive = 200  # steps
-    checkpoint_every: Positive = 200  # steps
+    checkpoint_every: Annotated[Positive, HOW] = 200  # steps
+    keep: Annotated[Positive, HOW] = 2  # checkpoints while training, beside the best
+    accumulate: Annotated[Positive, HOW] = 1  # parts that a step's batch is computed in, where memory is short
+    parallel: Annotated[Literal["ddp", "fsdp"], HOW] = "ddp"  # under torchrun: weights in every process, or shared out
+    tensorboard: Annotated[bool, HOW] = False  # event files beside the log
     sample_prompts: list[str] = ["The", "Once"]
 
 
@@ -173,7 +178,7 @@ class Tune(Params):
     epochs: Rate = 2.0
     batch: Positive = 32  # conversations, pairs or prompts a step
     warmup: Fraction = 0.05
-    checkpoint_every: Positive = 200
+    checkpoint_every: Annotated[Positive, HOW] = 200
 
 
 class SFT(Tune):
@@ -200,7 +205,7 @@ class RL(Tune):
     lr: Rate = 0.02
     kl: Annotated[float, Field(ge=0)] = 0.05
     epochs: Rate = 2.0
-    checkpoint_every: Positive = 20
+    checkpoint_every: Annotated[Positive, HOW] = 20
 
 
 class Evaluate(Params):
