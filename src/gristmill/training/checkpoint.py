@@ -91,6 +91,8 @@ class Checkpoints:
 
     def newest(self) -> State | None:
         """The state of the newest checkpoint that is whole. Damaged ones are told of and removed."""
+        for remains in self.folder.glob(f"*{PARTIAL}"):
+            shutil.rmtree(remains, ignore_errors=True)
         damaged = 0
         for folder in reversed(self.folders()):
             state, problem = examined(folder)
@@ -115,8 +117,8 @@ class Checkpoints:
         scores = {folder: score for folder in folders if (score := score_of(folder)) is not None}
         kept = {*folders[-self.keep :], *([min(scores, key=lambda folder: scores[folder])] if scores else [])}
         for folder in folders:
-            if folder not in kept:
-                shutil.rmtree(folder, ignore_errors=True)
+            if folder not in kept:  # renamed first: what bears a checkpoint's name is whole
+                shutil.rmtree(folder.rename(folder.with_name(folder.name + PARTIAL)), ignore_errors=True)
 
 
 def discard_checkpoint(out: Path) -> None:
