@@ -67,7 +67,9 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
 
 def same(out: Path, expected: Path) -> None:
     """The same loss curve and weights, but for rounding."""
-    logs = [[json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()] for folder in (out, expected)]
+    logs = [
+        [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()] for folder in (out, expected)
+    ]
     for name in ("loss", "heldout_bpb"):
         found, wanted = ([(r["step"], r["tokens"], r[name]) for r in log if name in r] for log in logs)
         assert [record[:2] for record in found] == [record[:2] for record in wanted]

@@ -130,7 +130,7 @@ class Training:
                 if done < plan.steps and (stopped or done % plan.checkpoint_every == 0) and not self.bad:
                     self.save(score)
                 if stopped and done < plan.steps:
-                    console.print(f"           stopped after step {done:,} of {plan.steps:,}")
+                    console.print(f"           stopped after step {done:,} of {plan.steps:,}; the same command goes on")
                     raise KeyboardInterrupt
                 rate = (self.state.tokens - tokens_before) / (time.monotonic() - began)
                 bar.advance(1, note(self.log.records, rate))
