@@ -163,6 +163,9 @@ class Pretrain(Params):
     accumulate: Annotated[Positive, HOW] = 1  # parts that a step's batch is computed in, where memory is short
     parallel: Annotated[Literal["ddp", "fsdp"], HOW] = "ddp"  # under torchrun: weights in every process, or shared out
     tensorboard: Annotated[bool, HOW] = False  # event files beside the log
+    compile: bool | None = None  # by torch.compile; not set: on a GPU
+    recompute: bool = False  # layers a second time for their gradients: less memory, a third more work
+    snapshots: Count = 8  # models kept on the way, most of them early, for `gristmill inspect`
     sample_prompts: list[str] = ["The", "Once"]
 
 
@@ -202,9 +205,8 @@ class RL(Tune):
     group: Annotated[int, Field(ge=2)] = 8  # answers a prompt
     max_tokens: Positive = 32
     temperature: Rate = 1.0
-    lr: Rate = 0.02
     kl: Annotated[float, Field(ge=0)] = 0.05
-    epochs: Rate = 2.0
+    epochs: Rate = 1.0
     checkpoint_every: Annotated[Positive, HOW] = 20
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gristmill.errors import UserError
+from gristmill.model.kernels import fast_products
 from gristmill.processes import SIZE
 from gristmill.progress import Progress, console, quantity
 from gristmill.training.checkpoint import Checkpoints
@@ -113,7 +114,7 @@ class Training:
         plan = self.plan
         fresh = not self.restore()
         self.model.train()
-        with Progress(plan.task, plan.steps, "steps") as bar, signals() as received:
+        with fast_products(), Progress(plan.task, plan.steps, "steps") as bar, signals() as received:
             bar.resume(self.state.done)
             began, tokens_before = time.monotonic(), self.state.tokens
             if fresh:

@@ -20,12 +20,14 @@ from gristmill.progress import console, quantity
 from gristmill.recipe import Pretrain
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
+from gristmill.training import gpu
 from gristmill.training.checkpoint import discard_checkpoint
 from gristmill.training.data import IGNORE, Batch, Loader, bits_per_byte, cross_entropy
 from gristmill.training.log import befell, mean_of
 from gristmill.training.loop import Plan, best_device, train
 from gristmill.training.optimizer import Rates
 from gristmill.training.parallel import join, total
+from gristmill.training.snapshots import Snapshots
 
 WATCH_TOKENS = 20_000  # held-out tokens scored while training; all of them at the end
 SAMPLE_TOKENS = 60
@@ -56,6 +58,9 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     if LEADER:
         write_jsonl(out / "sources.jsonl", sources)
 
+    gpu.prepare(model, params.compile, params.recompute)
+    snapshots = Snapshots(model, out, steps, params.snapshots if SIZE == 1 else 0)
+
     @lru_cache(maxsize=1)
     def batch_of(step: int) -> tuple[Batch, float]:
         """This process's rows of a step, and how many targets all of them have."""
@@ -66,6 +71,8 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
         batch, targets = batch_of(step)
         rows = slice(part, None, params.accumulate)
         own = int((batch.targets[rows] != IGNORE).sum())
+        if not part:
+            snapshots(step, lambda: cross_entropy(model, batch.inputs[rows], batch.targets[rows]))
         return cross_entropy(model, batch.inputs[rows], batch.targets[rows]) * (own / targets), own, {}
 
     def evaluate(step: int) -> dict[str, Any]:
@@ -83,6 +90,7 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     log = train(model, loss, plan, out, every=params.evaluate_every, evaluate=evaluate)
     if not LEADER:
         return Manifest()
+    snapshots.finish(steps)
     save_model(model, out)
     samples = [
         {"step": record["step"], "prompt": prompt, "text": text}
