@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from gristmill.errors import UserError
 
 InputPath = Annotated[str, "path"]
+HOW = "how"  # marks a setting that says how a stage works and not what comes out: changing it redoes nothing
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -157,7 +158,11 @@ class Pretrain(Params):
     decay: Fraction = 0.6  # of all steps, at the end
     clip: Rate = 1.0  # gradient norm
     evaluate_every: Positive = 200  # steps
-    checkpoint_every: Positive = 200  # steps
+    checkpoint_every: Annotated[Positive, HOW] = 200  # steps
+    keep: Annotated[Positive, HOW] = 2  # checkpoints while training, beside the best
+    accumulate: Annotated[Positive, HOW] = 1  # parts that a step's batch is computed in, where memory is short
+    parallel: Annotated[Literal["ddp", "fsdp"], HOW] = "ddp"  # under torchrun: weights in every process, or shared out
+    tensorboard: Annotated[bool, HOW] = False  # event files beside the log
     compile: bool | None = None  # by torch.compile; not set: on a GPU
     recompute: bool = False  # layers a second time for their gradients: less memory, a third more work
     snapshots: Count = 8  # models kept on the way, most of them early, for `gristmill inspect`
@@ -176,7 +181,7 @@ class Tune(Params):
     epochs: Rate = 2.0
     batch: Positive = 32  # conversations, pairs or prompts a step
     warmup: Fraction = 0.05
-    checkpoint_every: Positive = 200
+    checkpoint_every: Annotated[Positive, HOW] = 200
 
 
 class SFT(Tune):
@@ -202,7 +207,7 @@ class RL(Tune):
     temperature: Rate = 1.0
     kl: Annotated[float, Field(ge=0)] = 0.05
     epochs: Rate = 1.0
-    checkpoint_every: Positive = 20
+    checkpoint_every: Annotated[Positive, HOW] = 20
 
 
 class Evaluate(Params):

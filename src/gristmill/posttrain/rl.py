@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,8 +22,10 @@ from gristmill.posttrain.examples import Order, fork, token_logprobs
 from gristmill.posttrain.reward import RewardModel
 from gristmill.recipe import RL
 from gristmill.tokenizer.encode import Tokenizer
+from gristmill.training.checkpoint import discard_checkpoint
 from gristmill.training.data import IGNORE
-from gristmill.training.loop import Plan, best_device, discard_checkpoint, train
+from gristmill.training.log import befell, mean_of
+from gristmill.training.loop import Plan, best_device, train
 from gristmill.training.optimizer import Rates
 
 
@@ -76,11 +77,11 @@ def run(inputs: Mapping[str, Path], params: RL, out: Path) -> Manifest:
     discard_checkpoint(out)
     tenth = max(1, len(log) // 10)
     return Manifest(
-        counts={"prompts": len(prompts), "steps": steps, "answers": steps * order.batch * params.group},
+        counts={"prompts": len(prompts), "steps": steps, "answers": steps * order.batch * params.group} | befell(log),
         metrics={
-            "reward_before": float(np.mean([record["reward"] for record in log[:tenth]])),
-            "reward_after": float(np.mean([record["reward"] for record in log[-tenth:]])),
-            "kl": float(np.mean([record["kl"] for record in log[-tenth:]])),
+            "reward_before": mean_of(log[:tenth], "reward"),
+            "reward_after": mean_of(log[-tenth:], "reward"),
+            "kl": mean_of(log[-tenth:], "kl"),
         },
     )
 

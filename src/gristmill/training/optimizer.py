@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gristmill.recipe import RL, Pretrain, Tune
+from gristmill.training.parallel import gathered, like, local, own
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,13 @@ class Optimizer:
     """Steps a model's parameters; matrices of one shape are stacked and stepped together.
 
     Muon's update of an R × C matrix is scaled by sqrt(max(1, R / C)); Nesterov momentum 0.95. AdamW: betas 0.9 and
-    0.95, eps 1e-10.
+    0.95, eps 1e-10. Of a model that is sharded, each process keeps the state of its own rows; matrices are gathered for
+    orthogonalising only.
     """
 
     def __init__(self, model: nn.Module, rates: Rates) -> None:
         self.rates = rates
+        self.names: dict[Tensor, str] = {weight: name for name, weight in model.named_parameters()}
         self.stacks: dict[tuple[int, int], list[nn.Parameter]] = defaultdict(list)
         groups: dict[float, list[nn.Parameter]] = defaultdict(list)
         for name, weight in model.named_parameters():
@@ -63,7 +66,8 @@ class Optimizer:
             else:
                 groups[rates.embed if "embed" in name else rates.head].append(weight)
         self.momentum = {
-            shape: torch.zeros(len(stack), *shape, device=stack[0].device) for shape, stack in self.stacks.items()
+            shape: torch.stack([torch.zeros_like(local(weight), requires_grad=False) for weight in stack])
+            for shape, stack in self.stacks.items()
         }
         self.adam = torch.optim.AdamW(
             [{"params": weights, "lr": rate, "peak": rate} for rate, weights in groups.items()],
@@ -72,6 +76,9 @@ class Optimizer:
             weight_decay=0.0,
             fused=True,
         )
+        for weight in (weight for group in self.adam.param_groups for weight in group["params"]):
+            zeros = {name: torch.zeros_like(weight, requires_grad=False) for name in ("exp_avg", "exp_avg_sq")}
+            self.adam.state[weight] = {"step": torch.zeros((), device=weight.device), **zeros}
 
     @torch.no_grad()
     def step(self, share: float) -> None:
@@ -81,33 +88,26 @@ class Optimizer:
         self.adam.step()
         self.adam.zero_grad()
         for shape, stack in self.stacks.items():
-            gradient = torch.stack([weight.grad for weight in stack if weight.grad is not None])
+            gradient = torch.stack([local(weight.grad) for weight in stack if weight.grad is not None])
             momentum = self.momentum[shape]
             momentum.lerp_(gradient, 0.05)
-            update = orthogonalize(gradient.lerp(momentum, 0.95))
+            update = orthogonalize(gathered(gradient.lerp(momentum, 0.95), stack[0]))
             rate = self.rates.muon * share
             scale = rate * max(1.0, shape[0] / shape[1]) ** 0.5
             for weight, change in zip(stack, update, strict=True):
-                weight.mul_(1 - rate * self.rates.weight_decay).sub_(change, alpha=scale)
+                local(weight).mul_(1 - rate * self.rates.weight_decay).sub_(own(change, weight), alpha=scale)
                 weight.grad = None
 
     def state(self) -> dict[str, Tensor]:
-        """All state as named tensors (for safetensors)."""
-        tensors = {f"muon.{rows}x{columns}": value for (rows, columns), value in self.momentum.items()}
-        for index, values in self.adam.state_dict()["state"].items():
-            tensors |= {f"adam.{index}.{name}": value for name, value in values.items()}
+        """All state as named tensors, each weight's under its name. Writing into them changes the optimizer."""
+        tensors = {
+            f"muon.{self.names[weight]}": like(rows, weight)
+            for shape, stack in self.stacks.items()
+            for weight, rows in zip(stack, self.momentum[shape], strict=True)
+        }
+        for weight, values in self.adam.state.items():
+            tensors |= {f"adam.{name}.{self.names[weight]}": value for name, value in values.items()}
         return tensors
-
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        """Take back what `state` gave."""
-        for (rows, columns), value in self.momentum.items():
-            value.copy_(tensors[f"muon.{rows}x{columns}"])
-        state: dict[int, dict[str, Tensor]] = defaultdict(dict)
-        for key, value in tensors.items():
-            if key.startswith("adam."):
-                _, index, name = key.split(".")
-                state[int(index)][name] = value
-        self.adam.load_state_dict({"state": dict(state), "param_groups": self.adam.state_dict()["param_groups"]})
 
 
 def share_of_peak(step: int, steps: int, warmup: float, decay: float) -> float:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.table import Table
 from torch import Tensor
 
+from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest, write_jsonl
 from gristmill.model.transformer import ModelConfig, Transformer, parameter_count, save_model
+from gristmill.processes import LEADER, RANK, SIZE
 from gristmill.progress import console, quantity
 from gristmill.recipe import Pretrain
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
 from gristmill.training import gpu
-from gristmill.training.data import IGNORE, Loader, bits_per_byte, cross_entropy
-from gristmill.training.loop import Plan, best_device, discard_checkpoint, train
+from gristmill.training.checkpoint import discard_checkpoint
+from gristmill.training.data import IGNORE, Batch, Loader, bits_per_byte, cross_entropy
+from gristmill.training.log import befell, mean_of
+from gristmill.training.loop import Plan, best_device, train
 from gristmill.training.optimizer import Rates
+from gristmill.training.parallel import join, total
 from gristmill.training.snapshots import Snapshots
 
 WATCH_TOKENS = 20_000  # held-out tokens scored while training; all of them at the end
@@ -30,13 +35,18 @@ SAMPLE_TOKENS = 60
 
 def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     """Train a base model on the train split and score it on the held-out documents."""
+    join()
     torch.manual_seed(params.seed)
     tokenizer = Tokenizer.load(inputs["tokenizer"])
     splits = {name: open_split(inputs["tokens"], name, tokenizer.hash) for name in ("train", "heldout")}
     shape = {name: getattr(params, name) for name in SHAPE}
     config = ModelConfig(vocab_size=tokenizer.vocab_size, **shape)
     model = Transformer(config).to(best_device())
-    batches = Loader(splits["train"], params.context, params.batch, params.seed, params.mix)
+    batches = Loader(splits["train"], params.context, params.batch, params.seed, params.mix, rank=RANK, world=SIZE)
+    if params.batch // SIZE % params.accumulate:
+        raise UserError(
+            f"{params.batch // SIZE} rows a process do not divide into {params.accumulate} parts", "change `accumulate`"
+        )
     steps = params.max_steps or batches.steps(params.epochs)
     seen = steps * params.batch * batches.context
     console.print(
@@ -45,15 +55,25 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     )
     sources = batches.mixture.table(batches.passes(steps))
     show_mixture(sources)
-    write_jsonl(out / "sources.jsonl", sources)
+    if LEADER:
+        write_jsonl(out / "sources.jsonl", sources)
 
     gpu.prepare(model, params.compile, params.recompute)
-    snapshots = Snapshots(model, out, steps, params.snapshots)
+    snapshots = Snapshots(model, out, steps, params.snapshots if SIZE == 1 else 0)
 
-    def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
+    @lru_cache(maxsize=1)
+    def batch_of(step: int) -> tuple[Batch, float]:
+        """This process's rows of a step, and how many targets all of them have."""
         batch = batches(step)
-        snapshots(step, lambda: cross_entropy(model, batch.inputs, batch.targets))
-        return cross_entropy(model, batch.inputs, batch.targets), int((batch.targets != IGNORE).sum()), {}
+        return batch, total(int((batch.targets != IGNORE).sum()))[0]
+
+    def loss(step: int, part: int = 0) -> tuple[Tensor, int, dict[str, float]]:
+        batch, targets = batch_of(step)
+        rows = slice(part, None, params.accumulate)
+        own = int((batch.targets[rows] != IGNORE).sum())
+        if not part:
+            snapshots(step, lambda: cross_entropy(model, batch.inputs[rows], batch.targets[rows]))
+        return cross_entropy(model, batch.inputs[rows], batch.targets[rows]) * (own / targets), own, {}
 
     def evaluate(step: int) -> dict[str, Any]:
         prompts = [[tokenizer.end_of_text, *tokenizer.encode(prompt)] for prompt in params.sample_prompts]
@@ -65,8 +85,11 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
             "samples": [tokenizer.decode(answer.tokens) for answer in answers],
         }
 
-    plan = Plan("pretrain", steps, Rates.of(params), params.warmup, params.decay, params.clip, params.checkpoint_every)
+    how = {name: getattr(params, name) for name in MANNER}
+    plan = Plan("pretrain", steps, Rates.of(params), params.warmup, params.decay, params.clip, **how)
     log = train(model, loss, plan, out, every=params.evaluate_every, evaluate=evaluate)
+    if not LEADER:
+        return Manifest()
     snapshots.finish(steps)
     save_model(model, out)
     samples = [
@@ -76,14 +99,13 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     ]
     write_jsonl(out / "samples.jsonl", samples)
     discard_checkpoint(out)
-    losses = [record["loss"] for record in log if "loss" in record]
     return Manifest(
-        counts={"steps": steps, "tokens": log[-1]["tokens"]},
+        counts={"steps": steps, "tokens": log[-1]["tokens"]} | befell(log),
         metrics={
             "parameters": parameter_count(model),
             "heldout_bpb": log[-1]["heldout_bpb"],
             "train_bpb": log[-1]["train_bpb"],
-            "loss": float(np.mean(losses[-10:])),
+            "loss": mean_of(log[-10:], "loss"),
             "epochs": round(batches.passes(steps), 4),
         },
     )
@@ -103,3 +125,4 @@ def show_mixture(sources: list[dict[str, Any]]) -> None:
 
 
 SHAPE = ("layers", "width", "heads", "kv_heads", "head_dim", "ffn_width", "context", "tie_embeddings")
+MANNER = ("checkpoint_every", "keep", "accumulate", "parallel", "tensorboard")
