@@ -59,7 +59,8 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
         write_jsonl(out / "sources.jsonl", sources)
 
     gpu.prepare(model, params.compile, params.recompute)
-    snapshots = Snapshots(model, out, steps, params.snapshots if SIZE == 1 else 0)
+    whole = SIZE == 1 or params.parallel == "ddp"  # with FSDP no process has all of the model
+    snapshots = Snapshots(model, out, steps, params.snapshots if LEADER and whole else 0)
 
     @lru_cache(maxsize=1)
     def batch_of(step: int) -> tuple[Batch, float]:
