@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from gristmill.manifest import write_text
 from gristmill.progress import Progress, quantity
 from gristmill.training.optimizer import Optimizer, Rates, share_of_peak
+from gristmill.training.probe import PROBE
+from gristmill.training.watch import warn
 
 CHECKPOINT = "checkpoint"
 LOG_EVERY = 10  # steps
@@ -56,6 +58,8 @@ def train(
     from it and ends with the same bits as if it had never stopped (on one machine and thread count). `evaluate` is
     called before the first step, every `every` steps and after the last one; what it returns joins the log.
     """
+    if probe := PROBE.get():  # `gristmill plan`: a few steps are timed, and no more done
+        probe(model, loss, plan, every, evaluate)
     optimizer = Optimizer(model, plan.rates)
     done, tokens, log = resume(model, optimizer, out)
     model.train()
@@ -64,7 +68,8 @@ def train(
         for step in range(done, plan.steps):
             record: dict[str, Any] = {}
             if evaluate and every and step % every == 0:
-                record |= evaluated(model, evaluate, step)
+                record |= {"step": step} | evaluated(model, evaluate, step)
+                warn(log, record)
             value, count, figures = loss(step)
             value.backward()
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
@@ -101,7 +106,7 @@ def note(log: list[dict[str, Any]]) -> str:
     if not log:
         return ""
     parts = [f"loss {log[-1]['loss']:.3f}", f"{quantity(log[-1]['tokens'])} tokens"]
-    for name in ("heldout_bpb", "reward"):
+    for name in ("epoch", "heldout_bpb", "train_bpb", "reward"):
         values = [record[name] for record in log if name in record]
         parts += [f"{name} {values[-1]:.3f}"] if values else []
     return ", ".join(parts)
