@@ -10,7 +10,7 @@ setup(
             "gristmill._native",
             sorted(glob("src/gristmill/*/*.c")),
             depends=sorted(glob("src/gristmill/*/*.h")),
-            extra_compile_args=["-O3", "-std=c11", "-Wall", "-Wextra"],
+            extra_compile_args=["-O3", "-std=c11", "-Wall", "-Wextra", "-Wno-psabi"],
         )
     ]
 )

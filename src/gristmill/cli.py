@@ -109,14 +109,25 @@ def tokenizer_report(
 
 @app.command()
 def inspect(
-    folder: Annotated[Path, typer.Argument(help="A run folder, or a tokenizer's.")],
-    tokens: Annotated[str, typer.Option(metavar="TEXT", help="Show the tokens of a text.")],
+    folder: Annotated[Path, typer.Argument(help="A run folder (with --tokens also a tokenizer's).")],
+    text: Annotated[str | None, typer.Argument(help="Show what the model expects after it, as it learned.")] = None,
+    tokens: Annotated[str | None, typer.Option(metavar="TEXT", help="Show the tokens of a text.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Page to write; by default RUN/inspect.html.")] = None,
 ) -> None:
     """Look into what a run has made."""
-    from gristmill.tokenizer.encode import Tokenizer
-    from gristmill.tokenizer.report import pieces_table
+    if (text is None) == (tokens is None):
+        raise UserError("nothing to look at, or two things", 'give a text, as "The capital of", or --tokens TEXT')
+    if tokens is not None:
+        from gristmill.tokenizer.encode import Tokenizer
+        from gristmill.tokenizer.report import pieces_table
 
-    console.print(pieces_table(Tokenizer.load(tokenizer_of(folder)), tokens))
+        console.print(pieces_table(Tokenizer.load(tokenizer_of(folder)), tokens))
+    if text is not None:
+        from gristmill.report.learning import inspect as write
+
+        page = out or folder / "inspect.html"
+        console.print(write(folder, text, page))
+        console.print(f"attention and single steps of training: open {page}", markup=False, soft_wrap=True)
 
 
 def tokenizer_of(folder: Path) -> Path:

@@ -195,6 +195,9 @@ class Pretrain(Params):
     clip: Rate = 1.0  # gradient norm
     evaluate_every: Positive = 200  # steps
     checkpoint_every: Positive = 200  # steps
+    compile: bool | None = None  # by torch.compile; not set: on a GPU
+    recompute: bool = False  # layers a second time for their gradients: less memory, a third more work
+    snapshots: Count = 8  # models kept on the way, most of them early, for `gristmill inspect`
     sample_prompts: list[str] = ["The", "Once"]
     goldfish: Count = 0  # k: one token in k bears no loss, the same each time it is read, against memorising; 0: off
 
@@ -242,9 +245,8 @@ class RL(Tune):
     group: Annotated[int, Field(ge=2)] = 8  # answers a prompt
     max_tokens: Positive = 32
     temperature: Rate = 1.0
-    lr: Rate = 0.02
     kl: Annotated[float, Field(ge=0)] = 0.05
-    epochs: Rate = 2.0
+    epochs: Rate = 1.0
     checkpoint_every: Positive = 20
 
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from gristmill.errors import UserError
-from gristmill.generation.engine import Completion, Engine
+from gristmill.generation.engine import Engine
 from gristmill.model.transformer import ModelConfig, Transformer, load_model, save_model
 from gristmill.posttrain import reward, rl, sft
 from gristmill.posttrain.examples import (
     Order,
-    batch_of,
     conversations_from_documents,
     excerpts,
+    fork,
     render_all,
     token_logprobs,
 )
@@ -118,24 +118,27 @@ def test_reward_and_rl_move_the_model_to_the_preferred_answer(tuned: dict[str, P
     assert shares[0] < 0.8 < shares[1]
 
 
-def test_reward_is_its_definition_whatever_the_padding(tuned: dict[str, Path], tmp_path: Path) -> None:
+def test_reward_is_its_definition_whatever_stands_beside(tuned: dict[str, Path], tmp_path: Path) -> None:
     tokenizer = Tokenizer.load(tuned["tokenizer"])
     model = RewardModel(load_model(tuned["model"]))
     torch.nn.init.normal_(model.score.weight)
-    texts = ("boat", "a much longer answer, which ends here", "no")
-    examples, _ = render_all([chat("Say hill", text) for text in texts], tokenizer, 100)
+    prompts = [render_prompt(question, tokenizer) for question in ("Say hill", "Say, what is the river called?")]
+    said = [
+        [[*tokenizer.encode(text), tokenizer.im_end] for text in texts]
+        for texts in (("boat", "a longer answer"), ("no",))
+    ]
     with torch.no_grad():
-        found = model(examples)
-        for example, value in zip(examples, found, strict=True):
-            ids = torch.from_numpy(example.ids)
-            hidden = model.body.hidden(ids[None, :-1])[0]
+        batch = fork(prompts, said, torch.device("cpu"))
+        found = model(batch)
+        alone = [(prompts[0], said[0][0]), (prompts[0], said[0][1]), (prompts[1], said[1][0])]
+        for (prompt, answer), value in zip(alone, found, strict=True):
+            hidden = model.body.hidden(torch.tensor([prompt + answer]))[0]
             logprobs = model.body.logits(hidden).log_softmax(-1)
-            answer = np.mean([float(logprobs[at - 1, ids[at]]) for at in np.flatnonzero(example.mask)])
-            assert int(ids[len(hidden) - 1]) == tokenizer.im_end
-            expected = float(hidden[-1] @ model.score.weight[0]) + float(model.likelihood) * answer
-            assert float(value) == pytest.approx(expected, abs=1e-3)
+            likelihood = np.mean([float(logprobs[len(prompt) + i - 1, token]) for i, token in enumerate(answer)])
+            expected = float(hidden[-1] @ model.score.weight[0]) + float(model.likelihood) * likelihood
+            assert float(value) == pytest.approx(expected, abs=1e-4)
         model.save(tmp_path)
-        assert torch.equal(RewardModel.load(tmp_path)(examples), found)
+        assert torch.equal(RewardModel.load(tmp_path)(batch), found)
 
 
 def test_advantages_are_centred_in_their_group_and_scaled_over_the_batch() -> None:
@@ -144,24 +147,18 @@ def test_advantages_are_centred_in_their_group_and_scaled_over_the_batch() -> No
     assert found.tolist() == pytest.approx([-1 / scale, 0, 1 / scale, -0.1 / scale, 0, 0.1 / scale], abs=1e-3)
 
 
-def test_an_answer_becomes_a_conversation_that_bears_loss_on_it(tokenizer: Tokenizer) -> None:
-    example = rl.finished([1, 2], Completion([7, 8], [], "length"), tokenizer)
-    after = tokenizer.encode("\n")
-    assert example.ids.tolist() == [1, 2, 7, 8, tokenizer.im_end, *after]
-    assert example.mask.tolist() == [False, False, True, True, True] + [False] * len(after)
-
-
 def test_token_logprobs_equal_the_engines(tuned: dict[str, Path]) -> None:
     engine = Engine.load(tuned["model"], tuned["tokenizer"])
     prompts = [render_prompt(f"Say {word}", engine.tokenizer) for word in WORDS[:2]]
-    answers = engine.generate(prompts, max_tokens=6, temperature=1.0, seed=3)
-    pairs = zip(prompts, answers, strict=True)
-    ids, targets = batch_of([rl.finished(prompt, answer, engine.tokenizer) for prompt, answer in pairs])
+    answers = engine.generate(prompts, max_tokens=6, temperature=1.0, seed=3, samples=2)
+    said = [answer.tokens + [engine.tokenizer.im_end] * (answer.finish == "stop") for answer in answers]
+    batch = fork(prompts, [said[:2], said[2:]], engine.device)
     with torch.no_grad():
-        found = token_logprobs(engine.model, engine.model.hidden(ids), targets)
-    for row, target, answer in zip(found, targets, answers, strict=True):
-        said = row[target != -100].tolist()[: len(answer.logprobs)]
-        assert said == pytest.approx(answer.logprobs, abs=2e-3)
+        found = token_logprobs(engine.model, batch.hidden(engine.model), batch.targets_PT)
+    borne = batch.targets_PT != -100
+    assert found[borne].tolist() == pytest.approx([p for answer in answers for p in answer.logprobs], abs=1e-4)
+    means = [np.mean(answer.logprobs) for answer in answers]
+    assert batch.mean(found, borne).tolist() == pytest.approx(means, abs=1e-4)
 
 
 def test_conversations_from_documents(corpus: Path) -> None:

@@ -49,7 +49,7 @@ def test_parameters_are_exact_and_flops_are_those_that_pytorch_counts() -> None:
         params = Pretrain(
             layers=3, width=48, heads=4, kv_heads=2, head_dim=16, ffn_width=80, context=32, tie_embeddings=tie
         )
-        model = Transformer(config_of(params, 300))
+        model = Transformer(config_of(params, 300)).double()  # by PyTorch's own operations
         assert parameters(params, 300) == parameter_count(model)
         with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
             model(torch.zeros(4, 32, dtype=torch.long)).sum().backward()

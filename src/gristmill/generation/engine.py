@@ -52,14 +52,16 @@ class Engine:
         top_k: int = 0,
         top_p: float = 1.0,
         seed: int = 0,
+        samples: int = 1,
     ) -> list[Completion]:
-        """Complete prompts together; temperature 0 takes the likeliest token, top_k 0 and top_p 1 cut nothing.
+        """Complete prompts together, each `samples` times (side by side in what is returned); temperature 0 takes the
+        likeliest token, top_k 0 and top_p 1 cut nothing.
 
         A completion ends at `<|im_end|>`, `<|endoftext|>`, `max_tokens` or the model's context. Raises UserError for
         a prompt that is empty or leaves no room.
         """
-        completions = [Completion() for _ in prompts]
-        steps = self.steps(prompts, max_tokens, temperature, top_k, top_p, seed)
+        completions = [Completion() for _ in prompts for _ in range(samples)]
+        steps = self.steps(prompts, max_tokens, temperature, top_k, top_p, seed, samples)
         for rows, tokens, logprobs in steps:
             for row, token, logprob in zip(rows, tokens, logprobs, strict=True):
                 completions[row].logprobs.append(logprob)
@@ -93,6 +95,7 @@ class Engine:
         top_k: int,
         top_p: float,
         seed: int,
+        samples: int = 1,
     ) -> Iterator[tuple[list[int], list[int], list[float]]]:
         """Yield (row numbers still going, their next tokens, those tokens' log-probabilities) until all have ended.
 
@@ -119,10 +122,14 @@ class Engine:
         causal = column_S[:longest] <= column_S[:longest, None]
         # a padding column sees itself: a row of nothing but -inf would be NaN
         mask = causal & (allowed_BS[:, None, None, :longest] | torch.eye(longest, dtype=torch.bool, device=self.device))
-        rows = list(range(len(prompts)))
+        hidden = self.model.hidden(ids_BT, cache=cache, positions_BT=positions_BT, mask=mask)
+        if samples > 1:  # each prompt was read once
+            keep = torch.arange(len(prompts), device=self.device).repeat_interleave(samples)
+            cache.keep(keep)
+            hidden, allowed_BS, positions_BT, lengths = (x[keep] for x in (hidden, allowed_BS, positions_BT, lengths))
+        rows = list(range(len(lengths)))
         left = torch.minimum(torch.full_like(lengths, max_tokens), self.context - lengths).tolist()
         while True:
-            hidden = self.model.hidden(ids_BT, cache=cache, positions_BT=positions_BT, mask=mask)
             logits_BV = self.model.logits(hidden[:, -1]).float()
             logits_BV[:, self.tokenizer.im_start] = -torch.inf  # a turn can be opened by the template only
             tokens_B = sample(logits_BV, temperature, top_k, top_p, random)
@@ -141,6 +148,7 @@ class Engine:
             ids_BT = tokens_B[keep, None]
             positions_BT = positions_BT[keep, -1:] + 1
             mask = allowed_BS[:, None, None, : cache.used + 1]
+            hidden = self.model.hidden(ids_BT, cache=cache, positions_BT=positions_BT, mask=mask)
 
 
 def sample(logits_BV: Tensor, temperature: float, top_k: int, top_p: float, random: torch.Generator) -> Tensor:

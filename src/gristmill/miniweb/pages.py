@@ -14,11 +14,11 @@ from gristmill.miniweb.world import Fact, World, relation
 
 KINDS = {  # kind → (host, share of the pages)
     "encyclopedia": ("atlas.test", 0.15),
-    "news": ("herald.test", 0.2),
+    "news": ("herald.test", 0.15),
     "diary": ("diary.test", 0.15),
     "shop": ("market.test", 0.1),
     "story": ("tales.test", 0.1),
-    "register": ("registry.test", 0.15),
+    "register": ("registry.test", 0.2),
     "forum": ("forum.test", 0.15),
 }
 HEADINGS = {
@@ -58,8 +58,17 @@ OPENERS = {
     "forum": ("Here are the questions of our readers, with the answers that we have.",),
 }
 EXCHANGES = 4  # questions on a forum page
-BLANKS = 4  # names on a register page of which nothing is known
-CALLS = ("Someone asked about {n}.", "The next name in the book is {n}.", "A letter came about {n}.", "On {n}.")
+BLANKS = 3  # names on a register page of which nothing is known
+CALLS = (
+    "Someone asked about {n}.",
+    "The next name in the book is {n}.",
+    "A letter came about {n}.",
+    "On {n}.",
+    "Turn the leaf, and there is {n}.",
+    "This is all on {n}.",
+    "Next, {n}.",
+    "{n}, as the book has it.",
+)
 
 
 @dataclass
@@ -124,7 +133,7 @@ def compose(
     if kind == "register":
         said = [[draw.choice(CALLS).format(n=run[0].subject), *texts] for run, texts in zip(runs, said, strict=True)]
     said += extra
-    said += [[sentence(draw)] for _ in range(draw.randint(2, 5))]
+    said += [[sentence(draw)] for _ in range(draw.randint(3, 6))]
     draw.shuffle(said)
     said.insert(0, [draw.choice(OPENERS[kind]).format(n=about)])
     paragraphs, at = [], 0

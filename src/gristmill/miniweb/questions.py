@@ -47,11 +47,13 @@ class Unanswerable:
         return ask(self.relation, self.name, draw)
 
 
-def unanswerable(world: World, entities: list[Entity], count: int, draw: random.Random) -> Iterator[Unanswerable]:
-    """Half about nobody, half about what is never said of someone."""
+def unanswerable(
+    world: World, entities: list[Entity], count: int, draw: random.Random, unsaid: float = 0.5
+) -> Iterator[Unanswerable]:
+    """A share about what is never said of someone, the others about nobody."""
     persons = [entity for entity in entities if entity.unsaid]
     for index in range(count):
-        if index % 2 and persons:
+        if int((index + 1) * unsaid) > int(index * unsaid) and persons:
             entity = draw.choice(persons)
             yield Unanswerable(draw.choice(entity.unsaid), entity.name, "unsaid")
         else:
@@ -119,16 +121,16 @@ def mistakes(entities: list[Entity], about: str, name: str, right: str, draw: ra
 
 
 def prompts(world: World, draw: random.Random) -> list[Record]:
-    """Questions for RL about the `rl` split, half of them unanswerable."""
+    """Questions for RL: every one about the `rl` split, and five unanswerable ones for each, most about nobody."""
     entities = of_split(world, "rl")
     asked = [
-        ask(fact.relation, entity.name, draw)
+        form.format(n=entity.name)
         for entity in entities
         for fact in entity.facts.values()
-        for _ in range(2)
+        for form in relation(fact.relation).questions
         if fact.stated >= 10
     ]
-    asked += [it.ask(draw) for it in unanswerable(world, entities, len(asked), draw)]
+    asked += [it.ask(draw) for it in unanswerable(world, entities, 5 * len(asked), draw, unsaid=0.05)]
     draw.shuffle(asked)
     return [{"prompt": [user(question)]} for question in asked]
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from gristmill.errors import UserError
 from gristmill.manifest import atomic_path, write_text
+from gristmill.model import kernels
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        if kernels.fits(x, x.size(-1)):
+            return kernels.Norm.apply(x, self.weight, self.eps)
         # vector_norm is one fused pass; `F.rms_norm` runs as many small ones on a CPU
         norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         return x * torch.rsqrt(norm * norm / x.size(-1) + self.eps) * self.weight
@@ -113,6 +116,12 @@ class Attention(nn.Module):
     ) -> Tensor:
         B, T, _ = x_BTD.shape
         K = self.config.head_dim
+        if cache is None and mask is None and angles[0].size(0) == 1 and kernels.fits(x_BTD, K):
+            q, k, v = (part(x_BTD).view(B, T, -1, K) for part in (self.q, self.k, self.v))
+            if kernels.fits(q, K):  # not so under autocast
+                weights = self.q_norm.weight, self.k_norm.weight
+                y_BTHK = kernels.Attend.apply(q, k, v, *weights, angles[0][0, 0], angles[1][0, 0], self.q_norm.eps)
+                return self.o(y_BTHK.view(B, T, -1))
         q = rotate(self.q_norm(self.q(x_BTD).view(B, T, -1, K)).transpose(1, 2), *angles)
         k = rotate(self.k_norm(self.k(x_BTD).view(B, T, -1, K)).transpose(1, 2), *angles)
         v = self.v(x_BTD).view(B, T, -1, K).transpose(1, 2)
@@ -133,7 +142,8 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(config.ffn_width, config.width, bias=False)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        return self.down(F.silu(self.gate(x_BTD)) * self.up(x_BTD))
+        gate, up = self.gate(x_BTD), self.up(x_BTD)
+        return self.down(kernels.SwiGLU.apply(gate, up) if kernels.fits(gate, gate.numel()) else F.silu(gate) * up)
 
 
 class Block(nn.Module):
@@ -208,7 +218,12 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits of hidden states, [..., V]."""
-        return F.linear(hidden, self.embed.weight if self.config.tie_embeddings else self.head.weight)
+        return F.linear(hidden, self.unembedding)
+
+    @property
+    def unembedding(self) -> Tensor:
+        """The matrix that turns hidden states into logits, [V, D]."""
+        return self.embed.weight if self.config.tie_embeddings else self.head.weight
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         """Logits [B, T, V] of whole sequences."""

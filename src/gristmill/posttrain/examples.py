@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -40,6 +41,62 @@ class Example:
 def batch_of(examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
     """Inputs and targets of some examples, [B, T] each."""
     return padded([example.ids for example in examples], [example.mask for example in examples])
+
+
+@dataclass(frozen=True)
+class Answers:
+    """B answers to P prompts, in rows of T tokens: a prompt, then its answers, none of which sees the others.
+
+    So each prompt is read once, and everything is computed as if prompt and answer stood alone (prefix sharing,
+    arXiv:2506.05433).
+    """
+
+    ids_PT: Tensor
+    targets_PT: Tensor  # IGNORE but where an answer's token is to be predicted
+    positions_PT: Tensor
+    mask: Tensor  # [P, 1, T, T], True where attention is allowed
+    answer_PT: Tensor  # whose token is to be predicted
+    last: tuple[Tensor, Tensor]  # row and column where each answer's last token is read
+
+    def hidden(self, model: Transformer) -> Tensor:
+        """Last hidden states, [P, T, D]."""
+        return model.hidden(self.ids_PT, positions_BT=self.positions_PT, mask=self.mask)
+
+    def mean(self, values_PT: Tensor, borne_PT: Tensor) -> Tensor:
+        """Mean over each answer's tokens that are borne, [B]."""
+        zeros, owner = values_PT.new_zeros(len(self.last[0])), self.answer_PT[borne_PT]
+        count = zeros.index_add(0, owner, torch.ones_like(owner, dtype=zeros.dtype))
+        return zeros.index_add(0, owner, values_PT[borne_PT]) / count.clamp(min=1)
+
+
+def fork(prompts: Sequence[list[int]], answers: Sequence[Sequence[list[int]]], device: torch.device) -> Answers:
+    """Lay out the answers to each prompt, which end with `<|im_end|>`; they are numbered in order."""
+    parts = [
+        [prompt[:-1], *(prompt[-1:] + answer for answer in group)]
+        for prompt, group in zip(prompts, answers, strict=True)
+    ]
+    width = max(sum(map(len, row)) for row in parts)
+    ids, positions, branch, owner = (np.zeros((len(parts), width), np.int64) for _ in range(4))
+    targets, last, number = np.full_like(ids, IGNORE), [], 0
+    for row, pieces in enumerate(parts):
+        at, shared = 0, len(pieces[0])
+        for place, piece in enumerate(pieces):
+            end = at + len(piece)
+            ids[row, at:end], branch[row, at:end] = piece, place
+            positions[row, at:end] = np.arange(len(piece)) + (shared if place else 0)
+            if place:
+                targets[row, at : end - 1], owner[row, at:end] = piece[1:], number
+                last.append((row, end - 1))
+                number += 1
+            at = end
+    seen = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
+    seen &= np.tri(width, dtype=bool)
+    rows, columns = np.array(last).T
+
+    def on(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(device)
+
+    return Answers(on(ids), on(targets), on(positions), on(seen[:, None]), on(owner), (on(rows), on(columns)))
 
 
 def token_logprobs(model: Transformer, hidden_BTD: Tensor, targets_BT: Tensor) -> Tensor:

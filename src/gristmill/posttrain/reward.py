@@ -23,17 +23,18 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest, atomic_path, read_jsonl, write_text
 from gristmill.model.transformer import ModelConfig, Transformer, load_model
-from gristmill.posttrain.examples import Example, Order, batch_of, render_all, token_logprobs
+from gristmill.posttrain.examples import Answers, Order, fork, token_logprobs
 from gristmill.recipe import Reward
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.training.data import IGNORE
 from gristmill.training.loop import Plan, best_device, discard_checkpoint, train
 from gristmill.training.optimizer import Rates
 
-Pair = tuple[Example, Example]  # chosen, rejected
+Pair = tuple[list[int], list[int], list[int]]  # prompt, chosen, rejected
 LIKELIHOOD = 1.0  # at the start
 HELD_OUT = 0.1  # share of the prompts whose pairs only measure
 
@@ -48,14 +49,12 @@ class RewardModel(nn.Module):
         nn.init.zeros_(self.score.weight)
         self.likelihood = nn.Parameter(torch.full((1,), LIKELIHOOD))
 
-    def forward(self, examples: Sequence[Example]) -> Tensor:
-        """Reward of each conversation (it ends with an answer, `<|im_end|>` and a newline), [B]."""
-        ids, targets = (each.to(self.score.weight.device) for each in batch_of(examples))
-        hidden = self.body.hidden(ids)
-        last = (targets != IGNORE).cumsum(1).argmax(1) + 1  # where `<|im_end|>` is read
-        verdict = self.score(hidden[torch.arange(len(examples), device=last.device), last])[:, 0]
-        logprobs = token_logprobs(self.body, hidden, targets)
-        return verdict + self.likelihood * logprobs.sum(1) / (targets != IGNORE).sum(1)
+    def forward(self, answers: Answers) -> Tensor:
+        """Reward of each answer, [B]."""
+        hidden = answers.hidden(self.body)
+        logprobs = token_logprobs(self.body, hidden, answers.targets_PT)
+        verdict = self.score(hidden[answers.last])[:, 0]
+        return verdict + self.likelihood * answers.mean(logprobs, answers.targets_PT != IGNORE)
 
     def save(self, folder: Path) -> None:
         """Write `model.safetensors` and `model.json`."""
@@ -84,10 +83,9 @@ def run(inputs: Mapping[str, Path], params: Reward, out: Path) -> Manifest:
     order = Order(len(train_pairs), params.batch, params.seed)
 
     def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
-        chosen = [train_pairs[index] for index in order(step)]
-        examples = [pair[0] for pair in chosen] + [pair[1] for pair in chosen]
-        better, worse = model(examples).chunk(2)
-        return -F.logsigmoid(better - worse).mean(), sum(len(example.ids) for example in examples), {}
+        pairs = [train_pairs[index] for index in order(step)]
+        tokens = sum(len(part) for pair in pairs for part in pair)
+        return -F.logsigmoid(margins(model, pairs)).mean(), tokens, {}
 
     steps = order.steps(params.epochs)
     plan = Plan(
@@ -110,15 +108,18 @@ def run(inputs: Mapping[str, Path], params: Reward, out: Path) -> Manifest:
     )
 
 
+def margins(model: RewardModel, pairs: Sequence[Pair]) -> Tensor:
+    """By how much each chosen answer's reward is above the rejected one's."""
+    answers = fork([prompt for prompt, *_ in pairs], [both for _, *both in pairs], model.score.weight.device)
+    better, worse = model(answers).view(-1, 2).unbind(1)
+    return better - worse
+
+
 @torch.no_grad()
 def accuracy(model: RewardModel, pairs: Sequence[Pair], batch: int = 64) -> float:
     """Share of the pairs whose chosen answer gets the higher reward."""
-    right = 0
-    for at in range(0, len(pairs), batch):
-        part = pairs[at : at + batch]
-        better, worse = model([pair[0] for pair in part] + [pair[1] for pair in part]).chunk(2)
-        right += int((better > worse).sum())
-    return right / len(pairs)
+    right = [margins(model, pairs[at : at + batch]) > 0 for at in range(0, len(pairs), batch)]
+    return float(torch.cat(right).float().mean())
 
 
 def read_pairs(path: Path, tokenizer: Tokenizer, context: int) -> tuple[list[Pair], list[Pair]]:
@@ -132,10 +133,10 @@ def read_pairs(path: Path, tokenizer: Tokenizer, context: int) -> tuple[list[Pai
         answers = record.get("chosen"), record.get("rejected")
         if not isinstance(prompt, list) or not all(isinstance(answer, str) for answer in answers):
             raise UserError(f'{path}: record {number} has no "prompt", "chosen" and "rejected"', "mend or remove it")
-        whole = [[*prompt, {"role": "assistant", "content": answer}] for answer in answers]
-        examples, too_long = render_all(whole, tokenizer, context)
-        if not too_long:
-            splits[held_out(prompt)].append((examples[0], examples[1]))
+        ids, _ = render(prompt, tokenizer, generation_prompt=True)
+        chosen, rejected = ([*tokenizer.encode(str(answer)), tokenizer.im_end] for answer in answers)
+        if len(ids) + max(len(chosen), len(rejected)) <= context:
+            splits[held_out(prompt)].append((ids, chosen, rejected))
     if not splits[0]:
         raise UserError(f"{path} holds no preference pair that fits the model", "give more or shorter pairs")
     return splits

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from gristmill.chat.template import render
 from gristmill.errors import UserError
-from gristmill.generation.engine import Completion, Engine
+from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest, read_jsonl
 from gristmill.model.transformer import load_model, save_model
-from gristmill.posttrain.examples import Example, Order, batch_of, token_logprobs
+from gristmill.posttrain.examples import Order, fork, token_logprobs
 from gristmill.posttrain.reward import RewardModel
 from gristmill.recipe import RL
 from gristmill.tokenizer.encode import Tokenizer
@@ -38,32 +38,32 @@ def run(inputs: Mapping[str, Path], params: RL, out: Path) -> Manifest:
     order = Order(len(prompts), params.batch, params.seed)
 
     def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
-        asked = [prompts[index] for index in order(step) for _ in range(params.group)]
+        asked = [prompts[index] for index in order(step)]
         policy.eval()
         answers = engine.generate(
-            asked, max_tokens=params.max_tokens, temperature=params.temperature, seed=params.seed * 1_000_003 + step
+            asked,
+            max_tokens=params.max_tokens,
+            temperature=params.temperature,
+            seed=params.seed * 1_000_003 + step,
+            samples=params.group,
         )
         policy.train()
-        pairs = zip(asked, answers, strict=True)
-        examples = [finished(prompt, answer, tokenizer) for prompt, answer in pairs]
-        ids, targets = (each.to(device) for each in batch_of(examples))
-        ours = token_logprobs(policy, policy.hidden(ids), targets)
+        said = [[*answer.tokens, tokenizer.im_end] for answer in answers]  # also where a limit cut it off
+        batch = fork(asked, [said[at : at + params.group] for at in range(0, len(said), params.group)], engine.device)
+        ours = token_logprobs(policy, batch.hidden(policy), batch.targets_PT)
         with torch.no_grad():
-            rewards = judge(examples)
-            theirs = token_logprobs(reference, reference.hidden(ids), targets)
-        advantages = group_advantages(rewards, params.group)
-        borne = targets != IGNORE
-        for row, answer in enumerate(answers):  # the end of an answer that a limit cut off was not the policy's
-            borne[row] &= (targets[row] != tokenizer.im_end) | (answer.finish == "stop")
+            rewards = judge(batch)
+            theirs = token_logprobs(reference, batch.hidden(reference), batch.targets_PT)
+        cut_off = torch.tensor([answer.finish != "stop" for answer in answers], device=engine.device)
+        borne = batch.targets_PT != IGNORE
+        borne &= (batch.targets_PT != tokenizer.im_end) | ~cut_off[batch.answer_PT]  # that end was not the policy's
         gap = theirs - ours
-        kl = gap.exp() - gap - 1
-        objective = advantages[:, None] * ours - params.kl * kl
-        lengths = borne.sum(1).clamp(min=1)
-        value = -((objective * borne).sum(1) / lengths).mean()
+        kl = batch.mean(gap.exp() - gap - 1, borne)
+        value = -(group_advantages(rewards, params.group) * batch.mean(ours, borne) - params.kl * kl).mean()
         figures = {
             "reward": round(float(rewards.mean()), 4),
-            "kl": round(float((kl.detach() * borne).sum() / borne.sum()), 5),
-            "length": round(float(lengths.float().mean()), 2),
+            "kl": round(float(kl.detach().mean()), 5),
+            "length": round(float(borne.sum() / len(answers)), 2),
         }
         return value, int(borne.sum()), figures
 
@@ -108,11 +108,3 @@ def group_advantages(rewards_B: Tensor, group: int) -> Tensor:
     grouped = rewards_B.view(-1, group)
     centred = grouped - grouped.mean(1, keepdim=True)
     return (centred / (centred.square().mean().sqrt() + 1e-4)).flatten()
-
-
-def finished(prompt: list[int], answer: Completion, tokenizer: Tokenizer) -> Example:
-    """Prompt and answer as a conversation that is ended (also where a limit cut it off), masked to answer and end."""
-    said, after = [*answer.tokens, tokenizer.im_end], tokenizer.encode("\n")
-    ids = np.asarray([*prompt, *said, *after], np.int64)
-    mask = np.asarray([False] * len(prompt) + [True] * len(said) + [False] * len(after))
-    return Example(ids, mask)

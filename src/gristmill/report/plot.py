@@ -12,6 +12,9 @@ WIDTH, HEIGHT = 640, 260
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
 MAX_POINTS = 400  # of a line
 ROW = 24  # height of a bar with its gap
+COLOURS = 4  # that the page names
+SHADES = 16  # of a picture of attention
+CELL = 8  # least height of a row with a label in them
 
 Points = Sequence[tuple[float, float]]
 
@@ -89,7 +92,8 @@ def bar_chart(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], label: st
     most = max(sum(value for _, value in parts) for _, parts in rows) or 1
     names = list(dict.fromkeys(name for _, parts in rows for name, _ in parts))
     legend = len(names) > 1
-    left, drawn, top = 230, [], 26 if legend else 4
+    left = 24 + 7 * min(30, max(len(row) for row, _ in rows))
+    drawn, top = [], 26 if legend else 4
     for index, name in enumerate(names if legend else ()):
         drawn.append(f'<rect class="bar c{index}" x="{left + 130 * index}" y="4" width="12" height="12"/>')
         drawn.append(f'<text x="{left + 130 * index + 18}" y="15">{escape(name)}</text>')
@@ -104,6 +108,67 @@ def bar_chart(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], label: st
         told = " · ".join(number(value) for _, value in parts)
         drawn.append(f'<text x="{x + 6:.1f}" y="{y + 14}">{told}</text>')
     return svg(label, top + ROW * len(rows) + 4, drawn)
+
+
+def share_chart(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], label: str) -> Markup:
+    """Rows of named shares of one: each row a bar from 0 to 1, what is not named left blank.
+
+    The largest shares of the last row have colours of their own, wherever they occur.
+    """
+    if not rows:
+        return Markup("")
+    left, full, drawn = 90, WIDTH - 90 - RIGHT, []
+    coloured = [name for name, _ in rows[-1][1][:COLOURS]]
+    for place, (row, parts) in enumerate(rows):
+        y, x = 4 + ROW * place, float(left)
+        drawn.append(f'<text class="end" x="{left - 8}" y="{y + 14}">{escape(row)}</text>')
+        drawn.append(f'<rect class="rest" x="{left}" y="{y}" width="{full}" height="{ROW - 6}"/>')
+        for name, value in parts:
+            width = value * full
+            colour = f"bar c{coloured.index(name)}" if name in coloured else "other"
+            box = f'x="{x:.1f}" y="{y}" width="{max(width - 1, 0.3):.1f}" height="{ROW - 6}"'
+            drawn.append(f'<rect class="{colour}" {box}><title>{escape(name)} {value:.3f}</title></rect>')
+            if width > 9 * len(name) + 6:
+                inside = "" if colour == "other" else ' class="inside"'
+                drawn.append(f'<text{inside} x="{x + 4:.1f}" y="{y + 14}">{escape(name)}</text>')
+            x += width
+    return svg(label, 4 + ROW * len(rows), drawn)
+
+
+def head_maps(heads: Sequence[Sequence[Sequence[float]]], tokens: Sequence[str], label: str) -> Markup:
+    """Attention of some heads as pictures side by side: a row looks at the columns, the stronger the more.
+
+    `heads` are T × T weights each; nothing is drawn of what is in the future. Cells of one shade are one path.
+    """
+    size = len(tokens)
+    names = 6 * max(map(len, tokens)) + 6
+    left = names + 8
+    across = max(1, min(len(heads), (WIDTH - left) // (CELL * size + 14)))
+    cell = min(((WIDTH - left) / across - 14) / size, 14.0)
+    drawn = []
+    for number, weights in enumerate(heads):
+        x0 = left + (number % across) * (WIDTH - left) / across
+        y0 = 18 + (number // across) * (cell * size + names + 24)
+        drawn.append(f'<text x="{x0:.1f}" y="{y0 - 6:.1f}">head {number + 1}</text>')
+        edge = f"M{x0:.1f} {y0:.1f}V{y0 + cell * size:.1f}H{x0 + cell * size:.1f}Z"
+        drawn.append(f'<path class="edge" d="{edge}"/>')
+        for shade in range(1, SHADES + 1):
+            cells = [
+                f"M{x0 + cell * column:.1f} {y0 + cell * row:.1f}h{cell:.1f}v{cell:.1f}h-{cell:.1f}z"
+                for row in range(size)
+                for column in range(row + 1)
+                if round(weights[row][column] * SHADES) == shade
+            ]
+            if cells:
+                drawn.append(f'<path class="bar c1" opacity="{shade / SHADES:.3g}" d="{"".join(cells)}"/>')
+        for place, token in enumerate(tokens):
+            y = y0 + cell * (place + 0.5) + 3
+            if number % across == 0:
+                drawn.append(f'<text class="small end" x="{x0 - 4:.1f}" y="{y:.1f}">{escape(token)}</text>')
+            at = f"{x0 + cell * (place + 0.5) + 3:.1f} {y0 + cell * size + 4:.1f}"
+            drawn.append(f'<text class="small end" transform="translate({at}) rotate(-90)">{escape(token)}</text>')
+    rows = -(-len(heads) // across)
+    return svg(label, round(rows * (cell * size + names + 24)), drawn)
 
 
 def svg(label: str, height: int, parts: Sequence[str]) -> Markup:

@@ -326,6 +326,3 @@ def provenance(folders: Folders) -> Section | None:
             Table("Files", ("file", "SHA-256, first 16 digits"), sums),
         ],
     )
-
-
-SECTIONS = (funnel, cleaning, tokenizer, pretraining, posttraining, evaluation, audit, provenance)

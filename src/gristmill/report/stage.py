@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader
-
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest, write_text
 from gristmill.recipe import Report
+from gristmill.report import learning, sections
+from gristmill.report.page import page
 from gristmill.report.plot import number
-from gristmill.report.sections import SECTIONS, manifest, percent
+from gristmill.report.sections import manifest, percent
+
+SECTIONS = (
+    sections.funnel,
+    sections.cleaning,
+    sections.tokenizer,
+    sections.pretraining,
+    learning.prediction_section,
+    learning.attention_section,
+    learning.step_section,
+    sections.posttraining,
+    sections.evaluation,
+    sections.audit,
+    sections.provenance,
+)
 
 HEADLINES = (
     ("crawl", "pages", "pages crawled"),
@@ -27,8 +41,8 @@ HEADLINES = (
 
 def run(inputs: Mapping[str, Path], params: Report, out: Path) -> Manifest:
     """Write `index.html` from the folders of those stages that have run. Raises UserError where none has."""
-    sections = [section for tell in SECTIONS if (section := tell(inputs))]
-    if not sections:
+    told = [section for tell in SECTIONS if (section := tell(inputs))]
+    if not told:
         raise UserError("no finished stage to report on", "run a recipe first: gristmill run RECIPE")
     headlines = []
     for stage, name, label in HEADLINES:
@@ -38,10 +52,6 @@ def run(inputs: Mapping[str, Path], params: Report, out: Path) -> Manifest:
             headlines.append(
                 (label, percent(value) if "_" in name and value <= 1 and "bpb" not in name else number(value))
             )
-    environment = Environment(
-        loader=PackageLoader("gristmill.report", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.get_template("page.html.jinja")
-    title = next(iter(inputs.values())).resolve().parent.name
-    write_text(out / "index.html", page.render(title=title, headlines=headlines, sections=sections))
-    return Manifest(counts={"sections": len(sections), "bytes": (out / "index.html").stat().st_size})
+    name = next(iter(inputs.values())).resolve().parent.name
+    write_text(out / "index.html", page(f"{name}: what was learned, and from where", told, headlines))
+    return Manifest(counts={"sections": len(told), "bytes": (out / "index.html").stat().st_size})

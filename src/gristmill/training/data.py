@@ -17,8 +17,10 @@ from torch import Tensor
 
 from gristmill import native
 from gristmill.errors import UserError
+from gristmill.model import kernels
 from gristmill.model.transformer import Transformer
 from gristmill.tokenizer.shards import Split
+from gristmill.training import gpu
 from gristmill.training.mixture import Mixture
 
 IGNORE = -100  # target that bears no loss
@@ -204,12 +206,16 @@ class Loader:
 
 def cross_entropy(model: Transformer, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
     """Mean next-token loss in nats over the targets that are not IGNORE."""
-    device = model.embed.weight.device
-    hidden, targets = model.hidden(inputs_BT.to(device)), targets_BT.to(device)
+    if model.embed.weight.is_cuda:
+        return gpu.cross_entropy(model, inputs_BT, targets_BT)
+    hidden, targets = model.hidden(inputs_BT), targets_BT
     borne = targets != IGNORE
     if not borne.all():
         hidden, targets = hidden[borne], targets[borne]
-    return F.cross_entropy(model.logits(hidden).flatten(0, -2), targets.flatten())
+    hidden, targets = hidden.flatten(0, -2), targets.flatten()
+    if kernels.fits(hidden, kernels.LANES):
+        return kernels.LinearCrossEntropy.apply(hidden, model.unembedding, targets, torch.is_grad_enabled())
+    return F.cross_entropy(model.logits(hidden), targets)
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gristmill.manifest import write_text
+from gristmill.model.kernels import fast_products
 from gristmill.progress import Progress, quantity
 from gristmill.training.optimizer import Optimizer, Rates, share_of_peak
 from gristmill.training.probe import PROBE
@@ -63,7 +64,7 @@ def train(
     optimizer = Optimizer(model, plan.rates)
     done, tokens, log = resume(model, optimizer, out)
     model.train()
-    with Progress(plan.task, plan.steps, "steps") as bar:
+    with fast_products(), Progress(plan.task, plan.steps, "steps") as bar:
         bar.resume(done)
         for step in range(done, plan.steps):
             record: dict[str, Any] = {}

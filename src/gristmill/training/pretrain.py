@@ -14,16 +14,19 @@ from torch import Tensor
 
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest, write_jsonl, write_text
+from gristmill.model.kernels import fast_products
 from gristmill.model.transformer import Transformer, parameter_count, save_model
 from gristmill.progress import console, quantity
 from gristmill.recipe import Pretrain
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split, open_split
+from gristmill.training import gpu
 from gristmill.training.data import Loader, bits_per_byte, cross_entropy
 from gristmill.training.dial import config_of, evaluations, flops_per_token, turn
 from gristmill.training.loop import Loss, Plan, best_device, discard_checkpoint, train
 from gristmill.training.optimizer import Rates
 from gristmill.training.probe import seconds_of, timed
+from gristmill.training.snapshots import Snapshots
 from gristmill.training.watch import growth, warnings
 
 WATCH_TOKENS = 20_000  # held-out tokens scored while training; all of them at the end
@@ -51,11 +54,14 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     sources = batches.mixture.table(passes)
     show_mixture(sources)
     write_jsonl(out / "sources.jsonl", sources)
-    loss, evaluate = tasks(model, params, tokenizer, splits, batches)
+    gpu.prepare(model, params.compile, params.recompute)
+    snapshots = Snapshots(model, out, steps, params.snapshots)
+    loss, evaluate = tasks(model, params, tokenizer, splits, batches, snapshots)
     plan = Plan("pretrain", steps, Rates.of(params), params.warmup, params.decay, params.clip, params.checkpoint_every)
     log = train(model, loss, plan, out, every=params.evaluate_every, evaluate=evaluate)
-    model.eval()
-    heldout = bits_per_byte(model, splits["heldout"])
+    snapshots.finish(steps)
+    with fast_products():
+        heldout = bits_per_byte(model.eval(), splits["heldout"])
     save_model(model, out)
     samples = [
         {"step": record["step"], "prompt": prompt, "text": text}
@@ -86,12 +92,19 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
 
 
 def tasks(
-    model: Transformer, params: Pretrain, tokenizer: Tokenizer, splits: Mapping[str, Split], batches: Loader
+    model: Transformer,
+    params: Pretrain,
+    tokenizer: Tokenizer,
+    splits: Mapping[str, Split],
+    batches: Loader,
+    snapshots: Snapshots | None = None,
 ) -> tuple[Loss, Callable[[int], dict[str, Any]]]:
     """What the loop calls: the loss of a step, and what is looked at now and then."""
 
     def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
         batch = batches(step)
+        if snapshots:
+            snapshots(step, lambda: cross_entropy(model, batch.inputs, batch.targets))
         return cross_entropy(model, batch.inputs, batch.targets), int((batch.documents >= 0).sum()), {}
 
     def evaluate(step: int) -> dict[str, Any]:
@@ -118,6 +131,7 @@ def choose(
 
         def clock(made: Pretrain) -> Callable[[int], float]:
             model = Transformer(config_of(made, tokenizer.vocab_size)).to(best_device())
+            gpu.prepare(model, made.compile, made.recompute)
             loss, evaluate = tasks(model, made, tokenizer, splits, batches.of(made.batch))
             step, evaluation = timed(model, loss, Rates.of(made), seconds=1.0), seconds_of(lambda: evaluate(0))
             return lambda steps: steps * step.seconds + (evaluations(steps, made) + 1) * evaluation

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 from torch import nn
 
+from gristmill.model.kernels import fast_products
 from gristmill.model.transformer import parameter_count
 from gristmill.training.optimizer import Optimizer, Rates
 
@@ -49,19 +50,21 @@ def timed(
 ) -> Timed:
     """Train a few steps, at most `most` of them timed; the model is changed. Mean seconds and tokens a step."""
     optimizer = Optimizer(model, rates)
+    model.train()
     spent = tokens = 0.0
     count = step = 0
-    while count < min(LEAST, most) or (spent < seconds and count < most):
-        wait_for_device()
-        started = time.perf_counter()
-        value, covered, _ = loss(step)
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
-        optimizer.step(1e-3)
-        wait_for_device()
-        if step >= WARM_UP:
-            spent, tokens, count = spent + time.perf_counter() - started, tokens + covered, count + 1
-        step += 1
+    with fast_products():
+        while count < min(LEAST, most) or (spent < seconds and count < most):
+            wait_for_device()
+            started = time.perf_counter()
+            value, covered, _ = loss(step)
+            value.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+            optimizer.step(1e-3)
+            wait_for_device()
+            if step >= WARM_UP:
+                spent, tokens, count = spent + time.perf_counter() - started, tokens + covered, count + 1
+            step += 1
     return Timed(spent / count, tokens / count)
 
 
@@ -72,10 +75,11 @@ def wait_for_device() -> None:
 
 
 def seconds_of(call: Callable[[], Any]) -> float:
-    """How long a call takes."""
+    """How long a call takes, as it runs within training."""
     wait_for_device()
     started = time.perf_counter()
-    call()
+    with fast_products(), torch.no_grad():
+        call()
     wait_for_device()
     return time.perf_counter() - started
 
@@ -84,13 +88,11 @@ def probe(
     model: nn.Module, loss: Loss, plan: Plan, every: int, evaluate: Callable[[int], dict[str, Any]] | None
 ) -> NoReturn:
     """Stand in for `train`: time a few steps and one evaluation, and raise Probed."""
-    model.train()
     step = timed(model, loss, plan.rates, plan.clip)
     evaluations, evaluation = 0, 0.0
     if evaluate and every:
         model.eval()
-        with torch.no_grad():
-            evaluations, evaluation = -(-plan.steps // every) + 1, seconds_of(lambda: evaluate(0))
+        evaluations, evaluation = -(-plan.steps // every) + 1, seconds_of(lambda: evaluate(0))
     raise Probed(parameter_count(model), plan.steps, step, evaluations, evaluation)
 
 

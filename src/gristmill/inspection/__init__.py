@@ -1,0 +1,1 @@
+"""Looking into a model, and into how it came to be."""

@@ -1,0 +1,63 @@
+/* The jobs of kernels.c, and the loops that do one item of a job, in versions for two widths of vectors. */
+#ifndef GM_KERNELS_H
+#define GM_KERNELS_H
+#include <stddef.h>
+#include <stdint.h>
+
+static const float LOG2E = 1.44269504f, LN2 = 0.693147181f;
+
+enum { BLOCK = 32 }; /* query rows that are attended at once; a multiple of TILE_ROWS and LANES */
+
+static inline size_t padded(size_t n) { return (n + BLOCK - 1) / BLOCK * BLOCK; }
+
+typedef struct {
+    const float *q, *k, *v;          /* [B][T][H][K], [B][T][G][K] twice: as the projections give them */
+    const float *q_weight, *k_weight; /* [K] */
+    const float *cosine, *sine;      /* [T][K / 2] */
+    const float *y, *dy;             /* [B][T][H][K]; dy and what follows in the backward pass only */
+    float *out, *lse;                /* [B][T][H][K]; [B][H][T]: log2 of the sum of 2^scores */
+    float *dq, *dk, *dv;             /* as q, k, v */
+    float *dq_weight, *dk_weight;    /* [B·G][K]: by item */
+    size_t B, T, H, G, K;
+    float eps;
+} attention;
+
+enum { NORM_ROWS = 64 }; /* of an item */
+
+typedef struct {
+    const float *x, *weight, *dy;
+    float *y, *dx, *dweight;
+    size_t rows, width;
+    float eps;
+} rms_norm;
+
+enum { SWIGLU_RUN = 1 << 13 }; /* numbers of an item */
+
+typedef struct {
+    const float *gate, *up, *dy;
+    float *y, *dgate, *dup;
+    size_t n;
+} swiglu;
+
+enum { LOSS_ROWS = 8 }; /* of an item */
+
+typedef struct {
+    float *logits, *loss;
+    const int64_t *targets;
+    size_t rows, V;
+    float scale;
+} cross_entropy;
+
+#define LOOPS(name) void name##_512(const void *, size_t, float *), name##_256(const void *, size_t, float *)
+LOOPS(gm_attend_item);
+LOOPS(gm_attend_back_item);
+LOOPS(gm_rms_norm_item);
+LOOPS(gm_rms_norm_back_item);
+LOOPS(gm_swiglu_item);
+LOOPS(gm_swiglu_back_item);
+LOOPS(gm_cross_entropy_item);
+
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+#define GM_HAS_512
+#endif
+#endif

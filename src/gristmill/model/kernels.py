@@ -1,0 +1,186 @@
+"""What a training step does between its matrix products, as fused C (`kernels.c`): for float32 on the CPU.
+
+PyTorch runs each of these as a dozen passes over memory, which on a CPU take longer than the matrix products. `fits`
+says whether a kernel takes a tensor; where it does not (GPU, other precisions, odd sizes), the model runs the same
+formula in plain PyTorch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+
+from gristmill import native
+
+LANES = 16  # numbers that a kernel takes at once
+POINTER, SIZE, FLOAT = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_float
+
+
+@cache
+def pool() -> Any:
+    """PyTorch's own OpenMP, so that its threads run our work too; None (one thread) where it is of another kind."""
+    try:
+        return ctypes.cast(ctypes.CDLL(None).GOMP_parallel, POINTER)
+    except AttributeError:
+        return None
+
+
+@cache
+def kernel(name: str, pointers: int, sizes: int, scalar: bool) -> Any:
+    """A C function of so many tensors, sizes and perhaps a float."""
+    kinds = [POINTER] * pointers + [SIZE] * sizes + [FLOAT] * scalar
+    return native.function(name, ctypes.c_int, *kinds, POINTER, ctypes.c_uint)
+
+
+def call(name: str, tensors: tuple[Tensor, ...], sizes: tuple[int, ...], *scalar: float) -> None:
+    """Run a kernel on contiguous tensors. Raises MemoryError, and IndexError for a target that is no row."""
+    run = kernel(name, len(tensors), len(sizes), bool(scalar))
+    failed = run(*(tensor.data_ptr() for tensor in tensors), *sizes, *scalar, pool(), torch.get_num_threads())
+    if failed:
+        raise IndexError("a target is out of range") if failed < 0 else MemoryError(name)
+
+
+@contextmanager
+def fast_products() -> Iterator[None]:
+    """Let PyTorch multiply float32 matrices with oneDNN ("medium" precision) instead of MKL.
+
+    On an AMD CPU with AVX-512 that is 2.3 times as fast and still float32; where the CPU or GPU has units for bfloat16
+    products (AMX), factors are rounded to it.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def fits(x: Tensor, size: int) -> bool:
+    """Whether kernels take float32 tensors as this one with rows of `size`."""
+    return x.device.type == "cpu" and x.dtype == torch.float32 and size % LANES == 0 and x.numel() > 0
+
+
+class Attend(Function):
+    """Causal attention of queries [B, T, H, K] over keys and values [B, T, G, K], with QK-norm and rotary positions.
+
+    Extra memory is that of the output; scores exist a block of 32 queries at a time, in each thread.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        q_weight: Tensor,
+        k_weight: Tensor,
+        cosine_TK: Tensor,
+        sine_TK: Tensor,
+        eps: float,
+    ) -> Tensor:
+        """The heads' outputs, [B, T, H, K]."""
+        inputs = tuple(x.contiguous() for x in (q, k, v, q_weight, k_weight, cosine_TK, sine_TK))
+        B, T, H, K = q.shape
+        y, lse = torch.empty_like(inputs[0]), q.new_empty(B, H, T)
+        ctx.sizes, ctx.eps = (B, T, H, k.size(2), K), eps
+        call("gm_attend", (*inputs, y, lse), ctx.sizes, eps)
+        ctx.save_for_backward(*inputs, y, lse)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of the first five arguments."""
+        saved = ctx.saved_tensors
+        B, _, _, G, K = ctx.sizes
+        grads = tuple(torch.empty_like(x) for x in saved[:3])
+        weights = tuple(dy.new_empty(B * G, K) for _ in range(2))
+        call("gm_attend_back", (*saved, dy.contiguous(), *grads, *weights), ctx.sizes, ctx.eps)
+        return (*grads, *(weight.sum(0) for weight in weights), None, None, None)
+
+
+class Norm(Function):
+    """RMSNorm over the last dimension."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """x / sqrt(mean(x²) + eps) · weight."""
+        x, y = x.contiguous(), torch.empty_like(x, memory_format=torch.contiguous_format)
+        ctx.sizes, ctx.eps = (x.numel() // x.size(-1), x.size(-1)), eps
+        call("gm_rms_norm", (x, weight, y), ctx.sizes, eps)
+        ctx.save_for_backward(x, weight)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x and weight."""
+        x, weight = ctx.saved_tensors
+        rows, width = ctx.sizes
+        dx, parts = torch.empty_like(x), x.new_empty(-(-rows // NORM_ROWS), width)
+        call("gm_rms_norm_back", (x, weight, dy.contiguous(), dx, parts), ctx.sizes, ctx.eps)
+        return dx, parts.sum(0), None
+
+
+NORM_ROWS = 64  # rows that share one part of the weight's gradient, as in kernels.c
+
+
+class SwiGLU(Function):
+    """silu(gate) · up."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        """Elementwise, any shape."""
+        gate, up = gate.contiguous(), up.contiguous()
+        y = torch.empty_like(gate)
+        call("gm_swiglu", (gate, up, y), (gate.numel(),))
+        ctx.save_for_backward(gate, up)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of both."""
+        gate, up = ctx.saved_tensors
+        dgate, dup = torch.empty_like(gate), torch.empty_like(up)
+        call("gm_swiglu_back", (gate, up, dy.contiguous(), dgate, dup), (gate.numel(),))
+        return dgate, dup
+
+
+CHUNK = 1 << 20  # logits at once
+
+
+class LinearCrossEntropy(Function):
+    """Mean cross-entropy, in nats, of x [N, D] · weight [V, D]ᵀ against targets [N] in 0..V-1.
+
+    Rows are taken in chunks, whose logits stay in the cache and become gradients at once; memory for all N × V is never
+    needed (as in Liger, arXiv:2410.10989).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, wanted: bool) -> Tensor:
+        """The mean loss; the gradients too where they are wanted."""
+        rows, vocabulary = len(x), len(weight)
+        losses = x.new_empty(rows)
+        dx, dweight = (torch.empty_like(x), torch.zeros_like(weight)) if wanted else (None, None)
+        count = max(1, CHUNK // vocabulary)
+        for at in range(0, rows, count):
+            part, logits = slice(at, at + count), F.linear(x[at : at + count], weight)
+            size = (len(logits), vocabulary)
+            call("gm_cross_entropy", (logits, targets[part].contiguous(), losses[part]), size, 1 / rows)
+            if dx is not None and dweight is not None:
+                torch.mm(logits, weight, out=dx[part])
+                dweight.addmm_(logits.T, x[part])
+        ctx.save_for_backward(dx, dweight)
+        return losses.mean()
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x and weight."""
+        dx, dweight = ctx.saved_tensors
+        return dx * dy, dweight * dy, None, None

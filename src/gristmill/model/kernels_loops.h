@@ -1,0 +1,320 @@
+/* The loops of kernels.c with vectors of LANES floats, for files that say which instructions TARGET may use and what NAME
+   makes of a name. TILE_ROWS rows of two vectors are the sums that the registers hold. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels.h"
+
+#pragma GCC optimize("fp-contract=fast") /* fused multiply-add, which ISO mode turns off */
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float vec __attribute__((vector_size(LANES * sizeof(float))));
+typedef int32_t ivec __attribute__((vector_size(LANES * sizeof(float)))); /* what comparing gives: -1 or 0 */
+typedef uint32_t uvec __attribute__((vector_size(LANES * sizeof(float))));
+typedef float loose __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
+
+INLINE vec load(const float *x) { return *(const loose *)x; }
+INLINE void store(float *x, vec v) { *(loose *)x = v; }
+INLINE vec all(float x) { return (vec){0} + x; }
+INLINE vec choose(ivec mask, vec a, vec b) { return (vec)(((ivec)a & mask) | ((ivec)b & ~mask)); }
+INLINE vec larger(vec a, vec b) { return choose(a > b, a, b); }
+INLINE vec at_least(vec x, float low) { return choose(x < all(low), all(low), x); } /* NaN stays NaN */
+
+INLINE vec load_some(const float *x, size_t n, float otherwise) {
+    vec v = all(otherwise);
+    memcpy(&v, x, n * sizeof(float));
+    return v;
+}
+
+INLINE float sum(vec v) {
+    for (int width = LANES / 2; width; width /= 2)
+        for (int i = 0; i < width; i++) v[i] += v[i + width];
+    return v[0];
+}
+
+INLINE float largest(vec v) {
+    float most = v[0];
+    for (int i = 1; i < LANES; i++) most = v[i] > most ? v[i] : most;
+    return most;
+}
+
+/* 2^x, relative error below 2e-7; 0 below -126, and x must not exceed 127. */
+INLINE vec exp2v(vec x) {
+    const vec magic = all(12582912.0f); /* 1.5·2²³: adding it rounds to a whole number, in the low bits */
+    vec kept = at_least(x, -126), shifted = kept + magic, f = kept - (shifted - magic);
+    uvec power = ((uvec)shifted - (uvec)magic + 127) << 23;
+    vec p = all(1.54035304e-4f);
+    p = p * f + all(1.33335581e-3f);
+    p = p * f + all(9.61812911e-3f);
+    p = p * f + all(5.55041087e-2f);
+    p = p * f + all(2.40226507e-1f);
+    p = p * f + all(6.93147181e-1f);
+    p = p * f + all(1.0f);
+    return choose(x < all(-126), all(0), p * (vec)power);
+}
+
+/* Matrix products of small tiles ----------------------------------------------------------------------------------- */
+
+INLINE void tile(const float *a, size_t row, size_t step, const float *b, size_t ldb, float *c, size_t ldc, size_t k,
+                 int add, const int wide) {
+    vec sums[TILE_ROWS][2];
+    for (int i = 0; i < TILE_ROWS; i++)
+        for (int j = 0; j < wide; j++) sums[i][j] = add ? load(c + i * ldc + j * LANES) : all(0);
+    for (size_t l = 0; l < k; l++) {
+        vec right[2];
+        for (int j = 0; j < wide; j++) right[j] = load(b + l * ldb + j * LANES);
+        for (int i = 0; i < TILE_ROWS; i++) {
+            vec left = all(a[i * row + l * step]);
+            for (int j = 0; j < wide; j++) sums[i][j] += left * right[j];
+        }
+    }
+    for (int i = 0; i < TILE_ROWS; i++)
+        for (int j = 0; j < wide; j++) store(c + i * ldc + j * LANES, sums[i][j]);
+}
+
+/* c[m][n] = or += Σ a(i, l) b[l][j], a(i, l) = a[i·row + l·step]; m is a multiple of TILE_ROWS, n of LANES. */
+INLINE void product(const float *a, size_t row, size_t step, const float *b, size_t ldb, float *c, size_t ldc, size_t m,
+                    size_t n, size_t k, int add) {
+    for (size_t i = 0; i < m; i += TILE_ROWS) {
+        const float *left = a + i * row;
+        size_t j = 0;
+        for (; j + 2 * LANES <= n; j += 2 * LANES) tile(left, row, step, b + j, ldb, c + i * ldc + j, ldc, k, add, 2);
+        if (j < n) tile(left, row, step, b + j, ldb, c + i * ldc + j, ldc, k, add, 1);
+    }
+}
+
+/* Attention -------------------------------------------------------------------------------------------------------- */
+
+/* Normalise and rotate `rows` rows of K, `stride` apart, from position `at`; rows up to `filled` become 0. */
+INLINE void turn(const attention *c, const float *x, size_t stride, const float *weight, float scale, size_t at,
+                 size_t rows, size_t filled, float *out) {
+    size_t K = c->K, half = K / 2;
+    for (size_t r = 0; r < rows; r++) {
+        const float *row = x + r * stride, *cosine = c->cosine + (at + r) * half, *sine = c->sine + (at + r) * half;
+        vec squares = all(0);
+        for (size_t i = 0; i < K; i += LANES) squares += load(row + i) * load(row + i);
+        float norm = scale / sqrtf(sum(squares) / (float)K + c->eps), *o = out + r * K;
+        for (size_t i = 0; i < half; i++) {
+            float a = row[i] * norm * weight[i], b = row[i + half] * norm * weight[i + half];
+            o[i] = a * cosine[i] - b * sine[i];
+            o[i + half] = b * cosine[i] + a * sine[i];
+        }
+    }
+    memset(out + rows * K, 0, (filled - rows) * K * sizeof(float));
+}
+
+/* The way back: gradients dy of what `turn` gave (which it overwrites) to those of x, and added to those of weight. */
+INLINE void turn_back(const attention *c, const float *x, size_t stride, const float *weight, float scale, size_t at,
+                      size_t rows, float *dy, float *dx, float *dweight) {
+    size_t K = c->K, half = K / 2;
+    for (size_t r = 0; r < rows; r++) {
+        const float *row = x + r * stride, *cosine = c->cosine + (at + r) * half, *sine = c->sine + (at + r) * half;
+        float *d = dy + r * K, *o = dx + r * stride;
+        vec squares = all(0), inner = all(0);
+        for (size_t i = 0; i < K; i += LANES) squares += load(row + i) * load(row + i);
+        float inverse = 1 / sqrtf(sum(squares) / (float)K + c->eps), norm = scale * inverse;
+        for (size_t i = 0; i < half; i++) {
+            float a = d[i], b = d[i + half];
+            d[i] = (a * cosine[i] + b * sine[i]) * norm;
+            d[i + half] = (b * cosine[i] - a * sine[i]) * norm;
+        }
+        for (size_t i = 0; i < K; i += LANES) {
+            vec part = load(d + i) * load(row + i);
+            store(dweight + i, load(dweight + i) + part);
+            inner += part * load(weight + i);
+        }
+        float shared = sum(inner) * inverse * inverse / (float)K;
+        for (size_t i = 0; i < K; i += LANES)
+            store(o + i, load(d + i) * load(weight + i) - load(row + i) * all(shared));
+    }
+}
+
+INLINE void transpose(const float *x, size_t stride, size_t rows, size_t filled, size_t K, float *out) {
+    for (size_t i = 0; i < K; i++) {
+        for (size_t r = 0; r < rows; r++) out[i * filled + r] = x[r * stride + i];
+        memset(out + i * filled + rows, 0, (filled - rows) * sizeof(float));
+    }
+}
+
+/* Scores of a block of queries that begins at `at`, in units of log2; what lies ahead gets -inf up to `width`. */
+INLINE void scores(const float *q, const float *kT, size_t T, size_t K, size_t at, size_t width, float *s) {
+    product(q, K, 1, kT, T, s, T, BLOCK, width, K, 0);
+    for (size_t i = 0; i < BLOCK; i++)
+        for (size_t j = at + i + 1; j < width; j++) s[i * T + j] = -INFINITY;
+}
+
+TARGET void NAME(gm_attend_item)(const void *job, size_t index, float *scratch) {
+    const attention *c = job;
+    size_t T = c->T, K = c->K, P = padded(T), b = index / c->G, g = index % c->G, group = c->H / c->G;
+    size_t q_stride = c->H * K, k_stride = c->G * K;
+    float *q = scratch, *k = q + BLOCK * K, *kT = k + P * K, *s = kT + P * K, *o = s + BLOCK * P;
+    turn(c, c->k + (b * T * c->G + g) * K, k_stride, c->k_weight, 1, 0, T, P, k);
+    transpose(k, K, P, P, K, kT);
+    const float *v = c->v + (b * T * c->G + g) * K;
+    for (size_t h = g * group; h < (g + 1) * group; h++)
+        for (size_t at = 0; at < T; at += BLOCK) {
+            size_t rows = T - at < BLOCK ? T - at : BLOCK, place = (b * T + at) * c->H + h;
+            turn(c, c->q + place * K, q_stride, c->q_weight, LOG2E / sqrtf((float)K), at, rows, BLOCK, q);
+            scores(q, kT, P, K, at, at + BLOCK, s);
+            float scale[BLOCK];
+            for (size_t i = 0; i < BLOCK; i++) {
+                float *row = s + i * P;
+                vec most = all(-INFINITY), total = all(0);
+                for (size_t j = 0; j < at + BLOCK; j += LANES) most = larger(most, load(row + j));
+                float top = largest(most);
+                for (size_t j = 0; j < at + BLOCK; j += LANES) {
+                    vec e = exp2v(load(row + j) - all(top));
+                    store(row + j, e);
+                    total += e;
+                }
+                float whole = sum(total);
+                scale[i] = 1 / whole;
+                if (i < rows) c->lse[(b * c->H + h) * T + at + i] = top + log2f(whole);
+            }
+            product(s, P, 1, v, k_stride, o, K, BLOCK, K, at + rows, 0);
+            for (size_t i = 0; i < rows; i++)
+                for (size_t j = 0; j < K; j++) c->out[place * K + i * q_stride + j] = o[i * K + j] * scale[i];
+        }
+}
+
+TARGET void NAME(gm_attend_back_item)(const void *job, size_t index, float *scratch) {
+    const attention *c = job;
+    size_t T = c->T, K = c->K, P = padded(T), b = index / c->G, g = index % c->G, group = c->H / c->G;
+    size_t q_stride = c->H * K, k_stride = c->G * K, first = (b * T * c->G + g) * K;
+    float *q = scratch, *dy = q + BLOCK * K, *dq = dy + BLOCK * K, *k = dq + BLOCK * K, *kT = k + P * K;
+    float *vT = kT + P * K, *dk = vT + P * K, *dv = dk + P * K, *s = dv + P * K, *ds = s + BLOCK * P;
+    float q_scale = 1 / sqrtf((float)K), *dq_weight = c->dq_weight + index * K, *dk_weight = c->dk_weight + index * K;
+    turn(c, c->k + first, k_stride, c->k_weight, 1, 0, T, P, k);
+    transpose(k, K, P, P, K, kT);
+    transpose(c->v + first, k_stride, T, P, K, vT);
+    memset(dk, 0, 2 * P * K * sizeof(float));
+    memset(dq_weight, 0, K * sizeof(float));
+    memset(dk_weight, 0, K * sizeof(float));
+    for (size_t h = g * group; h < (g + 1) * group; h++)
+        for (size_t at = 0; at < T; at += BLOCK) {
+            size_t rows = T - at < BLOCK ? T - at : BLOCK, place = ((b * T + at) * c->H + h) * K, width = at + BLOCK;
+            turn(c, c->q + place, q_stride, c->q_weight, q_scale, at, rows, BLOCK, q);
+            for (size_t i = 0; i < BLOCK; i++)
+                for (size_t j = 0; j < K; j++) dy[i * K + j] = i < rows ? c->dy[place + i * q_stride + j] : 0;
+            scores(q, kT, P, K, at, width, s);
+            product(dy, K, 1, vT, P, ds, P, BLOCK, width, K, 0);
+            for (size_t i = 0; i < BLOCK; i++) {
+                if (i >= rows) {
+                    memset(s + i * P, 0, width * sizeof(float));
+                    memset(ds + i * P, 0, width * sizeof(float));
+                    continue;
+                }
+                vec both = all(0);
+                for (size_t j = 0; j < K; j += LANES)
+                    both += load(dy + i * K + j) * load(c->y + place + i * q_stride + j);
+                vec mean = all(sum(both)), lse = all(c->lse[(b * c->H + h) * T + at + i]);
+                for (size_t j = 0; j < width; j += LANES) {
+                    vec p = exp2v(load(s + i * P + j) * all(LOG2E) - lse);
+                    store(s + i * P + j, p);
+                    store(ds + i * P + j, p * (load(ds + i * P + j) - mean));
+                }
+            }
+            product(ds, P, 1, k, K, dq, K, BLOCK, K, width, 0);
+            product(ds, 1, P, q, K, dk, K, width, K, BLOCK, 1);
+            product(s, 1, P, dy, K, dv, K, width, K, BLOCK, 1);
+            turn_back(c, c->q + place, q_stride, c->q_weight, q_scale, at, rows, dq, c->dq + place, dq_weight);
+        }
+    turn_back(c, c->k + first, k_stride, c->k_weight, 1, 0, T, dk, c->dk + first, dk_weight);
+    for (size_t r = 0; r < T; r++) memcpy(c->dv + first + r * k_stride, dv + r * K, K * sizeof(float));
+}
+
+/* RMSNorm ---------------------------------------------------------------------------------------------------------- */
+
+TARGET void NAME(gm_rms_norm_item)(const void *job, size_t index, float *scratch) {
+    const rms_norm *c = job;
+    size_t D = c->width, end = (index + 1) * NORM_ROWS < c->rows ? (index + 1) * NORM_ROWS : c->rows;
+    (void)scratch;
+    for (size_t r = index * NORM_ROWS; r < end; r++) {
+        const float *x = c->x + r * D;
+        vec squares = all(0);
+        for (size_t i = 0; i < D; i += LANES) squares += load(x + i) * load(x + i);
+        vec norm = all(1 / sqrtf(sum(squares) / (float)D + c->eps));
+        for (size_t i = 0; i < D; i += LANES) store(c->y + r * D + i, load(x + i) * norm * load(c->weight + i));
+    }
+}
+
+TARGET void NAME(gm_rms_norm_back_item)(const void *job, size_t index, float *scratch) {
+    const rms_norm *c = job;
+    size_t D = c->width, end = (index + 1) * NORM_ROWS < c->rows ? (index + 1) * NORM_ROWS : c->rows;
+    float *dweight = c->dweight + index * D;
+    (void)scratch;
+    memset(dweight, 0, D * sizeof(float));
+    for (size_t r = index * NORM_ROWS; r < end; r++) {
+        const float *x = c->x + r * D, *dy = c->dy + r * D;
+        vec squares = all(0), inner = all(0);
+        for (size_t i = 0; i < D; i += LANES) {
+            squares += load(x + i) * load(x + i);
+            inner += load(x + i) * load(dy + i) * load(c->weight + i);
+        }
+        float inverse = 1 / sqrtf(sum(squares) / (float)D + c->eps);
+        vec norm = all(inverse), shared = all(sum(inner) * inverse * inverse / (float)D);
+        for (size_t i = 0; i < D; i += LANES) {
+            vec d = load(dy + i), value = load(x + i);
+            store(dweight + i, load(dweight + i) + d * value * norm);
+            store(c->dx + r * D + i, (d * load(c->weight + i) - value * shared) * norm);
+        }
+    }
+}
+
+/* SwiGLU ----------------------------------------------------------------------------------------------------------- */
+
+INLINE vec sigmoid(vec x) {
+    vec e = exp2v(at_least(x, -80) * all(-LOG2E));
+    return all(1) / (all(1) + e);
+}
+
+TARGET void NAME(gm_swiglu_item)(const void *job, size_t index, float *scratch) {
+    const swiglu *c = job;
+    size_t end = (index + 1) * SWIGLU_RUN < c->n ? (index + 1) * SWIGLU_RUN : c->n;
+    (void)scratch;
+    for (size_t i = index * SWIGLU_RUN; i < end; i += LANES) {
+        vec gate = load(c->gate + i);
+        store(c->y + i, gate * sigmoid(gate) * load(c->up + i));
+    }
+}
+
+TARGET void NAME(gm_swiglu_back_item)(const void *job, size_t index, float *scratch) {
+    const swiglu *c = job;
+    size_t end = (index + 1) * SWIGLU_RUN < c->n ? (index + 1) * SWIGLU_RUN : c->n;
+    (void)scratch;
+    for (size_t i = index * SWIGLU_RUN; i < end; i += LANES) {
+        vec gate = load(c->gate + i), dy = load(c->dy + i), open = sigmoid(gate);
+        store(c->dup + i, dy * gate * open);
+        store(c->dgate + i, dy * load(c->up + i) * open * (all(1) + gate * (all(1) - open)));
+    }
+}
+
+/* Cross-entropy ---------------------------------------------------------------------------------------------------- */
+
+TARGET void NAME(gm_cross_entropy_item)(const void *job, size_t index, float *scratch) {
+    const cross_entropy *c = job;
+    size_t V = c->V, whole = V / LANES * LANES, end = (index + 1) * LOSS_ROWS < c->rows ? (index + 1) * LOSS_ROWS : c->rows;
+    (void)scratch;
+    for (size_t r = index * LOSS_ROWS; r < end; r++) {
+        float *x = c->logits + r * V, target = x[c->targets[r]];
+        vec most = load_some(x + whole, V - whole, -INFINITY), total = all(0);
+        for (size_t i = 0; i < whole; i += LANES) most = larger(most, load(x + i));
+        float top = largest(most);
+        vec shift = all(top * LOG2E);
+        for (size_t i = 0; i < whole; i += LANES) {
+            vec e = exp2v(load(x + i) * all(LOG2E) - shift);
+            store(x + i, e);
+            total += e;
+        }
+        vec rest = exp2v(load_some(x + whole, V - whole, -INFINITY) * all(LOG2E) - shift);
+        float all_of_it = sum(total + rest);
+        c->loss[r] = top + log2f(all_of_it) * LN2 - target;
+        vec scale = all(c->scale / all_of_it);
+        for (size_t i = 0; i < whole; i += LANES) store(x + i, load(x + i) * scale);
+        rest *= scale;
+        memcpy(x + whole, &rest, (V - whole) * sizeof(float));
+        x[c->targets[r]] -= c->scale;
+    }
+}
+

@@ -1,0 +1,138 @@
+"""The chat page and the report as a person has them: in a real browser."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from gristmill.manifest import Manifest
+from gristmill.recipe import Pretrain, Report
+from gristmill.report import stage
+from gristmill.report.learning import inspect
+from gristmill.serving.api import create_app
+from gristmill.serving.assistant import Assistant, Reply
+from gristmill.training import pretrain
+
+SHAPE = dict(layers=2, width=32, heads=4, kv_heads=2, head_dim=8, ffn_width=64, context=128)
+HOSTILE = "<img src=x onerror=alert(1)><b>Who</b> & what?"
+
+
+class Slow(Assistant):
+    """A real assistant that takes its time between two tokens, as a large one does."""
+
+    def reply(self, *arguments: Any, **options: Any) -> Reply:
+        """The same reply, later."""
+        reply = super().reply(*arguments, **options)
+        tokens = reply.tokens
+
+        def slowly() -> Iterator[int]:
+            for token in tokens:
+                time.sleep(0.05)
+                yield token
+
+        reply.tokens = slowly()
+        return reply
+
+
+@pytest.fixture(scope="module")
+def run(
+    model_folder: Path, tokenizer_folder: Path, tokens_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run folder: a short pretraining, and a random model as the assistant."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    shutil.copytree(model_folder, folder / "sft")
+    for name, source in (("tokenizer", tokenizer_folder), ("tokenize", tokens_folder)):
+        shutil.copytree(source, folder / name)
+        Manifest(metrics={"bytes_per_token": 3.3}, stage=name).write(folder / name)
+    (folder / "pretrain").mkdir()
+    params = Pretrain(**SHAPE, batch=8, max_steps=30, evaluate_every=10, sample_prompts=["The"])
+    made = pretrain.run({"tokenizer": tokenizer_folder, "tokens": tokens_folder}, params, folder / "pretrain")
+    made.params = params.model_dump()
+    made.write(folder / "pretrain")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(run: Path) -> Iterator[str]:
+    """A real server."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    app = create_app(Slow.load(run), loopback=True)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    server.should_exit = True
+    thread.join()
+
+
+ANSWER = "document.querySelector('.turn.assistant:last-of-type')?.textContent ?? ''"
+BUSY = "document.querySelector('#send').textContent == 'Stop'"
+IDLE = "document.querySelector('#send').textContent == 'Send'"
+
+
+def test_a_question_is_answered_as_it_comes_and_is_shown_as_text(browser: Any, address: str, run: Path) -> None:
+    browser.open(address)
+    browser.until("document.querySelector('#name').textContent == 'tiny'")
+    browser.type(HOSTILE)
+    browser.press("Enter", 13)
+    lengths = set()
+    browser.until(BUSY)
+    while not browser.run(IDLE):
+        lengths.add(len(browser.run(ANSWER)))
+        time.sleep(0.05)
+    expected = Assistant.load(run).reply([{"role": "user", "content": HOSTILE}]).text()
+    assert browser.run(ANSWER) == expected and len(lengths) > 3  # it grew
+    assert browser.run("document.querySelector('.turn.user').textContent") == HOSTILE
+    assert browser.run("document.querySelectorAll('main img, main b').length") == 0
+    assert browser.errors == []
+    assert all(url.startswith(address) for url in browser.requests), browser.requests
+
+
+def test_stop_keeps_what_there_is_and_a_new_conversation_begins_empty(browser: Any, address: str) -> None:
+    browser.open(address)
+    browser.type("Who walks to the river?")
+    browser.click("#send")
+    browser.until(f"({ANSWER}).length > 3 && {BUSY}")
+    browser.click("#send")  # now it says Stop
+    browser.until(IDLE)
+    kept = browser.run(ANSWER)
+    assert not browser.run("document.querySelector('#hint').checkVisibility()")
+    time.sleep(0.3)
+    assert browser.run(ANSWER) == kept != ""
+    browser.type("And who else?")
+    browser.press("Enter", 13)
+    browser.until("document.querySelectorAll('.turn').length == 4")
+    browser.click("#reset")
+    browser.until(f"document.querySelectorAll('.turn').length == 0 && {IDLE}")
+    assert browser.run("document.querySelector('#hint').checkVisibility()")
+    assert browser.errors == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(375, 667), (1366, 768)])
+@pytest.mark.parametrize("kind", ["report", "inspect"])
+def test_pages_are_whole_and_load_nothing(
+    browser: Any, run: Path, tmp_path: Path, kind: str, width: int, height: int
+) -> None:
+    if kind == "report":
+        folders = {name: run / name for name in ("tokenizer", "tokenize", "pretrain")}
+        stage.run(folders, Report(), tmp_path)
+    else:
+        inspect(run, "Old Anna walks to", tmp_path / "index.html")
+    page = (tmp_path / "index.html").as_uri()
+    browser.open(page, width, height)
+    assert browser.errors == [] and browser.requests == [page]
+    sizes = browser.run("[...document.querySelectorAll('figure svg')].map(f => f.getBoundingClientRect().height)")
+    assert len(sizes) >= 4 and min(sizes) > 20
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth")  # nothing sticks out
+    for place in browser.run("[...document.querySelectorAll('nav a')].map(a => a.getAttribute('href'))"):
+        assert browser.run(f"document.querySelector('{place} h2') !== null")

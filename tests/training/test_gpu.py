@@ -1,0 +1,142 @@
+"""What a GPU does otherwise, on a CPU: the same numbers, to the precision that is claimed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+
+from gristmill.model.transformer import ModelConfig, Transformer, parameter_count
+from gristmill.recipe import load_recipe
+from gristmill.training import gpu
+from gristmill.training.data import IGNORE, cross_entropy
+from gristmill.training.dial import SHAPE
+
+
+def small(tied: bool = False) -> Transformer:
+    """A small model, always the same, none of whose weights is zero."""
+    torch.manual_seed(3)
+    model = Transformer(ModelConfig(50, 3, 32, 4, 2, 8, 48, 16, tie_embeddings=tied))
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, mean=1.0 if weight.ndim == 1 else 0.0, std=0.2)
+    return model
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows with some padding."""
+    ids = torch.randint(0, 50, (4, 17), generator=torch.Generator().manual_seed(1))
+    targets = ids[:, 1:].clone()
+    targets[1, 10:] = IGNORE
+    return ids[:, :-1], targets
+
+
+def slopes(model: Transformer) -> torch.Tensor:
+    """All gradients, which are cleared."""
+    found = torch.cat([w.grad.flatten() for w in model.parameters() if w.grad is not None])
+    model.zero_grad()
+    return found
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 40), st.integers(2, 30), st.integers(1, 50), st.integers(0, 1000))
+def test_the_chunked_loss_is_the_plain_one(rows: int, vocabulary: int, chunk: int, seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(rows, 7, generator=random, dtype=torch.float64)
+    weight = torch.randn(vocabulary, 7, generator=random, dtype=torch.float64)
+    targets = torch.randint(-1, vocabulary, (rows,), generator=random)
+    targets[targets < 0] = IGNORE
+    targets[0] = 0
+    found = []
+    for chunked in (True, False):
+        h, w = (value.clone().requires_grad_() for value in (hidden, weight))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(gpu, "CHUNK", chunk)
+            loss = gpu.ChunkedLoss.apply(h, w, targets) if chunked else F.cross_entropy(h @ w.T, targets)
+        (loss * 3).backward()
+        assert h.grad is not None and w.grad is not None
+        found.append((loss.detach().double(), h.grad, w.grad))
+    for ours, plain in zip(*found, strict=True):
+        assert torch.allclose(ours, plain, atol=1e-5)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_bfloat16_is_near_and_its_gradients_are_float32(tied: bool) -> None:
+    model, (inputs, targets) = small(tied), batch()
+    cross_entropy(model, inputs, targets).backward()
+    exact = slopes(model)
+    loss = gpu.cross_entropy(model, inputs, targets)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert all(w.grad is not None and w.grad.dtype == w.dtype == torch.float32 for w in model.parameters())
+    with torch.no_grad():
+        plain = cross_entropy(model, inputs, targets)
+        assert gpu.cross_entropy(model, inputs, targets) == loss
+    assert float(loss.detach()) == pytest.approx(float(plain), rel=0.02)
+    assert F.cosine_similarity(slopes(model), exact, dim=0) > 0.99
+
+
+def test_recomputed_layers_give_the_same_bits_and_keep_less() -> None:
+    model, (inputs, targets) = small(), batch()
+    found, kept = [], []
+    for recompute in (False, True):
+        gpu.prepare(model, None, recompute)
+        sizes: list[int] = []
+
+        def pack(value: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(value.numel())
+            return value
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+            loss = cross_entropy(model, inputs, targets)
+        loss.backward()
+        found.append((loss.item(), slopes(model)))
+        kept.append(sum(sizes))
+    assert found[0][0] == found[1][0] and torch.equal(found[0][1], found[1][1])
+    assert kept[1] < 0.5 * kept[0]
+
+
+@pytest.mark.slow
+def test_compiled_layers_give_the_same_loss_and_are_compiled_once() -> None:
+    model, (inputs, targets) = small(), batch()
+    plain = cross_entropy(model, inputs, targets)
+    plain.backward()
+    exact = slopes(model)
+    gpu.prepare(model, True, False)
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    loss = cross_entropy(model, inputs, targets)
+    loss.backward()
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before + 1
+    assert loss.item() == pytest.approx(plain.item(), rel=1e-5)
+    assert torch.allclose(slopes(model), exact, atol=1e-5)
+    with torch.no_grad():
+        assert cross_entropy(model, inputs, targets) == plain.detach()
+
+
+def test_the_gpu_recipe_is_of_gpt_2_smalls_size() -> None:
+    recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "h100.toml")
+    assert recipe.pretrain and recipe.tokenizer
+    shape = {name: getattr(recipe.pretrain, name) for name in SHAPE}
+    with torch.device("meta"):
+        model = Transformer(ModelConfig(vocab_size=recipe.tokenizer.vocab_size, **shape))
+    assert parameter_count(model) == pytest.approx(124e6, rel=0.01)
+
+
+@pytest.mark.slow
+def test_the_gpu_benchmark_runs_without_a_gpu() -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "gpu_pretrain.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--quick", "--seconds", "1"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["benchmark"] == "gpu_pretrain"
+    assert {result["unit"] for result in told["results"]} == {"tokens/s", "share of peak", "nats/token", "s"}
+    losses = [float(line.split()[-1]) for line in done.stdout.splitlines() if "held out" in line]
+    assert losses[-2] < losses[0] and losses[-1] < losses[1]
