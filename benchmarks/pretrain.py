@@ -30,13 +30,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from pretrain_contestants import CONTEXT, SETTINGS, now
 
 from gristmill.model.kernels import fast_products
 from gristmill.model.transformer import ModelConfig, Transformer, parameter_count
 from gristmill.recipe import Dedup, Extract, Filter, Params, Tokenize, TokenizerParams
 from gristmill.training.data import cross_entropy
 from gristmill.training.optimizer import Optimizer, Rates
+from pretrain_contestants import CONTEXT, SETTINGS, now
 
 CORPUS = Path(__file__).parents[2] / "shared" / "data" / "storybooks"
 FRACTIONS = (1.0, 1 / 3, 1 / 6, 1 / 12)  # of the time, given to ours
