@@ -14,10 +14,12 @@ from torch import Tensor
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest, write_jsonl
+from gristmill.model.huggingface import read_huggingface
 from gristmill.model.transformer import ModelConfig, Transformer, parameter_count, save_model
 from gristmill.processes import LEADER, RANK, SIZE
 from gristmill.progress import console, quantity
 from gristmill.recipe import Pretrain
+from gristmill.tokenizer.adopt import same_tokens
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
 from gristmill.training import gpu
@@ -39,9 +41,7 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     torch.manual_seed(params.seed)
     tokenizer = Tokenizer.load(inputs["tokenizer"])
     splits = {name: open_split(inputs["tokens"], name, tokenizer.hash) for name in ("train", "heldout")}
-    shape = {name: getattr(params, name) for name in SHAPE}
-    config = ModelConfig(vocab_size=tokenizer.vocab_size, **shape)
-    model = Transformer(config).to(best_device())
+    model = new_model(params, tokenizer).to(best_device())
     batches = Loader(splits["train"], params.context, params.batch, params.seed, params.mix, rank=RANK, world=SIZE)
     if params.batch // SIZE % params.accumulate:
         raise UserError(
@@ -109,6 +109,25 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
             "epochs": round(batches.passes(steps), 4),
         },
     )
+
+
+def new_model(params: Pretrain, tokenizer: Tokenizer) -> Transformer:
+    """The model to train: a fresh one, or that of `init_from`. Raises UserError where settings or tokens contradict
+    it."""
+    shape = {name: getattr(params, name) for name in SHAPE}
+    if not params.init_from:
+        return Transformer(ModelConfig(vocab_size=tokenizer.vocab_size, **shape))
+    folder = Path(params.init_from)
+    if not same_tokens(folder / "tokenizer.json", tokenizer):
+        raise UserError(f"the tokens are not those of {folder}", f'give [tokenizer] init_from = "{folder}"')
+    model = read_huggingface(folder, tokenizer.vocab_size, params.context)
+    for name, value in shape.items():
+        if name in params.model_fields_set and value != getattr(model.config, name):
+            raise UserError(
+                f"{name} = {value}, but the model in {params.init_from} has {getattr(model.config, name)}",
+                f"leave {name} out",
+            )
+    return model
 
 
 def show_mixture(sources: list[dict[str, Any]]) -> None:
