@@ -203,7 +203,7 @@ class Pretrain(Params):
     parallel: Annotated[Literal["ddp", "fsdp"], HOW] = "ddp"  # under torchrun: weights in every process, or shared out
     tensorboard: Annotated[bool, HOW] = False  # event files beside the log
     compile: bool | None = None  # by torch.compile; not set: on a GPU
-    recompute: bool = False  # layers a second time for their gradients: less memory, a third more work
+    recompute: Annotated[bool, HOW] = False  # layers a second time for their gradients: a third more work, less memory
     snapshots: Count = 8  # models kept on the way, most of them early, for `gristmill inspect`
     sample_prompts: list[str] = ["The", "Once"]
     goldfish: Count = 0  # k: one token in k bears no loss, the same each time it is read, against memorising; 0: off

@@ -77,7 +77,8 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     if LEADER:
         write_jsonl(out / "sources.jsonl", sources)
     gpu.prepare(model, params.compile, params.recompute)
-    snapshots = Snapshots(model, out, steps, params.snapshots if SIZE == 1 else 0)
+    whole = SIZE == 1 or params.parallel == "ddp"  # with FSDP no process has all of the model
+    snapshots = Snapshots(model, out, steps, params.snapshots if LEADER and whole else 0)
     loss, evaluate = tasks(model, params, tokenizer, splits, batches, snapshots)
     how = {name: getattr(params, name) for name in MANNER}
     plan = Plan("pretrain", steps, Rates.of(params), params.warmup, params.decay, params.clip, **how)
