@@ -156,6 +156,7 @@ class TokenizerParams(Params):
 
     vocab_size: Annotated[int, Field(ge=259, le=1 << 21)] = 2048  # control tokens included
     pattern: str = "qwen2"  # split pattern, by llama.cpp's name
+    init_from: InputPath = ""  # a Hugging Face folder, whose tokenizer is taken instead of learning one
 
 
 class Tokenize(Params):
@@ -175,6 +176,7 @@ class Pretrain(Params):
     seed: int = 0
     size: Size = ""  # parameters, as `1M`
     budget: Budget = ""  # time, as `5min` or `2h`, or FLOPs, as `1e15`: what training may take
+    init_from: InputPath = ""  # a Hugging Face folder (Llama, Qwen3) to go on from; the shape is its own then
     layers: Positive = 4
     width: Positive = 128
     heads: Positive = 4
