@@ -6,11 +6,13 @@ type `InputPath` name files or folders; `{stage}/file` in them stands for a file
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_serializer
 
 from gristmill.errors import UserError
 
@@ -21,6 +23,35 @@ Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 P = TypeVar("P", bound="Params")
 Rate = Annotated[float, Field(gt=0)]
+
+
+def parameters_of(size: str) -> int:
+    """A number of parameters, as `1M` or `124M`; 0 for none. Raises ValueError where it is none."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kMG]?)", size or "0")
+    if not found:
+        raise ValueError("a size is a number of parameters, as 1M or 124M")
+    return round(float(found[1]) * 1000 ** " kMG".index(found[2] or " "))
+
+
+def seconds_and_flops(budget: str) -> tuple[float, float]:
+    """Seconds (as `90s`, `5min`, `2h`, `1d`) and floating-point operations (as `1e15`) of a budget; one of them is 0.
+
+    Raises ValueError where it is neither.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\+?\d+)?)(s|min|h|d|)", budget or "0")
+    if not found:
+        raise ValueError("a budget is a time, as 90s, 5min, 2h or 1d, or a number of FLOPs, as 1e15")
+    seconds = {"s": 1, "min": 60, "h": 3600, "d": 86400}.get(found[2], 0)
+    return float(found[1]) * seconds, 0.0 if seconds else float(found[1])
+
+
+def checked(read: Callable[[str], Any]) -> AfterValidator:
+    """A check that a text can be read."""
+    return AfterValidator(lambda text: (read(text), text)[1])
+
+
+Size = Annotated[str, BeforeValidator(str), checked(parameters_of)]
+Budget = Annotated[str, BeforeValidator(str), checked(seconds_and_flops)]
 
 
 class Params(BaseModel):
@@ -136,10 +167,16 @@ class Tokenize(Params):
 
 
 class Pretrain(Params):
-    """Tokens → base model."""
+    """Tokens → base model.
+
+    `size` or `budget` chooses shape, batch, rates and steps, as far as they are not set here; without them the defaults
+    stand, which are those of a small model.
+    """
 
     seed: int = 0
     init_from: InputPath = ""  # a Hugging Face folder (Llama, Qwen3) to go on from; the shape is its own then
+    size: Size = ""  # parameters, as `1M`
+    budget: Budget = ""  # time, as `5min` or `2h`, or FLOPs, as `1e15`: what training may take
     layers: Positive = 4
     width: Positive = 128
     heads: Positive = 4
@@ -169,6 +206,14 @@ class Pretrain(Params):
     recompute: bool = False  # layers a second time for their gradients: less memory, a third more work
     snapshots: Count = 8  # models kept on the way, most of them early, for `gristmill inspect`
     sample_prompts: list[str] = ["The", "Once"]
+    goldfish: Count = 0  # k: one token in k bears no loss, the same each time it is read, against memorising; 0: off
+
+    @model_serializer(mode="wrap")
+    def settings(self, serialize: Any) -> dict[str, Any]:
+        """With a dial, a default is no setting: what is set by hand counts, and nothing else is written down."""
+        written: dict[str, Any] = serialize(self)
+        dialled = bool(self.size or self.budget)
+        return {name: value for name, value in written.items() if name in self.model_fields_set or not dialled}
 
 
 class Tune(Params):

@@ -17,7 +17,7 @@ from gristmill.model.transformer import ModelConfig, Transformer, parameter_coun
 from gristmill.recipe import load_recipe
 from gristmill.training import gpu
 from gristmill.training.data import IGNORE, cross_entropy
-from gristmill.training.pretrain import SHAPE
+from gristmill.training.dial import SHAPE
 
 
 def small(tied: bool = False) -> Transformer:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from gristmill import native
 
@@ -42,6 +43,8 @@ def kernel(name: str, pointers: int, sizes: int, scalar: bool) -> Any:
 
 def call(name: str, tensors: tuple[Tensor, ...], sizes: tuple[int, ...], *scalar: float) -> None:
     """Run a kernel on contiguous tensors. Raises MemoryError, and IndexError for a target that is no row."""
+    if any(tensor.dtype not in (torch.float32, torch.int64) for tensor in tensors):
+        raise TypeError(f"{name} takes float32 and, as targets, int64")
     run = kernel(name, len(tensors), len(sizes), bool(scalar))
     failed = run(*(tensor.data_ptr() for tensor in tensors), *sizes, *scalar, pool(), torch.get_num_threads())
     if failed:
@@ -65,7 +68,8 @@ def fast_products() -> Iterator[None]:
 
 def fits(x: Tensor, size: int) -> bool:
     """Whether kernels take float32 tensors as this one with rows of `size`."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and size % LANES == 0 and x.numel() > 0
+    here = x.device.type == "cpu" and not torch.compiler.is_compiling()  # torch.compile fuses the plain form by itself
+    return here and x.dtype == torch.float32 and size % LANES == 0 and x.numel() > 0
 
 
 class Attend(Function):
@@ -96,6 +100,7 @@ class Attend(Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of the first five arguments."""
         saved = ctx.saved_tensors
@@ -119,6 +124,7 @@ class Norm(Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x and weight."""
         x, weight = ctx.saved_tensors
@@ -144,6 +150,7 @@ class SwiGLU(Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of both."""
         gate, up = ctx.saved_tensors
@@ -180,6 +187,7 @@ class LinearCrossEntropy(Function):
         return losses.mean()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x and weight."""
         dx, dweight = ctx.saved_tensors

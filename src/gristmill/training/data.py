@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +77,7 @@ class Loader:
     Memory: 13 bytes a piece and 8 a row, for two epochs at most, and some ten times that while an epoch is planned.
     Tokens are read from the mapped shards as needed.
     `batch` is that of all processes together, of which this is number `rank` of `world`.
+    With `goldfish` = k, one target in k bears no loss: goldfish.c.
     """
 
     def __init__(
@@ -86,15 +88,14 @@ class Loader:
         seed: int,
         mix: Mapping[str, float] | None = None,
         *,
+        goldfish: int = 0,
         rank: int = 0,
         world: int = 1,
     ) -> None:
         """Raises UserError where the batch does not divide among the processes or the mixture fits no document."""
-        if batch % world:
-            raise UserError(
-                f"a batch of {batch} rows does not divide among {world} processes", f"use a multiple of {world}"
-            )
-        self.split, self.batch, self.seed, self.rank, self.world = split, batch, seed, rank, world
+        if goldfish == 1:
+            raise UserError("goldfish = 1 would leave no token to learn from", "use 4 or so; 0 turns it off")
+        self.split, self.batch, self.seed, self.rank, self.world = split, divided(batch, world), seed, rank, world
         self.mixture = Mixture(split, mix or {}, seed)
         self.context = min(context, len(split.tokens))
         self.lengths = np.diff(split.starts)
@@ -104,8 +105,18 @@ class Loader:
         arrays = (U64, I32, I64, I32, U8, I64)
         outputs = (ctypes.c_void_p,) * 3
         self.fill = native.function(fill, None, *arrays, SIZE, SIZE, ctypes.c_int64, ctypes.c_int64, *outputs)
+        drop = {2: "gm_goldfish_16", 4: "gm_goldfish_32"}[shards[0].itemsize]
+        numbers = (ctypes.c_int64, ctypes.c_uint64, ctypes.c_int64)
+        self.drop = native.function(drop, None, U64, I32, I64, I32, I64, SIZE, SIZE, *numbers, ctypes.c_void_p)
+        self.goldfish = goldfish
         self.epochs: dict[int, Pieces] = {}
         self.ends: list[int] = []  # rows up to the end of each epoch
+
+    def of(self, batch: int) -> Loader:
+        """The same rows, so many a step. Raises UserError where they do not divide among the processes."""
+        other = copy(self)
+        other.batch = divided(batch, self.world)
+        return other
 
     def steps(self, epochs: float) -> int:
         """How many batches that many epochs take."""
@@ -180,8 +191,22 @@ class Loader:
                 *(self.addresses, shard, start, part.length, part.begins, part.first, count, self.context),
                 *(self.split.end_of_text, IGNORE, *outputs),
             )
+            if self.goldfish:
+                self.drop(
+                    *(self.addresses, shard, start, part.length, part.first, count, self.context),
+                    *(self.split.end_of_text, self.goldfish, IGNORE, targets[done:].data_ptr()),
+                )
             done += count
         return Batch(inputs, targets, documents)
+
+
+def divided(batch: int, world: int) -> int:
+    """The batch, if it divides among the processes. Raises UserError otherwise."""
+    if batch % world:
+        raise UserError(
+            f"a batch of {batch} rows does not divide among {world} processes", f"use a multiple of {world}"
+        )
+    return batch
 
 
 def cross_entropy(model: Transformer, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
@@ -201,18 +226,17 @@ def cross_entropy(model: Transformer, inputs_BT: Tensor, targets_BT: Tensor) -> 
 @torch.no_grad()
 def bits_per_byte(model: Transformer, split: Split, max_tokens: int = 0, batch: int = 16) -> float:
     """Loss in bits over UTF-8 bytes, each document alone from its first token (which nothing predicts but the end
-    of the document before it), its end token included. `max_tokens` > 0 takes only documents up to that many tokens.
+    of the document before it), its end token included. `max_tokens` > 0 takes documents from all over the split, as far
+    as they have about that many tokens together.
 
     Comparable between tokenizers. Long documents are read in windows of the model's context.
     """
     context = model.config.context
     windows: list[np.ndarray] = []
-    total_bytes = used = 0
-    for index in range(len(split)):
+    total_bytes = 0
+    count = min(len(split), -(-max_tokens * len(split) // len(split.tokens))) if max_tokens else len(split)
+    for index in (number * len(split) // count for number in range(count)):
         document = split.document(index).astype(np.int64)
-        if max_tokens and used and used + len(document) > max_tokens:
-            break
-        used += len(document)
         total_bytes += int(split.bytes[index])
         document = np.concatenate((document[-1:], document))  # the end token opens every document
         windows += [document[at : at + context + 1] for at in range(0, len(document) - 1, context)]

@@ -23,6 +23,8 @@ from gristmill.training.checkpoint import Checkpoints
 from gristmill.training.log import Log, Record, befell
 from gristmill.training.optimizer import Optimizer, Rates, share_of_peak
 from gristmill.training.parallel import Shared, join, total
+from gristmill.training.probe import PROBE
+from gristmill.training.watch import warn
 
 LOG_EVERY = 10  # steps
 PATIENCE = 3  # steps in a row that may have no finite loss and gradient
@@ -87,6 +89,8 @@ def train(
     newest checkpoint, and on from there with the data that comes after the bad step (as PaLM did, arXiv:2204.02311
     §5.1). Raises UserError where that has happened MOST_ROLLBACKS times and happens again.
     """
+    if probe := PROBE.get():  # `gristmill plan`: a few steps are timed, and no more done
+        probe(model, loss, plan, every, evaluate)
     return Training(model, loss, plan, out, every, evaluate).run()
 
 
@@ -176,7 +180,9 @@ class Training:
             figures = self.shared.call(self.evaluate, self.state.done)
         self.shared.reshard()
         self.model.train()
-        self.log.add({"step": self.state.done, "tokens": self.state.tokens} | figures)
+        record = {"step": self.state.done, "tokens": self.state.tokens} | figures
+        warn(self.log.records, record)
+        self.log.add(record)
         return figures.get("heldout_bpb")
 
     def tensors(self) -> dict[str, Tensor]:
@@ -246,7 +252,7 @@ def signals() -> Iterator[list[int]]:
 def note(log: list[Record], tokens_per_second: float) -> str:
     """What the progress line says of training so far."""
     parts = []
-    for name in ("loss", "heldout_bpb", "reward"):
+    for name in ("loss", "epoch", "heldout_bpb", "train_bpb", "reward"):
         values = [record[name] for record in log[-1000:] if name in record]
         parts += [f"{name} {values[-1]:.3f}"] if values else []
     return ", ".join([*parts, f"{quantity(tokens_per_second)} tokens/s"])

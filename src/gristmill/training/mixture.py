@@ -49,9 +49,14 @@ class Mixture:
         copies = np.floor((epoch + 1) * weight + self.phase) - np.floor(epoch * weight + self.phase)
         return np.repeat(np.arange(len(copies)), copies.astype(np.int64))
 
+    @property
+    def tokens(self) -> int:
+        """How many are read an epoch."""
+        return round(float(self.tokens_of @ self.weights))
+
     def table(self, passes: float) -> list[dict[str, Any]]:
-        """By source: its documents and tokens, its share of what is read, and how often it was read after so many
-        passes."""
+        """By source: its documents and tokens, its share of what is read, how often it was read after so many passes,
+        and how many of the tokens read then had been read before."""
         read = self.tokens_of * self.weights
         return [
             {
@@ -61,6 +66,7 @@ class Mixture:
                 "weight": float(self.weights[i]),
                 "share": round(float(read[i] / read.sum()), 4),
                 "epochs": round(float(self.weights[i] * passes), 3),
+                "tokens_repeated": round(self.tokens_of[i] * max(0.0, self.weights[i] * passes - 1)),
             }
             for i, name in enumerate(self.names)
             if self.documents_of[i]

@@ -31,19 +31,28 @@ class Rates:
         return Rates(self.muon * factor, self.embed * factor, self.head * factor, self.weight_decay)
 
 
-def orthogonalize(g_NRC: Tensor, steps: int = 5) -> Tensor:
-    """Bring every matrix of a stack near to its closest semi-orthogonal one (singular values about 1).
+POLAR_EXPRESS = (  # arXiv:2505.16932: the polynomials that bring singular values of 0.001 and more to 1 fastest
+    (8.28721201814563, -23.595886519098837, 17.300387312530933),
+    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
+    (3.3184196573706015, -2.488488024314874, 0.51004894012372),
+    (2.300652019954817, -1.6689039845749693, 0.4188073119525673),
+)
 
-    Quintic Newton-Schulz iteration with the coefficients of Muon (Jordan et al. 2024,
-    https://kellerjordan.github.io/posts/muon/). It runs in float32 on CPUs, where bfloat16 is slower.
+
+def orthogonalize(g_NRC: Tensor) -> Tensor:
+    """Bring every matrix of a stack near to its closest semi-orthogonal one (singular values about 1), as Muon does
+    (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/).
+
+    It runs in float32 on CPUs, where bfloat16 is slower.
     """
     x = g_NRC.bfloat16() if g_NRC.is_cuda else g_NRC
     tall = x.size(-2) > x.size(-1)
     x = x.mT if tall else x
-    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
-    for _ in range(steps):
-        a = x @ x.mT
-        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    x = x / (1.01 * torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)  # 1.01: what rounding may add must not diverge
+    for a, b, c in POLAR_EXPRESS:
+        square = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)  # ax + (bS + cSS)x
     return (x.mT if tall else x).to(g_NRC.dtype)
 
 

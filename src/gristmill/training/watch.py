@@ -1,0 +1,60 @@
+"""Learning or memorising: what the gap between training text and held-out text says while training goes on.
+
+Both are scored on the same documents each time, so the difference between two scorings is the model's doing. The gap
+itself is not: one sample of documents is harder than the other. What counts is how it grows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gristmill.progress import console
+
+OPEN = 0.1  # of held-out bits per byte: growth of the gap that is reported
+WORSE = 0.01  # of the best held-out bits per byte: a rise that is reported
+IN_A_ROW = 3  # scorings that must agree
+REMEDY = "fewer epochs, a smaller model, more text, or goldfish = 4"
+Records = Sequence[Mapping[str, Any]]
+
+
+def growth(records: Records) -> list[float]:
+    """For each scoring, how much the gap has grown since it was smallest, as a share of held-out bits per byte.
+
+    The first scoring (of a model that knows nothing) is left out of what is smallest.
+    """
+    gaps = [(record["heldout_bpb"] - record["train_bpb"]) / record["heldout_bpb"] for record in scored(records)]
+    return [max(0.0, gap - min(gaps[1 : number + 1], default=gap)) for number, gap in enumerate(gaps)]
+
+
+def scored(records: Records) -> list[Mapping[str, Any]]:
+    """The records that hold a scoring."""
+    return [record for record in records if "heldout_bpb" in record and "train_bpb" in record]
+
+
+def warnings(records: Records) -> dict[str, int]:
+    """`gap_opens` and `heldout_rises`, each with the step at which IN_A_ROW scorings agreed; none if all is well."""
+    kept = scored(records)
+    heldout = [record["heldout_bpb"] for record in kept]
+    signs = {
+        "gap_opens": [grown > OPEN for grown in growth(kept)],
+        "heldout_rises": [bits > (1 + WORSE) * min(heldout[: n + 1]) for n, bits in enumerate(heldout)],
+    }
+    found: dict[str, int] = {}
+    for name, sign in signs.items():
+        for last in range(IN_A_ROW - 1, len(kept)):
+            if name not in found and all(sign[last - IN_A_ROW + 1 : last + 1]):
+                found[name] = int(kept[last]["step"])
+    return found
+
+
+def warn(log: Records, record: Mapping[str, Any]) -> None:
+    """Say so when a new record brings a warning. Reads the log alone: a resumed run says it neither twice nor never."""
+    before = warnings(log)
+    for name in warnings([*log, record]):
+        if name not in before:
+            told = {
+                "gap_opens": "training text is predicted ever better than held-out text: it is being memorised",
+                "heldout_rises": "held-out text is predicted worse than before: the model overfits",
+            }[name]
+            console.print(f"           step {record['step']:,}: {told} ({REMEDY})", style="yellow", soft_wrap=True)
