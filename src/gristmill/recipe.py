@@ -174,9 +174,9 @@ class Pretrain(Params):
     """
 
     seed: int = 0
+    init_from: InputPath = ""  # a Hugging Face folder (Llama, Qwen3) to go on from; the shape is its own then
     size: Size = ""  # parameters, as `1M`
     budget: Budget = ""  # time, as `5min` or `2h`, or FLOPs, as `1e15`: what training may take
-    init_from: InputPath = ""  # a Hugging Face folder (Llama, Qwen3) to go on from; the shape is its own then
     layers: Positive = 4
     width: Positive = 128
     heads: Positive = 4
