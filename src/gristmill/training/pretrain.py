@@ -25,7 +25,7 @@ from gristmill.training.data import Loader, bits_per_byte, cross_entropy
 from gristmill.training.dial import config_of, evaluations, flops_per_token, turn
 from gristmill.training.loop import Loss, Plan, best_device, discard_checkpoint, train
 from gristmill.training.optimizer import Rates
-from gristmill.training.probe import seconds_of, timed
+from gristmill.training.probe import Timed, seconds_of, timed
 from gristmill.training.snapshots import Snapshots
 from gristmill.training.watch import growth, warnings
 
@@ -134,13 +134,26 @@ def choose(
             gpu.prepare(model, made.compile, made.recompute)
             loss, evaluate = tasks(model, made, tokenizer, splits, batches.of(made.batch))
             step, evaluation = timed(model, loss, Rates.of(made), seconds=1.0), seconds_of(lambda: evaluate(0))
-            return lambda steps: steps * step.seconds + (evaluations(steps, made) + 1) * evaluation
+            last = len(splits["heldout"].tokens) / (2 * WATCH_TOKENS)  # all held-out text, at the end
+            return lambda steps: steps * step.seconds + (evaluations(steps, made) + last) * evaluation
 
         chosen = turn(params, tokenizer.vocab_size, batches.mixture.tokens, clock)
         write_text(path, json.dumps(chosen, indent=2) + "\n")
     told = ", ".join(f"{name} {value:g}" for name, value in chosen.items())
     console.print(f"           chosen: {told}", soft_wrap=True)
     return chosen
+
+
+def try_out(params: Pretrain, vocab_size: int) -> Timed:
+    """Time a few steps of such a model on random tokens."""
+    model = Transformer(config_of(params, vocab_size)).to(best_device())
+    gpu.prepare(model, params.compile, params.recompute)
+    ids = torch.randint(vocab_size, (params.batch, params.context + 1))
+
+    def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
+        return cross_entropy(model, ids[:, :-1], ids[:, 1:].contiguous()), ids[:, 1:].numel(), {}
+
+    return timed(model, loss, Rates.of(params), params.clip)
 
 
 def show_mixture(sources: list[dict[str, Any]]) -> None:
