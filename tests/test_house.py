@@ -10,7 +10,7 @@ from pathlib import Path
 import gristmill
 
 SOURCE = Path(gristmill.__file__).parent
-BASE = ("errors", "native", "manifest", "storage", "document", "progress", "recipe")
+BASE = ("errors", "native", "manifest", "storage", "document", "progress", "recipe", "processes")
 ROOMS = (
     *("miniweb", "crawl", "corpus", "tokenizer", "model", "generation", "training", "chat", "posttrain"),
     *("evaluation", "audit", "export", "inspection", "serving", "report", "run", "planning", "cli", "__main__"),

@@ -43,7 +43,7 @@ def test_recipes_are_valid_and_their_stages_find_what_they_read(path: Path) -> N
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        (["pretrain.layer=4"], "unknown key `pretrain.layer` (known: seed, layers"),
+        (["pretrain.layer=4"], "unknown key `pretrain.layer` (known: seed, "),
         (["pretrian.layers=4"], "unknown key `pretrian`"),
         (["pretrain.layers=many"], "`pretrain.layers`"),
         (["pretrain.layers=0"], "`pretrain.layers`"),

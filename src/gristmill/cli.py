@@ -69,7 +69,8 @@ def run(
     loaded = load_recipe(recipe, settings)
     folder = out or Path("runs") / loaded.name
     with using(parse_engine(engine, workers)):
-        closing(folder, run_recipe(loaded, folder, first=first, until=until))
+        if summary := run_recipe(loaded, folder, first=first, until=until):
+            closing(folder, summary)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich.table
 
@@ -23,6 +23,10 @@ from gristmill.manifest import Manifest
 from gristmill.progress import console, duration, quantity
 from gristmill.recipe import Params, Pretrain, Recipe, TokenizerParams
 from gristmill.run import BY_NAME, Stage, peak_rss, pick_inputs, resolve_paths
+
+if TYPE_CHECKING:
+    from gristmill.model.transformer import ModelConfig
+    from gristmill.training.probe import Timed
 
 TRAINING = ("pretrain", "sft", "reward", "rl")
 
@@ -97,7 +101,7 @@ def one(stage: Stage, params: Params, done: dict[str, Path], scratch: Path, voca
             tokenized = Manifest.read(done["tokenize"])
             heldout = tokenized.metrics.get("heldout_tokens", 0) if tokenized else 0
             estimate.seconds += heldout / found.step.tokens * found.step.seconds / 3  # forward only
-            in_full(estimate, made, found.model.config.vocab_size)
+            in_full(estimate, made, found.model.config)
         elif stage.name != "rl":  # which reads with several models, and writes
             estimate.flops = 6.0 * estimate.parameters * estimate.tokens
     except UserError as error:
@@ -109,32 +113,41 @@ def one(stage: Stage, params: Params, done: dict[str, Path], scratch: Path, voca
 
 def without_tokens(estimate: Estimate, params: Pretrain, vocab_size: int, tokens: int) -> None:
     """Estimate pretraining on tokens that are not there: random ones, for so many an epoch."""
-    from gristmill.training.dial import turn
+    from gristmill.model.transformer import Transformer
+    from gristmill.training.dial import config_of, parameters, turn
+    from gristmill.training.loop import best_device
     from gristmill.training.pretrain import try_out
 
+    def step_of(made: Pretrain) -> Timed:
+        return try_out(Transformer(config_of(made, vocab_size)).to(best_device()), made)
+
     def clock(made: Pretrain) -> Callable[[int], float]:
-        step = try_out(made, vocab_size)
+        step = step_of(made)
         return lambda steps: steps * step.seconds
 
+    if params.init_from:
+        estimate.missing = "it goes on from another model and needs tokens; gristmill run RECIPE --until tokenize"
+        return
     made = params
     if params.size or params.budget:
         made = params.model_copy(update=turn(params, vocab_size, tokens, clock))
-    step = try_out(made, vocab_size)
+    step = step_of(made)
     estimate.steps = made.max_steps or max(1, round(made.epochs * tokens / (made.batch * made.context)))
     estimate.seconds, estimate.tokens = estimate.steps * step.seconds, estimate.steps * step.tokens
     estimate.memory = peak_memory()
     estimate.assumed.append(f"{tokens:,} training tokens and a vocabulary of {vocab_size:,}")
-    in_full(estimate, made, vocab_size)
-
-
-def in_full(estimate: Estimate, made: Pretrain, vocab_size: int) -> None:
-    """Add what follows from the shape."""
-    from gristmill.training.dial import SHAPE, flops_per_token, parameters
-
     estimate.parameters = parameters(made, vocab_size)
-    estimate.flops = flops_per_token(made, vocab_size) * estimate.steps * made.batch * made.context
-    told = [f"{name} {getattr(made, name):g}" for name in (*SHAPE, "batch", "muon_lr", "embed_lr", "head_lr")]
-    estimate.shape = ", ".join(told)
+    in_full(estimate, made, config_of(made, vocab_size))
+
+
+def in_full(estimate: Estimate, made: Pretrain, config: ModelConfig) -> None:
+    """Add what follows from the shape."""
+    from gristmill.training.dial import SHAPE, flops_per_token
+
+    estimate.flops = flops_per_token(config, config.vocab_size) * estimate.steps * made.batch * made.context
+    told = {name: getattr(config, name) for name in SHAPE}
+    told |= {name: getattr(made, name) for name in ("batch", "muon_lr", "embed_lr", "head_lr")}
+    estimate.shape = ", ".join(f"{name} {value:g}" for name, value in told.items())
 
 
 def keep(model: Any, folder: Path) -> None:

@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-console = Console(stderr=True, highlight=False)
+from gristmill.processes import LEADER
+
+console = Console(stderr=True, highlight=False, quiet=not LEADER)
 LOG_EVERY = 10.0  # seconds between plain lines
 
 
@@ -72,7 +74,7 @@ class Progress:
             self.live.update(Text(self.line()))
         elif time.monotonic() - self.last_line > LOG_EVERY:
             self.last_line = time.monotonic()
-            print(self.line(), file=sys.stderr, flush=True)
+            console.print(self.line(), markup=False, soft_wrap=True)
 
     def line(self, final: bool = False) -> str:
         """The line shown now."""

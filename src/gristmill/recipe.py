@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from gristmill.errors import UserError
 
 InputPath = Annotated[str, "path"]
+HOW = "how"  # marks a setting that says how a stage works and not what comes out: changing it redoes nothing
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -155,6 +156,7 @@ class TokenizerParams(Params):
 
     vocab_size: Annotated[int, Field(ge=259, le=1 << 21)] = 2048  # control tokens included
     pattern: str = "qwen2"  # split pattern, by llama.cpp's name
+    init_from: InputPath = ""  # a Hugging Face folder, whose tokenizer is taken instead of learning one
 
 
 class Tokenize(Params):
@@ -174,6 +176,7 @@ class Pretrain(Params):
     seed: int = 0
     size: Size = ""  # parameters, as `1M`
     budget: Budget = ""  # time, as `5min` or `2h`, or FLOPs, as `1e15`: what training may take
+    init_from: InputPath = ""  # a Hugging Face folder (Llama, Qwen3) to go on from; the shape is its own then
     layers: Positive = 4
     width: Positive = 128
     heads: Positive = 4
@@ -194,9 +197,13 @@ class Pretrain(Params):
     decay: Fraction = 0.6  # of all steps, at the end
     clip: Rate = 1.0  # gradient norm
     evaluate_every: Positive = 200  # steps
-    checkpoint_every: Positive = 200  # steps
+    checkpoint_every: Annotated[Positive, HOW] = 200  # steps
+    keep: Annotated[Positive, HOW] = 2  # checkpoints while training, beside the best
+    accumulate: Annotated[Positive, HOW] = 1  # parts that a step's batch is computed in, where memory is short
+    parallel: Annotated[Literal["ddp", "fsdp"], HOW] = "ddp"  # under torchrun: weights in every process, or shared out
+    tensorboard: Annotated[bool, HOW] = False  # event files beside the log
     compile: bool | None = None  # by torch.compile; not set: on a GPU
-    recompute: bool = False  # layers a second time for their gradients: less memory, a third more work
+    recompute: Annotated[bool, HOW] = False  # layers a second time for their gradients: a third more work, less memory
     snapshots: Count = 8  # models kept on the way, most of them early, for `gristmill inspect`
     sample_prompts: list[str] = ["The", "Once"]
     goldfish: Count = 0  # k: one token in k bears no loss, the same each time it is read, against memorising; 0: off
@@ -230,7 +237,7 @@ class Tune(Params):
     epochs: Rate = 2.0
     batch: Positive = 32  # conversations, pairs or prompts a step
     warmup: Fraction = 0.05
-    checkpoint_every: Positive = 200
+    checkpoint_every: Annotated[Positive, HOW] = 200
 
 
 class SFT(Tune):
@@ -256,7 +263,7 @@ class RL(Tune):
     temperature: Rate = 1.0
     kl: Annotated[float, Field(ge=0)] = 0.05
     epochs: Rate = 1.0
-    checkpoint_every: Positive = 20
+    checkpoint_every: Annotated[Positive, HOW] = 20
 
 
 class Evaluate(Params):

@@ -24,12 +24,14 @@ from typing import Any
 from gristmill import __version__, manifest
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest
+from gristmill.processes import LEADER, SIZE
 from gristmill.progress import console, duration
-from gristmill.recipe import Params, Recipe
+from gristmill.recipe import HOW, Params, Recipe
 from gristmill.storage import as_path, remote_digest
 
 StageFunction = Callable[[Mapping[str, Path], Any, Path], Manifest]
 ADDRESS = re.compile(r":\d+$")  # what may stand in a path's place where a service is meant
+RUN, SKIP = "run", "skip"
 FINGERPRINT = "fingerprint"  # file in a `.partial` folder: what it was begun for
 
 
@@ -41,6 +43,7 @@ class Stage:
     run: str  # `module:function`, imported when first needed
     reads: Mapping[str, tuple[str, ...]]  # input name → stages: the last of them that the recipe has is given
     optional: frozenset[str] = frozenset()  # inputs that it can do without
+    together: bool = False  # whether all processes of torchrun run it; the others wait while the leader runs the rest
 
     def function(self) -> StageFunction:
         """The stage's function."""
@@ -62,7 +65,7 @@ BEFORE_REPORT = (
     Stage("decontaminate", "corpus.decontaminate:run", {"corpus": CORPUS[:4]}),
     Stage("tokenizer", "tokenizer.train:run", {"corpus": CORPUS}),
     Stage("tokenize", "tokenizer.tokenize:run", {"corpus": CORPUS, "tokenizer": ("tokenizer",)}),
-    Stage("pretrain", "training.pretrain:run", TOKENS),
+    Stage("pretrain", "training.pretrain:run", TOKENS, together=True),
     Stage("sft", "posttrain.sft:run", {"model": ("pretrain",), "corpus": CORPUS, **TOKENS}),
     Stage("reward", "posttrain.reward:run", {"model": ("pretrain", "sft"), **TOKENS}),
     Stage("rl", "posttrain.rl:run", {"model": ("sft",), "reward": ("reward",), **TOKENS}),
@@ -91,7 +94,8 @@ def run_recipe(recipe: Recipe, folder: Path, *, first: str | None = None, until:
         stages = stages[: names.index(until) + 1]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        manifest.write_text(folder / "recipe.json", recipe.model_dump_json(indent=2, exclude_none=True) + "\n")
+        if LEADER:
+            manifest.write_text(folder / "recipe.json", recipe.model_dump_json(indent=2, exclude_none=True) + "\n")
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}", "choose another folder with --out") from error
     started, work = time.monotonic(), 0
@@ -101,6 +105,8 @@ def run_recipe(recipe: Recipe, folder: Path, *, first: str | None = None, until:
         result = execute(stage, pick_inputs(stage, done), params, folder / stage.name, redo=stage.name == first)
         work += result is not None
         done[stage.name] = folder / stage.name
+    if not LEADER:
+        return {}
     if not work:
         console.print(f"{folder}: all {len(stages)} stages are finished and unchanged; nothing to do")
     summary = summarise(folder, list(done))
@@ -135,7 +141,13 @@ def pick_inputs(stage: Stage, done: Mapping[str, Path]) -> dict[str, Path]:
 def execute(
     stage: Stage, inputs: Mapping[str, Path], params: Params, out: Path, *, redo: bool = False
 ) -> Manifest | None:
-    """Run one stage into `out` unless that is done already; returns its manifest, or None where it was skipped."""
+    """Run one stage into `out` unless that is done already; returns its manifest, or None where it was skipped.
+
+    Of torchrun's processes the leader does so, and tells the others of a stage that they run with it.
+    """
+    if not LEADER:
+        follow(stage, inputs, params, out)
+        return None
     digests = {name: digest(path) for name, path in inputs.items()}
     digests |= {
         name: path if ADDRESS.search(path) else digest(as_path(path)) for name, path in input_paths(params).items()
@@ -145,6 +157,7 @@ def execute(
     adopt(partial, out, fingerprint)
     existing = Manifest.read(out)
     if existing and existing.fingerprint == fingerprint and not redo:
+        tell_others(stage, SKIP)
         return None
     if out.exists() and any(out.iterdir()) and existing is None:
         raise UserError(f"{out} exists and was not written by gristmill", "choose another output folder")
@@ -157,6 +170,7 @@ def execute(
     started = time.monotonic()
     try:
         with running_services(params) as ready:
+            tell_others(stage, RUN)
             result = stage.function()(inputs, ready, partial)
     except OSError as error:
         if error.errno is None or error.filename is None:
@@ -182,6 +196,23 @@ def execute(
     return result
 
 
+def follow(stage: Stage, inputs: Mapping[str, Path], params: Params, out: Path) -> None:
+    """Run a stage together with the leader, when it says so."""
+    if stage.together:
+        from gristmill.training.parallel import hear
+
+        if hear(stage.name) == RUN:
+            stage.function()(inputs, params, out.with_name(out.name + ".partial"))
+
+
+def tell_others(stage: Stage, word: str) -> None:
+    """Tell the other processes whether a stage is run or skipped."""
+    if stage.together and SIZE > 1:
+        from gristmill.training.parallel import tell
+
+        tell(stage.name, word)
+
+
 def begin(partial: Path, fingerprint: str) -> None:
     """Make the working folder, or keep the one that an interrupted run with the same fingerprint left."""
     mark = partial / FINGERPRINT
@@ -202,7 +233,8 @@ def adopt(partial: Path, out: Path, fingerprint: str) -> None:
 
 def fingerprint_of(stage: Stage, params: Params, digests: Mapping[str, str]) -> str:
     """What a stage's output depends on: its name, parameters, inputs by content, and the code version."""
-    settings = params.model_dump(exclude=set(path_fields(params)))
+    ways = {name for name, field in type(params).model_fields.items() if HOW in field.metadata}
+    settings = params.model_dump(exclude={*path_fields(params), *ways})
     basis = json.dumps([stage.name, __version__, settings, sorted(digests.items())], sort_keys=True)
     return hashlib.sha256(basis.encode()).hexdigest()
 

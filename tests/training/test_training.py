@@ -16,8 +16,9 @@ from gristmill.model.transformer import ModelConfig, Transformer, load_model
 from gristmill.recipe import Pretrain
 from gristmill.tokenizer.shards import open_split
 from gristmill.training import pretrain
+from gristmill.training.checkpoint import discard_checkpoint
 from gristmill.training.data import IGNORE, bits_per_byte, padded
-from gristmill.training.loop import Plan, discard_checkpoint, train
+from gristmill.training.loop import Plan, train
 from gristmill.training.optimizer import Optimizer, Rates, orthogonalize, share_of_peak
 
 RATES = Rates(0.02, 0.02, 0.005, 0.01)
@@ -58,11 +59,10 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, dea
     resumed = go(tmp_path / "killed")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert (tmp_path / "whole/log.jsonl").read_bytes() == (tmp_path / "killed/log.jsonl").read_bytes()
-    assert {path.name for path in (tmp_path / "killed/checkpoint").iterdir()} == {
-        "model.safetensors",
-        "optimizer.safetensors",
-        "state.json",
-    }
+    assert [path.name for path in sorted((tmp_path / "killed/checkpoints").iterdir())] == [
+        "step-00000010",
+        "step-00000015",
+    ]
     discard_checkpoint(tmp_path / "killed")
     assert [path.name for path in (tmp_path / "killed").iterdir()] == ["log.jsonl"]
 
@@ -148,8 +148,8 @@ def test_bits_per_byte_of_a_uniform_model(tokens_folder: Path, model_folder: Pat
 def test_padding_bears_no_loss_and_keeps_rows() -> None:
     rows = [np.array([1, 2, 3, 4]), np.array([5, 6])]
     ids, targets = padded(rows, [np.array([False, False, True, True]), np.array([True, True])])
-    assert ids.tolist() == [[1, 2, 3], [5, 0, 0]]
-    assert targets.tolist() == [[IGNORE, 3, 4], [6, IGNORE, IGNORE]]
+    assert ids.tolist() == [[1, 2, 3] + 13 * [0], [5] + 15 * [0]]
+    assert targets.tolist() == [[IGNORE, 3, 4] + 13 * [IGNORE], [6] + 15 * [IGNORE]]
 
 
 def test_every_parameter_is_trained_by_exactly_one_rule() -> None:

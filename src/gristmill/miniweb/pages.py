@@ -133,7 +133,7 @@ def compose(
     if kind == "register":
         said = [[draw.choice(CALLS).format(n=run[0].subject), *texts] for run, texts in zip(runs, said, strict=True)]
     said += extra
-    said += [[sentence(draw)] for _ in range(draw.randint(3, 6))]
+    said += [[sentence(draw)] for _ in range(max(draw.randint(3, 6), len(runs)))]
     draw.shuffle(said)
     said.insert(0, [draw.choice(OPENERS[kind]).format(n=about)])
     paragraphs, at = [], 0

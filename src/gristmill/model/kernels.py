@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from gristmill import native
 
@@ -42,6 +43,8 @@ def kernel(name: str, pointers: int, sizes: int, scalar: bool) -> Any:
 
 def call(name: str, tensors: tuple[Tensor, ...], sizes: tuple[int, ...], *scalar: float) -> None:
     """Run a kernel on contiguous tensors. Raises MemoryError, and IndexError for a target that is no row."""
+    if any(tensor.dtype not in (torch.float32, torch.int64) for tensor in tensors):
+        raise TypeError(f"{name} takes float32 and, as targets, int64")
     run = kernel(name, len(tensors), len(sizes), bool(scalar))
     failed = run(*(tensor.data_ptr() for tensor in tensors), *sizes, *scalar, pool(), torch.get_num_threads())
     if failed:
@@ -49,14 +52,15 @@ def call(name: str, tensors: tuple[Tensor, ...], sizes: tuple[int, ...], *scalar
 
 
 @contextmanager
-def fast_products() -> Iterator[None]:
-    """Let PyTorch multiply float32 matrices with oneDNN ("medium" precision) instead of MKL.
+def fast_products(fast: bool = True) -> Iterator[None]:
+    """Let PyTorch multiply float32 matrices with oneDNN ("medium" precision) instead of MKL; or not, if not `fast`.
 
     On an AMD CPU with AVX-512 that is 2.3 times as fast and still float32; where the CPU or GPU has units for bfloat16
-    products (AMX), factors are rounded to it.
+    products (AMX), factors are rounded to it. oneDNN keeps code and memory for every shape that it meets (about 0.6 MB
+    for small ones): it is for what comes in few shapes.
     """
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
+    torch.set_float32_matmul_precision("medium" if fast else "highest")
     try:
         yield
     finally:
@@ -65,7 +69,8 @@ def fast_products() -> Iterator[None]:
 
 def fits(x: Tensor, size: int) -> bool:
     """Whether kernels take float32 tensors as this one with rows of `size`."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and size % LANES == 0 and x.numel() > 0
+    here = x.device.type == "cpu" and not torch.compiler.is_compiling()  # torch.compile fuses the plain form by itself
+    return here and x.dtype == torch.float32 and size % LANES == 0 and x.numel() > 0
 
 
 class Attend(Function):
@@ -96,6 +101,7 @@ class Attend(Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of the first five arguments."""
         saved = ctx.saved_tensors
@@ -119,6 +125,7 @@ class Norm(Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x and weight."""
         x, weight = ctx.saved_tensors
@@ -144,6 +151,7 @@ class SwiGLU(Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of both."""
         gate, up = ctx.saved_tensors
@@ -170,16 +178,20 @@ class LinearCrossEntropy(Function):
         dx, dweight = (torch.empty_like(x), torch.zeros_like(weight)) if wanted else (None, None)
         count = max(1, CHUNK // vocabulary)
         for at in range(0, rows, count):
-            part, logits = slice(at, at + count), F.linear(x[at : at + count], weight)
-            size = (len(logits), vocabulary)
-            call("gm_cross_entropy", (logits, targets[part].contiguous(), losses[part]), size, 1 / rows)
-            if dx is not None and dweight is not None:
-                torch.mm(logits, weight, out=dx[part])
-                dweight.addmm_(logits.T, x[part])
+            part = slice(at, min(at + count, rows))
+            whole = part.stop - at == count  # what is left over comes in any number of rows
+            with nullcontext() if whole else fast_products(False):
+                logits = F.linear(x[part], weight)
+                size = (len(logits), vocabulary)
+                call("gm_cross_entropy", (logits, targets[part].contiguous(), losses[part]), size, 1 / rows)
+                if dx is not None and dweight is not None:
+                    torch.mm(logits, weight, out=dx[part])
+                    dweight.addmm_(logits.T, x[part])
         ctx.save_for_backward(dx, dweight)
         return losses.mean()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x and weight."""
         dx, dweight = ctx.saved_tensors

@@ -17,7 +17,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
@@ -30,8 +29,10 @@ from gristmill.model.transformer import ModelConfig, Transformer, load_model
 from gristmill.posttrain.examples import Answers, Order, fork, token_logprobs
 from gristmill.recipe import Reward
 from gristmill.tokenizer.encode import Tokenizer
+from gristmill.training.checkpoint import discard_checkpoint
 from gristmill.training.data import IGNORE
-from gristmill.training.loop import Plan, best_device, discard_checkpoint, train
+from gristmill.training.log import befell, mean_of
+from gristmill.training.loop import Plan, best_device, train
 from gristmill.training.optimizer import Rates
 
 Pair = tuple[list[int], list[int], list[int]]  # prompt, chosen, rejected
@@ -99,12 +100,13 @@ def run(inputs: Mapping[str, Path], params: Reward, out: Path) -> Manifest:
     log = train(model, loss, plan, out)
     model.eval().save(out)
     discard_checkpoint(out)
-    metrics = {"loss": float(np.mean([record["loss"] for record in log[-10:]]))}
+    metrics = {"loss": mean_of(log[-10:], "loss")}
     for name, pairs in (("train_accuracy", train_pairs), ("heldout_accuracy", test_pairs)):
         if pairs:
             metrics[name] = accuracy(model, pairs[:2000])
     return Manifest(
-        counts={"pairs": len(train_pairs), "heldout_pairs": len(test_pairs), "steps": steps}, metrics=metrics
+        counts={"pairs": len(train_pairs), "heldout_pairs": len(test_pairs), "steps": steps} | befell(log),
+        metrics=metrics,
     )
 
 

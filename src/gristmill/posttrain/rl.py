@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,13 +17,16 @@ from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest, read_jsonl
+from gristmill.model.kernels import fast_products
 from gristmill.model.transformer import load_model, save_model
 from gristmill.posttrain.examples import Order, fork, token_logprobs
 from gristmill.posttrain.reward import RewardModel
 from gristmill.recipe import RL
 from gristmill.tokenizer.encode import Tokenizer
+from gristmill.training.checkpoint import discard_checkpoint
 from gristmill.training.data import IGNORE
-from gristmill.training.loop import Plan, best_device, discard_checkpoint, train
+from gristmill.training.log import befell, mean_of
+from gristmill.training.loop import Plan, best_device, train
 from gristmill.training.optimizer import Rates
 
 
@@ -40,13 +42,14 @@ def run(inputs: Mapping[str, Path], params: RL, out: Path) -> Manifest:
     def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
         asked = [prompts[index] for index in order(step)]
         policy.eval()
-        answers = engine.generate(
-            asked,
-            max_tokens=params.max_tokens,
-            temperature=params.temperature,
-            seed=params.seed * 1_000_003 + step,
-            samples=params.group,
-        )
+        with fast_products(False):  # sampling comes in a shape for every number of answers still going
+            answers = engine.generate(
+                asked,
+                max_tokens=params.max_tokens,
+                temperature=params.temperature,
+                seed=params.seed * 1_000_003 + step,
+                samples=params.group,
+            )
         policy.train()
         said = [[*answer.tokens, tokenizer.im_end] for answer in answers]  # also where a limit cut it off
         batch = fork(asked, [said[at : at + params.group] for at in range(0, len(said), params.group)], engine.device)
@@ -76,11 +79,11 @@ def run(inputs: Mapping[str, Path], params: RL, out: Path) -> Manifest:
     discard_checkpoint(out)
     tenth = max(1, len(log) // 10)
     return Manifest(
-        counts={"prompts": len(prompts), "steps": steps, "answers": steps * order.batch * params.group},
+        counts={"prompts": len(prompts), "steps": steps, "answers": steps * order.batch * params.group} | befell(log),
         metrics={
-            "reward_before": float(np.mean([record["reward"] for record in log[:tenth]])),
-            "reward_after": float(np.mean([record["reward"] for record in log[-tenth:]])),
-            "kl": float(np.mean([record["kl"] for record in log[-tenth:]])),
+            "reward_before": mean_of(log[:tenth], "reward"),
+            "reward_after": mean_of(log[-tenth:], "reward"),
+            "kl": mean_of(log[-tenth:], "kl"),
         },
     )
 

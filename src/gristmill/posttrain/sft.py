@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,8 +16,10 @@ from gristmill.posttrain.examples import Order, batch_of, conversations_from_doc
 from gristmill.recipe import SFT
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
+from gristmill.training.checkpoint import discard_checkpoint
 from gristmill.training.data import Loader, cross_entropy
-from gristmill.training.loop import Plan, best_device, discard_checkpoint, train
+from gristmill.training.log import befell, mean_of
+from gristmill.training.loop import Plan, best_device, train
 from gristmill.training.optimizer import Rates
 
 
@@ -54,6 +55,6 @@ def run(inputs: Mapping[str, Path], params: SFT, out: Path) -> Manifest:
     save_model(model, out)
     discard_checkpoint(out)
     return Manifest(
-        counts={"conversations": len(examples), "too_long": too_long, "steps": steps},
-        metrics={"loss": float(np.mean([record["loss"] for record in log[-max(1, len(log) // 10) :]]))},
+        counts={"conversations": len(examples), "too_long": too_long, "steps": steps} | befell(log),
+        metrics={"loss": mean_of(log[-max(1, len(log) // 10) :], "loss")},
     )

@@ -93,13 +93,9 @@ class Loader:
         world: int = 1,
     ) -> None:
         """Raises UserError where the batch does not divide among the processes or the mixture fits no document."""
-        if batch % world:
-            raise UserError(
-                f"a batch of {batch} rows does not divide among {world} processes", f"use a multiple of {world}"
-            )
         if goldfish == 1:
             raise UserError("goldfish = 1 would leave no token to learn from", "use 4 or so; 0 turns it off")
-        self.split, self.batch, self.seed, self.rank, self.world = split, batch, seed, rank, world
+        self.split, self.batch, self.seed, self.rank, self.world = split, divided(batch, world), seed, rank, world
         self.mixture = Mixture(split, mix or {}, seed)
         self.context = min(context, len(split.tokens))
         self.lengths = np.diff(split.starts)
@@ -117,9 +113,9 @@ class Loader:
         self.ends: list[int] = []  # rows up to the end of each epoch
 
     def of(self, batch: int) -> Loader:
-        """The same rows, so many a step."""
+        """The same rows, so many a step. Raises UserError where they do not divide among the processes."""
         other = copy(self)
-        other.batch = batch
+        other.batch = divided(batch, self.world)
         return other
 
     def steps(self, epochs: float) -> int:
@@ -204,6 +200,15 @@ class Loader:
         return Batch(inputs, targets, documents)
 
 
+def divided(batch: int, world: int) -> int:
+    """The batch, if it divides among the processes. Raises UserError otherwise."""
+    if batch % world:
+        raise UserError(
+            f"a batch of {batch} rows does not divide among {world} processes", f"use a multiple of {world}"
+        )
+    return batch
+
+
 def cross_entropy(model: Transformer, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
     """Mean next-token loss in nats over the targets that are not IGNORE."""
     if model.embed.weight.is_cuda:
@@ -244,9 +249,14 @@ def bits_per_byte(model: Transformer, split: Split, max_tokens: int = 0, batch: 
     return nats / float(np.log(2)) / max(1, total_bytes)
 
 
+def rounded_up(length: int, step: int = 16) -> int:
+    """The next multiple of `step`: so that batches come in few shapes (see `kernels.fast_products`)."""
+    return -(-length // step) * step
+
+
 def padded(rows: list[np.ndarray], masks: list[np.ndarray] | None = None) -> tuple[Tensor, Tensor]:
     """Rows of unequal length as inputs and targets [B, T], padded on the right; a mask says which tokens bear loss."""
-    longest = max(len(row) for row in rows) - 1
+    longest = rounded_up(max(len(row) for row in rows) - 1)
     inputs = torch.zeros(len(rows), longest, dtype=torch.int64)
     targets = torch.full((len(rows), longest), IGNORE, dtype=torch.int64)
     for i, row in enumerate(rows):

@@ -55,8 +55,7 @@ def cross_entropy(model: Transformer, inputs_BT: Tensor, targets_BT: Tensor) -> 
     device = model.embed.weight.device
     with torch.autocast(device.type, torch.bfloat16):
         hidden_ND = model.hidden(upload(inputs_BT, device)).flatten(0, 1)
-    weight_VD = model.embed.weight if model.config.tie_embeddings else model.head.weight
-    loss: Tensor = ChunkedLoss.apply(hidden_ND.bfloat16(), weight_VD, upload(targets_BT, device).flatten())
+    loss: Tensor = ChunkedLoss.apply(hidden_ND.bfloat16(), model.unembedding, upload(targets_BT, device).flatten())
     return loss
 
 

@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from gristmill.manifest import write_text
+from gristmill.errors import UserError
 from gristmill.model.kernels import fast_products
-from gristmill.progress import Progress, quantity
+from gristmill.processes import SIZE
+from gristmill.progress import Progress, console, quantity
+from gristmill.training.checkpoint import Checkpoints
+from gristmill.training.log import Log, Record, befell
 from gristmill.training.optimizer import Optimizer, Rates, share_of_peak
+from gristmill.training.parallel import Shared, join, total
 from gristmill.training.probe import PROBE
 from gristmill.training.watch import warn
 
-CHECKPOINT = "checkpoint"
 LOG_EVERY = 10  # steps
+PATIENCE = 3  # steps in a row that may have no finite loss and gradient
+MOST_ROLLBACKS = 3
 
 
 class Loss(Protocol):
-    """One step's loss. A pure function of the model and the step number: that makes resuming exact."""
+    """A step's loss. A pure function of the model and the step number: that makes resuming exact."""
 
-    def __call__(self, step: int) -> tuple[Tensor, int, dict[str, float]]:
-        """The loss (a scalar to call backward on), the tokens it covers, and figures for the log."""
+    def __call__(self, step: int, part: int = 0, /) -> tuple[Tensor, int, dict[str, float]]:
+        """The loss (a scalar to call backward on), the tokens it covers, and figures for the log.
+
+        Where a step has several parts (`Plan.accumulate`) or processes, this is a part's share in this process: all
+        shares add up to the step's loss.
+        """
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast to train."""
+    """How long and how fast to train, and in what manner."""
 
     task: str
     steps: int
@@ -42,108 +53,209 @@ class Plan:
     decay: float = 0.6  # share of all steps
     clip: float = 1.0  # gradient norm
     checkpoint_every: int = 200  # steps
+    keep: int = 2  # checkpoints, beside the best
+    accumulate: int = 1  # parts of a step, one after the other
+    parallel: str = "ddp"
+    tensorboard: bool = False
+
+
+@dataclass
+class Trained:
+    """How far training is."""
+
+    done: int = 0  # steps
+    tokens: int = 0
+    shift: int = 0  # steps by which the data is ahead of the schedule: what going back has left out
+    records: int = 0  # of the log
 
 
 def train(
     model: nn.Module,
-    loss: Loss,
+    loss: Loss | Callable[[int], tuple[Tensor, int, dict[str, float]]],
     plan: Plan,
     out: Path,
     *,
     every: int = 0,
     evaluate: Callable[[int], dict[str, Any]] | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     """Train `model` in place and write `out/log.jsonl`; returns the log's records.
 
-    Every `plan.checkpoint_every` steps the whole state goes to `out/checkpoint`; a run that finds one there goes on
-    from it and ends with the same bits as if it had never stopped (on one machine and thread count). `evaluate` is
-    called before the first step, every `every` steps and after the last one; what it returns joins the log.
+    Every `plan.checkpoint_every` steps the whole state goes to `out/checkpoints`; a run that finds some there goes on
+    from the newest and ends with the same bits as if it had never stopped (on one machine and thread count). SIGTERM
+    and Ctrl-C write one too and raise KeyboardInterrupt. `evaluate` is called before the first step, every `every`
+    steps and after the last one; what it returns joins the log.
+
+    A step without a finite loss and gradient changes nothing. After PATIENCE of them in a row training goes back to the
+    newest checkpoint, and on from there with the data that comes after the bad step (as PaLM did, arXiv:2204.02311
+    §5.1). Raises UserError where that has happened MOST_ROLLBACKS times and happens again.
     """
     if probe := PROBE.get():  # `gristmill plan`: a few steps are timed, and no more done
         probe(model, loss, plan, every, evaluate)
-    optimizer = Optimizer(model, plan.rates)
-    done, tokens, log = resume(model, optimizer, out)
-    model.train()
-    with fast_products(), Progress(plan.task, plan.steps, "steps") as bar:
-        bar.resume(done)
-        for step in range(done, plan.steps):
-            record: dict[str, Any] = {}
-            if evaluate and every and step % every == 0:
-                record |= {"step": step} | evaluated(model, evaluate, step)
-                warn(log, record)
-            value, count, figures = loss(step)
-            value.backward()
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
-            share = share_of_peak(step, plan.steps, plan.warmup, plan.decay)
-            if torch.isfinite(norm):
-                optimizer.step(share)
-            else:  # one bad batch must not spoil the model
-                model.zero_grad()
-                record["skipped"] = True
-            tokens += count
-            if record or step % LOG_EVERY == 0 or figures:
-                record |= {"step": step, "tokens": tokens, "loss": round(value.item(), 5), "lr": round(share, 4)}
-                log.append(record | figures)
-            bar.advance(1, note(log))
-            if (step + 1) % plan.checkpoint_every == 0 and step + 1 < plan.steps:
-                save(model, optimizer, {"done": step + 1, "tokens": tokens, "log": log}, out)
-    if evaluate:
-        log.append({"step": plan.steps, "tokens": tokens} | evaluated(model, evaluate, plan.steps))
-    write_text(out / "log.jsonl", "".join(json.dumps(record) + "\n" for record in log))
-    return log
+    return Training(model, loss, plan, out, every, evaluate).run()
 
 
-def evaluated(model: nn.Module, evaluate: Callable[[int], dict[str, Any]], step: int) -> dict[str, Any]:
-    """Call `evaluate` with the model in evaluation mode and without gradients."""
-    model.eval()
-    with torch.no_grad():
-        figures = evaluate(step)
-    model.train()
-    return figures
+class Training:
+    """A training in progress."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[..., tuple[Tensor, int, dict[str, float]]],
+        plan: Plan,
+        out: Path,
+        every: int,
+        evaluate: Callable[[int], dict[str, Any]] | None,
+    ) -> None:
+        join()
+        self.model, self.loss, self.plan, self.every, self.evaluate = model, loss, plan, every, evaluate
+        self.shared = Shared(model, plan.parallel)
+        self.optimizer = Optimizer(model, plan.rates)
+        self.log, self.checkpoints = Log(out, plan.tensorboard), Checkpoints(out, plan.keep)
+        self.state, self.bad = Trained(), 0  # bad: steps in a row
+
+    def run(self) -> list[Record]:
+        """From the newest checkpoint, or the beginning, to the end."""
+        plan = self.plan
+        fresh = not self.restore()
+        self.model.train()
+        with fast_products(), Progress(plan.task, plan.steps, "steps") as bar, signals() as received:
+            bar.resume(self.state.done)
+            began, tokens_before = time.monotonic(), self.state.tokens
+            if fresh:
+                self.save(self.look())
+            while self.state.done < plan.steps:
+                stopped = self.step(received)
+                if self.bad == PATIENCE:
+                    self.roll_back()
+                    bar.resume(self.state.done)
+                    continue
+                done, score = self.state.done, None
+                if done == plan.steps or (self.every and done % self.every == 0):
+                    score = self.look()
+                if done < plan.steps and (stopped or done % plan.checkpoint_every == 0) and not self.bad:
+                    self.save(score)
+                if stopped and done < plan.steps:
+                    console.print(f"           stopped after step {done:,} of {plan.steps:,}; the same command goes on")
+                    raise KeyboardInterrupt
+                rate = (self.state.tokens - tokens_before) / (time.monotonic() - began)
+                bar.advance(1, note(self.log.records, rate))
+        self.log.finish()
+        self.shared.unwrap()
+        return self.log.records
+
+    def step(self, received: list[int]) -> bool:
+        """Compute a step and change the weights, if it is sound; returns whether a process was told to stop."""
+        plan, state = self.plan, self.state
+        value, tokens, figures = 0.0, 0, {}
+        for part in range(plan.accumulate):
+            arguments = (state.done + state.shift, part) if plan.accumulate > 1 else (state.done + state.shift,)
+            with self.shared.part(last=part == plan.accumulate - 1):
+                loss, count, figures = self.shared.call(self.loss, *arguments)
+                (loss * SIZE if SIZE > 1 else loss).backward()  # they take the mean over processes
+            value, tokens = value + loss.item(), tokens + count
+        norm = self.shared.clip(plan.clip)
+        value, all_tokens, stops = total(value, tokens, len(received))
+        share = share_of_peak(state.done, plan.steps, plan.warmup, plan.decay)
+        record: Record = {}
+        if math.isfinite(norm) and math.isfinite(value):
+            self.optimizer.step(share)
+            self.bad, record["loss"] = 0, round(value, 5)
+        else:  # one bad batch must not spoil the model
+            self.model.zero_grad()
+            self.bad += 1
+            record["skipped"] = True
+        state.tokens += int(all_tokens)
+        if "skipped" in record or state.done % LOG_EVERY == 0 or figures:
+            begin = {"step": state.done, "tokens": state.tokens}
+            self.log.add(begin | record | {"lr": round(share, 4)} | figures)
+        state.done += 1
+        return stops > 0
+
+    def look(self) -> float | None:
+        """Evaluate, if there is something to; returns held-out bits per byte, if that is found."""
+        if self.evaluate is None:
+            return None
+        self.model.eval()
+        with torch.no_grad():
+            figures = self.shared.call(self.evaluate, self.state.done)
+        self.shared.reshard()
+        self.model.train()
+        record = {"step": self.state.done, "tokens": self.state.tokens} | figures
+        warn(self.log.records, record)
+        self.log.add(record)
+        return figures.get("heldout_bpb")
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All numbers of model and optimizer. Writing into them changes both."""
+        self.shared.reshard()
+        return {f"model.{name}": value for name, value in self.model.state_dict().items()} | self.optimizer.state()
+
+    def save(self, score: float | None) -> None:
+        """Write a checkpoint, if possible."""
+        self.state.records = len(self.log.records)
+        state = asdict(self.state) | ({} if score is None else {"heldout_bpb": score})
+        problem = self.checkpoints.save(state, self.tensors(), before=self.log.sync)
+        if problem:
+            self.log.add({"step": self.state.done, "tokens": self.state.tokens, "checkpoint_failed": problem})
+
+    def restore(self) -> bool:
+        """Go back to the newest checkpoint; returns whether there is one."""
+        found = self.checkpoints.load(self.tensors())
+        if found:
+            self.state = Trained(**{name: found[name] for name in asdict(self.state)})
+        self.log.go_on(self.state.records)
+        return found is not None
+
+    def roll_back(self) -> None:
+        """Go back to the newest checkpoint, and on with later data."""
+        before, log = self.state, self.log.records
+        times = befell(log)["rollbacks"]
+        if times == MOST_ROLLBACKS or not self.restore():
+            raise UserError(
+                f"{self.plan.task}: loss or gradient is not finite from step {before.done - PATIENCE:,} on,"
+                f" after going back {times} times",
+                "lower the learning rates, or look for what is odd in the data",
+            )
+        state, self.bad = self.state, 0
+        state.shift = before.done + before.shift - state.done
+        told = f"no finite loss and gradient up to step {before.done:,}: back to step {state.done:,}"
+        console.print(f"           {told}, on with later data", style="yellow", soft_wrap=True)
+        for record in log[state.records :]:
+            if "skipped" in record or "rolled_back_from" in record:
+                self.log.add(record)
+        self.log.add({"step": state.done, "tokens": state.tokens, "rolled_back_from": before.done})
 
 
-def note(log: list[dict[str, Any]]) -> str:
+@contextmanager
+def signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT (Ctrl-C) instead of ending; a second Ctrl-C ends at once, where that hurts no other
+    process. Signals come to the main thread only: in another nothing is collected."""
+    received: list[int] = []
+
+    def handle(number: int, frame: object) -> None:
+        if number == signal.SIGINT and received and SIZE == 1:
+            raise KeyboardInterrupt
+        received.append(number)
+        console.print("           stopping after this step …")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def note(log: list[Record], tokens_per_second: float) -> str:
     """What the progress line says of training so far."""
-    if not log:
-        return ""
-    parts = [f"loss {log[-1]['loss']:.3f}", f"{quantity(log[-1]['tokens'])} tokens"]
-    for name in ("epoch", "heldout_bpb", "train_bpb", "reward"):
-        values = [record[name] for record in log if name in record]
+    parts = []
+    for name in ("loss", "epoch", "heldout_bpb", "train_bpb", "reward"):
+        values = [record[name] for record in log[-1000:] if name in record]
         parts += [f"{name} {values[-1]:.3f}"] if values else []
-    return ", ".join(parts)
-
-
-def save(model: nn.Module, optimizer: Optimizer, state: dict[str, Any], out: Path) -> None:
-    """Replace the checkpoint in one rename; a kill between the two renames leaves the older one."""
-    new, old = out / f"{CHECKPOINT}.new", out / f"{CHECKPOINT}.old"
-    for folder in (new, old):
-        shutil.rmtree(folder, ignore_errors=True)
-    new.mkdir(parents=True)
-    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, new / "model.safetensors")
-    save_file(optimizer.state(), new / "optimizer.safetensors")
-    write_text(new / "state.json", json.dumps(state))
-    if (out / CHECKPOINT).exists():
-        (out / CHECKPOINT).rename(old)
-    new.rename(out / CHECKPOINT)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def resume(model: nn.Module, optimizer: Optimizer, out: Path) -> tuple[int, int, list[dict[str, Any]]]:
-    """Load the newest whole checkpoint, if there is one: steps done, tokens seen, log."""
-    for folder in (out / CHECKPOINT, out / f"{CHECKPOINT}.old"):
-        if (folder / "state.json").exists():
-            device = str(next(model.parameters()).device)
-            model.load_state_dict(load_file(folder / "model.safetensors", device))
-            optimizer.load(load_file(folder / "optimizer.safetensors", device))
-            state = json.loads((folder / "state.json").read_text())
-            return state["done"], state["tokens"], state["log"]
-    return 0, 0, []
-
-
-def discard_checkpoint(out: Path) -> None:
-    """Remove training state: call it once the finished model is written."""
-    for suffix in ("", ".new", ".old"):
-        shutil.rmtree(out / f"{CHECKPOINT}{suffix}", ignore_errors=True)
+    return ", ".join([*parts, f"{quantity(tokens_per_second)} tokens/s"])
 
 
 def best_device() -> str:

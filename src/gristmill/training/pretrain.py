@@ -4,61 +4,87 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.table import Table
 from torch import Tensor
 
+from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest, write_jsonl, write_text
+from gristmill.model.huggingface import read_huggingface
 from gristmill.model.kernels import fast_products
 from gristmill.model.transformer import Transformer, parameter_count, save_model
+from gristmill.processes import LEADER, RANK, SIZE
 from gristmill.progress import console, quantity
 from gristmill.recipe import Pretrain
+from gristmill.tokenizer.adopt import same_tokens
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split, open_split
 from gristmill.training import gpu
-from gristmill.training.data import Loader, bits_per_byte, cross_entropy
-from gristmill.training.dial import config_of, evaluations, flops_per_token, turn
-from gristmill.training.loop import Loss, Plan, best_device, discard_checkpoint, train
+from gristmill.training.checkpoint import discard_checkpoint
+from gristmill.training.data import IGNORE, Batch, Loader, bits_per_byte, cross_entropy
+from gristmill.training.dial import SHAPE, config_of, evaluations, flops_per_token, turn
+from gristmill.training.log import befell, mean_of
+from gristmill.training.loop import Plan, best_device, train
 from gristmill.training.optimizer import Rates
+from gristmill.training.parallel import from_leader, join, total
 from gristmill.training.probe import Timed, seconds_of, timed
 from gristmill.training.snapshots import Snapshots
 from gristmill.training.watch import growth, warnings
 
 WATCH_TOKENS = 20_000  # held-out tokens scored while training; all of them at the end
 SAMPLE_TOKENS = 60
+MANNER = ("checkpoint_every", "keep", "accumulate", "parallel", "tensorboard")
+Tasks = tuple[Callable[..., tuple[Tensor, int, dict[str, float]]], Callable[[int], dict[str, Any]]]
 
 
 def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     """Train a base model on the train split and score it on the held-out documents."""
+    join()
     tokenizer = Tokenizer.load(inputs["tokenizer"])
     splits = {name: open_split(inputs["tokens"], name, tokenizer.hash) for name in ("train", "heldout")}
-    batches = Loader(splits["train"], params.context, params.batch, params.seed, params.mix, goldfish=params.goldfish)
-    chosen = choose(params, tokenizer, splits, batches, out) if params.size or params.budget else {}
-    params = params.model_copy(update=chosen)
-    batches = batches.of(params.batch)
+    batches = Loader(
+        *(splits["train"], params.context, params.batch, params.seed, params.mix),
+        goldfish=params.goldfish,
+        rank=RANK,
+        world=SIZE,
+    )
+    chosen = {}
+    if (params.size or params.budget) and not params.init_from:
+        chosen = from_leader(lambda: choose(params, tokenizer, splits, batches, out))
+        params = params.model_copy(update=chosen)
+        batches = batches.of(params.batch)
+    if params.batch // SIZE % params.accumulate:
+        raise UserError(
+            f"{params.batch // SIZE} rows a process do not divide into {params.accumulate} parts", "change `accumulate`"
+        )
     torch.manual_seed(params.seed)
-    model = Transformer(config_of(params, tokenizer.vocab_size)).to(best_device())
+    model = new_model(params, tokenizer).to(best_device())
     steps = params.max_steps or batches.steps(params.epochs)
     passes = batches.passes(steps)
     seen = steps * params.batch * batches.context
-    flops = flops_per_token(params, tokenizer.vocab_size) * seen
+    flops = flops_per_token(model.config, tokenizer.vocab_size) * seen
     console.print(
         f"           {quantity(parameter_count(model))} parameters, {quantity(seen)} tokens in {steps:,} steps"
         f" ({passes:.2f} epochs), {flops:.3g} FLOPs"
     )
     sources = batches.mixture.table(passes)
     show_mixture(sources)
-    write_jsonl(out / "sources.jsonl", sources)
+    if LEADER:
+        write_jsonl(out / "sources.jsonl", sources)
     gpu.prepare(model, params.compile, params.recompute)
-    snapshots = Snapshots(model, out, steps, params.snapshots)
+    whole = SIZE == 1 or params.parallel == "ddp"  # with FSDP no process has all of the model
+    snapshots = Snapshots(model, out, steps, params.snapshots if LEADER and whole else 0)
     loss, evaluate = tasks(model, params, tokenizer, splits, batches, snapshots)
-    plan = Plan("pretrain", steps, Rates.of(params), params.warmup, params.decay, params.clip, params.checkpoint_every)
+    how = {name: getattr(params, name) for name in MANNER}
+    plan = Plan("pretrain", steps, Rates.of(params), params.warmup, params.decay, params.clip, **how)
     log = train(model, loss, plan, out, every=params.evaluate_every, evaluate=evaluate)
+    if not LEADER:
+        return Manifest()
     snapshots.finish(steps)
     with fast_products():
         heldout = bits_per_byte(model.eval(), splits["heldout"])
@@ -70,19 +96,19 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     ]
     write_jsonl(out / "samples.jsonl", samples)
     discard_checkpoint(out)
-    losses = [record["loss"] for record in log if "loss" in record]
     return Manifest(
         counts={
             "steps": steps,
             "tokens": log[-1]["tokens"],
             "tokens_repeated": sum(source["tokens_repeated"] for source in sources),
+            **befell(log),
         },
         metrics={
             "parameters": parameter_count(model),
             "heldout_bpb": round(heldout, 5),
             "train_bpb": log[-1]["train_bpb"],
             "gap_growth": round(growth(log)[-1], 5),
-            "loss": float(np.mean(losses[-10:])),
+            "loss": mean_of(log[-10:], "loss"),
             "epochs": round(passes, 4),
             "flops": flops,
             **{f"{name}_at_step": step for name, step in warnings(log).items()},
@@ -98,14 +124,23 @@ def tasks(
     splits: Mapping[str, Split],
     batches: Loader,
     snapshots: Snapshots | None = None,
-) -> tuple[Loss, Callable[[int], dict[str, Any]]]:
+) -> Tasks:
     """What the loop calls: the loss of a step, and what is looked at now and then."""
 
-    def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
+    @lru_cache(maxsize=1)
+    def batch_of(step: int) -> tuple[Batch, float]:
+        """This process's rows of a step, and how many targets all of them have."""
         batch = batches(step)
-        if snapshots:
-            snapshots(step, lambda: cross_entropy(model, batch.inputs, batch.targets))
-        return cross_entropy(model, batch.inputs, batch.targets), int((batch.documents >= 0).sum()), {}
+        return batch, total(int((batch.targets != IGNORE).sum()))[0]
+
+    def loss(step: int, part: int = 0) -> tuple[Tensor, int, dict[str, float]]:
+        batch, targets = batch_of(step)
+        rows = slice(part, None, params.accumulate)
+        own = int((batch.targets[rows] != IGNORE).sum())
+        if snapshots and not part:
+            snapshots(step, lambda: cross_entropy(model, batch.inputs[rows], batch.targets[rows]))
+        value = cross_entropy(model, batch.inputs[rows], batch.targets[rows]) * (own / targets)
+        return value, int((batch.documents[rows] >= 0).sum()), {}
 
     def evaluate(step: int) -> dict[str, Any]:
         prompts = [[tokenizer.end_of_text, *tokenizer.encode(prompt)] for prompt in params.sample_prompts]
@@ -131,9 +166,9 @@ def choose(
 
         def clock(made: Pretrain) -> Callable[[int], float]:
             model = Transformer(config_of(made, tokenizer.vocab_size)).to(best_device())
-            gpu.prepare(model, made.compile, made.recompute)
-            loss, evaluate = tasks(model, made, tokenizer, splits, batches.of(made.batch))
-            step, evaluation = timed(model, loss, Rates.of(made), seconds=1.0), seconds_of(lambda: evaluate(0))
+            step = try_out(model, made)
+            _, evaluate = tasks(model, made, tokenizer, splits, batches.of(made.batch))
+            evaluation = seconds_of(lambda: evaluate(0))
             last = len(splits["heldout"].tokens) / (2 * WATCH_TOKENS)  # all held-out text, at the end
             return lambda steps: steps * step.seconds + (evaluations(steps, made) + last) * evaluation
 
@@ -144,16 +179,37 @@ def choose(
     return chosen
 
 
-def try_out(params: Pretrain, vocab_size: int) -> Timed:
-    """Time a few steps of such a model on random tokens."""
-    model = Transformer(config_of(params, vocab_size)).to(best_device())
+def try_out(model: Transformer, params: Pretrain) -> Timed:
+    """Time a few steps of a model on random tokens, in this process alone."""
     gpu.prepare(model, params.compile, params.recompute)
-    ids = torch.randint(vocab_size, (params.batch, params.context + 1))
+    rows = max(1, params.batch // (SIZE * params.accumulate))
+    ids = torch.randint(model.config.vocab_size, (rows, params.context + 1))
 
-    def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
+    def loss(step: int, part: int = 0) -> tuple[Tensor, int, dict[str, float]]:
         return cross_entropy(model, ids[:, :-1], ids[:, 1:].contiguous()), ids[:, 1:].numel(), {}
 
-    return timed(model, loss, Rates.of(params), params.clip)
+    part = timed(model, loss, Rates.of(params), params.clip)
+    return Timed(part.seconds * params.accumulate, part.tokens * params.accumulate * SIZE)
+
+
+def new_model(params: Pretrain, tokenizer: Tokenizer) -> Transformer:
+    """The model to train: a fresh one, or that of `init_from`. Raises UserError where settings or tokens contradict
+    it."""
+    if not params.init_from:
+        return Transformer(config_of(params, tokenizer.vocab_size))
+    folder = Path(params.init_from)
+    if params.size or params.budget:
+        raise UserError(f"size and budget choose a shape, and the model in {folder} has its own", "set max_steps")
+    if not same_tokens(folder / "tokenizer.json", tokenizer):
+        raise UserError(f"the tokens are not those of {folder}", f'give [tokenizer] init_from = "{folder}"')
+    model = read_huggingface(folder, tokenizer.vocab_size, params.context)
+    for name in params.model_fields_set.intersection(SHAPE):
+        if (value := getattr(params, name)) != getattr(model.config, name):
+            raise UserError(
+                f"{name} = {value}, but the model in {params.init_from} has {getattr(model.config, name)}",
+                f"leave {name} out",
+            )
+    return model
 
 
 def show_mixture(sources: list[dict[str, Any]]) -> None:

@@ -88,7 +88,8 @@ def probe(
     model: nn.Module, loss: Loss, plan: Plan, every: int, evaluate: Callable[[int], dict[str, Any]] | None
 ) -> NoReturn:
     """Stand in for `train`: time a few steps and one evaluation, and raise Probed."""
-    step = timed(model, loss, plan.rates, plan.clip)
+    part = timed(model, loss, plan.rates, plan.clip)
+    step = Timed(part.seconds * plan.accumulate, part.tokens * plan.accumulate)
     evaluations, evaluation = 0, 0.0
     if evaluate and every:
         model.eval()

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from gristmill.manifest import Manifest, write_text
+from gristmill.model.transformer import Transformer
 from gristmill.progress import console
 from gristmill.recipe import Pretrain, Scale, parameters_of, seconds_and_flops
 from gristmill.tokenizer.encode import Tokenizer
@@ -26,18 +27,20 @@ from gristmill.training.dial import (
     TURNED,
     batch_and_rates,
     by_hand_wins,
+    config_of,
     family,
     flops_per_token,
     nearest,
     parameters,
 )
 from gristmill.training.law import Law, fit
+from gristmill.training.loop import best_device
 from gristmill.training.mixture import Mixture
 
 RUNGS = "rungs"
 LADDER = (1.0, 1.7, 3.0, 5.0)  # sizes, where none are given: times the smallest model
 BUDGETS = (1.0, 10.0, 100.0)  # that are told of: times the costliest rung
-SETTLED = {"size", "budget", "max_steps", "epochs", *TURNED} - {"embed_lr", "head_lr"}  # by the ladder
+SETTLED = {"size", "budget", "max_steps", "epochs", "init_from", "accumulate", *TURNED} - {"embed_lr", "head_lr"}
 
 
 def run(inputs: Mapping[str, Path], params: Scale, out: Path) -> Manifest:
@@ -65,7 +68,7 @@ def run(inputs: Mapping[str, Path], params: Scale, out: Path) -> Manifest:
     left = [fit(*(np.delete(x, i) for x in (n, d, losses))) for i in range(len(rungs))] if len(rungs) > 7 else [law]
     costliest = max(rungs, key=lambda rung: rung["flops"])
     made = base.model_copy(update={name: costliest[name] for name in TURNED})
-    step = pretrain.try_out(made, vocab_size)
+    step = pretrain.try_out(Transformer(config_of(made, vocab_size)).to(best_device()), made)
     speed = flops_per_token(made, vocab_size) * step.tokens / step.seconds
     budgets = [costliest["flops"] * factor for factor in BUDGETS]
     budgets += [flops or seconds * speed for seconds, flops in map(seconds_and_flops, params.budgets)]

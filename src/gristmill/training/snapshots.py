@@ -44,9 +44,9 @@ class Snapshots:
 
     def finish(self, step: int) -> None:
         """Measure how far the step before has moved each layer's weights, if there is a snapshot of before it."""
-        if step - 1 not in self.steps:
-            return
         folder = self.folder(step - 1)
+        if step - 1 not in self.steps or not (folder / STEP).exists():
+            return
         told = json.loads((folder / STEP).read_text())
         before = load_file(folder / "model.safetensors", str(self.model.embed.weight.device))
         moved = {name: value - before[name] for name, value in self.model.state_dict().items()}

@@ -1,0 +1,123 @@
+"""A training's log: JSON lines, written as training goes; TensorBoard's events beside them, if wanted."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from gristmill.errors import UserError
+from gristmill.manifest import write_text
+from gristmill.processes import LEADER
+from gristmill.progress import console
+
+Record = dict[str, Any]
+
+
+class Log:
+    """The records of `OUT/log.jsonl`. The leader alone writes them.
+
+    A record says nothing of time, so that a run that was killed and resumed leaves the same bytes.
+    """
+
+    def __init__(self, out: Path, tensorboard: bool = False) -> None:
+        """Raises UserError where TensorBoard is wanted and not installed."""
+        self.path = out / "log.jsonl"
+        self.records: list[Record] = []
+        self.behind = False  # whether the file lacks records, the disk being full
+        self.events = Events(out / "tensorboard") if tensorboard else None
+
+    def go_on(self, count: int) -> None:
+        """Keep the first `count` records, of what an earlier run has written if this one has none yet."""
+        if count and not self.records and self.path.exists():
+            with suppress(ValueError):
+                for line in self.path.read_text(encoding="utf-8").splitlines()[:count]:
+                    self.records.append(json.loads(line))
+        self.back_to(self.records[:count])
+
+    def back_to(self, records: list[Record]) -> None:
+        """Hold these records and no others."""
+        self.records = records
+        if LEADER:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(self.path, "".join(json.dumps(record) + "\n" for record in records))
+            if self.events:
+                self.events.restart(records)
+
+    def add(self, record: Record) -> None:
+        """Append one. A disk that is full does not stop training: `finish` writes what is missing."""
+        self.records.append(record)
+        if not LEADER:
+            return
+        try:
+            if not self.behind:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(record) + "\n")
+            if self.events:
+                self.events.add(record)
+        except OSError as error:
+            self.behind = True
+            console.print(f"           cannot write {self.path}: {error.strerror}; training goes on", style="yellow")
+
+    def sync(self) -> None:
+        """Have all records on the disk before a checkpoint relies on them. Raises OSError."""
+        if self.behind:
+            self.finish()
+        with self.path.open("rb") as file:
+            os.fsync(file.fileno())
+
+    def finish(self) -> None:
+        """Write what could not be written before. Raises OSError."""
+        if self.behind and LEADER:
+            write_text(self.path, "".join(json.dumps(record) + "\n" for record in self.records))
+            self.behind = False
+
+
+class Events:
+    """TensorBoard's scalars, one file, with the step as the time: what is written depends on the records alone."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from tensorboard.compat.proto.event_pb2 import Event
+            from tensorboard.compat.proto.summary_pb2 import Summary
+            from tensorboard.summary.writer.record_writer import RecordWriter
+        except ImportError:
+            raise UserError(
+                "tensorboard = true: TensorBoard is not installed", "pip install 'gristmill[tensorboard]'"
+            ) from None
+        self.path, self.make, self.summary, self.writer = folder / "events.out.tfevents.0", Event, Summary, RecordWriter
+
+    def restart(self, records: list[Record]) -> None:
+        """Write the file anew."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("wb") as file:
+            self.writer(file).write(self.make(file_version="brain.Event:2").SerializeToString())
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Record) -> None:
+        """Append a record's numbers."""
+        step = int(record.get("step", 0))
+        values = [
+            self.summary.Value(tag=name, simple_value=value)
+            for name, value in record.items()
+            if name != "step" and isinstance(value, int | float)
+        ]
+        if values:
+            event = self.make(wall_time=step, step=step, summary=self.summary(value=values))
+            with self.path.open("ab") as file:
+                self.writer(file).write(event.SerializeToString())
+
+
+def befell(records: list[Record]) -> dict[str, int]:
+    """What a log tells of mishaps, for a manifest's counts."""
+    named = {"skipped_steps": "skipped", "rollbacks": "rolled_back_from", "failed_checkpoints": "checkpoint_failed"}
+    return {name: sum(mark in record for record in records) for name, mark in named.items()}
+
+
+def mean_of(records: list[Record], name: str) -> float:
+    """The mean of a figure over the records that have it; NaN where none has."""
+    values = [record[name] for record in records if name in record]
+    return sum(values) / len(values) if values else float("nan")

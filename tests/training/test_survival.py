@@ -1,0 +1,233 @@
+"""Training survives kills at any moment, signals, full disks, damaged files and numbers that are not finite."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gristmill.errors import UserError
+from gristmill.model.transformer import ModelConfig, Transformer
+from gristmill.training.checkpoint import STATE, Checkpoints
+from gristmill.training.log import befell
+from gristmill.training.loop import MOST_ROLLBACKS, Plan, train
+from gristmill.training.optimizer import Rates
+
+PLAN = Plan("test", 12, Rates(0.02, 0.02, 0.005, 0.01), checkpoint_every=3)
+
+
+def learn(
+    out: Path, plan: Plan = PLAN, at_step: Callable[[int], object] = id, spoil: frozenset[int] = frozenset()
+) -> nn.Module:
+    """Train a tiny model. `at_step` is called with every step's number, `spoil` names batches without a finite loss."""
+    torch.manual_seed(0)
+    model = Transformer(ModelConfig(40, 2, 8, 2, 1, 4, 12, 16))
+
+    def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
+        at_step(step)
+        ids = torch.randint(0, 40, (2, 9), generator=torch.Generator().manual_seed(step))
+        value = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+        return value * (math.nan if step in spoil else 1), 16, {"batch": step}
+
+    train(model, loss, plan, out, every=4, evaluate=lambda step: {"heldout_bpb": abs(step - 4) + 1.0})
+    return model
+
+
+def result(out: Path, model: nn.Module) -> tuple[list[bytes], bytes]:
+    """The bits of a model and its log."""
+    return [value.numpy().tobytes() for value in model.state_dict().values()], (out / "log.jsonl").read_bytes()
+
+
+def records(out: Path) -> list[dict[str, object]]:
+    """The log."""
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def steps_kept(out: Path) -> list[int]:
+    """Which checkpoints there are."""
+    return sorted(int(folder.name[5:]) for folder in (out / "checkpoints").iterdir())
+
+
+DEATHS = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import torch
+from test_survival import learn, result
+torch.set_num_threads(1)
+out, deaths = Path(sys.argv[2]), 0
+expected = result(out.with_name("whole"), learn(out.with_name("whole")))
+while True:
+    child = os.fork()
+    if not child:  # dies at its n-th file operation, n growing by one from child to child
+        left = deaths + 1
+        def hook(event, arguments):
+            global left
+            if event in ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir") and str(out) in str(arguments[0]):
+                left -= 1
+                if not left:
+                    os.kill(os.getpid(), signal.SIGKILL)
+        sys.addaudithook(hook)
+        os._exit(0 if result(out, learn(out)) == expected else 1)
+    status = os.waitpid(child, 0)[1]
+    if not os.WIFSIGNALED(status):
+        print(deaths)
+        sys.exit(os.waitstatus_to_exitcode(status))
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    deaths += 1
+"""
+
+
+def test_killed_at_every_file_operation_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", DEATHS, str(Path(__file__).parent), str(tmp_path / "killed")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 15
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_stops(tmp_path: Path, number: signal.Signals) -> None:
+    whole = result(tmp_path / "whole", learn(tmp_path / "whole"))
+    out = tmp_path / "stopped"
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        learn(out, at_step=lambda step: step == 7 and os.kill(os.getpid(), number))
+    assert signal.getsignal(number) is before
+    assert steps_kept(out)[-1] == 8, "a checkpoint after the step that was going on"
+    seen: list[int] = []
+    assert result(out, learn(out, at_step=seen.append)) == whole
+    assert seen == [8, 9, 10, 11]
+
+
+def test_the_newest_and_the_best_checkpoints_are_kept(tmp_path: Path) -> None:
+    for keep in (1, 3):
+        out = tmp_path / str(keep)
+        learn(out, Plan("test", 20, PLAN.rates, checkpoint_every=2, keep=keep))
+        assert steps_kept(out) == sorted({4, *range(18, 18 - 2 * keep, -2)})  # 4 is the best on held-out text
+
+
+def damage_by_cutting(folder: Path) -> None:
+    file = next(folder.glob("*.safetensors"))
+    os.truncate(file, file.stat().st_size - 10)
+
+
+def damage_by_a_bit(folder: Path) -> None:
+    file = next(folder.glob("*.safetensors"))
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+
+
+def damage_the_state(folder: Path) -> None:
+    (folder / STATE).write_text("{")
+
+
+def lose_a_file(folder: Path) -> None:
+    next(folder.glob("*.safetensors")).unlink()
+
+
+@pytest.mark.parametrize("damage", [damage_by_cutting, damage_by_a_bit, damage_the_state, lose_a_file])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
+) -> None:
+    def die(step: int) -> None:
+        if step == 10:
+            raise InterruptedError
+
+    whole = result(tmp_path / "whole", learn(tmp_path / "whole"))
+    for count, resumed in ((1, 6), (2, 0), (3, 0)):
+        out = tmp_path / str(count)
+        with pytest.raises(InterruptedError):
+            learn(out, Plan("test", 12, PLAN.rates, checkpoint_every=3), at_step=die)
+        for step in steps_kept(out)[-count:]:
+            damage(out / "checkpoints" / f"step-{step:08}")
+        seen: list[int] = []
+        assert result(out, learn(out, at_step=seen.append)) == whole
+        assert seen[0] == resumed
+        told = capsys.readouterr().err
+        assert "step-00000009 is damaged" in told.replace("\n", "")
+
+
+def test_a_full_disk_does_not_stop_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, _ = result(tmp_path / "whole", learn(tmp_path / "whole"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(step: int) -> None:  # from step 4 to 8 no file may grow beyond 100 bytes
+        if step in (4, 8):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100 if step == 4 else limits[0], limits[1]))
+
+    try:
+        found, _ = result(tmp_path / "full", learn(tmp_path / "full", at_step=fill))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert found == whole
+    assert "no checkpoint could be written" in capsys.readouterr().err
+    assert steps_kept(tmp_path / "full") == [0, 3, 9]
+    log = records(tmp_path / "full")
+    assert befell(log) == {"skipped_steps": 0, "rollbacks": 0, "failed_checkpoints": 1}
+    assert [record["step"] for record in log if "loss" in record] == list(range(12)), "nothing of the log is lost"
+
+
+def test_weights_that_are_not_finite_are_no_checkpoint(tmp_path: Path) -> None:
+    kept, weights = Checkpoints(tmp_path, 2), {"model.w": torch.ones(3)}
+    assert not kept.save({"done": 1}, weights, before=lambda: None)
+    weights["model.w"][1] = math.inf
+    assert "finite" in kept.save({"done": 2}, weights, before=lambda: None)
+    assert kept.load(weights) and weights["model.w"].tolist() == [1, 1, 1]
+
+
+def test_single_bad_batches_are_skipped_and_several_lead_back(tmp_path: Path) -> None:
+    learn(tmp_path / "skipped", spoil=frozenset({2, 7, 8}))
+    assert befell(records(tmp_path / "skipped"))["skipped_steps"] == 3
+    assert befell(records(tmp_path / "skipped"))["rollbacks"] == 0
+
+    learn(tmp_path / "back", spoil=frozenset({7, 8, 9}))
+    log = records(tmp_path / "back")
+    assert befell(log) == {"skipped_steps": 3, "rollbacks": 1, "failed_checkpoints": 0}
+    learned = [(record["step"], record["batch"]) for record in log if "loss" in record]
+    # back to step 6, on with the batches after the bad ones: no step is learned twice, none is left out
+    assert learned == [(step, step if step < 6 else step + 4) for step in range(12)]
+    assert all(math.isfinite(record["loss"]) for record in log if "loss" in record)  # type: ignore[arg-type]
+
+    def die(step: int) -> None:
+        if step == 14:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        learn(tmp_path / "died", spoil=frozenset({7, 8, 9}), at_step=die)
+    learn(tmp_path / "died", spoil=frozenset({7, 8, 9}))
+    assert records(tmp_path / "died") == log
+
+
+def test_a_hopeless_training_ends_with_a_clear_message(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"after going back {MOST_ROLLBACKS} times.*\n.*learning rates"):
+        learn(tmp_path, spoil=frozenset(range(5, 1000)))
+
+
+def test_a_command_that_is_stopped_says_how_to_go_on(
+    tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path
+) -> None:
+    settings = ["--set=max_steps=2000", "--set=layers=1", "--set=evaluate_every=1000", "--set=width=32"]
+    command = [sys.executable, "-m", "gristmill", "pretrain", str(tokenizer_folder), str(tokens_folder), "-o"]
+    process = subprocess.Popen([*command, str(tmp_path / "out"), *settings], stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "out.partial" / "log.jsonl"
+    while not (log.exists() and log.read_text().count('"loss"') > 3):
+        assert process.poll() is None
+    process.terminate()
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "stopped after step" in told and "the same command goes on" in told
+    assert len(steps_kept(tmp_path / "out.partial")) == 2
+    shutil.rmtree(tmp_path / "out.partial")
