@@ -11,6 +11,7 @@ vocabulary.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -39,6 +40,8 @@ class ModelConfig:
     tie_embeddings: bool = False
     rope_theta: float = 10_000.0
     norm_eps: float = 1e-6
+    qk_norm: bool = True  # without it the model is a Llama
+    rope_scaling: list[float] | None = None  # of Llama 3: factor, low and high frequency factor, context before
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
@@ -103,8 +106,8 @@ class Attention(nn.Module):
         self.k = nn.Linear(config.width, inner_kv, bias=False)
         self.v = nn.Linear(config.width, inner_kv, bias=False)
         self.o = nn.Linear(inner, config.width, bias=False)
-        self.q_norm = RMSNorm(config.head_dim, config.norm_eps)
-        self.k_norm = RMSNorm(config.head_dim, config.norm_eps)
+        self.q_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
 
     def forward(
         self,
@@ -116,7 +119,8 @@ class Attention(nn.Module):
     ) -> Tensor:
         B, T, _ = x_BTD.shape
         K = self.config.head_dim
-        if cache is None and mask is None and angles[0].size(0) == 1 and kernels.fits(x_BTD, K):
+        normed = self.config.qk_norm and cache is None and mask is None  # as in training
+        if normed and angles[0].size(0) == 1 and kernels.fits(x_BTD, K):
             q, k, v = (part(x_BTD).view(B, T, -1, K) for part in (self.q, self.k, self.v))
             if kernels.fits(q, K):  # not so under autocast
                 weights = self.q_norm.weight, self.k_norm.weight
@@ -232,9 +236,18 @@ class Transformer(nn.Module):
     def angles(self, positions_BT: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine and sine of the rotary angles, each [B, 1, T, K/2]."""
         half = torch.arange(0, self.config.head_dim, 2, device=positions_BT.device, dtype=torch.float32)
-        frequency = self.config.rope_theta ** -(half / self.config.head_dim)
+        frequency = 1.0 / self.config.rope_theta ** (half / self.config.head_dim)
+        if self.config.rope_scaling:
+            frequency = stretched(frequency, *self.config.rope_scaling)
         angle = positions_BT[:, None, :, None].float() * frequency
         return angle.cos(), angle.sin()
+
+
+def stretched(frequency: Tensor, factor: float, low: float, high: float, context: float) -> Tensor:
+    """Rotary frequencies for a longer context, as Llama 3.1 has them: slow ones slower, fast ones as they are."""
+    turns = context * frequency / (2 * math.pi)  # within the context before
+    kept = ((turns - low) / (high - low)).clamp(0, 1)
+    return (1 - kept) * frequency / factor + kept * frequency
 
 
 def parameter_count(model: nn.Module) -> int:

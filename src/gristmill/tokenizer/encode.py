@@ -13,7 +13,7 @@ import pyarrow as pa
 from gristmill import native
 from gristmill.errors import UserError
 from gristmill.manifest import sha256_file
-from gristmill.tokenizer.formats import CONTROL, read_tokenizer_json
+from gristmill.tokenizer.formats import CONTROL, end_of_text, read_tokenizer_json
 from gristmill.tokenizer.patterns import I64, INDEX, POINTER, SIZE, U8, U32, U64, classes
 from gristmill.tokenizer.texts import utf8
 
@@ -22,16 +22,24 @@ SPARE = 4  # places for tokens that the encoder needs beyond one a byte
 
 
 class Tokenizer:
-    """A trained byte-level BPE. Ids: 256 bytes, then merges in order, then the three control tokens.
+    """A trained byte-level BPE. Ids: 256 bytes, then merges in order, then the control tokens.
 
     Threads may share one.
     """
 
-    def __init__(self, pieces: Sequence[bytes], pattern: str, digest: str = "") -> None:
-        """`pieces` are the tokens in order of rank. Raises ValueError where they are no BPE vocabulary."""
-        self.hash, self.pattern, self.pieces = digest, pattern, list(pieces)
-        self.end_of_text, self.im_start, self.im_end = range(len(pieces), len(pieces) + len(CONTROL))
-        self.vocab_size = len(pieces) + len(CONTROL)
+    def __init__(
+        self, pieces: Sequence[bytes], pattern: str, digest: str = "", controls: Sequence[str] = CONTROL
+    ) -> None:
+        """`pieces` are the tokens in order of rank. Raises ValueError where they are no BPE vocabulary, or where a
+        control token that we need is missing."""
+        self.hash, self.pattern, self.pieces, self.controls = digest, pattern, list(pieces), list(controls)
+        numbers = {name: number for number, name in enumerate(controls, len(pieces))}
+        missing = [name for name in CONTROL[1:] if name not in numbers]
+        end = end_of_text(controls)
+        if missing or end is None:
+            raise ValueError(f"it has no {' and no '.join(missing or [CONTROL[0]])}")
+        self.end_of_text, self.im_start, self.im_end = (numbers[name] for name in (end, *CONTROL[1:]))
+        self.vocab_size = len(pieces) + len(controls)
         self.vocabulary = Vocabulary(self.pieces)
         self.caches = threading.local()
         self.run = native.function(
@@ -46,18 +54,18 @@ class Tokenizer:
         """
         file = path / "tokenizer.json" if path.is_dir() else path
         try:
-            pieces, pattern = read_tokenizer_json(file)
-            return cls(pieces, pattern, sha256_file(file))
+            pieces, pattern, controls = read_tokenizer_json(file)
+            return cls(pieces, pattern, sha256_file(file), controls)
         except OSError as error:
             raise UserError(f"no tokenizer in {path}: {error.strerror}", "run the tokenizer stage first") from error
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{file} is no tokenizer that gristmill wrote: {error}", "run the tokenizer stage"
+                f"{file} is no tokenizer that gristmill can use: {error}", "run the tokenizer stage"
             ) from error
 
     def truncated(self, size: int) -> Tokenizer:
         """The tokenizer that training would have given for a smaller vocabulary (control tokens included)."""
-        return Tokenizer(self.pieces[: size - len(CONTROL)], self.pattern)
+        return Tokenizer(self.pieces[: max(256, size - len(self.controls))], self.pattern, controls=self.controls)
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text; control tokens written out in it are ordinary text. Lone surrogates become U+FFFD."""

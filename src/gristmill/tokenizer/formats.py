@@ -12,6 +12,7 @@ from gristmill.manifest import atomic_path, write_text
 from gristmill.tokenizer.patterns import PATTERNS
 
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+ENDS = ("<|endoftext|>", "<|end_of_text|>")  # what ends a document in Qwen and GPT, in Llama 3
 
 
 def byte_characters() -> list[str]:
@@ -36,23 +37,41 @@ def write_ranks(path: Path, pieces: Sequence[bytes]) -> None:
         temporary.write_bytes(b"".join(base64.b64encode(piece) + b" %d\n" % rank for rank, piece in enumerate(pieces)))
 
 
-def read_tokenizer_json(path: Path) -> tuple[list[bytes], str]:
-    """The tokens in order of rank, and the name of the split pattern, of a `tokenizer.json` that we wrote.
+def read_tokenizer_json(path: Path) -> tuple[list[bytes], str, list[str]]:
+    """The tokens in order of rank, the name of the split pattern and the control tokens, of a `tokenizer.json` of
+    byte-level BPE: ids are the ranks, then those of the control tokens.
 
     Raises OSError where it cannot be read, and ValueError, KeyError or TypeError where it is something else.
     """
     content = json.loads(path.read_text(encoding="utf-8"))
-    expression = content["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"]
-    pattern = next((name for name, value in PATTERNS.items() if value == expression), None)
-    if pattern is None:
-        raise ValueError("it splits by another pattern")
-    ranks: dict[str, int] = content["model"]["vocab"]
-    pieces = [bytes(map(VALUES.__getitem__, token)) for token in sorted(ranks, key=ranks.__getitem__)]
-    if sorted(ranks.values()) != list(range(len(pieces))):
+    pattern = split_pattern(content["pre_tokenizer"])
+    added = sorted((token["id"], token["content"]) for token in content["added_tokens"])
+    names = {name for _, name in added}
+    ranks: dict[str, int] = {token: rank for token, rank in content["model"]["vocab"].items() if token not in names}
+    written = sorted(ranks, key=ranks.__getitem__)
+    if [ranks[token] for token in written] != list(range(len(written))):
         raise ValueError("there are gaps in its ranks")
-    if content["added_tokens"] != [control_token(len(pieces) + number, token) for number, token in enumerate(CONTROL)]:
-        raise ValueError("it has other control tokens")
-    return pieces, pattern
+    if [number for number, _ in added] != list(range(len(written), len(written) + len(added))):
+        raise ValueError("its control tokens do not follow its other tokens")
+    return [bytes(map(VALUES.__getitem__, token)) for token in written], pattern, [name for _, name in added]
+
+
+def split_pattern(pre_tokenizer: dict[str, Any]) -> str:
+    """The name of the pattern by which a `tokenizer.json` cuts text. Raises ValueError where we do not know it."""
+    parts = pre_tokenizer.get("pretokenizers", [pre_tokenizer])
+    kinds = [part["type"] for part in parts]
+    if kinds == ["ByteLevel"] and parts[0].get("use_regex", True) and not parts[0]["add_prefix_space"]:
+        return "gpt-2"
+    if kinds == ["Split", "ByteLevel"] and not parts[1].get("use_regex", True):
+        for name, expression in PATTERNS.items():
+            if parts[0]["pattern"].get("Regex") == expression:
+                return name
+    raise ValueError(f"it splits text in another way than {', '.join(PATTERNS)}")
+
+
+def end_of_text(controls: Sequence[str]) -> str | None:
+    """Which of the control tokens ends a document."""
+    return next((name for name in ENDS if name in controls), None)
 
 
 def write_tokenizer_json(path: Path, pieces: Sequence[bytes], merges: Sequence[tuple[int, int]], pattern: str) -> None:

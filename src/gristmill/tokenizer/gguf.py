@@ -7,7 +7,7 @@ from typing import Any
 
 from gristmill.errors import UserError
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.tokenizer.formats import CONTROL, to_characters
+from gristmill.tokenizer.formats import to_characters
 
 NORMAL, CONTROL_TYPE = 1, 3  # llama.cpp's token types
 
@@ -22,8 +22,8 @@ def add_tokenizer(writer: Any, tokenizer: Tokenizer) -> None:
     merges = [f"{written[left]} {written[right]}" for left, right in tokenizer.vocabulary.merges()]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(tokenizer.pattern)
-    writer.add_token_list([*written, *CONTROL])
-    writer.add_token_types([NORMAL] * len(written) + [CONTROL_TYPE] * len(CONTROL))
+    writer.add_token_list([*written, *tokenizer.controls])
+    writer.add_token_types([NORMAL] * len(written) + [CONTROL_TYPE] * len(tokenizer.controls))
     writer.add_token_merges(merges)
     writer.add_eos_token_id(tokenizer.im_end)
     writer.add_eot_token_id(tokenizer.im_end)

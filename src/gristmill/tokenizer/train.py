@@ -14,6 +14,7 @@ from gristmill.errors import UserError
 from gristmill.manifest import Manifest, write_text
 from gristmill.progress import Progress, console
 from gristmill.recipe import TokenizerParams
+from gristmill.tokenizer.adopt import adopt
 from gristmill.tokenizer.bpe import learn_merges, pieces_of
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats import CONTROL, write_ranks, write_tokenizer_json
@@ -35,6 +36,8 @@ def run(inputs: Mapping[str, Path], params: TokenizerParams, out: Path) -> Manif
     Takes time in proportion to the text and memory up to a bound (see `count_words`). The result depends neither on
     the order of the documents nor on the number of processors.
     """
+    if params.init_from:
+        return take_along(inputs["corpus"], Path(params.init_from), out)
     if params.pattern not in PATTERNS:
         raise UserError(f"unknown split pattern {params.pattern!r}", f"choose one of {', '.join(PATTERNS)}")
     documents, sample = count_documents(inputs["corpus"]), Sample()
@@ -62,6 +65,24 @@ def run(inputs: Mapping[str, Path], params: TokenizerParams, out: Path) -> Manif
         counts=counts,
         metrics={"vocab_size": tokenizer.vocab_size, "bytes_per_token": facts["bytes_per_token"]},
     )
+
+
+def take_along(corpus: Path, folder: Path, out: Path) -> Manifest:
+    """Write the tokenizer of a Hugging Face folder, with the control tokens that it lacks, and measure it.
+
+    Raises UserError where it is none that we can use.
+    """
+    adopt(folder / "tokenizer.json", out / "tokenizer.json")
+    tokenizer = Tokenizer.load(out)
+    write_ranks(out / "tokenizer.tiktoken", tokenizer.pieces)
+    documents, sample = count_documents(corpus), Sample()
+    with Progress("tokenizer", documents, "documents") as bar:
+        for _ in learned(corpus, HELD_OUT if documents >= ENOUGH else 0.0, sample, bar):
+            pass
+    facts = describe(tokenizer, sample)
+    write_text(out / "facts.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+    metrics = {"vocab_size": tokenizer.vocab_size, "bytes_per_token": facts["bytes_per_token"]}
+    return Manifest(counts={"documents": documents}, metrics=metrics)
 
 
 def learned(corpus: Path, share: float, sample: Sample, bar: Progress) -> Iterator[pa.Array]:

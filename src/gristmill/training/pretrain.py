@@ -15,17 +15,19 @@ from torch import Tensor
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest, write_jsonl, write_text
+from gristmill.model.huggingface import read_huggingface
 from gristmill.model.kernels import fast_products
 from gristmill.model.transformer import Transformer, parameter_count, save_model
 from gristmill.processes import LEADER, RANK, SIZE
 from gristmill.progress import console, quantity
 from gristmill.recipe import Pretrain
+from gristmill.tokenizer.adopt import same_tokens
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split, open_split
 from gristmill.training import gpu
 from gristmill.training.checkpoint import discard_checkpoint
 from gristmill.training.data import IGNORE, Batch, Loader, bits_per_byte, cross_entropy
-from gristmill.training.dial import config_of, evaluations, flops_per_token, turn
+from gristmill.training.dial import SHAPE, config_of, evaluations, flops_per_token, turn
 from gristmill.training.log import befell, mean_of
 from gristmill.training.loop import Plan, best_device, train
 from gristmill.training.optimizer import Rates
@@ -52,7 +54,7 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
         world=SIZE,
     )
     chosen = {}
-    if params.size or params.budget:
+    if (params.size or params.budget) and not params.init_from:
         chosen = from_leader(lambda: choose(params, tokenizer, splits, batches, out))
         params = params.model_copy(update=chosen)
         batches = batches.of(params.batch)
@@ -61,11 +63,11 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
             f"{params.batch // SIZE} rows a process do not divide into {params.accumulate} parts", "change `accumulate`"
         )
     torch.manual_seed(params.seed)
-    model = Transformer(config_of(params, tokenizer.vocab_size)).to(best_device())
+    model = new_model(params, tokenizer).to(best_device())
     steps = params.max_steps or batches.steps(params.epochs)
     passes = batches.passes(steps)
     seen = steps * params.batch * batches.context
-    flops = flops_per_token(params, tokenizer.vocab_size) * seen
+    flops = flops_per_token(model.config, tokenizer.vocab_size) * seen
     console.print(
         f"           {quantity(parameter_count(model))} parameters, {quantity(seen)} tokens in {steps:,} steps"
         f" ({passes:.2f} epochs), {flops:.3g} FLOPs"
@@ -75,7 +77,8 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     if LEADER:
         write_jsonl(out / "sources.jsonl", sources)
     gpu.prepare(model, params.compile, params.recompute)
-    snapshots = Snapshots(model, out, steps, params.snapshots if SIZE == 1 else 0)
+    whole = SIZE == 1 or params.parallel == "ddp"  # with FSDP no process has all of the model
+    snapshots = Snapshots(model, out, steps, params.snapshots if LEADER and whole else 0)
     loss, evaluate = tasks(model, params, tokenizer, splits, batches, snapshots)
     how = {name: getattr(params, name) for name in MANNER}
     plan = Plan("pretrain", steps, Rates.of(params), params.warmup, params.decay, params.clip, **how)
@@ -173,6 +176,26 @@ def choose(
     told = ", ".join(f"{name} {value:g}" for name, value in chosen.items())
     console.print(f"           chosen: {told}", soft_wrap=True)
     return chosen
+
+
+def new_model(params: Pretrain, tokenizer: Tokenizer) -> Transformer:
+    """The model to train: a fresh one, or that of `init_from`. Raises UserError where settings or tokens contradict
+    it."""
+    if not params.init_from:
+        return Transformer(config_of(params, tokenizer.vocab_size))
+    folder = Path(params.init_from)
+    if params.size or params.budget:
+        raise UserError(f"size and budget choose a shape, and the model in {folder} has its own", "set max_steps")
+    if not same_tokens(folder / "tokenizer.json", tokenizer):
+        raise UserError(f"the tokens are not those of {folder}", f'give [tokenizer] init_from = "{folder}"')
+    model = read_huggingface(folder, tokenizer.vocab_size, params.context)
+    for name in params.model_fields_set.intersection(SHAPE):
+        if (value := getattr(params, name)) != getattr(model.config, name):
+            raise UserError(
+                f"{name} = {value}, but the model in {params.init_from} has {getattr(model.config, name)}",
+                f"leave {name} out",
+            )
+    return model
 
 
 def show_mixture(sources: list[dict[str, Any]]) -> None:
