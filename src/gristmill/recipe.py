@@ -174,9 +174,9 @@ class Pretrain(Params):
     """
 
     seed: int = 0
-    init_from: InputPath = ""  # a Hugging Face folder (Llama, Qwen3) to go on from; the shape is its own then
     size: Size = ""  # parameters, as `1M`
     budget: Budget = ""  # time, as `5min` or `2h`, or FLOPs, as `1e15`: what training may take
+    init_from: InputPath = ""  # a Hugging Face folder (Llama, Qwen3) to go on from; the shape is its own then
     layers: Positive = 4
     width: Positive = 128
     heads: Positive = 4
@@ -203,7 +203,7 @@ class Pretrain(Params):
     parallel: Annotated[Literal["ddp", "fsdp"], HOW] = "ddp"  # under torchrun: weights in every process, or shared out
     tensorboard: Annotated[bool, HOW] = False  # event files beside the log
     compile: bool | None = None  # by torch.compile; not set: on a GPU
-    recompute: bool = False  # layers a second time for their gradients: less memory, a third more work
+    recompute: Annotated[bool, HOW] = False  # layers a second time for their gradients: a third more work, less memory
     snapshots: Count = 8  # models kept on the way, most of them early, for `gristmill inspect`
     sample_prompts: list[str] = ["The", "Once"]
     goldfish: Count = 0  # k: one token in k bears no loss, the same each time it is read, against memorising; 0: off

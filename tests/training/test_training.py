@@ -148,8 +148,8 @@ def test_bits_per_byte_of_a_uniform_model(tokens_folder: Path, model_folder: Pat
 def test_padding_bears_no_loss_and_keeps_rows() -> None:
     rows = [np.array([1, 2, 3, 4]), np.array([5, 6])]
     ids, targets = padded(rows, [np.array([False, False, True, True]), np.array([True, True])])
-    assert ids.tolist() == [[1, 2, 3], [5, 0, 0]]
-    assert targets.tolist() == [[IGNORE, 3, 4], [6, IGNORE, IGNORE]]
+    assert ids.tolist() == [[1, 2, 3] + 13 * [0], [5] + 15 * [0]]
+    assert targets.tolist() == [[IGNORE, 3, 4] + 13 * [IGNORE], [6] + 15 * [IGNORE]]
 
 
 def test_every_parameter_is_trained_by_exactly_one_rule() -> None:

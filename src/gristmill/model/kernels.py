@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -52,14 +52,15 @@ def call(name: str, tensors: tuple[Tensor, ...], sizes: tuple[int, ...], *scalar
 
 
 @contextmanager
-def fast_products() -> Iterator[None]:
-    """Let PyTorch multiply float32 matrices with oneDNN ("medium" precision) instead of MKL.
+def fast_products(fast: bool = True) -> Iterator[None]:
+    """Let PyTorch multiply float32 matrices with oneDNN ("medium" precision) instead of MKL; or not, if not `fast`.
 
     On an AMD CPU with AVX-512 that is 2.3 times as fast and still float32; where the CPU or GPU has units for bfloat16
-    products (AMX), factors are rounded to it.
+    products (AMX), factors are rounded to it. oneDNN keeps code and memory for every shape that it meets (about 0.6 MB
+    for small ones): it is for what comes in few shapes.
     """
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
+    torch.set_float32_matmul_precision("medium" if fast else "highest")
     try:
         yield
     finally:
@@ -177,12 +178,15 @@ class LinearCrossEntropy(Function):
         dx, dweight = (torch.empty_like(x), torch.zeros_like(weight)) if wanted else (None, None)
         count = max(1, CHUNK // vocabulary)
         for at in range(0, rows, count):
-            part, logits = slice(at, at + count), F.linear(x[at : at + count], weight)
-            size = (len(logits), vocabulary)
-            call("gm_cross_entropy", (logits, targets[part].contiguous(), losses[part]), size, 1 / rows)
-            if dx is not None and dweight is not None:
-                torch.mm(logits, weight, out=dx[part])
-                dweight.addmm_(logits.T, x[part])
+            part = slice(at, min(at + count, rows))
+            whole = part.stop - at == count  # what is left over comes in any number of rows
+            with nullcontext() if whole else fast_products(False):
+                logits = F.linear(x[part], weight)
+                size = (len(logits), vocabulary)
+                call("gm_cross_entropy", (logits, targets[part].contiguous(), losses[part]), size, 1 / rows)
+                if dx is not None and dweight is not None:
+                    torch.mm(logits, weight, out=dx[part])
+                    dweight.addmm_(logits.T, x[part])
         ctx.save_for_backward(dx, dweight)
         return losses.mean()
 

@@ -17,7 +17,7 @@ from gristmill.document import read_documents
 from gristmill.errors import UserError
 from gristmill.model.transformer import Transformer
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.training.data import IGNORE, padded
+from gristmill.training.data import IGNORE, padded, rounded_up
 
 STORY_REQUESTS = (
     "Tell me a story.",
@@ -75,7 +75,7 @@ def fork(prompts: Sequence[list[int]], answers: Sequence[Sequence[list[int]]], d
         [prompt[:-1], *(prompt[-1:] + answer for answer in group)]
         for prompt, group in zip(prompts, answers, strict=True)
     ]
-    width = max(sum(map(len, row)) for row in parts)
+    width = rounded_up(max(sum(map(len, row)) for row in parts))
     ids, positions, branch, owner = (np.zeros((len(parts), width), np.int64) for _ in range(4))
     targets, last, number = np.full_like(ids, IGNORE), [], 0
     for row, pieces in enumerate(parts):
@@ -102,7 +102,10 @@ def fork(prompts: Sequence[list[int]], answers: Sequence[Sequence[list[int]]], d
 def token_logprobs(model: Transformer, hidden_BTD: Tensor, targets_BT: Tensor) -> Tensor:
     """Log-probability of each target, [B, T]; 0 where the target is IGNORE."""
     borne = targets_BT != IGNORE
-    found = -F.cross_entropy(model.logits(hidden_BTD[borne]), targets_BT[borne], reduction="none")
+    (index,) = borne.flatten().nonzero(as_tuple=True)
+    filled = F.pad(index, (0, rounded_up(len(index), 64) - len(index)))
+    hidden, targets = hidden_BTD.flatten(0, 1)[filled], targets_BT.flatten()[filled]
+    found = -F.cross_entropy(model.logits(hidden), targets, reduction="none", ignore_index=IGNORE)[: len(index)]
     return found.new_zeros(targets_BT.shape).masked_scatter(borne, found)
 
 

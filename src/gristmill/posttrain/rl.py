@@ -17,6 +17,7 @@ from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest, read_jsonl
+from gristmill.model.kernels import fast_products
 from gristmill.model.transformer import load_model, save_model
 from gristmill.posttrain.examples import Order, fork, token_logprobs
 from gristmill.posttrain.reward import RewardModel
@@ -41,13 +42,14 @@ def run(inputs: Mapping[str, Path], params: RL, out: Path) -> Manifest:
     def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
         asked = [prompts[index] for index in order(step)]
         policy.eval()
-        answers = engine.generate(
-            asked,
-            max_tokens=params.max_tokens,
-            temperature=params.temperature,
-            seed=params.seed * 1_000_003 + step,
-            samples=params.group,
-        )
+        with fast_products(False):  # sampling comes in a shape for every number of answers still going
+            answers = engine.generate(
+                asked,
+                max_tokens=params.max_tokens,
+                temperature=params.temperature,
+                seed=params.seed * 1_000_003 + step,
+                samples=params.group,
+            )
         policy.train()
         said = [[*answer.tokens, tokenizer.im_end] for answer in answers]  # also where a limit cut it off
         batch = fork(asked, [said[at : at + params.group] for at in range(0, len(said), params.group)], engine.device)

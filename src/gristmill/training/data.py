@@ -249,9 +249,14 @@ def bits_per_byte(model: Transformer, split: Split, max_tokens: int = 0, batch: 
     return nats / float(np.log(2)) / max(1, total_bytes)
 
 
+def rounded_up(length: int, step: int = 16) -> int:
+    """The next multiple of `step`: so that batches come in few shapes (see `kernels.fast_products`)."""
+    return -(-length // step) * step
+
+
 def padded(rows: list[np.ndarray], masks: list[np.ndarray] | None = None) -> tuple[Tensor, Tensor]:
     """Rows of unequal length as inputs and targets [B, T], padded on the right; a mask says which tokens bear loss."""
-    longest = max(len(row) for row in rows) - 1
+    longest = rounded_up(max(len(row) for row in rows) - 1)
     inputs = torch.zeros(len(rows), longest, dtype=torch.int64)
     targets = torch.full((len(rows), longest), IGNORE, dtype=torch.int64)
     for i, row in enumerate(rows):

@@ -44,13 +44,13 @@ def parameters(params: Pretrain, vocab_size: int) -> int:
     return tables + params.layers * (layer_weights(params) + norms) + params.width
 
 
-def layer_weights(params: Pretrain) -> int:
+def layer_weights(params: Pretrain | ModelConfig) -> int:
     """The weights of a layer's matrices."""
     attention = 2 * params.width * params.head_dim * (params.heads + params.kv_heads)
     return attention + 3 * params.width * params.ffn_width
 
 
-def flops_per_token(params: Pretrain, vocab_size: int) -> float:
+def flops_per_token(params: Pretrain | ModelConfig, vocab_size: int) -> float:
     """FLOPs of forward and backward a token: 6 a weight that multiplies (the head's among them, be it
     tied or not), and attention over the whole context (Chowdhery et al. 2022, arXiv:2204.02311, appendix B). The
     optimizer's are not counted.

@@ -67,7 +67,7 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     steps = params.max_steps or batches.steps(params.epochs)
     passes = batches.passes(steps)
     seen = steps * params.batch * batches.context
-    flops = flops_per_token(params, tokenizer.vocab_size) * seen
+    flops = flops_per_token(model.config, tokenizer.vocab_size) * seen
     console.print(
         f"           {quantity(parameter_count(model))} parameters, {quantity(seen)} tokens in {steps:,} steps"
         f" ({passes:.2f} epochs), {flops:.3g} FLOPs"
@@ -77,7 +77,8 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     if LEADER:
         write_jsonl(out / "sources.jsonl", sources)
     gpu.prepare(model, params.compile, params.recompute)
-    snapshots = Snapshots(model, out, steps, params.snapshots if SIZE == 1 else 0)
+    whole = SIZE == 1 or params.parallel == "ddp"  # with FSDP no process has all of the model
+    snapshots = Snapshots(model, out, steps, params.snapshots if LEADER and whole else 0)
     loss, evaluate = tasks(model, params, tokenizer, splits, batches, snapshots)
     how = {name: getattr(params, name) for name in MANNER}
     plan = Plan("pretrain", steps, Rates.of(params), params.warmup, params.decay, params.clip, **how)
