@@ -180,10 +180,12 @@ def main() -> None:
     parser.add_argument("--nanochat", default="")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0, help="the first")
+    parser.add_argument("--scored", type=int, default=100_000, help="held-out tokens, spread over the books")
     parser.add_argument("--quick", action="store_true", help="under a minute, to see that it works")
     options = parser.parse_args()
     if options.quick:
-        options.seconds, options.seeds = 3.0, 1
+        options.seconds, options.seeds, options.scored = 3.0, 1, 5000
     if not options.tokens and not options.corpus.exists():
         raise SystemExit(f"no corpus at {options.corpus}: name a folder of books with --corpus")
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
@@ -194,9 +196,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = options.tokens or tokens(options.corpus, Path(folder))
         by_seed = []
-        for seed in range(options.seeds):
+        for seed in range(options.seed, options.seed + options.seeds):
             print(f"seed {seed}", flush=True)
-            few = ["scored=5000"] if options.quick else []
+            few = [f"scored={options.scored}"]
             runs = {
                 f"ours {fraction:.3f}": ["ours", str(data), str(options.seconds * fraction), str(seed), *few]
                 for fraction in (FRACTIONS[:2] if options.quick else FRACTIONS)

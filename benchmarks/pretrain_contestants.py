@@ -34,10 +34,10 @@ SCORED_TOKENS = 100_000
 
 # what each trains with where nothing else is said: the best of the sweeps in docs/NOTEBOOK.md
 SETTINGS: dict[str, dict[str, float]] = {
-    "ours": {"layers": 3, "width": 128, "head_dim": 64, "batch": 8, "muon": 0.02, "embed": 0.3, "head": 0.02},
-    "nanogpt": {"layers": 4, "width": 128, "head_dim": 32, "batch": 8, "lr": 3e-3, "beta2": 0.99},
-    "nanochat": {"layers": 4, "width": 128, "head_dim": 64, "batch": 8, "scale": 1.0},
-    "transformers": {"layers": 4, "width": 128, "head_dim": 32, "batch": 8, "lr": 3e-3},
+    "ours": {"layers": 2, "width": 128, "head_dim": 64, "batch": 8, "muon": 0.02, "embed": 0.3, "head": 0.02},
+    "nanogpt": {"layers": 2, "width": 128, "head_dim": 32, "batch": 4, "lr": 6e-3, "beta2": 0.99},
+    "nanochat": {"layers": 2, "width": 128, "head_dim": 64, "batch": 8, "scale": 1.0},
+    "transformers": {"layers": 2, "width": 128, "head_dim": 32, "batch": 4, "lr": 6e-3},
 }
 
 

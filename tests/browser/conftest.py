@@ -41,6 +41,9 @@ class Browser:
         self.number, self.session, self.waiting = 0, "", b""
         self.errors: list[str] = []
         self.requests: list[str] = []
+
+    def attach(self) -> None:
+        """Begin to drive its page."""
         targets = self.call("Target.getTargets")["targetInfos"]
         target = next(info["targetId"] for info in targets if info["type"] == "page")
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -133,5 +136,8 @@ def browser() -> Iterator[Browser]:
         pytest.skip("no chromium here: these tests need one (Debian: apt install chromium)")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         opened = Browser(profile)
-        yield opened
-        opened.close()
+        try:
+            opened.attach()
+            yield opened
+        finally:
+            opened.close()

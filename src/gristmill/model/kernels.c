@@ -67,7 +67,8 @@ int gm_attend_back(const float *q, const float *k, const float *v, const float *
                    .y = y, .lse = (float *)lse, .dy = dy, .dq = dq, .dk = dk, .dv = dv, .dq_weight = dq_weight,
                    .dk_weight = dk_weight, .B = B, .T = T, .H = H, .G = G, .K = K, .eps = eps};
     size_t P = padded(T);
-    return spread(pool, threads, WIDEST(gm_attend_back_item), &c, B * G, 3 * BLOCK * K + 5 * P * K + 2 * BLOCK * P);
+    size_t scratch = 3 * BLOCK * K + 5 * P * K + 2 * BLOCK * P;
+    return spread(pool, threads, WIDEST(gm_attend_back_item), &c, B * G, scratch);
 }
 
 size_t gm_rms_norm_items(size_t rows) { return (rows + NORM_ROWS - 1) / NORM_ROWS; }

@@ -1,5 +1,5 @@
-/* The loops of kernels.c with vectors of LANES floats, for files that say which instructions TARGET may use and what NAME
-   makes of a name. TILE_ROWS rows of two vectors are the sums that the registers hold. */
+/* The loops of kernels.c with vectors of LANES floats, for files that say which instructions TARGET may use and what
+   NAME makes of a name. TILE_ROWS rows of two vectors are the sums that the registers hold. */
 #include <math.h>
 #include <string.h>
 
@@ -294,7 +294,8 @@ TARGET void NAME(gm_swiglu_back_item)(const void *job, size_t index, float *scra
 
 TARGET void NAME(gm_cross_entropy_item)(const void *job, size_t index, float *scratch) {
     const cross_entropy *c = job;
-    size_t V = c->V, whole = V / LANES * LANES, end = (index + 1) * LOSS_ROWS < c->rows ? (index + 1) * LOSS_ROWS : c->rows;
+    size_t V = c->V, whole = V / LANES * LANES, end = (index + 1) * LOSS_ROWS;
+    end = end < c->rows ? end : c->rows;
     (void)scratch;
     for (size_t r = index * LOSS_ROWS; r < end; r++) {
         float *x = c->logits + r * V, target = x[c->targets[r]];

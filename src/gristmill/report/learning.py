@@ -73,10 +73,11 @@ def looked(model_folder: Path, tokenizer: Tokenizer, text: str, most: int = 0) -
     model = load_model(model_folder).eval()
     ids = prompt_ids(tokenizer, text, model)
     names = [label(tokenizer, token)[:LONGEST_LABEL] for token in ids][-SHOWN_TOKENS:]
+    last = f" (the last {SHOWN_TOKENS} tokens)" if len(ids) > SHOWN_TOKENS else ""
     section = Section("Where it looks", LOOKS)
     shares = attention(model, ids)[:, :, -SHOWN_TOKENS:, -SHOWN_TOKENS:].tolist()
     for layer in spread(range(len(shares)), most or len(shares)):
-        told = f"Layer {layer + 1} of {len(shares)}, each of its heads"
+        told = f"Layer {layer + 1} of {len(shares)}, each of its heads{last}"
         section.figures.append((told, head_maps(shares[layer], names, f"attention in layer {layer + 1}")))
     return section
 
@@ -127,9 +128,9 @@ def attention_section(folders: Folders) -> Section | None:
     """For the report: where the heads look in the opening of a text that the model never trained on."""
     if not {"tokenizer", "tokenize"} <= folders.keys() or not has_model(folders):
         return None
-    tokenizer = Tokenizer.load(folders["tokenizer"])
-    opening = open_split(folders["tokenize"], "heldout").tokens[: SHOWN_TOKENS - 1]
-    return looked(folders["pretrain"], tokenizer, tokenizer.decode([int(token) for token in opening]), SHOWN_LAYERS)
+    tokenizer, heldout = Tokenizer.load(folders["tokenizer"]), open_split(folders["tokenize"], "heldout")
+    opening: list[int] = heldout.document(0)[:-1][: SHOWN_TOKENS - 1].tolist() if len(heldout) else []
+    return looked(folders["pretrain"], tokenizer, tokenizer.decode(opening), SHOWN_LAYERS)
 
 
 def step_section(folders: Folders) -> Section | None:

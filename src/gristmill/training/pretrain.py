@@ -30,7 +30,7 @@ from gristmill.training.log import befell, mean_of
 from gristmill.training.loop import Plan, best_device, train
 from gristmill.training.optimizer import Rates
 from gristmill.training.parallel import from_leader, join, total
-from gristmill.training.probe import seconds_of, timed
+from gristmill.training.probe import Timed, seconds_of, timed
 from gristmill.training.snapshots import Snapshots
 from gristmill.training.start import new_model, with_shape
 from gristmill.training.watch import growth, warnings
@@ -67,7 +67,7 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     steps = params.max_steps or batches.steps(params.epochs)
     passes = batches.passes(steps)
     seen = steps * params.batch * batches.context
-    flops = flops_per_token(model.config, tokenizer.vocab_size) * seen
+    flops = flops_per_token(params, tokenizer.vocab_size) * seen
     console.print(
         f"           {quantity(parameter_count(model))} parameters, {quantity(seen)} tokens in {steps:,} steps"
         f" ({passes:.2f} epochs), {flops:.3g} FLOPs"
@@ -166,16 +166,30 @@ def choose(
 
         def clock(made: Pretrain) -> Callable[[int], float]:
             model = Transformer(config_of(made, tokenizer.vocab_size)).to(best_device())
-            gpu.prepare(model, made.compile, made.recompute)
-            loss, evaluate = tasks(model, made, tokenizer, splits, batches.of(made.batch))
-            step, evaluation = timed(model, loss, Rates.of(made), seconds=1.0), seconds_of(lambda: evaluate(0))
-            return lambda steps: steps * step.seconds + (evaluations(steps, made) + 1) * evaluation
+            step = try_out(model, made)
+            _, evaluate = tasks(model, made, tokenizer, splits, batches.of(made.batch))
+            evaluation = seconds_of(lambda: evaluate(0))
+            last = len(splits["heldout"].tokens) / (2 * WATCH_TOKENS)  # all held-out text, at the end
+            return lambda steps: steps * step.seconds + (evaluations(steps, made) + last) * evaluation
 
         chosen = turn(params, tokenizer.vocab_size, batches.mixture.tokens, clock)
         write_text(path, json.dumps(chosen, indent=2) + "\n")
     told = ", ".join(f"{name} {value:g}" for name, value in chosen.items())
     console.print(f"           chosen: {told}", soft_wrap=True)
     return chosen
+
+
+def try_out(model: Transformer, params: Pretrain) -> Timed:
+    """Time a few steps of a model on random tokens, in this process alone."""
+    gpu.prepare(model, params.compile, params.recompute)
+    rows = max(1, params.batch // (SIZE * params.accumulate))
+    ids = torch.randint(model.config.vocab_size, (rows, params.context + 1))
+
+    def loss(step: int, part: int = 0) -> tuple[Tensor, int, dict[str, float]]:
+        return cross_entropy(model, ids[:, :-1], ids[:, 1:].contiguous()), ids[:, 1:].numel(), {}
+
+    part = timed(model, loss, Rates.of(params), params.clip)
+    return Timed(part.seconds * params.accumulate, part.tokens * params.accumulate * SIZE)
 
 
 def show_mixture(sources: list[dict[str, Any]]) -> None:
