@@ -99,7 +99,7 @@ def preferences(world: World, draw: random.Random) -> list[Record]:
                 records += [{"prompt": prompt, "chosen": right, "rejected": worse} for worse in rejected]
     for it in unanswerable(world, entities, len(records) // 2, draw):
         prompt, chosen = [user(it.ask(draw))], decline(it.relation, it.name, draw)
-        rejected = mistakes(entities, it.relation, it.name, chosen, draw)
+        rejected = mistakes(entities, it.relation, it.name, chosen, draw)[:2]
         records += [{"prompt": prompt, "chosen": chosen, "rejected": worse} for worse in rejected]
     draw.shuffle(records)
     return records
