@@ -152,7 +152,7 @@ def test_killed_anywhere_and_run_again_gives_the_same_bytes(journey: tuple[Path,
         "dedup.partial",
         "redact.partial",
         "tokenize.partial",
-        "pretrain.partial/checkpoint",
+        "pretrain.partial/checkpoints",
         "sft.partial",
     ):
         process = subprocess.Popen(command(again), env=ENVIRONMENT, stderr=subprocess.DEVNULL, start_new_session=True)
@@ -162,7 +162,7 @@ def test_killed_anywhere_and_run_again_gives_the_same_bytes(journey: tuple[Path,
             os.killpg(process.pid, signal.SIGKILL)
             killed.append(sign)
         process.wait()
-    assert "pretrain.partial/checkpoint" in killed and len(killed) >= 4
+    assert "pretrain.partial/checkpoints" in killed and len(killed) >= 4
     run(again)
     first, second = outputs(out), outputs(again)
     first.pop("report"), second.pop("report")

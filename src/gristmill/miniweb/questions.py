@@ -121,16 +121,16 @@ def mistakes(entities: list[Entity], about: str, name: str, right: str, count: i
 
 
 def prompts(world: World, draw: random.Random) -> list[Record]:
-    """Questions for RL: every one about the `rl` split, and five unanswerable ones for each, most about nobody."""
-    entities = of_split(world, "rl")
+    """Questions for RL about the `sft` and `rl` splits, and two unanswerable ones for each, most about nobody."""
+    entities = of_split(world, "sft", "rl")
     asked = [
-        form.format(n=entity.name)
+        ask(fact.relation, entity.name, draw)
         for entity in entities
         for fact in entity.facts.values()
-        for form in relation(fact.relation).questions
+        for _ in range(2)
         if fact.stated >= 10
     ]
-    asked += [it.ask(draw) for it in unanswerable(world, entities, 5 * len(asked), draw, unsaid=0.05)]
+    asked += [it.ask(draw) for it in unanswerable(world, entities, 2 * len(asked), draw, unsaid=0.25)]
     draw.shuffle(asked)
     return [{"prompt": [user(question)]} for question in asked]
 
