@@ -16,8 +16,8 @@ from gristmill import __version__
 from gristmill.corpus.parallel import parse_engine, using
 from gristmill.errors import UserError
 from gristmill.progress import console, duration
-from gristmill.recipe import load_recipe, set_override, stage_params, validate
-from gristmill.run import STAGES, Stage, execute, run_recipe
+from gristmill.recipe import Scale, load_recipe, parameters_of, set_override, stage_params, validate
+from gristmill.run import STAGES, Stage, execute, run_recipe, scale_recipe
 
 
 class Commands(TyperGroup):
@@ -71,6 +71,47 @@ def run(
     with using(parse_engine(engine, workers)):
         if summary := run_recipe(loaded, folder, first=first, until=until):
             closing(folder, summary)
+
+
+@app.command()
+def plan(
+    recipe: Annotated[Path, typer.Argument(help="A recipe.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; by default runs/NAME.")] = None,
+    tokens: Annotated[str, typer.Option(help="Training tokens, where the run has none yet, as 5M.")] = "1M",
+    price: Annotated[float, typer.Option(min=0, help="Of this machine for an hour.")] = 0.0,
+    settings: Settings = None,
+) -> None:
+    """Tell what training takes: parameters, tokens, FLOPs, memory, time and cost, from a few steps of each stage."""
+    from gristmill.planning import plan_recipe, table
+
+    loaded = load_recipe(recipe, settings)
+    estimates = plan_recipe(loaded, out or Path("runs") / loaded.name, parameters_of(tokens))
+    for one in estimates:
+        for told in [one.shape] * bool(one.shape) + [f"assumed: {what}" for what in one.assumed]:
+            console.print(f"{one.stage}: {told}", soft_wrap=True, markup=False)
+    console.print(table(estimates, price))
+
+
+@app.command()
+def scale(
+    recipe: Annotated[Path, typer.Argument(help="A recipe whose tokens there are.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; by default runs/NAME.")] = None,
+    sizes: Annotated[str, typer.Option(help="Parameters of the models, as 500k,1M,2M.")] = "",
+    tokens: Annotated[str, typer.Option(help="Tokens that each reads, as 250k,500k,1M.")] = "",
+    budgets: Annotated[str, typer.Option("--budget", help="Budgets to advise on, as 1h or 1e15,1e16.")] = "",
+    settings: Settings = None,
+) -> None:
+    """Train a ladder of small models and tell what size and data a budget is best spent on."""
+    from gristmill.report.scaling import advice
+
+    loaded = load_recipe(recipe, settings)
+    folder = out or Path("runs") / loaded.name
+    given = {"sizes": sizes, "tokens": tokens, "budgets": budgets}
+    data: dict[str, Any] = {name: value.split(",") for name, value in given.items() if value}
+    shared = loaded.pretrain.model_dump(exclude_unset=True) if loaded.pretrain else {}
+    params = validate(Scale, data | {"pretrain": shared}, "gristmill scale")
+    scale_recipe(params, folder)
+    console.print(advice(folder / "scale", folder / "scale.html"))
 
 
 @app.command()

@@ -174,9 +174,9 @@ class Pretrain(Params):
     """
 
     seed: int = 0
+    init_from: InputPath = ""  # a Hugging Face folder (Llama, Qwen3) to go on from; the shape is its own then
     size: Size = ""  # parameters, as `1M`
     budget: Budget = ""  # time, as `5min` or `2h`, or FLOPs, as `1e15`: what training may take
-    init_from: InputPath = ""  # a Hugging Face folder (Llama, Qwen3) to go on from; the shape is its own then
     layers: Positive = 4
     width: Positive = 128
     heads: Positive = 4
@@ -214,6 +214,15 @@ class Pretrain(Params):
         written: dict[str, Any] = serialize(self)
         dialled = bool(self.size or self.budget)
         return {name: value for name, value in written.items() if name in self.model_fields_set or not dialled}
+
+
+class Scale(Params):
+    """`gristmill scale`: tokens → what size and data a budget is best spent on, from a ladder of small models."""
+
+    pretrain: Pretrain = Pretrain()  # what all of them share
+    sizes: list[Size] = []  # parameters, as `500k`; empty: the smallest there is, and up to 5 times it
+    tokens: list[Size] = ["250k", "500k", "1M"]
+    budgets: list[Budget] = []  # as `1h` or `1e15`: told of, beside those of 1, 10 and 100 times the costliest model
 
 
 class Tune(Params):

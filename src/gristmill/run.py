@@ -75,6 +75,7 @@ BEFORE_REPORT = (
 )
 BEFORE = {stage.name: (stage.name,) for stage in BEFORE_REPORT}
 STAGES = (*BEFORE_REPORT, Stage("report", "report.stage:run", BEFORE, frozenset(BEFORE)))
+SCALE = Stage("scale", "training.scale:run", TOKENS)  # of no recipe: `gristmill scale` runs it
 BY_NAME = {stage.name: stage for stage in STAGES}
 
 
@@ -112,6 +113,14 @@ def run_recipe(recipe: Recipe, folder: Path, *, first: str | None = None, until:
     if work:
         console.print(f"{folder}: {work} of {len(stages)} stages run in {duration(time.monotonic() - started)}")
     return summary
+
+
+def scale_recipe(params: Params, folder: Path) -> None:
+    """Train the ladder of `gristmill scale` on a run's tokens, if that is not done."""
+    done = {name: folder / name for name in BY_NAME if Manifest.read(folder / name)}
+    if not {"tokenizer", "tokenize"} <= done.keys():
+        raise UserError(f"{folder} holds no tokens yet", "make them: gristmill run RECIPE --until tokenize")
+    execute(SCALE, pick_inputs(SCALE, done), params, folder / SCALE.name)
 
 
 def pick_inputs(stage: Stage, done: Mapping[str, Path]) -> dict[str, Path]:

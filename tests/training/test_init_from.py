@@ -18,6 +18,7 @@ from gristmill.tokenizer import tokenize, train
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.patterns import PATTERNS
 from gristmill.training import pretrain
+from gristmill.training.start import new_model, with_shape
 
 TEXTS = (
     "Old Anna paints a red boat.",
@@ -104,13 +105,16 @@ def test_going_on_begins_with_the_weights_of_the_folder(corpus: Path, tmp_path: 
     peer = trained_tokenizer(corpus, source, "qwen2", ["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
     saved_model(source, "Qwen3", peer.get_vocab_size())
     words = Tokenizer.load(source)
-    model = pretrain.new_model(Pretrain(init_from=str(source), context=64), words)
+    params = with_shape(Pretrain(init_from=str(source), context=64))
+    model = new_model(params, words)
     assert (model.config.width, model.config.layers, model.config.context) == (32, 2, 64)
     with pytest.raises(UserError, match="width = 64"):
-        pretrain.new_model(Pretrain(init_from=str(source), width=64), words)
+        with_shape(Pretrain(init_from=str(source), width=64))
+    with pytest.raises(UserError, match="size"):
+        with_shape(Pretrain(init_from=str(source), size="1M"))
     other = Tokenizer(words.pieces[:-1], "qwen2")
     with pytest.raises(UserError, match=r"\[tokenizer\] init_from"):
-        pretrain.new_model(Pretrain(init_from=str(source)), other)
+        new_model(params, other)
 
 
 def spoilt(content: dict[str, Any], what: str) -> None:

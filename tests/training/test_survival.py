@@ -211,6 +211,23 @@ def test_single_bad_batches_are_skipped_and_several_lead_back(tmp_path: Path) ->
     assert records(tmp_path / "died") == log
 
 
+def test_tensorboard_reads_what_was_logged_and_a_resumed_run_leaves_the_same_file(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    plan = Plan("test", 12, PLAN.rates, checkpoint_every=3, tensorboard=True)
+    learn(tmp_path / "whole", plan)
+    with pytest.raises(KeyboardInterrupt):
+        learn(tmp_path / "stopped", plan, at_step=lambda step: step == 7 and os.kill(os.getpid(), signal.SIGTERM))
+    learn(tmp_path / "stopped", plan)
+    files = [next((tmp_path / name / "tensorboard").iterdir()) for name in ("whole", "stopped")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    events = EventAccumulator(str(files[0]))
+    events.Reload()
+    logged = [(record["step"], record["loss"]) for record in records(tmp_path / "whole") if "loss" in record]
+    assert [(event.step, pytest.approx(event.value)) for event in events.Scalars("loss")] == logged
+    assert len(events.Scalars("heldout_bpb")) == 4
+
+
 def test_a_hopeless_training_ends_with_a_clear_message(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"after going back {MOST_ROLLBACKS} times.*\n.*learning rates"):
         learn(tmp_path, spoil=frozenset(range(5, 1000)))

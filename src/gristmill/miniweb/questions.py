@@ -94,20 +94,20 @@ def preferences(world: World, draw: random.Random) -> list[Record]:
             for form in relation(fact.relation).questions:
                 prompt = [user(form.format(n=entity.name))]
                 right = answer(fact.relation, entity.name, fact.value)
-                rejected = mistakes(entities, fact.relation, entity.name, right, draw)[:1]
+                rejected = mistakes(entities, fact.relation, entity.name, right, 1, draw)
                 rejected.append(decline(fact.relation, entity.name, draw))
                 records += [{"prompt": prompt, "chosen": right, "rejected": worse} for worse in rejected]
     for it in unanswerable(world, entities, len(records) // 2, draw):
         prompt, chosen = [user(it.ask(draw))], decline(it.relation, it.name, draw)
-        rejected = mistakes(entities, it.relation, it.name, chosen, draw)
+        rejected = mistakes(entities, it.relation, it.name, chosen, 2, draw)
         records += [{"prompt": prompt, "chosen": chosen, "rejected": worse} for worse in rejected]
     draw.shuffle(records)
     return records
 
 
-def mistakes(entities: list[Entity], about: str, name: str, right: str, draw: random.Random) -> list[str]:
-    """Two or three wrong answers as people give them: another value, what is true of a namesake or of something else
-    about them, and what is true but was not asked.
+def mistakes(entities: list[Entity], about: str, name: str, right: str, count: int, draw: random.Random) -> list[str]:
+    """Wrong answers as people give them: another value, what is true of a namesake or of something else about them, and
+    what is true but was not asked.
     """
     facts = [fact for entity in entities for fact in entity.facts.values()]
     alike = [fact for fact in facts if fact.relation == about and fact.subject != name]
@@ -117,7 +117,7 @@ def mistakes(entities: list[Entity], about: str, name: str, right: str, draw: ra
     astray = [draw.choice(namesakes or alike), draw.choice(own or facts)]
     found = {answer(about, name, value) for value in values}
     found |= {answer(fact.relation, fact.subject, fact.value) for fact in astray}
-    return draw.sample(sorted(found - {right}), min(3, len(found - {right})))
+    return draw.sample(sorted(found - {right}), count)
 
 
 def prompts(world: World, draw: random.Random) -> list[Record]:

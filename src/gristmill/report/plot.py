@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from math import floor, log10
 
@@ -28,7 +28,9 @@ def number(value: float) -> str:
 
 def short(value: float) -> str:
     """A tick's label: `1.5M`, `200k`, `0.5`."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    if abs(value) >= 1e15:
+        return f"{value:.0e}".replace("e+", "e")
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:g}{letter}"
     return f"{value:g}"
@@ -46,6 +48,27 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [round((first + i) * step, 12) for i in range(count)]
 
 
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers from below the range to above it, each a like factor from the next."""
+    for factors in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
+        powers = range(floor(log10(low)), floor(log10(high)) + 2)
+        marks = [float(f"{factor}e{power}") for power in powers for factor in factors]
+        first = max(index for index, mark in enumerate(marks) if mark <= low * 1.0001)
+        last = min(index for index, mark in enumerate(marks) if mark >= high * 0.9999)
+        if last - first >= 3:
+            break
+    return marks[first : max(last, first + 1) + 1]
+
+
+def axis(values: Sequence[float], log: bool) -> tuple[list[float], Callable[[float], float]]:
+    """The ticks of an axis, and how far along it a value stands, from 0 to 1. Logarithmic only above 0."""
+    log = log and min(values) > 0
+    marks = log_ticks(min(values), max(values)) if log else ticks(min(values), max(values))
+    scale = log10 if log else float
+    first, last = scale(marks[0]), scale(marks[-1])
+    return marks, lambda value: (scale(value) - first) / (last - first or 1)
+
+
 def thin(points: Points) -> Points:
     """At most MAX_POINTS points, evenly taken, the last always."""
     if len(points) <= MAX_POINTS:
@@ -54,20 +77,26 @@ def thin(points: Points) -> Points:
     return [*points[:-1:stride], points[-1]]
 
 
-def line_chart(series: Sequence[tuple[str, Points]], x_label: str, y_label: str) -> Markup:
-    """Lines over one pair of axes; `series` are (name, [(x, y), …]). Empty where there is no point."""
+def line_chart(
+    series: Sequence[tuple[str, Points]], x_label: str, y_label: str, *, log: str = "", dots: Sequence[str] = ()
+) -> Markup:
+    """Lines over one pair of axes; `series` are (name, [(x, y), …]). Empty where there is no point.
+
+    `log` names the logarithmic axes, as `xy`; series named in `dots` are drawn as dots.
+    """
     series = [(name, thin(points)) for name, points in series if points]
     if not series:
         return Markup("")
     xs = [x for _, points in series for x, _ in points]
     ys = [y for _, points in series for _, y in points]
-    x_ticks, y_ticks = ticks(min(xs), max(xs)), ticks(min(ys), max(ys))
+    x_ticks, x_share = axis(xs, "x" in log)
+    y_ticks, y_share = axis(ys, "y" in log)
 
     def across(x: float) -> float:
-        return LEFT + (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0] or 1) * (WIDTH - LEFT - RIGHT)
+        return LEFT + x_share(x) * (WIDTH - LEFT - RIGHT)
 
     def up(y: float) -> float:
-        return HEIGHT - BOTTOM - (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0] or 1) * (HEIGHT - TOP - BOTTOM)
+        return HEIGHT - BOTTOM - y_share(y) * (HEIGHT - TOP - BOTTOM)
 
     parts = []
     for y in y_ticks:
@@ -76,8 +105,11 @@ def line_chart(series: Sequence[tuple[str, Points]], x_label: str, y_label: str)
     parts += [f'<text class="mid" x="{across(x):.1f}" y="{HEIGHT - BOTTOM + 16}">{short(x)}</text>' for x in x_ticks]
     parts.append(f'<text class="mid" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}">{escape(x_label)}</text>')
     for index, (name, points) in enumerate(series):
-        path = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
-        parts.append(f'<polyline class="series c{index}" points="{path}"/>')
+        if name in dots:
+            parts += [f'<circle class="bar c{index}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="4"/>' for x, y in points]
+        else:
+            path = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
+            parts.append(f'<polyline class="series c{index}" points="{path}"/>')
         place = TOP + 14 + 18 * index
         parts.append(f'<line class="series c{index}" x1="{WIDTH - 170}" x2="{WIDTH - 146}" y1="{place}" y2="{place}"/>')
         parts.append(f'<text x="{WIDTH - 140}" y="{place + 4}">{escape(name)}</text>')

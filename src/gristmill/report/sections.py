@@ -170,18 +170,31 @@ def pretraining(folders: Folders) -> Section | None:
         return None
     bits = [("training text", curve(log, "train_bpb")), ("held-out text", curve(log, "heldout_bpb"))]
     samples = records(folders, "pretrain", "samples.jsonl")
-    gap = found.metrics["heldout_bpb"] - found.metrics["train_bpb"]
     return Section(
         "Learning to predict the next token",
         f"{number(found.metrics['parameters'])} parameters read {number(found.counts['tokens'])} tokens. Bits per byte "
         f"on text that the model never trained on ended at {found.metrics['heldout_bpb']:.3f}, on training text at "
-        f"{found.metrics['train_bpb']:.3f}; the gap of {gap:.3f} is what it learned by heart rather than in general.",
+        f"{found.metrics['train_bpb']:.3f}. {memorised(found.metrics)}",
         [
-            ("Bits per byte, as training went", line_chart(bits, "tokens read", "bits per byte")),
+            ("Bits per byte, as training went", line_chart(bits, "tokens read", "bits per byte", log="y")),
             ("Loss of each batch", line_chart([("loss", curve(log, "loss"))], "tokens read", "nats per token")),
         ],
         texts=[(f"step {s['step']:,}, after “{s['prompt']}”", s["text"]) for s in spread(samples, 8)],
     )
+
+
+def memorised(figures: Mapping[str, float]) -> str:
+    """What the gap between training text and held-out text says."""
+    told = f"Each text was read {figures['epochs']:.1f} times. " if "epochs" in figures else ""
+    if "gap_growth" in figures:
+        told += (
+            f"Since it was smallest, the gap between the two has grown by {figures['gap_growth']:.1%} of the held-out "
+            "figure: what grows there is learned by heart rather than in general."
+        )
+    for name, says in (("gap_opens", "it was opening"), ("heldout_rises", "held-out text was getting worse")):
+        if step := figures.get(f"{name}_at_step"):
+            told += f" At step {number(step)} a warning said that {says}."
+    return told
 
 
 def spread(items: Sequence[Any], count: int) -> list[Any]:

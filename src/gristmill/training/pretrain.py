@@ -15,25 +15,24 @@ from torch import Tensor
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest, write_jsonl, write_text
-from gristmill.model.huggingface import read_huggingface
 from gristmill.model.kernels import fast_products
 from gristmill.model.transformer import Transformer, parameter_count, save_model
 from gristmill.processes import LEADER, RANK, SIZE
 from gristmill.progress import console, quantity
 from gristmill.recipe import Pretrain
-from gristmill.tokenizer.adopt import same_tokens
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split, open_split
 from gristmill.training import gpu
 from gristmill.training.checkpoint import discard_checkpoint
 from gristmill.training.data import IGNORE, Batch, Loader, bits_per_byte, cross_entropy
-from gristmill.training.dial import SHAPE, config_of, evaluations, flops_per_token, turn
+from gristmill.training.dial import config_of, evaluations, flops_per_token, turn
 from gristmill.training.log import befell, mean_of
 from gristmill.training.loop import Plan, best_device, train
 from gristmill.training.optimizer import Rates
 from gristmill.training.parallel import from_leader, join, total
-from gristmill.training.probe import seconds_of, timed
+from gristmill.training.probe import Timed, seconds_of, timed
 from gristmill.training.snapshots import Snapshots
+from gristmill.training.start import new_model, with_shape
 from gristmill.training.watch import growth, warnings
 
 WATCH_TOKENS = 20_000  # held-out tokens scored while training; all of them at the end
@@ -45,6 +44,7 @@ Tasks = tuple[Callable[..., tuple[Tensor, int, dict[str, float]]], Callable[[int
 def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     """Train a base model on the train split and score it on the held-out documents."""
     join()
+    params = with_shape(params)
     tokenizer = Tokenizer.load(inputs["tokenizer"])
     splits = {name: open_split(inputs["tokens"], name, tokenizer.hash) for name in ("train", "heldout")}
     batches = Loader(
@@ -54,7 +54,7 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
         world=SIZE,
     )
     chosen = {}
-    if (params.size or params.budget) and not params.init_from:
+    if params.size or params.budget:
         chosen = from_leader(lambda: choose(params, tokenizer, splits, batches, out))
         params = params.model_copy(update=chosen)
         batches = batches.of(params.batch)
@@ -67,7 +67,7 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     steps = params.max_steps or batches.steps(params.epochs)
     passes = batches.passes(steps)
     seen = steps * params.batch * batches.context
-    flops = flops_per_token(model.config, tokenizer.vocab_size) * seen
+    flops = flops_per_token(params, tokenizer.vocab_size) * seen
     console.print(
         f"           {quantity(parameter_count(model))} parameters, {quantity(seen)} tokens in {steps:,} steps"
         f" ({passes:.2f} epochs), {flops:.3g} FLOPs"
@@ -166,10 +166,11 @@ def choose(
 
         def clock(made: Pretrain) -> Callable[[int], float]:
             model = Transformer(config_of(made, tokenizer.vocab_size)).to(best_device())
-            gpu.prepare(model, made.compile, made.recompute)
-            loss, evaluate = tasks(model, made, tokenizer, splits, batches.of(made.batch))
-            step, evaluation = timed(model, loss, Rates.of(made), seconds=1.0), seconds_of(lambda: evaluate(0))
-            return lambda steps: steps * step.seconds + (evaluations(steps, made) + 1) * evaluation
+            step = try_out(model, made)
+            _, evaluate = tasks(model, made, tokenizer, splits, batches.of(made.batch))
+            evaluation = seconds_of(lambda: evaluate(0))
+            last = len(splits["heldout"].tokens) / (2 * WATCH_TOKENS)  # all held-out text, at the end
+            return lambda steps: steps * step.seconds + (evaluations(steps, made) + last) * evaluation
 
         chosen = turn(params, tokenizer.vocab_size, batches.mixture.tokens, clock)
         write_text(path, json.dumps(chosen, indent=2) + "\n")
@@ -178,24 +179,17 @@ def choose(
     return chosen
 
 
-def new_model(params: Pretrain, tokenizer: Tokenizer) -> Transformer:
-    """The model to train: a fresh one, or that of `init_from`. Raises UserError where settings or tokens contradict
-    it."""
-    if not params.init_from:
-        return Transformer(config_of(params, tokenizer.vocab_size))
-    folder = Path(params.init_from)
-    if params.size or params.budget:
-        raise UserError(f"size and budget choose a shape, and the model in {folder} has its own", "set max_steps")
-    if not same_tokens(folder / "tokenizer.json", tokenizer):
-        raise UserError(f"the tokens are not those of {folder}", f'give [tokenizer] init_from = "{folder}"')
-    model = read_huggingface(folder, tokenizer.vocab_size, params.context)
-    for name in params.model_fields_set.intersection(SHAPE):
-        if (value := getattr(params, name)) != getattr(model.config, name):
-            raise UserError(
-                f"{name} = {value}, but the model in {params.init_from} has {getattr(model.config, name)}",
-                f"leave {name} out",
-            )
-    return model
+def try_out(model: Transformer, params: Pretrain) -> Timed:
+    """Time a few steps of a model on random tokens, in this process alone."""
+    gpu.prepare(model, params.compile, params.recompute)
+    rows = max(1, params.batch // (SIZE * params.accumulate))
+    ids = torch.randint(model.config.vocab_size, (rows, params.context + 1))
+
+    def loss(step: int, part: int = 0) -> tuple[Tensor, int, dict[str, float]]:
+        return cross_entropy(model, ids[:, :-1], ids[:, 1:].contiguous()), ids[:, 1:].numel(), {}
+
+    part = timed(model, loss, Rates.of(params), params.clip)
+    return Timed(part.seconds * params.accumulate, part.tokens * params.accumulate * SIZE)
 
 
 def show_mixture(sources: list[dict[str, Any]]) -> None:

@@ -34,9 +34,9 @@ class Timed:
 class Probed(Exception):
     """Raised out of a stage that was probed, with what it would take."""
 
-    def __init__(self, parameters: int, steps: int, step: Timed, evaluations: int, evaluation: float) -> None:
+    def __init__(self, model: Any, steps: int, step: Timed, evaluations: int, evaluation: float) -> None:
         super().__init__("probed")
-        self.parameters, self.steps, self.step = parameters, steps, step
+        self.model, self.parameters, self.steps, self.step = model, parameter_count(model), steps, step
         self.evaluations, self.evaluation = evaluations, evaluation  # their number, and seconds for one
 
     @property
@@ -88,12 +88,13 @@ def probe(
     model: nn.Module, loss: Loss, plan: Plan, every: int, evaluate: Callable[[int], dict[str, Any]] | None
 ) -> NoReturn:
     """Stand in for `train`: time a few steps and one evaluation, and raise Probed."""
-    step = timed(model, loss, plan.rates, plan.clip)
+    part = timed(model, loss, plan.rates, plan.clip)
+    step = Timed(part.seconds * plan.accumulate, part.tokens * plan.accumulate)
     evaluations, evaluation = 0, 0.0
     if evaluate and every:
         model.eval()
         evaluations, evaluation = -(-plan.steps // every) + 1, seconds_of(lambda: evaluate(0))
-    raise Probed(parameter_count(model), plan.steps, step, evaluations, evaluation)
+    raise Probed(model, plan.steps, step, evaluations, evaluation)
 
 
 PROBE: ContextVar[Callable[..., NoReturn] | None] = ContextVar("probe", default=None)

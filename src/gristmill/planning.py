@@ -1,0 +1,199 @@
+"""`gristmill plan`: what every training stage of a recipe takes, before it is spent.
+
+Each stage is begun for real, on the files that there are, in a process of its own, and stopped after a few steps
+(`training/probe.py`): parameters, steps and tokens are exact, time and memory measured. What is not there yet is made
+up and said: a model with random weights, a number of tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich.table
+
+from gristmill.errors import UserError
+from gristmill.manifest import Manifest
+from gristmill.progress import console, duration, quantity
+from gristmill.recipe import Params, Pretrain, Recipe, TokenizerParams
+from gristmill.run import BY_NAME, Stage, peak_rss, pick_inputs, resolve_paths
+
+if TYPE_CHECKING:
+    from gristmill.model.transformer import ModelConfig
+    from gristmill.training.probe import Timed
+
+TRAINING = ("pretrain", "sft", "reward", "rl")
+
+
+@dataclass
+class Estimate:
+    """What a stage takes."""
+
+    stage: str
+    parameters: int = 0
+    steps: int = 0
+    tokens: float = 0.0
+    flops: float = 0.0  # 0: not known
+    seconds: float = 0.0
+    memory: int = 0  # bytes at the peak
+    shape: str = ""  # of the model, and its rates
+    assumed: list[str] = field(default_factory=list)
+    missing: str = ""  # why there is no estimate
+
+
+def plan_recipe(recipe: Recipe, folder: Path, tokens: int) -> list[Estimate]:
+    """Estimate the training stages of a recipe whose run folder is `folder`, finished as far as it may be.
+
+    `tokens` are assumed where there are none yet. Takes some seconds a stage.
+    """
+    done = {name: folder / name for name in BY_NAME if Manifest.read(folder / name)}
+    vocab_size = (recipe.tokenizer or TokenizerParams()).vocab_size
+    estimates: list[Estimate] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in TRAINING:
+            params = getattr(recipe, name)
+            if params is None:
+                continue
+            console.print(f"[bold]{name}[/bold]: measuring", soft_wrap=True)
+            params = resolve_paths(params, folder)
+            estimate = alone(one, BY_NAME[name], params, dict(done), Path(scratch), vocab_size, tokens)
+            estimates.append(estimate)
+    return estimates
+
+
+def alone(function: Callable[..., Estimate], *arguments: Any) -> Estimate:
+    """Call a function in a process of its own, so that its memory can be told."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def one(stage: Stage, params: Params, done: dict[str, Path], scratch: Path, vocab_size: int, tokens: int) -> Estimate:
+    """The estimate of one stage. Models that are not trained yet lie in `scratch`, made by the stage before."""
+    from gristmill.training.probe import PROBE, Probed, probe
+
+    estimate, out = Estimate(stage.name), scratch / f"{stage.name}.partial"
+    out.mkdir()
+    if not {"tokenizer", "tokenize"} <= done.keys():
+        if isinstance(params, Pretrain):
+            without_tokens(estimate, params, vocab_size, tokens)
+        else:
+            estimate.missing = "it needs tokens; gristmill run RECIPE --until tokenize makes them"
+        return estimate
+    for name in TRAINING[: TRAINING.index(stage.name)]:
+        if name not in done and (scratch / name).exists():
+            done[name] = scratch / name
+            estimate.assumed.append(f"{name}: a model with random weights")
+    before = PROBE.set(probe)
+    try:
+        stage.function()(pick_inputs(stage, done), params, out)
+    except Probed as found:
+        estimate.parameters, estimate.steps, estimate.seconds = found.parameters, found.steps, found.seconds
+        estimate.tokens, estimate.memory = found.steps * found.step.tokens, peak_memory()
+        keep(found.model, scratch / stage.name)
+        if isinstance(params, Pretrain):
+            made = params.model_copy(update=read_dial(out))
+            tokenized = Manifest.read(done["tokenize"])
+            heldout = tokenized.metrics.get("heldout_tokens", 0) if tokenized else 0
+            estimate.seconds += heldout / found.step.tokens * found.step.seconds / 3  # forward only
+            in_full(estimate, made, found.model.config)
+        elif stage.name != "rl":  # which reads with several models, and writes
+            estimate.flops = 6.0 * estimate.parameters * estimate.tokens
+    except UserError as error:
+        estimate.missing = error.problem
+    finally:
+        PROBE.reset(before)
+    return estimate
+
+
+def without_tokens(estimate: Estimate, params: Pretrain, vocab_size: int, tokens: int) -> None:
+    """Estimate pretraining on tokens that are not there: random ones, for so many an epoch."""
+    from gristmill.model.transformer import Transformer
+    from gristmill.training.dial import config_of, parameters, turn
+    from gristmill.training.loop import best_device
+    from gristmill.training.pretrain import try_out
+
+    def step_of(made: Pretrain) -> Timed:
+        return try_out(Transformer(config_of(made, vocab_size)).to(best_device()), made)
+
+    def clock(made: Pretrain) -> Callable[[int], float]:
+        step = step_of(made)
+        return lambda steps: steps * step.seconds
+
+    if params.init_from:
+        estimate.missing = "it goes on from another model and needs tokens; gristmill run RECIPE --until tokenize"
+        return
+    made = params
+    if params.size or params.budget:
+        made = params.model_copy(update=turn(params, vocab_size, tokens, clock))
+    step = step_of(made)
+    estimate.steps = made.max_steps or max(1, round(made.epochs * tokens / (made.batch * made.context)))
+    estimate.seconds, estimate.tokens = estimate.steps * step.seconds, estimate.steps * step.tokens
+    estimate.memory = peak_memory()
+    estimate.assumed.append(f"{tokens:,} training tokens and a vocabulary of {vocab_size:,}")
+    estimate.parameters = parameters(made, vocab_size)
+    in_full(estimate, made, config_of(made, vocab_size))
+
+
+def in_full(estimate: Estimate, made: Pretrain, config: ModelConfig) -> None:
+    """Add what follows from the shape."""
+    from gristmill.training.dial import SHAPE, flops_per_token
+
+    estimate.flops = flops_per_token(config, config.vocab_size) * estimate.steps * made.batch * made.context
+    told = {name: getattr(config, name) for name in SHAPE}
+    told |= {name: getattr(made, name) for name in ("batch", "muon_lr", "embed_lr", "head_lr")}
+    estimate.shape = ", ".join(f"{name} {value:g}" for name, value in told.items())
+
+
+def keep(model: Any, folder: Path) -> None:
+    """Save a model for the stages that read it."""
+    from gristmill.model.transformer import Transformer, save_model
+
+    folder.mkdir()
+    if isinstance(model, Transformer):
+        save_model(model, folder)
+    else:
+        model.save(folder)  # a reward model
+
+
+def read_dial(out: Path) -> dict[str, Any]:
+    """What the dial chose, if it was turned."""
+    path = out / "dial.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def peak_memory() -> int:
+    """Bytes of this process at the peak, on the GPU if there is one."""
+    import torch
+
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_rss()
+
+
+def table(estimates: Sequence[Estimate], price: float) -> rich.table.Table:
+    """The estimates as a table; `price` is for an hour."""
+    made = rich.table.Table(
+        "stage", "parameters", "steps", "tokens", "FLOPs", "memory", "time", *["cost"] * (price > 0)
+    )
+    total = Estimate("together")
+    for one in estimates:
+        if one.missing:
+            made.add_row(one.stage, f"not known: {one.missing}")
+            continue
+        total.tokens, total.seconds = total.tokens + one.tokens, total.seconds + one.seconds
+        total.memory = max(total.memory, one.memory)
+        made.add_row(
+            *(one.stage, quantity(one.parameters), f"{one.steps:,}", quantity(one.tokens)),
+            *(f"{one.flops:.3g}" if one.flops else "", f"{one.memory / 2**20:,.0f} MiB"),
+            *(duration(one.seconds), *[f"{one.seconds / 3600 * price:,.2f}"] * (price > 0)),
+        )
+    made.add_row(
+        *(total.stage, "", "", quantity(total.tokens), "", f"{total.memory / 2**20:,.0f} MiB", duration(total.seconds)),
+        *[f"{total.seconds / 3600 * price:,.2f}"] * (price > 0),
+    )
+    return made

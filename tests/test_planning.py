@@ -1,0 +1,69 @@
+"""`gristmill plan`: what it says before is what is spent after."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gristmill.manifest import Manifest
+from gristmill.planning import plan_recipe, table
+from gristmill.recipe import Pretrain, Recipe
+from gristmill.run import BY_NAME, execute
+
+SHAPE = dict(layers=2, width=64, heads=2, kv_heads=2, head_dim=32, ffn_width=160, context=64, batch=8)
+
+
+def finished(folder: Path, name: str) -> None:
+    """Give a stage's folder the manifest that the runner would write."""
+    Manifest(stage=name).write(folder / name)
+
+
+@pytest.fixture
+def run(tmp_path: Path, corpus: Path, tokens_folder: Path, tokenizer_folder: Path) -> Path:
+    """A run that is finished up to its tokens, and has conversations and preferences."""
+    for name, source in (("extract", corpus), ("tokenizer", tokenizer_folder), ("tokenize", tokens_folder)):
+        shutil.copytree(source, tmp_path / name)
+        finished(tmp_path, name)
+    ask = {"role": "user", "content": "Who walks to the river?"}
+    tell = {"role": "assistant", "content": "The miller."}
+    (tmp_path / "talk.jsonl").write_text((json.dumps({"messages": [ask, tell]}) + "\n") * 60)
+    pair = {"prompt": [ask], "chosen": "The miller.", "rejected": "A boat."}
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair | {"n": n}) + "\n" for n in range(40)))
+    (tmp_path / "prompts.jsonl").write_text((json.dumps({"prompt": [ask]}) + "\n") * 40)
+    return tmp_path
+
+
+def test_every_training_stage_is_estimated_before_any_has_run(run: Path) -> None:
+    recipe = Recipe.model_validate(
+        {
+            "pretrain": {**SHAPE, "epochs": 2.0, "sample_prompts": []},
+            "sft": {"conversations": str(run / "talk.jsonl"), "batch": 8, "epochs": 2.0},
+            "reward": {"preferences": str(run / "pairs.jsonl"), "batch": 8},
+            "rl": {"prompts": str(run / "prompts.jsonl"), "batch": 4, "group": 2, "max_tokens": 4},
+        }
+    )
+    pretrain, sft, reward, rl = found = plan_recipe(recipe, run, 1000)
+    assert not any(one.missing for one in found), [one.missing for one in found]
+    assert sft.steps == 15 and sft.parameters == pretrain.parameters and reward.parameters == sft.parameters + 64 + 1
+    assert "random weights" in sft.assumed[0] and len(rl.assumed) == 3
+    assert all(one.seconds > 0 and one.memory > 50 << 20 for one in found)
+    shown = table(found, price=2.0)
+    assert shown.row_count == 5 and [column.header for column in shown.columns][-1] == "cost"
+    done = execute(BY_NAME["pretrain"], {name: run / of for name, of in INPUTS.items()}, recipe.pretrain, run / "real")
+    assert done and done.metrics["parameters"] == pretrain.parameters and done.counts["steps"] == pretrain.steps
+    assert done.metrics["flops"] == pretrain.flops and done.counts["tokens"] == pytest.approx(pretrain.tokens, rel=0.02)
+
+
+INPUTS = {"tokenizer": "tokenizer", "tokens": "tokenize"}
+
+
+def test_without_tokens_it_says_what_it_assumes(tmp_path: Path) -> None:
+    recipe = Recipe.model_validate({"tokenizer": {"vocab_size": 500}, "pretrain": {**SHAPE, "epochs": 2.0}, "sft": {}})
+    pretrain, sft = plan_recipe(recipe, tmp_path, 51_200)
+    assert pretrain.steps == 200 and pretrain.assumed == ["51,200 training tokens and a vocabulary of 500"]
+    assert "needs tokens" in sft.missing
+    recipe = Recipe(pretrain=Pretrain(budget="1e11"))
+    assert 0.8e11 < plan_recipe(recipe, tmp_path, 10**6)[0].flops <= 1e11
