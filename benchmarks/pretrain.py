@@ -1,6 +1,6 @@
 """Pretraining in equal time: held-out bits per byte on books that nobody trained on, and speed, against three peers.
 
-    OMP_NUM_THREADS=1 python benchmarks/pretrain.py --nanogpt DIR --nanochat DIR [--seconds 60] [--seeds 3]
+    OMP_NUM_THREADS=1 python benchmarks/pretrain.py --nanogpt DIR --nanochat DIR [--seconds 20] [--seeds 3]
     python benchmarks/pretrain.py --quick
 
 Peers: nanoGPT and nanochat from checkouts (github.com/karpathy; left out where no folder is given), and the Trainer of
@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=Path, help="token shards that an earlier run made, instead")
     parser.add_argument("--nanogpt", default="")
     parser.add_argument("--nanochat", default="")
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0, help="the first")
     parser.add_argument("--scored", type=int, default=100_000, help="held-out tokens, spread over the books")
