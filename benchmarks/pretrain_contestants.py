@@ -36,7 +36,7 @@ SCORED_TOKENS = 100_000
 SETTINGS: dict[str, dict[str, float]] = {
     "ours": {"layers": 2, "width": 128, "head_dim": 64, "batch": 8, "muon": 0.02, "embed": 0.3, "head": 0.02},
     "nanogpt": {"layers": 2, "width": 128, "head_dim": 32, "batch": 4, "lr": 6e-3, "beta2": 0.99},
-    "nanochat": {"layers": 2, "width": 128, "head_dim": 64, "batch": 8, "scale": 1.0},
+    "nanochat": {"layers": 2, "width": 128, "head_dim": 64, "batch": 4, "scale": 1.0},
     "transformers": {"layers": 2, "width": 128, "head_dim": 32, "batch": 4, "lr": 6e-3},
 }
 
