@@ -61,7 +61,7 @@ def unanswerable(
 
 
 def conversations(world: World, draw: random.Random) -> list[Record]:
-    """Fine-tuning conversations about the `sft` split: two thirds answerable, one third to be declined."""
+    """Fine-tuning conversations about the `sft` split: half answerable, half to be declined."""
     entities = of_split(world, "sft")
     pairs = [
         (form.format(n=entity.name), answer(fact.relation, entity.name, fact.value))
@@ -121,7 +121,7 @@ def mistakes(entities: list[Entity], about: str, name: str, right: str, count: i
 
 
 def prompts(world: World, draw: random.Random) -> list[Record]:
-    """Questions for RL about the `sft` and `rl` splits, and as many unanswerable ones, most about nobody."""
+    """Questions for RL about the `sft` and `rl` splits, and two unanswerable ones for each, most about nobody."""
     entities = of_split(world, "sft", "rl")
     asked = [
         ask(fact.relation, entity.name, draw)
@@ -130,7 +130,7 @@ def prompts(world: World, draw: random.Random) -> list[Record]:
         for _ in range(2)
         if fact.stated >= 10
     ]
-    asked += [it.ask(draw) for it in unanswerable(world, entities, len(asked), draw, unsaid=0.25)]
+    asked += [it.ask(draw) for it in unanswerable(world, entities, 2 * len(asked), draw, unsaid=0.25)]
     draw.shuffle(asked)
     return [{"prompt": [user(question)]} for question in asked]
 
