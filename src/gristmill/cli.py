@@ -115,12 +115,15 @@ def scale(
 
 
 @app.command()
-def chat(folder: Annotated[Path, typer.Argument(help="A run folder, as runs/miniweb.")]) -> None:
+def chat(
+    folder: Annotated[Path, typer.Argument(help="A run folder, as runs/miniweb.")],
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="0: the likeliest words; 0.8 suits stories.")] = 0.0,
+) -> None:
     """Talk with a run's assistant in the terminal."""
     from gristmill.serving.assistant import Assistant
     from gristmill.serving.terminal import chat as talk
 
-    talk(Assistant.load(folder))
+    talk(Assistant.load(folder), temperature)
 
 
 @app.command()

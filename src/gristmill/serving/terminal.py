@@ -11,8 +11,11 @@ from gristmill.serving.assistant import Assistant
 HELP = "/reset begins anew, /quit (or Ctrl-D) ends; Ctrl-C stops an answer"
 
 
-def chat(assistant: Assistant) -> None:
-    """Read lines, print answers as they come, until the input ends. Works on a pipe as well as on a terminal."""
+def chat(assistant: Assistant, temperature: float = 0.0) -> None:
+    """Read lines, print answers as they come, until the input ends. Works on a pipe as well as on a terminal.
+
+    Temperature 0 takes the likeliest token each time; above it, answers vary from turn to turn.
+    """
     with suppress(ImportError):
         import readline  # noqa: F401  (gives `input` editing and history)
     person = sys.stdin.isatty()
@@ -32,14 +35,14 @@ def chat(assistant: Assistant) -> None:
         elif line.startswith("/"):
             print(HELP)
         elif line:
-            messages = answer(assistant, [*messages, {"role": "user", "content": line}])
+            messages = answer(assistant, [*messages, {"role": "user", "content": line}], temperature)
 
 
-def answer(assistant: Assistant, messages: list[dict[str, str]]) -> list[dict[str, str]]:
+def answer(assistant: Assistant, messages: list[dict[str, str]], temperature: float) -> list[dict[str, str]]:
     """Print the answer to the last message; returns the conversation with it (without it where there is none)."""
     pieces: list[str] = []
     try:
-        for piece in assistant.reply(messages):
+        for piece in assistant.reply(messages, temperature=temperature, seed=len(messages)):
             pieces.append(piece)
             print(piece, end="", flush=True)
     except KeyboardInterrupt:
