@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import uvicorn
 
 from gristmill.document import Document, document_id, write_documents
 from gristmill.model.transformer import ModelConfig, Transformer, save_model
 from gristmill.recipe import Tokenize, TokenizerParams
+from gristmill.serving.api import create_app
+from gristmill.serving.assistant import Assistant
 from gristmill.tokenizer import tokenize, train
 from gristmill.tokenizer.encode import Tokenizer
 
@@ -69,3 +78,27 @@ def model_folder(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("model")
     save_model(model, folder)
     return folder
+
+
+Listen = Callable[..., AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="session")
+def listen() -> Listen:
+    """Serves an assistant: `with listen(assistant, api_key="…") as address: …`, in a thread of its own."""
+
+    @contextmanager
+    def serving(assistant: Assistant, **options: Any) -> Iterator[str]:
+        listener = socket.create_server(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(create_app(assistant, **options), log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+    return serving

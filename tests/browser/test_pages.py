@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import socket
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from gristmill.manifest import Manifest
 from gristmill.recipe import Pretrain, Report
 from gristmill.report import stage
 from gristmill.report.learning import inspect
-from gristmill.serving.api import create_app
 from gristmill.serving.assistant import Assistant, Reply
 from gristmill.training import pretrain
 
@@ -61,18 +58,10 @@ def run(
 
 
 @pytest.fixture(scope="module")
-def address(run: Path) -> Iterator[str]:
+def address(run: Path, listen: Callable[..., AbstractContextManager[str]]) -> Iterator[str]:
     """A real server."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    app = create_app(Slow.load(run), loopback=True)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-    server.should_exit = True
-    thread.join()
+    with listen(Slow.load(run), loopback=True) as address:
+        yield f"{address}/"
 
 
 ANSWER = "document.querySelector('.turn.assistant:last-of-type')?.textContent ?? ''"

@@ -9,22 +9,21 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
-import uvicorn
 
 from gristmill.errors import UserError
-from gristmill.serving.api import create_app
 from gristmill.serving.assistant import Assistant, Reply
 
+Listen = Callable[..., AbstractContextManager[str]]
 ASK = [{"role": "user", "content": "Who walks to the river?"}]
 
 
@@ -43,23 +42,11 @@ def assistant(run_folder: Path) -> Assistant:
     return Assistant.load(run_folder)
 
 
-def listen(assistant: Assistant, **options: Any) -> Iterator[str]:
-    """A real server in a thread; yields its address."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(assistant, **options), log_level="warning"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-
-
 @pytest.fixture(scope="module")
-def address(assistant: Assistant) -> Iterator[str]:
+def address(assistant: Assistant, listen: Listen) -> Iterator[str]:
     """An open server."""
-    yield from listen(assistant, loopback=True)
+    with listen(assistant, loopback=True) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +124,8 @@ def test_broken_large_and_foreign_requests(address: str) -> None:
     assert "access-control-allow-origin" not in httpx.get(f"{address}/health", headers={"Origin": "http://x"}).headers
 
 
-def test_api_key(assistant: Assistant) -> None:
-    for address in listen(assistant, api_key="secret"):
+def test_api_key(assistant: Assistant, listen: Listen) -> None:
+    with listen(assistant, api_key="secret") as address:
         with pytest.raises(openai.AuthenticationError):
             openai.OpenAI(base_url=f"{address}/v1", api_key="wrong", max_retries=0).models.list()
         assert openai.OpenAI(base_url=f"{address}/v1", api_key="secret").models.list().data
@@ -156,7 +143,9 @@ def test_concurrent_requests_all_get_their_own_answer(client: openai.OpenAI, ass
     ]
 
 
-def test_a_client_that_leaves_stops_its_answer(assistant: Assistant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_leaves_stops_its_answer(
+    assistant: Assistant, listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = 0
 
     def slow(self: Reply) -> Iterator[str]:
@@ -167,7 +156,7 @@ def test_a_client_that_leaves_stops_its_answer(assistant: Assistant, monkeypatch
             yield "x"
 
     monkeypatch.setattr(Reply, "__iter__", slow)
-    for address in listen(assistant):
+    with listen(assistant) as address:
         body = {"messages": ASK, "stream": True}
         with httpx.stream("POST", f"{address}/v1/chat/completions", json=body) as response:
             next(response.iter_lines())
