@@ -13,7 +13,19 @@ SOURCE = Path(gristmill.__file__).parent
 BASE = ("errors", "native", "manifest", "storage", "document", "progress", "recipe", "processes")
 ROOMS = (
     *("miniweb", "crawl", "corpus", "tokenizer", "model", "generation", "training", "chat", "posttrain"),
-    *("evaluation", "audit", "export", "inspection", "serving", "report", "run", "planning", "cli", "__main__"),
+    *(
+        "evaluation",
+        "audit",
+        "export",
+        "inspection",
+        "serving",
+        "report",
+        "run",
+        "planning",
+        "commands",
+        "cli",
+        "__main__",
+    ),
 )
 
 

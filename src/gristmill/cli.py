@@ -4,44 +4,31 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
-from typer.core import TyperGroup
 
 from gristmill import __version__
+from gristmill.commands.corpus import corpus
+from gristmill.commands.groups import HELP, JOURNEY, LOOK, PLAN, TALK, Commands, EngineName, Settings, Workers
+from gristmill.commands.stages import add_stages
 from gristmill.corpus.parallel import parse_engine, using
 from gristmill.errors import UserError
 from gristmill.progress import console, duration
-from gristmill.recipe import Scale, load_recipe, parameters_of, set_override, stage_params, validate
-from gristmill.run import STAGES, Stage, execute, run_recipe, scale_recipe
-
-
-class Commands(TyperGroup):
-    """Commands, some of which have a name of two words, as `tokenizer report` beside the stage `tokenizer`."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Take two words together where they name a command."""
-        if " ".join(args[:2]) in self.commands:
-            args = [" ".join(args[:2]), *args[2:]]
-        return super().resolve_command(ctx, args)
-
+from gristmill.recipe import Scale, load_recipe, parameters_of, validate
+from gristmill.run import run_recipe, scale_recipe
 
 app = typer.Typer(
     cls=Commands,
     help="From raw web pages to a chat assistant trained from scratch.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings=HELP,
     pretty_exceptions_enable=False,
 )
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")]
-Workers = Annotated[int, typer.Option(min=0, help="Processes for the stages that map documents; 0: one a core.")]
-EngineName = Annotated[
-    str, typer.Option("--engine", help="What runs them: processes, ray, or ray:HOST:PORT of a cluster.")
-]
+app.add_typer(corpus, name="corpus", rich_help_panel=LOOK)
+add_stages(app)
 HEADLINES = {
     "crawl.pages": "pages crawled",
     "corpus.documents_kept": "documents kept",
@@ -55,7 +42,7 @@ HEADLINES = {
 }
 
 
-@app.command()
+@app.command(rich_help_panel=JOURNEY)
 def run(
     recipe: Annotated[Path, typer.Argument(help="A recipe, as recipes/miniweb.toml.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; by default runs/NAME.")] = None,
@@ -73,7 +60,7 @@ def run(
             closing(folder, summary)
 
 
-@app.command()
+@app.command(rich_help_panel=PLAN)
 def plan(
     recipe: Annotated[Path, typer.Argument(help="A recipe.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; by default runs/NAME.")] = None,
@@ -92,7 +79,7 @@ def plan(
     console.print(table(estimates, price))
 
 
-@app.command()
+@app.command(rich_help_panel=PLAN)
 def scale(
     recipe: Annotated[Path, typer.Argument(help="A recipe whose tokens there are.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; by default runs/NAME.")] = None,
@@ -114,7 +101,7 @@ def scale(
     console.print(advice(folder / "scale", folder / "scale.html"))
 
 
-@app.command()
+@app.command(rich_help_panel=TALK)
 def chat(
     folder: Annotated[Path, typer.Argument(help="A run folder, as runs/miniweb.")],
     temperature: Annotated[float, typer.Option(min=0, max=2, help="0: the likeliest words; 0.8 suits stories.")] = 0.0,
@@ -126,7 +113,7 @@ def chat(
     talk(Assistant.load(folder), temperature)
 
 
-@app.command()
+@app.command(rich_help_panel=TALK)
 def serve(
     folder: Annotated[Path, typer.Argument(help="A run folder, as runs/miniweb.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -140,7 +127,7 @@ def serve(
     listen(Assistant.load(folder), host=host, port=port, api_key=api_key)
 
 
-@app.command("tokenizer report")
+@app.command("tokenizer report", rich_help_panel=LOOK)
 def tokenizer_report(
     folder: Annotated[Path, typer.Argument(help="A run folder or a tokenizer's.")],
     texts: Annotated[Path | None, typer.Argument(help="Documents to measure; else what training measured.")] = None,
@@ -152,7 +139,7 @@ def tokenizer_report(
     console.print(table(training_facts(tokenizer_of(folder), texts), parameters))
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def inspect(
     folder: Annotated[Path, typer.Argument(help="A run folder (with --tokens also a tokenizer's).")],
     text: Annotated[str | None, typer.Argument(help="Show what the model expects after it, as it learned.")] = None,
@@ -178,112 +165,6 @@ def inspect(
 def tokenizer_of(folder: Path) -> Path:
     """The tokenizer's folder of a run, or the folder itself."""
     return folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
-
-
-def stage_command(stage: Stage) -> Callable[..., None]:
-    """A command that runs one stage on files of its own kind."""
-    names = {"crawl": "SEED...", "extract": "PATH...", "miniweb": "", "report": "RUN"}.get(
-        stage.name, " ".join(name.upper() for name in stage.reads)
-    )
-
-    def command(
-        inputs: list[str] | None = None,
-        out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write.")] = None,
-        workers: Workers = 0,
-        engine: EngineName = "processes",
-        settings: Settings = None,
-    ) -> None:
-        if out is None:
-            raise UserError("no output folder", "name one with --out DIR")
-        data: dict[str, object] = {}
-        for setting in settings or []:
-            set_override(data, setting.removeprefix(f"{stage.name}."))
-        given, folders = list(inputs or []), {}
-        if stage.name in ("crawl", "extract"):
-            data |= {{"crawl": "seeds", "extract": "paths"}[stage.name]: given} if given else {}
-        elif stage.name == "report":
-            if len(given) != 1 or not Path(given[0]).is_dir():
-                raise UserError("report needs one run folder", "gristmill report RUN --out DIR")
-            folders = {name: Path(given[0]) / name for name in stage.reads if (Path(given[0]) / name).is_dir()}
-        else:
-            required = [name for name in stage.reads if name not in stage.optional]
-            if not len(required) <= len(given) <= len(stage.reads):
-                raise UserError(
-                    f"{stage.name} reads {len(required)} folders: {names or 'none'}", "name them in this order"
-                )
-            ordered = sorted(stage.reads, key=lambda name: name in stage.optional)
-            folders = {name: Path(path) for name, path in zip(ordered, given, strict=False)}
-        params = validate(stage_params(stage.name), data, f"gristmill {stage.name}")
-        with using(parse_engine(engine, workers)):
-            if execute(stage, folders, params, out) is None:
-                console.print(f"{out} is finished and unchanged; nothing to do")
-
-    # typer evaluates annotations where it cannot see `names`: give it the finished type
-    argument = typer.Argument(metavar=names, help="What the stage reads.", hidden=not names)
-    command.__annotations__["inputs"] = Annotated[list[str] | None, argument]
-    command.__doc__ = f"Run only the {stage.name} stage: {(stage_params(stage.name).__doc__ or '').strip()}"
-    return command
-
-
-corpus = typer.Typer(help="Look into a corpus, and learn to judge one.", no_args_is_help=True)
-app.add_typer(corpus, name="corpus")
-
-
-@corpus.command()
-def sample(
-    folder: Annotated[Path, typer.Argument(help="A folder of a corpus stage, or a run folder.")],
-    rule: Annotated[str, typer.Option("--dropped-by", metavar="RULE", help="Rule, as manifest.json counts it.")],
-    count: Annotated[int, typer.Option("-n", help="How many documents.")] = 5,
-) -> None:
-    """Show what a rule took away."""
-    from gristmill.corpus.samples import show
-
-    for record in show(folder, rule, count):
-        typer.secho(f"{record['id']}  {record['url']}", bold=True)
-        typer.echo(f"{record['text']}\n")
-
-
-@corpus.command()
-def ledger(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    document: Annotated[str, typer.Option(help="Id or URL: tell the way of this one document.")] = "",
-) -> None:
-    """Show what came into each corpus stage and what left, to the document and the byte; or one document's way."""
-    from gristmill.corpus.ledger import ledger as entries
-    from gristmill.corpus.ledger import way
-
-    if document:
-        for stage, told in way(run, document):
-            console.print(f"{stage}: {told}", markup=False, soft_wrap=True)
-        return
-    table = Table("stage", "rule", "documents", "bytes")
-    for entry in entries(run):
-        table.add_row(entry.stage, "in", *(f"{value:,}" for value in entry.came.values()))
-        for rule, dropped in entry.dropped.items():
-            table.add_row("", f"dropped: {rule}", *(f"{-value:,}" for value in dropped))
-        table.add_row("", "edited", "", f"{-entry.edited:,}")
-        kept = "kept" if entry.balances() else "kept (DOES NOT BALANCE)"
-        table.add_row("", kept, *(f"{value:,}" for value in entry.kept.values()), end_section=True)
-    console.print(table)
-
-
-@corpus.command()
-def score(
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write, as quality.safetensors.")],
-    good: Annotated[list[Path] | None, typer.Option(help="Files or folders of good texts; repeatable.")] = None,
-    bad: Annotated[list[Path] | None, typer.Option(help="Files or folders of bad texts; repeatable.")] = None,
-    labels: Annotated[Path | None, typer.Option(help='JSONL of {"text", "score"}, as an LLM graded them.')] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the order of training.")] = 0,
-) -> None:
-    """Learn a score for texts, from good and bad ones or from graded ones; `filter.scores` names the file."""
-    from gristmill.corpus.quality import learn
-
-    found = learn(good or [], bad or [], labels, out, seed)
-    console.print(f"{out}: {', '.join(f'{name} {value:,.4g}' for name, value in found.items())}", soft_wrap=True)
-
-
-for each in STAGES:
-    app.command(each.name)(stage_command(each))
 
 
 def closing(folder: Path, summary: dict[str, float]) -> None:

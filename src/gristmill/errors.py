@@ -1,5 +1,10 @@
 """The one exception that a user is meant to see."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class UserError(Exception):
     """Something the user can mend: what happened, where, and the remedy.
@@ -11,3 +16,9 @@ class UserError(Exception):
         super().__init__(f"{problem}\n  remedy: {remedy}" if remedy else problem)
         self.problem = problem
         self.remedy = remedy
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What to say after an unknown name: ", did you mean `…`?" where a known one is like it, else nothing."""
+    found = get_close_matches(name, list(known), n=1)
+    return f", did you mean `{found[0]}`?" if found else ""

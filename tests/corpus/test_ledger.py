@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -82,3 +83,21 @@ def test_copies_can_be_looked_at(run: Path) -> None:
     from gristmill.corpus.samples import show
 
     assert next(iter(show(run / "dedup", "exact_copy", 1)))["text"].startswith("the word")
+
+
+def test_a_run_shows_its_samples_though_other_stages_keep_samples_of_their_own(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = shutil.copytree(run, tmp_path / "run")
+    (whole / "pretrain").mkdir()
+    (whole / "pretrain" / "samples.jsonl").write_text('{"step": 0, "prompt": "The", "text": "x"}\n')
+
+    def sample(folder: Path) -> object:
+        monkeypatch.setattr(sys, "argv", ["gristmill", "corpus", "sample", str(folder), "--dropped-by", "exact_copy"])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code
+
+    assert not sample(whole)
+    assert "the word" in capsys.readouterr().out
+    assert sample(whole / "pretrain") == 2

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gristmill.corpus.ledger import STAGES
 from gristmill.document import Document
 from gristmill.errors import UserError
 from gristmill.manifest import read_jsonl, write_jsonl
@@ -64,16 +65,19 @@ def lines_gone(before: str, after: str) -> Iterator[str]:
 
 
 def show(folder: Path, rule: str, count: int) -> Iterator[dict[str, Any]]:
-    """Up to `count` samples of a rule from a stage's folder, or from the stages of a run.
+    """Up to `count` samples of a rule from a corpus stage's folder, or from the corpus stages of a run.
 
     Raises UserError where the folder has none, with the rules that there are.
     """
-    files = [path for path in (folder / SAMPLES, *sorted(folder.glob(f"*/{SAMPLES}"))) if path.exists()]
+    # other stages of a run have a file of this name, too, with something else in it
+    files = [path for path in (folder / SAMPLES, *(folder / stage / SAMPLES for stage in STAGES)) if path.exists()]
     if not files:
-        raise UserError(f"{folder} has no {SAMPLES}", "name a folder of the filter stage, or of a whole run")
+        raise UserError(f"{folder} has no {SAMPLES} of a corpus stage", "name a corpus stage's folder, or a run's")
     known = Counter[str]()
     for path in files:
         for record in read_jsonl(path):
+            if "rule" not in record:
+                raise UserError(f"{path} is not of a corpus stage", "name a corpus stage's folder, or a run's")
             known[str(record["rule"])] += 1
             if record["rule"] == rule and known[rule] <= count:
                 yield record

@@ -1,0 +1,1 @@
+"""What the command line is made of: its groups, the stages' commands, the corpus commands, the settings' texts."""

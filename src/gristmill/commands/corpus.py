@@ -1,0 +1,67 @@
+"""`gristmill corpus …`: look into a corpus, and learn to judge one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from gristmill.commands.groups import Commands
+from gristmill.progress import console
+
+corpus = typer.Typer(cls=Commands, help="Look into a corpus, and learn to score one.", no_args_is_help=True)
+
+
+@corpus.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(help="A folder of a corpus stage, or a run folder.")],
+    rule: Annotated[str, typer.Option("--dropped-by", metavar="RULE", help="Rule, as manifest.json counts it.")],
+    count: Annotated[int, typer.Option("-n", help="How many documents.")] = 5,
+) -> None:
+    """Show what a rule took away."""
+    from gristmill.corpus.samples import show
+
+    for record in show(folder, rule, count):
+        typer.secho(f"{record['id']}  {record['url']}", bold=True)
+        typer.echo(f"{record['text']}\n")
+
+
+@corpus.command()
+def ledger(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    document: Annotated[str, typer.Option(help="Id or URL: tell the way of this one document.")] = "",
+) -> None:
+    """Show what came into each corpus stage and what left, to the document and the byte; or one document's way."""
+    from gristmill.corpus.ledger import ledger as entries
+    from gristmill.corpus.ledger import way
+
+    if document:
+        for stage, told in way(run, document):
+            console.print(f"{stage}: {told}", markup=False, soft_wrap=True)
+        return
+    table = Table("stage", "rule", "documents", "bytes")
+    for entry in entries(run):
+        table.add_row(entry.stage, "in", *(f"{value:,}" for value in entry.came.values()))
+        for rule, dropped in entry.dropped.items():
+            table.add_row("", f"dropped: {rule}", *(f"{-value:,}" for value in dropped))
+        table.add_row("", "edited", "", f"{-entry.edited:,}")
+        kept = "kept" if entry.balances() else "kept (DOES NOT BALANCE)"
+        table.add_row("", kept, *(f"{value:,}" for value in entry.kept.values()), end_section=True)
+    console.print(table)
+
+
+@corpus.command()
+def score(
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write, as quality.safetensors.")],
+    good: Annotated[list[Path] | None, typer.Option(help="Files or folders of good texts; repeatable.")] = None,
+    bad: Annotated[list[Path] | None, typer.Option(help="Files or folders of bad texts; repeatable.")] = None,
+    labels: Annotated[Path | None, typer.Option(help='JSONL of {"text", "score"}, as an LLM graded them.')] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the order of training.")] = 0,
+) -> None:
+    """Learn a score for texts, from good and bad ones or from graded ones; `filter.scores` names the file."""
+    from gristmill.corpus.quality import learn
+
+    found = learn(good or [], bad or [], labels, out, seed)
+    console.print(f"{out}: {', '.join(f'{name} {value:,.4g}' for name, value in found.items())}", soft_wrap=True)

@@ -1,0 +1,81 @@
+"""How commands are found, grouped in `--help`, and refused; the options that several of them have."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from gristmill.errors import UserError, nearest
+
+JOURNEY = "The journey"
+TALK = "Talk with the assistant"
+LOOK = "Look into what was made"
+PLAN = "Plan"
+STAGE = "One stage on its own, in the journey's order"
+PANELS = (JOURNEY, TALK, LOOK, PLAN, STAGE)
+HELP = {"help_option_names": ["-h", "--help"]}
+# the parser's error, whose own name is click's or, in newer versions, private to typer
+WrongUsage: type[Exception] = typer.BadParameter.__mro__[1]
+
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting (value in TOML); repeatable.")
+]
+Workers = Annotated[int, typer.Option(min=0, help="Processes for the stages that map documents; 0: one a core.")]
+EngineName = Annotated[
+    str, typer.Option("--engine", help="What runs them: processes, ray, or ray:HOST:PORT of a cluster.")
+]
+
+
+class Commands(TyperGroup):
+    """Commands, some of which have a name of two words, as `tokenizer report` next to the stage `tokenizer`.
+
+    What the parser refuses becomes a UserError, so that there is one form of message.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names in the order of the panels, within a panel in that of their definition."""
+
+        def place(name: str) -> int:
+            panel = getattr(self.commands[name], "rich_help_panel", None)
+            return PANELS.index(panel) if panel in PANELS else len(PANELS)
+
+        return sorted(super().list_commands(ctx), key=place)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Take two words together where they name a command; refuse an unknown one, naming the nearest."""
+        if " ".join(args[:2]) in self.commands:
+            args = [" ".join(args[:2]), *args[2:]]
+        if args[0] not in self.commands and not args[0].startswith("-") and not ctx.resilient_parsing:
+            raise UserError(
+                f"no command `{args[0]}`{nearest(args[0], self.commands)}", f"see {ctx.command_path} --help"
+            )
+        return super().resolve_command(ctx, args)
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Parse what comes before the command."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except WrongUsage as error:
+            raise refusal(error) from error
+
+    def invoke(self, ctx: Any) -> Any:
+        """Parse the rest and run the command."""
+        try:
+            return super().invoke(ctx)
+        except WrongUsage as error:
+            raise refusal(error) from error
+
+
+def refusal(error: Exception) -> Exception:
+    """A parser's error as the error that a user sees; itself where it only asks for the help text."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return error
+    context = getattr(error, "ctx", None)
+    problem = str(getattr(error, "format_message", lambda: error)()).rstrip(".")
+    problem = problem[:1].lower() + problem[1:]
+    if context is None:
+        return UserError(problem, "see gristmill --help")
+    usage = " ".join(context.get_usage().split()).removeprefix("Usage: ")
+    return UserError(f"{context.command_path}: {problem}", f"{usage}  (-h explains them)")

@@ -1,0 +1,107 @@
+"""Every stage as a command of its own: `gristmill STAGE INPUT… -o DIR`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gristmill.commands.groups import STAGE, EngineName, Settings, Workers
+from gristmill.corpus.parallel import parse_engine, using
+from gristmill.errors import UserError
+from gristmill.progress import console
+from gristmill.recipe import set_override, stage_params, validate
+from gristmill.run import STAGES, Stage, execute
+
+FILES = {"crawl": "seeds", "extract": "paths"}  # stages that read no folder of a stage: the setting that names what
+INPUTS = {  # what an input is, on disk
+    "corpus": "Documents: the folder of extract, filter, dedup, redact or decontaminate (documents*.parquet).",
+    "tokenizer": "A vocabulary: the folder of tokenizer (tokenizer.json).",
+    "tokens": "Token shards: the folder of tokenize (*.bin, *-index.parquet, shards.json).",
+    "model": "A model: the folder of pretrain, sft or rl (model.safetensors, model.json).",
+    "sft": "The model before rl, to be compared: the folder of sft.",
+    "reward": "A reward model: the folder of reward (model.safetensors, model.json).",
+    "seeds": "URLs to begin at.",
+    "paths": "Files, folders or URLs: WARC, HTML, text, Markdown, JSONL, CSV, Parquet, EPUB, PDF, Wikipedia dumps.",
+    "run": "A run folder, as runs/miniweb.",
+}
+
+
+def add_stages(app: typer.Typer) -> None:
+    """Give the app a command for every stage."""
+    for stage in STAGES:
+        app.command(stage.name, rich_help_panel=STAGE)(stage_command(stage))
+
+
+def arguments_of(stage: Stage) -> list[inspect.Parameter]:
+    """The command's arguments in the order in which they are given: those that it needs, then the others."""
+    if stage.name in FILES:
+        name = FILES[stage.name]
+        given = Annotated[list[str] | None, typer.Argument(metavar=name[:-1].upper(), help=INPUTS[name])]
+        return [inspect.Parameter("given", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=given)]
+    if stage.name == "report":
+        folder = Annotated[Path, typer.Argument(metavar="RUN", help=INPUTS["run"])]
+        return [inspect.Parameter("folder", inspect.Parameter.KEYWORD_ONLY, annotation=folder)]
+    found = []
+    for name in sorted(stage.reads, key=lambda name: name in stage.optional):
+        argument = typer.Argument(metavar=name.upper(), help=INPUTS[name], show_default=False)
+        optional = name in stage.optional
+        found.append(
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None if optional else inspect.Parameter.empty,
+                annotation=Annotated[Path | None if optional else Path, argument],
+            )
+        )
+    return found
+
+
+def stage_command(stage: Stage) -> Callable[..., None]:
+    """A command that runs one stage on files of its own kind."""
+
+    def command(
+        out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
+        workers: Workers = 0,
+        engine: EngineName = "processes",
+        settings: Settings = None,
+        **inputs: Any,
+    ) -> None:
+        data: dict[str, object] = {}
+        for setting in settings or []:
+            set_override(data, setting.removeprefix(f"{stage.name}."))
+        folders = folders_of(stage, inputs)
+        if inputs.get("given"):
+            data[FILES[stage.name]] = inputs["given"]
+        params = validate(stage_params(stage.name), data, f"gristmill {stage.name}")
+        with using(parse_engine(engine, workers)):
+            if execute(stage, folders, params, out) is None:
+                console.print(f"{out} is finished and unchanged; nothing to do", markup=False)
+
+    signature = inspect.signature(command, eval_str=True)
+    own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    keywords = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
+    command.__signature__ = signature.replace(parameters=[*arguments_of(stage), *keywords])  # type: ignore[attr-defined]
+    command.__doc__ = (stage_params(stage.name).__doc__ or "").strip()
+    return command
+
+
+def folders_of(stage: Stage, inputs: Mapping[str, Any]) -> dict[str, Path]:
+    """The folders that a stage reads, by input. Raises UserError where one is no folder."""
+    if stage.name in FILES:
+        return {}
+    if stage.name == "report":
+        run: Path = inputs["folder"]
+        found = {name: run / name for name in stage.reads if (run / name).is_dir()}
+        if not found:
+            raise UserError(f"{run} is no run folder: no stage is in it", "gristmill report RUN --out DIR")
+        return found
+    folders = {name: path for name, path in inputs.items() if path is not None}
+    for name, path in folders.items():
+        if not path.is_dir():
+            problem = "is a file" if path.exists() else "does not exist"
+            raise UserError(f"{stage.name}: the {name} folder {path} {problem}", INPUTS[name])
+    return folders
