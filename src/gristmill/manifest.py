@@ -74,30 +74,6 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a JSON-lines file.
-
-    Raises UserError naming the file and line of the first that is no JSON object.
-    """
-    from gristmill.errors import UserError
-
-    try:
-        file = path.open(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}", "check the path in the recipe") from error
-    with file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise UserError(f"{path}:{number}: not valid JSON: {error}", "one JSON object a line") from error
-            if not isinstance(record, dict):
-                raise UserError(f"{path}:{number}: not a JSON object", "one JSON object a line")
-            yield record
-
-
 def write_jsonl(path: Path, records: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> None:
     """Write JSON lines atomically."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:

@@ -1,7 +1,8 @@
 """The recipe: one typed model a stage, read from one TOML file. All settings of gristmill are on this page.
 
 A stage runs where its table is present (an empty table takes the defaults). Unknown keys are errors. Fields of
-type `InputPath` name files or folders; `{stage}/file` in them stands for a file that an earlier stage wrote.
+type `InputPath` name files or folders: relative to the recipe's own folder in a recipe, to the working directory on the
+command line; `{stage}/file` in them stands for a file that an earlier stage wrote.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from gristmill.errors import UserError
 
 InputPath = Annotated[str, "path"]
+Place = Annotated[str, "place"]  # a path or URL whose content is not part of the fingerprint
+ADDRESS = re.compile(r":\d+$")  # what may stand in a path's place where a service is meant
 HOW = "how"  # marks a setting that says how a stage works and not what comes out: changing it redoes nothing
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -91,7 +94,7 @@ class CommonCrawl(Params):
     """A Common Crawl snapshot → the WARC records wanted. Takes the place of `crawl`."""
 
     snapshot: str  # as CC-MAIN-2024-22
-    base: str = "https://data.commoncrawl.org"  # or s3://commoncrawl, a mirror, a folder: whatever fsspec opens
+    base: Place = "https://data.commoncrawl.org"  # or s3://commoncrawl, a mirror, a folder: whatever fsspec opens
     kind: Literal["warc", "wet"] = "warc"  # pages, or their text as Common Crawl extracted it
     hosts: list[str] = []  # host patterns, as `*.example.org`: found through the URL index; empty: any, in random order
     languages: list[str] = []  # likeliest language, ISO 639-3, as `eng`; empty: any
@@ -330,9 +333,40 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
         raise UserError(f"cannot read recipe {path}: {error.strerror}", "give the path of a .toml file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid TOML: {error}", "mend that line") from error
+    anchor_paths(data, path.absolute().parent)
     for override in overrides or []:
         set_override(data, override)
+    anchor_paths(data, Path.cwd())  # what overrides named; the file's own are absolute by now
     return validate(Recipe, data, str(path))
+
+
+def anchor_paths(data: dict[str, Any], folder: Path) -> None:
+    """Make the paths in a recipe's tables absolute, where they are relative: to `folder`."""
+
+    def anchored(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: anchored(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [anchored(item) for item in value]
+        free = not isinstance(value, str) or not value or value.startswith("{") or "://" in value
+        return value if free or ADDRESS.search(value) else str(folder / Path(value).expanduser())
+
+    for name, table in data.items():
+        if name in Recipe.model_fields and isinstance(table, dict):
+            for key in path_fields(stage_params(name), "path", "place"):
+                if key in table:
+                    table[key] = anchored(table[key])
+
+
+def path_fields(params: type[Params], *marks: str) -> list[str]:
+    """Names of the fields that hold paths of these marks (`path`): one, a list of them, or a mapping to them."""
+    wanted = set(marks or ("path",))
+    return [
+        name
+        for name, field in params.model_fields.items()
+        if wanted & {mark for mark in field.metadata if isinstance(mark, str)}
+        or any(wanted & set(getattr(part, "__metadata__", ())) for part in getattr(field.annotation, "__args__", ()))
+    ]
 
 
 def set_override(data: dict[str, Any], override: str) -> None:

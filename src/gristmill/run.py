@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import resource
 import shutil
 import time
@@ -26,11 +25,10 @@ from gristmill.errors import UserError
 from gristmill.manifest import Manifest
 from gristmill.processes import LEADER, SIZE
 from gristmill.progress import console, duration
-from gristmill.recipe import HOW, Params, Recipe
+from gristmill.recipe import ADDRESS, HOW, Params, Recipe, path_fields
 from gristmill.storage import as_path, remote_digest
 
 StageFunction = Callable[[Mapping[str, Path], Any, Path], Manifest]
-ADDRESS = re.compile(r":\d+$")  # what may stand in a path's place where a service is meant
 RUN, SKIP = "run", "skip"
 FINGERPRINT = "fingerprint"  # file in a `.partial` folder: what it was begun for
 
@@ -234,7 +232,7 @@ def adopt(partial: Path, out: Path, fingerprint: str) -> None:
 def fingerprint_of(stage: Stage, params: Params, digests: Mapping[str, str]) -> str:
     """What a stage's output depends on: its name, parameters, inputs by content, and the code version."""
     ways = {name for name, field in type(params).model_fields.items() if HOW in field.metadata}
-    settings = params.model_dump(exclude={*path_fields(params), *ways})
+    settings = params.model_dump(exclude={*path_fields(type(params)), *ways})
     basis = json.dumps([stage.name, __version__, settings, sorted(digests.items())], sort_keys=True)
     return hashlib.sha256(basis.encode()).hexdigest()
 
@@ -260,20 +258,10 @@ def digest(path: Path) -> str:
     return manifest.sha256_file(path)
 
 
-def path_fields(params: Params) -> list[str]:
-    """Names of the fields that hold input paths: one, a list of them, or a mapping to them."""
-    return [
-        name
-        for name, field in type(params).model_fields.items()
-        if "path" in field.metadata
-        or any("path" in getattr(part, "__metadata__", ()) for part in getattr(field.annotation, "__args__", ()))
-    ]
-
-
 def input_paths(params: Params) -> dict[str, str]:
     """Every input path of the parameters, under a name of its own."""
     found: dict[str, str] = {}
-    for name in path_fields(params):
+    for name in path_fields(type(params)):
         value = getattr(params, name)
         if isinstance(value, dict):
             found |= {f"{name}.{key}": item for key, item in value.items()}
@@ -295,7 +283,7 @@ def resolve_paths(params: Params, folder: Path) -> Params:
         return str(folder / name) + rest
 
     changed: dict[str, Any] = {}
-    for name in path_fields(params):
+    for name in path_fields(type(params)):
         value = getattr(params, name)
         if isinstance(value, dict):
             changed[name] = {key: resolve(item) for key, item in value.items()}

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from gristmill.manifest import Manifest, read_jsonl
+from gristmill.files import read_jsonl
+from gristmill.manifest import Manifest
 from gristmill.miniweb import stage
 from gristmill.miniweb.phrases import PERSON, TOWN
 from gristmill.miniweb.serve import serve

@@ -19,8 +19,9 @@ import torch.nn.functional as F
 
 from gristmill.audit.passages import Passage, find_passages
 from gristmill.errors import UserError
+from gristmill.files import read_jsonl
 from gristmill.generation.engine import Engine
-from gristmill.manifest import Manifest, read_jsonl, write_text
+from gristmill.manifest import Manifest, write_text
 from gristmill.progress import Progress
 from gristmill.recipe import Audit
 from gristmill.tokenizer.shards import Split, open_split

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gristmill.chat.template import check
 from gristmill.errors import UserError
-from gristmill.manifest import read_jsonl
+from gristmill.files import read_jsonl
 
 
 def read_conversations(path: Path) -> Iterator[list[dict[str, str]]]:

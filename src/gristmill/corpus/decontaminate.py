@@ -22,7 +22,8 @@ from gristmill.corpus.ngrams import ngram_hashes, word_hashes
 from gristmill.corpus.words import words
 from gristmill.document import Document
 from gristmill.errors import UserError
-from gristmill.manifest import WORK, Manifest, read_jsonl, write_text
+from gristmill.files import read_jsonl
+from gristmill.manifest import WORK, Manifest, write_text
 from gristmill.recipe import Decontaminate
 
 RULE = "contaminated"

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 
 from gristmill.document import document_files, read_batches
 from gristmill.errors import UserError
-from gristmill.manifest import Manifest, read_jsonl
+from gristmill.files import read_jsonl
+from gristmill.manifest import Manifest
 
 STAGES = ("extract", "filter", "dedup", "redact", "decontaminate")
 UNITS = ("documents", "bytes")

@@ -26,7 +26,8 @@ from gristmill.corpus.ngrams import ngram_hashes, word_hashes
 from gristmill.corpus.pieces import read_records
 from gristmill.document import Document
 from gristmill.errors import UserError
-from gristmill.manifest import atomic_path, read_jsonl
+from gristmill.files import read_jsonl
+from gristmill.manifest import atomic_path
 from gristmill.progress import Progress
 
 BITS = 20  # 2**20 weights, 4 MiB

@@ -16,7 +16,8 @@ from typing import Any
 from gristmill.corpus.ledger import STAGES
 from gristmill.document import Document
 from gristmill.errors import UserError
-from gristmill.manifest import read_jsonl, write_jsonl
+from gristmill.files import read_jsonl
+from gristmill.manifest import write_jsonl
 
 SAMPLES = "samples.jsonl"
 A_RULE = 20  # documents

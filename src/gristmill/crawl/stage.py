@@ -31,7 +31,8 @@ from gristmill.crawl.polite import BUSY, Host, Polite, Rules
 from gristmill.crawl.urls import host_of, normalise, origin_of, runs_in_circles, target_of
 from gristmill.crawl.warc import exchange, info, open_at, read_outlinks, sync, warc_name
 from gristmill.errors import UserError
-from gristmill.manifest import Manifest, read_jsonl, write_jsonl, write_text
+from gristmill.files import read_jsonl
+from gristmill.manifest import Manifest, write_jsonl, write_text
 from gristmill.progress import Progress
 from gristmill.recipe import Crawl
 

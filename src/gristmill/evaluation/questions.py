@@ -10,8 +10,8 @@ from typing import Any
 
 from gristmill.chat.template import render
 from gristmill.errors import UserError
+from gristmill.files import read_jsonl
 from gristmill.generation.engine import Engine
-from gristmill.manifest import read_jsonl
 from gristmill.progress import Progress
 
 OFTEN = 50  # statements from which a fact counts as well covered

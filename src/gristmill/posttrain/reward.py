@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from gristmill.chat.template import render
 from gristmill.errors import UserError
-from gristmill.manifest import Manifest, atomic_path, read_jsonl, write_text
+from gristmill.files import read_jsonl
+from gristmill.manifest import Manifest, atomic_path, write_text
 from gristmill.model.transformer import ModelConfig, Transformer, load_model
 from gristmill.posttrain.examples import Answers, Order, fork, token_logprobs
 from gristmill.recipe import Reward

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from gristmill.chat.template import render
 from gristmill.errors import UserError
+from gristmill.files import read_jsonl
 from gristmill.generation.engine import Engine
-from gristmill.manifest import Manifest, read_jsonl
+from gristmill.manifest import Manifest
 from gristmill.model.kernels import fast_products
 from gristmill.model.transformer import load_model, save_model
 from gristmill.posttrain.examples import Order, fork, token_logprobs

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from markupsafe import Markup
 
 from gristmill.document import document_files
-from gristmill.manifest import Manifest, read_jsonl
+from gristmill.files import read_jsonl
+from gristmill.manifest import Manifest
 from gristmill.progress import duration
 from gristmill.report import ledger
 from gristmill.report.plot import bar_chart, line_chart, number
