@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
-import sys
 import time
+from collections import deque
+from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
-from rich.console import Console
+import rich.console
 from rich.live import Live
 from rich.text import Text
 
 from gristmill.processes import LEADER
 
-console = Console(stderr=True, highlight=False, quiet=not LEADER)
 LOG_EVERY = 10.0  # seconds between plain lines
+WINDOW = 30.0  # seconds that the rate and the ETA look back
+SPAN = 0.5  # seconds: shorter ones are added up
+UNBOUNDED = 10_000  # columns where no screen is: no table is as wide
+
+
+class Console(rich.console.Console):
+    """Rich's console, which neither wraps nor cuts what goes to a file or a pipe, nor breaks text on a terminal."""
+
+    @property
+    def size(self) -> rich.console.ConsoleDimensions:
+        """Columns and rows to lay tables out in."""
+        found = super().size
+        return found if self.file.isatty() else rich.console.ConsoleDimensions(UNBOUNDED, found.height)
+
+    @size.setter
+    def size(self, new_size: tuple[int, int]) -> None:
+        self._width, self._height = new_size
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
+        """Print; lines of text are left to the terminal to wrap, so that paths and commands can be copied whole."""
+        text = all(isinstance(item, str) for item in objects)
+        super().print(*objects, soft_wrap=text if soft_wrap is None else soft_wrap, **options)
+
+
+console = Console(stderr=True, highlight=False, quiet=not LEADER)
 
 
 def duration(seconds: float) -> str:
@@ -34,22 +60,51 @@ def quantity(number: float) -> str:
     return f"{number / 1000**power:.3g}{' kMG'[power]}"
 
 
+class Rate:
+    """An amount a second, over the spans of time that began in the last `window` seconds; over the newest at least.
+
+    What began before counts for nothing: neither a slow beginning nor an earlier phase is averaged in.
+    """
+
+    def __init__(self, window: float) -> None:
+        self.window = window
+        self.spans: deque[list[float]] = deque()  # of each: when it began, its seconds, the amount
+
+    def add(self, amount: float, began: float, ended: float) -> None:
+        """Count an amount that took from `began` to `ended` (seconds of one clock)."""
+        if self.spans and ended - self.spans[-1][0] < SPAN:
+            self.spans[-1][1] += ended - began
+            self.spans[-1][2] += amount
+        else:
+            self.spans.append([began, ended - began, amount])
+        while len(self.spans) > 1 and self.spans[0][0] < ended - self.window:
+            self.spans.popleft()
+
+    def value(self, idle: float = 0.0) -> float:
+        """The rate; 0 where nothing was counted. `idle` are seconds since the last amount: they count if too many."""
+        spans = list(self.spans)  # another thread may be adding
+        seconds = sum(span[1] for span in spans) + (idle if idle > self.window else 0.0)
+        return sum(span[2] for span in spans) / seconds if seconds > 0 else 0.0
+
+
 class Progress:
     """One task's progress: `with Progress("crawl", total, "pages") as bar: bar.advance(1, "queue 20")`.
 
-    `total` may be None (unknown) and may be changed while running through `bar.total`.
+    `total` may be None (unknown); it and `note` may be changed while running. A note that is a function is called
+    whenever a line is shown, from another thread on a terminal.
     """
 
     def __init__(self, task: str, total: int | None, unit: str) -> None:
         self.task, self.total, self.unit = task, total, unit
-        self.done = 0
-        self.note = ""
-        self.live = Live(console=console, refresh_per_second=5, transient=True) if sys.stderr.isatty() else None
-        self.resumed_at = 0
+        self.done = self.counted = 0  # counted: of them, by this process
+        self.note: str | Callable[[], str] = ""
+        self.rate = Rate(WINDOW)
+        self.live: Live | None = None
 
     def __enter__(self) -> Progress:
-        self.started = self.last_line = time.monotonic()
-        if self.live:
+        self.started = self.last_line = self.last_unit = time.monotonic()
+        if console.file.isatty():
+            self.live = Live(get_renderable=self.shown, console=console, refresh_per_second=5, transient=True)
             self.live.start()
         return self
 
@@ -59,31 +114,47 @@ class Progress:
         if self.live:
             self.live.stop()
         if kind is None and (self.live or time.monotonic() - self.started > LOG_EVERY):
-            console.print(self.line(final=True))
+            console.print(self.line(final=True), markup=False)
 
     def resume(self, done: int) -> None:
-        """Start from `done` units finished by an earlier, interrupted run (left out of the rate)."""
-        self.done = self.resumed_at = done
+        """Go on from `done` finished units: those of an earlier, interrupted run are left out of the rate."""
+        self.done, self.last_unit = done, time.monotonic()
+        self.rate = Rate(WINDOW)
 
-    def advance(self, units: int = 1, note: str | None = None) -> None:
-        """Count `units` more as done and show `note` beside."""
+    def advance(self, units: int = 1, note: str | Callable[[], str] | None = None) -> None:
+        """Count `units` more as done and show `note` after them."""
+        moment = time.monotonic()
         self.done += units
+        self.counted += units
+        if units:
+            self.rate.add(units, self.last_unit, moment)
+            self.last_unit = moment
+        self.refresh(note)
+
+    def refresh(self, note: str | Callable[[], str] | None = None) -> None:
+        """Show `note`; in a log, once the last line is old enough. On a terminal the line is always that of now."""
         if note is not None:
             self.note = note
-        if self.live:
-            self.live.update(Text(self.line()))
-        elif time.monotonic() - self.last_line > LOG_EVERY:
+        if not self.live and time.monotonic() - self.last_line > LOG_EVERY:
             self.last_line = time.monotonic()
-            console.print(self.line(), markup=False, soft_wrap=True)
+            console.print(self.line(), markup=False)
+
+    def shown(self) -> Text:
+        """The line as a terminal shows it, cut where it is too narrow."""
+        return Text(self.line(), no_wrap=True, overflow="ellipsis")
 
     def line(self, final: bool = False) -> str:
-        """The line shown now."""
-        elapsed = time.monotonic() - self.started
-        rate = (self.done - self.resumed_at) / max(elapsed, 1e-9)
+        """The line of now; the final one tells the mean rate."""
+        moment = time.monotonic()
+        elapsed = moment - self.started
+        rate = self.rate.value(moment - self.last_unit)
+        if final:
+            rate = self.counted / max(elapsed, 1e-9)
         of = f"/{quantity(self.total)}" if self.total else ""
         parts = [f"{self.task:>10}  {quantity(self.done)}{of} {self.unit}", f"{quantity(rate)}/s"]
         if final:
             parts.append(f"in {duration(elapsed)}")
         elif self.total and rate:
             parts.append(f"ETA {duration(max(0, self.total - self.done) / rate)}")
-        return "  ".join([*parts, self.note]).rstrip()
+        note = self.note if isinstance(self.note, str) else self.note()
+        return "  ".join([*parts, note]).rstrip()

@@ -138,6 +138,7 @@ class Crawler:
         self.pages = frontier.pages()
         self.outcomes = Counter(frontier.counts())
         self.committed = self.told = time.monotonic()
+        self.waiting, self.count_again = 0, 0.0  # URLs in the frontier, as counted last, and when to count again
         for path in out.glob("pages-*.warc.gz"):
             if path.name > warc_name(frontier.file):  # begun by a round that a kill undid
                 path.unlink()
@@ -147,7 +148,7 @@ class Crawler:
         """Rounds, until nobody has a turn."""
         networks = parse_networks(self.params.allow_networks)
         client = Client(self.params.user_agent, self.params.timeout, networks, self.params.connect_to)
-        with Progress("crawl", self.params.max_pages, "pages") as bar:
+        with Progress("crawl", None, "pages") as bar:
             bar.resume(self.pages)
             self.bar = bar
             async with client as self.client:
@@ -172,6 +173,7 @@ class Crawler:
             tasks = prompt or [task for _, _, task in self.running.values()]
             until = asyncio.ALL_COMPLETED if prompt else asyncio.FIRST_COMPLETED
             await asyncio.wait(tasks, timeout=1.0 if prompt else LATE_SECONDS, return_when=until)
+            self.show()
             if not prompt:
                 await asyncio.sleep(GATHER_SECONDS)  # a round for every late host that ends would cost too much
             for host, (turn, begun, task) in list(self.running.items()):
@@ -343,10 +345,20 @@ class Crawler:
         self.polite.requests = 0
         self.frontier.commit()
         self.committed = time.monotonic()
-        self.bar.note = self.note()
+        self.show()
         if self.committed - self.told > STATUS_SECONDS:
             self.told = self.committed
             write_text(self.out / "status.json", json.dumps(self.status(), indent=1) + "\n")
+
+    def show(self) -> None:
+        """Have the progress line say how it stands now; every URL in the frontier counts as a page still to come."""
+        began = time.monotonic()
+        if began >= self.count_again:
+            self.waiting = self.frontier.left()
+            ended = time.monotonic()
+            self.count_again = ended + 50 * (ended - began)  # a large frontier takes its time to be counted
+        self.bar.total = min(self.params.max_pages, self.pages + self.waiting)
+        self.bar.refresh(self.note())
 
     def note(self) -> str:
         """The state of the crawl, in a few words."""

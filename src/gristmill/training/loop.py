@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from gristmill.errors import UserError
 from gristmill.model.kernels import fast_products
 from gristmill.processes import SIZE
-from gristmill.progress import Progress, console, quantity
+from gristmill.progress import Progress, Rate, console, quantity
 from gristmill.training.checkpoint import Checkpoints
 from gristmill.training.log import Log, Record, befell
 from gristmill.training.optimizer import Optimizer, Rates, share_of_peak
@@ -29,6 +29,7 @@ from gristmill.training.watch import warn
 LOG_EVERY = 10  # steps
 PATIENCE = 3  # steps in a row that may have no finite loss and gradient
 MOST_ROLLBACKS = 3
+SPEED_SECONDS = 10.0  # of training that tokens per second are told of
 
 
 class Loss(Protocol):
@@ -112,6 +113,7 @@ class Training:
         self.optimizer = Optimizer(model, plan.rates)
         self.log, self.checkpoints = Log(out, plan.tensorboard), Checkpoints(out, plan.keep)
         self.state, self.bad = Trained(), 0  # bad: steps in a row
+        self.speed = Rate(SPEED_SECONDS)  # tokens a second of steps alone: not of scoring and checkpoints
 
     def run(self) -> list[Record]:
         """From the newest checkpoint, or the beginning, to the end."""
@@ -120,7 +122,6 @@ class Training:
         self.model.train()
         with fast_products(), Progress(plan.task, plan.steps, "steps") as bar, signals() as received:
             bar.resume(self.state.done)
-            began, tokens_before = time.monotonic(), self.state.tokens
             if fresh:
                 self.save(self.look())
             while self.state.done < plan.steps:
@@ -137,15 +138,14 @@ class Training:
                 if stopped and done < plan.steps:
                     console.print(f"           stopped after step {done:,} of {plan.steps:,}; the same command goes on")
                     raise KeyboardInterrupt
-                rate = (self.state.tokens - tokens_before) / (time.monotonic() - began)
-                bar.advance(1, note(self.log.records, rate))
+                bar.advance(1, lambda: note(self.log.records, self.speed.value()))
         self.log.finish()
         self.shared.unwrap()
         return self.log.records
 
     def step(self, received: list[int]) -> bool:
         """Compute a step and change the weights, if it is sound; returns whether a process was told to stop."""
-        plan, state = self.plan, self.state
+        plan, state, began = self.plan, self.state, time.monotonic()
         value, tokens, figures = 0.0, 0, {}
         for part in range(plan.accumulate):
             arguments = (state.done + state.shift, part) if plan.accumulate > 1 else (state.done + state.shift,)
@@ -169,6 +169,7 @@ class Training:
             begin = {"step": state.done, "tokens": state.tokens}
             self.log.add(begin | record | {"lr": round(share, 4)} | figures)
         state.done += 1
+        self.speed.add(all_tokens, began, time.monotonic())
         return stops > 0
 
     def look(self) -> float | None:
@@ -253,8 +254,8 @@ def note(log: list[Record], tokens_per_second: float) -> str:
     """What the progress line says of training so far."""
     parts = []
     for name in ("loss", "epoch", "heldout_bpb", "train_bpb", "reward"):
-        values = [record[name] for record in log[-1000:] if name in record]
-        parts += [f"{name} {values[-1]:.3f}"] if values else []
+        value = next((record[name] for record in reversed(log[-1000:]) if name in record), None)
+        parts += [] if value is None else [f"{name} {value:.3f}"]
     return ", ".join([*parts, f"{quantity(tokens_per_second)} tokens/s"])
 
 
