@@ -107,10 +107,11 @@ def chat(
     temperature: Annotated[float, typer.Option(min=0, max=2, help="0: the likeliest words; 0.8 suits stories.")] = 0.0,
 ) -> None:
     """Talk with a run's assistant in the terminal."""
+    from gristmill.evaluation.stage import examples
     from gristmill.serving.assistant import Assistant
     from gristmill.serving.terminal import chat as talk
 
-    talk(Assistant.load(folder), temperature)
+    talk(Assistant.load(folder, examples(folder / "evaluate")), temperature)
 
 
 @app.command(rich_help_panel=TALK)
@@ -121,10 +122,11 @@ def serve(
     api_key: Annotated[str | None, typer.Option(envvar="GRISTMILL_API_KEY", help="Key that clients must send.")] = None,
 ) -> None:
     """Serve a run's assistant: an OpenAI-compatible API and a chat page."""
+    from gristmill.evaluation.stage import examples
     from gristmill.serving.api import serve as listen
     from gristmill.serving.assistant import Assistant
 
-    listen(Assistant.load(folder), host=host, port=port, api_key=api_key)
+    listen(Assistant.load(folder, examples(folder / "evaluate")), host=host, port=port, api_key=api_key)
 
 
 @app.command("tokenizer report", rich_help_panel=LOOK)

@@ -19,6 +19,7 @@ from gristmill.serving.assistant import Assistant, Reply
 from gristmill.training import pretrain
 
 SHAPE = dict(layers=2, width=32, heads=4, kv_heads=2, head_dim=8, ffn_width=64, context=128)
+EXAMPLES = ("Who walks to the river?", "<b>Which</b> mill & whose?", "Where is the market?")
 HOSTILE = "<img src=x onerror=alert(1)><b>Who</b> & what?"
 
 
@@ -60,7 +61,7 @@ def run(
 @pytest.fixture(scope="module")
 def address(run: Path, listen: Callable[..., AbstractContextManager[str]]) -> Iterator[str]:
     """A real server."""
-    with listen(Slow.load(run), loopback=True) as address:
+    with listen(Slow.load(run, EXAMPLES), loopback=True) as address:
         yield f"{address}/"
 
 
@@ -104,6 +105,30 @@ def test_stop_keeps_what_there_is_and_a_new_conversation_begins_empty(browser: A
     browser.click("#reset")
     browser.until(f"document.querySelectorAll('.turn').length == 0 && {IDLE}")
     assert browser.run("document.querySelector('#hint').checkVisibility()")
+    assert browser.errors == []
+
+
+def test_example_questions_are_asked_by_mouse_and_by_keyboard(browser: Any, address: str) -> None:
+    focus, asked = "document.activeElement", "document.querySelector('.turn.user')?.textContent"
+    offered = "document.querySelector('#examples').checkVisibility()"
+    browser.open(address, 375, 667)
+    browser.until("document.querySelectorAll('#examples button').length == 3")
+    assert browser.run("[...document.querySelectorAll('#examples button')].map(b => b.textContent)") == list(EXAMPLES)
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth")
+    browser.click("#examples button:nth-child(2)")
+    browser.until(f"{asked} == {EXAMPLES[1]!r} && {IDLE}")
+    assert browser.run(f"({ANSWER}).length") > 0
+    assert not browser.run(offered) and browser.run(f"{focus}.id") == "text"
+    browser.click("#reset")
+    browser.until(offered)
+    browser.run("document.querySelector('#reset').focus()")
+    for _ in range(2):
+        browser.press("Tab", 9)
+    assert browser.run(f"{focus}.textContent") == EXAMPLES[1]
+    browser.press("Tab", 9)
+    browser.press("Enter", 13)
+    browser.until(f"{asked} == {EXAMPLES[2]!r} && {IDLE}")
+    assert browser.run("document.querySelectorAll('.turn').length") == 2
     assert browser.errors == []
 
 

@@ -68,6 +68,30 @@ def test_the_stage_scores_before_and_after_rl(
     assert [record["messages"][0]["content"] for record in shown] == ["Hello.", "Who walks?"]
 
 
+def test_examples_are_what_the_final_model_answers_rightly_and_one_that_it_declines(tmp_path: Path) -> None:
+    assert stage.examples(tmp_path) == []  # nothing evaluated
+    lines = [
+        {"model": model, "split": split, "question": f"{model} {split} {name}?", "answerable": able, "outcome": outcome}
+        for model in ("sft", "rl")
+        for split in ("dev", "test")
+        for name, able, outcome in (
+            ("missed", True, "wrong"),
+            ("river", True, "right"),
+            ("shy", True, "declined"),
+            ("pet", True, "right"),
+            ("made up", False, "wrong"),
+            ("nobody", False, "declined"),
+        )
+    ]
+    path = tmp_path / "answers.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert stage.examples(tmp_path) == ["rl test river?", "rl test pet?", "rl test nobody?"]
+    path.write_text(json.dumps(lines[-5]) + "\n")
+    assert stage.examples(tmp_path) == ["rl test river?"]
+    path.write_text("")
+    assert stage.examples(tmp_path) == []
+
+
 def test_a_wrong_question_is_named(tmp_path: Path) -> None:
     (tmp_path / "q.jsonl").write_text('{"question": "Who?"}\n')
     with pytest.raises(UserError, match=r"q\.jsonl: record 1"):

@@ -62,6 +62,14 @@ def test_models(client: openai.OpenAI) -> None:
         client.models.retrieve("gpt-4")
 
 
+def test_example_questions_are_on_the_model_card_for_whom_the_key_lets_in(run_folder: Path, listen: Listen) -> None:
+    assistant = Assistant.load(run_folder, examples := ["Who?", "Where?"])
+    with listen(assistant, loopback=True, api_key="secret") as address:
+        card = openai.OpenAI(base_url=f"{address}/v1", api_key="secret").models.list().data[0]
+        assert card.model_extra == {"examples": examples}
+        assert "Who?" not in httpx.get(f"{address}/").text + httpx.get(f"{address}/v1/models").text
+
+
 def test_answer_streamed_equals_whole_and_engine(client: openai.OpenAI, assistant: Assistant) -> None:
     whole = client.chat.completions.create(model="tiny", messages=ASK, max_tokens=20)
     stream = client.chat.completions.create(

@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from gristmill.evaluation.questions import Question, ask, outcome, read_questions, score
+from gristmill.files import read_jsonl
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest, write_jsonl, write_text
 from gristmill.progress import console
@@ -72,6 +73,19 @@ def exchange(question: str, answer: str) -> list[dict[str, str]]:
 def spread(items: list[str], count: int) -> list[str]:
     """`count` items evenly spread over the list."""
     return [items[index * len(items) // count] for index in range(min(count, len(items)))]
+
+
+def examples(folder: Path, count: int = 3) -> list[str]:
+    """Test questions to begin with, from a finished stage's folder: those that its final model answered rightly, and
+    as the last one that it rightly declined. Empty where the folder holds no such answers.
+    """
+    path = folder / "answers.jsonl"
+    records = list(read_jsonl(path)) if path.exists() else []
+    final = [r for r in records if r["split"] == "test" and r["model"] == records[-1]["model"]]
+    declined = [r["question"] for r in final if r["outcome"] == "declined" and not r["answerable"]]
+    right = [r["question"] for r in final if r["outcome"] == "right"]
+    last = spread(declined, 1)
+    return spread(right, count - len(last)) + last
 
 
 def seen_accuracy(splits: dict[str, Any]) -> float:

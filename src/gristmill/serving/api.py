@@ -116,7 +116,8 @@ def create_app(assistant: Assistant, *, api_key: str | None = None, loopback: bo
     """The application. `loopback`: answer only requests that name this machine (against DNS rebinding)."""
     app = FastAPI(title="gristmill", docs_url=None, redoc_url=None, openapi_url=None)
     queue = Queue()
-    card = {"id": assistant.name, "object": "model", "created": int(time.time()), "owned_by": "gristmill"}
+    card: dict[str, Any] = {"id": assistant.name, "object": "model", "created": int(time.time())}
+    card |= {"owned_by": "gristmill", "examples": assistant.examples}  # the last is ours, for the chat page
     page = resources.files("gristmill.serving").joinpath("page.html").read_text(encoding="utf-8")
 
     @app.middleware("http")

@@ -58,20 +58,20 @@ class Reply:
 
 
 class Assistant:
-    """A chat model with its tokenizer, and the name under which it is served."""
+    """A chat model with its tokenizer, the name under which it is served, and questions to begin with."""
 
-    def __init__(self, engine: Engine, name: str) -> None:
-        self.engine, self.name = engine, name
+    def __init__(self, engine: Engine, name: str, examples: Sequence[str] = ()) -> None:
+        self.engine, self.name, self.examples = engine, name, list(examples)
 
     @classmethod
-    def load(cls, run: Path) -> Assistant:
+    def load(cls, run: Path, examples: Sequence[str] = ()) -> Assistant:
         """The newest model of a run folder. Raises UserError where there is no run or no model in it."""
         if not run.is_dir():
             raise UserError(f"no run folder {run}", "make one first: gristmill run recipes/miniweb.toml")
         model = next((run / name for name in MODELS if (run / name / "model.json").exists()), None)
         if model is None:
             raise UserError(f"{run} holds no model yet", "let the run reach the pretrain stage: gristmill run RECIPE")
-        return cls(Engine.load(model, run / "tokenizer"), run.resolve().name)
+        return cls(Engine.load(model, run / "tokenizer"), run.resolve().name, examples)
 
     def reply(
         self,

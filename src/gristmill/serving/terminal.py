@@ -21,6 +21,8 @@ def chat(assistant: Assistant, temperature: float = 0.0) -> None:
     person = sys.stdin.isatty()
     if person:
         print(f"{assistant.name}: {HELP}")
+        for example in assistant.examples:
+            print(f"for example: {example}")
     messages: list[dict[str, str]] = []
     while True:
         try:
