@@ -10,7 +10,7 @@ from pathlib import Path
 import gristmill
 
 SOURCE = Path(gristmill.__file__).parent
-BASE = ("errors", "native", "files", "manifest", "storage", "document", "progress", "recipe", "processes")
+BASE = ("errors", "native", "files", "manifest", "storage", "document", "progress", "choices", "recipe", "processes")
 ROOMS = (
     *("miniweb", "crawl", "corpus", "tokenizer", "model", "generation", "training", "chat", "posttrain"),
     *(

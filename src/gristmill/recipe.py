@@ -13,8 +13,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_serializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
+from gristmill.choices import refuse_contradictions
 from gristmill.errors import UserError
 
 InputPath = Annotated[str, "path"]
@@ -211,6 +221,12 @@ class Pretrain(Params):
     sample_prompts: list[str] = ["The", "Once"]
     goldfish: Count = 0  # k: one token in k bears no loss, the same each time it is read, against memorising; 0: off
 
+    @model_validator(mode="after")
+    def agree(self) -> Pretrain:
+        """Settings do not contradict each other."""
+        refuse_contradictions(self)
+        return self
+
     @model_serializer(mode="wrap")
     def settings(self, serialize: Any) -> dict[str, Any]:
         """With a dial, a default is no setting: what is set by hand counts, and nothing else is written down."""
@@ -335,7 +351,7 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
         raise UserError(f"{path} is not valid TOML: {error}", "mend that line") from error
     anchor_paths(data, path.absolute().parent)
     for override in overrides or []:
-        set_override(data, override)
+        set_override(data, override, Recipe)
     anchor_paths(data, Path.cwd())  # what overrides named; the file's own are absolute by now
     return validate(Recipe, data, str(path))
 
@@ -369,12 +385,18 @@ def path_fields(params: type[Params], *marks: str) -> list[str]:
     ]
 
 
-def set_override(data: dict[str, Any], override: str) -> None:
-    """Apply one `a.b=value` to nested tables."""
+def set_override(data: dict[str, Any], override: str, known: type[Params] | None = None) -> None:
+    """Apply one `a.b=value` to nested tables; `a.b=` removes that key, `a=` the table.
+
+    Raises UserError where it has no `=`, goes through what is no table, or removes what `known` does not have.
+    """
     key, equals, value = override.partition("=")
     if not equals:
         raise UserError(f"--set {override}: no `=`", "write --set stage.key=value")
     *tables, last = key.strip().split(".")
+    if not value.strip():
+        remove(data, [*tables, last], known)
+        return
     for table in tables:
         data = data.setdefault(table, {})
         if not isinstance(data, dict):
@@ -383,6 +405,22 @@ def set_override(data: dict[str, Any], override: str) -> None:
         data[last] = tomllib.loads(f"v = {value}")["v"]
     except tomllib.TOMLDecodeError:
         data[last] = value
+
+
+def remove(data: dict[str, Any], keys: list[str], known: type[Params] | None) -> None:
+    """Take a key out of nested tables, if it is there. Raises UserError where `known` has no such key."""
+    model = known
+    for key in keys:
+        if model and key not in model.model_fields:
+            raise UserError(
+                f"--set {'.'.join(keys)}=: unknown key `{key}`", f"known are {', '.join(model.model_fields)}"
+            )
+        model = stage_params(key) if model is Recipe else None  # below settings, keys are the user's own
+    for key in keys[:-1]:
+        data = data.get(key, {})
+        if not isinstance(data, dict):
+            return
+    data.pop(keys[-1], None)
 
 
 def validate(model: type[P], data: dict[str, Any], where: str) -> P:
@@ -401,6 +439,8 @@ def validate(model: type[P], data: dict[str, Any], where: str) -> P:
         )
     try:
         return model.model_validate(data)
+    except UserError as error:  # settings that contradict each other
+        raise UserError(f"{where}: {error.problem}", error.remedy) from None
     except ValidationError as error:
         problems = []
         for item in error.errors():

@@ -72,7 +72,7 @@ def stage_command(stage: Stage) -> Callable[..., None]:
     ) -> None:
         data: dict[str, object] = {}
         for setting in settings or []:
-            set_override(data, setting.removeprefix(f"{stage.name}."))
+            set_override(data, setting.removeprefix(f"{stage.name}."), stage_params(stage.name))
         folders = folders_of(stage, inputs)
         if inputs.get("given"):
             data[FILES[stage.name]] = inputs["given"]

@@ -20,8 +20,6 @@ def with_shape(params: Pretrain) -> Pretrain:
     """
     if not params.init_from:
         return params
-    if params.size or params.budget:
-        raise UserError(f"the model in {params.init_from} has its size", "leave out `size` and `budget`")
     config = read_config(Path(params.init_from))
     shape = {name: getattr(config, name) for name in SHAPE if name != "context"}
     for name in params.model_fields_set & shape.keys():
