@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from gristmill.errors import UserError
-from gristmill.recipe import Pretrain, load_recipe
+from gristmill.recipe import Pretrain
+from gristmill.recipe_file import load_recipe
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 SITE = RECIPES / "site.toml"

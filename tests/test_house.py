@@ -10,7 +10,10 @@ from pathlib import Path
 import gristmill
 
 SOURCE = Path(gristmill.__file__).parent
-BASE = ("errors", "native", "files", "manifest", "storage", "document", "progress", "choices", "recipe", "processes")
+BASE = (
+    *("errors", "native", "files", "manifest", "storage", "document", "progress", "processes"),
+    *("choices", "quantities", "settings", "recipe", "recipe_file"),
+)
 ROOMS = (
     *("miniweb", "crawl", "corpus", "tokenizer", "model", "generation", "training", "chat", "posttrain"),
     *(

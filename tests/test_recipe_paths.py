@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gristmill.document import read_documents
-from gristmill.recipe import load_recipe
+from gristmill.recipe_file import load_recipe
 from gristmill.run import run_recipe
 
 RECIPE = """

@@ -14,7 +14,8 @@ import pytest
 from gristmill import cli
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest
-from gristmill.recipe import Recipe, load_recipe, validate
+from gristmill.recipe import Recipe
+from gristmill.recipe_file import load_recipe, validate
 from gristmill.run import STAGES, run_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -43,7 +44,7 @@ def test_recipes_are_valid_and_their_stages_find_what_they_read(path: Path) -> N
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        (["pretrain.layer=4"], "unknown key `pretrain.layer` (known: seed, "),
+        (["pretrain.layer=4"], "unknown key `pretrain.layer`, did you mean `layers`?"),
         (["pretrian.layers=4"], "unknown key `pretrian`"),
         (["pretrain.layers=many"], "`pretrain.layers`"),
         (["pretrain.layers=0"], "`pretrain.layers`"),

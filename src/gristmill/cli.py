@@ -12,12 +12,14 @@ from rich.table import Table
 
 from gristmill import __version__
 from gristmill.commands.corpus import corpus
-from gristmill.commands.groups import HELP, JOURNEY, LOOK, PLAN, TALK, Commands, EngineName, Settings, Workers
+from gristmill.commands.groups import HELP, JOURNEY, LOOK, PLAN, TALK, Commands, EngineName, Settings, Workers, number
 from gristmill.commands.stages import add_stages
 from gristmill.corpus.parallel import parse_engine, using
 from gristmill.errors import UserError
 from gristmill.progress import console, duration
-from gristmill.recipe import Scale, load_recipe, parameters_of, validate
+from gristmill.quantities import parameters_of
+from gristmill.recipe import Scale
+from gristmill.recipe_file import load_recipe, validate
 from gristmill.run import run_recipe, scale_recipe
 
 app = typer.Typer(
@@ -64,7 +66,9 @@ def run(
 def plan(
     recipe: Annotated[Path, typer.Argument(help="A recipe.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; by default runs/NAME.")] = None,
-    tokens: Annotated[str, typer.Option(help="Training tokens, where the run has none yet, as 5M.")] = "1M",
+    tokens: Annotated[
+        str, typer.Option(callback=number, help="Training tokens, where the run has none yet, as 5M.")
+    ] = "1M",
     price: Annotated[float, typer.Option(min=0, help="Of this machine for an hour.")] = 0.0,
     settings: Settings = None,
 ) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill import __version__, manifest
-from gristmill.errors import UserError
+from gristmill.errors import UserError, nearest
 from gristmill.manifest import Manifest
 from gristmill.processes import LEADER, SIZE
 from gristmill.progress import console, duration
@@ -87,7 +87,8 @@ def run_recipe(recipe: Recipe, folder: Path, *, first: str | None = None, until:
     names = [stage.name for stage in stages]
     for option, name in (("--from", first), ("--until", until)):
         if name is not None and name not in names:
-            raise UserError(f"{option} {name}: this recipe has no such stage", f"choose one of {', '.join(names)}")
+            problem = f"{option} {name}: this recipe has no such stage{nearest(name, names)}"
+            raise UserError(problem, f"choose one of {', '.join(names)}")
     if until:
         stages = stages[: names.index(until) + 1]
     try:
@@ -157,7 +158,7 @@ def execute(
     if existing and existing.fingerprint == fingerprint and not redo:
         tell_others(stage, SKIP)
         return None
-    if out.exists() and any(out.iterdir()) and existing is None:
+    if out.exists() and existing is None and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and was not written by gristmill", "choose another output folder")
     try:
         begin(partial, fingerprint)
@@ -279,7 +280,9 @@ def resolve_paths(params: Params, folder: Path) -> Params:
         if not (value.startswith("{") and brace):
             return value
         if name not in BY_NAME:
-            raise UserError(f"`{value}`: no stage is called {name}", f"choose one of {', '.join(BY_NAME)}")
+            raise UserError(
+                f"`{value}`: no stage is called {name}{nearest(name, BY_NAME)}", f"choose one of {', '.join(BY_NAME)}"
+            )
         return str(folder / name) + rest
 
     changed: dict[str, Any] = {}

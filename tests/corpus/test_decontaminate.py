@@ -20,7 +20,8 @@ from gristmill.corpus.evaluation_sets import read_items
 from gristmill.document import Document, read_documents, write_documents
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest
-from gristmill.recipe import Decontaminate, load_recipe
+from gristmill.recipe import Decontaminate
+from gristmill.recipe_file import load_recipe
 
 ROOT = Path(__file__).parents[2]
 LONG = "A baker sells forty loaves on each of six days and gives away three a week; how many loaves leave the shop?"

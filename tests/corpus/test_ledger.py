@@ -14,7 +14,8 @@ from gristmill.corpus.ledger import ledger, way
 from gristmill.document import read_documents
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest
-from gristmill.recipe import Recipe, validate
+from gristmill.recipe import Recipe
+from gristmill.recipe_file import validate
 from gristmill.run import run_recipe
 
 

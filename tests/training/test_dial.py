@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gristmill.errors import UserError
 from gristmill.model.transformer import Transformer, parameter_count
-from gristmill.recipe import Pretrain, Recipe, validate
+from gristmill.recipe import Pretrain, Recipe
+from gristmill.recipe_file import validate
 from gristmill.run import BY_NAME, fingerprint_of
 from gristmill.training import pretrain
 from gristmill.training.dial import MOST_EPOCHS, config_of, flops_per_token, largest, parameters, turn

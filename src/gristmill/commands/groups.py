@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Annotated, Any
 
 import typer
+from typer import rich_utils
 from typer.core import TyperGroup
 
 from gristmill.errors import UserError, nearest
+from gristmill.quantities import parameters_of
 
 JOURNEY = "The journey"
 TALK = "Talk with the assistant"
@@ -15,9 +19,21 @@ LOOK = "Look into what was made"
 PLAN = "Plan"
 STAGE = "One stage on its own, in the journey's order"
 PANELS = (JOURNEY, TALK, LOOK, PLAN, STAGE)
+PIPED = 160  # columns where no terminal says how many it has
 HELP = {"help_option_names": ["-h", "--help"]}
 # the parser's error, whose own name is click's or, in newer versions, private to typer
 WrongUsage: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+def number(text: str) -> str:
+    """Check a number of tokens or parameters, as `5M`."""
+    try:
+        if parameters_of(text) > 0:
+            return text
+    except ValueError:
+        pass
+    raise typer.BadParameter(f"{text} is no number above 0, as 5M or 250k")
+
 
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting (value in TOML); repeatable.")
@@ -29,7 +45,7 @@ EngineName = Annotated[
 
 
 class Commands(TyperGroup):
-    """Commands, some of which have a name of two words, as `tokenizer report` next to the stage `tokenizer`.
+    """Commands in panels, some of which have a name of two words, as `tokenizer report` next to the stage `tokenizer`.
 
     What the parser refuses becomes a UserError, so that there is one form of message.
     """
@@ -55,6 +71,8 @@ class Commands(TyperGroup):
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Parse what comes before the command."""
+        if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+            rich_utils.MAX_WIDTH = PIPED  # of help texts
         try:
             return super().make_context(info_name, args, parent, **extra)
         except WrongUsage as error:

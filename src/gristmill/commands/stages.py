@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from typer.core import TyperCommand
 
 from gristmill.commands.groups import STAGE, EngineName, Settings, Workers
 from gristmill.corpus.parallel import parse_engine, using
 from gristmill.errors import UserError
 from gristmill.progress import console
-from gristmill.recipe import set_override, stage_params, validate
+from gristmill.recipe import stage_params
+from gristmill.recipe_file import set_override, validate
 from gristmill.run import STAGES, Stage, execute
+from gristmill.settings import settings_of
 
+WIDEST = 500  # columns of a table that no terminal shows: its lines are not wrapped
 FILES = {"crawl": "seeds", "extract": "paths"}  # stages that read no folder of a stage: the setting that names what
 INPUTS = {  # what an input is, on disk
     "corpus": "Documents: the folder of extract, filter, dedup, redact or decontaminate (documents*.parquet).",
@@ -30,10 +38,27 @@ INPUTS = {  # what an input is, on disk
 }
 
 
+class StageCommand(TyperCommand):
+    """A command whose help ends with the stage's settings."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help text, then a line a setting."""
+        super().format_help(ctx, formatter)
+        settings = settings_of(stage_params(str(self.name)))
+        if not settings:
+            return
+        table = Table("setting", "type", "default", "meaning", box=None, header_style="bold", pad_edge=False)
+        for one in settings:
+            table.add_row(*(Text(part) for part in (one.name, one.kind, one.default, one.meaning)))
+        page = Console(width=None if sys.stdout.isatty() else WIDEST, highlight=False)
+        page.print(f"Settings, by --set or in a recipe's [{self.name}] table:\n", markup=False)
+        page.print(table)
+
+
 def add_stages(app: typer.Typer) -> None:
     """Give the app a command for every stage."""
     for stage in STAGES:
-        app.command(stage.name, rich_help_panel=STAGE)(stage_command(stage))
+        app.command(stage.name, cls=StageCommand, rich_help_panel=STAGE)(stage_command(stage))
 
 
 def arguments_of(stage: Stage) -> list[inspect.Parameter]:

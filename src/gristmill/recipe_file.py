@@ -1,0 +1,115 @@
+"""From a TOML file and `--set` to a checked recipe: reading, overriding, anchoring paths, saying what is wrong."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from gristmill.errors import UserError
+from gristmill.recipe import ADDRESS, Params, Recipe, path_fields, stage_params
+from gristmill.settings import wrong_settings
+
+P = TypeVar("P", bound=Params)
+
+
+def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe and apply `key.path=value` overrides (values in TOML; a bare word is a string).
+
+    Raises UserError naming the file and key of whatever is wrong.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read recipe {path}: {error.strerror}", "give the path of a .toml file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid TOML: {error}", "mend that line") from error
+    anchor_paths(data, path.absolute().parent)
+    for override in overrides or []:
+        set_override(data, override, Recipe)
+    anchor_paths(data, Path.cwd())  # what overrides named; the file's own are absolute by now
+    recipe = validate(Recipe, data, str(path))
+    if recipe.model_fields_set <= {"name", "seed"}:
+        raise UserError(f"{path} has no stage", "give it a table for each stage, as [extract]")
+    return recipe
+
+
+def anchor_paths(data: dict[str, Any], folder: Path) -> None:
+    """Make the paths in a recipe's tables absolute, where they are relative: to `folder`."""
+
+    def anchored(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: anchored(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [anchored(item) for item in value]
+        free = not isinstance(value, str) or not value or value.startswith("{") or "://" in value
+        return value if free or ADDRESS.search(value) else str(folder / Path(value).expanduser())
+
+    for name, table in data.items():
+        if name in Recipe.model_fields and isinstance(table, dict):
+            for key in path_fields(stage_params(name), "path", "place"):
+                if key in table:
+                    table[key] = anchored(table[key])
+
+
+def set_override(data: dict[str, Any], override: str, known: type[Params] | None = None) -> None:
+    """Apply one `a.b=value` to nested tables; `a.b=` removes that key, `a=` the table.
+
+    Raises UserError where it has no `=`, goes through what is no table, or removes what `known` does not have.
+    """
+    key, equals, value = override.partition("=")
+    if not equals:
+        raise UserError(f"--set {override}: no `=`", "write --set stage.key=value")
+    *tables, last = key.strip().split(".")
+    if not value.strip():
+        remove(data, [*tables, last], known)
+        return
+    for table in tables:
+        data = data.setdefault(table, {})
+        if not isinstance(data, dict):
+            raise UserError(f"--set {override}: `{table}` is not a table", "write --set stage.key=value")
+    try:
+        data[last] = tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        data[last] = value
+
+
+def remove(data: dict[str, Any], keys: list[str], known: type[Params] | None) -> None:
+    """Take a key out of nested tables, if it is there. Raises UserError where `known` has no such key."""
+    model = known
+    for key in keys:
+        if model and key not in model.model_fields:
+            raise UserError(
+                f"--set {'.'.join(keys)}=: unknown key `{key}`", f"known are {', '.join(model.model_fields)}"
+            )
+        model = stage_params(key) if model is Recipe else None  # below settings, keys are the user's own
+    for key in keys[:-1]:
+        data = data.get(key, {})
+        if not isinstance(data, dict):
+            return
+    data.pop(keys[-1], None)
+
+
+def validate(model: type[P], data: dict[str, Any], where: str) -> P:
+    """Check a table against its model; `seed` of a recipe flows into stages that have one and set none, the questions
+    that it evaluates on into `decontaminate`.
+
+    Raises UserError that names every wrong setting, and for an unknown one the nearest that there is.
+    """
+    if model is Recipe and isinstance(data.get("seed", 0), int):
+        for name in Recipe.model_fields:
+            if isinstance(data.get(name), dict) and "seed" in stage_params(name).model_fields:
+                data[name].setdefault("seed", data.get("seed", 0))
+    if model is Recipe and isinstance(data.get("decontaminate"), dict) and isinstance(data.get("evaluate"), dict):
+        data["decontaminate"].setdefault(
+            "sets", [data["evaluate"]["questions"]] if "questions" in data["evaluate"] else []
+        )
+    try:
+        return model.model_validate(data)
+    except UserError as error:  # settings that contradict each other
+        raise UserError(f"{where}: {error.problem}", error.remedy) from None
+    except ValidationError as error:
+        tables = {name: params for name in Recipe.model_fields if (params := stage_params(name)) is not Params}
+        raise wrong_settings(error, where, model, tables) from None

@@ -1,0 +1,152 @@
+"""What a setting is, read from the recipe's own page: its type, default and meaning; and what is wrong with one."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import io
+import json
+import reprlib
+import tokenize
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import annotated_types
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from gristmill.errors import UserError, nearest
+
+Model = type[BaseModel]
+WORDS = {bool: "true or false", int: "integer", float: "number", str: "text"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One line of a stage's settings."""
+
+    name: str
+    kind: str  # type, and bounds
+    default: str  # as TOML writes it
+    meaning: str
+
+
+def settings_of(model: Model) -> list[Setting]:
+    """The settings of a model in the order of its page. A meaning is the comment after the field, or above it."""
+    meanings: dict[str, str] = {}
+    for owner in reversed(model.__mro__):
+        if issubclass(owner, BaseModel) and owner is not BaseModel:
+            meanings |= {name: text for name, text in comments(owner) if text}
+    return [
+        Setting(name, kind_of(field.annotation, field.metadata), default_of(field), meanings.get(name, ""))
+        for name, field in model.model_fields.items()
+    ]
+
+
+def comments(owner: type) -> Iterator[tuple[str, str]]:
+    """Each field that a class defines, with the comment on its last line, after those on the lines above it."""
+    source = inspect.getsource(owner)
+    found: dict[int, tuple[str, bool]] = {}  # line → comment, and whether it has the line to itself
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            found[token.start[0]] = token.string.lstrip("# "), token.line.lstrip().startswith("#")
+    for node in ast.parse(source).body[0].body:  # type: ignore[attr-defined]
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            parts, line = [found.get(node.end_lineno or 0, ("", False))[0]], node.lineno - 1
+            while found.get(line, ("", False))[1]:
+                parts.insert(0, found[line][0])
+                line -= 1
+            yield node.target.id, "; ".join(part for part in parts if part)
+
+
+def kind_of(annotation: Any, marks: list[Any]) -> str:
+    """A type with its bounds in words, as `integer, at least 1` or `list of paths`."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return kind_of(inner[0], [*marks, *inner[1:]])
+    if origin in (Union, types.UnionType):
+        return kind_of(next(one for one in inner if one is not type(None)), marks)
+    if origin is Literal:
+        return " or ".join(json.dumps(value) for value in inner)
+    if origin is list:
+        return f"list of {plural(kind_of(inner[0], []))}"
+    if origin is dict:
+        return f"table of {plural(kind_of(inner[1], []))}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "table"
+    word = "path" if {"path", "place"} & {mark for mark in marks if isinstance(mark, str)} else WORDS[annotation]
+    bounds = [found for mark in marks if (found := bounds_of(mark))]
+    return ", ".join([word, *bounds])
+
+
+def plural(kind: str) -> str:
+    """Several of a kind."""
+    word, comma, rest = kind.partition(",")
+    return f"{word}s{comma}{rest}" if word in ("path", "text", "number", "integer") else kind
+
+
+def bounds_of(mark: Any) -> str:
+    """A bound in words; nothing for other marks."""
+    parts = getattr(mark, "metadata", None) or [mark]  # Field(ge=…) within Annotated holds the marks
+    names = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "min_length": "at least"}
+    return ", ".join(
+        f"{word} {getattr(part, name)}" + (" of them" if name == "min_length" else "")
+        for part in parts
+        if isinstance(part, annotated_types.BaseMetadata)
+        for name, word in names.items()
+        if getattr(part, name, None) is not None
+    )
+
+
+def default_of(field: FieldInfo) -> str:
+    """A field's default as TOML writes it."""
+    if field.is_required():
+        return "required"
+    if field.default is None:
+        return "not set"
+    if isinstance(field.default, BaseModel):
+        return "{}"
+    return json.dumps(field.default, ensure_ascii=False)
+
+
+def wrong_settings(error: ValidationError, where: str, model: Model, stages: Mapping[str, Model]) -> UserError:
+    """What is wrong in `where`, a sentence a setting: which one, why, what was given, for an unknown name the nearest.
+
+    `model` is that of the whole recipe, of one of its tables, which `stages` are, or another.
+    """
+    own = [name for name, fields in stages.items() if fields is model]
+    told, tables = [], set()
+    for item in error.errors():
+        place = (*own, *item["loc"])
+        tables.add(place[0])
+        key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)[1:]
+        if item["type"] == "extra_forbidden":
+            told.append(unknown(key, str(place[-1]), str(place[0]) if len(place) > 1 else "", model, stages))
+        elif item["type"] == "missing":
+            told.append(f"`{key}` is not set")
+        elif item["type"] == "model_type":
+            told.append(f"`{key}` should be a table, [{key}] (given: {reprlib.repr(item['input'])})")
+        else:
+            problem = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            joint = " " if problem.startswith("should") else ": "
+            told.append(f"`{key}`{joint}{problem} (given: {reprlib.repr(item['input'])})")
+    known = [name for name in stages if name in tables]
+    remedy = (
+        f"gristmill {known[0]} --help lists its settings"
+        if len(known) == 1
+        else "gristmill STAGE --help lists a stage's settings"
+    )
+    return UserError(f"{where}: {'; '.join(told)}", remedy)
+
+
+def unknown(key: str, name: str, stage: str, model: Model, stages: Mapping[str, Model]) -> str:
+    """A sentence on a name that is no setting: the nearest one, or the stages that have it, or all that there are."""
+    known = stages.get(stage, model).model_fields
+    elsewhere = [other for other, fields in stages.items() if name in fields.model_fields]
+    if near := nearest(name, known):
+        return f"unknown key `{key}`{near}"
+    if elsewhere and name not in stages:
+        return f"unknown key `{key}`: it is a setting of {', '.join(f'[{other}]' for other in elsewhere)}"
+    return f"unknown key `{key}` (known: {', '.join(known)})"
