@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill.chat.conversations import read_conversations
+from gristmill.chat.conversations import LeftOut, read_conversations
 from gristmill.chat.template import JINJA, render
 from gristmill.errors import UserError
 from gristmill.tokenizer.encode import CONTROL, Tokenizer
@@ -54,8 +55,22 @@ def test_roles_out_of_order_are_refused(tokenizer: Tokenizer, roles: list[str]) 
         render([{"role": role, "content": "x"} for role in roles], tokenizer)
 
 
-def test_a_bad_conversation_is_named(tmp_path: Path) -> None:
+def test_what_cannot_be_learned_from_is_left_out_and_named(tmp_path: Path) -> None:
+    user, good = {"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}
+    lists = [
+        [user, good],
+        [user],
+        [],
+        [good],
+        [user, {**good, "content": " \n"}],
+        [user, good, user],
+        [{"role": "user"}],
+    ]
     path = tmp_path / "c.jsonl"
-    path.write_text('{"messages": [{"role": "user", "content": "x"}]}\n{"messages": [{"role": "user"}]}\n')
-    with pytest.raises(UserError, match=r"c\.jsonl: record 2"):
-        list(read_conversations(path))
+    lines = [json.dumps({"messages": messages}) for messages in lists]
+    path.write_text("\n".join([*lines, "{cut", "[1]", '{"prompt": "x"}', lines[0]]) + "\n")
+    left_out: list[LeftOut] = []
+    assert list(read_conversations(path, left_out)) == [lists[0], lists[5], lists[0]]
+    assert [one.record for one in left_out] == [2, 3, 4, 5, 7, 8, 9, 10]
+    assert str(left_out[0]) == f"{path}: record 2: the assistant has no turn"
+    assert "empty" in left_out[3].why and "JSON" in left_out[5].why

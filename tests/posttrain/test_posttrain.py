@@ -11,6 +11,7 @@ import torch
 
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
+from gristmill.manifest import Manifest
 from gristmill.model.transformer import ModelConfig, Transformer, load_model, save_model
 from gristmill.posttrain import reward, rl, sft
 from gristmill.posttrain.examples import (
@@ -173,22 +174,71 @@ def test_conversations_from_documents(corpus: Path) -> None:
     assert text.startswith(" ".join(parts)) and len(text) - len(" ".join(parts)) < 245
 
 
-@pytest.mark.parametrize(
-    ("stage", "line"),
-    [
-        ("sft", {"messages": "hello"}),
-        ("sft", {"messages": [{"role": "assistant", "content": "x"}]}),
-        ("reward", {"prompt": [{"role": "user", "content": "x"}], "chosen": "y"}),
-        ("rl", {"prompt": "x"}),
+USER, SAID = {"role": "user", "content": "Say hill"}, {"role": "assistant", "content": "boat"}
+BAD = {
+    "sft": [
+        {"messages": "hello"},
+        {"messages": [SAID]},
+        {"messages": [USER]},
+        {"messages": [USER, {**SAID, "content": ""}]},
     ],
-)
-def test_wrong_records_are_named(base: dict[str, Path], tmp_path: Path, stage: str, line: dict[str, object]) -> None:
-    path = write(tmp_path / "bad.jsonl", [line])
-    with pytest.raises(UserError, match=r"bad\.jsonl: record 1"):
-        if stage == "sft":
-            sft.run(base, SFT(conversations=path), tmp_path)
-        elif stage == "reward":
-            reward.run(base, Reward(preferences=path), tmp_path)
-        else:
-            tokenizer = Tokenizer.load(base["tokenizer"])
-            rl.read_prompts(Path(path), tokenizer, 50)
+    "reward": [
+        {"prompt": [USER], "chosen": "y"},
+        {"prompt": [], "chosen": "y", "rejected": "x"},
+        {"prompt": [{**USER, "content": " "}], "chosen": "y", "rejected": "x"},
+        {"prompt": [USER], "chosen": "y", "rejected": "y"},
+        {"prompt": [USER], "chosen": "", "rejected": "y"},
+        {"prompt": [USER, SAID], "chosen": "y", "rejected": "x"},
+    ],
+    "rl": [{"prompt": "x"}, {"prompt": []}, {"prompt": [USER, SAID]}, {}],
+}
+GOOD: dict[str, dict[str, object]] = {
+    "sft": {"messages": [USER, SAID]},
+    "reward": {"prompt": [USER], "chosen": "boat", "rejected": "cat"},
+    "rl": {"prompt": [USER]},
+}
+
+
+def trained(stage: str, path: str, inputs: dict[str, Path], out: Path) -> Manifest:
+    """The manifest of a few steps of a stage."""
+    out.mkdir()
+    if stage == "sft":
+        return sft.run(inputs, SFT(conversations=path, batch=4), out)
+    if stage == "reward":
+        return reward.run(inputs, Reward(preferences=path, batch=4), out)
+    return rl.run(inputs, RL(prompts=path, batch=2, group=2, max_tokens=4), out)
+
+
+@pytest.mark.parametrize("stage", BAD)
+def test_wrong_records_are_left_out_and_named(
+    stage: str, tuned: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = tuned
+    if stage == "rl":
+        RewardModel(load_model(tuned["model"])).save(tmp_path)
+        inputs = {**tuned, "reward": tmp_path}
+    for number, line in enumerate(BAD[stage]):
+        path = write(tmp_path / "bad.jsonl", [line])
+        with pytest.raises(UserError, match=r"bad\.jsonl: record 1: "):
+            trained(stage, path, inputs, tmp_path / f"none{number}")
+    path = write(tmp_path / "mixed.jsonl", [*BAD[stage], *[GOOD[stage]] * 4])
+    made = trained(stage, path, inputs, tmp_path / "mixed")
+    assert made.counts["left_out"] == len(BAD[stage]) and not made.counts.get("skipped_steps")
+    assert {"sft": "conversations", "reward": "pairs", "rl": "prompts"}[stage] in made.counts
+    named = (tmp_path / "mixed" / "left_out.jsonl").read_text().splitlines()
+    assert [json.loads(line)["record"] for line in named] == [number + 1 for number in range(len(BAD[stage]))]
+    assert "mixed.jsonl: record 1: " in capsys.readouterr().err
+
+
+def test_what_does_not_fit_the_model_is_counted(tuned: dict[str, Path], tmp_path: Path) -> None:
+    long = {"role": "user", "content": "hill " * 200}
+    pairs = [GOOD["reward"]] * 3 + [{**GOOD["reward"], "prompt": [long]}] * 2
+    made = trained("reward", write(tmp_path / "p.jsonl", pairs), tuned, tmp_path / "reward")
+    assert made.counts["too_long"] == 2 and made.counts["pairs"] + made.counts["heldout_pairs"] == 3
+    tokenizer = Tokenizer.load(tuned["tokenizer"])
+    path = Path(write(tmp_path / "q.jsonl", [{"prompt": [USER]}, {"prompt": [long]}]))
+    assert [
+        len(prompts) if isinstance(prompts, list) else prompts for prompts in rl.read_prompts(path, tokenizer, 50, [])
+    ] == [1, 1]
+    with pytest.raises(UserError, match=r"rl\.max_tokens = 64 leaves no room"):
+        rl.run({**tuned, "reward": tmp_path / "reward"}, RL(prompts=str(path), max_tokens=64), tmp_path)

@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from gristmill.chat.conversations import LeftOut, Messages, asked, nothing_left, read_records, report
 from gristmill.chat.template import render
 from gristmill.errors import UserError
-from gristmill.files import read_jsonl
 from gristmill.manifest import Manifest, atomic_path, write_text
 from gristmill.model.transformer import ModelConfig, Transformer, load_model
 from gristmill.posttrain.examples import Answers, Order, fork, token_logprobs
@@ -81,7 +81,12 @@ def run(inputs: Mapping[str, Path], params: Reward, out: Path) -> Manifest:
     torch.manual_seed(params.seed)
     tokenizer = Tokenizer.load(inputs["tokenizer"])
     model = RewardModel(load_model(inputs["model"])).to(best_device())
-    train_pairs, test_pairs = read_pairs(Path(params.preferences), tokenizer, model.body.config.context)
+    left_out: list[LeftOut] = []
+    train_pairs, test_pairs, too_long = read_pairs(
+        Path(params.preferences), tokenizer, model.body.config.context, left_out
+    )
+    counts = {"pairs": len(train_pairs), "heldout_pairs": len(test_pairs), "too_long": too_long}
+    counts |= report("reward", left_out, out)
     order = Order(len(train_pairs), params.batch, params.seed)
 
     def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
@@ -105,10 +110,7 @@ def run(inputs: Mapping[str, Path], params: Reward, out: Path) -> Manifest:
     for name, pairs in (("train_accuracy", train_pairs), ("heldout_accuracy", test_pairs)):
         if pairs:
             metrics[name] = accuracy(model, pairs[:2000])
-    return Manifest(
-        counts={"pairs": len(train_pairs), "heldout_pairs": len(test_pairs), "steps": steps} | befell(log),
-        metrics=metrics,
-    )
+    return Manifest(counts=counts | {"steps": steps} | befell(log), metrics=metrics)
 
 
 def margins(model: RewardModel, pairs: Sequence[Pair]) -> Tensor:
@@ -125,27 +127,40 @@ def accuracy(model: RewardModel, pairs: Sequence[Pair], batch: int = 64) -> floa
     return float(torch.cat(right).float().mean())
 
 
-def read_pairs(path: Path, tokenizer: Tokenizer, context: int) -> tuple[list[Pair], list[Pair]]:
-    """Rendered (chosen, rejected) conversations for training and, by a hash of the prompt, for measuring.
-
-    Raises UserError naming file and record where a pair is not {"prompt", "chosen", "rejected"}.
+def read_pairs(
+    path: Path, tokenizer: Tokenizer, context: int, left_out: list[LeftOut]
+) -> tuple[list[Pair], list[Pair], int]:
+    """Rendered (prompt, chosen, rejected) for training and, by a hash of the prompt, for measuring; and how many do not
+    fit. A record that is no pair joins `left_out`. Raises UserError where no pair is left to train on.
     """
     splits: tuple[list[Pair], list[Pair]] = ([], [])
-    for number, record in enumerate(read_jsonl(path), 1):
-        prompt = record.get("prompt")
-        answers = record.get("chosen"), record.get("rejected")
-        if not isinstance(prompt, list) or not all(isinstance(answer, str) for answer in answers):
-            raise UserError(f'{path}: record {number} has no "prompt", "chosen" and "rejected"', "mend or remove it")
+    too_long = 0
+    for prompt, *said in read_records(path, preference, left_out):
         ids, _ = render(prompt, tokenizer, generation_prompt=True)
-        chosen, rejected = ([*tokenizer.encode(str(answer)), tokenizer.im_end] for answer in answers)
-        if len(ids) + max(len(chosen), len(rejected)) <= context:
+        chosen, rejected = ([*tokenizer.encode(answer), tokenizer.im_end] for answer in said)
+        if len(ids) + max(len(chosen), len(rejected)) > context:
+            too_long += 1
+        else:
             splits[held_out(prompt)].append((ids, chosen, rejected))
     if not splits[0]:
-        raise UserError(f"{path} holds no preference pair that fits the model", "give more or shorter pairs")
-    return splits
+        problem = f"{path} holds no preference pair to train on that fits the model's {context} tokens"
+        raise nothing_left(problem, "give more or shorter pairs", left_out if not too_long else ())
+    return *splits, too_long
 
 
-def held_out(prompt: list[dict[str, Any]]) -> bool:
+def preference(record: dict[str, Any]) -> tuple[Messages, str, str]:
+    """Prompt, chosen and rejected answer of a record. Raises UserError where one is missing or the answers are one."""
+    prompt, chosen, rejected = asked(record), record.get("chosen"), record.get("rejected")
+    if not isinstance(chosen, str) or not isinstance(rejected, str):
+        raise UserError('it has no "chosen" and "rejected" text', "mend or remove it")
+    if chosen == rejected:
+        raise UserError("the chosen and the rejected answer are the same", "mend or remove it")
+    if not chosen.strip():
+        raise UserError("the chosen answer is empty", "mend or remove it")
+    return prompt, chosen, rejected
+
+
+def held_out(prompt: Messages) -> bool:
     """Whether a prompt's pairs only measure."""
     digest = hashlib.blake2b(json.dumps(prompt, sort_keys=True).encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big") / 2**32 < HELD_OUT

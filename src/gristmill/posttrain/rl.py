@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gristmill.chat.conversations import LeftOut, asked, nothing_left, read_records, report
 from gristmill.chat.template import render
 from gristmill.errors import UserError
-from gristmill.files import read_jsonl
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest
 from gristmill.model.kernels import fast_products
@@ -37,7 +37,12 @@ def run(inputs: Mapping[str, Path], params: RL, out: Path) -> Manifest:
     tokenizer, device = Tokenizer.load(inputs["tokenizer"]), best_device()
     policy, reference = load_model(inputs["model"], device), load_model(inputs["model"], device).eval()
     judge, engine = RewardModel.load(inputs["reward"], device), Engine(policy, tokenizer)
-    prompts = read_prompts(Path(params.prompts), tokenizer, policy.config.context - params.max_tokens)
+    context, left_out = policy.config.context, list[LeftOut]()
+    if params.max_tokens >= context:
+        problem = f"rl.max_tokens = {params.max_tokens} leaves no room for a prompt: the model reads {context} tokens"
+        raise UserError(problem, "set a lower rl.max_tokens")
+    prompts, too_long = read_prompts(Path(params.prompts), tokenizer, context - params.max_tokens, left_out)
+    counts = {"prompts": len(prompts), "too_long": too_long} | report("rl", left_out, out)
     order = Order(len(prompts), params.batch, params.seed)
 
     def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
@@ -80,7 +85,7 @@ def run(inputs: Mapping[str, Path], params: RL, out: Path) -> Manifest:
     discard_checkpoint(out)
     tenth = max(1, len(log) // 10)
     return Manifest(
-        counts={"prompts": len(prompts), "steps": steps, "answers": steps * order.batch * params.group} | befell(log),
+        counts=counts | {"steps": steps, "answers": steps * order.batch * params.group} | befell(log),
         metrics={
             "reward_before": mean_of(log[:tenth], "reward"),
             "reward_after": mean_of(log[-tenth:], "reward"),
@@ -89,18 +94,24 @@ def run(inputs: Mapping[str, Path], params: RL, out: Path) -> Manifest:
     )
 
 
-def read_prompts(path: Path, tokenizer: Tokenizer, longest: int) -> list[list[int]]:
-    """Rendered prompts that leave room for an answer. Raises UserError where there is none or a record is wrong."""
-    prompts = []
-    for number, record in enumerate(read_jsonl(path), 1):
-        if not isinstance(record.get("prompt"), list):
-            raise UserError(f'{path}: record {number} has no "prompt" list of messages', "mend or remove it")
-        ids, _ = render(record["prompt"], tokenizer, generation_prompt=True)
-        if len(ids) <= longest:
+def read_prompts(
+    path: Path, tokenizer: Tokenizer, longest: int, left_out: list[LeftOut]
+) -> tuple[list[list[int]], int]:
+    """Rendered prompts that leave room for an answer, and how many do not. A record that is none joins `left_out`.
+
+    Raises UserError where no prompt is left.
+    """
+    prompts, too_long = [], 0
+    for prompt in read_records(path, asked, left_out):
+        ids, _ = render(prompt, tokenizer, generation_prompt=True)
+        if len(ids) > longest:
+            too_long += 1
+        else:
             prompts.append(ids)
     if not prompts:
-        raise UserError(f"{path} holds no prompt that fits the model", "give more or shorter prompts")
-    return prompts
+        problem = f"{path} holds no prompt of at most {longest} tokens"
+        raise nothing_left(problem, "give shorter prompts, or a lower rl.max_tokens", left_out if not too_long else ())
+    return prompts, too_long
 
 
 def group_advantages(rewards_B: Tensor, group: int) -> Tensor:

@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gristmill.chat.conversations import read_conversations
-from gristmill.errors import UserError
+from gristmill.chat.conversations import LeftOut, nothing_left, read_conversations, report
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import load_model, save_model
 from gristmill.posttrain.examples import Order, batch_of, conversations_from_documents, render_all
@@ -29,10 +28,15 @@ def run(inputs: Mapping[str, Path], params: SFT, out: Path) -> Manifest:
     tokenizer = Tokenizer.load(inputs["tokenizer"])
     model = load_model(inputs["model"], best_device())
     source = Path(params.conversations) if params.conversations else None
-    conversations = read_conversations(source) if source else conversations_from_documents(inputs["corpus"])
+    left_out: list[LeftOut] = []
+    conversations = read_conversations(source, left_out) if source else conversations_from_documents(inputs["corpus"])
     examples, too_long = render_all(conversations, tokenizer, model.config.context)
     if not examples:
-        raise UserError(f"no conversation in {source or inputs['corpus']} fits the model", "give shorter ones")
+        problem = (
+            f"{source or inputs['corpus']} holds no conversation that fits the model's {model.config.context} tokens"
+        )
+        raise nothing_left(problem, "give shorter ones, or a longer pretrain.context", left_out if not too_long else ())
+    counts = {"conversations": len(examples), "too_long": too_long} | report("sft", left_out, out)
     order = Order(len(examples), params.batch, params.seed)
     split = open_split(inputs["tokens"], "train", tokenizer.hash)
     text = Loader(split, model.config.context, max(1, params.batch // 8), params.seed)
@@ -55,6 +59,6 @@ def run(inputs: Mapping[str, Path], params: SFT, out: Path) -> Manifest:
     save_model(model, out)
     discard_checkpoint(out)
     return Manifest(
-        counts={"conversations": len(examples), "too_long": too_long, "steps": steps} | befell(log),
+        counts=counts | {"steps": steps} | befell(log),
         metrics={"loss": mean_of(log[-max(1, len(log) // 10) :], "loss")},
     )
