@@ -38,6 +38,7 @@ HEADLINES = {
     "pretrain.parameters": "model parameters",
     "evaluate.heldout_bpb": "held-out bits per byte",
     "evaluate.answerable_accuracy": "right answers, facts stated 50 times or more",
+    "evaluate.all_answerable_accuracy": "right answers, all",
     "evaluate.unanswerable_declined": "unanswerable questions declined",
     "audit.extractable_fraction": "training passages completed verbatim",
     "run.peak_rss_bytes": "peak memory, bytes",

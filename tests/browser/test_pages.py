@@ -132,7 +132,7 @@ def test_example_questions_are_asked_by_mouse_and_by_keyboard(browser: Any, addr
     assert browser.errors == []
 
 
-@pytest.mark.parametrize(("width", "height"), [(375, 667), (1366, 768)])
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 800)])
 @pytest.mark.parametrize("kind", ["report", "inspect"])
 def test_pages_are_whole_and_load_nothing(
     browser: Any, run: Path, tmp_path: Path, kind: str, width: int, height: int
@@ -145,8 +145,14 @@ def test_pages_are_whole_and_load_nothing(
     page = (tmp_path / "index.html").as_uri()
     browser.open(page, width, height)
     assert browser.errors == [] and browser.requests == [page]
-    sizes = browser.run("[...document.querySelectorAll('figure svg')].map(f => f.getBoundingClientRect().height)")
+    seen = "[...document.querySelectorAll('figure svg')].filter(f => f.checkVisibility())"
+    sizes = browser.run(f"{seen}.map(f => f.getBoundingClientRect().height)")
     assert len(sizes) >= 4 and min(sizes) > 20
+    assert len(sizes) == browser.run("document.querySelectorAll('figure').length")  # each in one of its widths
+    assert browser.run(f"Math.max(...{seen}.map(f => f.getBoundingClientRect().right)) <= innerWidth")
+    letters = "f => parseFloat(getComputedStyle(f.querySelector('text')).fontSize)"
+    scale = "f => f.getBoundingClientRect().width / f.viewBox.baseVal.width"
+    assert browser.run(f"Math.min(...{seen}.map(f => ({letters})(f) * ({scale})(f)))") > 10  # pixels
     assert browser.run("document.documentElement.scrollWidth <= innerWidth")  # nothing sticks out
     for place in browser.run("[...document.querySelectorAll('nav a')].map(a => a.getAttribute('href'))"):
         assert browser.run(f"document.querySelector('{place} h2') !== null")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from gristmill.errors import UserError
 from gristmill.evaluation import stage
+from gristmill.evaluation.comparison import compare
 from gristmill.evaluation.questions import Question, outcome, read_questions, score
 from gristmill.recipe import Evaluate
 
@@ -39,8 +41,9 @@ def test_scores_by_hand() -> None:
     other = [Question("?", ("x",), True, "dev", 60)]
     outcomes = ["right", "right", "right", "wrong", "declined", "right", *["declined"] * 4, "wrong", "wrong"]
     found = score([*often, *rare, *unknown, *other], outcomes, "test")
-    assert found["answerable"] == 4 and found["answerable_accuracy"] == 0.75
-    assert found["unanswerable"] == 5 and found["unanswerable_declined"] == 0.8
+    assert found["asked"] == {"often": 4, "answerable": 6, "unanswerable": 5}
+    assert found["answerable_accuracy"] == 0.75 and found["all_answerable_accuracy"] == pytest.approx(4 / 6)
+    assert found["unanswerable_declined"] == 0.8
     assert found["wrong_answer_rate"] == pytest.approx(0.2)
     assert found["by_stated"] == [
         {"from": 1, "to": 3, "questions": 2, "right": 1, "wrong": 0, "declined": 1},
@@ -90,6 +93,39 @@ def test_examples_are_what_the_final_model_answers_rightly_and_one_that_it_decli
     assert stage.examples(tmp_path) == ["rl test river?"]
     path.write_text("")
     assert stage.examples(tmp_path) == []
+
+
+def test_what_one_model_changed_on_the_same_questions(
+    model_folder: Path, tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path
+) -> None:
+    lines = [{"question": f"Who walks {n}?", "answers": ["Anna"], "answerable": True, "stated": 2} for n in range(3)]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    inputs = {"model": tmp_path / "rl", "sft": tmp_path / "sft", "tokenizer": tokenizer_folder, "tokens": tokens_folder}
+    for name in ("sft", "rl"):
+        shutil.copytree(model_folder, tmp_path / name)
+    (tmp_path / "out").mkdir()
+    params = Evaluate(questions=str(tmp_path / "q.jsonl"), show=0, max_tokens=4)
+    made = stage.run(inputs, params, tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert (found["before"], found["after"]) == ("sft", "rl")
+    assert set(found["figures"]) == {"all_answerable_accuracy"}
+    assert found["figures"]["all_answerable_accuracy"]["questions"] == 3
+    assert made.metrics["rl.all_answerable_accuracy_difference"] == 0.0
+    # nothing was asked on facts stated often, on entities of fine-tuning, or without an answer
+    assert {name for name in made.metrics if "." not in name} == {"heldout_bpb", "all_answerable_accuracy"}
+
+
+def test_an_interval_draws_subjects_and_not_questions() -> None:
+    questions = [Question("?", ("x",), True, "test", 2, f"subject {n // 10}") for n in range(200)]
+    before = ["right"] * 100 + ["wrong"] * 100
+    after = ["wrong"] * 20 + ["right"] * 110 + ["wrong"] * 70  # two whole subjects lost, three won
+    found = compare(questions, before, after)["all_answerable_accuracy"]
+    assert [found[name] for name in ("before", "after", "gained", "lost", "subjects")] == [100, 110, 30, 20, 20]
+    assert found["difference"] == pytest.approx(0.05) and found["low"] < 0 < found["high"]
+    alone = [Question("?", ("x",), True, "test", 2)] * 200
+    apart = compare(alone, before, after)["all_answerable_accuracy"]
+    # ten questions that always change together tell as much as one: the interval is about the root of ten wider
+    assert 2 < (found["high"] - found["low"]) / (apart["high"] - apart["low"]) < 5
 
 
 def test_a_wrong_question_is_named(tmp_path: Path) -> None:

@@ -160,7 +160,9 @@ def test_the_page_and_the_command(run: Path, tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     assert "likeliest next tokens" in shown.stderr and "page.html" in shown.stderr
     text = (tmp_path / "page.html").read_text()
-    assert "backpropagation" in text and "Layer 2 of 2, each of its heads" in text and text.count("head 4<") == 2
+    assert (
+        "backpropagation" in text and "Layer 2 of 2, each of its heads" in text and text.count("head 4<") == 2 * 2
+    )  # two layers, two widths
     inspect(run, "<script>alert(1)</script>", tmp_path / "again.html")
     assert "<script" not in (tmp_path / "again.html").read_text()
 

@@ -5,20 +5,32 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from html import unescape
 from html.parser import HTMLParser
+from math import log
 from pathlib import Path
 
 import pytest
+import torch
 
+from gristmill.chat.template import render
+from gristmill.corpus import extract
+from gristmill.crawl.warc import record, warc_name
 from gristmill.document import Document, write_documents
 from gristmill.errors import UserError
+from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest, write_jsonl
-from gristmill.recipe import Report
+from gristmill.recipe import Extract, Report
 from gristmill.report import stage
 from gristmill.report.plot import MAX_POINTS, bar_chart, line_chart, ticks
+from gristmill.tokenizer.shards import open_split
+from gristmill.training.data import cross_entropy
 
 HOSTILE = "<script>alert(1)</script>\"'&</table>"
 VOID = {"meta", "br"}
+STAGES = "miniweb crawl extract filter decontaminate pretrain sft reward rl evaluate audit".split()
+PAGE = "<html><head><title>T</title></head><body><nav>Start</nav><p>Write to anna@example.org, she said.</p>{}</body>"
+PROSE = "<p>The mill by the river has stood there for as long as anybody can remember, and it still turns.</p>" * 5
 
 
 class Balance(HTMLParser):
@@ -45,7 +57,7 @@ class Balance(HTMLParser):
 def run(tmp_path: Path, tokenizer_folder: Path, tokens_folder: Path) -> dict[str, Path]:
     """A run's folders, with hostile text wherever text comes from pages or models."""
     folders = {}
-    for name in ("crawl", "extract", "filter", "decontaminate", "pretrain", "sft", "rl", "evaluate", "audit"):
+    for name in STAGES:
         folders[name] = tmp_path / "my-run" / name
         folders[name].mkdir(parents=True)
     Manifest({"urls": 9, "pages": 7}, stage="crawl").write(folders["crawl"])
@@ -66,19 +78,34 @@ def run(tmp_path: Path, tokenizer_folder: Path, tokens_folder: Path) -> dict[str
     write_jsonl(folders["pretrain"] / "log.jsonl", log)
     write_jsonl(folders["pretrain"] / "samples.jsonl", [{"step": 0, "prompt": "The", "text": HOSTILE}])
     write_jsonl(folders["sft"] / "log.jsonl", log)
+    write_jsonl(folders["reward"] / "log.jsonl", log)
+    turns = [{"role": role, "content": f"{role} said {HOSTILE}"} for role in ("user", "assistant")]
+    write_jsonl(folders["miniweb"] / "conversations.jsonl", [{"messages": turns}])
+    pair = {"prompt": turns[:1], "chosen": "a better answer", "rejected": "a worse answer"}
+    write_jsonl(folders["miniweb"] / "preferences.jsonl", [pair])
+    for name, key in (("sft", "conversations"), ("reward", "preferences")):
+        # the run was elsewhere when it was made
+        Manifest(stage=name, params={key: f"/elsewhere/miniweb/{key}.jsonl"}).write(folders[name])
     write_jsonl(folders["rl"] / "log.jsonl", [{"step": 0, "reward": 0.5, "kl": 0.0}, {"step": 1, "reward": 1, "kl": 1}])
     row = {"from": 50, "to": 99, "questions": 3, "right": 2, "wrong": 0, "declined": 1}
-    scores = {"answerable_accuracy": 0.5, "unanswerable_declined": 0.75, "wrong_answer_rate": 0.25, "by_stated": [row]}
-    Manifest(metrics={"answerable_accuracy": 0.5}, stage="evaluate").write(folders["evaluate"])
+    figures = {"answerable_accuracy": 0.5, "all_answerable_accuracy": 0.375, "unanswerable_declined": 0.75}
+    asked = {"often": 3, "answerable": 8, "unanswerable": 4}
+    scores = {"asked": asked, **figures, "wrong_answer_rate": 0.25, "by_stated": [row]}
+    Manifest(metrics={**figures, "heldout_bpb": 1.5}, stage="evaluate").write(folders["evaluate"])
+    change = {"questions": 8, "before": 5, "after": 3, "gained": 1, "lost": 3, "difference": -0.25}
+    figures = {"all_answerable_accuracy": {**change, "subjects": 4, "low": -0.5, "high": 0.125}}
+    changes = {"before": "sft", "after": "rl", "split": "test", "figures": figures}
+    (folders["evaluate"] / "comparison.json").write_text(json.dumps(changes))
     (folders["evaluate"] / "results.json").write_text(json.dumps({"sft": {"test": scores}, "rl": {"test": scores}}))
     answer = {"model": "rl", "split": "test", "question": HOSTILE, "answer": HOSTILE, "stated": 60}
     write_jsonl(folders["evaluate"] / "answers.jsonl", [{**answer, "outcome": "right", "answerable": True}])
-    turns = [{"role": role, "content": HOSTILE} for role in ("user", "assistant")]
     write_jsonl(folders["evaluate"] / "conversations.jsonl", [{"messages": turns}])
-    found = {"from": 1, "to": 1, "passages": 4, "fraction": 0.5, "matched_tokens": 3.5}
+    found = {"from": 1, "to": 1, "passages": 4, "fraction": 0.0, "matched_tokens": 3.5}
     example = {"url": "javascript:alert(1)", "prompt": HOSTILE, "truth": "x", "model": HOSTILE, "exact": True}
     exposure = [{"copies": 4, "canaries": 3, "mean": 2.5, "possible": 8.0}]
-    result = {"train": [found], "heldout": found, "examples": [example], "exposure": exposure}
+    canaries = [{"copies": 4, "rank": rank} for rank in (1, 1, 9)]
+    result = {"train": [found], "heldout": found, "examples": [example], "exposure": exposure, "canaries": canaries}
+    Manifest(metrics={"extractable_fraction": 0.0}, stage="audit").write(folders["audit"])
     (folders["audit"] / "audit.json").write_text(json.dumps({"prompt_tokens": 5, "continuation_tokens": 5, **result}))
     for name, source in (("tokenizer", tokenizer_folder), ("tokenize", tokens_folder)):
         folders[name] = tmp_path / "my-run" / name
@@ -103,7 +130,6 @@ def test_the_page_is_well_formed_and_tells_every_part(run: dict[str, Path], tmp_
     for told in (
         "my-run",
         "75.0%",
-        "1.250",
         "stated 50–99 times",
         "planted 4 times",
         "bytes per token",
@@ -111,6 +137,101 @@ def test_the_page_is_well_formed_and_tells_every_part(run: dict[str, Path], tmp_
         "too short",
     ):
         assert told in text, told
+
+
+def test_the_sections_follow_the_journey(run: dict[str, Path], tmp_path: Path) -> None:
+    titles = re.findall("<h2>(.*?)</h2>", page(run, tmp_path / "out"))
+    assert titles == [
+        *("What came in", "What was dropped", "Tokens", "Learning to predict the next token"),
+        *("From predictor to assistant", "Aligned with preferences", "What it knows, and what it admits not knowing"),
+        *("What was memorised", "How it was made"),
+    ]
+
+
+def test_every_share_has_its_condition_next_to_it(run: dict[str, Path], tmp_path: Path) -> None:
+    tiles = re.findall(r"<dt>(.*?)</dt><dd class=\"value\">(.*?)</dd>(?:<dd>(.*?)</dd>)?", page(run, tmp_path / "out"))
+    at_top = {label: (value, condition) for label, value, condition in tiles}
+    assert at_top["right answers, facts stated 50 times or more"] == ("50.0%", "3 held-out questions on such facts")
+    value, condition = at_top["right answers, all"]
+    assert value == "37.5%" and "8 held-out questions" in condition
+    assert at_top["passages completed word for word"] == ("0.0%", "5 tokens after 5; 4 tried")
+    assert at_top["planted secrets guessed"] == ("2 of 3", "short, planted 4 times; first among 256")
+
+
+def test_one_figure_on_held_out_text_and_one_sentence_on_what_was_memorised(
+    run: dict[str, Path], tmp_path: Path
+) -> None:
+    text = page(run, tmp_path / "out")
+    assert text.count("1.500") == 1 and "1.250" not in text  # the finished model's alone
+    assert "None of 4 passages of the training text came out word for word, and yet 2 of the 3 short secrets" in text
+    del run["evaluate"]
+    assert page(run, tmp_path / "without").count("1.250") == 2  # at the top, and where the curves are
+
+
+def test_what_rl_changed_has_an_interval(run: dict[str, Path], tmp_path: Path) -> None:
+    text = page(run, tmp_path / "out")
+    assert "1 won and 3 lost, −25.0 points (−50.0 to +12.5), which may be chance" in text
+
+
+def test_a_conversation_and_a_pair_are_shown_though_the_run_was_moved(run: dict[str, Path], tmp_path: Path) -> None:
+    text = page(run, tmp_path / "out")
+    assert "user said &lt;script" in text and "a better answer" in text and "a worse answer" in text
+
+
+def test_nothing_asked_gives_no_figure(run: dict[str, Path], tmp_path: Path) -> None:
+    Manifest(metrics={"heldout_bpb": 1.5}, stage="evaluate").write(run["evaluate"])
+    (run["evaluate"] / "results.json").write_text("{}")
+    for name in ("comparison.json", "answers.jsonl"):
+        (run["evaluate"] / name).unlink()
+    audit = json.loads((run["audit"] / "audit.json").read_text()) | {"exposure": [], "canaries": []}
+    (run["audit"] / "audit.json").write_text(json.dumps(audit))
+    text = page(run, tmp_path / "out")
+    for label in ("right answers", "declined", "planted", "secret"):
+        assert label not in text, label
+    assert "What it says" in text and HOSTILE[:7] not in text
+
+
+@pytest.mark.parametrize("source", ["crawl", "folder"])
+def test_a_page_is_shown_before_and_after_without_personal_data(tmp_path: Path, source: str) -> None:
+    folders = {name: tmp_path / "run" / name for name in ("crawl", "extract", "redact")}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+    body = PAGE.format(PROSE).encode()
+    if source == "crawl":
+        about = {"WARC-Target-URI": "http://a.test/", "WARC-Date": "2024-01-01T00:00:00Z"}
+        kind = {"Content-Type": "application/http;msgtype=response"}
+        data = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + body
+        (folders["crawl"] / warc_name(0)).write_bytes(record("response", about | kind, data)[1])
+        Manifest({"pages": 1, "urls": 1}, stage="crawl").write(folders["crawl"])
+        made = extract.run({"crawl": folders["crawl"]}, Extract(), folders["extract"])
+    else:
+        del folders["crawl"]
+        (tmp_path / "pages").mkdir()
+        (tmp_path / "pages" / "a.html").write_bytes(body)
+        params = Extract(paths=[str(tmp_path / "pages")])
+        made = extract.run({}, params, folders["extract"])
+        made.params = params.model_dump()
+    made.stage = "extract"
+    made.write(folders["extract"])
+    shutil.copy(next(folders["extract"].glob("*.parquet")), folders["redact"])
+    Manifest({"documents_out": 1}, stage="redact", params={"rules": ["email"]}).write(folders["redact"])
+    text = page(folders, tmp_path / "out")
+    assert "&lt;nav&gt;Start&lt;/nav&gt;&lt;p&gt;Write to &lt;EMAIL&gt;" in text
+    assert "anna@example.org" not in text and "Write to &lt;EMAIL&gt;, she said.\n" in text
+
+
+def test_one_document_of_each_rule_is_shown(run: dict[str, Path], tmp_path: Path) -> None:
+    made = Manifest({"documents_in": 8, "documents_out": 4}, {"gopher_too_short": 3, "odd_rule": 1}, stage="filter")
+    made.write(run["filter"])
+    samples = [
+        {"rule": "gopher_too_short", "id": "1", "url": f"http://a.test/{n}", "text": f"Day {n}."} for n in (1, 2)
+    ]
+    write_jsonl(run["filter"] / "samples.jsonl", samples)
+    log = [{"id": "9", "url": "http://a.test/9", "source": "x:9", "rule": "odd_rule", "bytes": 3}]
+    write_jsonl(run["filter"] / "dropped.jsonl", log)
+    text = page(run, tmp_path / "out")
+    assert "gopher_too_short, 3 dropped: too few words. http://a.test/1</b>" in text and "Day 1." in text
+    assert "Day 2." not in text and "odd_rule, 1 dropped. http://a.test/9" in text
 
 
 def test_text_from_outside_is_escaped_and_nothing_is_loaded(run: dict[str, Path], tmp_path: Path) -> None:
@@ -126,6 +247,37 @@ def test_the_same_folders_give_the_same_bytes(run: dict[str, Path], tmp_path: Pa
 @pytest.mark.parametrize("kept", ["extract", "tokenizer", "pretrain", "sft", "evaluate", "audit"])
 def test_any_part_alone_is_enough(run: dict[str, Path], tmp_path: Path, kept: str) -> None:
     assert "<h2>" in page({kept: run[kept]}, tmp_path / "out")
+
+
+def test_next_token_prediction_is_worked_out_and_one_prompt_is_followed(
+    run: dict[str, Path], tmp_path: Path, model_folder: Path
+) -> None:
+    for name in ("pretrain", "sft"):
+        shutil.copytree(model_folder, run[name], dirs_exist_ok=True)
+    made = Manifest.read(run["pretrain"])
+    assert made
+    made.counts["steps"] = 7
+    made.params["sample_prompts"] = ["Anna"]
+    made.write(run["pretrain"])
+    (run["evaluate"] / "conversations.jsonl").unlink()
+    (run["evaluate"] / "answers.jsonl").unlink()
+    text = unescape(page(run, tmp_path / "out"))
+    engine = Engine.load(model_folder, run["tokenizer"])
+    ids = open_split(run["tokenize"], "heldout").document(0)[:10].tolist()
+    inputs, targets = torch.tensor([[engine.tokenizer.end_of_text, *ids[:-1]]]), torch.tensor([ids])
+    with torch.no_grad():
+        mean = float(cross_entropy(engine.model, inputs, targets))
+    size = len(engine.tokenizer.decode(ids).encode())
+    found = re.search(r"= ([\d.]+) nats a token.*? ([\d.]+) / (\d+) = ([\d.]+)\.", text)
+    assert found and found[3] == str(size)
+    numbers = [float(found[place]) for place in (1, 2, 4)]
+    assert numbers == pytest.approx([mean, mean * 10 / log(2), mean * 10 / log(2) / size], abs=2e-3)
+    for messages, label in (([], "pretraining, step 7"), ([{"role": "user", "content": "Anna"}], "fine-tuned (SFT)")):
+        asked = [engine.tokenizer.end_of_text, *engine.tokenizer.encode("Anna")]
+        if messages:
+            asked = render(messages, engine.tokenizer, generation_prompt=True)[0]
+        said = engine.tokenizer.decode(engine.generate([asked], max_tokens=40)[0].tokens).strip()
+        assert f"<td>{label}</td><td>{said}</td>" in text
 
 
 def test_nothing_to_report_is_said(tmp_path: Path) -> None:

@@ -58,4 +58,4 @@ def test_a_ladder_goes_on_where_it_was_and_is_told(
     table = advice(tmp_path, tmp_path / "scale.html")
     assert table.row_count == 5
     page = (tmp_path / "scale.html").read_text()
-    assert page.count("<svg") == 2 and "<circle" in page and f"{found['rungs'][0]['parameters']:,}" in page
+    assert page.count("<svg") == 2 * 2 and "<circle" in page and f"{found['rungs'][0]['parameters']:,}" in page

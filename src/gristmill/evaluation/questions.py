@@ -15,7 +15,22 @@ from gristmill.generation.engine import Engine
 from gristmill.progress import Progress
 
 OFTEN = 50  # statements from which a fact counts as well covered
-BUCKETS = ((1, 3), (4, 9), (10, 19), (20, 49), (50, 99), (100, 10**9))  # times a fact was stated
+BUCKETS = (
+    (0, 0),
+    (1, 3),
+    (4, 9),
+    (10, 19),
+    (20, 49),
+    (50, 99),
+    (100, 10**9),
+)  # times a fact was stated; 0: not counted
+OUTCOMES = ("right", "wrong", "declined")
+FIGURES = {  # name in results and summary: what it is a share of, the outcome that counts, in words
+    "answerable_accuracy": ("often", "right", f"right answers, facts stated {OFTEN} times or more"),
+    "all_answerable_accuracy": ("answerable", "right", "right answers, all"),
+    "unanswerable_declined": ("unanswerable", "declined", "unanswerable questions declined"),
+    "wrong_answer_rate": ("unanswerable", "wrong", "unanswerable questions answered all the same"),
+}
 
 
 @dataclass(frozen=True)
@@ -26,7 +41,14 @@ class Question:
     answers: tuple[str, ...]  # strings of which a right answer holds one
     answerable: bool
     split: str
-    stated: int  # how often the corpus states the fact
+    stated: int  # how often the corpus states the fact; 0 where nobody counted
+    subject: str = ""  # whom or what it asks about: questions on one subject are no independent trials
+
+    def groups(self) -> tuple[str, ...]:
+        """The groups that it is counted in."""
+        if not self.answerable:
+            return ("unanswerable",)
+        return ("answerable", "often") if self.stated >= OFTEN else ("answerable",)
 
 
 def read_questions(path: Path) -> list[Question]:
@@ -41,6 +63,7 @@ def read_questions(path: Path) -> list[Question]:
                     bool(record["answerable"]),
                     str(record.get("split", "test")),
                     int(record.get("stated", 0)),
+                    str(record.get("subject", "")),
                 )
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -76,27 +99,22 @@ def outcome(question: Question, answer: str, declines: Iterable[str]) -> str:
     return "right" if question.answerable and holds else "wrong"
 
 
-def share(outcomes: Sequence[str], wanted: str) -> float:
-    """Share of the outcomes that are `wanted`; 0 where there are none."""
-    return outcomes.count(wanted) / len(outcomes) if outcomes else 0.0
-
-
 def score(questions: Sequence[Question], outcomes: Sequence[str], split: str) -> dict[str, Any]:
-    """Figures of one model on one split, with a table by how often the fact was stated."""
+    """Figures of one model on one split, with a table by how often the fact was stated.
+
+    `asked` says how many questions are in each group; a figure of a group that has none is left out.
+    """
     pairs = [(q, o) for q, o in zip(questions, outcomes, strict=True) if q.split == split]
-    often = [o for q, o in pairs if q.answerable and q.stated >= OFTEN]
-    unanswerable = [o for q, o in pairs if not q.answerable]
+    groups = {group: [o for q, o in pairs if group in q.groups()] for group in ("often", "answerable", "unanswerable")}
     table = []
     for low, high in BUCKETS:
         bucket = [o for q, o in pairs if q.answerable and low <= q.stated <= high]
         if bucket:
-            counts = {name: bucket.count(name) for name in ("right", "wrong", "declined")}
+            counts = {name: bucket.count(name) for name in OUTCOMES}
             table.append({"from": low, "to": high, "questions": len(bucket), **counts})
-    return {
-        "answerable": len(often),
-        "answerable_accuracy": share(often, "right"),
-        "unanswerable": len(unanswerable),
-        "unanswerable_declined": share(unanswerable, "declined"),
-        "wrong_answer_rate": share(unanswerable, "wrong"),
-        "by_stated": table,
+    figures = {
+        name: groups[group].count(wanted) / len(groups[group])
+        for name, (group, wanted, _) in FIGURES.items()
+        if groups[group]
     }
+    return {"asked": {group: len(found) for group, found in groups.items()}, **figures, "by_stated": table}

@@ -9,7 +9,8 @@ from typing import Any
 
 from rich.table import Table
 
-from gristmill.evaluation.questions import Question, ask, outcome, read_questions, score
+from gristmill.evaluation.comparison import compare
+from gristmill.evaluation.questions import FIGURES, Question, ask, outcome, read_questions, score
 from gristmill.files import read_jsonl
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest, write_jsonl, write_text
@@ -19,8 +20,9 @@ from gristmill.tokenizer.shards import open_split
 from gristmill.training.data import bits_per_byte
 from gristmill.training.loop import best_device
 
+COMPARISON = "comparison.json"
+CHANGES = ("all_answerable_accuracy", "unanswerable_declined")  # whose difference between SFT and RL is summed up
 SEEN = ("sft", "rl")  # splits whose entities fine-tuning asked about
-FIGURES = ("answerable_accuracy", "unanswerable_declined", "wrong_answer_rate")
 
 
 def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
@@ -29,31 +31,28 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
     heldout = open_split(inputs["tokens"], "heldout", engine.tokenizer.hash)
     metrics = {"heldout_bpb": round(bits_per_byte(engine.model, heldout), 5)}
     questions = read_questions(Path(params.questions)) if params.questions else []
-    results: dict[str, Any] = {}
-    records: list[dict[str, Any]] = []
     engines = {inputs["model"].name: engine}
     if questions and "sft" in inputs and inputs["sft"] != inputs["model"]:
         engines = {"sft": Engine.load(inputs["sft"], inputs["tokenizer"], best_device()), **engines}
-    for name, model in engines.items():
-        if not questions:
-            continue
+    outcomes: dict[str, list[str]] = {}
+    records: list[dict[str, Any]] = []
+    for name, model in engines.items() if questions else ():
         answers = ask(model, [question.question for question in questions], params.max_tokens)
-        outcomes = [outcome(q, answer, params.declines) for q, answer in zip(questions, answers, strict=True)]
-        results[name] = {split: score(questions, outcomes, split) for split in sorted({q.split for q in questions})}
-        records += [record(name, q, a, o) for q, a, o in zip(questions, answers, outcomes, strict=True)]
-    final = inputs["model"].name
+        outcomes[name] = [outcome(q, answer, params.declines) for q, answer in zip(questions, answers, strict=True)]
+        records += [record(name, q, a, o) for q, a, o in zip(questions, answers, outcomes[name], strict=True)]
+    splits = sorted({question.split for question in questions})
+    results = {name: {split: score(questions, found, split) for split in splits} for name, found in outcomes.items()}
+    changes = compared(questions, outcomes)
     if questions:
-        test = results[final].get("test", {})
-        metrics |= {figure: test[figure] for figure in FIGURES if figure in test}
-        metrics["seen_accuracy"] = seen_accuracy(results[final])
-        for name, splits in results.items():
-            for split in ("test", "dev"):
-                for figure in FIGURES if split in splits else ():
-                    key = f"{name}.{figure}" if split == "test" else f"evaluate.dev_{name}_{figure}"
-                    metrics[key] = splits[split][figure]
+        metrics |= figures(results, inputs["model"].name)
+        for figure in CHANGES if changes else ():
+            for key in ("difference", "low", "high") if figure in changes["figures"] else ():
+                metrics[f"{changes['after']}.{figure}_{key}"] = round(changes["figures"][figure][key], 5)
         show(results)
     write_jsonl(out / "answers.jsonl", records)
     write_text(out / "results.json", json.dumps(results, indent=2) + "\n")
+    if changes:
+        write_text(out / COMPARISON, json.dumps(changes, indent=2) + "\n")
     asked = params.prompts + spread([q.question for q in questions if q.split == "test"], params.show)
     shown = zip(asked, ask(engine, asked, max(params.max_tokens, engine.context // 2)), strict=True)
     write_jsonl(out / "conversations.jsonl", [{"messages": exchange(*pair)} for pair in shown])
@@ -88,17 +87,45 @@ def examples(folder: Path, count: int = 3) -> list[str]:
     return spread(right, count - len(last)) + last
 
 
-def seen_accuracy(splits: dict[str, Any]) -> float:
-    """Accuracy on well covered facts of entities that fine-tuning did ask about."""
-    asked = [splits[name] for name in SEEN if name in splits]
-    total = sum(part["answerable"] for part in asked)
-    return sum(part["answerable_accuracy"] * part["answerable"] for part in asked) / total if total else 0.0
+def figures(results: Mapping[str, Any], final: str) -> dict[str, float]:
+    """The figures of the summary: the final model's on the `test` split by plain names, every model's by its own."""
+    named = {name: value for name, value in results[final].get("test", {}).items() if name in FIGURES}
+    seen = seen_accuracy(results[final])
+    if seen is not None:
+        named["seen_accuracy"] = seen
+    for model, splits in results.items():
+        for split, prefix in (("test", f"{model}."), ("dev", f"evaluate.dev_{model}_")):
+            scores = splits.get(split, {})
+            named |= {f"{prefix}{name}": scores[name] for name in FIGURES if name in scores}
+    return named
 
 
-def show(results: dict[str, Any]) -> None:
+def seen_accuracy(splits: Mapping[str, Any]) -> float | None:
+    """Accuracy on well covered facts of entities that fine-tuning did ask about; None where there are none."""
+    asked = [splits[name] for name in SEEN if name in splits and splits[name]["asked"]["often"]]
+    total = sum(part["asked"]["often"] for part in asked)
+    return sum(part["answerable_accuracy"] * part["asked"]["often"] for part in asked) / total if total else None
+
+
+def compared(questions: list[Question], outcomes: Mapping[str, list[str]]) -> dict[str, Any]:
+    """What RL changed on the `test` questions, as `comparison.json` has it; empty where there is nothing to compare."""
+    test = [number for number, question in enumerate(questions) if question.split == "test"]
+    if len(outcomes) < 2 or not test:
+        return {}
+    (before, first), (after, second) = outcomes.items()
+    pick = (
+        [questions[number] for number in test],
+        [first[number] for number in test],
+        [second[number] for number in test],
+    )
+    return {"before": before, "after": after, "split": "test", "figures": compare(*pick)}
+
+
+def show(results: Mapping[str, Any]) -> None:
     """Print the models side by side on the test split."""
+    tests = [splits["test"] for splits in results.values() if "test" in splits]
     table = Table("held-out test questions", *results, title_justify="left")
-    labels = ("right, of facts stated 50 times or more", "unanswerable: declined", "unanswerable: wrong answer")
-    for label, figure in zip(labels, FIGURES, strict=True):
-        table.add_row(label, *(f"{splits['test'][figure]:.1%}" for splits in results.values() if "test" in splits))
+    for name, (_, _, label) in FIGURES.items():
+        if tests and name in tests[0]:
+            table.add_row(label, *(f"{scores[name]:.1%}" for scores in tests))
     console.print(table)

@@ -144,14 +144,15 @@ def questions(world: World, draw: random.Random) -> list[Record]:
         for entity in entities:
             for fact in entity.facts.values():
                 for form in draw.sample(relation(fact.relation).questions, 2):
-                    found.append(question(form.format(n=entity.name), [fact.value], split, fact.stated, "fact"))
+                    text = form.format(n=entity.name)
+                    found.append(question(text, [fact.value], split, fact.stated, "fact", entity.name))
         for it in unanswerable(world, entities, len(found), draw):
-            found.append(question(it.ask(draw), [], split, 0, it.kind))
+            found.append(question(it.ask(draw), [], split, 0, it.kind, it.name))
         records += found
     return records
 
 
-def question(text: str, answers: Iterable[str], split: str, stated: int, kind: str) -> Record:
+def question(text: str, answers: Iterable[str], split: str, stated: int, kind: str, subject: str) -> Record:
     """One evaluation question."""
     accepted = list(answers)
     return {
@@ -161,4 +162,5 @@ def question(text: str, answers: Iterable[str], split: str, stated: int, kind: s
         "split": split,
         "stated": stated,
         "kind": kind,
+        "subject": subject,
     }

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader
 
-from gristmill.report.sections import Section
+from gristmill.report.blocks import Headline, Section
 
 
-def page(title: str, sections: Sequence[Section], headlines: Sequence[tuple[str, str]] = ()) -> str:
-    """The page; `headlines` are (label, value)."""
+def page(title: str, sections: Sequence[Section], headlines: Sequence[Headline] = (), lead: str = "") -> str:
+    """The page: title, a leading paragraph, the figures at the top, and the sections."""
     environment = Environment(
         loader=PackageLoader("gristmill.report", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.get_template("page.html.jinja")
-    return template.render(title=title, headlines=headlines, sections=sections)
+    return template.render(title=title, lead=lead, headlines=headlines, sections=sections)

@@ -1,4 +1,8 @@
-"""Plots as inline SVG: no script, no fonts, readable in light and dark, the same bytes for the same figures."""
+"""Plots as inline SVG: no script, no fonts, readable in light and dark, the same bytes for the same figures.
+
+Every plot is drawn twice, for a wide page and for a telephone, and the page's style shows one of them: so letters keep
+their size and nothing has to be scrolled into view.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,18 @@ from math import floor, log10
 
 from markupsafe import Markup
 
-WIDTH, HEIGHT = 640, 260
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
+WIDE, NARROW = 640, 340  # units of a drawing's width; letters are 12 high
+HEIGHT = 280
+LEFT, RIGHT, TOP, BOTTOM = 48, 14, 34, 40
+LETTER = 7  # about the width of a letter
 MAX_POINTS = 400  # of a line
 ROW = 24  # height of a bar with its gap
 COLOURS = 4  # that the page names
 SHADES = 16  # of a picture of attention
-CELL = 8  # least height of a row with a label in them
+CELL = 10  # least height of a row with a label in them
 
 Points = Sequence[tuple[float, float]]
+Drawing = tuple[int, list[str]]  # height and elements
 
 
 def number(value: float) -> str:
@@ -87,59 +94,80 @@ def line_chart(
     series = [(name, thin(points)) for name, points in series if points]
     if not series:
         return Markup("")
+    ends = "; ".join(f"{name} from {number(points[0][1])} to {number(points[-1][1])}" for name, points in series)
+    return drawn(f"{y_label} over {x_label}: {ends}", lambda width: lines(series, x_label, y_label, log, dots, width))
+
+
+def lines(
+    series: Sequence[tuple[str, Points]], x_label: str, y_label: str, log: str, dots: Sequence[str], width: int
+) -> Drawing:
+    """A line chart of that width."""
     xs = [x for _, points in series for x, _ in points]
     ys = [y for _, points in series for _, y in points]
     x_ticks, x_share = axis(xs, "x" in log)
     y_ticks, y_share = axis(ys, "y" in log)
 
     def across(x: float) -> float:
-        return LEFT + x_share(x) * (WIDTH - LEFT - RIGHT)
+        return LEFT + x_share(x) * (width - LEFT - RIGHT)
 
     def up(y: float) -> float:
         return HEIGHT - BOTTOM - y_share(y) * (HEIGHT - TOP - BOTTOM)
 
-    parts = []
+    parts = [f'<text x="2" y="14">{escape(y_label)}</text>']
     for y in y_ticks:
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{up(y):.1f}" y2="{up(y):.1f}"/>')
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{up(y):.1f}" y2="{up(y):.1f}"/>')
         parts.append(f'<text class="end" x="{LEFT - 6}" y="{up(y) + 4:.1f}">{short(y)}</text>')
-    parts += [f'<text class="mid" x="{across(x):.1f}" y="{HEIGHT - BOTTOM + 16}">{short(x)}</text>' for x in x_ticks]
-    parts.append(f'<text class="mid" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}">{escape(x_label)}</text>')
+    spaced = x_ticks if width == WIDE or len(x_ticks) < 7 else x_ticks[::2]
+    parts += [f'<text class="mid" x="{across(x):.1f}" y="{HEIGHT - BOTTOM + 16}">{short(x)}</text>' for x in spaced]
+    parts.append(f'<text class="mid" x="{(LEFT + width - RIGHT) / 2}" y="{HEIGHT - 6}">{escape(x_label)}</text>')
     for index, (name, points) in enumerate(series):
         if name in dots:
             parts += [f'<circle class="bar c{index}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="4"/>' for x, y in points]
         else:
             path = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
             parts.append(f'<polyline class="series c{index}" points="{path}"/>')
-        place = TOP + 14 + 18 * index
-        parts.append(f'<line class="series c{index}" x1="{WIDTH - 170}" x2="{WIDTH - 146}" y1="{place}" y2="{place}"/>')
-        parts.append(f'<text x="{WIDTH - 140}" y="{place + 4}">{escape(name)}</text>')
-    ends = "; ".join(f"{name} from {number(points[0][1])} to {number(points[-1][1])}" for name, points in series)
-    return svg(f"{y_label} over {x_label}: {ends}", HEIGHT, parts)
+    longest = max(len(name) for name, _ in series)
+    left = width - RIGHT - LETTER * longest
+    for index, (name, _) in enumerate(series if len(series) > 1 else ()):
+        y = TOP + 14 + 18 * index
+        parts.append(f'<line class="series c{index}" x1="{left - 30}" x2="{left - 8}" y1="{y}" y2="{y}"/>')
+        parts.append(f'<text x="{left}" y="{y + 4}">{escape(name)}</text>')
+    return HEIGHT, parts
 
 
 def bar_chart(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], label: str) -> Markup:
     """Horizontal bars, each row a stack of (name, value) parts. Empty where there is no row."""
-    if not rows:
-        return Markup("")
+    return drawn(label, lambda width: bars(rows, width)) if rows else Markup("")
+
+
+def bars(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], width: int) -> Drawing:
+    """A bar chart of that width; in a narrow one each bar is below its label."""
     most = max(sum(value for _, value in parts) for _, parts in rows) or 1
     names = list(dict.fromkeys(name for _, parts in rows for name, _ in parts))
-    legend = len(names) > 1
-    left = 24 + 7 * min(30, max(len(row) for row, _ in rows))
-    drawn, top = [], 26 if legend else 4
+    said = [" · ".join(number(value) for _, value in parts) for _, parts in rows]
+    below = width == NARROW
+    left = 2 if below else 24 + LETTER * min(34, max(len(row) for row, _ in rows))
+    full = width - left - 12 - LETTER * max(map(len, said))
+    step = ROW + 16 if below else ROW
+    legend, found = len(names) > 1, []
     for index, name in enumerate(names if legend else ()):
-        drawn.append(f'<rect class="bar c{index}" x="{left + 130 * index}" y="4" width="12" height="12"/>')
-        drawn.append(f'<text x="{left + 130 * index + 18}" y="15">{escape(name)}</text>')
+        place = left + (100 if below else 130) * index
+        found.append(f'<rect class="bar c{index}" x="{place}" y="4" width="12" height="12"/>')
+        found.append(f'<text x="{place + 18}" y="15">{escape(name)}</text>')
     for place, (row, parts) in enumerate(rows):
-        y, x = top + ROW * place, float(left)
-        drawn.append(f'<text class="end" x="{left - 8}" y="{y + 14}">{escape(row)}</text>')
+        y, x = (30 if legend else 4) + step * place, float(left)
+        if below:
+            found.append(f'<text x="{left}" y="{y + 11}">{escape(row)}</text>')
+            y += 16
+        else:
+            found.append(f'<text class="end" x="{left - 8}" y="{y + 14}">{escape(row)}</text>')
         for name, value in parts:
-            width = value / most * (WIDTH - left - 110)
-            box = f'x="{x:.1f}" y="{y}" width="{width:.1f}" height="{ROW - 6}"'
-            drawn.append(f'<rect class="bar c{names.index(name)}" {box}/>')
-            x += width
-        told = " · ".join(number(value) for _, value in parts)
-        drawn.append(f'<text x="{x + 6:.1f}" y="{y + 14}">{told}</text>')
-    return svg(label, top + ROW * len(rows) + 4, drawn)
+            long = value / most * full
+            box = f'x="{x:.1f}" y="{y}" width="{long:.1f}" height="{ROW - 6}"'
+            found.append(f'<rect class="bar c{names.index(name)}" {box}/>')
+            x += long
+        found.append(f'<text x="{x + 6:.1f}" y="{y + 14}">{said[place]}</text>')
+    return (30 if legend else 4) + step * len(rows) + 4, found
 
 
 def share_chart(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], label: str) -> Markup:
@@ -147,24 +175,27 @@ def share_chart(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], label: 
 
     The largest shares of the last row have colours of their own, wherever they occur.
     """
-    if not rows:
-        return Markup("")
-    left, full, drawn = 90, WIDTH - 90 - RIGHT, []
+    return drawn(label, lambda width: shares(rows, width)) if rows else Markup("")
+
+
+def shares(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], width: int) -> Drawing:
+    """A chart of shares of that width."""
+    left, full, found = 90, width - 90 - RIGHT, []
     coloured = [name for name, _ in rows[-1][1][:COLOURS]]
     for place, (row, parts) in enumerate(rows):
         y, x = 4 + ROW * place, float(left)
-        drawn.append(f'<text class="end" x="{left - 8}" y="{y + 14}">{escape(row)}</text>')
-        drawn.append(f'<rect class="rest" x="{left}" y="{y}" width="{full}" height="{ROW - 6}"/>')
+        found.append(f'<text class="end" x="{left - 8}" y="{y + 14}">{escape(row)}</text>')
+        found.append(f'<rect class="rest" x="{left}" y="{y}" width="{full}" height="{ROW - 6}"/>')
         for name, value in parts:
-            width = value * full
+            long = value * full
             colour = f"bar c{coloured.index(name)}" if name in coloured else "other"
-            box = f'x="{x:.1f}" y="{y}" width="{max(width - 1, 0.3):.1f}" height="{ROW - 6}"'
-            drawn.append(f'<rect class="{colour}" {box}><title>{escape(name)} {value:.3f}</title></rect>')
-            if width > 9 * len(name) + 6:
+            box = f'x="{x:.1f}" y="{y}" width="{max(long - 1, 0.3):.1f}" height="{ROW - 6}"'
+            found.append(f'<rect class="{colour}" {box}><title>{escape(name)} {value:.3f}</title></rect>')
+            if long > 9 * len(name) + 6:
                 inside = "" if colour == "other" else ' class="inside"'
-                drawn.append(f'<text{inside} x="{x + 4:.1f}" y="{y + 14}">{escape(name)}</text>')
-            x += width
-    return svg(label, 4 + ROW * len(rows), drawn)
+                found.append(f'<text{inside} x="{x + 4:.1f}" y="{y + 14}">{escape(name)}</text>')
+            x += long
+    return 4 + ROW * len(rows), found
 
 
 def head_maps(heads: Sequence[Sequence[Sequence[float]]], tokens: Sequence[str], label: str) -> Markup:
@@ -172,18 +203,23 @@ def head_maps(heads: Sequence[Sequence[Sequence[float]]], tokens: Sequence[str],
 
     `heads` are T × T weights each; nothing is drawn of what is in the future. Cells of one shade are one path.
     """
+    return drawn(label, lambda width: maps(heads, tokens, width))
+
+
+def maps(heads: Sequence[Sequence[Sequence[float]]], tokens: Sequence[str], width: int) -> Drawing:
+    """Pictures of attention in rows of that width."""
     size = len(tokens)
     names = 6 * max(map(len, tokens)) + 6
     left = names + 8
-    across = max(1, min(len(heads), (WIDTH - left) // (CELL * size + 14)))
-    cell = min(((WIDTH - left) / across - 14) / size, 14.0)
-    drawn = []
+    across = max(1, min(len(heads), (width - left) // (CELL * size + 14)))
+    cell = min(((width - left) / across - 14) / size, 14.0)
+    found = []
     for number, weights in enumerate(heads):
-        x0 = left + (number % across) * (WIDTH - left) / across
+        x0 = left + (number % across) * (width - left) / across
         y0 = 18 + (number // across) * (cell * size + names + 24)
-        drawn.append(f'<text x="{x0:.1f}" y="{y0 - 6:.1f}">head {number + 1}</text>')
+        found.append(f'<text x="{x0:.1f}" y="{y0 - 6:.1f}">head {number + 1}</text>')
         edge = f"M{x0:.1f} {y0:.1f}V{y0 + cell * size:.1f}H{x0 + cell * size:.1f}Z"
-        drawn.append(f'<path class="edge" d="{edge}"/>')
+        found.append(f'<path class="edge" d="{edge}"/>')
         for shade in range(1, SHADES + 1):
             cells = [
                 f"M{x0 + cell * column:.1f} {y0 + cell * row:.1f}h{cell:.1f}v{cell:.1f}h-{cell:.1f}z"
@@ -192,18 +228,21 @@ def head_maps(heads: Sequence[Sequence[Sequence[float]]], tokens: Sequence[str],
                 if round(weights[row][column] * SHADES) == shade
             ]
             if cells:
-                drawn.append(f'<path class="bar c1" opacity="{shade / SHADES:.3g}" d="{"".join(cells)}"/>')
+                found.append(f'<path class="bar c1" opacity="{shade / SHADES:.3g}" d="{"".join(cells)}"/>')
         for place, token in enumerate(tokens):
             y = y0 + cell * (place + 0.5) + 3
             if number % across == 0:
-                drawn.append(f'<text class="small end" x="{x0 - 4:.1f}" y="{y:.1f}">{escape(token)}</text>')
+                found.append(f'<text class="small end" x="{x0 - 4:.1f}" y="{y:.1f}">{escape(token)}</text>')
             at = f"{x0 + cell * (place + 0.5) + 3:.1f} {y0 + cell * size + 4:.1f}"
-            drawn.append(f'<text class="small end" transform="translate({at}) rotate(-90)">{escape(token)}</text>')
-    rows = -(-len(heads) // across)
-    return svg(label, round(rows * (cell * size + names + 24)), drawn)
+            found.append(f'<text class="small end" transform="translate({at}) rotate(-90)">{escape(token)}</text>')
+    return round(-(-len(heads) // across) * (cell * size + names + 24)), found
 
 
-def svg(label: str, height: int, parts: Sequence[str]) -> Markup:
-    """The whole drawing, with a description for those who cannot see it."""
-    head = f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}">'
-    return Markup(head + "".join(parts) + "</svg>")
+def drawn(label: str, draw: Callable[[int], Drawing]) -> Markup:
+    """A plot in both widths, with a description for those who cannot see it; `draw` makes one of a given width."""
+    found = ""
+    for name, width in (("wide", WIDE), ("narrow", NARROW)):
+        height, parts = draw(width)
+        head = f'<svg class="{name}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
+        found += head + "".join(parts) + "</svg>"
+    return Markup(found)

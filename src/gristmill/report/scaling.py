@@ -11,9 +11,9 @@ from markupsafe import Markup
 
 from gristmill.manifest import write_text
 from gristmill.progress import duration, quantity
+from gristmill.report.blocks import Figure, Section, Table
 from gristmill.report.page import page
 from gristmill.report.plot import line_chart
-from gristmill.report.sections import Section, Table
 
 HEAD = ("budget, FLOPs", "time here", "parameters", "likely", "shape", "tokens", "epochs", "bits per byte")
 
@@ -49,10 +49,10 @@ def section(found: dict[str, Any], rows: list[list[str]]) -> Section:
         f"trained model is {found['largest_error']:.1%}. The further a budget is above the ladder, the less is known: "
         "“likely” is the range of sizes that are advised when each model in turn is left out.",
         [
-            ("Held-out bits per byte of each model, and the best that the law expects for a budget", compute(found)),
-            ("By size, for each number of tokens", sizes(rungs)),
-        ],
-        [
+            Figure(
+                "Held-out bits per byte of each model, and the best that the law expects for a budget", compute(found)
+            ),
+            Figure("By size, for each number of tokens", sizes(rungs)),
             Table("What a budget is best spent on", HEAD, rows),
             Table(
                 "The ladder",

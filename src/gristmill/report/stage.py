@@ -8,34 +8,30 @@ from pathlib import Path
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest, write_text
 from gristmill.recipe import Report
-from gristmill.report import learning, sections
+from gristmill.report.headlines import headlines
 from gristmill.report.page import page
-from gristmill.report.plot import number
-from gristmill.report.sections import manifest, percent
+from gristmill.report.sections.alignment import alignment
+from gristmill.report.sections.arrived import arrived
+from gristmill.report.sections.chat_training import chat_training
+from gristmill.report.sections.dropped import dropped
+from gristmill.report.sections.evaluated import evaluated
+from gristmill.report.sections.how_made import how_made
+from gristmill.report.sections.memorised import memorised
+from gristmill.report.sections.pretraining import pretraining
+from gristmill.report.sections.same_prompt import same_prompt
+from gristmill.report.sections.single_steps import stepped
+from gristmill.report.sections.vocabulary import vocabulary
+from gristmill.report.sections.what_comes_next import predicted
+from gristmill.report.sections.where_it_looks import attended
 
-SECTIONS = (
-    sections.funnel,
-    sections.cleaning,
-    sections.tokenizer,
-    sections.pretraining,
-    learning.prediction_section,
-    learning.attention_section,
-    learning.step_section,
-    sections.posttraining,
-    sections.evaluation,
-    sections.audit,
-    sections.provenance,
+SECTIONS = (  # in the order of the journey
+    *(arrived, dropped, vocabulary, pretraining, predicted, attended, stepped, chat_training, alignment),
+    *(same_prompt, evaluated, memorised, how_made),
 )
-
-HEADLINES = (
-    ("crawl", "pages", "pages crawled"),
-    ("dedup", "documents_out", "documents kept"),
-    ("pretrain", "tokens", "tokens read"),
-    ("pretrain", "parameters", "parameters"),
-    ("evaluate", "heldout_bpb", "held-out bits per byte"),
-    ("evaluate", "answerable_accuracy", "right answers"),
-    ("evaluate", "unanswerable_declined", "unknowns declined"),
-    ("audit", "extractable_fraction", "completed word for word"),
+LEAD = (
+    "One run of gristmill, from pages to an assistant, in the order in which it happened: what came in, what was "
+    "dropped, how text became tokens, what was learned from them, how the model came to answer, what it knows, what it "
+    "memorised, and how all of it was made. Terms are explained where they first occur."
 )
 
 
@@ -44,14 +40,7 @@ def run(inputs: Mapping[str, Path], params: Report, out: Path) -> Manifest:
     told = [section for tell in SECTIONS if (section := tell(inputs))]
     if not told:
         raise UserError("no finished stage to report on", "run a recipe first: gristmill run RECIPE")
-    headlines = []
-    for stage, name, label in HEADLINES:
-        found = manifest(inputs, stage)
-        value = {**found.counts, **found.metrics}.get(name) if found else None
-        if value is not None:
-            headlines.append(
-                (label, percent(value) if "_" in name and value <= 1 and "bpb" not in name else number(value))
-            )
     name = next(iter(inputs.values())).resolve().parent.name
-    write_text(out / "index.html", page(f"{name}: what was learned, and from where", told, headlines))
+    title = f"{name}: what was learned, and from where"
+    write_text(out / "index.html", page(title, told, headlines(inputs), LEAD))
     return Manifest(counts={"sections": len(told), "bytes": (out / "index.html").stat().st_size})

@@ -1,0 +1,58 @@
+"""Two models on the same questions: what one got right that the other did not, and how sure the difference is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gristmill.evaluation.questions import FIGURES, Question
+
+RESAMPLES = 10_000
+LEVEL = 0.95  # of the interval
+SEED = 0
+
+
+def compare(questions: Sequence[Question], before: Sequence[str], after: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """By figure (`FIGURES`; those of which nothing was asked are left out), two models' outcomes on the same questions.
+
+    `gained` and `lost` count the questions on which only the second or only the first model has the outcome that
+    counts, `difference` is their balance over all `questions`. `low` and `high` are its 95 % interval by the bootstrap
+    (Efron 1979), which draws subjects, not questions, as questions on one subject are answered alike; `subjects` says
+    how many there are.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, (group, wanted, _) in FIGURES.items():
+        asked = [number for number, question in enumerate(questions) if group in question.groups()]
+        if not asked:
+            continue
+        first, second = (np.array([outcomes[number] == wanted for number in asked]) for outcomes in (before, after))
+        subjects = [questions[number].subject or f"question {number}" for number in asked]
+        gained, lost = int((second & ~first).sum()), int((first & ~second).sum())
+        low, high = interval(second.astype(np.int64) - first, subjects)
+        found[name] = {
+            "questions": len(asked),
+            "subjects": len(set(subjects)),
+            "before": int(first.sum()),
+            "after": int(second.sum()),
+            "gained": gained,
+            "lost": lost,
+            "difference": (gained - lost) / len(asked),
+            "low": low,
+            "high": high,
+        }
+    return found
+
+
+def interval(change: np.ndarray, subjects: Sequence[str]) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean of `change` (int64 [questions]), drawing whole subjects with return."""
+    _, owner = np.unique(np.array(subjects), return_inverse=True)
+    sizes, sums = np.bincount(owner), np.bincount(owner, change)
+    draw = np.random.default_rng(SEED)
+    means = np.empty(RESAMPLES)
+    for number in range(RESAMPLES):
+        taken = draw.integers(len(sizes), size=len(sizes))
+        means[number] = sums[taken].sum() / sizes[taken].sum()
+    low, high = np.quantile(means, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return float(low), float(high)

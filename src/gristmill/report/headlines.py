@@ -1,0 +1,81 @@
+"""The figures at the top of the page, each with the condition under which it holds."""
+
+from __future__ import annotations
+
+from gristmill.evaluation.questions import FIGURES
+from gristmill.progress import quantity
+from gristmill.report.blocks import Headline
+from gristmill.report.plot import number
+from gristmill.report.reading import Folders, corpus_stages, manifest, percent, values
+from gristmill.report.sections.memorised import first_ranked
+
+ANSWERS = {  # figure → the words of its condition; {} is how many questions
+    "answerable_accuracy": "{} held-out questions on such facts",
+    "all_answerable_accuracy": "all {} held-out questions that the text answers, however rarely",
+    "unanswerable_declined": "{} held-out questions that nothing answers",
+}
+
+
+def headlines(folders: Folders) -> list[Headline]:
+    """The figures that the run has."""
+    return [*corpus(folders), *training(folders), *answers(folders), *memory(folders)]
+
+
+def corpus(folders: Folders) -> list[Headline]:
+    """What came in and what was kept."""
+    found = []
+    crawl = manifest(folders, "crawl") or manifest(folders, "common_crawl")
+    if crawl and "pages" in crawl.counts:
+        found.append(Headline("pages fetched", number(crawl.counts["pages"])))
+    stages = list(corpus_stages(folders).values())
+    if stages and "documents_out" in stages[-1].counts:
+        came = stages[0].counts.get("documents_in")
+        of = f"of {number(came)} that came in" if came else ""
+        found.append(Headline("documents kept", number(stages[-1].counts["documents_out"]), of))
+    return found
+
+
+def training(folders: Folders) -> list[Headline]:
+    """The model's size, what it read, and the one figure on held-out text: the finished model's, where it was taken."""
+    made, later = manifest(folders, "pretrain"), manifest(folders, "evaluate")
+    found = []
+    if made and "parameters" in made.metrics:
+        found.append(Headline("parameters", quantity(made.metrics["parameters"]), "numbers that training adjusts"))
+    if made and "tokens" in made.counts:
+        times = f"each text {made.metrics['epochs']:.1f} times" if "epochs" in made.metrics else ""
+        found.append(Headline("tokens read", quantity(made.counts["tokens"]), times))
+    for stage, which in ((later, "the finished model"), (made, "the pretrained model")):
+        if stage and "heldout_bpb" in stage.metrics:
+            what = f"{which} on text that it never trained on; less is better"
+            return [*found, Headline("held-out bits per byte", f"{stage.metrics['heldout_bpb']:.3f}", what)]
+    return found
+
+
+def answers(folders: Folders) -> list[Headline]:
+    """Shares of held-out questions, where any were asked."""
+    made = manifest(folders, "evaluate")
+    results = list(values(folders, "evaluate", "results.json").values())
+    asked = results[-1].get("test", {}).get("asked", {}) if results else {}
+    found = []
+    for name, condition in ANSWERS.items():
+        group, _, label = FIGURES[name]
+        if made and results and name in made.metrics and asked.get(group) != 0:
+            count = number(asked[group]) if group in asked else ""
+            found.append(Headline(label, percent(made.metrics[name]), " ".join(condition.format(count).split())))
+    return found
+
+
+def memory(folders: Folders) -> list[Headline]:
+    """Long passages and planted secrets, next to each other: neither speaks for the other."""
+    found = values(folders, "audit", "audit.json")
+    tried = sum(row["passages"] for row in found["train"]) if found else 0
+    tiles = []
+    made = manifest(folders, "audit")
+    if made and tried and "extractable_fraction" in made.metrics:
+        long = f"{found['continuation_tokens']} tokens after {found['prompt_tokens']}; {number(tried)} tried"
+        tiles.append(Headline("passages completed word for word", percent(made.metrics["extractable_fraction"]), long))
+    if ranked := first_ranked(found):
+        first, planted, copies, possible = ranked
+        says = f"short, planted {copies} times; first among {number(possible)}"
+        tiles.append(Headline("planted secrets guessed", f"{first} of {planted}", says))
+    return tiles

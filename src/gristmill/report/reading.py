@@ -1,0 +1,97 @@
+"""Reads what the sections tell from a run's stage folders. Where a stage did not run, there is nothing to read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gristmill.corpus.redact import Redactor, redact
+from gristmill.files import read_jsonl
+from gristmill.manifest import Manifest, sha256_file
+from gristmill.recipe import Redact
+
+Folders = Mapping[str, Path]
+CORPUS = ("extract", "filter", "dedup", "redact", "decontaminate")  # in the order of the journey
+
+
+def manifest(folders: Folders, name: str) -> Manifest | None:
+    """A stage's manifest, if the stage has run."""
+    return Manifest.read(folders[name]) if name in folders else None
+
+
+def records(folders: Folders, stage: str, file: str) -> list[dict[str, Any]]:
+    """The records of a stage's JSON-lines file, if there is one."""
+    path = folders[stage] / file if stage in folders else None
+    return list(read_jsonl(path)) if path and path.exists() else []
+
+
+def values(folders: Folders, stage: str, file: str) -> dict[str, Any]:
+    """A stage's JSON file, or nothing."""
+    path = folders[stage] / file if stage in folders else None
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path and path.exists() else {}
+
+
+def has_model(folders: Folders, stage: str) -> bool:
+    """Whether a stage left a model."""
+    return stage in folders and (folders[stage] / "model.json").exists()
+
+
+def corpus_stages(folders: Folders) -> dict[str, Manifest]:
+    """The manifests of those corpus stages that have run, in the order of the journey."""
+    return {stage: made for stage in CORPUS if (made := manifest(folders, stage))}
+
+
+def last_corpus(folders: Folders) -> Path | None:
+    """The documents as far as the run has cleaned them."""
+    return next((folders[stage] for stage in reversed(corpus_stages(folders))), None)
+
+
+def input_file(folders: Folders, stage: str, parameter: str) -> Path | None:
+    """The file that a parameter of a stage names, if it is still what the stage read.
+
+    Where the run has been moved, a file of one of its stages is found by that stage's name.
+    """
+    made = manifest(folders, stage)
+    named = made.params.get(parameter) if made else None
+    if not made or not named:
+        return None
+    path = Path(named)
+    if not path.is_file() and path.parent.name in folders:
+        path = folders[path.parent.name] / path.name
+    known = made.inputs.get(f"{parameter}.0")
+    return path if path.is_file() and known in (None, sha256_file(path)) else None
+
+
+def redactor(folders: Folders) -> Callable[[str], str]:
+    """Takes the personal data out of a text, as the run did with its documents; leaves it where the run does not."""
+    made = manifest(folders, "redact")
+    if not made:
+        return lambda text: text
+    finders = Redactor(Redact(rules=made.params["rules"])).finders if "rules" in made.params else {}
+    return lambda text: redact(text, finders)[0]
+
+
+def curve(log: Sequence[Mapping[str, Any]], name: str, x: str = "tokens") -> list[tuple[float, float]]:
+    """The points of one figure of a training log."""
+    return [(record[x], record[name]) for record in log if name in record and x in record]
+
+
+def spread(items: Sequence[Any], count: int) -> list[Any]:
+    """First, last and evenly spread items between."""
+    if len(items) <= count:
+        return list(items)
+    return [items[round(index * (len(items) - 1) / (count - 1))] for index in range(count)]
+
+
+def percent(share: float) -> str:
+    """`93.4%`."""
+    return f"{share:.1%}"
+
+
+def span(row: Mapping[str, Any]) -> str:
+    """The range of a bucket: `1`, `2–3`, `10 or more`."""
+    if row["to"] >= 10**6:
+        return f"{row['from']} or more"
+    return str(row["from"]) if row["from"] == row["to"] else f"{row['from']}–{row['to']}"

@@ -1,0 +1,1 @@
+"""What the page tells, one file a section, in the order of the journey."""

@@ -1,0 +1,59 @@
+"""Aligned: the reward model that learned which answer is better, and RL that follows it."""
+
+from __future__ import annotations
+
+from gristmill.files import read_jsonl
+from gristmill.report.blocks import Block, Figure, Prose, Section, Talk
+from gristmill.report.plot import line_chart
+from gristmill.report.reading import Folders, curve, input_file, manifest, percent, records
+
+REWARD = (
+    "A reward model learns from pairs of answers to the same question, of which one is preferred: it gives each answer "
+    "a number, the reward, and is trained to give the preferred one more."
+)
+RL = (
+    "In reinforcement learning (RL) the assistant answers questions itself, several times each, and is moved towards "
+    "those of its answers whose reward is above the others'. The divergence (Kullback and Leibler's) measures how far "
+    "its probabilities have moved from the fine-tuned model's; it is held down, as a reward model is only right about "
+    "answers like those that it has seen."
+)
+
+
+def alignment(folders: Folders) -> Section | None:
+    """One preference pair, how well the reward model judges, and the curves of both."""
+    reward = curve(records(folders, "reward", "log.jsonl"), "loss", "step")
+    log = records(folders, "rl", "log.jsonl")
+    blocks: list[Block] = []
+    if reward:
+        blocks += [*pair(folders), *judged(folders)]
+        blocks.append(Figure("Loss of the reward model", line_chart([("loss", reward)], "steps", "nats per pair")))
+    if log:
+        blocks.append(Prose(RL))
+        for name, label in (("reward", "mean reward"), ("kl", "divergence from the fine-tuned model, nats")):
+            drawing = line_chart([(name, curve(log, name, "step"))], "steps", label)
+            blocks.append(Figure(f"{label.partition(',')[0].capitalize()} in RL", drawing))
+    if not blocks:
+        return None
+    return Section("Aligned with preferences", REWARD if reward else RL, blocks if reward else blocks[1:])
+
+
+def pair(folders: Folders) -> list[Block]:
+    """The first preference pair."""
+    path = input_file(folders, "reward", "preferences")
+    record = next(read_jsonl(path), None) if path else None
+    if not record or not isinstance(record.get("prompt"), list):
+        return []
+    answers = [("preferred", record.get("chosen")), ("rejected", record.get("rejected"))]
+    return [
+        Talk(f"{name} answer", [*record["prompt"], {"role": "assistant", "content": str(answer)}])
+        for name, answer in answers
+    ]
+
+
+def judged(folders: Folders) -> list[Block]:
+    """How often the reward model prefers the better answer on pairs that it never saw."""
+    made = manifest(folders, "reward")
+    if not made or "heldout_accuracy" not in made.metrics:
+        return []
+    share = percent(made.metrics["heldout_accuracy"])
+    return [Prose(f"On pairs that it never saw, the reward model gives the preferred answer more {share} of the time.")]

@@ -1,0 +1,171 @@
+"""What came in: addresses and pages of the crawl, and one page before and after its text was taken out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from fastwarc.warc import ArchiveIterator, WarcRecordType
+
+from gristmill.corpus.charset import to_utf8
+from gristmill.corpus.read import HTML_TYPES, kind_of
+from gristmill.crawl.warc import to_page
+from gristmill.document import read_columns
+from gristmill.files import read_jsonl
+from gristmill.manifest import Manifest
+from gristmill.report.blocks import Block, Pair, Prose, Quote, Section, Table
+from gristmill.report.plot import number
+from gristmill.report.reading import Folders, last_corpus, manifest, redactor
+
+COLUMNS = ("id", "text", "url", "source")
+EXAMPLES = 1_000  # documents that the shown page is chosen from
+LENGTHS = range(300, 2_000)  # characters of its text, where there is one of that length
+MOST_RAW = 12_000  # characters of a page's HTML that are shown
+OUTCOMES = {
+    "canonical": "names another page as the one to read in its place",
+    "copy": "the same bytes as another page",
+    "feed": "a site's list of its news, read for addresses",
+    "host": "a host that the recipe does not name",
+    "trap": "one of endlessly many addresses with the same page",
+    "type": "no page but another kind of file",
+    "unchanged": "as it was at an earlier crawl",
+    "depth": "further from the first addresses than the recipe's largest depth",
+    "noai": "asks not to be used for AI",
+    "noindex": "asks not to be indexed",
+    "no_sitemap": "a sitemap that is not there",
+    "redirect": "sends on to another address, which is counted itself",
+    "robots": "robots.txt of the site forbids it",
+    "sitemap": "a site's list of its pages, read for addresses",
+    "tdm": "reserves the right to text and data mining",
+}
+
+
+def arrived(folders: Folders) -> Section | None:
+    """What was fetched or read, and what extraction made of it."""
+    crawl = manifest(folders, "crawl") or manifest(folders, "common_crawl")
+    extract = manifest(folders, "extract")
+    if not crawl and not extract:
+        return None
+    says, blocks = [], list[Block]()
+    if crawl:
+        says.append(fetched(crawl))
+        blocks.append(
+            Table(
+                "Addresses that gave no page",
+                ("reason", "how many", "one of them"),
+                refused(folders, crawl),
+            )
+        )
+    elif extract:
+        says.append(f"{number(extract.counts.get('documents_in', 0))} texts were read from files.")
+    if extract:
+        says.append(
+            "Extraction takes the main text out of each page and leaves navigation, banners and footers behind; what "
+            "remains is called a document."
+        )
+        if shown := before_and_after(folders, extract):
+            blocks += shown
+    return Section("What came in", " ".join(says), blocks)
+
+
+def fetched(crawl: Manifest) -> str:
+    """How many pages came from how many addresses."""
+    pages, urls = crawl.counts.get("pages", 0), crawl.counts.get("urls", 0)
+    found = f" out of {number(urls)} addresses that it found" if urls else ""
+    return (
+        "A crawler fetches pages and follows their links. It keeps to each site's robots.txt, the file in which a site "
+        f"says what programs may fetch. {number(pages)} pages came in{found}."
+    )
+
+
+def refused(folders: Folders, crawl: Manifest) -> list[list[str]]:
+    """By reason, the addresses that gave no page, with an example."""
+    example: dict[str, str] = {}
+    path = folders["crawl"] / "urls.jsonl" if "crawl" in folders else None
+    for record in read_jsonl(path) if path and path.exists() else ():
+        example.setdefault(str(record.get("outcome")), str(record.get("url", "")))
+    counted = sorted(crawl.dropped.items(), key=lambda item: -item[1])
+    return [[f"{name}{meaning(name)}", number(count), example.get(name, "")] for name, count in counted]
+
+
+def meaning(outcome: str) -> str:
+    """`: what the outcome means`, or nothing where its name says it."""
+    if outcome.startswith("status_"):
+        return f": the server answered {outcome.removeprefix('status_')}"
+    return f": {OUTCOMES[outcome]}" if outcome in OUTCOMES else ""
+
+
+def before_and_after(folders: Folders, extract: Manifest) -> list[Block]:
+    """A page as it came in, next to the text that extraction took out of it; nothing where no source was HTML."""
+    clean = redactor(folders)
+    for row in candidates(folders):
+        raw = raw_page(folders, extract, row["source"])
+        if raw is None:
+            return []
+        after = next((found for found in rows(folders["extract"]) if found["source"] == row["source"]), row)
+        text, cut = str(after["text"]), " (its beginning)" if len(raw) > MOST_RAW else ""
+        size = f"{len(raw.encode()):,} bytes of HTML{cut}"
+        return [
+            Prose(f"One page before and after extraction: {row['url']}"),
+            Pair(
+                Quote(f"before: {size}", clean(raw)[:MOST_RAW], code=True),
+                Quote(f"after: {len(text.encode()):,} bytes of text", clean(text), code=True),
+            ),
+        ]
+    return []
+
+
+def candidates(folders: Folders) -> list[dict[str, Any]]:
+    """The document whose page is shown, as a list of one or none: of the first that were kept, one by a hash of ids."""
+    last = last_corpus(folders)
+    first = [row for row, _ in zip(rows(last), range(EXAMPLES), strict=False)] if last else []
+    fit = [row for row in first if row["source"] and len(row["text"]) in LENGTHS] or [r for r in first if r["source"]]
+    return sorted(fit, key=lambda row: hashlib.blake2b(row["id"].encode()).digest())[:1]
+
+
+def rows(folder: Path) -> Any:
+    """A corpus stage's documents, one at a time."""
+    for batch in read_columns(folder, COLUMNS):
+        yield from batch.to_pylist()
+
+
+def raw_page(folders: Folders, extract: Manifest, source: str) -> str | None:
+    """The HTML that a document was taken from; None where it came from something else or is no longer there."""
+    name, _, offset = source.rpartition(":")
+    roots = [folders[stage] for stage in ("crawl", "common_crawl") if stage in folders]
+    roots += [Path(path) for path in extract.params.get("paths", [])]
+    for root in roots:
+        for path in (root / (name or source), root / source, root):
+            if not path.is_file():
+                continue
+            if kind_of(path) == "warc" and offset.isdigit():
+                return stored_page(path, int(offset))
+            return to_utf8(path.read_bytes(), "").decode("utf-8") if kind_of(path) == "text/html" else None
+    return None
+
+
+def stored_page(path: Path, offset: int) -> str | None:
+    """The HTML of the WARC record at an offset."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            for item in ArchiveIterator(file, record_types=WarcRecordType.response, parse_http=True):
+                page = to_page(item, "")
+                return (
+                    to_utf8(page.body, page.charset).decode("utf-8")
+                    if page and page.content_type in HTML_TYPES
+                    else None
+                )
+    except (OSError, EOFError, ValueError):
+        pass
+    return None
+
+
+def hosts(folder: Path) -> Counter[str]:
+    """Documents by host, a row group at a time."""
+    found: Counter[str] = Counter()
+    for batch in read_columns(folder, ("host",)):
+        found.update(host or "(file)" for host in batch.column(0).to_pylist())
+    return found

@@ -1,0 +1,34 @@
+"""How it was made: what each stage took and gave, for whoever wants to check or repeat it."""
+
+from __future__ import annotations
+
+import json
+
+from gristmill.progress import duration
+from gristmill.report.blocks import Section, Table
+from gristmill.report.reading import Folders, manifest
+
+STAGES = ("stage", "time", "peak memory", "version", "fingerprint")
+
+
+def how_made(folders: Folders) -> Section | None:
+    """Stages, settings and checksums."""
+    found = [(name, made) for name in folders if (made := manifest(folders, name))]
+    if not found:
+        return None
+    rows = [
+        [name, duration(made.seconds), f"{made.peak_rss_bytes / 2**20:,.0f} MiB", made.version, made.fingerprint[:12]]
+        for name, made in found
+    ]
+    sums = [[f"{name}/{file}", digest[:16]] for name, made in found for file, digest in made.outputs.items()]
+    settings = [[f"{name}.{key}", json.dumps(value)] for name, made in found for key, value in made.params.items()]
+    return Section(
+        "How it was made",
+        "Each stage reads the folders of those before it. Its fingerprint is made of its settings, the content of what "
+        "it read and the program's version; the same recipe and seed give the same bytes on the same machine.",
+        [
+            Table("Stages", STAGES, rows),
+            Table("Settings", ("setting", "value"), settings),
+            Table("Files", ("file", "SHA-256, first 16 digits"), sums),
+        ],
+    )

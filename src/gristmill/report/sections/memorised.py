@@ -1,0 +1,92 @@
+"""What was memorised: long passages word for word, and short secrets that were planted to be found again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gristmill.report.blocks import Block, Figure, Prose, Quote, Section, Table
+from gristmill.report.plot import bar_chart, number
+from gristmill.report.reading import Folders, percent, span, values
+
+HEAD = ("text", "passages tried", "completed", "tokens matched on average")
+SHOWN = 3  # examples
+
+
+def memorised(folders: Folders) -> Section | None:
+    """Passages completed word for word by number of copies, and the exposure of planted secrets."""
+    found = values(folders, "audit", "audit.json")
+    if not found:
+        return None
+    rows = [
+        [f"trained on, {span(row)} {'copy' if row['to'] == 1 else 'copies'}", *cells(row)] for row in found["train"]
+    ]
+    if found["heldout"]["passages"]:
+        rows.append(["held out", *cells(found["heldout"])])
+    blocks: list[Block] = [
+        Prose(verdict(found)),
+        Table("Passages completed word for word", HEAD, rows),
+    ]
+    if found["exposure"]:
+        bars = [(f"planted {row['copies']} times", [("", float(row["mean"]))]) for row in found["exposure"]]
+        top = number(found["exposure"][-1]["possible"])
+        caption = f"Exposure of planted secrets, bits (at most {top})"
+        blocks += [Prose(exposure(found)), Figure(caption, bar_chart(bars, "exposure by copies"))]
+    for one in found["examples"][:SHOWN]:
+        word = ", word for word" if one["exact"] else f"; {number(one.get('matched_tokens', 0))} tokens as in the text"
+        blocks += [Quote(f"prompt, from {one['url']}", one["prompt"]), Quote(f"the model{word}", one["model"])]
+    return Section(
+        "What was memorised",
+        f"The model sees {found['prompt_tokens']} tokens of a text and completes it; counted is how often the next "
+        f"{found['continuation_tokens']} come out word for word. Held-out text is the control: what is completed there "
+        "can be guessed and need not have been memorised.",
+        blocks,
+    )
+
+
+def verdict(found: Mapping[str, Any]) -> str:
+    """In one sentence, what came out of long passages and of planted secrets."""
+    tried = sum(row["passages"] for row in found["train"])
+    whole = sum(round(row["fraction"] * row["passages"]) for row in found["train"])
+    told = (
+        f"{number(whole) if whole else 'None'} of {number(tried)} passages of the training text came out word for word"
+    )
+    ranked = first_ranked(found)
+    if not ranked:
+        return f"{told}."
+    first, planted, copies, possible = ranked
+    joined = ", and yet" if first and not whole else "; and"
+    return (
+        f"{told}{joined} {number(first)} of the {number(planted)} short secrets that were planted {copies} times in it "
+        f"are the model's first guess among {number(possible)}: not reciting long passages does not mean that nothing "
+        "in them was memorised."
+        if first
+        else f"{told}; of the {number(planted)} short secrets that were planted {copies} times in it, none is the "
+        f"model's first guess among {number(possible)}."
+    )
+
+
+def first_ranked(found: Mapping[str, Any]) -> tuple[int, int, int, int] | None:
+    """Of the secrets planted most often: how many the model ranks first, how many there are, copies, and candidates."""
+    if not found.get("exposure") or not found.get("canaries"):
+        return None
+    copies = found["exposure"][-1]["copies"]
+    ranks = [one["rank"] for one in found["canaries"] if one["copies"] == copies]
+    return ranks.count(1), len(ranks), copies, round(2 ** found["exposure"][-1]["possible"])
+
+
+def exposure(found: Mapping[str, Any]) -> str:
+    """What exposure is."""
+    last = found["exposure"][-1]
+    count, most = number(round(2 ** last["possible"])), number(last["possible"])
+    return (
+        f"Planted secrets (canaries) are sentences with a random code, put into the text a known number of times. The "
+        f"model ranks the true code among {count} possible ones by how likely it finds each. Exposure is the logarithm "
+        f"to base 2 of {count} over that rank: {most} bits where it is the first guess, about 1 on average where the "
+        "model knows nothing of it."
+    )
+
+
+def cells(row: Mapping[str, Any]) -> list[str]:
+    """The cells of one row."""
+    return [number(row["passages"]), percent(row["fraction"]), number(row["matched_tokens"])]

@@ -1,0 +1,115 @@
+"""Learning to predict the next token: what is learned, worked by hand, and how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import exp, log
+
+import torch
+
+from gristmill.inspection.moments import label
+from gristmill.manifest import Manifest
+from gristmill.model.transformer import load_model
+from gristmill.report.blocks import Block, Figure, Prose, Quote, Section, Table
+from gristmill.report.plot import line_chart, number
+from gristmill.report.reading import Folders, curve, has_model, manifest, records, spread
+from gristmill.tokenizer.encode import Tokenizer
+from gristmill.tokenizer.shards import open_split
+
+WORKED_TOKENS = 10  # of the worked example
+SHOWN_SAMPLES = 8
+HEAD = ("next token", "probability", "loss, nats", "bits", "most expected instead")
+
+
+def pretraining(folders: Folders) -> Section | None:
+    """The worked example, loss curves, and samples as training went."""
+    made = manifest(folders, "pretrain")
+    if not made:
+        return None
+    record = records(folders, "pretrain", "log.jsonl")
+    bits = [("training text", curve(record, "train_bpb")), ("held-out text", curve(record, "heldout_bpb"))]
+    samples = spread(records(folders, "pretrain", "samples.jsonl"), SHOWN_SAMPLES)
+    blocks: list[Block] = [
+        *worked_example(folders),
+        Prose(
+            f"Bits per byte, as below, is that figure over many texts. {ended(folders, made)}{memorised(made.metrics)}"
+        ),
+        Figure("Bits per byte, as pretraining went", line_chart(bits, "tokens read", "bits per byte", log="y")),
+        Figure(
+            "Loss of each batch: the mean of what its tokens cost",
+            line_chart([("loss", curve(record, "loss"))], "tokens read", "nats per token"),
+        ),
+        *(Quote(f"at step {one['step']:,}, after “{one['prompt']}”", one["text"]) for one in samples),
+    ]
+    return Section(
+        "Learning to predict the next token",
+        f"A language model is a function with {number(made.metrics['parameters'])} adjustable numbers, its parameters. "
+        "It reads tokens and gives every token of the vocabulary a probability of coming next. Pretraining shows it "
+        f"text ({number(made.counts['tokens'])} tokens) and moves the parameters, step by step, so that the token that "
+        "did come next would have been more probable. The loss says how wrong it was: the natural logarithm of the "
+        "token's probability, without its sign (a nat is its unit, and 0.693 nats are one bit).",
+        blocks,
+    )
+
+
+def ended(folders: Folders, made: Manifest) -> str:
+    """Where the figure on held-out text is to be found, or the figure itself where nothing later measured it."""
+    later = manifest(folders, "evaluate")
+    if later and "heldout_bpb" in later.metrics:
+        return "The curves end where pretraining ended; what the finished model needs is at the top of the page. "
+    return f"On held-out text it ended at {made.metrics['heldout_bpb']:.3f}. "
+
+
+def worked_example(folders: Folders) -> list[Block]:
+    """The opening of a held-out text, token by token: probability, loss and bits, and their sums."""
+    if not has_model(folders, "pretrain") or not {"tokenizer", "tokenize"} <= folders.keys():
+        return []
+    tokenizer, heldout = Tokenizer.load(folders["tokenizer"]), open_split(folders["tokenize"], "heldout")
+    ids = heldout.document(0)[:WORKED_TOKENS].tolist() if len(heldout) else []
+    if len(ids) < 2:
+        return []
+    model = load_model(folders["pretrain"]).eval()
+    with torch.no_grad():
+        hidden = model.hidden(torch.tensor([[tokenizer.end_of_text, *ids[:-1]]]))
+        logs = model.logits(hidden)[0].double().log_softmax(-1)
+    losses = [-float(logs[place, token]) for place, token in enumerate(ids)]
+    best = logs.argmax(-1).tolist()
+    rows = [
+        [
+            label(tokenizer, token),
+            f"{exp(-loss):.4f}",
+            f"{loss:.3f}",
+            f"{loss / log(2):.3f}",
+            "" if guess == token else f"{label(tokenizer, guess)} ({float(logs[place, guess].exp()):.3f})",
+        ]
+        for place, (token, loss, guess) in enumerate(zip(ids, losses, best, strict=True))
+    ]
+    size = len(tokenizer.decode_bytes(ids))
+    total = sum(losses) / log(2)
+    rows.append(["all", "", f"{sum(losses):.3f}", f"{total:.3f}", ""])
+    return [
+        Prose(
+            "A worked example: the beginning of a held-out text, and for each of its tokens the probability that the "
+            "pretrained model gave it after all those before (␣ is a space)."
+        ),
+        Table(f"“{tokenizer.decode(ids)}”", HEAD, rows),
+        Prose(
+            f"The mean loss is {sum(losses):.3f} / {len(ids)} = {sum(losses) / len(ids):.3f} nats a token. As tokens "
+            "differ in length, models are compared by bits for each byte of text: "
+            f"{total:.3f} / {size} = {total / size:.3f}."
+        ),
+    ]
+
+
+def memorised(figures: Mapping[str, float]) -> str:
+    """What the gap between training text and held-out text says."""
+    told = f"Each text was read {figures['epochs']:.1f} times. " if "epochs" in figures else ""
+    if "gap_growth" in figures:
+        told += (
+            f"Since it was smallest, the gap between the two has grown by {figures['gap_growth']:.1%} of the held-out "
+            "figure: what grows there is learned by heart rather than in general."
+        )
+    for name, says in (("gap_opens", "it was opening"), ("heldout_rises", "held-out text was getting worse")):
+        if step := figures.get(f"{name}_at_step"):
+            told += f" At step {number(step)} a warning said that {says}."
+    return told

@@ -1,0 +1,58 @@
+"""What the rules that drop documents mean, in a few words."""
+
+from __future__ import annotations
+
+import re
+
+RULES = {
+    "language": "not in a wanted language",
+    "language_score": "its language is not sure enough",
+    "licence": "its licence is not one of those wanted",
+    "gopher_too_short": "too few words",
+    "gopher_too_long": "too many words",
+    "gopher_word_length": "words of an unusual length on average",
+    "gopher_symbols": "too many # or ellipses",
+    "gopher_bullets": "nearly all lines are items of a list",
+    "gopher_ellipses": "too many lines break off",
+    "gopher_no_letters": "too much of it is without letters",
+    "gopher_stop_words": "hardly any of the short words that all English sentences need",
+    "gopher_repeated_lines": "too many lines occur more than once",
+    "gopher_repeated_paragraphs": "too many paragraphs occur more than once",
+    "c4_curly_bracket": "a curly bracket, as in program code",
+    "c4_lorem_ipsum": "placeholder text",
+    "c4_few_sentences": "too few sentences",
+    "c4_policy_alone": "nothing but lines on cookies and terms of use",
+    "fineweb_line_punctuation": "hardly any line ends like a sentence",
+    "fineweb_short_lines": "too many short lines",
+    "fineweb_repeated_lines": "too much text in lines that occur more than once",
+    "fineweb_list": "too many lines for its words: a list",
+    "refinedweb_flagged_words": "too many words in lines of buttons and counters",
+    "exact_copy": "the same text as a document that is kept",
+    "near_copy": "nearly the same text as a document that is kept",
+    "url_copy": "another version of a page that is kept",
+    "nothing_new": "nothing in it that other documents do not hold",
+    "contaminated": "holds an item of an evaluation set",
+    "empty": "no text",
+    "damaged": "cannot be read",
+    "too_large": "too large",
+    "undecodable": "in no character set that is known",
+    "not_html": "neither HTML nor text",
+    "too_complex": "HTML nested too deeply",
+    "blocked_host": "its host is on a list of those not wanted",
+    "blocked_url": "its address is on a list of those not wanted",
+    "bad_words": "too many words of a list of those not wanted",
+}
+PATTERNS = (
+    (r"gopher_top_(\d+)gram", "one sequence of {} words makes up too much of it"),
+    (r"gopher_repeated_(\d+)grams", "too much of it is in sequences of {} words that it repeats"),
+)
+
+
+def meaning(rule: str) -> str:
+    """`: what the rule means`, or nothing where the name says it already."""
+    if rule in RULES:
+        return f": {RULES[rule]}"
+    for pattern, words in PATTERNS:
+        if found := re.fullmatch(pattern, rule):
+            return f": {words.format(found[1])}"
+    return ""
