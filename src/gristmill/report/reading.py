@@ -27,6 +27,15 @@ def records(folders: Folders, stage: str, file: str) -> list[dict[str, Any]]:
     return list(read_jsonl(path)) if path and path.exists() else []
 
 
+def first_of_each(folders: Folders, stage: str, file: str, key: str) -> dict[str, dict[str, Any]]:
+    """By value of a key, the first record of a stage's JSON-lines file that has it; in memory bounded by the values."""
+    path = folders[stage] / file if stage in folders else None
+    found: dict[str, dict[str, Any]] = {}
+    for record in read_jsonl(path) if path and path.exists() else ():
+        found.setdefault(str(record.get(key)), record)
+    return found
+
+
 def values(folders: Folders, stage: str, file: str) -> dict[str, Any]:
     """A stage's JSON file, or nothing."""
     path = folders[stage] / file if stage in folders else None
@@ -71,6 +80,14 @@ def redactor(folders: Folders) -> Callable[[str], str]:
         return lambda text: text
     finders = Redactor(Redact(rules=made.params["rules"])).finders if "rules" in made.params else {}
     return lambda text: redact(text, finders)[0]
+
+
+def left_out(made: Manifest | None) -> str:
+    """What a stage that learns from records did without."""
+    counts = made.counts if made else {}
+    parts = [(counts.get("left_out", 0), "could not be used"), (counts.get("too_long", 0), "did not fit the model")]
+    said = " and ".join(f"{count:,} {why}" for count, why in parts if count)
+    return f"Of the records, {said}." if said else ""
 
 
 def curve(log: Sequence[Mapping[str, Any]], name: str, x: str = "tokens") -> list[tuple[float, float]]:

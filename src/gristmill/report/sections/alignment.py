@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from gristmill.files import read_jsonl
+from gristmill.chat.conversations import read_records
+from gristmill.posttrain.reward import preference
 from gristmill.report.blocks import Block, Figure, Prose, Section, Talk
 from gristmill.report.plot import line_chart
-from gristmill.report.reading import Folders, curve, input_file, manifest, percent, records
+from gristmill.report.reading import Folders, curve, input_file, left_out, manifest, percent, records
 
 REWARD = (
     "A reward model learns from pairs of answers to the same question, of which one is preferred: it gives each answer "
@@ -25,7 +26,7 @@ def alignment(folders: Folders) -> Section | None:
     log = records(folders, "rl", "log.jsonl")
     blocks: list[Block] = []
     if reward:
-        blocks += [*pair(folders), *judged(folders)]
+        blocks += [*pair(folders), *judged(folders), Prose(left_out(manifest(folders, "reward")))]
         blocks.append(Figure("Loss of the reward model", line_chart([("loss", reward)], "steps", "nats per pair")))
     if log:
         blocks.append(Prose(RL))
@@ -40,13 +41,13 @@ def alignment(folders: Folders) -> Section | None:
 def pair(folders: Folders) -> list[Block]:
     """The first preference pair."""
     path = input_file(folders, "reward", "preferences")
-    record = next(read_jsonl(path), None) if path else None
-    if not record or not isinstance(record.get("prompt"), list):
+    found = next(read_records(path, preference, []), None) if path else None
+    if not found:
         return []
-    answers = [("preferred", record.get("chosen")), ("rejected", record.get("rejected"))]
+    prompt, *answers = found
     return [
-        Talk(f"{name} answer", [*record["prompt"], {"role": "assistant", "content": str(answer)}])
-        for name, answer in answers
+        Talk(f"{name} answer", [*prompt, {"role": "assistant", "content": answer}])
+        for name, answer in zip(("preferred", "rejected"), answers, strict=True)
     ]
 
 

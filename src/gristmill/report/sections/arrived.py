@@ -13,11 +13,10 @@ from gristmill.corpus.charset import to_utf8
 from gristmill.corpus.read import HTML_TYPES, kind_of
 from gristmill.crawl.warc import to_page
 from gristmill.document import read_columns
-from gristmill.files import read_jsonl
 from gristmill.manifest import Manifest
 from gristmill.report.blocks import Block, Pair, Prose, Quote, Section, Table
 from gristmill.report.plot import number
-from gristmill.report.reading import Folders, last_corpus, manifest, redactor
+from gristmill.report.reading import Folders, first_of_each, last_corpus, manifest, redactor
 
 COLUMNS = ("id", "text", "url", "source")
 EXAMPLES = 1_000  # documents that the shown page is chosen from
@@ -82,12 +81,11 @@ def fetched(crawl: Manifest) -> str:
 
 def refused(folders: Folders, crawl: Manifest) -> list[list[str]]:
     """By reason, the addresses that gave no page, with an example."""
-    example: dict[str, str] = {}
-    path = folders["crawl"] / "urls.jsonl" if "crawl" in folders else None
-    for record in read_jsonl(path) if path and path.exists() else ():
-        example.setdefault(str(record.get("outcome")), str(record.get("url", "")))
+    example = first_of_each(folders, "crawl", "urls.jsonl", "outcome")
     counted = sorted(crawl.dropped.items(), key=lambda item: -item[1])
-    return [[f"{name}{meaning(name)}", number(count), example.get(name, "")] for name, count in counted]
+    return [
+        [f"{name}{meaning(name)}", number(count), str(example.get(name, {}).get("url", ""))] for name, count in counted
+    ]
 
 
 def meaning(outcome: str) -> str:
@@ -138,7 +136,7 @@ def raw_page(folders: Folders, extract: Manifest, source: str) -> str | None:
     roots += [Path(path) for path in extract.params.get("paths", [])]
     for root in roots:
         for path in (root / (name or source), root / source, root):
-            if not path.is_file():
+            if not path.is_file() or path.name not in (Path(name).name, Path(source).name):
                 continue
             if kind_of(path) == "warc" and offset.isdigit():
                 return stored_page(path, int(offset))

@@ -8,9 +8,9 @@ from pathlib import Path
 from gristmill.chat.conversations import read_conversations
 from gristmill.errors import UserError
 from gristmill.posttrain.examples import conversations_from_documents
-from gristmill.report.blocks import Block, Figure, Section, Talk
+from gristmill.report.blocks import Block, Figure, Prose, Section, Talk
 from gristmill.report.plot import line_chart, number
-from gristmill.report.reading import Folders, curve, input_file, last_corpus, manifest, records
+from gristmill.report.reading import Folders, curve, input_file, last_corpus, left_out, manifest, records
 
 
 def chat_training(folders: Folders) -> Section | None:
@@ -26,6 +26,7 @@ def chat_training(folders: Folders) -> Section | None:
         blocks.append(Talk("one of the conversations", first(own)))
     elif made and "conversations" in made.params and not made.params["conversations"] and last:
         blocks.append(Talk("one of the conversations, made of a document", made_of(last)))
+    blocks.append(Prose(left_out(made)))
     blocks.append(Figure("Loss of fine-tuning", line_chart([("loss", points)], "steps", "nats per token")))
     many = f" ({number(made.counts['conversations'])} of them)" if made and "conversations" in made.counts else ""
     return Section(
@@ -39,7 +40,7 @@ def chat_training(folders: Folders) -> Section | None:
 
 def first(path: Path) -> Sequence[dict[str, str]]:
     """The first conversation of a file."""
-    return next(read_conversations(path), [])
+    return next(read_conversations(path, []), [])
 
 
 def made_of(corpus: Path) -> Sequence[dict[str, str]]:

@@ -8,7 +8,16 @@ from gristmill.corpus.ledger import Entry, ledger
 from gristmill.errors import UserError
 from gristmill.report.blocks import Block, Figure, Fold, Quote, Section, Table
 from gristmill.report.plot import bar_chart, number
-from gristmill.report.reading import CORPUS, Folders, corpus_stages, last_corpus, manifest, records, redactor, values
+from gristmill.report.reading import (
+    CORPUS,
+    Folders,
+    corpus_stages,
+    first_of_each,
+    last_corpus,
+    manifest,
+    redactor,
+    values,
+)
 from gristmill.report.sections.arrived import hosts
 from gristmill.report.sections.rules import meaning
 
@@ -26,12 +35,13 @@ PUBLISHED = (
     ("DCLM-Baseline", "tokens extracted from Common Crawl", "", "", "", "1.6%"),
 )
 LANGUAGE = ("language", "language_score")  # rules that tell languages
-SAYS = (
-    "Not every document is good text in a wanted language, and many are copies of others. Filtering drops the former, "
-    "deduplication the latter, redaction puts the kind of a personal detail in the detail's place, and decontamination "
-    "drops documents that hold a question the model will be tested with, so that no answer is measured that was "
-    "learned by heart. Each document that leaves is counted under the one rule that dropped it."
-)
+SAYS = {  # stage → what it does
+    "filter": "filtering drops what is no good text, or not in a wanted language",
+    "dedup": "deduplication drops copies, and near copies, of documents that are kept",
+    "redact": "redaction puts the kind of a personal detail in the detail's place",
+    "decontaminate": "decontamination drops documents that hold a question the model will be tested with, so that no "
+    "answer is measured that was learned by heart",
+}
 
 
 def dropped(folders: Folders) -> Section | None:
@@ -62,7 +72,10 @@ def dropped(folders: Folders) -> Section | None:
     ]
     if entries:
         blocks.append(Table("What is left, next to published corpora", SHARES, [ours(entries), *PUBLISHED]))
-    return Section("What was dropped", SAYS, blocks)
+    says = "; ".join(says for stage, says in SAYS.items() if stage in stages)
+    says = f"{says[:1].upper()}{says[1:]}. " if says else ""
+    counted = "Each document that leaves is counted under the one rule that dropped it."
+    return Section("What was dropped", says + counted, blocks)
 
 
 def lines(folders: Folders) -> list[Entry]:
@@ -109,8 +122,9 @@ def examples(folders: Folders) -> list[Quote]:
     """One document of each rule that dropped some, with what the rule means."""
     clean, shown = redactor(folders), list[Quote]()
     for stage, made in corpus_stages(folders).items():
-        samples = {str(record["rule"]): record for record in reversed(records(folders, stage, "samples.jsonl"))}
-        logged = {str(r["rule"]): r for r in records(folders, stage, "dropped.jsonl")} if made.dropped else {}
+        samples = first_of_each(folders, stage, "samples.jsonl", "rule")
+        unseen = not made.dropped.keys() <= samples.keys()
+        logged = first_of_each(folders, stage, "dropped.jsonl", "rule") if unseen else {}
         for rule, count in made.dropped.items():
             record = samples.get(rule) or logged.get(rule, {})
             text = clean(str(record.get("text", ""))) or "(its text was not kept)"
@@ -124,7 +138,7 @@ def edits(folders: Folders) -> list[Block]:
     clean, rows = redactor(folders), list[list[str]]()
     for stage, prefix, kind in (("filter", "filter.lines_removed.", "line removed"), ("redact", "redact.", "replaced")):
         made = manifest(folders, stage)
-        samples = {str(record["rule"]): record for record in reversed(records(folders, stage, "samples.jsonl"))}
+        samples = first_of_each(folders, stage, "samples.jsonl", "rule")
         for name, count in sorted(made.counts.items()) if made else ():
             if name.startswith(prefix):
                 rule = name.removeprefix(prefix)

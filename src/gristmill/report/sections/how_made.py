@@ -25,7 +25,7 @@ def how_made(folders: Folders) -> Section | None:
     return Section(
         "How it was made",
         "Each stage reads the folders of those before it. Its fingerprint is made of its settings, the content of what "
-        "it read and the program's version; the same recipe and seed give the same bytes on the same machine.",
+        "it read and the program that ran it; the same recipe and seed give the same bytes on the same machine.",
         [
             Table("Stages", STAGES, rows),
             Table("Settings", ("setting", "value"), settings),

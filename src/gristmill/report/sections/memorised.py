@@ -24,7 +24,7 @@ def memorised(folders: Folders) -> Section | None:
     if found["heldout"]["passages"]:
         rows.append(["held out", *cells(found["heldout"])])
     blocks: list[Block] = [
-        Prose(verdict(found)),
+        Prose(verdict(found) if rows else ""),
         Table("Passages completed word for word", HEAD, rows),
     ]
     if found["exposure"]:
