@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import random
+import shutil
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import uvicorn
 
 from gristmill.document import Document, document_id, write_documents
-from gristmill.model.transformer import ModelConfig, Transformer, save_model
+from gristmill.model.transformer import ModelConfig, Transformer, load_model, save_model
 from gristmill.recipe import Tokenize, TokenizerParams
 from gristmill.serving.api import create_app
 from gristmill.serving.assistant import Assistant
+from gristmill.serving.server import http_server
 from gristmill.tokenizer import tokenize, train
 from gristmill.tokenizer.encode import Tokenizer
 
@@ -80,6 +82,22 @@ def model_folder(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory)
     return folder
 
 
+@pytest.fixture(scope="session")
+def endless_folder(model_folder: Path, tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder whose model never ends a greedy answer: both stop tokens get the logit 0, which never is the
+    largest, and the context is longer than any test."""
+    model = load_model(model_folder)
+    words = Tokenizer.load(tokenizer_folder)
+    longer = Transformer(replace(model.config, context=100_000))
+    longer.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        longer.unembedding[[words.end_of_text, words.im_end]] = 0
+    folder = tmp_path_factory.mktemp("endless") / "endless"
+    save_model(longer, folder / "sft")
+    shutil.copytree(tokenizer_folder, folder / "tokenizer")
+    return folder
+
+
 Listen = Callable[..., AbstractContextManager[str]]
 
 
@@ -90,7 +108,7 @@ def listen() -> Listen:
     @contextmanager
     def serving(assistant: Assistant, **options: Any) -> Iterator[str]:
         listener = socket.create_server(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(create_app(assistant, **options), log_level="warning"))
+        server = http_server(create_app(assistant, **options))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         while not server.started:

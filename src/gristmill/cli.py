@@ -128,8 +128,8 @@ def serve(
 ) -> None:
     """Serve a run's assistant: an OpenAI-compatible API and a chat page."""
     from gristmill.evaluation.stage import examples
-    from gristmill.serving.api import serve as listen
     from gristmill.serving.assistant import Assistant
+    from gristmill.serving.server import serve as listen
 
     listen(Assistant.load(folder, examples(folder / "evaluate")), host=host, port=port, api_key=api_key)
 

@@ -77,6 +77,36 @@ def test_sampling_follows_the_distribution_and_its_cuts() -> None:
     assert shares(temperature=0.0) == [1, 0, 0, 0]
 
 
+@pytest.mark.parametrize("temperature", [1e-30, 1e-37, 1e-38, 1e-40, 1e-45, 1e-46, 1e-300, 5e-324])
+@pytest.mark.parametrize("cut", [{}, {"top_k": 2}, {"top_p": 1e-300}, {"top_p": 0.9}])
+def test_the_limit_of_small_temperatures_is_greedy(engine: Engine, temperature: float, cut: dict[str, float]) -> None:
+    logits = torch.tensor([[3.0, -torch.inf, 3.0001, -1e30], [-1e30, -2e30, -3e30, -torch.inf]])
+    top_k, top_p = int(cut.get("top_k", 0)), cut.get("top_p", 1.0)
+    for seed in range(20):
+        drawn = sample(logits, temperature, top_k, top_p, torch.Generator().manual_seed(seed))
+        assert drawn.tolist() == [2, 0]
+    prompt = engine.tokenizer.encode("The")
+    greedily = engine.generate([prompt], max_tokens=20)[0].tokens
+    assert engine.generate([prompt], max_tokens=20, temperature=temperature, seed=1)[0].tokens == greedily
+
+
+def test_the_limit_of_large_temperatures_is_uniform() -> None:
+    logits = torch.tensor([5.0, 0.0, -torch.inf, -5.0]).expand(20_000, 4)
+    for temperature in (1e30, 1e300, float("inf")):
+        drawn = sample(logits, temperature, 0, 1.0, torch.Generator().manual_seed(0))
+        found = (torch.bincount(drawn, minlength=4) / len(drawn)).tolist()
+        assert found == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3], abs=0.02)
+
+
+def test_integers_of_any_size_and_a_temperature_that_is_no_number(engine: Engine) -> None:
+    prompt = engine.tokenizer.encode("The")
+    expected = engine.generate([prompt], max_tokens=engine.context)[0]
+    for seed in (10**400, -(10**400), 2**64):
+        assert engine.generate([prompt], max_tokens=10**400, seed=seed)[0] == expected
+    with pytest.raises(UserError, match="nan"):
+        engine.generate([prompt], max_tokens=1, temperature=float("nan"))
+
+
 def test_a_foreign_tokenizer_is_refused(
     model_folder: Path, tokenizer_folder: Path, corpus: Path, tmp_path: Path
 ) -> None:

@@ -25,20 +25,32 @@ def render(
     check(messages)
     ids: list[int] = []
     mask: list[bool] = []
-    newline = tokenizer.encode("\n")
     for message in messages:
-        # role, newline and content are encoded as one text, as transformers does between two control tokens
-        header = tokenizer.encode(f"{message['role']}\n")
-        whole = tokenizer.encode(f"{message['role']}\n{message['content']}")
-        said = [*whole, tokenizer.im_end]
-        skip = len(header) if whole[: len(header)] == header else shared(header, whole)
-        spoken = message["role"] == "assistant"
-        ids += [tokenizer.im_start, *said, *newline]
-        mask += [False] * (1 + skip) + [spoken] * (len(said) - skip) + [False] * len(newline)
+        said, learned = turn(message, tokenizer)
+        ids += said
+        mask += learned
     if generation_prompt:
-        opening = [tokenizer.im_start, *tokenizer.encode("assistant\n")]
-        ids, mask = ids + opening, mask + [False] * len(opening)
+        ids += opening(tokenizer)
+        mask += [False] * (len(ids) - len(mask))
     return ids, mask
+
+
+def turn(message: Mapping[str, Any], tokenizer: Tokenizer) -> tuple[list[int], list[bool]]:
+    """Token ids and mask of one message: they depend on no other."""
+    newline = tokenizer.encode("\n")
+    # role, newline and content are encoded as one text, as transformers does between two control tokens
+    header = tokenizer.encode(f"{message['role']}\n")
+    whole = tokenizer.encode(f"{message['role']}\n{message['content']}")
+    said = [*whole, tokenizer.im_end]
+    skip = len(header) if whole[: len(header)] == header else shared(header, whole)
+    spoken = message["role"] == "assistant"
+    mask = [False] * (1 + skip) + [spoken] * (len(said) - skip) + [False] * len(newline)
+    return [tokenizer.im_start, *said, *newline], mask
+
+
+def opening(tokenizer: Tokenizer) -> list[int]:
+    """What opens the assistant's next turn."""
+    return [tokenizer.im_start, *tokenizer.encode("assistant\n")]
 
 
 def shared(header: list[int], whole: list[int]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ from torch import Tensor
 from gristmill.errors import UserError
 from gristmill.model.transformer import Cache, Transformer, load_model
 from gristmill.tokenizer.encode import Tokenizer
+
+FLOAT = torch.finfo(torch.float32)
 
 
 @dataclass
@@ -99,17 +102,21 @@ class Engine:
     ) -> Iterator[tuple[list[int], list[int], list[float]]]:
         """Yield (row numbers still going, their next tokens, those tokens' log-probabilities) until all have ended.
 
-        Prompts are padded on the left, so that every row's last token is in the last column.
+        Prompts are padded on the left, so that every row's last token is in the last column. `max_tokens` and `seed`
+        may be integers of any size.
         """
         if not prompts or max_tokens < 1:
             return
+        if math.isnan(temperature):
+            raise UserError(f"temperature = {temperature} is no number", "give 0 or more")
         for prompt in prompts:
             if not 0 < len(prompt) < self.context:
                 raise UserError(
                     f"a prompt of {len(prompt)} tokens does not fit this model (1 to {self.context - 1})",
                     "shorten it",
                 )
-        random = torch.Generator(self.device).manual_seed(seed)
+        max_tokens = min(max_tokens, self.context)
+        random = torch.Generator(self.device).manual_seed(seed % 2**63)
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
         longest = int(lengths.max())
         padded = [[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
@@ -152,16 +159,19 @@ class Engine:
 
 
 def sample(logits_BV: Tensor, temperature: float, top_k: int, top_p: float, random: torch.Generator) -> Tensor:
-    """Draw one token a row, [B]: temperature, then top-k, then nucleus (arXiv:1904.09751)."""
+    """Draw one token a row, [B]: temperature (any that is above 0, however small), then top-k, then nucleus
+    (arXiv:1904.09751)."""
     if temperature <= 0:
         return logits_BV.argmax(-1)
-    logits_BV = logits_BV / temperature
+    # the likeliest is 0 and stays 0, whatever it is divided by; a divisor outside of float32 would be 0 or infinite
+    logits_BV = (logits_BV - logits_BV.amax(-1, keepdim=True)) / min(max(temperature, FLOAT.tiny), FLOAT.max)
     if 0 < top_k < logits_BV.size(-1):
         least = logits_BV.topk(top_k).values[:, -1:]
         logits_BV = logits_BV.masked_fill(logits_BV < least, -torch.inf)
     if top_p < 1:
         ordered, order = logits_BV.sort(descending=True)
         share = ordered.softmax(-1)
-        beyond = share.cumsum(-1) - share >= top_p  # the likeliest token always stays
+        beyond = share.cumsum(-1) - share >= top_p
+        beyond[:, 0] = False  # the likeliest token stays also where top_p is 0 in float32
         logits_BV = logits_BV.masked_fill(beyond.scatter(1, order, beyond), -torch.inf)
     return torch.multinomial(logits_BV.softmax(-1), 1, generator=random)[:, 0]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gristmill.chat.template import render
+from gristmill.chat.template import check, opening, turn
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 
@@ -29,8 +29,9 @@ class Reply:
         self.completion_tokens = 0
         self.finish = "length"  # "stop" where the model or a stop string ended it
 
-    def __iter__(self) -> Iterator[str]:
-        """Yield pieces of valid text: bytes that are no whole character yet, or may begin a stop string, wait."""
+    def __iter__(self) -> Generator[str, None, None]:
+        """Yield a piece of valid text for each token: bytes that are no whole character yet, or may begin a stop
+        string, wait, and the piece may be empty. So an answer can be given up after any token."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         held = max((len(text) - 1 for text in self.stop), default=0)
         waiting = ""
@@ -43,9 +44,9 @@ class Reply:
                 if min(ends):
                     yield waiting[: min(ends)]
                 return
-            if len(waiting) > held:
-                yield waiting[: len(waiting) - held]
-                waiting = waiting[len(waiting) - held :]
+            cut = max(0, len(waiting) - held)
+            yield waiting[:cut]
+            waiting = waiting[cut:]
         if self.completion_tokens < self.limit:
             self.finish = "stop"
         waiting += decoder.decode(b"", final=True)
@@ -92,19 +93,25 @@ class Assistant:
         return Reply(tokens, self, len(prompt), min(max_tokens, self.engine.context - len(prompt)), stop)
 
     def prompt(self, messages: Messages) -> list[int]:
-        """Token ids of a conversation; its oldest turns go first where the context is too short."""
-        if messages and messages[-1].get("role") != "user":
+        """Token ids of a conversation; its oldest turns go first where the context is too short.
+
+        It is read from its end, and no further than it fits.
+        """
+        check(messages)
+        if messages[-1].get("role") != "user":
             raise UserError("the last message is not the user's", "end with a message whose role is user")
-        system = list(messages[:1]) if messages and messages[0].get("role") == "system" else []
-        turns = list(messages[len(system) :])
-        while True:
-            ids, _ = render([*system, *turns], self.engine.tokenizer, generation_prompt=True)
-            fits = len(ids) <= self.engine.context * (1 - ROOM)
-            if fits or (len(turns) == 1 and len(ids) < self.engine.context):
-                return ids
-            if len(turns) == 1:
-                raise UserError(
-                    f"the message is {len(ids)} tokens long, the model reads at most {self.engine.context - 1}",
-                    "shorten it",
-                )
-            turns = turns[2:]
+        tokenizer, first = self.engine.tokenizer, int(messages[0].get("role") == "system")
+        system, start = [turn(message, tokenizer)[0] for message in messages[:first]], opening(tokenizer)
+        kept = [turn(messages[-1], tokenizer)[0]]
+        size = sum(map(len, [*system, *kept, start]))
+        if size >= self.engine.context:
+            raise UserError(
+                f"the message is {size} tokens long, the model reads at most {self.engine.context - 1}", "shorten it"
+            )
+        for at in range(len(messages) - 3, first - 1, -2):  # a question and its answer at a time
+            pair = [turn(message, tokenizer)[0] for message in messages[at : at + 2]]
+            size += sum(map(len, pair))
+            if size > self.engine.context * (1 - ROOM):
+                break
+            kept[:0] = pair
+        return [token for part in (*system, *kept, start) for token in part]

@@ -1,0 +1,77 @@
+"""Who may ask: on a loopback address only requests that name this machine, and only those with the key, if one is set.
+
+Plain ASGI: a middleware that wraps the response in a generator of its own would hide from it that the client left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import re
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gristmill.serving.api_error import ApiError
+
+
+class Guard:
+    """Refuses foreign requests; answers those that are cut when the server stops."""
+
+    def __init__(self, app: ASGIApp, api_key: str | None, loopback: bool, name: str) -> None:
+        """`loopback`: answer only requests that name this machine (against DNS rebinding), `name` being one of its
+        names."""
+        self.app, self.api_key, self.loopback, self.name = app, api_key, loopback, name
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        started = False
+
+        async def guarded(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message)["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        refusal = self.refusal(scope)
+        try:
+            await (refusal.response() if refusal else self.app)(scope, receive, guarded)
+        except asyncio.CancelledError:  # the server stops, and its patience is over
+            if started:
+                raise
+            await ApiError(503, "the server is stopping").response()(scope, receive, guarded)
+
+    def refusal(self, scope: Scope) -> ApiError | None:
+        """Why a request is refused."""
+        headers = Headers(scope=scope)
+        if self.loopback and not names_this_machine(headers.get("host", ""), self.name):
+            return ApiError(403, "this server answers only to the names of this machine")
+        if self.api_key and scope["path"].startswith("/v1/"):
+            scheme, _, given = headers.get("authorization", "").partition(" ")
+            # headers are read as Latin-1, which any bytes are; the key is ASCII
+            right = hmac.compare_digest(given.strip().encode("latin-1"), self.api_key.encode())
+            if scheme.lower() != "bearer" or not right:
+                wanted = {"WWW-Authenticate": "Bearer"}
+                return ApiError(401, "wrong or missing API key", code="invalid_api_key", headers=wanted)
+        return None
+
+
+def names_this_machine(host: str, name: str = "") -> bool:
+    """Whether a Host header (RFC 9110, section 7.2) is localhost, a loopback address or `name`, at any port."""
+    found = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::[0-9]*)?", host)
+    asked = found[1].lower().removesuffix(".") if found else ""
+    return asked in ("localhost", name.lower().removesuffix(".") or "localhost") or is_loopback(asked.strip("[]"))
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an IP address can be reached from this machine only."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_loopback

@@ -1,0 +1,25 @@
+"""A tiny run, and its assistant."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gristmill.serving.assistant import Assistant
+
+
+@pytest.fixture(scope="session")
+def run_folder(model_folder: Path, tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with a model."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    shutil.copytree(model_folder, folder / "sft")
+    shutil.copytree(tokenizer_folder, folder / "tokenizer")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def assistant(run_folder: Path) -> Assistant:
+    """The assistant in it."""
+    return Assistant.load(run_folder)

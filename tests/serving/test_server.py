@@ -1,0 +1,137 @@
+"""The server as a process of its own: it answers on whoever leaves, and ends when it is told to."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+
+from gristmill.errors import UserError
+from gristmill.serving.assistant import Assistant
+from gristmill.serving.guard import is_loopback
+from gristmill.serving.server import PATIENCE as GRACE
+from gristmill.serving.server import listen, serve
+
+PATIENCE = 60.0  # seconds after which something hangs
+ENDLESS = {"messages": [{"role": "user", "content": "Tell me everything."}], "max_tokens": 90_000}
+
+
+@contextmanager
+def served(folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """`gristmill serve` on any free port: its address and its process."""
+    command = [sys.executable, "-m", "gristmill", "serve", str(folder), "--port", "0", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+    try:
+        assert process.stdout
+        line = process.stdout.readline()
+        found = re.search(r"http://\S+?:\d+(?=/)", line)
+        assert found, line + process.communicate(timeout=PATIENCE)[1]
+        yield found[0], process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def leave(url: str, draw: random.Random) -> None:
+    """Ask for an endless answer and go away at some moment."""
+    if draw.random() < 0.5:
+        with suppress(httpx.ReadTimeout):
+            httpx.post(url, json=ENDLESS, timeout=httpx.Timeout(PATIENCE, read=draw.uniform(0.001, 0.1)))
+        return
+    with httpx.stream("POST", url, json={**ENDLESS, "stream": True}, timeout=PATIENCE) as response:
+        lines = response.iter_lines()
+        for _ in range(draw.randrange(40)):
+            next(lines)
+
+
+def test_readers_that_leave_block_nobody_and_sigterm_ends_it(endless_folder: Path) -> None:
+    draw = random.Random(0)
+    with served(endless_folder) as (address, process):
+        client = openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0, timeout=PATIENCE)
+        for _ in range(20):
+            leave(f"{address}/v1/chat/completions", draw)
+            found = client.chat.completions.create(model="gristmill", messages=ENDLESS["messages"], max_tokens=1)
+            assert found.choices[0].finish_reason == "length"
+        client.close()
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=GRACE + 10)
+        assert errors == ""
+
+
+def test_an_answer_under_way_is_cut_when_the_server_ends(endless_folder: Path) -> None:
+    with served(endless_folder) as (address, process):
+        client = openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0, timeout=PATIENCE)
+        stream = client.chat.completions.create(model="gristmill", stream=True, **ENDLESS)  # type: ignore[call-overload]
+        text = next(stream).choices[0].delta.content + next(stream).choices[0].delta.content
+        waiting = socket.create_connection((address.split("/")[2].split(":")[0], int(address.rpartition(":")[2])))
+        body = b'{"messages": [{"role": "user", "content": "And me?"}]}'
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        waiting.sendall(head.encode() + body)
+        while httpx.get(f"{address}/health").status_code != 200:
+            pass
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(openai.APIError, match="stopping"):
+            for event in stream:
+                text += event.choices[0].delta.content or ""
+        assert text and time.monotonic() - begun > 0.9 * GRACE  # it was given its time
+        waiting.settimeout(PATIENCE)
+        assert b"503" in waiting.recv(1 << 16).split(b"\r\n")[0]
+        assert process.wait(GRACE + 10) == 0
+        waiting.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "bound"),
+    [
+        ("127.0.0.2", "127.0.0.2"),
+        ("::1", "::1"),
+        ("[::1]", "::1"),
+        ("LOCALHOST", "127.0.0.1"),
+        ("localhost.", "127.0.0.1"),
+    ],
+)
+def test_loopback_addresses(host: str, bound: str) -> None:
+    if ":" in bound and not Path("/proc/net/if_inet6").exists():
+        pytest.skip("no IPv6 here")
+    with listen(host, 0) as listener:
+        assert listener.getsockname()[0] == bound and is_loopback(bound)
+
+
+def test_addresses_that_cannot_be_had_are_one_message(run_folder: Path) -> None:
+    def refused(*options: str) -> str:
+        command = [sys.executable, "-m", "gristmill", "serve", str(run_folder), *options]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=os.environ)
+        assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+        return done.stderr + done.stdout
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert "--port" in refused("--port", str(taken.getsockname()[1]))
+    assert "99999" in refused("--port", "99999")
+
+
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [("", 0), ("[]", 0), ("no.such.host.invalid", 0), ("a" * 70, 0), ("\0", 0), ("\ud800", 0), ("::1", -1)],
+)
+def test_addresses_that_are_none(host: str, port: int) -> None:
+    with pytest.raises(UserError):
+        listen(host, port)
+
+
+@pytest.mark.parametrize("key", ["", "two words", "clé", "\udcff", "line\n"])
+def test_keys_that_no_client_can_send(assistant: Assistant, key: str) -> None:
+    with pytest.raises(UserError, match="API key"):
+        serve(assistant, port=0, api_key=key)
