@@ -11,7 +11,7 @@ import gristmill
 
 SOURCE = Path(gristmill.__file__).parent
 BASE = (
-    *("errors", "native", "files", "manifest", "storage", "document", "progress", "processes"),
+    *("errors", "native", "files", "folders", "manifest", "storage", "document", "progress", "processes"),
     *("choices", "quantities", "settings", "recipe", "recipe_file"),
 )
 ROOMS = (

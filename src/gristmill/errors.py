@@ -22,3 +22,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """What to say after an unknown name: ", did you mean `…`?" where a known one is like it, else nothing."""
     found = get_close_matches(name, list(known), n=1)
     return f", did you mean `{found[0]}`?" if found else ""
+
+
+class MissingExtra(UserError):
+    """A file that only an extra which is not installed can read; the remedy says how to install it."""

@@ -55,7 +55,8 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             with gzip.open(raw) if ending == ".gz" else bz2.open(raw) as file:
                 yield cast(BinaryIO, file)
         else:
-            yield cast(BinaryIO, raw)
+            # remote files know no readline with a limit
+            yield cast(BinaryIO, raw if isinstance(path, Path) else io.BufferedReader(raw))
 
 
 def charset_of(head: bytes) -> str:

@@ -22,6 +22,7 @@ from typing import Any
 
 from gristmill import __version__, manifest
 from gristmill.errors import UserError, nearest
+from gristmill.folders import walk
 from gristmill.manifest import Manifest
 from gristmill.processes import LEADER, SIZE
 from gristmill.progress import console, duration
@@ -244,19 +245,19 @@ def digest(path: Path) -> str:
         return remote_digest(path)
     if path.is_dir():
         known = Manifest.read(path)
-        parts = (
-            known.outputs
-            if known
-            else {
-                str(file.relative_to(path)): manifest.sha256_file(file)
-                for file in sorted(path.rglob("*"))
-                if file.is_file()
-            }
-        )
+        parts = known.outputs if known else {found.name: found.fault or content_of(found.path) for found in walk(path)}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     if not path.exists():
         raise UserError(f"no such file or folder: {path}", "check the path")
     return manifest.sha256_file(path)
+
+
+def content_of(path: Path) -> str:
+    """The checksum of a file in a folder; `unreadable` where it cannot be read: the stage says so."""
+    try:
+        return manifest.sha256_file(path)
+    except OSError:
+        return "unreadable"
 
 
 def input_paths(params: Params) -> dict[str, str]:

@@ -22,6 +22,7 @@ from gristmill.corpus.read import read_file
 from gristmill.corpus.wikitext import plain_text
 from gristmill.document import Document, read_documents
 from gristmill.errors import UserError
+from gristmill.files import read_jsonl
 from gristmill.recipe import Extract
 from gristmill.run import BY_NAME, execute
 
@@ -54,7 +55,14 @@ def documents(path: Path, out: Path) -> list[Document]:
 
 
 def dropped(out: Path) -> list[str]:
-    return [json.loads(line)["rule"] for line in (out / "dropped.jsonl").read_text().splitlines()]
+    return [record["rule"] for record in read_jsonl(out / "dropped.jsonl")]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of a person's files."""
+    (tmp_path / "in").mkdir()
+    return tmp_path / "in"
 
 
 def make_epub(path: Path) -> None:
@@ -120,12 +128,12 @@ def test_a_pdf_becomes_paragraphs_without_running_heads(tmp_path: Path) -> None:
     assert found.text.count(FIRST) == 5
 
 
-def test_csv_and_compressed_json(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text(f'id,text,license\n7,"{FIRST}\nIt was cold, ""very"" cold.",CC0-1.0\n8,,\n')
-    (tmp_path / "b.tsv").write_text(f"content\ttitle\n{SECOND}\tBoat\n", encoding="utf-8-sig")
+def test_csv_and_compressed_json(folder: Path, tmp_path: Path) -> None:
+    (folder / "a.csv").write_text(f'id,text,license\n7,"{FIRST}\nIt was cold, ""very"" cold.",CC0-1.0\n8,,\n')
+    (folder / "b.tsv").write_text(f"content\ttitle\n{SECOND}\tBoat\n", encoding="utf-8-sig")
     packed = pa.compress(json.dumps({"text": FIRST}).encode() + b"\nbroken\n", "zstd", asbytes=True)
-    (tmp_path / "c.jsonl.zst").write_bytes(packed)
-    found = documents(tmp_path, tmp_path / "out")
+    (folder / "c.jsonl.zst").write_bytes(packed)
+    found = documents(folder, tmp_path / "out")
     assert [document.source for document in found] == ["a.csv:1", "b.tsv:1", "c.jsonl.zst:1"]
     assert found[0].text.endswith('It was cold, "very" cold.') and found[0].licence == "CC0-1.0"
     assert (found[1].text, found[1].title) == (SECOND, "Boat")
@@ -185,10 +193,10 @@ def test_any_wikitext_ends(markup: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.epub", "a.pdf", "a.xhtml"])
-def test_one_damaged_file_among_good_ones_is_counted(tmp_path: Path, name: str) -> None:
-    (tmp_path / "good.txt").write_text(FIRST)
-    (tmp_path / name).write_bytes(b"\x00\x01garbage\xff" * 50)
-    (found,) = documents(tmp_path, tmp_path / "out")
+def test_one_damaged_file_among_good_ones_is_counted(folder: Path, tmp_path: Path, name: str) -> None:
+    (folder / "good.txt").write_text(FIRST)
+    (folder / name).write_bytes(b"\x00\x01garbage\xff" * 50)
+    (found,) = documents(folder, tmp_path / "out")
     assert found.text == FIRST
     assert dropped(tmp_path / "out") in (["damaged"], ["undecodable"])
 
@@ -202,10 +210,21 @@ def test_an_epub_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch
     assert dropped(tmp_path / "out") == ["too_large"]
 
 
-def test_a_table_without_texts_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
-    with pytest.raises(UserError, match="no column `text`"):
-        documents(tmp_path / "a.csv", tmp_path / "out")
+def test_a_table_without_texts_is_a_markdown_table(folder: Path, tmp_path: Path) -> None:
+    (folder / "a.csv").write_text('model;bits\nsmall;1,5\n"a|b";2\n', encoding="latin-1")
+    pq.write_table(pa.table({"x": [1, 2], "y": ["é", None]}), folder / "b.parquet")
+    (folder / "c.tsv").write_text("only\theads\n")
+    first, second = documents(folder, tmp_path / "out")
+    assert first.text == "| model | bits |\n| --- | --- |\n| small | 1,5 |\n| a\\|b | 2 |"
+    assert (first.title, second.text) == ("a.csv", "| x | y |\n| --- | --- |\n| 1 | é |\n| 2 |  |")
+    assert dropped(tmp_path / "out") == ["empty"]
+
+
+def test_a_large_table_without_texts_is_left_out(folder: Path, tmp_path: Path) -> None:
+    (folder / "good.txt").write_text(FIRST)
+    (folder / "a.csv").write_text("x,y\n" + "1234567890,abcdefgh\n" * 60_000)
+    assert [document.text for document in documents(folder, tmp_path / "out")] == [FIRST]
+    assert dropped(tmp_path / "out") == ["large_table"]
 
 
 def test_remote_files_are_read_in_place(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 from gristmill.corpus.licence import detect_licence
 from gristmill.corpus.record import Record
-from gristmill.errors import UserError
+from gristmill.errors import MissingExtra
 
 CONTAINER = "META-INF/container.xml"
 CHAPTER_TYPES = ("application/xhtml+xml", "text/html")
@@ -95,11 +95,11 @@ def named(root: ElementTree.Element, name: str) -> Iterator[ElementTree.Element]
 def read_pdf(path: Path, name: str) -> Iterator[Record]:
     """One record: the text of all pages, without running headers and footers, its lines joined to paragraphs.
 
-    Raises UserError where the extra is not installed; a file that cannot be opened is `damaged`, one without text (a
+    Raises MissingExtra where that is not installed; a file that cannot be opened is `damaged`, one without text (a
     scan) `empty`.
     """
     if find_spec("pypdfium2") is None:
-        raise UserError(f"{path} is a PDF file", "pip install 'gristmill[pdf]', or leave PDF files out")
+        raise MissingExtra(f"{path} is a PDF file", "pip install 'gristmill[pdf]', or leave PDF files out")
     import pypdfium2
 
     try:

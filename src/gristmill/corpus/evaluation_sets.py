@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gristmill.corpus.blocklists import read_lines
 from gristmill.errors import UserError
+from gristmill.files import BadLine, json_lines, text_lines
 
 ANSWERS = ("answer", "answers", "target", "targets", "solution", "output", "response", "completion", "chosen")
 # fields that file an item and are no part of it
@@ -34,15 +33,13 @@ def read_items(path: Path) -> Iterator[Item]:
 
     Raises UserError naming file and line where it cannot be read.
     """
-    name = path.name.lower().removesuffix(".gz")
-    if name.endswith((".jsonl", ".ndjson")):
-        yield from (to_item(parse(line, f"{path}:{number}")) for number, line in enumerate(read_lines(path), 1) if line)
-    elif name.endswith(".json"):
-        whole = parse("\n".join(read_lines(path)), str(path))
-        yield from map(to_item, whole if isinstance(whole, list) else [whole])
+    name = path.name.lower().removesuffix(".gz").removesuffix(".zst")
+    if name.endswith((".jsonl", ".ndjson", ".json")):
+        for number, row in json_lines(path):
+            yield to_item(whole(row, path, number))
     elif name.endswith((".csv", ".tsv")):
-        delimiter = "\t" if name.endswith(".tsv") else ","
-        yield from map(to_item, csv.DictReader((line + "\n" for line in read_lines(path)), delimiter=delimiter))
+        lines = (whole(line, path, number) for number, line in enumerate(text_lines(path), 1))
+        yield from map(to_item, csv.DictReader(lines, delimiter="\t" if name.endswith(".tsv") else ","))
     elif name.endswith(".parquet"):
         try:
             for batch in pq.ParquetFile(path).iter_batches(1_000):
@@ -50,17 +47,16 @@ def read_items(path: Path) -> Iterator[Item]:
         except (pa.ArrowInvalid, OSError) as error:
             raise UserError(f"{path} is not a readable Parquet file: {error}", "write or fetch it again") from error
     else:
-        yield from (Item((line,), ()) for line in read_lines(path) if line)
+        for number, line in enumerate(text_lines(path), 1):
+            if text := whole(line, path, number).strip():
+                yield Item((text,), ())
 
 
-def parse(text: str, where: str) -> Any:
-    """A JSON value. Raises UserError where it is none."""
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise UserError(
-            f"{where}: not valid JSON: {error}", "mend it, or leave it out of the evaluation set"
-        ) from error
+def whole(value: Any, path: Path, number: int) -> Any:
+    """A line or its value. Raises UserError naming the file and line where it could not be read."""
+    if isinstance(value, BadLine):
+        raise UserError(f"{path}:{number}: {value.why}", "mend it, or leave it out of the evaluation set")
+    return value
 
 
 def to_item(row: Any) -> Item:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,12 +21,13 @@ from gristmill.corpus.licence import detect_licence
 from gristmill.corpus.mapping import finish_stage, log_path, shard_path, text_bytes
 from gristmill.corpus.parallel import Executor, Result
 from gristmill.corpus.pieces import Extent, Piece, cut_inputs, read_piece
-from gristmill.corpus.read import HTML_TYPES, TEXT_TYPES
+from gristmill.corpus.read import HTML_TYPES, TEXT_TYPES, UNREAD
 from gristmill.corpus.record import Record
 from gristmill.document import Document, document_id, write_documents
 from gristmill.errors import UserError
+from gristmill.files import read_jsonl
 from gristmill.manifest import WORK, Manifest
-from gristmill.progress import Progress
+from gristmill.progress import Progress, console
 from gristmill.recipe import Extract
 from gristmill.storage import as_path
 
@@ -70,8 +72,34 @@ def run(inputs: Mapping[str, Path], params: Extract, out: Path) -> Manifest:
     made = finish_stage(join_ranges(tasks, results), out)
     if not made.counts["documents_out"]:
         named = ", ".join(map(str, files[:3])) + (" …" if len(files) > 3 else "")
-        raise UserError(f"no document in {named}: {made.dropped or 'no records'}", "check what the input holds")
+        why = "; ".join(islice(first_reasons(out / "dropped.jsonl"), 3))
+        raise UserError(
+            f"no document in {named}: {made.dropped or 'no records'}" + (f" ({why})" if why else ""),
+            "check what the input holds",
+        )
+    tell_unread(piece for pieces in shards for piece in pieces)
+    if made.dropped.get("needs_extra"):
+        remedy = next(r["why"] for r in read_jsonl(out / "dropped.jsonl") if r["rule"] == "needs_extra")
+        console.print(f"{made.dropped['needs_extra']:,} files need an extra: {remedy}", markup=False, soft_wrap=True)
     return made
+
+
+def first_reasons(log: Path) -> Iterator[str]:
+    """What was wrong with the first documents of a drop log."""
+    return (f"{record['source']}: {record['why']}" for record in read_jsonl(log) if record.get("why"))
+
+
+def tell_unread(pieces: Iterable[Piece]) -> None:
+    """Print how many files of which kinds were not read."""
+    kinds = Counter(piece.why or "without ending" for piece in pieces if piece.fault == UNREAD)
+    if kinds:
+        listed = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common(8))
+        more = " …" if len(kinds) > 8 else ""
+        console.print(
+            f"{kinds.total():,} files are of kinds that are not read (named in dropped.jsonl): {listed}{more}",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def join_ranges(tasks: Sequence[Task], results: Sequence[Result]) -> list[Result]:
@@ -102,7 +130,8 @@ def extract_shard(task: Task) -> Result:
                     counts["bytes_in"] += size
                     result = extract_record(record, task.comments)
                     if isinstance(result, str):
-                        log.drop("", clean(record.url), result, source=record.source, size=size)
+                        more = {"why": clean(record.why)} if record.why else {}
+                        log.drop("", clean(record.url), result, source=clean(record.source), size=size, more=more)
                         continue
                     left = text_bytes(result.text)
                     counts["bytes_out"] += left
@@ -165,7 +194,7 @@ def extract_record(record: Record, comments: bool = False) -> Document | str:
         language=language,
         language_score=score,
         fetched_at=record.fetched_at,
-        source=record.source,
+        source=clean(record.source),
         licence=clean(record.licence or detect_licence(rights, text)),
     )
 

@@ -7,6 +7,7 @@ could hold bytes that look like one is why each range also tells where the next 
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,10 +18,11 @@ from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
 from gristmill.corpus.licence import from_url
 from gristmill.corpus.parallel import shard_bytes
-from gristmill.corpus.read import kind_of, read_file, readable_files
+from gristmill.corpus.read import UNREAD, extensions, input_files, kind_of, read_whatever
 from gristmill.corpus.record import Record
 from gristmill.crawl.warc import to_page
 from gristmill.errors import UserError
+from gristmill.folders import Found, labels
 
 MAGIC = b"\x1f\x8b\x08"  # of a gzip member (RFC 1952, section 2.3.1)
 GZIP_RATIO = 4  # about how much a gzip file grows: shards are cut by what must be worked on
@@ -38,6 +40,8 @@ class Piece:
     size: int  # about how many bytes it unpacks to
     start: int = 0
     stop: int = 0  # 0: the whole file
+    fault: str = ""  # why it is not read
+    why: str = ""
 
 
 @dataclass
@@ -49,19 +53,34 @@ class Extent:
 
 
 def whole_files(paths: Sequence[Path]) -> list[Piece]:
-    """The files of paths, in the order given and by name within folders.
+    """The files of paths, in the order given and by name within folders; those that are not read have a fault.
 
-    Raises UserError where a path is missing, a file is of no known kind, or a folder holds nothing readable.
+    Where several paths are given, names begin with the end of the path that tells them apart. Raises UserError where a
+    path is missing, a file is of no known kind, or a folder holds nothing readable.
     """
     files: list[Piece] = []
-    for path in paths:
-        found = list(readable_files(path))
-        if not found:
-            raise UserError(f"nothing readable in {path}", "give a file or folder of a kind that can be read")
+    for path, label in zip(paths, labels([str(path) for path in paths]), strict=True):
+        found = list(input_files(path))
+        if all(each.fault for each in found):
+            held = Counter(each.why if each.fault == UNREAD else each.fault for each in found)
+            inside = ", ".join(f"{count} {kind or 'without ending'}" for kind, count in held.most_common(5))
+            raise UserError(
+                f"nothing readable in {path}" + (f": {inside}" if inside else ""),
+                f"give files that end with {', '.join(extensions())}",
+            )
         for each in found:
-            size = each.stat().st_size * (GZIP_RATIO if each.name.endswith(".gz") else 1)
-            files.append(Piece(each, each.relative_to(path).as_posix() if each != path else each.name, size))
+            below = each.path != path  # each is in a folder that was named
+            name = each.name if len(paths) == 1 else f"{label}/{each.name}" if below else label
+            files.append(Piece(each.path, name, size_of(each), fault=each.fault, why=each.why))
     return files
+
+
+def size_of(file: Found) -> int:
+    """About how many bytes of text a file holds; 0 where it is not read."""
+    try:
+        return 0 if file.fault else file.path.stat().st_size * (GZIP_RATIO if file.name.endswith(".gz") else 1)
+    except OSError:
+        return 0
 
 
 def cut_inputs(paths: Sequence[Path]) -> list[list[Piece]]:
@@ -98,13 +117,28 @@ def cut_file(file: Piece, limit: int) -> list[Piece]:
 
 def read_piece(piece: Piece, begin: int | None, extent: Extent) -> Iterator[Record]:
     """The records of a piece, in order. Of a WARC file `extent` is filled; `begin` is where its first record is known
-    to be. A damaged record, or one that the file's end cuts off, has a fault; reading goes on behind it.
+    to be. A damaged record, or one that the file's end cuts off, has a fault; reading goes on behind it. What cannot be
+    read at all is one record with a fault.
     """
-    if kind_of(piece.path) != "warc":
-        yield from read_file(piece.path, piece.name)
-        return
+    if piece.fault:
+        yield Record(b"", "", piece.name, piece.name, fault=piece.fault, why=piece.why)
+    elif kind_of(piece.path) != "warc":
+        yield from read_whatever(piece.path, piece.name)
+    else:
+        try:
+            yield from read_warc(piece, begin, extent)
+        except OSError as error:
+            if not isinstance(piece.path, Path):
+                raise UserError(f"cannot read {piece.path}: {error}", "check the network; run it again") from error
+            yield Record(b"", "", piece.name, piece.name, fault="unreadable", why=str(error.strerror))
+
+
+def read_warc(piece: Piece, begin: int | None, extent: Extent) -> Iterator[Record]:
+    """The records of a range of a WARC file. Raises OSError where the file cannot be read."""
     size = piece.path.stat().st_size
     stop = piece.stop or size
+    if not size:
+        yield Record(b"", "", piece.name, piece.name, fault="empty")
     with piece.path.open("rb") as file:
         at = begin if begin is not None else next_record(file, piece.start) if piece.start else 0
         extent.begin = at

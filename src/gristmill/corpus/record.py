@@ -19,4 +19,5 @@ class Record:
     fetched_at: datetime | None = None
     licence: str = ""
     fault: str = ""
+    why: str = ""  # what was wrong, where there is a fault
     whole: bool = False  # HTML that is all main text, as a book's chapter

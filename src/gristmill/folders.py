@@ -1,0 +1,100 @@
+"""What lies below a folder that a user names: every file in a fixed order, and why those that cannot be read cannot.
+
+Links are followed, and every real folder is entered once, so that a loop of links ends. Hidden files and folders, and
+the run folders of gristmill itself, are named and not entered.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+RECIPE = "recipe.json"  # in a run folder
+
+
+@dataclass(frozen=True)
+class Found:
+    """One file, or a folder that is not entered."""
+
+    path: Path
+    name: str  # below the folder that was named, as valid Unicode
+    fault: str = ""  # why it is not read: hidden, own_run, linked_twice, not_a_file, unreadable
+    why: str = ""
+
+
+def walk(folder: Path) -> Iterator[Found]:
+    """Everything below a folder, depth first and by name; also of a remote one."""
+    if not isinstance(folder, Path):  # remote storage has no links, rights or hidden files to speak of
+        for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).parts):
+            if path.is_file():
+                yield Found(path, path.relative_to(folder).as_posix())
+        return
+    entered = {identity(folder)}
+    waiting = [entries(folder, "")]
+    while waiting:
+        found = next(waiting[-1], None)
+        if found is None:
+            waiting.pop()
+        elif found.fault or not found.path.is_dir():
+            yield found
+        elif identity(found.path) in entered:
+            yield Found(found.path, found.name, "linked_twice", "this folder is read under another name")
+        elif is_run(found.path):
+            yield Found(found.path, found.name, "own_run", "a run folder of gristmill")
+        else:
+            entered.add(identity(found.path))
+            waiting.append(entries(found.path, f"{found.name}/"))
+
+
+def entries(folder: Path, prefix: str) -> Iterator[Found]:
+    """What is in one folder, by name."""
+    try:
+        with os.scandir(folder) as listing:
+            names = sorted(entry.name for entry in listing)
+    except OSError as error:
+        yield Found(folder, prefix.rstrip("/") or ".", "unreadable", str(error.strerror))
+        return
+    for each in names:
+        path, name = folder / each, prefix + valid(each)
+        if each.startswith("."):
+            yield Found(path, name, "hidden")
+        elif path.is_dir() or path.is_file():
+            yield Found(path, name)
+        else:
+            leads_nowhere = path.is_symlink()
+            yield Found(path, name, "not_a_file", "a link that leads nowhere" if leads_nowhere else "a device or pipe")
+
+
+def identity(folder: Path) -> tuple[int, int]:
+    """What tells a real folder from others, whatever links lead to it."""
+    about = folder.stat()
+    return about.st_dev, about.st_ino
+
+
+def valid(name: str) -> str:
+    """A file's name as text that can be written down: bytes that are no UTF-8 become U+FFFD."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def is_run(folder: Path) -> bool:
+    """Whether gristmill ran a recipe into this folder: reading it would be reading one's own output."""
+    try:
+        with (folder / RECIPE).open(encoding="utf-8") as file:
+            recipe = json.loads(file.read(1 << 20))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(recipe, dict) and {"name", "seed"} <= recipe.keys()
+
+
+def labels(paths: Sequence[str]) -> list[str]:
+    """For each of several paths, the shortest end that no other one shares: `notes`, or `a/notes` and `b/notes`."""
+    parts = [[part for part in path.replace("://", "/").split("/") if part not in ("", ".")] for path in paths]
+    found = []
+    for place, own in enumerate(parts):
+        others = [other for at, other in enumerate(parts) if at != place and other != own]
+        length = next((n for n in range(1, len(own)) if all(other[-n:] != own[-n:] for other in others)), len(own))
+        found.append(valid("/".join(own[-length:])) or ".")
+    return found

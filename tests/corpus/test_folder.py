@@ -1,0 +1,248 @@
+"""A folder of one's own files: everything that can be read is, and everything else is counted and named."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import sys
+import zipfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from gristmill.corpus.read import read_whatever
+from gristmill.document import Document, read_documents
+from gristmill.errors import UserError
+from gristmill.files import read_jsonl
+from gristmill.folders import labels
+from gristmill.manifest import Manifest
+from gristmill.recipe import Extract
+from gristmill.run import BY_NAME, execute
+
+TEXT = "The miller went down to the river before the sun was up, and he took his dog with him."
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of a person's files."""
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/good.txt").write_text(TEXT)
+    return tmp_path / "notes"
+
+
+def extract(out: Path, *paths: Path) -> tuple[list[Document], dict[str, str], Manifest]:
+    """Documents, and the rule under which each source left, of a run that went to its end."""
+    execute(BY_NAME["extract"], {}, Extract(paths=[str(path) for path in paths]), out)
+    found = Manifest.read(out)
+    assert found
+    left = {str(record["source"]): str(record["rule"]) for record in read_jsonl(out / "dropped.jsonl")}
+    assert found.counts["documents_in"] == found.counts["documents_out"] + len(left)
+    return list(read_documents(out)), left, found
+
+
+def test_one_bad_file_never_ends_a_run(folder: Path, tmp_path: Path) -> None:
+    good = json.dumps({"text": TEXT}).encode() + b"\n"
+    pq.write_table(pa.table({"text": [TEXT]}), folder / "whole.parquet")
+    bad = {
+        "broken.parquet": (folder / "whole.parquet").read_bytes()[:200],
+        "cut.jsonl.gz": gzip.compress(good * 5000)[:-12],
+        "cut.jsonl.zst": pa.compress(good * 5000, "zstd", asbytes=True)[:-12],
+        "no.jsonl.gz": b"not gzip at all",
+        "book.epub": b"PK\x03\x04 nothing behind",
+        "scan.pdf": b"%PDF-1.4 nothing behind",
+        "letter.docx": b"PK\x03\x04 nothing behind",
+        "dump.bz2": b"BZh9 nothing behind",
+        "lab.ipynb": b'{"cells": 5}',
+        "deep.ipynb": b"[" * 100_000,
+        "empty.txt": b"",
+        "empty.csv": b"",
+        "empty.parquet": b"",
+        "empty.epub": b"",
+        "empty.jsonl": b"",
+        "empty.warc.gz": b"",
+        "noise.html": bytes(range(256)) * 20,
+        "photo.jpg": b"\xff\xd8",
+        "program": b"\x7fELF",
+        "deep.json": b'{"text": ' + b"[" * 100_000,
+        "settings.json": b'{"name": "x",\n "version": 3}',
+        "table.csv": b"x,y\n" + b'"' + b"z" * 10,
+    }
+    for name, data in bad.items():
+        (folder / name).write_bytes(data)
+    os.symlink("/nowhere/at/all", folder / "link.txt")
+    os.mkfifo(folder / "pipe.txt")
+    (folder / ".git").mkdir()
+    (folder / ".git/config.txt").write_text("hidden")
+    found, left, made = extract(tmp_path / "out", folder)
+    assert {document.source for document in found} >= {"good.txt", "whole.parquet:1", "table.csv", "cut.jsonl.gz:1"}
+    named = {source.split(":")[0] for source in left}
+    assert named == {*bad, "link.txt", "pipe.txt", ".git"} - {"table.csv"}
+    assert {left[name] for name in bad if name.startswith("empty.")} == {"empty"}
+    assert left["photo.jpg"] == left["program"] == "unread_kind"
+    assert (left["link.txt"], left["pipe.txt"], left[".git"]) == ("not_a_file", "not_a_file", "hidden")
+    assert left["settings.json:1"] == "no_text" and left["deep.json:1"] == left["deep.ipynb"] == "damaged"
+    assert made.dropped["unread_kind"] == 2
+    why = {record["source"]: record.get("why", "") for record in read_jsonl(tmp_path / "out/dropped.jsonl")}
+    assert "truncated or damaged after line" in why["cut.jsonl.gz"] and "Parquet" in why["broken.parquet"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file that exists and cannot be read")
+def test_a_file_that_cannot_be_read_is_named(folder: Path, tmp_path: Path) -> None:
+    for name in ("a.txt", "a.jsonl", "a.html"):
+        os.symlink("/proc/self/mem", folder / name)
+    found, left, _ = extract(tmp_path / "out", folder)
+    assert [document.source for document in found] == ["good.txt"]
+    assert left == dict.fromkeys(("a.txt", "a.jsonl", "a.html"), "unreadable")
+
+
+def test_links_and_names(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far/b.txt").write_text(TEXT + " b")
+    os.symlink(tmp_path / "far", folder / "linked")
+    os.symlink("..", folder / "loop")
+    os.symlink(tmp_path / "far", folder / "twice")
+    with open(os.fsencode(folder) + b"/caf\xe9.txt", "w") as file:
+        file.write(TEXT + " c")
+    (folder / "naïve 日本\n語.md").write_text("# Title\n\n" + TEXT)
+    found, left, _ = extract(tmp_path / "out", folder)
+    sources = {document.source for document in found}
+    assert sources >= {"linked/b.txt", "caf\ufffd.txt", "naïve 日本\n語.md", "good.txt"}
+    assert left["twice"] == "linked_twice"
+    assert sum(document.text.endswith(" b") for document in found) == 1
+
+
+def test_its_own_runs_are_not_read(folder: Path, tmp_path: Path) -> None:
+    (folder / "runs/a/extract").mkdir(parents=True)
+    (folder / "runs/a/recipe.json").write_text('{"name": "a", "seed": 0}')
+    pq.write_table(pa.table({"text": ["my own output"]}), folder / "runs/a/extract/documents.parquet")
+    found, left, _ = extract(tmp_path / "out", folder)
+    assert [document.source for document in found] == ["good.txt"] and left == {"runs/a": "own_run"}
+
+
+def test_nothing_changes_nothing_is_done_again(folder: Path, tmp_path: Path) -> None:
+    os.symlink("loop", folder / "loop")
+    params = Extract(paths=[str(folder)])
+    assert execute(BY_NAME["extract"], {}, params, tmp_path / "out")
+    assert execute(BY_NAME["extract"], {}, params, tmp_path / "out") is None
+    (folder / "new.png").write_bytes(b"x")
+    assert execute(BY_NAME["extract"], {}, params, tmp_path / "out")
+
+
+def test_two_folders_do_not_give_the_same_source(tmp_path: Path) -> None:
+    for place in ("a/docs", "b/docs", "c"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "index.html").write_text(f"<p>{TEXT} {place}</p>")
+    paths = [tmp_path / place for place in ("a/docs", "b/docs", "c", "c/index.html")]
+    found, _, _ = extract(tmp_path / "out", *paths)
+    assert [document.source for document in found] == [
+        "a/docs/index.html",
+        "b/docs/index.html",
+        "c/index.html",
+        "index.html",
+    ]
+    assert len({document.id for document in found}) == 4
+    (tmp_path / "b/docs").rename(tmp_path / "b/manual")
+    found, _, _ = extract(tmp_path / "out", paths[0], tmp_path / "b/manual")
+    assert [document.source for document in found] == ["docs/index.html", "manual/index.html"]
+
+
+def test_labels_are_as_short_as_they_can_be() -> None:
+    assert labels(["/x/a/docs", "/x/b/docs/", "notes"]) == ["a/docs", "b/docs", "notes"]
+    assert labels(["docs", "docs"]) == ["docs", "docs"]
+    assert labels(["s3://one/docs", "hf://two/docs", "."]) == ["one/docs", "two/docs", "."]
+
+
+def test_an_empty_folder_says_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.png").write_bytes(b"x")
+    (tmp_path / "in/b.png").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"2 \.png"):
+        extract(tmp_path / "out", tmp_path / "in")
+
+
+def test_a_single_broken_file_says_why(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"a\.parquet: .*not a readable Parquet"):
+        extract(tmp_path / "out", tmp_path / "a.parquet")
+
+
+def test_rows_that_hold_no_text(folder: Path, tmp_path: Path) -> None:
+    rows = [
+        {"text": 5},
+        {"text": None, "content": TEXT},
+        {"title": "x"},
+        [TEXT],
+        {"text": [TEXT]},
+        {"text": TEXT + "\ud800"},
+    ]
+    (folder / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found, left, _ = extract(tmp_path / "out", folder)
+    assert {document.source for document in found} == {"good.txt", "a.jsonl:2", "a.jsonl:6"}
+    assert set(left.values()) == {"no_text"} and len(left) == 4
+
+
+def test_notebook_code_and_packed_text(folder: Path, tmp_path: Path) -> None:
+    cells = [
+        {"cell_type": "markdown", "source": ["# Rivers\n", "\n", "Some *words*."]},
+        {"cell_type": "code", "source": "print('```')", "outputs": [{"text": "secret"}]},
+    ]
+    (folder / "lab.ipynb").write_text(json.dumps({"nbformat": 4, "cells": cells}))
+    (folder / "src").mkdir()
+    (folder / "src/mill.py").write_text("def mill(x):\r\n    return {x}\r\n")
+    (folder / "app.min.js").write_text("var a=1;" * 500)
+    (folder / "Makefile").write_text("all:\n\tgrind\n")
+    (folder / "README").write_text(TEXT + " r")
+    (folder / "old.txt.gz").write_bytes(gzip.compress(TEXT.encode() + b" z"))
+    found, left, _ = extract(tmp_path / "out", folder)
+    by_source = {document.source: document for document in found}
+    assert by_source["lab.ipynb"].text == "# Rivers\n\nSome *words*.\n\n````\nprint('```')\n````"
+    assert by_source["lab.ipynb"].title == "Rivers"
+    assert by_source["src/mill.py"].text == "```\ndef mill(x):\n    return {x}\n```"
+    assert by_source["src/mill.py"].title == "src/mill.py"
+    assert {"Makefile", "README", "old.txt.gz"} <= by_source.keys()
+    assert left == {"app.min.js": "minified"}
+
+
+DOCX = {
+    "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Default '
+    'Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Override '
+    'PartName="/word/document.xml" ContentType="application/vnd.openxmlformats-officedocument.wordprocessingml.'
+    'document.main+xml"/></Types>',
+    "_rels/.rels": '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship '
+    'Id="r" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument" '
+    'Target="word/document.xml"/></Relationships>',
+    "word/styles.xml": '<w:styles xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:style '
+    'w:type="paragraph" w:styleId="H1"><w:name w:val="heading 1"/></w:style></w:styles>',
+    "word/_rels/document.xml.rels": '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/'
+    'relationships"><Relationship Id="s" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/'
+    'styles" Target="styles.xml"/></Relationships>',
+    "docProps/core.xml": '<c xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>River letter</dc:title></c>',
+    "word/document.xml": '<w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:body>'
+    '<w:p><w:pPr><w:pStyle w:val="H1"/></w:pPr><w:r><w:t>The mill</w:t></w:r></w:p><w:p><w:r><w:t>%s</w:t></w:r></w:p>'
+    "<w:tbl><w:tr><w:tc><w:p><w:r><w:t>a</w:t></w:r></w:p></w:tc><w:tc><w:p><w:r><w:t>b</w:t></w:r></w:p></w:tc></w:tr>"
+    "<w:tr><w:tc><w:p><w:r><w:t>1</w:t></w:r></w:p></w:tc><w:tc><w:p><w:r><w:t>2</w:t></w:r></w:p></w:tc></w:tr>"
+    "</w:tbl></w:body></w:document>",
+}
+
+
+def test_a_word_document(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.docx", "w") as archive:
+        for name, content in DOCX.items():
+            archive.writestr(name, content.replace("%s", TEXT))
+    (found,), left, _ = extract(tmp_path / "out", tmp_path / "a.docx")
+    assert found.title == "River letter" and not left
+    assert found.text.startswith(f"# The mill\n\n{TEXT}") and "| 1 | 2 |" in found.text
+
+
+def test_an_extra_that_is_not_installed_costs_its_files_only(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gristmill.corpus.books.find_spec", lambda name: None)
+    (folder / "a.pdf").write_bytes(b"%PDF")
+    (record,) = read_whatever(folder / "a.pdf", "a.pdf")
+    assert record.fault == "needs_extra" and "gristmill[pdf]" in record.why
+    _, left, _ = extract(tmp_path / "out", folder)
+    assert left == {"a.pdf": "needs_extra"}
