@@ -89,6 +89,11 @@ def is_run(folder: Path) -> bool:
     return isinstance(recipe, dict) and {"name", "seed"} <= recipe.keys()
 
 
+def source_names(paths: Sequence[str]) -> list[str]:
+    """What of these paths shows in the sources of documents: nothing where there is one folder."""
+    return [] if len(paths) == 1 and Path(paths[0]).is_dir() else labels(paths)
+
+
 def labels(paths: Sequence[str]) -> list[str]:
     """For each of several paths, the shortest end that no other one shares: `notes`, or `a/notes` and `b/notes`."""
     parts = [[part for part in path.replace("://", "/").split("/") if part not in ("", ".")] for path in paths]

@@ -27,6 +27,7 @@ from gristmill.quantities import parameters_of, seconds_and_flops
 InputPath = Annotated[str, "path"]
 Place = Annotated[str, "place"]  # a path or URL whose content is not part of the fingerprint
 ADDRESS = re.compile(r":\d+$")  # what may stand in a path's place where a service is meant
+NAMED = "named"  # marks paths whose last names show in what comes out
 HOW = "how"  # marks a setting that says how a stage works and not what comes out: changing it redoes nothing
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -93,7 +94,9 @@ class CommonCrawl(Params):
 class Extract(Params):
     """Pages → documents."""
 
-    paths: list[InputPath] = []  # files, folders or URLs of any kind that `corpus/read.py` knows; empty: the crawl
+    paths: Annotated[
+        list[InputPath], NAMED
+    ] = []  # files, folders or URLs of any kind that `corpus/read.py` knows; empty: the crawl
     comments: bool = False  # keep readers' comments below articles
 
 
@@ -314,6 +317,11 @@ class Recipe(Params):
     audit: Audit | None = None
     export: Export | None = None
     report: Report | None = None
+
+
+def marked_fields(params: type[Params], mark: str) -> list[str]:
+    """Names of the fields that bear a mark as HOW."""
+    return [name for name, field in params.model_fields.items() if mark in field.metadata]
 
 
 def path_fields(params: type[Params], *marks: str) -> list[str]:

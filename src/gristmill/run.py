@@ -22,11 +22,11 @@ from typing import Any
 
 from gristmill import __version__, manifest
 from gristmill.errors import UserError, nearest
-from gristmill.folders import walk
+from gristmill.folders import source_names, walk
 from gristmill.manifest import Manifest
 from gristmill.processes import LEADER, SIZE
 from gristmill.progress import console, duration
-from gristmill.recipe import ADDRESS, HOW, Params, Recipe, path_fields
+from gristmill.recipe import ADDRESS, HOW, NAMED, Params, Recipe, marked_fields, path_fields
 from gristmill.storage import as_path, remote_digest
 
 StageFunction = Callable[[Mapping[str, Path], Any, Path], Manifest]
@@ -233,8 +233,9 @@ def adopt(partial: Path, out: Path, fingerprint: str) -> None:
 
 def fingerprint_of(stage: Stage, params: Params, digests: Mapping[str, str]) -> str:
     """What a stage's output depends on: its name, parameters, inputs by content, and the code version."""
-    ways = {name for name, field in type(params).model_fields.items() if HOW in field.metadata}
+    ways = marked_fields(type(params), HOW)
     settings = params.model_dump(exclude={*path_fields(type(params)), *ways})
+    settings |= {name: source_names(getattr(params, name)) for name in marked_fields(type(params), NAMED)}
     basis = json.dumps([stage.name, __version__, settings, sorted(digests.items())], sort_keys=True)
     return hashlib.sha256(basis.encode()).hexdigest()
 

@@ -144,7 +144,8 @@ def test_two_folders_do_not_give_the_same_source(tmp_path: Path) -> None:
         "index.html",
     ]
     assert len({document.id for document in found}) == 4
-    (tmp_path / "b/docs").rename(tmp_path / "b/manual")
+    extract(tmp_path / "out", *paths[:2])
+    (tmp_path / "b/docs").rename(tmp_path / "b/manual")  # the same content, and other sources
     found, _, _ = extract(tmp_path / "out", paths[0], tmp_path / "b/manual")
     assert [document.source for document in found] == ["docs/index.html", "manual/index.html"]
 
