@@ -213,6 +213,8 @@ MISTAKES = {
     "extract empty -o out": "nothing readable",
     "extract -o out": "extract",
     "crawl -o out": "`crawl.seeds`",
+    "crawl http://a.test/ -o out --set user_agent=é": "`crawl.user_agent`: it goes into an HTTP header",
+    "crawl http://a.test/ -o out --set user_agent='\"a\\nb\"'": "`crawl.user_agent`",
     "extract page.txt -o foreign": "not written by gristmill",
     "extract page.txt -o page.txt": "page.txt",
     "extract page.txt -o page.txt/out": "page.txt",

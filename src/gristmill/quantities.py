@@ -1,4 +1,4 @@
-"""Numbers as people write them in recipes and options: sizes and budgets."""
+"""Values as people write them in recipes and options: sizes, budgets, what goes into an HTTP header."""
 
 from __future__ import annotations
 
@@ -23,3 +23,10 @@ def seconds_and_flops(budget: str) -> tuple[float, float]:
         raise ValueError("a budget is a time, as 90s, 5min, 2h or 1d, or a number of FLOPs, as 1e15")
     seconds = {"s": 1, "min": 60, "h": 3600, "d": 86400}.get(found[2], 0)
     return float(found[1]) * seconds, 0.0 if seconds else float(found[1])
+
+
+def header_value(text: str) -> str:
+    """A text that may stand in an HTTP header (RFC 9110 section 5.5). Raises ValueError for another."""
+    if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", text):
+        raise ValueError("it goes into an HTTP header: printable ASCII on one line, without spaces at the ends")
+    return text

@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from gristmill.choices import refuse_contradictions
-from gristmill.quantities import parameters_of, seconds_and_flops
+from gristmill.quantities import header_value, parameters_of, seconds_and_flops
 
 InputPath = Annotated[str, "path"]
 Place = Annotated[str, "place"]  # a path or URL whose content is not part of the fingerprint
@@ -44,6 +44,7 @@ def checked(read: Callable[[str], Any]) -> AfterValidator:
 
 Size = Annotated[str, BeforeValidator(str), checked(parameters_of)]
 Budget = Annotated[str, BeforeValidator(str), checked(seconds_and_flops)]
+UserAgent = Annotated[str, checked(header_value)]
 
 
 class Params(BaseModel):
@@ -72,7 +73,7 @@ class Crawl(Params):
     timeout: Rate = 30.0  # seconds for one request
     max_bytes: Positive = 10_000_000  # longest response body that is kept, after decompression
     max_redirects: Count = 5  # one after another, from one URL
-    user_agent: str = "gristmill/0.1"  # how the crawler names itself, in robots.txt too; say who you are
+    user_agent: UserAgent = "gristmill/0.1"  # how the crawler names itself, in robots.txt too; say who you are
     honour: list[Literal["noindex", "noai", "tdm"]] = ["noindex", "noai", "tdm"]  # these keep a page out; else recorded
     previous: InputPath = ""  # folder of an earlier crawl: only what has changed since is kept
     allow_networks: list[str] = []  # private networks that may be contacted, as `127.0.0.0/8`

@@ -274,5 +274,8 @@ def load_model(folder: Path, device: str = "cpu") -> Transformer:
     except OSError as error:
         raise UserError(f"no model in {folder}: {error.strerror}", "train one first: gristmill run") from error
     except Exception as error:
+        if "state_dict" in str(error):  # torch names every tensor, over many lines
+            problem = f"the tensors in {folder} are not those of the model that its model.json describes"
+            raise UserError(problem, "name the folder of pretrain, sft or rl") from error
         raise UserError(f"{folder} holds no readable model: {error}", "train it again") from error
     return model

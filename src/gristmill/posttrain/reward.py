@@ -72,7 +72,8 @@ class RewardModel(nn.Module):
             model = cls(Transformer(config)).to(device)
             model.load_state_dict(load_file(folder / "model.safetensors", device))
         except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(f"no readable reward model in {folder}: {error}", "run the reward stage") from error
+            why = str(error).splitlines()[0]  # of a model of another kind, torch names every tensor after that
+            raise UserError(f"no readable reward model in {folder}: {why}", "run the reward stage") from error
         return model.eval()
 
 
