@@ -20,6 +20,7 @@ from gristmill.recipe import Params, Recipe, stage_params
 from gristmill.recipe_file import load_recipe
 from gristmill.run import STAGES
 from gristmill.settings import settings_of
+from gristmill.tokenizer.formats import write_tokenizer_json
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -142,8 +143,9 @@ def fails(
     for name, folder in (("corpus", corpus), ("vocabulary", tokenizer_folder), ("tokens", tokens_folder)):
         (tmp_path / name).symlink_to(folder)
     (tmp_path / "model").symlink_to(model_folder)
-    for name in ("empty", "foreign"):
+    for name in ("empty", "foreign", "other"):
         (tmp_path / name).mkdir()
+    write_tokenizer_json(tmp_path / "other" / "tokenizer.json", [bytes([byte]) for byte in range(256)], [], "qwen2")
     files = {
         "foreign/precious.txt": "x",
         "page.txt": "Some text to read.",
@@ -227,6 +229,8 @@ MISTAKES = {
     "reward model vocabulary tokens -o out": "`reward.preferences` is not set",
     "evaluate model vocabulary tokens -o out --set questions=none.jsonl": "none.jsonl",
     "export model corpus -o out": "tokenizer",
+    "export model other -o out": "use the tokenizer of the same run",
+    "reward model other tokens -o out --set preferences=c.jsonl": "use the tokenizer of the same run",
     "report empty -o out": "no stage",
     "report none -o out": "none",
     # looking
@@ -245,6 +249,9 @@ MISTAKES = {
     "corpus ledger empty": "empty",
     "corpus score -o s": "good",
     "corpus score -o s --good none --bad page.txt": "none",
+    "corpus sample empty --dropped-by x -n 0": "-n",
+    "tokenizer report vocabulary --parameters 0": "--parameters",
+    "plan small.toml": "no stage that trains",
     "plan none.toml": "none.toml",
     "plan small.toml --tokens many": "--tokens",
     "scale small.toml -o empty": "empty",

@@ -78,6 +78,8 @@ def plan(
 
     loaded = load_recipe(recipe, settings)
     estimates = plan_recipe(loaded, out or Path("runs") / loaded.name, parameters_of(tokens))
+    if not estimates:
+        raise UserError(f"{recipe} has no stage that trains", "give it a [pretrain] table")
     for one in estimates:
         for told in [one.shape] * bool(one.shape) + [f"assumed: {what}" for what in one.assumed]:
             console.print(f"{one.stage}: {told}", soft_wrap=True, markup=False)
@@ -138,7 +140,7 @@ def serve(
 def tokenizer_report(
     folder: Annotated[Path, typer.Argument(help="A run folder or a tokenizer's.")],
     texts: Annotated[Path | None, typer.Argument(help="Documents to measure; else what training measured.")] = None,
-    parameters: Annotated[float, typer.Option(help="Of the model to train, its embeddings left out.")] = 100e6,
+    parameters: Annotated[float, typer.Option(min=1, help="Of the model to train, its embeddings left out.")] = 100e6,
 ) -> None:
     """What a vocabulary does to text, and the size to choose for a model."""
     from gristmill.tokenizer.report import table, training_facts

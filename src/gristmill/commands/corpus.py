@@ -18,7 +18,7 @@ corpus = typer.Typer(cls=Commands, help="Look into a corpus, and learn to score 
 def sample(
     folder: Annotated[Path, typer.Argument(help="A folder of a corpus stage, or a run folder.")],
     rule: Annotated[str, typer.Option("--dropped-by", metavar="RULE", help="Rule, as manifest.json counts it.")],
-    count: Annotated[int, typer.Option("-n", help="How many documents.")] = 5,
+    count: Annotated[int, typer.Option("-n", min=1, help="How many documents.")] = 5,
 ) -> None:
     """Show what a rule took away."""
     from gristmill.corpus.samples import show

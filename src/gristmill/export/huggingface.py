@@ -10,15 +10,15 @@ from typing import Any
 from safetensors.torch import save_file
 
 from gristmill.chat.template import JINJA
+from gristmill.generation.engine import load_together
 from gristmill.manifest import atomic_path, write_text
 from gristmill.model.huggingface import config_json, renamed
-from gristmill.model.transformer import load_model
 from gristmill.tokenizer.encode import CONTROL, Tokenizer
 
 
 def export(model_folder: Path, tokenizer_folder: Path, out: Path) -> None:
     """Write `out` so that transformers, vLLM and llama.cpp's converter open it unchanged."""
-    model, tokenizer = load_model(model_folder), Tokenizer.load(tokenizer_folder)
+    model, tokenizer = load_together(model_folder, tokenizer_folder)
     with atomic_path(out / "model.safetensors") as path:
         tensors = {renamed(name): value.contiguous() for name, value in model.state_dict().items()}
         save_file(tensors, path, metadata={"format": "pt"})

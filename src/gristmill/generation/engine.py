@@ -26,6 +26,17 @@ class Completion:
     finish: str = "length"  # "stop" where the model ended it, "length" where a limit did
 
 
+def load_together(model: Path, tokenizer: Path, device: str = "cpu") -> tuple[Transformer, Tokenizer]:
+    """Read a model folder and a tokenizer folder. Raises UserError where they do not belong together."""
+    network, words = load_model(model, device), Tokenizer.load(tokenizer)
+    if network.config.vocab_size != words.vocab_size:
+        raise UserError(
+            f"{model} has {network.config.vocab_size} tokens, the tokenizer in {tokenizer} {words.vocab_size}",
+            "use the tokenizer of the same run",
+        )
+    return network, words
+
+
 class Engine:
     """A model and its tokenizer, ready to generate. One caller at a time."""
 
@@ -38,13 +49,8 @@ class Engine:
     @classmethod
     def load(cls, model: Path, tokenizer: Path, device: str = "cpu") -> Engine:
         """Read a model folder and a tokenizer folder. Raises UserError where they do not belong together."""
-        network, words = load_model(model, device).eval(), Tokenizer.load(tokenizer)
-        if network.config.vocab_size != words.vocab_size:
-            raise UserError(
-                f"{model} has {network.config.vocab_size} tokens, the tokenizer in {tokenizer} {words.vocab_size}",
-                "use the tokenizer of the same run",
-            )
-        return cls(network, words)
+        network, words = load_together(model, tokenizer, device)
+        return cls(network.eval(), words)
 
     def generate(
         self,

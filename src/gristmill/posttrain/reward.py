@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from gristmill.chat.conversations import LeftOut, Messages, asked, nothing_left, read_records, report
 from gristmill.chat.template import render
 from gristmill.errors import UserError
+from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest, atomic_path, write_text
-from gristmill.model.transformer import ModelConfig, Transformer, load_model
+from gristmill.model.transformer import ModelConfig, Transformer
 from gristmill.posttrain.examples import Answers, Order, fork, token_logprobs
 from gristmill.recipe import Reward
 from gristmill.tokenizer.encode import Tokenizer
@@ -80,8 +81,8 @@ class RewardModel(nn.Module):
 def run(inputs: Mapping[str, Path], params: Reward, out: Path) -> Manifest:
     """Train the reward model, starting from the chat model, and score it on pairs of held-out prompts."""
     torch.manual_seed(params.seed)
-    tokenizer = Tokenizer.load(inputs["tokenizer"])
-    model = RewardModel(load_model(inputs["model"])).to(best_device())
+    body, tokenizer = load_together(inputs["model"], inputs["tokenizer"])
+    model = RewardModel(body).to(best_device())
     left_out: list[LeftOut] = []
     train_pairs, test_pairs, too_long = read_pairs(
         Path(params.preferences), tokenizer, model.body.config.context, left_out

@@ -16,7 +16,7 @@ from torch import Tensor
 from gristmill.chat.conversations import LeftOut, asked, nothing_left, read_records, report
 from gristmill.chat.template import render
 from gristmill.errors import UserError
-from gristmill.generation.engine import Engine
+from gristmill.generation.engine import Engine, load_together
 from gristmill.manifest import Manifest
 from gristmill.model.kernels import fast_products
 from gristmill.model.transformer import load_model, save_model
@@ -34,8 +34,9 @@ from gristmill.training.optimizer import Rates
 def run(inputs: Mapping[str, Path], params: RL, out: Path) -> Manifest:
     """Align the chat model with the reward model."""
     torch.manual_seed(params.seed)
-    tokenizer, device = Tokenizer.load(inputs["tokenizer"]), best_device()
-    policy, reference = load_model(inputs["model"], device), load_model(inputs["model"], device).eval()
+    device = best_device()
+    policy, tokenizer = load_together(inputs["model"], inputs["tokenizer"], device)
+    reference = load_model(inputs["model"], device).eval()
     judge, engine = RewardModel.load(inputs["reward"], device), Engine(policy, tokenizer)
     context, left_out = policy.config.context, list[LeftOut]()
     if params.max_tokens >= context:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from gristmill.chat.conversations import LeftOut, nothing_left, read_conversations, report
+from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest
-from gristmill.model.transformer import load_model, save_model
+from gristmill.model.transformer import save_model
 from gristmill.posttrain.examples import Order, batch_of, conversations_from_documents, render_all
 from gristmill.recipe import SFT
-from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
 from gristmill.training.checkpoint import discard_checkpoint
 from gristmill.training.data import Loader, cross_entropy
@@ -25,8 +25,7 @@ from gristmill.training.optimizer import Rates
 def run(inputs: Mapping[str, Path], params: SFT, out: Path) -> Manifest:
     """Fine-tune the base model. Some pretraining text in every step keeps what was read from being forgotten."""
     torch.manual_seed(params.seed)
-    tokenizer = Tokenizer.load(inputs["tokenizer"])
-    model = load_model(inputs["model"], best_device())
+    model, tokenizer = load_together(inputs["model"], inputs["tokenizer"], best_device())
     source = Path(params.conversations) if params.conversations else None
     left_out: list[LeftOut] = []
     conversations = read_conversations(source, left_out) if source else conversations_from_documents(inputs["corpus"])
