@@ -27,13 +27,13 @@
     X(CODE, "code", FORMAT)                                                                                            \
     X(COL, "col", VOID)                                                                                                \
     X(DATALIST, "datalist", SKIP)                                                                                      \
-    X(DD, "dd", BLOCK)                                                                                                 \
+    X(DD, "dd", BLOCK | CLOSES_P)                                                                                      \
     X(DETAILS, "details", BLOCK | CLOSES_P)                                                                            \
     X(DIALOG, "dialog", BLOCK | CLOSES_P)                                                                              \
     X(DIR, "dir", BLOCK | CLOSES_P)                                                                                    \
     X(DIV, "div", BLOCK | CLOSES_P)                                                                                    \
     X(DL, "dl", BLOCK | CLOSES_P)                                                                                      \
-    X(DT, "dt", BLOCK)                                                                                                 \
+    X(DT, "dt", BLOCK | CLOSES_P)                                                                                      \
     X(EM, "em", FORMAT)                                                                                                \
     X(EMBED, "embed", VOID)                                                                                            \
     X(FIELDSET, "fieldset", BLOCK | CLOSES_P)                                                                          \
@@ -59,7 +59,7 @@
     X(IMG, "img", VOID)                                                                                                \
     X(INPUT, "input", VOID)                                                                                            \
     X(LEGEND, "legend", BLOCK)                                                                                         \
-    X(LI, "li", BLOCK)                                                                                                 \
+    X(LI, "li", BLOCK | CLOSES_P)                                                                                      \
     X(LINK, "link", VOID)                                                                                              \
     X(LISTING, "listing", BLOCK | CLOSES_P)                                                                            \
     X(MAIN, "main", BLOCK | CLOSES_P)                                                                                  \

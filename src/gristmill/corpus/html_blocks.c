@@ -247,12 +247,16 @@ static void join_row(struct parser *parser, const struct open *row) {
     parser->block.start = (uint32_t)page->text.length;
 }
 
-/* Closes the innermost open element. */
-void gm_html_pop(struct parser *parser) {
+void gm_html_part(struct parser *parser) {
+    if (!parser->skips) gm_html_flush(parser);
+}
+
+static void pop_one(struct parser *parser) {
     struct open *top = &parser->stack[parser->depth - 1];
     struct page *page = parser->page;
+    gm_html_forget_since(parser, top->tag);
     if (top->kind & BLOCK) {
-        gm_html_flush(parser);
+        if (parser->skips == top->skip) gm_html_flush(parser);
         if (top->tag == T_TR) {
             join_row(parser, top);
             parser->row = top->outer;
@@ -268,4 +272,11 @@ void gm_html_pop(struct parser *parser) {
     parser->bolds -= top->bold;
     parser->svgs -= top->tag == T_SVG;
     parser->depth--;
+}
+
+/* Closes the innermost open element, and forms around it whose end tag has come. */
+void gm_html_pop(struct parser *parser) {
+    do
+        pop_one(parser);
+    while (parser->stack[parser->depth - 1].ended);
 }

@@ -53,100 +53,7 @@ static void note_facts(struct parser *parser, const struct tag_token *token) {
     }
 }
 
-/* ---- open elements ---- */
-
-static void close_to(struct parser *parser, int place) {
-    while (parser->depth > place) gm_html_pop(parser);
-}
-
-/* Where the innermost open element of that tag is, or 0; looks no further than a scope or, if told, another tag. */
-static int find_open(const struct parser *parser, enum tag tag, enum tag limit) {
-    for (int i = parser->depth - 1; i > 0; i--) {
-        if (parser->stack[i].tag == tag) return i;
-        if (parser->stack[i].kind & SCOPE || parser->stack[i].tag == limit) return 0;
-    }
-    return 0;
-}
-
-/* Tags that a start tag ends first (§13.2.6.4.7 and the table modes). */
-static void close_implied(struct parser *parser, enum tag tag) {
-    int place;
-    unsigned kind = gm_tag_kind(tag);
-    if (kind & CLOSES_P && (place = find_open(parser, T_P, T_BUTTON))) close_to(parser, place);
-    const struct open *top = &parser->stack[parser->depth - 1];
-    switch (tag) {
-        case T_LI:
-            for (int i = parser->depth - 1; i > 0; i--) {
-                enum tag other = parser->stack[i].tag;
-                if (other == T_LI) {
-                    close_to(parser, i);
-                    break;
-                }
-                bool passes = other == T_ADDRESS || other == T_DIV || other == T_P;
-                if (parser->stack[i].kind & (BLOCK | SCOPE) && !passes) break;
-            }
-            break;
-        case T_DD:
-        case T_DT:
-            if ((place = find_open(parser, T_DD, T_DL)) || (place = find_open(parser, T_DT, T_DL)))
-                close_to(parser, place);
-            break;
-        case T_H1: case T_H2: case T_H3: case T_H4: case T_H5: case T_H6:
-            if (top->tag >= T_H1 && top->tag <= T_H6) gm_html_pop(parser);
-            break;
-        case T_A:
-        case T_BUTTON:
-        case T_OPTION:
-        case T_OPTGROUP:
-            if ((place = find_open(parser, tag, T_TABLE))) {
-                if (parser->stack[place].kind & FORMAT) /* what is inside stays open: adoption */
-                    parser->links -= parser->stack[place].link, parser->stack[place].link = false,
-                        parser->stack[place].tag = T_OTHER;
-                else
-                    close_to(parser, place);
-            }
-            break;
-        case T_TR: case T_TBODY: case T_THEAD: case T_TFOOT: case T_TD: case T_TH: case T_CAPTION:
-            for (int i = parser->depth - 1; i > 0 && parser->stack[i].tag != T_TABLE; i--) {
-                enum tag other = parser->stack[i].tag;
-                bool cell = other == T_TD || other == T_TH || other == T_CAPTION;
-                bool part = other == T_TBODY || other == T_THEAD || other == T_TFOOT;
-                if (cell || (other == T_TR && tag != T_TD && tag != T_TH) ||
-                    (part && tag != T_TD && tag != T_TH && tag != T_TR))
-                    close_to(parser, i);
-                else if (other == T_TEMPLATE)
-                    break;
-            }
-            break;
-        default: break;
-    }
-}
-
-/* Ends an element; formatting that reaches over the end of a block only stops to count. */
-static void end_element(struct parser *parser, enum tag tag) {
-    bool heading = tag >= T_H1 && tag <= T_H6;
-    unsigned kind = gm_tag_kind(tag);
-    if (kind & VOID || tag == T_OTHER || tag == T_BODY || tag == T_HTML) return;
-    bool crossed = false;
-    for (int i = parser->depth - 1; i > 0; i--) {
-        struct open *open = &parser->stack[i];
-        if (open->tag == tag || (heading && open->tag >= T_H1 && open->tag <= T_H6)) {
-            if (crossed && kind & FORMAT) {
-                for (int j = i + 1; j < parser->depth; j++)
-                    if (parser->stack[j].tag == T_SVG) close_to(parser, j);
-                parser->links -= open->link, parser->bolds -= open->bold;
-                open->link = open->bold = false;
-                open->tag = T_OTHER;
-            } else {
-                close_to(parser, i);
-            }
-            return;
-        }
-        bool part = tag == T_TABLE || tag == T_TR || tag == T_TBODY || tag == T_THEAD || tag == T_TFOOT;
-        if (open->kind & SCOPE && !(part && open->tag != T_TABLE && open->tag != T_TEMPLATE)) return;
-        crossed |= (open->kind & BLOCK) != 0;
-    }
-}
+/* ---- elements ---- */
 
 /* Whether an element is decoration that the reader of plain text does not want: anchors, edit links, drawn formulas. */
 static bool is_decoration(const struct tag_token *token) {
@@ -184,11 +91,12 @@ static void begin_list(struct parser *parser, struct open *open, const struct ta
 
 static void push(struct parser *parser, const struct tag_token *token) {
     unsigned kind = gm_tag_kind(token->tag);
-    if (kind & BLOCK) gm_html_flush(parser);
+    if (kind & BLOCK) gm_html_part(parser);
     if (parser->depth == MAX_OPEN) return;
+    gm_html_remember_formatting(parser, token->tag);
     const struct open *above = &parser->stack[parser->depth - 1];
     struct cached_class says = gm_html_judge(parser, token);
-    struct open open = {.tag = (uint8_t)token->tag, .kind = (uint8_t)kind, .node = above->node};
+    struct open open = {.tag = (uint8_t)token->tag, .kind = (uint8_t)kind, .name = token->name, .node = above->node};
     open.groups = above->groups | (token->tag == T_BODY || token->tag == T_HTML ? 0 : says.groups);
     if (kind & BLOCK) open.node = gm_html_push_node(parser, token, says), open.groups = 0;
     if (parser->page->fault) return;
@@ -218,10 +126,11 @@ static void push(struct parser *parser, const struct tag_token *token) {
 }
 
 /* Inside <svg>, names mean nothing: an element is there for its end tag. */
-static void push_foreign(struct parser *parser, enum tag tag) {
+static void push_foreign(struct parser *parser, const struct tag_token *token) {
     if (parser->depth == MAX_OPEN) return;
     const struct open *above = &parser->stack[parser->depth - 1];
-    parser->stack[parser->depth++] = (struct open){.tag = (uint8_t)tag, .node = above->node, .groups = above->groups};
+    parser->stack[parser->depth++] = (struct open){
+        .tag = (uint8_t)token->tag, .name = token->name, .node = above->node, .groups = above->groups};
 }
 
 /* ---- special elements ---- */
@@ -333,46 +242,31 @@ static const uint8_t *read_raw(struct parser *parser, const struct tag_token *to
     return after ? after + 1 : parser->end;
 }
 
-/* Ends the foreign content that a tag stands in, if it is one that does (§13.2.6.5). */
-static void break_out(struct parser *parser, enum tag tag) {
-    if (!parser->svgs) return;
-    switch (tag) {
-        case T_B: case T_BIG: case T_BLOCKQUOTE: case T_BODY: case T_BR: case T_CENTER: case T_CODE: case T_DD:
-        case T_DIV: case T_DL: case T_DT: case T_EM: case T_EMBED: case T_H1: case T_H2: case T_H3: case T_H4: case T_H5: case T_H6:
-        case T_HEAD: case T_HR: case T_I: case T_IMG: case T_LI: case T_LISTING: case T_MENU: case T_META: case T_NOBR:
-        case T_OL: case T_P: case T_PRE: case T_S: case T_SMALL: case T_SPAN: case T_STRONG: case T_STRIKE: case T_SUP:
-        case T_TABLE: case T_TT: case T_U: case T_UL: break;
-        default: return;
-    }
-    int outermost = 0;
-    for (int i = parser->depth - 1; i > 0 && parser->stack[i].tag != T_FOREIGNOBJECT; i--)
-        if (parser->stack[i].tag == T_SVG) outermost = i;
-    if (outermost) close_to(parser, outermost);
-}
-
 static const uint8_t *start_element(struct parser *parser, const struct tag_token *token, const uint8_t *after) {
     enum tag tag = token->tag;
     note_facts(parser, token);
-    break_out(parser, tag);
+    gm_html_break_out(parser, tag);
     unsigned kind = gm_tag_kind(tag);
-    if (parser->svgs && tag != T_SVG && tag != T_FOREIGNOBJECT && !find_open(parser, T_FOREIGNOBJECT, T_OTHER)) {
-        if (!token->closed) push_foreign(parser, tag);
+    if (tag != T_SVG && tag != T_FOREIGNOBJECT && gm_html_in_svg(parser)) {
+        if (!token->closed) push_foreign(parser, token);
         return after;
     }
-    close_implied(parser, tag);
+    if (tag == T_FORM && !gm_html_begin_form(parser)) return after;
+    gm_html_close_implied(parser, tag);
     if (kind & RAW) return read_raw(parser, token, after);
     if (tag == T_MATH) return read_math(parser, token, after);
     if (tag == T_HTML || tag == T_HEAD) return after;
     if (kind & VOID || (token->closed && (tag == T_SVG || tag == T_FOREIGNOBJECT))) {
         if (tag == T_BR) add_break(parser);
-        if (tag == T_HR) gm_html_flush(parser);
+        if (tag == T_HR) gm_html_part(parser);
         if (tag == T_IMG && token->present >> A_ALT & 1 && token->present >> A_CLASS & 1 &&
             gm_slice_has_word(token->value[A_CLASS], "latex"))
             add_formula(parser, token->value[A_ALT], false);
         return after;
     }
-    if (tag == T_SELECT && find_open(parser, T_SELECT, T_OTHER)) { /* a second <select> ends the first */
-        close_to(parser, find_open(parser, T_SELECT, T_OTHER));
+    int select = tag == T_SELECT ? gm_html_find_open(parser, T_SELECT, T_COUNT) : 0;
+    if (select) { /* a second <select> ends the first */
+        gm_html_close_to(parser, select);
         return after;
     }
     push(parser, token);
@@ -395,9 +289,9 @@ static void parse(struct parser *parser) {
             if (!token.end)
                 parser->at = start_element(parser, &token, after);
             else {
-                if (token.tag == T_BR || token.tag == T_P) break_out(parser, token.tag);
+                if (token.tag == T_BR || token.tag == T_P) gm_html_break_out(parser, token.tag);
                 if (token.tag == T_BR) add_break(parser);
-                end_element(parser, token.tag);
+                gm_html_end(parser, &token);
                 parser->at = after;
             }
         } else if (next == '!' || next == '?' || next == '/') {
@@ -431,7 +325,7 @@ struct page *gm_html_parse(const uint8_t *html, size_t size, const struct entiti
     parser->depth = 1;
     parse(parser);
     parser->at = parser->at < parser->end ? parser->at : parser->end;
-    close_to(parser, 1);
+    gm_html_close_to(parser, 1);
     gm_html_flush(parser);
     page->nodes[0].end = (int32_t)page->block_count;
     free(parser);

@@ -104,11 +104,13 @@ const uint8_t *gm_read_tag(const uint8_t *at, const uint8_t *end, struct tag_tok
     size_t length = 0;
     *token = (struct tag_token){.end = at[1] == '/'}; /* absent attributes are empty */
     at += token->end ? 2 : 1;
+    const uint8_t *begin = at;
     while (at < end && !gm_is_space(*at) && *at != '/' && *at != '>') {
         if (length < LONGEST_TAG) name[length] = gm_lower(*at);
         length++, at++;
     }
     token->tag = length <= LONGEST_TAG ? find_tag(name, length) : T_OTHER;
+    if (token->tag == T_OTHER) token->name = gm_word_hash(begin, length);
     while (at < end) {
         if (gm_is_space(*at)) {
             at++;

@@ -23,6 +23,7 @@ enum attribute {
 
 struct tag_token {
     enum tag tag;
+    uint32_t name;         /* hash of a T_OTHER's name, 0 of others */
     bool end;              /* </name> */
     bool closed;           /* <name/> */
     uint32_t present;      /* bit a: attribute a is there */
