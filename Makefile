@@ -1,6 +1,8 @@
 # `make demo` and `make test` set up everything on a machine with Python 3.11 or newer, make and a C compiler.
 PYTHON ?= python3
 BIN := .venv/bin
+# of the draws in `make bench`; `make bench SEED=…` repeats them
+SEED := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
 .PHONY: demo test check bench clean
 
@@ -20,7 +22,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/bpe_train.py
 	$(BIN)/python benchmarks/encode.py
 	$(BIN)/python benchmarks/load.py
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m "slow or hypothesis" --hypothesis-profile=fresh --hypothesis-seed=$(SEED)
 
 .venv/ready: pyproject.toml constraints.txt setup.py $(wildcard src/gristmill/*/*.[ch])
 	$(PYTHON) -m venv .venv

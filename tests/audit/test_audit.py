@@ -24,7 +24,7 @@ from gristmill.tokenizer.shards import Split, Tokens
 from gristmill.training import pretrain
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=30), min_size=1, max_size=6), st.integers(1, 6))
 def test_copies_equal_brute_force(documents: list[list[int]], length: int) -> None:
     flat = np.array([token for document in documents for token in [*document, 9]], np.uint16)

@@ -123,7 +123,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         go(tmp_path, [PROSE])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=40), st.lists(st.sampled_from("abcd"), max_size=60))
 def test_an_index_finds_what_a_plain_search_finds(item: list[str], text: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:

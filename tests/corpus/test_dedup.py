@@ -77,7 +77,7 @@ def test_the_table_says_of_every_character_what_python_says() -> None:
     assert [bool(table[ord(c)] & ALONE) for c in "東かアภe_"] == [True] * 4 + [False] * 2
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(TEXTS, st.integers(1, 4))
 def test_signatures_are_their_definition(texts: list[str], ngram: int) -> None:
     minhash = MinHash(ngram, 3, 2, 1)
@@ -93,7 +93,7 @@ def test_signatures_are_their_definition(texts: list[str], ngram: int) -> None:
                 assert ((a == b).all(1) == (keys[i] == keys[j])).all()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(TEXTS)
 def test_digests_are_equal_just_where_the_words_are(texts: list[str]) -> None:
     texts = [*texts, *(text.upper() for text in texts if len(text.upper()) == len(text))]
@@ -122,7 +122,7 @@ def test_slices_and_damaged_utf8_are_read_within_their_bounds() -> None:
     assert (found[0] == clean[0]).all() and (found[4] == clean[1]).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.floats(0, 1))
 def test_minhash_estimates_jaccard(seed: int, keep: float) -> None:
     draw = random.Random(seed)
@@ -303,7 +303,7 @@ def plain_repeats(texts: list[str], span: int) -> list[list[bool]]:
     return marked
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 10**6), st.integers(2, 9), st.integers(1, 4), st.integers(1, 3))
 def test_passages_are_those_of_a_suffix_array(seed: int, span: int, alphabet: int, shards: int) -> None:
     draw = random.Random(seed)

@@ -103,7 +103,7 @@ def plain(text: str) -> Measures:
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(PIECES, max_size=80).map("".join))
 @example(STORY)
 @example("a. ) b.\n . . .\n...")
@@ -112,13 +112,13 @@ def test_counts_are_their_definitions(text: str) -> None:
     assert measure(text)._asdict() == plain(text)._asdict()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(st.characters(blacklist_categories=["Cs"]), max_size=200))
 def test_any_unicode(text: str) -> None:
     assert measure(text)._asdict() == plain(text)._asdict()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from("abc"), max_size=300))
 def test_repetition_in_long_runs_of_few_words(words: list[str]) -> None:
     text = " ".join(words)

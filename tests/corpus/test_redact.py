@@ -170,7 +170,7 @@ def test_checks_agree_with_an_independent_library(name: str) -> None:
     assert good > 20
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(st.sampled_from("0123456789 +-().@:/abcDEFg\n¹é,_=\"'"), max_size=200))
 def test_any_text_is_redacted_once_and_for_all(text: str) -> None:
     found, counts = redact.redact(text)

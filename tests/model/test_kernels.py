@@ -74,7 +74,7 @@ def test_attention(B: int, T: int, H: int, G: int, K: int) -> None:
     assert (fused(*sharp).double() - exact).abs().mean() < 1e-3
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(rows=st.integers(1, 150), width=st.integers(1, 12), size=st.floats(1e-4, 1e4))
 def test_rms_norm(rows: int, width: int, size: float) -> None:
     torch.manual_seed(rows)
@@ -87,7 +87,7 @@ def test_rms_norm(rows: int, width: int, size: float) -> None:
     )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(rows=st.integers(1, 1200), size=st.floats(1e-3, 200))
 def test_swiglu(rows: int, size: float) -> None:
     torch.manual_seed(rows)
@@ -95,7 +95,7 @@ def test_swiglu(rows: int, size: float) -> None:
     compare(kernels.SwiGLU.apply, lambda gate, up: F.silu(gate) * up, inputs, 1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(rows=st.integers(1, 40), vocabulary=st.integers(1, 100), size=st.floats(1e-3, 10))
 def test_cross_entropy(rows: int, vocabulary: int, size: float) -> None:
     torch.manual_seed(rows)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import rustbpe
 import tokenizers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill.tokenizer.bpe import learn_merges, pieces_of
@@ -62,7 +62,6 @@ def merged(symbols: list[int], pair: tuple[int, int], new: int) -> list[int]:
     return out
 
 
-@settings(deadline=None)
 @given(words=st.dictionaries(st.text("abc", min_size=1, max_size=12).map(str.encode), st.integers(1, 50), max_size=25))
 def test_merges_are_those_of_a_plain_implementation(words: dict[bytes, int]) -> None:
     assert learn_merges(word_list(words), 256 + 40).tolist() == plain_merges(words, 256 + 40)
@@ -95,7 +94,6 @@ def test_merges_equal_hugging_face_on_real_text(real: list[str], tmp_path: Path)
     assert ours == sorted(theirs, key=theirs.__getitem__)
 
 
-@settings(deadline=None)
 @given(texts=TEXTS)
 def test_what_training_merges_encoding_merges(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     """Encoding a word by rank gives the tokens that training left it with; smaller vocabularies are the beginning."""

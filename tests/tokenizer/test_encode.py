@@ -16,7 +16,7 @@ import tiktoken
 import tiktoken.load
 import tokenizers
 import transformers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill.errors import UserError
@@ -88,7 +88,6 @@ def test_ids_equal_llama_cpp(folder: Path, real: list[str], hard: list[str], tmp
             assert theirs.tokenize(text.encode(), add_bos=False, special=False) == ours.encode(text)
 
 
-@settings(deadline=None)
 @given(text=st.text(max_size=120))
 def test_any_text_equals_tiktoken_and_comes_back(tokenizer: Tokenizer, tokenizer_folder: Path, text: str) -> None:
     ids = tokenizer.encode(text)
@@ -96,7 +95,6 @@ def test_any_text_equals_tiktoken_and_comes_back(tokenizer: Tokenizer, tokenizer
     assert tokenizer.decode(ids) == text
 
 
-@settings(deadline=None)
 @given(data=st.binary(max_size=120))
 def test_any_bytes_come_back(tokenizer: Tokenizer, data: bytes) -> None:
     bounds = np.array([0, len(data)])
@@ -109,7 +107,6 @@ def test_surrogates_as_in_tiktoken(tokenizer: Tokenizer, tokenizer_folder: Path,
     assert tokenizer.encode(text) == by_tiktoken(tokenizer_folder, tokenizer.pattern).encode_ordinary(text)
 
 
-@settings(deadline=None)
 @given(text=FORGED)
 def test_no_text_makes_a_control_token(tokenizer: Tokenizer, text: str) -> None:
     column = pa.array([text])

@@ -44,7 +44,7 @@ def ask(app: FastAPI, message: dict[str, str]) -> httpx.Response:
     return asyncio.run(post())
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.lists(st.sampled_from(PARTS), min_size=1, max_size=7).map("".join))
 def test_content_stays_content(app: FastAPI, tokenizer: Tokenizer, content: str) -> None:
     answer = ask(app, {"role": "user", "content": content})

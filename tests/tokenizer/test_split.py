@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiktoken
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Regex, pre_tokenizers
 
@@ -64,7 +64,6 @@ def test_pieces_equal_the_expression_on_tricky_text(pattern: str) -> None:
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-@settings(deadline=None)
 @given(text=st.text(max_size=40))
 def test_pieces_equal_the_expression_on_any_text(pattern: str, text: str) -> None:
     assert split(text.encode(), pattern) == theirs(text, pattern)
@@ -77,7 +76,6 @@ def test_pieces_equal_the_expression_on_real_text(pattern: str, real: list[str],
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-@settings(deadline=None)
 @given(data=st.binary(max_size=60))
 def test_any_bytes_are_cut_whole(pattern: str, data: bytes) -> None:
     pieces = split(data, pattern)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill.document import Document, write_documents
@@ -45,7 +45,6 @@ def rows_of(loader: Loader, rows: int) -> list[Batch]:
 LENGTHS = st.lists(st.integers(1, 90), min_size=1, max_size=60)
 
 
-@settings(deadline=None)
 @given(
     lengths=LENGTHS, context=st.integers(1, 40), shards=st.integers(1, 4), dtype=st.sampled_from(["uint16", "uint32"])
 )
@@ -68,7 +67,6 @@ def test_an_epoch_predicts_every_token_once_from_the_one_before(
     assert Counter(found) == Counter(expected)
 
 
-@settings(deadline=None)
 @given(lengths=LENGTHS, context=st.integers(1, 40))
 def test_documents_that_fit_are_never_cut_and_longer_ones_as_little_as_possible(
     lengths: list[int], context: int

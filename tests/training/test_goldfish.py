@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill.errors import UserError
@@ -41,7 +41,6 @@ def dropped(before: list[int], every: int) -> bool:
 DOCUMENTS = st.lists(st.lists(st.integers(0, END - 1), max_size=120), min_size=1, max_size=12)
 
 
-@settings(deadline=None)
 @given(
     documents=DOCUMENTS,
     every=st.integers(2, 5),
