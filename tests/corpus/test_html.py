@@ -65,10 +65,10 @@ def lexbor_words(source: str) -> list[str]:
 
 TAGS = (
     "p div span b a ul li section blockquote script style svg h2 dl dd dt article textarea i em template x-y center h1 "
-    "pre hr ol address option small nobr form"
+    "pre hr ol address option small nobr"
 )
 ODD = (
-    "<a\thref='/x'> <br> </br> <!-- --> <!--x--> <em/> < & &amp; &lt; &copy &notit; &#65; &#x42; &#0; <!x> </> "
+    "<a\thref='/x'> <br> </br> <!-- --> <!--x--> <form> <em/> < & &amp; &lt; &copy &notit; &#65; &#x42; &#0; <!x> </> "
     "</1> <p\tclass=a> <p\tid='b>"
 )
 PIECES = st.lists(
