@@ -64,6 +64,24 @@ def test_help_explains_every_command_and_every_setting() -> None:
     assert re.search(r"evaluate \[OPTIONS\] \W*MODEL\W+TOKENIZER\W+TOKENS\W+SFT", usage)
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        (["eval"], "evaluate"),
+        (["corpus", "sa"], "sample"),
+        (["run", "--unt"], "--until"),
+        (["run", "r.toml", "--set", "pretrain.muon"], "pretrain.muon_lr="),
+        (["pretrain", "--set", "muon"], "muon_lr="),
+    ],
+)
+def test_the_shell_completes(typed: list[str], offered: str) -> None:
+    words = {"COMP_WORDS": " ".join(["gristmill", *typed]), "COMP_CWORD": str(len(typed))}
+    shown = CliRunner().invoke(
+        cli.app, [], prog_name="gristmill", env={"_GRISTMILL_COMPLETE": "complete_bash", **words}
+    )
+    assert shown.output.split() == [offered]
+
+
 def test_commands_are_listed_in_panels_in_the_journeys_order() -> None:
     page = CliRunner().invoke(cli.app, ["--help"]).output
     order = ["The journey", " run ", " chat ", " serve ", " inspect ", " plan ", *(f" {s.name} " for s in STAGES)]
@@ -201,6 +219,7 @@ MISTAKES = {
     "run small.toml --set name.x=1": "`name` should be",
     "run small.toml --set dedup.bands.x=1 --set dedup.bands=2 --set dedup.bands.x=1": "not a table",
     "run small.toml --set pretrain.size=1m": "as 1M or 124M (given: '1m')",
+    "run small.toml --set 'extract.paths=[\"page.txt\"'": "not valid TOML",
     "run small.toml --set dedup.seed=-1": "`dedup.seed` should be greater than or equal to 0",
     "run small.toml --set pretrain.epochs=inf": "`pretrain.epochs` should be a finite number",
     "tokenizer corpus -o out --set vocab=300": "did you mean `vocab_size`?",

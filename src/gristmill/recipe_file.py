@@ -72,7 +72,10 @@ def set_override(data: dict[str, Any], override: str, known: type[Params] | None
             raise UserError(f"--set {override}: `{table}` is not a table", "write --set stage.key=value")
     try:
         data[last] = tomllib.loads(f"v = {value}")["v"]
-    except tomllib.TOMLDecodeError:
+    except tomllib.TOMLDecodeError as error:
+        if value.lstrip()[:1] in "[{\"'":
+            remedy = "write the value as in a recipe; a shell needs quotes around it"
+            raise UserError(f"--set {override}: not valid TOML: {error}", remedy) from None
         data[last] = value
 
 

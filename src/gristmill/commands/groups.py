@@ -12,6 +12,8 @@ from typer.core import TyperGroup
 
 from gristmill.errors import UserError, nearest
 from gristmill.quantities import parameters_of
+from gristmill.recipe import Recipe, stage_params
+from gristmill.settings import settings_of
 
 JOURNEY = "The journey"
 TALK = "Talk with the assistant"
@@ -35,8 +37,25 @@ def number(text: str) -> str:
     raise typer.BadParameter(f"{text} is no number above 0, as 5M or 250k")
 
 
+def complete_setting(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Settings for the shell to complete: those of a stage's command, else `stage.name`; each with its meaning."""
+    own = [name for name in Recipe.model_fields if name == context.info_name]
+    return [
+        (f"{one.name}=" if own else f"{stage}.{one.name}=", one.meaning)
+        for stage in own or Recipe.model_fields
+        for one in settings_of(stage_params(stage))
+        if (one.name if own else f"{stage}.{one.name}").startswith(incomplete)
+    ]
+
+
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting (value in TOML); repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        autocompletion=complete_setting,
+        help="Change a setting (value in TOML); repeatable.",
+    ),
 ]
 Workers = Annotated[int, typer.Option(min=0, help="Processes for the stages that map documents; 0: one a core.")]
 EngineName = Annotated[
