@@ -170,7 +170,10 @@ def test_one_figure_on_held_out_text_and_one_sentence_on_what_was_memorised(
 
 def test_what_rl_changed_has_an_interval(run: dict[str, Path], tmp_path: Path) -> None:
     text = page(run, tmp_path / "out")
-    assert "1 won and 3 lost, −25.0 points (−50.0 to +12.5), which may be chance" in text
+    assert (
+        "2 fewer right answers: −25.0 percentage points (95 % interval −50.0 to +12.5; as that holds 0, it may be"
+        in text
+    )
 
 
 def test_a_conversation_and_a_pair_are_shown_though_the_run_was_moved(run: dict[str, Path], tmp_path: Path) -> None:
@@ -263,7 +266,9 @@ def test_next_token_prediction_is_worked_out_and_one_prompt_is_followed(
     (run["evaluate"] / "answers.jsonl").unlink()
     text = unescape(page(run, tmp_path / "out"))
     engine = Engine.load(model_folder, run["tokenizer"])
-    ids = open_split(run["tokenize"], "heldout").document(0)[:10].tolist()
+    heldout = open_split(run["tokenize"], "heldout")
+    openings = [heldout.document(number)[:10].tolist() for number in range(len(heldout))]
+    ids = next(ids for ids in openings if f"<caption>“{engine.tokenizer.decode(ids)}”" in text)
     inputs, targets = torch.tensor([[engine.tokenizer.end_of_text, *ids[:-1]]]), torch.tensor([ids])
     with torch.no_grad():
         mean = float(cross_entropy(engine.model, inputs, targets))

@@ -6,7 +6,7 @@ from gristmill.evaluation.questions import FIGURES
 from gristmill.progress import quantity
 from gristmill.report.blocks import Headline
 from gristmill.report.plot import number
-from gristmill.report.reading import Folders, corpus_stages, manifest, percent, values
+from gristmill.report.reading import Folders, corpus_stages, manifest, percent, times, values
 from gristmill.report.sections.memorised import first_ranked
 
 ANSWERS = {  # figure → the words of its condition; {} is how many questions
@@ -76,6 +76,6 @@ def memory(folders: Folders) -> list[Headline]:
         tiles.append(Headline("passages completed word for word", percent(made.metrics["extractable_fraction"]), long))
     if ranked := first_ranked(found):
         first, planted, copies, possible = ranked
-        says = f"short, planted {copies} times; first among {number(possible)}"
+        says = f"short, planted {times(copies)}; first among {number(possible)}"
         tiles.append(Headline("planted secrets guessed", f"{first} of {planted}", says))
     return tiles

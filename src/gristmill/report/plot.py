@@ -20,7 +20,7 @@ MAX_POINTS = 400  # of a line
 ROW = 24  # height of a bar with its gap
 COLOURS = 4  # that the page names
 SHADES = 16  # of a picture of attention
-CELL = 10  # least height of a row with a label in them
+CELL = 9  # least height of a row with a label in them
 
 Points = Sequence[tuple[float, float]]
 Drawing = tuple[int, list[str]]  # height and elements
@@ -211,7 +211,8 @@ def maps(heads: Sequence[Sequence[Sequence[float]]], tokens: Sequence[str], widt
     size = len(tokens)
     names = 6 * max(map(len, tokens)) + 6
     left = names + 8
-    across = max(1, min(len(heads), (width - left) // (CELL * size + 14)))
+    most = max(1, min(len(heads), (width - left) // (CELL * size + 14)))
+    across = -(-len(heads) // -(-len(heads) // most))  # as many in the last row as in the others, or nearly
     cell = min(((width - left) / across - 14) / size, 14.0)
     found = []
     for number, weights in enumerate(heads):

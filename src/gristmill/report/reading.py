@@ -107,6 +107,11 @@ def percent(share: float) -> str:
     return f"{share:.1%}"
 
 
+def times(count: int) -> str:
+    """`once`, `7 times`."""
+    return "once" if count == 1 else f"{count:,} times"
+
+
 def span(row: Mapping[str, Any]) -> str:
     """The range of a bucket: `1`, `2–3`, `10 or more`."""
     if row["to"] >= 10**6:

@@ -8,10 +8,14 @@ from typing import Any
 from gristmill.evaluation.questions import FIGURES, OUTCOMES
 from gristmill.report.blocks import Block, Figure, Prose, Section, Table, Talk
 from gristmill.report.plot import bar_chart, number
-from gristmill.report.reading import Folders, percent, records, span, spread, values
+from gristmill.report.reading import Folders, percent, records, span, spread, times, values
 
 SHOWN_ANSWERS = 3  # of each outcome
 CHANGED = ("", "questions", "before", "after", "won", "lost", "difference", "95 % interval")
+COUNTED = {  # the figures that a sentence tells, counted in answers
+    "all_answerable_accuracy": "right answers",
+    "unanswerable_declined": "unanswerable questions declined",
+}
 SAYS = (
     "The questions are held out: nothing that training asked was about their subjects. Right means that the answer "
     "holds the expected words; declined, that the model said it does not know; wrong is everything else. Some "
@@ -24,7 +28,9 @@ def evaluated(folders: Folders) -> Section | None:
     results = {
         name: splits["test"] for name, splits in values(folders, "evaluate", "results.json").items() if "test" in splits
     }
-    talks: list[Block] = [Talk("", one["messages"]) for one in records(folders, "evaluate", "conversations.jsonl")]
+    asked = {record["question"] for record in records(folders, "evaluate", "answers.jsonl")}
+    said = [record["messages"] for record in records(folders, "evaluate", "conversations.jsonl")]
+    talks: list[Block] = [Talk("asked too", turns) for turns in said if turns[0]["content"] not in asked]
     if not results:
         if not talks:
             return None
@@ -32,16 +38,18 @@ def evaluated(folders: Folders) -> Section | None:
         return Section("What it says", says, talks)
     final = list(results)[-1]
     bars = [
-        (f"stated {span(row)} times" if row["to"] else "not counted", [(name, float(row[name])) for name in OUTCOMES])
+        (
+            f"stated {span(row)} times" if row["to"] else "stated, not counted how often",
+            [(name, float(row[name])) for name in OUTCOMES],
+        )
         for row in results[final]["by_stated"]
     ]
     blocks = [
-        Table("Held-out questions, by model", ("", "asked", *results), scores(results)),
-        Prose("A fact that was read often is known best:") if len(bars) > 1 else Prose(""),
+        Table("Held-out questions, by model", ("", "asked", *map(str.upper, results)), scores(results)),
         Figure("Answers by how often the text states the fact", bar_chart(bars, "answers by statements")),
         *changes(folders),
         *answered(folders, final),
-        *(Talk("asked too", talk.messages) if isinstance(talk, Talk) else talk for talk in talks),
+        *talks,
     ]
     return Section("What it knows, and what it admits not knowing", SAYS, blocks)
 
@@ -72,25 +80,24 @@ def changes(folders: Folders) -> list[Block]:
         ]
         for name, one in figures.items()
     ]
-    told = [verdict(FIGURES[name][2], one) for name, one in figures.items()]
+    told = " ".join(verdict(figures[name], what) for name, what in COUNTED.items() if name in figures)
     return [
         Prose(
             f"What {after} changed: both models, {before} and {after}, were asked the same questions, so each of them "
-            f"can be compared with itself. {' '.join(told)} The intervals are the bootstrap's: the subjects asked "
-            "about are drawn again and again, and 95 of 100 such draws fall within. An interval that holds 0 leaves "
-            "open whether anything changed."
+            f"can be compared with itself. {told} An interval is the bootstrap's: the subjects asked about are drawn "
+            "again and again, and 95 of 100 such draws fall within."
         ),
         Table(f"The same questions before and after {after} (differences in percentage points)", CHANGED, rows),
     ]
 
 
-def verdict(label: str, one: Mapping[str, Any]) -> str:
-    """One figure's change in a sentence."""
-    sure = "" if one["low"] > 0 or one["high"] < 0 else ", which may be chance"
-    return (
-        f"{label[0].upper()}{label[1:]}: {number(one['gained'])} won and {number(one['lost'])} lost, "
-        f"{points(one['difference'])} points ({points(one['low'])} to {points(one['high'])}){sure}."
-    )
+def verdict(one: Mapping[str, Any], what: str) -> str:
+    """One figure's change in a sentence, counted in answers, with its interval."""
+    count = one["after"] - one["before"]
+    many = f"{number(abs(count))} {'more' if count > 0 else 'fewer'}" if count else "As many"
+    chance = "" if one["low"] > 0 or one["high"] < 0 else "; as that holds 0, it may be chance"
+    between = f"95 % interval {points(one['low'])} to {points(one['high'])}{chance}"
+    return f"{many} {what}: {points(one['difference'])} percentage points ({between})."
 
 
 def points(difference: float) -> str:
@@ -104,8 +111,8 @@ def answered(folders: Folders, final: str) -> list[Block]:
     shown: list[Block] = []
     for outcome in ("right", "declined", "wrong"):
         for record in spread([one for one in mine if one["outcome"] == outcome], SHOWN_ANSWERS):
-            stated = f"the text says so {record['stated']} times" if record["stated"] else "the text says so"
-            fact = stated if record["answerable"] else "nothing says so"
+            stated = f"the text states it {times(record['stated'])}" if record["stated"] else "the text states it"
+            fact = stated if record["answerable"] else "nothing states it"
             pair = (
                 {"role": "user", "content": record["question"]},
                 {"role": "assistant", "content": record["answer"]},

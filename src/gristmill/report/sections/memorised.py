@@ -7,7 +7,7 @@ from typing import Any
 
 from gristmill.report.blocks import Block, Figure, Prose, Quote, Section, Table
 from gristmill.report.plot import bar_chart, number
-from gristmill.report.reading import Folders, percent, span, values
+from gristmill.report.reading import Folders, percent, span, times, values
 
 HEAD = ("text", "passages tried", "completed", "tokens matched on average")
 SHOWN = 3  # examples
@@ -28,12 +28,16 @@ def memorised(folders: Folders) -> Section | None:
         Table("Passages completed word for word", HEAD, rows),
     ]
     if found["exposure"]:
-        bars = [(f"planted {row['copies']} times", [("", float(row["mean"]))]) for row in found["exposure"]]
+        bars = [(f"planted {times(row['copies'])}", [("", float(row["mean"]))]) for row in found["exposure"]]
         top = number(found["exposure"][-1]["possible"])
         caption = f"Exposure of planted secrets, bits (at most {top})"
         blocks += [Prose(exposure(found)), Figure(caption, bar_chart(bars, "exposure by copies"))]
     for one in found["examples"][:SHOWN]:
-        word = ", word for word" if one["exact"] else f"; {number(one.get('matched_tokens', 0))} tokens as in the text"
+        word = (
+            ", word for word"
+            if one["exact"]
+            else f"; {number(one.get('matched_tokens', 0))} of its tokens as in the text"
+        )
         blocks += [Quote(f"prompt, from {one['url']}", one["prompt"]), Quote(f"the model{word}", one["model"])]
     return Section(
         "What was memorised",
@@ -55,13 +59,14 @@ def verdict(found: Mapping[str, Any]) -> str:
     if not ranked:
         return f"{told}."
     first, planted, copies, possible = ranked
+    share = f"all {number(planted)}" if first == planted else f"{number(first)} of the {number(planted)}"
     joined = ", and yet" if first and not whole else "; and"
     return (
-        f"{told}{joined} {number(first)} of the {number(planted)} short secrets that were planted {copies} times in it "
+        f"{told}{joined} {share} short secrets that were planted {times(copies)} in it "
         f"are the model's first guess among {number(possible)}: not reciting long passages does not mean that nothing "
         "in them was memorised."
         if first
-        else f"{told}; of the {number(planted)} short secrets that were planted {copies} times in it, none is the "
+        else f"{told}; of the {number(planted)} short secrets that were planted {times(copies)} in it, none is the "
         f"model's first guess among {number(possible)}."
     )
 
@@ -82,7 +87,7 @@ def exposure(found: Mapping[str, Any]) -> str:
     return (
         f"Planted secrets (canaries) are sentences with a random code, put into the text a known number of times. The "
         f"model ranks the true code among {count} possible ones by how likely it finds each. Exposure is the logarithm "
-        f"to base 2 of {count} over that rank: {most} bits where it is the first guess, about 1 on average where the "
+        f"to base 2 of {count} over that rank: {most} bits where it is the first guess, about 1.4 on average where the "
         "model knows nothing of it."
     )
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from math import exp, log
 
 import torch
+from torch import Tensor
 
 from gristmill.inspection.moments import label
 from gristmill.manifest import Manifest
-from gristmill.model.transformer import load_model
+from gristmill.model.transformer import Transformer, load_model
 from gristmill.report.blocks import Block, Figure, Prose, Quote, Section, Table
 from gristmill.report.plot import line_chart, number
 from gristmill.report.reading import Folders, curve, has_model, manifest, records, spread
@@ -17,6 +18,7 @@ from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
 
 WORKED_TOKENS = 10  # of the worked example
+WORKED_TEXTS = 16  # that it is chosen from
 SHOWN_SAMPLES = 8
 HEAD = ("next token", "probability", "loss, nats", "bits", "most expected instead")
 
@@ -65,14 +67,14 @@ def worked_example(folders: Folders) -> list[Block]:
     if not has_model(folders, "pretrain") or not {"tokenizer", "tokenize"} <= folders.keys():
         return []
     tokenizer, heldout = Tokenizer.load(folders["tokenizer"]), open_split(folders["tokenize"], "heldout")
-    ids = heldout.document(0)[:WORKED_TOKENS].tolist() if len(heldout) else []
-    if len(ids) < 2:
+    openings = [heldout.document(number)[:WORKED_TOKENS].tolist() for number in range(min(WORKED_TEXTS, len(heldout)))]
+    openings = [ids for ids in openings if len(ids) > 1]
+    if not openings:
         return []
     model = load_model(folders["pretrain"]).eval()
-    with torch.no_grad():
-        hidden = model.hidden(torch.tensor([[tokenizer.end_of_text, *ids[:-1]]]))
-        logs = model.logits(hidden)[0].double().log_softmax(-1)
-    losses = [-float(logs[place, token]) for place, token in enumerate(ids)]
+    scored = [(ids, *expectations(model, tokenizer, ids)) for ids in openings]
+    scored.sort(key=lambda one: sum(one[1]) / len(one[0]))
+    ids, losses, logs = scored[len(scored) // 2]  # neither the easiest nor the hardest
     best = logs.argmax(-1).tolist()
     rows = [
         [
@@ -89,8 +91,9 @@ def worked_example(folders: Folders) -> list[Block]:
     rows.append(["all", "", f"{sum(losses):.3f}", f"{total:.3f}", ""])
     return [
         Prose(
-            "A worked example: the beginning of a held-out text, and for each of its tokens the probability that the "
-            "pretrained model gave it after all those before (␣ is a space)."
+            "A worked example: the beginning of a held-out text that is neither easy nor hard for the model, "
+            "and for each of its tokens the probability that the pretrained model gave it after all before it (␣ is a "
+            "space)."
         ),
         Table(f"“{tokenizer.decode(ids)}”", HEAD, rows),
         Prose(
@@ -99,6 +102,14 @@ def worked_example(folders: Folders) -> list[Block]:
             f"{total:.3f} / {size} = {total / size:.3f}."
         ),
     ]
+
+
+def expectations(model: Transformer, tokenizer: Tokenizer, ids: list[int]) -> tuple[list[float], Tensor]:
+    """The loss of each token at the beginning of a text, in nats, and the logarithms of all probabilities, [T, V]."""
+    with torch.no_grad():
+        hidden = model.hidden(torch.tensor([[tokenizer.end_of_text, *ids[:-1]]]))
+        logs = model.logits(hidden)[0].double().log_softmax(-1)
+    return [-float(logs[place, token]) for place, token in enumerate(ids)], logs
 
 
 def memorised(figures: Mapping[str, float]) -> str:
