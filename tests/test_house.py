@@ -25,6 +25,7 @@ ROOMS = (
         "report",
         "run",
         "planning",
+        "new",
         "commands",
         "cli",
         "__main__",

@@ -13,6 +13,7 @@ from rich.table import Table
 from gristmill import __version__
 from gristmill.commands.corpus import corpus
 from gristmill.commands.groups import HELP, JOURNEY, LOOK, PLAN, TALK, Commands, EngineName, Settings, Workers, number
+from gristmill.commands.new import new
 from gristmill.commands.stages import add_stages
 from gristmill.corpus.parallel import parse_engine, using
 from gristmill.errors import UserError
@@ -29,6 +30,7 @@ app = typer.Typer(
     context_settings=HELP,
     pretty_exceptions_enable=False,
 )
+app.add_typer(new, name="new", rich_help_panel=JOURNEY)
 app.add_typer(corpus, name="corpus", rich_help_panel=LOOK)
 add_stages(app)
 HEADLINES = {

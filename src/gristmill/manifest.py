@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
+HEAVY = 1 / 3  # share of the documents whose loss is told
+NO_DOCUMENT = frozenset(("unread_kind", "hidden", "own_run", "linked_twice", "not_a_file"))  # rules for other files
 WORK = ".work"  # in a stage's folder: what lets an interrupted run go on; the runner removes it at the end
 
 
@@ -50,6 +53,27 @@ class Manifest:
             return cls(**json.loads((folder / MANIFEST).read_text()))
         except (OSError, ValueError, TypeError):
             return None
+
+
+def heavy_loss(made: Manifest, folder: Path) -> str:
+    """What to tell where a stage dropped over a third of the documents that came in: the rules to blame; else nothing.
+
+    Files that are no documents (pictures, hidden files) do not count.
+    """
+    dropped = Counter({rule: count for rule, count in made.dropped.items() if rule not in NO_DOCUMENT})
+    came = dropped.total() + made.counts.get("documents_out", 0)
+    if "documents_in" not in made.counts or dropped.total() <= came * HEAVY:
+        return ""
+    rules = ", ".join(f"{rule} {count:,}" for rule, count in dropped.most_common(4)) + " …" * (len(dropped) > 4)
+    worst = dropped.most_common(1)[0][0]
+    shown = f"gristmill corpus sample {folder} --dropped-by {worst}" if made.stage != "extract" else ""
+    share = dropped.total() / came
+    return (
+        f"warning: {made.stage} dropped {dropped.total():,} of {came:,} documents ({share:.0%}): {rules}\n"
+        f"  look at them: {shown or folder / 'dropped.jsonl'}"
+        + ("\n  for documents of your own: filter.rules = [], filter.languages = []" * (made.stage == "filter"))
+        + ("\n  to take out exact copies only: dedup.near = false" * (worst == "near_copy"))
+    )
 
 
 def sha256_file(path: Path) -> str:

@@ -122,6 +122,7 @@ class Dedup(Params):
     """Documents → one copy of each: by URL, text and MinHash LSH (FineWeb's 14 bands of 8 rows over 5-grams)."""
 
     urls: bool = True  # a page of a URL that was kept before is a copy, whatever it says
+    near: bool = True  # what is nearly the same is a copy too; false: only what has the same words
     ngram: Positive = 5  # words in a shingle
     bands: Positive = 14  # of MinHash LSH: documents that agree in one are compared
     rows: Positive = 8  # hashes in a band

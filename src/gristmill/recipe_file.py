@@ -20,6 +20,8 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
 
     Raises UserError naming the file and key of whatever is wrong.
     """
+    if not path.exists() and path.parent in (Path("."), Path("recipes")) and path.stem in shipped_names():
+        path = shipped_folder() / f"{path.stem}.toml"  # as `gristmill run miniweb`, wherever one is
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -34,6 +36,22 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     if recipe.model_fields_set <= {"name", "seed"}:
         raise UserError(f"{path} has no stage", "give it a table for each stage, as [extract]")
     return recipe
+
+
+def shipped_folder() -> Path:
+    """The folder of the recipes that ship: in an installed package, or in the source tree."""
+    installed = Path(__file__).parent / "recipes"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "recipes"
+
+
+def shipped_names() -> list[str]:
+    """Names of the recipes that ship."""
+    return sorted(path.stem for path in shipped_folder().glob("*.toml"))
+
+
+def shipped_recipe(name: str) -> str:
+    """The text of a recipe that ships."""
+    return (shipped_folder() / f"{name}.toml").read_text(encoding="utf-8")
 
 
 def anchor_paths(data: dict[str, Any], folder: Path) -> None:

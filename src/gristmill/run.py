@@ -110,6 +110,9 @@ def run_recipe(recipe: Recipe, folder: Path, *, first: str | None = None, until:
     if not work:
         console.print(f"{folder}: all {len(stages)} stages are finished and unchanged; nothing to do")
     summary = summarise(folder, list(done))
+    for name, place in done.items():
+        if found := Manifest.read(place):
+            tell_loss(found, folder / name)
     if work:
         console.print(f"{folder}: {work} of {len(stages)} stages run in {duration(time.monotonic() - started)}")
     return summary
@@ -193,7 +196,14 @@ def execute(
     result.write(partial)
     adopt(partial, out, fingerprint)
     console.print(f"[dim]{describe(result)}[/dim]")
+    tell_loss(result, out)
     return result
+
+
+def tell_loss(made: Manifest, folder: Path) -> None:
+    """Warn where a stage dropped much of what came in."""
+    if told := manifest.heavy_loss(made, folder):
+        console.print(told, style="yellow", markup=False, soft_wrap=True)
 
 
 def follow(stage: Stage, inputs: Mapping[str, Path], params: Params, out: Path) -> None:

@@ -114,7 +114,7 @@ def settle(tasks: Sequence[Task], total: int, older: Sequence[Index], bar: Progr
         bar.advance(total)
         return
     verdicts = np.lib.format.open_memmap(work / "verdicts.npy", "w+", VERDICT, (max(1, total),))
-    writer = IndexWriter(work / "index", tasks[0].minhash, older)
+    writer = IndexWriter(work / "index", tasks[0].minhash, older, near=tasks[0].params.near)
     done = 0
     for prints, ids in blocks(tasks):
         found = writer.settle(prints, ids)

@@ -157,14 +157,15 @@ class Records:
 
 
 class IndexWriter:
-    """An index in the making. `older` are looked up first."""
+    """An index in the making. `older` are looked up first. Without `near`, only what is the same is a copy."""
 
-    def __init__(self, folder: Path, minhash: MinHash, older: Sequence[Index] = ()) -> None:
+    def __init__(self, folder: Path, minhash: MinHash, older: Sequence[Index] = (), *, near: bool = True) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         self.folder, self.minhash, self.older = folder, minhash, older
         self.columns = minhash.bands + 2
-        self.least = math.ceil(minhash.threshold * minhash.bands * minhash.rows)
+        positions = minhash.bands * minhash.rows
+        self.least = math.ceil(minhash.threshold * positions) if near else positions + 1  # more than can agree
         self.records = Records(folder, minhash)
         for path in self.records.paths:
             path.touch()

@@ -1,0 +1,221 @@
+"""`gristmill new`: a recipe for a folder or a site of one's own, with sizes that suit the text that is there.
+
+The recipes that ship (`recipes/folder.toml`, `recipes/site.toml`) are the templates: their comments stay.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from gristmill.corpus.extract import extract_record
+from gristmill.corpus.pieces import Extent, Piece, read_piece, whole_files
+from gristmill.corpus.read import kind_of
+from gristmill.document import Document
+from gristmill.errors import UserError
+from gristmill.progress import console, duration, quantity
+from gristmill.recipe_file import load_recipe, shipped_recipe
+
+SAMPLED = 24  # files of a kind that are read to know how much text such files hold
+SAMPLED_BYTES = 4_000_000  # of a kind
+EXPANSION = {"parquet": 3.0, "wikipedia": 4.0, "warc": 1.0}  # text for a byte where files are too large to be sampled
+# up to so many bytes of text: vocabulary, bytes a token (of English, roughly), and layers, width, size of a head and
+# passes over the text of a model that can learn from it
+SIZES = (
+    (1e6, 1024, 2.6, (4, 128, 32, 4.0)),
+    (5e6, 2048, 3.0, (4, 160, 32, 4.0)),
+    (2e7, 4096, 3.4, (4, 192, 64, 4.0)),
+    (1e8, 8192, 3.8, (6, 320, 64, 2.0)),
+    (1e9, 16384, 4.2, (8, 512, 64, 1.0)),
+    (float("inf"), 32768, 4.5, (12, 768, 64, 1.0)),
+)
+
+
+@dataclass
+class Survey:
+    """What a folder holds, roughly."""
+
+    files: int
+    unread: int  # files of kinds that are not read, hidden ones and the like
+    text_bytes: int
+    seconds: float  # that extracting all of it takes in one process
+
+
+def survey(path: Path) -> Survey:
+    """Count files and estimate their text from a sample of each kind. Raises UserError where nothing can be read."""
+    pieces = whole_files([path])
+    by_kind: dict[str, list[Piece]] = {}
+    for piece in pieces:
+        if not piece.fault:
+            by_kind.setdefault(kind_of(piece.path), []).append(piece)
+    text = seconds = 0.0
+    for kind, files in by_kind.items():
+        size = sum(piece.size for piece in files)
+        started = time.perf_counter()
+        read, found = sample(files[:: max(1, len(files) // SAMPLED)])
+        spent = time.perf_counter() - started
+        text += size * (found / read if read else EXPANSION.get(kind, 0.5))
+        seconds += spent * size / read if read else 0.0
+    count = sum(map(len, by_kind.values()))
+    return Survey(count, len(pieces) - count, round(text), seconds)
+
+
+def sample(files: list[Piece]) -> tuple[int, int]:
+    """Bytes of some files and of the text in them. Of a file too large to be read whole nothing is counted."""
+    read = found = 0
+    for piece in files:
+        if read + piece.size <= SAMPLED_BYTES:
+            read += piece.size
+            made = (extract_record(record) for record in read_piece(piece, None, Extent()))
+            found += sum(len(each.text.encode()) for each in made if isinstance(each, Document))
+    return read, found
+
+
+def new_folder(path: Path, out: Path | None = None) -> Path:
+    """Write a recipe for a folder of documents (or one file), and tell what it will take; returns the recipe's path.
+
+    Raises UserError where there is nothing to read, or the recipe exists.
+    """
+    found = survey(path)
+    place = target(out, path.resolve().name)
+    vocab_size, per_token, shape = next(row[1:] for row in SIZES if found.text_bytes <= row[0])
+    layers, width, head_dim, epochs = shape
+    values = {
+        "name": place.stem,
+        "extract.paths": [relative(path, place.parent)],
+        "tokenizer.vocab_size": vocab_size,
+        "pretrain.layers": layers,
+        "pretrain.width": width,
+        "pretrain.heads": width // head_dim,
+        "pretrain.kv_heads": width // head_dim,
+        "pretrain.head_dim": head_dim,
+        "pretrain.ffn_width": round(width * 8 / 3 / 64) * 64,
+        "pretrain.epochs": epochs,
+        "pretrain.context": 256 if vocab_size <= 4096 else 512,
+        "pretrain.batch": max(8, min(64, vocab_size // 512)),
+    }
+    about = f"{path.resolve().name}: {found.files:,} files, about {quantity(found.text_bytes)}B of text"
+    place.write_text(filled(shipped_recipe("folder"), values, about), encoding="utf-8")
+    console.print(f"{place}: written for {about}", markup=False, soft_wrap=True)
+    if found.unread:
+        console.print(f"{found.unread:,} files are not read (pictures, programs, hidden files …)", soft_wrap=True)
+    console.print(
+        f"vocabulary {vocab_size:,}, {layers} layers of width {width}, {epochs:g} epochs",
+        soft_wrap=True,
+    )
+    tell_time(place, round(found.text_bytes / per_token), found.seconds)
+    return place
+
+
+def tell_time(place: Path, tokens: int, extraction: float) -> None:
+    """Say how long a run will take: pretraining measured by a few steps on this machine, the rest a share of it."""
+    from gristmill.planning import plan_recipe
+
+    recipe = load_recipe(place)
+    alone = recipe.model_copy(update={"sft": None, "reward": None, "rl": None})
+    (estimate,) = plan_recipe(alone, place.with_name(".none"), max(1000, tokens))
+    others = 60 + extraction + 0.4 * estimate.seconds  # sft, evaluation and audit, as on runs that were looked at
+    console.print(
+        f"about {quantity(tokens)} tokens; on this machine, as busy as it is now: pretraining about "
+        f"{duration(estimate.seconds)}, the whole run about {duration(estimate.seconds + others)}. "
+        "This is rough: half or twice as long is possible.",
+        soft_wrap=True,
+    )
+    console.print(f"next: gristmill run {place}", markup=False, soft_wrap=True)
+
+
+def new_site(url: str, out: Path | None = None) -> Path:
+    """Write a recipe for a site; returns its path. Raises UserError where `url` is none, or the recipe exists."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        host = ""
+    if not host or parts.scheme not in ("http", "https"):
+        raise UserError(f"{url} is not the address of a site", "write it as https://docs.example.org/")
+    place = target(out, host)
+    networks = private_networks(host)
+    values: dict[str, Any] = {"name": place.stem, "crawl.seeds": [url], "crawl.allow_networks": networks}
+    values["crawl.delay"] = 0.0 if networks else 1.0
+    place.write_text(filled(shipped_recipe("site"), values, f"the site {url}"), encoding="utf-8")
+    console.print(f"{place}: written for {url}", markup=False, soft_wrap=True)
+    console.print(
+        ("" if networks else "One page a second is fetched; the site's robots.txt is obeyed. ")
+        + "How much text there is, only the crawl can tell; the sizes suit 1 to 20 MB of it.",
+        soft_wrap=True,
+    )
+    console.print(
+        f"next: gristmill run {place} --until tokenize, then gristmill plan {place} tells how long training takes",
+        markup=False,
+        soft_wrap=True,
+    )
+    return place
+
+
+def private_networks(host: str) -> list[str]:
+    """The private networks that a crawl of this host must be allowed: loopback, or the host's own address."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return ["127.0.0.0/8", "::1/128"]
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return []
+    if address.is_loopback:
+        return ["127.0.0.0/8", "::1/128"]
+    return [str(ipaddress.ip_network(address))] if address.is_private else []
+
+
+def target(out: Path | None, name: str) -> Path:
+    """Where the recipe goes: `NAME.toml` in the working directory, if nothing else is said."""
+    plain = re.sub(r"[^\w.-]+", "-", name).strip(".-") or "own"
+    place = out or Path(f"{plain}.toml")
+    if place.is_dir():
+        place = place / f"{plain}.toml"
+    if place.suffix != ".toml":
+        raise UserError(f"{place} is no name of a recipe", "let it end with .toml")
+    if place.exists():
+        raise UserError(f"{place} exists", "name another file with --out, or remove it")
+    if not place.parent.is_dir():
+        raise UserError(f"no such folder: {place.parent}", "make it first")
+    return place
+
+
+def relative(path: Path, folder: Path) -> str:
+    """A path as the recipe names it: relative where it lies below the recipe's folder, else absolute."""
+    own, base = path.resolve(), folder.resolve()
+    return os.path.relpath(own, base) if own.is_relative_to(base) else str(own)
+
+
+def filled(template: str, values: Mapping[str, Any], about: str) -> str:
+    """A recipe with other values: `stage.key` → value. What the template does not have goes to its table's end."""
+    lines: list[str] = []
+    table, left = "", dict.fromkeys(values, True)
+
+    def rest_of(table: str) -> list[str]:
+        names = [name for name in left if name.rpartition(".")[0] == table and table]
+        return [f"{name.rpartition('.')[2]} = {json.dumps(values[name])}" for name in names if left.pop(name)]
+
+    body = template.split("\n")
+    while body and body[0].startswith("#"):
+        body.pop(0)  # how to use the template
+    for line in body:
+        if header := re.match(r"\[(\w+)\]", line):
+            blank = [lines.pop() for _ in range(len(lines)) if lines and (not lines[-1] or lines[-1].startswith("#"))]
+            lines += [*rest_of(table), *reversed(blank)]
+            table = header[1]
+        found = re.match(r"(\w+) = [^#]*?(\s*#.*)?$", line)
+        key = f"{table}.{found[1]}" if found and table else found[1] if found else ""
+        if found and key in left:
+            del left[key]
+            line = f"{found[1]} = {json.dumps(values[key], ensure_ascii=False)}{found[2] or ''}"
+        lines.append(line)
+    lines += rest_of(table)
+    return "\n".join([f"# {about}. Made by `gristmill new`.", *lines]).rstrip("\n") + "\n"
