@@ -52,8 +52,8 @@ def refuse_contradictions(params: Pretrain) -> None:
 
 def named(params: Pretrain, names: list[str]) -> str:
     """Settings with their values, as a sentence lists them."""
-    first, last = [f"pretrain.{name} = {getattr(params, name)}" for name in names[:-1]], names[-1]
-    return f"{', '.join(first)} and pretrain.{last} = {getattr(params, last)}"
+    *first, last = [f"pretrain.{name} = {getattr(params, name)}" for name in names]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def options(names: list[str]) -> str:

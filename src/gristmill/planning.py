@@ -21,12 +21,11 @@ import rich.table
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest
 from gristmill.progress import console, duration, quantity
-from gristmill.recipe import Params, Pretrain, Recipe, TokenizerParams
+from gristmill.recipe import Params, Pretrain, Recipe, TokenizerParams, seconds_and_flops
 from gristmill.run import BY_NAME, Stage, peak_rss, pick_inputs, resolve_paths
 
 if TYPE_CHECKING:
     from gristmill.model.transformer import ModelConfig
-    from gristmill.training.probe import Timed
 
 TRAINING = ("pretrain", "sft", "reward", "rl")
 
@@ -94,7 +93,7 @@ def one(stage: Stage, params: Params, done: dict[str, Path], scratch: Path, voca
         stage.function()(pick_inputs(stage, done), params, out)
     except Probed as found:
         estimate.parameters, estimate.steps, estimate.seconds = found.parameters, found.steps, found.seconds
-        estimate.tokens, estimate.memory = found.steps * found.step.tokens, peak_memory()
+        estimate.tokens, estimate.memory = found.tokens, peak_memory()
         keep(found.model, scratch / stage.name)
         if isinstance(params, Pretrain):
             made = params.model_copy(update=read_dial(out))
@@ -116,24 +115,20 @@ def without_tokens(estimate: Estimate, params: Pretrain, vocab_size: int, tokens
     from gristmill.model.transformer import Transformer
     from gristmill.training.dial import config_of, parameters, turn
     from gristmill.training.loop import best_device
-    from gristmill.training.pretrain import try_out
-
-    def step_of(made: Pretrain) -> Timed:
-        return try_out(Transformer(config_of(made, vocab_size)).to(best_device()), made)
-
-    def clock(made: Pretrain) -> Callable[[int], float]:
-        step = step_of(made)
-        return lambda steps: steps * step.seconds
+    from gristmill.training.stopwatch import Stopwatch, try_out
 
     if params.init_from:
         estimate.missing = "it goes on from another model and needs tokens; gristmill run RECIPE --until tokenize"
         return
-    made = params
-    if params.size or params.budget:
-        made = params.model_copy(update=turn(params, vocab_size, tokens, clock))
-    step = step_of(made)
+    made, (seconds, _) = params, seconds_and_flops(params.budget)
+    if seconds:
+        with Stopwatch(seconds, vocab_size) as clock:
+            made = params.model_copy(update=turn(params, vocab_size, tokens, clock))
+    elif params.size or params.budget:
+        made = params.model_copy(update=turn(params, vocab_size, tokens))
+    step = try_out(Transformer(config_of(made, vocab_size)).to(best_device()), made)
     estimate.steps = made.max_steps or max(1, round(made.epochs * tokens / (made.batch * made.context)))
-    estimate.seconds, estimate.tokens = estimate.steps * step.seconds, estimate.steps * step.tokens
+    estimate.seconds, estimate.tokens = estimate.steps * step.seconds, estimate.steps * made.batch * made.context
     estimate.memory = peak_memory()
     estimate.assumed.append(f"{tokens:,} training tokens and a vocabulary of {vocab_size:,}")
     estimate.parameters = parameters(made, vocab_size)

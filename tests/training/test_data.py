@@ -154,6 +154,16 @@ def test_steps_and_passes_count_epochs() -> None:
     assert (loader.steps(1.0), loader.steps(2.5), loader.passes(25)) == (10, 25, 2.5)
 
 
+@settings(deadline=None)
+@given(lengths=LENGTHS, context=st.integers(1, 40), batch=st.integers(1, 5), steps=st.integers(0, 40))
+def test_tokens_of_steps_are_counted_without_reading_them(
+    lengths: list[int], context: int, batch: int, steps: int
+) -> None:
+    loader = Loader(split_of(lengths), context, batch, seed=1)
+    read = sum(int((loader(step).documents >= 0).sum()) for step in range(steps))
+    assert Loader(split_of(lengths), context, batch, seed=1).tokens(steps) == read
+
+
 def test_boundaries_are_those_of_variable_length_attention() -> None:
     loader = Loader(split_of([3, 4, 5, 9]), 8, 3, seed=0)
     batch = loader(0)

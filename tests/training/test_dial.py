@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,19 +16,18 @@ from gristmill.recipe import Pretrain, Recipe
 from gristmill.recipe_file import validate
 from gristmill.run import BY_NAME, fingerprint_of
 from gristmill.training import pretrain
-from gristmill.training.dial import MOST_EPOCHS, config_of, flops_per_token, largest, parameters, turn
+from gristmill.training.dial import MOST_EPOCHS, Clock, config_of, flops_per_token, largest, parameters, turn
 from gristmill.training.loop import train
+from gristmill.training.stopwatch import Stopwatch
 
 VOCABULARY = 4096
 
 
-def no_clock(made: Pretrain) -> Callable[[int], float]:
+def no_clock(made: Pretrain, steps: int, exact: bool = False) -> float:
     raise AssertionError("only a budget of time needs a measurement")
 
 
-def turned(
-    epoch_tokens: int = 10**13, clock: Callable[..., Callable[[int], float]] = no_clock, **given: object
-) -> Pretrain:
+def turned(epoch_tokens: int = 10**13, clock: Clock = no_clock, **given: object) -> Pretrain:
     """The settings after the dial was turned."""
     params = Pretrain(**given)  # type: ignore[arg-type]
     return params.model_copy(update=turn(params, VOCABULARY, epoch_tokens, clock))
@@ -83,16 +81,38 @@ def test_a_budget_of_computing_is_spent_and_not_exceeded(budget: str) -> None:
 def test_a_budget_of_time_is_spent_by_what_the_clock_says() -> None:
     """A machine of 1e11 FLOPs a second that loses 10 ms a step."""
 
-    def clock(made: Pretrain) -> Callable[[int], float]:
+    def clock(made: Pretrain, steps: int, exact: bool = False) -> float:
         step = 0.01 + flops_per_token(made, VOCABULARY) * made.batch * made.context / 1e11
-        return lambda steps: 2.0 + steps * step
+        return 2.0 + steps * step
 
     small, large = turned(budget="5min", clock=clock), turned(budget="5h", clock=clock)
     assert parameters(small, VOCABULARY) < 0.5 * parameters(large, VOCABULARY)
     for made, seconds in ((small, 300), (large, 18000)):
-        assert 0.98 * seconds < clock(made)(made.max_steps) <= seconds
+        assert 0.98 * seconds < clock(made, made.max_steps) <= seconds
     sized = turned(budget="5h", size="1M", clock=clock)
     assert parameters(sized, VOCABULARY) == pytest.approx(1e6, rel=0.1) and sized.max_steps > large.max_steps
+
+
+@pytest.mark.parametrize("wrong", [1.0, 1.5])
+def test_a_budget_with_epochs_is_spent_on_the_largest_model_that_reads_them(wrong: float) -> None:
+    """Also where the exact clock says that the rough one promised too much."""
+
+    def clock(made: Pretrain, steps: int, exact: bool = False) -> float:
+        step = flops_per_token(made, VOCABULARY) * made.batch * made.context / 1e11
+        return steps * step * (wrong if exact else 1)
+
+    made = turned(epoch_tokens=10**6, clock=clock, budget="5min", epochs=2.0)
+    assert made.max_steps * made.batch * made.context == pytest.approx(2e6, rel=0.02)
+    assert 100 < clock(made, made.max_steps, exact=True) <= 300
+    with pytest.raises(UserError, match=r"budget = 1s is too little for [\d,]+ steps"):
+        turned(epoch_tokens=10**6, clock=clock, budget="1s", epochs=2.0)
+
+
+def test_a_budget_of_computing_with_steps_is_not_exceeded() -> None:
+    made = turned(budget="1e14", max_steps=200)
+    assert flops_per_token(made, VOCABULARY) * 200 * made.batch * made.context <= 1e14
+    with pytest.raises(UserError, match="too little"):
+        turned(budget="1e11", max_steps=2000)
 
 
 def test_rates_follow_the_width() -> None:
@@ -107,6 +127,8 @@ def test_rates_follow_the_width() -> None:
     ("given", "told"),
     [
         ({"size": "10k"}, "smallest model"),
+        ({"size": "500M", "width": 128}, "size = 500,000,000 parameters contradicts pretrain.width = 128"),
+        ({"size": "4000G"}, "out of reach"),
         ({"budget": "10"}, "too little"),
         ({"size": "1T"}, "a size is"),
         ({"budget": "5 weeks"}, "a budget is"),
@@ -129,8 +151,28 @@ def test_the_fingerprint_tells_what_was_set_by_hand() -> None:
     assert Recipe(pretrain=Pretrain(size="1M", layers=3)).model_dump()["pretrain"] == {"size": "1M", "layers": 3}
 
 
+def test_what_a_budget_has_no_time_to_measure_is_extrapolated() -> None:
+    """Whatever the machine, a millisecond is over after the first model."""
+    with Stopwatch(1e-3, VOCABULARY) as clock:
+        small, large = Pretrain(width=64, layers=2), Pretrain(width=64, layers=8)
+        first, second = clock(small, 1000), clock(large, 1000)
+        assert list(clock.timings) == [flops_per_token(small, VOCABULARY)]
+        more = flops_per_token(large, VOCABULARY) / flops_per_token(small, VOCABULARY)
+        assert second - clock.spent == pytest.approx(more * (first - clock.spent), rel=1e-6)
+        assert clock(large, 1000, exact=True) > clock(small, 1000) > clock(small, 500)
+        assert len(clock.timings) == 1
+    with Stopwatch(1e-3, VOCABULARY) as clock, pytest.raises(UserError, match="too little for one step"):
+        turn(
+            Pretrain(budget="1s"), VOCABULARY, 10**6, lambda made, steps, exact=False: 1000 * clock(made, steps, exact)
+        )
+
+
 def test_an_interrupted_run_keeps_its_choice(
-    tokens_folder: Path, tokenizer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tokens_folder: Path,
+    tokenizer_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Chosen once by the clock, whatever the clock says later."""
     inputs = {"tokenizer": tokenizer_folder, "tokens": tokens_folder}
@@ -143,6 +185,7 @@ def test_an_interrupted_run_keeps_its_choice(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(pretrain, "train", killed)
         pretrain.run(inputs, params, tmp_path)
+    assert "measuring how fast this machine trains: at most 12s of the 2m00s" in capsys.readouterr().err
     chosen = json.loads((tmp_path / "dial.json").read_text())
     chosen["max_steps"] = 7  # as a slower machine would have chosen
     (tmp_path / "dial.json").write_text(json.dumps(chosen))

@@ -93,17 +93,16 @@ def run(inputs: Mapping[str, Path], params: Reward, out: Path) -> Manifest:
 
     def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
         pairs = [train_pairs[index] for index in order(step)]
-        tokens = sum(len(part) for pair in pairs for part in pair)
-        return -F.logsigmoid(margins(model, pairs)).mean(), tokens, {}
+        return -F.logsigmoid(margins(model, pairs)).mean(), tokens(step), {}
+
+    def tokens(step: int) -> int:
+        return sum(len(part) for index in order(step) for part in train_pairs[index])
 
     steps = order.steps(params.epochs)
     plan = Plan(
-        "reward",
-        steps,
-        Rates.of(params).scaled(params.lr),
-        params.warmup,
-        1.0,
+        *("reward", steps, Rates.of(params).scaled(params.lr), params.warmup, 1.0),
         checkpoint_every=params.checkpoint_every,
+        tokens=lambda: sum(map(tokens, range(steps))),
     )
     log = train(model, loss, plan, out)
     model.eval().save(out)

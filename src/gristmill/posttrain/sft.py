@@ -43,16 +43,21 @@ def run(inputs: Mapping[str, Path], params: SFT, out: Path) -> Manifest:
     def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
         chosen = [examples[index] for index in order(step)]
         ids, targets = batch_of(chosen)
-        value, tokens = cross_entropy(model, ids, targets), sum(len(example.ids) for example in chosen)
+        value = cross_entropy(model, ids, targets)
         if params.replay:
             batch = text(step)
             value = (1 - params.replay) * value + params.replay * cross_entropy(model, batch.inputs, batch.targets)
-            tokens += batch.inputs.numel()
-        return value, tokens, {}
+        return value, tokens(step), {}
+
+    def tokens(step: int) -> int:
+        replayed = text.batch * text.context if params.replay else 0
+        return replayed + sum(len(examples[index].ids) for index in order(step))
 
     steps = order.steps(params.epochs)
     plan = Plan(
-        "sft", steps, Rates.of(params).scaled(params.lr), params.warmup, 1.0, checkpoint_every=params.checkpoint_every
+        *("sft", steps, Rates.of(params).scaled(params.lr), params.warmup, 1.0),
+        checkpoint_every=params.checkpoint_every,
+        tokens=lambda: sum(map(tokens, range(steps))),
     )
     log = train(model, loss, plan, out)
     save_model(model, out)

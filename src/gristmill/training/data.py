@@ -131,6 +131,13 @@ class Loader:
         epoch, row = self.place(step * self.batch)
         return epoch + row / len(self.epoch(epoch))
 
+    def tokens(self, steps: int) -> int:
+        """How many tokens so many steps read in all."""
+        last, row = self.place(steps * self.batch)
+        rows = self.epoch(last)
+        part = int(rows.length[: rows.first[row]].sum(dtype=np.int64))
+        return part + sum(int(self.epoch(number).length.sum(dtype=np.int64)) for number in range(last))
+
     def epoch(self, number: int) -> Pieces:
         """The rows of an epoch, in order."""
         if number not in self.epochs:

@@ -17,8 +17,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
+from gristmill.choices import LENGTH, by_hand, named
+from gristmill.choices import SHAPE as SIZES
 from gristmill.errors import UserError
 from gristmill.model.transformer import ModelConfig
 from gristmill.recipe import Pretrain, parameters_of, seconds_and_flops
@@ -29,7 +31,14 @@ MOST_EPOCHS = 4.0
 BATCH_TOKENS = 2048  # for a million tokens in all
 LARGEST = 16384  # width
 MOST_EVALUATIONS = 20
-Clock = Callable[[Pretrain], Callable[[int], float]]  # settings → (steps → seconds that they take)
+MISSED = 1.25  # by which factor a size may be missed
+
+
+class Clock(Protocol):
+    """Knows what training takes on this machine."""
+
+    def __call__(self, made: Pretrain, steps: int, exact: bool = False) -> float:
+        """Seconds that so many steps take with these settings; `exact` is asked of the model that was chosen."""
 
 
 def config_of(params: Pretrain, vocab_size: int) -> ModelConfig:
@@ -59,13 +68,13 @@ def flops_per_token(params: Pretrain | ModelConfig, vocab_size: int) -> float:
     return 6.0 * (vocab_size * params.width + params.layers * layer_weights(params)) + attention
 
 
-def turn(params: Pretrain, vocab_size: int, epoch_tokens: int, clock: Clock) -> dict[str, Any]:
+def turn(params: Pretrain, vocab_size: int, epoch_tokens: int, clock: Clock | None = None) -> dict[str, Any]:
     """What `size` and `budget` choose: settings by name, those set by hand left out.
 
     `epoch_tokens` are read in an epoch; `clock` is asked where the budget is a time. Raises UserError where the size or
-    the budget is too small for any model.
+    the budget cannot be met.
     """
-    hand = params.model_fields_set
+    hand, shapes = by_hand(params), family(params)
     seconds, flops = seconds_and_flops(params.budget)
 
     def planned(shape: Pretrain) -> tuple[Pretrain, int]:
@@ -74,31 +83,39 @@ def turn(params: Pretrain, vocab_size: int, epoch_tokens: int, clock: Clock) -> 
         made = shape.model_copy(update=by_hand_wins(hand, batch_and_rates(shape, due)))
         return made, params.max_steps or max(1, round(due / (made.batch * made.context)))
 
-    def most_steps(made: Pretrain) -> int:
-        """How many steps the budget pays for."""
-        if seconds:
-            return bisect_right(range(1, 1 << 40), seconds, key=clock(made))
-        return int(flops / (flops_per_token(made, vocab_size) * made.batch * made.context))
+    def cost(made: Pretrain, steps: int, exact: bool = False) -> float:
+        """What so many steps take, in the budget's unit."""
+        if seconds and clock:
+            return clock(made, steps, exact)
+        return flops_per_token(made, vocab_size) * made.batch * made.context * steps
 
-    def pays(made: Pretrain, steps: int) -> bool:
-        return most_steps(made) >= steps
-
-    shapes = family(params)
+    index, limit = 0, seconds or flops
     if params.size:
         made, steps = planned(nearest(shapes, parameters_of(params.size), vocab_size, hand))
     else:
-        made, steps = planned(shapes[largest(len(shapes), lambda i: pays(*planned(shapes[i])))])
-    if params.budget and not {"epochs", "max_steps"} & hand:
-        steps = most_steps(made)
+        index = largest(len(shapes), lambda i: cost(*planned(shapes[i])) <= limit)
+        made, steps = planned(shapes[index])
+    if params.budget and hand & set(LENGTH):
+        while cost(made, steps, exact=True) > limit:  # the rough cost was too low
+            if index == 0:
+                raise too_little(params, f"{steps:,} steps", parameters(made, vocab_size))
+            index -= 1
+            made, steps = planned(shapes[index])
+    elif params.budget:
+        steps = bisect_right(range(1, 1 << 40), limit, key=lambda steps: cost(made, steps, exact=True))
         if steps < 1:
-            raise UserError(
-                f"pretrain.budget = {params.budget!r} is too little for one step of {parameters(made, vocab_size):,}"
-                " parameters",
-                "give more, or a smaller size",
-            )
+            raise too_little(params, "one step", parameters(made, vocab_size))
     chosen = {name: getattr(made, name) for name in TURNED}
     chosen |= {"max_steps": steps, "evaluate_every": max(made.evaluate_every, steps // MOST_EVALUATIONS)}
     return by_hand_wins(hand, chosen)
+
+
+def too_little(params: Pretrain, what: str, size: int) -> UserError:
+    """Why a budget cannot be kept."""
+    return UserError(
+        f"pretrain.budget = {params.budget} is too little for {what} of a model of {size:,} parameters",
+        "give more, or a smaller size, or less to read",
+    )
 
 
 TURNED = ("layers", "width", "heads", "kv_heads", "head_dim", "ffn_width", "batch", "embed_lr", "head_lr")
@@ -149,7 +166,7 @@ def nearest(shapes: list[Pretrain], size: int, vocab_size: int, hand: set[str]) 
     after = bisect_right(shapes, size, key=lambda shape: parameters(shape, vocab_size))
     if after == 0 and len(shapes) > 1:
         least = parameters(shapes[0], vocab_size)
-        if least > 1.25 * size:
+        if least > MISSED * size:
             raise UserError(
                 f"pretrain.size: with {vocab_size:,} tokens in the vocabulary, the smallest model has {least:,}"
                 " parameters",
@@ -162,14 +179,20 @@ def nearest(shapes: list[Pretrain], size: int, vocab_size: int, hand: set[str]) 
             for shape in best
             for width in range(-(-2 * shape.width // 32) * 32, 4 * shape.width + 1, 32)
         ]
-    return min(best, key=lambda shape: abs(parameters(shape, vocab_size) - size))
+    found = min(best, key=lambda shape: abs(parameters(shape, vocab_size) - size))
+    made, by = parameters(found, vocab_size), [name for name in SIZES if name in hand]
+    if not 1 / MISSED < made / size < MISSED:
+        wish = f"pretrain.size = {size:,} parameters"
+        wish += f" contradicts {named(found, by)}" if by else " is out of reach"
+        raise UserError(f"{wish}: the nearest model has {made:,}", "give another size, or set less of the shape")
+    return found
 
 
 def tokens_due(params: Pretrain, size: int, epoch_tokens: int) -> float:
     """How many tokens a model of that size is to read."""
     if params.max_steps:
         return float(params.max_steps * params.batch * params.context)
-    if "epochs" in params.model_fields_set:
+    if "epochs" in by_hand(params):
         return params.epochs * epoch_tokens
     return min(TOKENS_PER_PARAMETER * size, MOST_EPOCHS * epoch_tokens)
 

@@ -58,6 +58,7 @@ class Plan:
     accumulate: int = 1  # parts of a step, one after the other
     parallel: str = "ddp"
     tensorboard: bool = False
+    tokens: Callable[[], int] | None = None  # of all steps, exactly, where the data tells them without training
 
 
 @dataclass

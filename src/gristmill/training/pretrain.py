@@ -19,20 +19,20 @@ from gristmill.model.kernels import fast_products
 from gristmill.model.transformer import Transformer, parameter_count, save_model
 from gristmill.processes import LEADER, RANK, SIZE
 from gristmill.progress import console, quantity
-from gristmill.recipe import Pretrain
+from gristmill.recipe import Pretrain, seconds_and_flops
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split, open_split
 from gristmill.training import gpu
 from gristmill.training.checkpoint import discard_checkpoint
 from gristmill.training.data import IGNORE, Batch, Loader, bits_per_byte, cross_entropy
-from gristmill.training.dial import config_of, evaluations, flops_per_token, turn
+from gristmill.training.dial import flops_per_token, turn
 from gristmill.training.log import befell, mean_of
 from gristmill.training.loop import Plan, best_device, train
 from gristmill.training.optimizer import Rates
 from gristmill.training.parallel import from_leader, join, total
-from gristmill.training.probe import Timed, seconds_of, timed
 from gristmill.training.snapshots import Snapshots
 from gristmill.training.start import new_model, with_shape
+from gristmill.training.stopwatch import Stopwatch
 from gristmill.training.watch import growth, warnings
 
 WATCH_TOKENS = 20_000  # held-out tokens scored while training; all of them at the end
@@ -81,7 +81,11 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     snapshots = Snapshots(model, out, steps, params.snapshots if LEADER and whole else 0)
     loss, evaluate = tasks(model, params, tokenizer, splits, batches, snapshots)
     how = {name: getattr(params, name) for name in MANNER}
-    plan = Plan("pretrain", steps, Rates.of(params), params.warmup, params.decay, params.clip, **how)
+    plan = Plan(
+        *("pretrain", steps, Rates.of(params), params.warmup, params.decay, params.clip),
+        tokens=lambda: batches.tokens(steps),
+        **how,
+    )
     log = train(model, loss, plan, out, every=params.evaluate_every, evaluate=evaluate)
     if not LEADER:
         return Manifest()
@@ -163,33 +167,24 @@ def choose(
     if path.exists():
         chosen: dict[str, Any] = json.loads(path.read_text())
     else:
+        vocab_size, epoch_tokens = tokenizer.vocab_size, batches.mixture.tokens
+        seconds, _ = seconds_and_flops(params.budget)
+        if seconds:
 
-        def clock(made: Pretrain) -> Callable[[int], float]:
-            model = Transformer(config_of(made, tokenizer.vocab_size)).to(best_device())
-            step = try_out(model, made)
-            _, evaluate = tasks(model, made, tokenizer, splits, batches.of(made.batch))
-            evaluation = seconds_of(lambda: evaluate(0))
-            last = len(splits["heldout"].tokens) / (2 * WATCH_TOKENS)  # all held-out text, at the end
-            return lambda steps: steps * step.seconds + (evaluations(steps, made) + last) * evaluation
+            def evaluation(model: Transformer, made: Pretrain) -> Callable[[], Any]:
+                _, evaluate = tasks(model, made, tokenizer, splits, batches.of(made.batch))
+                return lambda: evaluate(0)
 
-        chosen = turn(params, tokenizer.vocab_size, batches.mixture.tokens, clock)
+            scored = sum(min(WATCH_TOKENS, len(split.tokens)) for split in splits.values())
+            last = len(splits["heldout"].tokens)  # all of it, at the end
+            with Stopwatch(seconds, vocab_size, scored, last, evaluation) as clock:
+                chosen = turn(params, vocab_size, epoch_tokens, clock)
+        else:
+            chosen = turn(params, vocab_size, epoch_tokens)
         write_text(path, json.dumps(chosen, indent=2) + "\n")
     told = ", ".join(f"{name} {value:g}" for name, value in chosen.items())
-    console.print(f"           chosen: {told}", soft_wrap=True)
+    console.print(f"           chosen: {told}")
     return chosen
-
-
-def try_out(model: Transformer, params: Pretrain) -> Timed:
-    """Time a few steps of a model on random tokens, in this process alone."""
-    gpu.prepare(model, params.compile, params.recompute)
-    rows = max(1, params.batch // (SIZE * params.accumulate))
-    ids = torch.randint(model.config.vocab_size, (rows, params.context + 1))
-
-    def loss(step: int, part: int = 0) -> tuple[Tensor, int, dict[str, float]]:
-        return cross_entropy(model, ids[:, :-1], ids[:, 1:].contiguous()), ids[:, 1:].numel(), {}
-
-    part = timed(model, loss, Rates.of(params), params.clip)
-    return Timed(part.seconds * params.accumulate, part.tokens * params.accumulate * SIZE)
 
 
 def show_mixture(sources: list[dict[str, Any]]) -> None:

@@ -25,18 +25,26 @@ SECONDS = 3.0  # for the timed steps, where they are quick
 
 @dataclass(frozen=True)
 class Timed:
-    """What a step takes."""
+    """What a step takes on average. The tokens are those of the first steps: their number is no matter of time."""
 
     seconds: float
     tokens: float
+    update: float  # of the seconds, those of the optimizer
+    startup: float = 0.0  # seconds by which the first step took longer
+
+    def repeated(self, parts: int, processes: int = 1) -> Timed:
+        """A step of several such parts in each of several processes."""
+        seconds = (self.seconds - self.update) * parts + self.update
+        return Timed(seconds, self.tokens * parts * processes, self.update, self.startup)
 
 
 class Probed(Exception):
     """Raised out of a stage that was probed, with what it would take."""
 
-    def __init__(self, model: Any, steps: int, step: Timed, evaluations: int, evaluation: float) -> None:
+    def __init__(self, model: Any, steps: int, tokens: float, step: Timed, evaluations: int, evaluation: float) -> None:
         super().__init__("probed")
-        self.model, self.parameters, self.steps, self.step = model, parameter_count(model), steps, step
+        self.model, self.parameters, self.step = model, parameter_count(model), step
+        self.steps, self.tokens = steps, tokens  # of the whole training
         self.evaluations, self.evaluation = evaluations, evaluation  # their number, and seconds for one
 
     @property
@@ -46,26 +54,42 @@ class Probed(Exception):
 
 
 def timed(
-    model: nn.Module, loss: Loss, rates: Rates, clip: float = 1.0, most: int = 1 << 40, seconds: float = SECONDS
+    model: nn.Module,
+    loss: Loss,
+    rates: Rates,
+    clip: float = 1.0,
+    seconds: float = SECONDS,
+    least: int = LEAST,
+    warm_up: int = WARM_UP,
 ) -> Timed:
-    """Train a few steps, at most `most` of them timed; the model is changed. Mean seconds and tokens a step."""
+    """Train a few steps: some that are not timed, then `least` and as many more as fit into `seconds`. The model is
+    changed. Tokens are counted in the steps that are made in any case.
+    """
     optimizer = Optimizer(model, rates)
     model.train()
-    spent = tokens = 0.0
-    count = step = 0
+    first = spent = update = 0.0
+    tokens = step = 0
     with fast_products():
-        while count < min(LEAST, most) or (spent < seconds and count < most):
+        while step < warm_up + least or spent < seconds:
             wait_for_device()
             started = time.perf_counter()
             value, covered, _ = loss(step)
             value.backward()
+            wait_for_device()
+            updating = time.perf_counter()
             torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
             optimizer.step(1e-3)
             wait_for_device()
-            if step >= WARM_UP:
-                spent, tokens, count = spent + time.perf_counter() - started, tokens + covered, count + 1
+            ended = time.perf_counter()
+            if step < warm_up + least:
+                tokens += covered
+            if step >= warm_up:
+                spent, update = spent + ended - started, update + ended - updating
+            elif step == 0:
+                first = ended - started
             step += 1
-    return Timed(spent / count, tokens / count)
+    count = step - warm_up
+    return Timed(spent / count, tokens / (warm_up + least), update / count, max(0.0, first - spent / count))
 
 
 def wait_for_device() -> None:
@@ -88,13 +112,13 @@ def probe(
     model: nn.Module, loss: Loss, plan: Plan, every: int, evaluate: Callable[[int], dict[str, Any]] | None
 ) -> NoReturn:
     """Stand in for `train`: time a few steps and one evaluation, and raise Probed."""
-    part = timed(model, loss, plan.rates, plan.clip)
-    step = Timed(part.seconds * plan.accumulate, part.tokens * plan.accumulate)
+    step = timed(model, loss, plan.rates, plan.clip).repeated(plan.accumulate)
+    tokens = plan.tokens() if plan.tokens else plan.steps * step.tokens
     evaluations, evaluation = 0, 0.0
     if evaluate and every:
         model.eval()
         evaluations, evaluation = -(-plan.steps // every) + 1, seconds_of(lambda: evaluate(0))
-    raise Probed(model, plan.steps, step, evaluations, evaluation)
+    raise Probed(model, plan.steps, tokens, step, evaluations, evaluation)
 
 
 PROBE: ContextVar[Callable[..., NoReturn] | None] = ContextVar("probe", default=None)

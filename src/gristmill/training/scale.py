@@ -36,6 +36,7 @@ from gristmill.training.dial import (
 from gristmill.training.law import Law, fit
 from gristmill.training.loop import best_device
 from gristmill.training.mixture import Mixture
+from gristmill.training.stopwatch import try_out
 
 RUNGS = "rungs"
 LADDER = (1.0, 1.7, 3.0, 5.0)  # sizes, where none are given: times the smallest model
@@ -68,7 +69,7 @@ def run(inputs: Mapping[str, Path], params: Scale, out: Path) -> Manifest:
     left = [fit(*(np.delete(x, i) for x in (n, d, losses))) for i in range(len(rungs))] if len(rungs) > 7 else [law]
     costliest = max(rungs, key=lambda rung: rung["flops"])
     made = base.model_copy(update={name: costliest[name] for name in TURNED})
-    step = pretrain.try_out(Transformer(config_of(made, vocab_size)).to(best_device()), made)
+    step = try_out(Transformer(config_of(made, vocab_size)).to(best_device()), made)
     speed = flops_per_token(made, vocab_size) * step.tokens / step.seconds
     budgets = [costliest["flops"] * factor for factor in BUDGETS]
     budgets += [flops or seconds * speed for seconds, flops in map(seconds_and_flops, params.budgets)]
