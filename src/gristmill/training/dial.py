@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from gristmill.choices import LENGTH, by_hand, named
@@ -102,12 +103,19 @@ def turn(params: Pretrain, vocab_size: int, epoch_tokens: int, clock: Clock | No
             index -= 1
             made, steps = planned(shapes[index])
     elif params.budget:
-        steps = bisect_right(range(1, 1 << 40), limit, key=lambda steps: cost(made, steps, exact=True))
+        paid = most_steps(limit, partial(cost, made)) * made.batch * made.context
+        made = made.model_copy(update=by_hand_wins(hand, batch_and_rates(made, paid)))  # for the tokens that are read
+        steps = most_steps(limit, partial(cost, made, exact=True))
         if steps < 1:
             raise too_little(params, "one step", parameters(made, vocab_size))
     chosen = {name: getattr(made, name) for name in TURNED}
     chosen |= {"max_steps": steps, "evaluate_every": max(made.evaluate_every, steps // MOST_EVALUATIONS)}
     return by_hand_wins(hand, chosen)
+
+
+def most_steps(limit: float, cost: Callable[[int], float]) -> int:
+    """How many steps cost no more than the limit."""
+    return bisect_right(range(1, 1 << 40), limit, key=cost)
 
 
 def too_little(params: Pretrain, what: str, size: int) -> UserError:
