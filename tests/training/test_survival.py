@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gristmill import progress
 from gristmill.errors import UserError
 from gristmill.model.transformer import ModelConfig, Transformer
 from gristmill.training.checkpoint import STATE, Checkpoints
@@ -248,3 +249,20 @@ def test_a_command_that_is_stopped_says_how_to_go_on(
     assert "stopped after step" in told and "the same command goes on" in told
     assert len(steps_kept(tmp_path / "out.partial")) == 2
     shutil.rmtree(tmp_path / "out.partial")
+
+
+def test_the_progress_line_tells_what_is_and_when_a_scoring_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also after going on from a checkpoint: nothing that the earlier run said stays on the line."""
+    monkeypatch.setattr(progress, "LOG_EVERY", -1.0)  # every line
+    with pytest.raises(KeyboardInterrupt):
+        learn(tmp_path, at_step=lambda step: os.kill(os.getpid(), signal.SIGINT) if step == 6 else None)
+    capsys.readouterr()
+    learn(tmp_path)
+    lines = [line for line in capsys.readouterr().err.splitlines() if " steps " in line]
+    assert [line.split()[1] for line in lines] == ["8/12", "9/12", "10/12", "11/12", "12/12", "12/12"]
+    told = ["heldout_bpb 5.000 at step 8"] * 4 + ["heldout_bpb 9.000 at step 12"] * 2
+    assert all(scoring in line for scoring, line in zip(told, lines, strict=True))
+    rates = [float(line.split()[3].removesuffix("/s").removesuffix("k")) for line in lines]
+    assert all(rate > 0 for rate in rates)

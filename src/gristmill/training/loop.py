@@ -252,11 +252,16 @@ def signals() -> Iterator[list[int]]:
 
 
 def note(log: list[Record], tokens_per_second: float) -> str:
-    """What the progress line says of training so far."""
+    """What the progress line says of training so far; a scoring, which may be long ago, with its step."""
+    newest = list(reversed(log[-1000:]))
     parts = []
-    for name in ("loss", "epoch", "heldout_bpb", "train_bpb", "reward"):
-        value = next((record[name] for record in reversed(log[-1000:]) if name in record), None)
+    for name in ("loss", "reward"):
+        value = next((record[name] for record in newest if name in record), None)
         parts += [] if value is None else [f"{name} {value:.3f}"]
+    scoring = next((record for record in newest if "heldout_bpb" in record), None)
+    if scoring:
+        told = [f"{name} {scoring[name]:.3f}" for name in ("heldout_bpb", "train_bpb") if name in scoring]
+        parts.append(f"{' '.join(told)} at step {scoring['step']:,}")
     return ", ".join([*parts, f"{quantity(tokens_per_second)} tokens/s"])
 
 
