@@ -154,7 +154,6 @@ def test_steps_and_passes_count_epochs() -> None:
     assert (loader.steps(1.0), loader.steps(2.5), loader.passes(25)) == (10, 25, 2.5)
 
 
-@settings(deadline=None)
 @given(lengths=LENGTHS, context=st.integers(1, 40), batch=st.integers(1, 5), steps=st.integers(0, 40))
 def test_tokens_of_steps_are_counted_without_reading_them(
     lengths: list[int], context: int, batch: int, steps: int
