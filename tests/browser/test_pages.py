@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from gristmill.report.learning import inspect
 from gristmill.serving.assistant import Assistant, Reply
 from gristmill.training import pretrain
 
+Listen = Callable[..., AbstractContextManager[str]]
 SHAPE = dict(layers=2, width=32, heads=4, kv_heads=2, head_dim=8, ffn_width=64, context=128)
 EXAMPLES = ("Who walks to the river?", "<b>Which</b> mill & whose?", "Where is the market?")
 HOSTILE = "<img src=x onerror=alert(1)><b>Who</b> & what?"
@@ -40,6 +42,14 @@ class Slow(Assistant):
         return reply
 
 
+class Endless(Slow):
+    """A real assistant with a model that does not end its answers, and no limit of its own."""
+
+    def reply(self, *arguments: Any, **options: Any) -> Reply:
+        """The same reply, as long as the context."""
+        return super().reply(*arguments, **{**options, "max_tokens": self.engine.context})
+
+
 @pytest.fixture(scope="module")
 def run(
     model_folder: Path, tokenizer_folder: Path, tokens_folder: Path, tmp_path_factory: pytest.TempPathFactory
@@ -59,9 +69,16 @@ def run(
 
 
 @pytest.fixture(scope="module")
-def address(run: Path, listen: Callable[..., AbstractContextManager[str]]) -> Iterator[str]:
+def address(run: Path, listen: Listen) -> Iterator[str]:
     """A real server."""
     with listen(Slow.load(run, EXAMPLES), loopback=True) as address:
+        yield f"{address}/"
+
+
+@pytest.fixture(scope="module")
+def endless(endless_folder: Path, listen: Listen) -> Iterator[str]:
+    """A real server whose answers last until they are stopped."""
+    with listen(Endless.load(endless_folder), loopback=True) as address:
         yield f"{address}/"
 
 
@@ -73,39 +90,74 @@ IDLE = "document.querySelector('#send').textContent == 'Send'"
 def test_a_question_is_answered_as_it_comes_and_is_shown_as_text(browser: Any, address: str, run: Path) -> None:
     browser.open(address)
     browser.until("document.querySelector('#name').textContent == 'tiny'")
+    browser.run(
+        "window.seen = [], new MutationObserver(() => seen.push(document.querySelector('main').textContent.length))"
+        ".observe(document.querySelector('main'), {childList: true, subtree: true, characterData: true})"
+    )
     browser.type(HOSTILE)
     browser.press("Enter", 13)
-    lengths = set()
-    browser.until(BUSY)
-    while not browser.run(IDLE):
-        lengths.add(len(browser.run(ANSWER)))
-        time.sleep(0.05)
+    browser.until(f"({ANSWER}).length > 3 && {IDLE}")
     expected = Assistant.load(run).reply([{"role": "user", "content": HOSTILE}]).text()
-    assert browser.run(ANSWER) == expected and len(lengths) > 3  # it grew
+    assert browser.run(ANSWER) == expected
+    assert browser.run("new Set(seen).size") > 3  # it grew
     assert browser.run("document.querySelector('.turn.user').textContent") == HOSTILE
     assert browser.run("document.querySelectorAll('main img, main b').length") == 0
     assert browser.errors == []
     assert all(url.startswith(address) for url in browser.requests), browser.requests
 
 
-def test_stop_keeps_what_there_is_and_a_new_conversation_begins_empty(browser: Any, address: str) -> None:
-    browser.open(address)
+def test_stop_keeps_what_there_is_and_a_new_conversation_begins_empty(browser: Any, endless: str) -> None:
+    answering = f"({ANSWER}).length > 3 && {BUSY}"
+    browser.open(endless)
     browser.type("Who walks to the river?")
     browser.click("#send")
-    browser.until(f"({ANSWER}).length > 3 && {BUSY}")
+    browser.until(answering)
     browser.click("#send")  # now it says Stop
     browser.until(IDLE)
     kept = browser.run(ANSWER)
-    assert not browser.run("document.querySelector('#hint').checkVisibility()")
-    time.sleep(0.3)
-    assert browser.run(ANSWER) == kept != ""
+    assert kept != "" and not browser.run("document.querySelector('#hint').checkVisibility()")
     browser.type("And who else?")
     browser.press("Enter", 13)
-    browser.until("document.querySelectorAll('.turn').length == 4")
+    browser.until(f"document.querySelectorAll('.turn').length == 4 && {answering}")
+    assert browser.run("document.querySelector('.turn.assistant').textContent") == kept
     browser.click("#reset")
     browser.until(f"document.querySelectorAll('.turn').length == 0 && {IDLE}")
     assert browser.run("document.querySelector('#hint').checkVisibility()")
+    browser.type("Who paints?")  # of the conversation before, nothing is sent
+    browser.press("Enter", 13)
+    browser.until(answering)
+    assert browser.run("messages.length") == 1 and browser.run("document.querySelectorAll('.turn').length") == 2
+    browser.click("#send")
+    browser.until(IDLE)
     assert browser.errors == []
+
+
+def test_an_answer_that_fails_says_so(browser: Any, endless_folder: Path, listen: Listen) -> None:
+    error = "document.querySelector('.turn.error')?.textContent ?? ''"
+    with listen(Endless.load(endless_folder), loopback=True) as address:
+        browser.open(f"{address}/")
+        browser.type("Who walks to the river?")
+        browser.press("Enter", 13)
+        browser.until(f"({ANSWER}).length > 3 && {BUSY}")
+    # the server has ended while it answered
+    browser.until(f"{IDLE} && ({error}).includes('stopping')")
+    assert browser.run("document.querySelector('.turn.assistant').textContent.length") > 3
+    said = """(async () => {
+        let text = "";
+        try { for await (const delta of deltas(new Response(STREAM))) text += delta; }
+        catch (error) { return text + "|" + error.message; }
+        return text;
+    })()"""
+    begun = 'data: {"choices": [{"delta": {"content": "Anna"}, "finish_reason": null}]}\n\n'
+    ended = 'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
+    for stream, expected in (
+        (begun, "Anna|the answer broke off"),
+        (begun + "data: [DONE]\n\n", "Anna|the answer broke off"),
+        ("", "|the answer broke off"),
+        (begun + 'data: {"error": {"message": "no memory"}}\n\n', "Anna|no memory"),
+        (begun + ended + "data: [DONE]\n\n", "Anna"),
+    ):
+        assert browser.run(said.replace("STREAM", json.dumps(stream))) == expected
 
 
 def test_example_questions_are_asked_by_mouse_and_by_keyboard(browser: Any, address: str) -> None:

@@ -110,21 +110,27 @@ def test_loopback_addresses(host: str, bound: str) -> None:
         assert listener.getsockname()[0] == bound and is_loopback(bound)
 
 
-def test_addresses_that_cannot_be_had_are_one_message(run_folder: Path) -> None:
-    def refused(*options: str) -> str:
-        command = [sys.executable, "-m", "gristmill", "serve", str(run_folder), *options]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=os.environ)
-        assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
-        return done.stderr + done.stdout
-
+def test_an_address_that_cannot_be_had_is_one_message(run_folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert "--port" in refused("--port", str(taken.getsockname()[1]))
-    assert "99999" in refused("--port", "99999")
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "gristmill", "serve", str(run_folder), "--port", port]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=os.environ)
+    assert done.returncode == 2 and "--port" in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
     ("host", "port"),
-    [("", 0), ("[]", 0), ("no.such.host.invalid", 0), ("a" * 70, 0), ("\0", 0), ("\ud800", 0), ("::1", -1)],
+    [
+        ("", 0),
+        ("[]", 0),
+        ("no.such.host.invalid", 0),
+        ("a" * 70, 0),
+        ("\0", 0),
+        ("\ud800", 0),
+        ("::1", -1),
+        ("127.0.0.1", 99999),
+        ("127.0.0.1", 2**70),
+    ],
 )
 def test_addresses_that_are_none(host: str, port: int) -> None:
     with pytest.raises(UserError):
