@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -128,7 +129,7 @@ def test_bodies_that_are_no_request(address: str, body: bytes) -> None:
         {"stop": None, "stream_options": None, "temperature": None, "n": 1, "tools": [], "logprobs": False},
         {"response_format": {"type": "text"}, "frequency_penalty": 0.0},
     ],
-    ids=str,
+    ids=lambda extra: str(extra)[:30],
 )
 def test_extreme_values_get_the_greedy_answer(
     address: str, assistant: Assistant, extra: dict[str, Any], stream: bool
@@ -293,8 +294,6 @@ def test_a_failure_reaches_the_client(run_folder: Path, listen: Listen) -> None:
 
 
 def test_a_diverged_model_is_an_error_and_no_empty_answer(run_folder: Path, tmp_path: Path, listen: Listen) -> None:
-    import shutil
-
     shutil.copytree(run_folder, tmp_path / "bad")
     model = load_model(tmp_path / "bad" / "sft")
     with torch.no_grad():
@@ -338,15 +337,17 @@ def test_a_full_queue_refuses_and_recovers(endless: str) -> None:
     assert found.status_code == 200
 
 
-def test_a_reader_that_reads_nothing_blocks_nobody(endless: str) -> None:
-    body = json.dumps({"messages": ASK, "max_tokens": 1500, "stream": True}).encode()
-    with socket.socket() as lazy:
+def test_a_reader_that_reads_nothing_blocks_nobody(endless_folder: Path, listen: Listen) -> None:
+    assistant = Assistant.load(endless_folder)
+    assistant.name = "a long name, which every event repeats " * 200  # more than the system keeps for a slow reader
+    body = json.dumps({"messages": ASK, "max_tokens": 600, "stream": True}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with listen(assistant) as address, socket.socket() as lazy:
         lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-        lazy.connect(("127.0.0.1", int(endless.rpartition(":")[2])))
-        lazy.sendall(f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode())
-        lazy.sendall(body)
+        lazy.connect(("127.0.0.1", int(address.rpartition(":")[2])))
+        lazy.sendall(head + body)
         lazy.recv(1)
-        assert post(endless, {"messages": ASK, "max_tokens": 1}).status_code == 200
+        assert post(address, {"messages": ASK, "max_tokens": 1}).status_code == 200
 
 
 def test_a_long_request_holds_up_nobody(run_folder: Path, listen: Listen) -> None:

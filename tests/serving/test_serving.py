@@ -163,14 +163,10 @@ def test_no_run_and_no_model_are_named(tmp_path: Path) -> None:
         Assistant.load(tmp_path)
 
 
-def gristmill(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the command."""
-    command = [sys.executable, "-m", "gristmill", *arguments]
-    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, env=os.environ)
-
-
 def test_terminal_chat_on_a_pipe(run_folder: Path, assistant: Assistant) -> None:
     question = ASK[0]["content"]
-    done = gristmill("chat", str(run_folder), text=f"{question}\n/reset\n{question}\n/quit\nnot read\n")
+    lines = f"{question}\n/reset\n".encode() + b"\xff\xed\xa0\x80\n/reset\n" + f"{question}\n/quit\nnot read\n".encode()
+    command = [sys.executable, "-m", "gristmill", "chat", str(run_folder)]
+    done = subprocess.run(command, input=lines, capture_output=True, timeout=60, env=os.environ)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count(assistant.reply(ASK).text().strip()) == 2
+    assert done.stdout.decode().count(assistant.reply(ASK).text().strip()) == 2

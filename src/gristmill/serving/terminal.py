@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from contextlib import suppress
 
@@ -18,6 +19,8 @@ def chat(assistant: Assistant, temperature: float = 0.0) -> None:
     """
     with suppress(ImportError):
         import readline  # noqa: F401  (gives `input` editing and history)
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # bytes that are no text end nothing
     person = sys.stdin.isatty()
     if person:
         print(f"{assistant.name}: {HELP}")
