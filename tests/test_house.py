@@ -13,23 +13,12 @@ SOURCE = Path(gristmill.__file__).parent
 BASE = (
     *("errors", "native", "files", "folders", "manifest", "storage", "document", "progress", "processes"),
     *("choices", "quantities", "settings", "recipe", "recipe_file"),
+    *("failures", "lock"),
 )
 ROOMS = (
     *("miniweb", "crawl", "corpus", "tokenizer", "model", "generation", "training", "chat", "posttrain"),
-    *(
-        "evaluation",
-        "audit",
-        "export",
-        "inspection",
-        "serving",
-        "report",
-        "run",
-        "planning",
-        "new",
-        "commands",
-        "cli",
-        "__main__",
-    ),
+    *("evaluation", "audit", "export", "inspection", "serving", "report", "stages", "fingerprint", "journal"),
+    *("finished", "model_choice", "run", "planning", "new", "commands", "cli", "__main__"),
 )
 
 

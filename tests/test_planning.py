@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
-from gristmill.manifest import Manifest
 from gristmill.planning import plan_recipe, table
 from gristmill.recipe import Pretrain, Recipe
-from gristmill.run import BY_NAME, pick_inputs
+from gristmill.run import BY_NAME, pick_inputs, run_recipe
 
 SHAPE = dict(layers=2, width=64, heads=2, kv_heads=2, head_dim=32, ffn_width=160, context=64, batch=8)
 
 
-def finished(folder: Path, name: str) -> None:
-    """Give a stage's folder the manifest that the runner would write."""
-    Manifest(stage=name).write(folder / name)
-
-
 @pytest.fixture
-def run(tmp_path: Path, corpus: Path, tokens_folder: Path, tokenizer_folder: Path) -> Path:
+def run(tmp_path: Path, corpus: Path) -> Path:
     """A run that is finished up to its tokens, and has conversations and preferences."""
-    for name, source in (("extract", corpus), ("tokenizer", tokenizer_folder), ("tokenize", tokens_folder)):
-        shutil.copytree(source, tmp_path / name)
-        finished(tmp_path, name)
+    run_recipe(recipe_of(tmp_path, corpus), tmp_path)
     ask = {"role": "user", "content": "Who walks to the river?"}
     tell = {"role": "assistant", "content": "The miller."}
     (tmp_path / "talk.jsonl").write_text((json.dumps({"messages": [ask, tell]}) + "\n") * 60)
@@ -36,14 +27,22 @@ def run(tmp_path: Path, corpus: Path, tokens_folder: Path, tokenizer_folder: Pat
     return tmp_path
 
 
-def test_every_training_stage_is_estimated_before_any_has_run(run: Path) -> None:
-    recipe = Recipe.model_validate(
-        {
+def recipe_of(run: Path, corpus: Path, **tables: object) -> Recipe:
+    """A recipe that makes tokens of the corpus, and what else is given."""
+    tokens = {"tokenizer": {"vocab_size": 400}, "tokenize": {"heldout": 0.1}}
+    return Recipe.model_validate({"extract": {"paths": [str(corpus / "documents.parquet")]}, **tokens, **tables})
+
+
+def test_every_training_stage_is_estimated_before_any_has_run(run: Path, corpus: Path) -> None:
+    recipe = recipe_of(
+        run,
+        corpus,
+        **{
             "pretrain": {**SHAPE, "epochs": 2.0, "sample_prompts": []},
             "sft": {"conversations": str(run / "talk.jsonl"), "batch": 8, "epochs": 1.5},
             "reward": {"preferences": str(run / "pairs.jsonl"), "batch": 8, "epochs": 2.2},
             "rl": {"prompts": str(run / "prompts.jsonl"), "batch": 4, "group": 2, "max_tokens": 4},
-        }
+        },
     )
     pretrain, sft, reward, rl = found = plan_recipe(recipe, run, 1000)
     assert not any(one.missing for one in found), [one.missing for one in found]

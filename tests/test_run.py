@@ -154,7 +154,12 @@ def test_a_folder_left_by_a_kill_is_taken_up_only_for_the_same_work(tmp_path: Pa
     partial.mkdir(parents=True)
     (partial / "junk.parquet").write_text("from another recipe")
     run_recipe(validate(Recipe, {"extract": {"paths": [str(source)]}}, "test"), tmp_path / "run")
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"extract", "recipe.json", "summary.json"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "extract",
+        "recipe.json",
+        "run.json",
+        "summary.json",
+    }
     made = Manifest.read(tmp_path / "run" / "extract")
     assert made and set(made.outputs) == {"documents.parquet", "dropped.jsonl"}
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -17,11 +18,16 @@ from gristmill.commands.new import new
 from gristmill.commands.stages import add_stages
 from gristmill.corpus.parallel import parse_engine, using
 from gristmill.errors import UserError
+from gristmill.failures import explained, told_fault
+from gristmill.finished import stage_of
 from gristmill.progress import console, duration
 from gristmill.quantities import parameters_of
 from gristmill.recipe import Scale
 from gristmill.recipe_file import load_recipe, validate
-from gristmill.run import run_recipe, scale_recipe
+from gristmill.run import run_recipe
+
+if TYPE_CHECKING:
+    from gristmill.serving.assistant import Assistant
 
 app = typer.Typer(
     cls=Commands,
@@ -33,6 +39,11 @@ app = typer.Typer(
 app.add_typer(new, name="new", rich_help_panel=JOURNEY)
 app.add_typer(corpus, name="corpus", rich_help_panel=LOOK)
 add_stages(app)
+INTERRUPTED = 130  # exit code, as shells have it for Ctrl-C
+ModelFolder = Annotated[Path | None, typer.Argument(help="A run folder, as runs/miniweb, or a model's.")]
+ModelName = Annotated[
+    str | None, typer.Option("--model", help="pretrain, sft or rl; a stage's folder; or a Hugging Face folder.")
+]
 HEADLINES = {
     "crawl.pages": "pages crawled",
     "corpus.documents_kept": "documents kept",
@@ -53,16 +64,19 @@ def run(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; by default runs/NAME.")] = None,
     first: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Redo from this stage.")] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")] = None,
+    keep_old: Annotated[bool, typer.Option("--keep-old", help="Keep what only other code made; else it is redone.")] = (
+        False
+    ),
     workers: Workers = 0,
     engine: EngineName = "processes",
     settings: Settings = None,
 ) -> None:
     """Run a recipe from end to end; what is already done and unchanged is skipped."""
     loaded = load_recipe(recipe, settings)
-    folder = out or Path("runs") / loaded.name
+    folder, began = out or Path("runs") / loaded.name, time.monotonic()
     with using(parse_engine(engine, workers)):
-        if summary := run_recipe(loaded, folder, first=first, until=until):
-            closing(folder, summary)
+        if summary := run_recipe(loaded, folder, first=first, until=until, keep_old=keep_old):
+            closing(folder, summary, time.monotonic() - began)
 
 
 @app.command(rich_help_panel=PLAN)
@@ -98,6 +112,7 @@ def scale(
     settings: Settings = None,
 ) -> None:
     """Train a ladder of small models and tell what size and data a budget is best spent on."""
+    from gristmill.planning import scale_recipe
     from gristmill.report.scaling import advice
 
     loaded = load_recipe(recipe, settings)
@@ -106,36 +121,46 @@ def scale(
     data: dict[str, Any] = {name: value.split(",") for name, value in given.items() if value}
     shared = loaded.pretrain.model_dump(exclude_unset=True) if loaded.pretrain else {}
     params = validate(Scale, data | {"pretrain": shared}, "gristmill scale")
-    scale_recipe(params, folder)
+    scale_recipe(loaded, params, folder)
     console.print(advice(folder / "scale", folder / "scale.html"))
 
 
 @app.command(rich_help_panel=TALK)
 def chat(
-    folder: Annotated[Path, typer.Argument(help="A run folder, as runs/miniweb.")],
+    folder: ModelFolder = None,
+    model: ModelName = None,
     temperature: Annotated[float, typer.Option(min=0, max=2, help="0: the likeliest words; 0.8 suits stories.")] = 0.0,
 ) -> None:
     """Talk with a run's assistant in the terminal."""
-    from gristmill.evaluation.stage import examples
-    from gristmill.serving.assistant import Assistant
     from gristmill.serving.terminal import chat as talk
 
-    talk(Assistant.load(folder, examples(folder / "evaluate")), temperature)
+    talk(assistant_of(folder, model), temperature)
 
 
 @app.command(rich_help_panel=TALK)
 def serve(
-    folder: Annotated[Path, typer.Argument(help="A run folder, as runs/miniweb.")],
+    folder: ModelFolder = None,
+    model: ModelName = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     api_key: Annotated[str | None, typer.Option(envvar="GRISTMILL_API_KEY", help="Key that clients must send.")] = None,
 ) -> None:
     """Serve a run's assistant: an OpenAI-compatible API and a chat page."""
-    from gristmill.evaluation.stage import examples
-    from gristmill.serving.assistant import Assistant
     from gristmill.serving.server import serve as listen
 
-    listen(Assistant.load(folder, examples(folder / "evaluate")), host=host, port=port, api_key=api_key)
+    listen(assistant_of(folder, model), host=host, port=port, api_key=api_key)
+
+
+def assistant_of(folder: Path | None, named: str | None) -> Assistant:
+    """The assistant that a person means; says which model that is."""
+    from gristmill.evaluation.stage import examples
+    from gristmill.model_choice import find_model
+    from gristmill.serving.assistant import Assistant
+
+    model = find_model(folder, named)
+    console.print(f"model: {model.about}", markup=False, soft_wrap=True)
+    questions = examples(model.evaluated) if model.evaluated else []
+    return Assistant.load(model.folder, model.tokenizer, model.name, questions)
 
 
 @app.command("tokenizer report", rich_help_panel=LOOK)
@@ -147,14 +172,15 @@ def tokenizer_report(
     """What a vocabulary does to text, and the size to choose for a model."""
     from gristmill.tokenizer.report import table, training_facts
 
-    console.print(table(training_facts(tokenizer_of(folder), texts), parameters))
+    console.print(table(training_facts(stage_of(folder, "tokenizer"), texts), parameters))
 
 
 @app.command(rich_help_panel=LOOK)
 def inspect(
-    folder: Annotated[Path, typer.Argument(help="A run folder (with --tokens also a tokenizer's).")],
+    folder: Annotated[Path, typer.Argument(help="A run folder, a model's (with --tokens also a tokenizer's).")],
     text: Annotated[str | None, typer.Argument(help="Show what the model expects after it, as it learned.")] = None,
     tokens: Annotated[str | None, typer.Option(metavar="TEXT", help="Show the tokens of a text.")] = None,
+    model: ModelName = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Page to write; by default RUN/inspect.html.")] = None,
 ) -> None:
     """Look into what a run has made."""
@@ -164,37 +190,37 @@ def inspect(
         from gristmill.tokenizer.encode import Tokenizer
         from gristmill.tokenizer.report import pieces_table
 
-        console.print(pieces_table(Tokenizer.load(tokenizer_of(folder)), tokens))
+        console.print(pieces_table(Tokenizer.load(stage_of(folder, "tokenizer")), tokens))
     if text is not None:
+        from gristmill.model_choice import find_model, in_our_form
         from gristmill.report.learning import inspect as write
 
+        found = find_model(folder, model, choose=("pretrain",))  # the one that has snapshots
+        console.print(f"model: {found.about}", markup=False, soft_wrap=True)
         page = out or folder / "inspect.html"
-        console.print(write(folder, text, page))
+        console.print(write(folder, text, page, model=in_our_form(found), tokenizer=found.tokenizer))
         console.print(f"attention and single steps of training: open {page}", markup=False, soft_wrap=True)
 
 
-def tokenizer_of(folder: Path) -> Path:
-    """The tokenizer's folder of a run, or the folder itself."""
-    return folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
-
-
-def closing(folder: Path, summary: dict[str, float]) -> None:
-    """Print the table of results, a few answers, and what to do next."""
-    table = Table("result", "value", title=f"{folder} in {duration(summary['run.wall_seconds'])}", title_justify="left")
+def closing(folder: Path, summary: dict[str, float], seconds: float) -> None:
+    """Print the table of results, a few answers, and what to do next: of what this run made or found unchanged."""
+    made = summary["run.wall_seconds"]
+    earlier = f"; its stages took {duration(made)} when they were made" if made > seconds + 1 else ""
+    table = Table("result", "value", title=f"{folder} in {duration(seconds)}{earlier}", title_justify="left")
     for name, label in HEADLINES.items():
         if name in summary:
             value = summary[name]
             table.add_row(label, f"{value:,}" if value == int(value) and value > 1 else f"{value:.3f}")
     console.print(table)
     conversations = folder / "evaluate" / "conversations.jsonl"
-    if conversations.exists():
+    if "evaluate.seconds" in summary and conversations.exists():
         for line in conversations.read_text(encoding="utf-8").splitlines():
             question, answer = (message["content"] for message in json.loads(line)["messages"][:2])
             console.print(f"> {question}", style="bold", markup=False)
             console.print(f"  {answer}", markup=False)
-    if (folder / "pretrain").exists():
+    if "pretrain.seconds" in summary:
         console.print(f"\nchat:    gristmill chat {folder}\nserve:   gristmill serve {folder}", markup=False)
-    if (folder / "report").exists():
+    if "report.seconds" in summary:
         console.print(f"report:  open {folder / 'report' / 'index.html'}", markup=False)
 
 
@@ -213,12 +239,18 @@ def options(
 
 
 def main() -> None:
-    """Entry point: a mistake of the user's is one message and exit code 2."""
+    """Entry point: what the user can mend is one message and exit code 2, a fault of ours one line and exit code 1."""
     try:
         app()
-    except UserError as error:
-        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        console.print("interrupted; the same command goes on from here")
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            console.print("interrupted; the same command goes on from here")
+        raise
+    except KeyboardInterrupt:  # while the command line was still being read
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        if known := explained(error):
+            console.print(f"error: {known}", style="red", markup=False, soft_wrap=True)
+            sys.exit(2)
+        print(told_fault(error), file=sys.stderr)
+        sys.exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from typing import Any
 MANIFEST = "manifest.json"
 HEAVY = 1 / 3  # share of the documents whose loss is told
 NO_DOCUMENT = frozenset(("unread_kind", "hidden", "own_run", "linked_twice", "not_a_file"))  # rules for other files
+UMASK = os.umask(0)
+os.umask(UMASK)  # it can only be read by setting it
 WORK = ".work"  # in a stage's folder: what lets an interrupted run go on; the runner removes it at the end
 
 
@@ -38,13 +41,22 @@ class Manifest:
     version: str = ""
     params: dict[str, Any] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)  # input name → digest of what was read
+    folders: dict[str, str] = field(default_factory=dict)  # input name → folder read; `../NAME`: next to this one
+    code: dict[str, str] = field(default_factory=dict)  # source file → digest; of a released package its version
+    unmeasured: list[str] = field(default_factory=list)  # metrics that came out as no number: JSON has none
     outputs: dict[str, str] = field(default_factory=dict)  # file → sha256
     seconds: float = 0.0
     peak_rss_bytes: int = 0
 
     def write(self, folder: Path) -> None:
-        """Write the manifest atomically: its presence means that the folder is complete."""
-        write_text(folder / MANIFEST, json.dumps(asdict(self), indent=2, sort_keys=True) + "\n")
+        """Write the manifest atomically: its presence means that the folder is complete.
+
+        Raises ValueError naming the figures that are not finite, which JSON cannot hold.
+        """
+        figures = {**self.counts, **self.metrics, "seconds": self.seconds}
+        if wrong := [name for name, value in figures.items() if not math.isfinite(value)]:
+            raise ValueError(f"{self.stage or folder}: not finite: {', '.join(wrong)}")
+        write_text(folder / MANIFEST, json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Manifest | None:
@@ -89,7 +101,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
     yield temporary
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
+    make_readable(temporary)
     temporary.replace(path)
+
+
+def make_readable(path: Path) -> None:
+    """Let others read a file as the umask says, also where a library made it for its owner alone."""
+    path.chmod(path.stat().st_mode | 0o444 & ~UMASK)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -19,10 +19,14 @@ from typing import TYPE_CHECKING, Any
 import rich.table
 
 from gristmill.errors import UserError
+from gristmill.finished import examine
+from gristmill.lock import lock_of, locked
 from gristmill.manifest import Manifest
 from gristmill.progress import console, duration, quantity
-from gristmill.recipe import Params, Pretrain, Recipe, TokenizerParams, seconds_and_flops
-from gristmill.run import BY_NAME, Stage, peak_rss, pick_inputs, resolve_paths
+from gristmill.quantities import seconds_and_flops
+from gristmill.recipe import Params, Pretrain, Recipe, TokenizerParams
+from gristmill.run import execute, peak_rss
+from gristmill.stages import BY_NAME, SCALE, Stage, pick_inputs, resolve_paths
 
 if TYPE_CHECKING:
     from gristmill.model.transformer import ModelConfig
@@ -51,7 +55,7 @@ def plan_recipe(recipe: Recipe, folder: Path, tokens: int) -> list[Estimate]:
 
     `tokens` are assumed where there are none yet. Takes some seconds a stage.
     """
-    done = {name: folder / name for name in BY_NAME if Manifest.read(folder / name)}
+    done = usable(recipe, folder)
     vocab_size = (recipe.tokenizer or TokenizerParams()).vocab_size
     estimates: list[Estimate] = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -64,6 +68,25 @@ def plan_recipe(recipe: Recipe, folder: Path, tokens: int) -> list[Estimate]:
             estimate = alone(one, BY_NAME[name], params, dict(done), Path(scratch), vocab_size, tokens)
             estimates.append(estimate)
     return estimates
+
+
+def scale_recipe(recipe: Recipe, params: Params, folder: Path) -> None:
+    """Train the ladder of `gristmill scale` on the tokens of a recipe's run, if that is not done.
+
+    Raises UserError where there are no tokens that the recipe would make now.
+    """
+    found = examine(recipe, folder)
+    for name in ("tokenizer", "tokenize"):
+        why = found[name].fault if name in found else "is not in the recipe"
+        if why:
+            raise UserError(f"{folder}: {name} {why}", "make the tokens: gristmill run RECIPE --until tokenize")
+    with locked(lock_of(folder / SCALE.name)):
+        execute(SCALE, pick_inputs(SCALE, usable(recipe, folder)), params, folder / SCALE.name)
+
+
+def usable(recipe: Recipe, folder: Path) -> dict[str, Path]:
+    """The stages' folders that are what the recipe would make now."""
+    return {name: one.folder for name, one in examine(recipe, folder).items() if not one.fault}
 
 
 def alone(function: Callable[..., Estimate], *arguments: Any) -> Estimate:

@@ -37,6 +37,13 @@ P = TypeVar("P", bound="Params")
 Rate = Annotated[float, Field(gt=0)]
 
 
+def folder_name(name: str) -> str:
+    """A name that can be a folder's, and leads nowhere else. Raises ValueError where it is none."""
+    if name in ("", ".", "..") or re.search(r"[/\\\0\n]", name) or len(name.encode()) > 200:
+        raise ValueError("a name is that of the folder in runs/: not empty, without / or \\, and neither . nor ..")
+    return name
+
+
 def checked(read: Callable[[str], Any]) -> AfterValidator:
     """A check that a text can be read."""
     return AfterValidator(lambda text: (read(text), text)[1])
@@ -299,7 +306,7 @@ class Report(Params):
 class Recipe(Params):
     """One file = one whole run."""
 
-    name: str = "run"  # of the run: its folder is runs/NAME
+    name: Annotated[str, AfterValidator(folder_name)] = "run"  # of the run: its folder is runs/NAME
     seed: Seed = 0  # of every stage that names none of its own
     miniweb: Miniweb | None = None
     crawl: Crawl | None = None

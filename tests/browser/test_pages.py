@@ -71,7 +71,7 @@ def run(
 @pytest.fixture(scope="module")
 def address(run: Path, listen: Listen) -> Iterator[str]:
     """A real server."""
-    with listen(Slow.load(run, EXAMPLES), loopback=True) as address:
+    with listen(Slow.load(run / "sft", run / "tokenizer", "tiny", EXAMPLES), loopback=True) as address:
         yield f"{address}/"
 
 
@@ -97,7 +97,8 @@ def test_a_question_is_answered_as_it_comes_and_is_shown_as_text(browser: Any, a
     browser.type(HOSTILE)
     browser.press("Enter", 13)
     browser.until(f"({ANSWER}).length > 3 && {IDLE}")
-    expected = Assistant.load(run).reply([{"role": "user", "content": HOSTILE}]).text()
+    assistant = Assistant.load(run / "sft", run / "tokenizer", "tiny")
+    expected = assistant.reply([{"role": "user", "content": HOSTILE}]).text()
     assert browser.run(ANSWER) == expected
     assert browser.run("new Set(seen).size") > 3  # it grew
     assert browser.run("document.querySelector('.turn.user').textContent") == HOSTILE

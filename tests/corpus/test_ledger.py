@@ -13,6 +13,7 @@ from gristmill import cli
 from gristmill.corpus.ledger import ledger, way
 from gristmill.document import read_documents
 from gristmill.errors import UserError
+from gristmill.finished import stages_of
 from gristmill.manifest import Manifest
 from gristmill.recipe import Recipe
 from gristmill.recipe_file import validate
@@ -39,7 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_balances_to_the_byte(run: Path) -> None:
-    entries = ledger(run)
+    entries = ledger(stages_of(run))
     assert [entry.stage for entry in entries] == ["extract", "filter", "dedup"]
     assert all(entry.balances() for entry in entries)
     kept = list(read_documents(run / "dedup"))
@@ -50,21 +51,21 @@ def test_it_balances_to_the_byte(run: Path) -> None:
     assert made
     made.dropped_bytes["exact_copy"] -= 1
     made.write(run / "dedup")
-    assert [entry.balances() for entry in ledger(run)] == [True, True, False]
+    assert [entry.balances() for entry in ledger(stages_of(run))] == [True, True, False]
     made.dropped_bytes["exact_copy"] += 1
     made.write(run / "dedup")
 
 
 def test_the_way_of_a_document(run: Path) -> None:
     kept = next(iter(read_documents(run / "dedup")))
-    told = list(way(run, kept.id))
+    told = list(way(stages_of(run), kept.id))
     assert [stage for stage, _ in told] == ["extract", "filter", "dedup"]
     assert all(text.startswith("kept") and kept.id in text and "in.jsonl:" in text for _, text in told)
     copy = json.loads((run / "dedup" / "dropped.jsonl").read_text().splitlines()[0])
-    told = dict(way(run, copy["url"]))
+    told = dict(way(stages_of(run), copy["url"]))
     assert told["dedup"].startswith("dropped by exact_copy") and copy["kept"] in told["dedup"]
     with pytest.raises(UserError, match="knows a document nothing"):
-        list(way(run, "nothing"))
+        list(way(stages_of(run), "nothing"))
 
 
 def test_the_command(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +84,7 @@ def test_the_command(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch:
 def test_copies_can_be_looked_at(run: Path) -> None:
     from gristmill.corpus.samples import show
 
-    assert next(iter(show(run / "dedup", "exact_copy", 1)))["text"].startswith("the word")
+    assert next(iter(show([run / "dedup"], "exact_copy", 1)))["text"].startswith("the word")
 
 
 def test_a_run_shows_its_samples_though_other_stages_keep_samples_of_their_own(

@@ -22,4 +22,4 @@ def run_folder(model_folder: Path, tokenizer_folder: Path, tmp_path_factory: pyt
 @pytest.fixture(scope="session")
 def assistant(run_folder: Path) -> Assistant:
     """The assistant in it."""
-    return Assistant.load(run_folder)
+    return Assistant.load(run_folder / "sft", run_folder / "tokenizer", "tiny")

@@ -39,7 +39,7 @@ def address(assistant: Assistant, listen: Listen) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def endless(endless_folder: Path, listen: Listen) -> Iterator[str]:
     """A server whose answers do not end by themselves."""
-    with listen(Assistant.load(endless_folder)) as address:
+    with listen(Assistant.load(endless_folder / "sft", endless_folder / "tokenizer", "endless")) as address:
         yield address
 
 
@@ -299,7 +299,7 @@ def test_a_diverged_model_is_an_error_and_no_empty_answer(run_folder: Path, tmp_
     with torch.no_grad():
         model.embed.weight.fill_(float("nan"))
     save_model(model, tmp_path / "bad" / "sft")
-    with listen(Assistant.load(tmp_path / "bad")) as address:
+    with listen(Assistant.load(tmp_path / "bad" / "sft", tmp_path / "bad" / "tokenizer", "bad")) as address:
         for stream in (True, False):
             found = post(address, {"messages": ASK, "stream": stream, "temperature": 1})
             assert found.status_code == 500 and is_openai_error(found)

@@ -19,6 +19,7 @@ import pytest
 
 from gristmill.chat.template import render
 from gristmill.errors import UserError
+from gristmill.model_choice import find_model
 from gristmill.serving.assistant import Assistant, Reply
 
 Listen = Callable[..., AbstractContextManager[str]]
@@ -46,7 +47,7 @@ def test_models(client: openai.OpenAI) -> None:
 
 
 def test_example_questions_are_on_the_model_card_for_whom_the_key_lets_in(run_folder: Path, listen: Listen) -> None:
-    assistant = Assistant.load(run_folder, examples := ["Who?", "Where?"])
+    assistant = Assistant.load(run_folder / "sft", run_folder / "tokenizer", "tiny", examples := ["Who?", "Where?"])
     with listen(assistant, loopback=True, api_key="secret") as address:
         card = openai.OpenAI(base_url=f"{address}/v1", api_key="secret").models.list().data[0]
         assert card.model_extra == {"examples": examples}
@@ -158,9 +159,9 @@ def test_the_page_is_self_contained_and_guarded(address: str) -> None:
 
 def test_no_run_and_no_model_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run folder"):
-        Assistant.load(tmp_path / "none")
+        find_model(tmp_path / "none")
     with pytest.raises(UserError, match="no model"):
-        Assistant.load(tmp_path)
+        find_model(tmp_path)
 
 
 def test_terminal_chat_on_a_pipe(run_folder: Path, assistant: Assistant) -> None:

@@ -6,7 +6,6 @@ Documents are tried in test_tokenize.py, the template in tests/chat, encoding it
 from __future__ import annotations
 
 import asyncio
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,9 @@ PARTS = (*CONTROL, "\n", "system", "assistant\n", "user\n", "<|", "|>", "\u200b"
 
 
 @pytest.fixture(scope="module")
-def app(model_folder: Path, tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+def app(model_folder: Path, tokenizer_folder: Path) -> FastAPI:
     """The API of a tiny model."""
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    shutil.copytree(model_folder, folder / "sft")
-    shutil.copytree(tokenizer_folder, folder / "tokenizer")
-    return create_app(Assistant.load(folder))
+    return create_app(Assistant.load(model_folder, tokenizer_folder, "tiny"))
 
 
 def ask(app: FastAPI, message: dict[str, str]) -> httpx.Response:

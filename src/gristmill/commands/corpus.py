@@ -9,7 +9,9 @@ import typer
 from rich.table import Table
 
 from gristmill.commands.groups import Commands
+from gristmill.finished import stages_of
 from gristmill.progress import console
+from gristmill.stages import CORPUS
 
 corpus = typer.Typer(cls=Commands, help="Look into a corpus, and learn to score one.", no_args_is_help=True)
 
@@ -21,9 +23,11 @@ def sample(
     count: Annotated[int, typer.Option("-n", min=1, help="How many documents.")] = 5,
 ) -> None:
     """Show what a rule took away."""
-    from gristmill.corpus.samples import show
+    from gristmill.corpus.samples import SAMPLES, show
 
-    for record in show(folder, rule, count):
+    own = (folder / SAMPLES).exists()
+    corpora = [folder] if own else [path for name, path in stages_of(folder).items() if name in CORPUS]
+    for record in show(corpora, rule, count):
         typer.secho(f"{record['id']}  {record['url']}", bold=True)
         typer.echo(f"{record['text']}\n")
 
@@ -37,12 +41,13 @@ def ledger(
     from gristmill.corpus.ledger import ledger as entries
     from gristmill.corpus.ledger import way
 
+    folders = stages_of(run)
     if document:
-        for stage, told in way(run, document):
+        for stage, told in way(folders, document):
             console.print(f"{stage}: {told}", markup=False, soft_wrap=True)
         return
     table = Table("stage", "rule", "documents", "bytes")
-    for entry in entries(run):
+    for entry in entries(folders):
         table.add_row(entry.stage, "in", *(f"{value:,}" for value in entry.came.values()))
         for rule, dropped in entry.dropped.items():
             table.add_row("", f"dropped: {rule}", *(f"{-value:,}" for value in dropped))

@@ -17,11 +17,13 @@ from typer.core import TyperCommand
 from gristmill.commands.groups import STAGE, EngineName, Settings, Workers
 from gristmill.corpus.parallel import parse_engine, using
 from gristmill.errors import UserError
+from gristmill.finished import stages_of
 from gristmill.progress import console
 from gristmill.recipe import stage_params
 from gristmill.recipe_file import set_override, validate
-from gristmill.run import STAGES, Stage, execute
+from gristmill.run import run_alone
 from gristmill.settings import settings_of
+from gristmill.stages import STAGES, Stage
 
 WIDEST = 500  # columns of a table that no terminal shows: its lines are not wrapped
 FILES = {"crawl": "seeds", "extract": "paths"}  # stages that read no folder of a stage: the setting that names what
@@ -103,7 +105,7 @@ def stage_command(stage: Stage) -> Callable[..., None]:
             data[FILES[stage.name]] = inputs["given"]
         params = validate(stage_params(stage.name), data, f"gristmill {stage.name}")
         with using(parse_engine(engine, workers)):
-            if execute(stage, folders, params, out) is None:
+            if run_alone(stage, folders, params, out) is None:
                 console.print(f"{out} is finished and unchanged; nothing to do", markup=False)
 
     signature = inspect.signature(command, eval_str=True)
@@ -120,9 +122,9 @@ def folders_of(stage: Stage, inputs: Mapping[str, Any]) -> dict[str, Path]:
         return {}
     if stage.name == "report":
         run: Path = inputs["folder"]
-        found = {name: run / name for name in stage.reads if (run / name).is_dir()}
+        found = {name: path for name, path in stages_of(run).items() if name in stage.reads}
         if not found:
-            raise UserError(f"{run} is no run folder: no stage is in it", "gristmill report RUN --out DIR")
+            raise UserError(f"no stage in {run} can be reported on", "make one first: gristmill run RECIPE")
         return found
     folders = {name: path for name, path in inputs.items() if path is not None}
     for name, path in folders.items():

@@ -6,7 +6,7 @@ Everything is read from what the stages leave (manifests, drop logs, Parquet fil
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,11 +41,11 @@ class Entry:
         return lost == [0, self.edited]
 
 
-def ledger(run: Path) -> list[Entry]:
-    """The lines of all corpus stages of a run folder. Raises UserError where there is none."""
+def ledger(folders: Mapping[str, Path]) -> list[Entry]:
+    """The lines of all corpus stages among the folders of a run's stages. Raises UserError where there is none."""
     entries = []
     for stage in STAGES:
-        found = Manifest.read(run / stage)
+        found = Manifest.read(folders[stage]) if stage in folders else None
         if found and "documents_in" in found.counts:
             counts = found.counts
             entries.append(
@@ -58,27 +58,27 @@ def ledger(run: Path) -> list[Entry]:
                 )
             )
     if not entries:
-        raise UserError(f"no corpus stage in {run}", "name a run folder, as runs/miniweb")
+        raise UserError("no corpus stage has run there", "name a run folder, as runs/miniweb")
     return entries
 
 
-def way(run: Path, name: str) -> Iterator[tuple[str, str]]:
+def way(folders: Mapping[str, Path], name: str) -> Iterator[tuple[str, str]]:
     """What each stage of a run did with the document of this id or URL: (stage, what happened).
 
     Raises UserError where no stage knows it. Time grows with the corpus: everything is looked through.
     """
     urls, known = {name}, False
     for stage in STAGES:
-        if not (run / stage / "manifest.json").exists():
+        if stage not in folders:
             continue
-        for found in [*kept_as(run / stage, name), *dropped_as(run / stage, name)]:
+        for found in [*kept_as(folders[stage], name), *dropped_as(folders[stage], name)]:
             known = True
             urls.add(str(found.pop("url")))
             if stage == next(iter(STAGES)):
-                yield from crawled(run, urls)
+                yield from crawled(folders, urls)
             yield stage, ", ".join(f"{key} {value}" for key, value in found.items() if value not in ("", None))
     if not known:
-        raise UserError(f"no stage in {run} knows a document {name}", "give an id or URL as in documents.parquet")
+        raise UserError(f"no stage knows a document {name}", "give an id or URL as in documents.parquet")
 
 
 def kept_as(folder: Path, name: str) -> Iterator[dict[str, object]]:
@@ -99,9 +99,9 @@ def dropped_as(folder: Path, name: str) -> Iterator[dict[str, object]]:
             yield {"dropped": f"by {rule}", **record, "copy of": record.pop("kept", "")}
 
 
-def crawled(run: Path, urls: Sequence[str] | set[str]) -> Iterator[tuple[str, str]]:
+def crawled(folders: Mapping[str, Path], urls: Sequence[str] | set[str]) -> Iterator[tuple[str, str]]:
     """What the crawl says of URLs, its robots decision included."""
-    path = run / "crawl" / "urls.jsonl"
-    for record in read_jsonl(path) if path.exists() else ():
+    path = folders["crawl"] / "urls.jsonl" if "crawl" in folders else None
+    for record in read_jsonl(path) if path and path.exists() else ():
         if record.get("url") in urls:
             yield "crawl", json.dumps(record, ensure_ascii=False)

@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gristmill.corpus.ledger import STAGES
 from gristmill.document import Document
 from gristmill.errors import UserError
 from gristmill.files import read_jsonl
@@ -65,15 +64,15 @@ def lines_gone(before: str, after: str) -> Iterator[str]:
             yield line
 
 
-def show(folder: Path, rule: str, count: int) -> Iterator[dict[str, Any]]:
-    """Up to `count` samples of a rule from a corpus stage's folder, or from the corpus stages of a run.
+def show(folders: Sequence[Path], rule: str, count: int) -> Iterator[dict[str, Any]]:
+    """Up to `count` samples of a rule from the folders of stages.
 
-    Raises UserError where the folder has none, with the rules that there are.
+    Raises UserError where they have none, with the rules that there are.
     """
-    # other stages of a run have a file of this name, too, with something else in it
-    files = [path for path in (folder / SAMPLES, *(folder / stage / SAMPLES for stage in STAGES)) if path.exists()]
+    where = folders[0] if len(folders) == 1 else "the run"
+    files = [folder / SAMPLES for folder in folders if (folder / SAMPLES).exists()]
     if not files:
-        raise UserError(f"{folder} has no {SAMPLES} of a corpus stage", "name a corpus stage's folder, or a run's")
+        raise UserError(f"{where} has no {SAMPLES} of a corpus stage", "name a corpus stage's folder, or a run's")
     known = Counter[str]()
     for path in files:
         for record in read_jsonl(path):
@@ -83,4 +82,4 @@ def show(folder: Path, rule: str, count: int) -> Iterator[dict[str, Any]]:
             if record["rule"] == rule and known[rule] <= count:
                 yield record
     if not known[rule]:
-        raise UserError(f"nothing was dropped by `{rule}` in {folder}", f"choose from {', '.join(sorted(known))}")
+        raise UserError(f"nothing was dropped by `{rule}` in {where}", f"choose from {', '.join(sorted(known))}")

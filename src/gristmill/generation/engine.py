@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from gristmill.errors import UserError
-from gristmill.model.transformer import Cache, Transformer, load_model
+from gristmill.model.huggingface import open_model
+from gristmill.model.transformer import Cache, Transformer
 from gristmill.tokenizer.encode import Tokenizer
 
 FLOAT = torch.finfo(torch.float32)
@@ -27,8 +28,12 @@ class Completion:
 
 
 def load_together(model: Path, tokenizer: Path, device: str = "cpu") -> tuple[Transformer, Tokenizer]:
-    """Read a model folder and a tokenizer folder. Raises UserError where they do not belong together."""
-    network, words = load_model(model, device), Tokenizer.load(tokenizer)
+    """Read a model folder (of ours or of Hugging Face's) and a tokenizer folder.
+
+    Raises UserError where they do not belong together.
+    """
+    words = Tokenizer.load(tokenizer)
+    network = open_model(model, words.vocab_size, device)
     if network.config.vocab_size != words.vocab_size:
         raise UserError(
             f"{model} has {network.config.vocab_size} tokens, the tokenizer in {tokenizer} {words.vocab_size}",

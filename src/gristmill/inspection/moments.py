@@ -39,16 +39,18 @@ class Prediction:
 
 
 def moments(pretrain: Path) -> list[Moment]:
-    """The snapshots of a finished pretraining, and its result.
+    """The snapshots of a finished pretraining, and its result; of a model that has none, itself alone.
 
     Raises UserError where pretraining has not finished.
     """
     made = Manifest.read(pretrain)
+    if made is None and (pretrain / "model.json").exists():
+        return [Moment(0, pretrain)]
     if made is None:
         raise UserError(f"{pretrain} holds no finished pretraining", "let the run reach its end: gristmill run RECIPE")
     kept = sorted((pretrain / snapshots.FOLDER).glob("step-*/model.json"))
     found = [Moment(int(path.parent.name.removeprefix("step-")), path.parent) for path in kept]
-    return [*found, Moment(made.counts["steps"], pretrain)]
+    return [*found, Moment(made.counts.get("steps", 0), pretrain)]
 
 
 def prompt_ids(tokenizer: Tokenizer, prompt: str, model: Transformer) -> list[int]:

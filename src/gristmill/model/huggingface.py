@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gristmill.errors import UserError
-from gristmill.model.transformer import ModelConfig, Transformer
+from gristmill.model.transformer import ModelConfig, Transformer, load_model
 
 RENAMED = {
     "embed.": "model.embed_tokens.",
@@ -116,6 +116,16 @@ def read_config(folder: Path) -> ModelConfig:
         raise UserError(f"no model in {folder}: {error.strerror}", "give a Hugging Face folder") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is no configuration that we can read: {error!r}", REMEDY) from error
+
+
+def open_model(folder: Path, vocab_size: int, device: str = "cpu") -> Transformer:
+    """The model in a folder of ours or of Hugging Face's, for a tokenizer of so many tokens.
+
+    Raises UserError where it cannot be read.
+    """
+    if (folder / "model.json").exists() or not (folder / "config.json").exists():
+        return load_model(folder, device)
+    return read_huggingface(folder, vocab_size, read_config(folder).context).to(device)
 
 
 def read_huggingface(folder: Path, vocab_size: int, context: int) -> Transformer:

@@ -16,16 +16,19 @@ from gristmill.report.sections.where_it_looks import looked
 from gristmill.tokenizer.encode import Tokenizer
 
 
-def inspect(run: Path, prompt: str, out: Path) -> Table:
+def inspect(run: Path, prompt: str, out: Path, *, model: Path | None = None, tokenizer: Path | None = None) -> Table:
     """Write the page that tells of one prompt; returns what was expected after it, for the terminal.
+
+    `model` and `tokenizer` are taken instead of the run's pretraining and tokenizer.
 
     Raises UserError where the run has no finished pretraining or the prompt is longer than the model's context.
     """
     if not run.is_dir():
         raise UserError(f"no run folder {run}", "make one first: gristmill run recipes/miniweb.toml")
-    found, tokenizer = moments(run / "pretrain"), Tokenizer.load(run / "tokenizer")
-    told = predictions(found, tokenizer, [prompt])
-    sections = [expected(told, tokenizer, [prompt]), looked(run / "pretrain", tokenizer, prompt), learned(found)]
+    folder = model or run / "pretrain"
+    found, words = moments(folder), Tokenizer.load(tokenizer or run / "tokenizer")
+    told = predictions(found, words, [prompt])
+    sections = [expected(told, words, [prompt]), looked(folder, words, prompt), learned(found)]
     title = f"{run.resolve().name}: how “{prompt}” was learned"
     write_text(out, page(title, [section for section in sections if section]))
-    return table(tokenizer, told[0])
+    return table(words, told[0])

@@ -11,7 +11,6 @@ from gristmill.chat.template import check, opening, turn
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 
-MODELS = ("rl", "sft", "pretrain")  # stage folders that hold a model, best first
 ROOM = 0.25  # share of the context kept free for the answer when old turns are dropped
 MAX_TOKENS = 512  # of an answer, where the caller names no number
 
@@ -65,14 +64,9 @@ class Assistant:
         self.engine, self.name, self.examples = engine, name, list(examples)
 
     @classmethod
-    def load(cls, run: Path, examples: Sequence[str] = ()) -> Assistant:
-        """The newest model of a run folder. Raises UserError where there is no run or no model in it."""
-        if not run.is_dir():
-            raise UserError(f"no run folder {run}", "make one first: gristmill run recipes/miniweb.toml")
-        model = next((run / name for name in MODELS if (run / name / "model.json").exists()), None)
-        if model is None:
-            raise UserError(f"{run} holds no model yet", "let the run reach the pretrain stage: gristmill run RECIPE")
-        return cls(Engine.load(model, run / "tokenizer"), run.resolve().name, examples)
+    def load(cls, model: Path, tokenizer: Path, name: str, examples: Sequence[str] = ()) -> Assistant:
+        """The assistant that a model folder and its tokenizer's make. Raises UserError where one cannot be read."""
+        return cls(Engine.load(model, tokenizer), name, examples)
 
     def reply(
         self,

@@ -24,7 +24,8 @@ from gristmill.choices import LENGTH, by_hand, named
 from gristmill.choices import SHAPE as SIZES
 from gristmill.errors import UserError
 from gristmill.model.transformer import ModelConfig
-from gristmill.recipe import Pretrain, parameters_of, seconds_and_flops
+from gristmill.quantities import parameters_of, seconds_and_flops
+from gristmill.recipe import Pretrain
 
 SHAPE = ("layers", "width", "heads", "kv_heads", "head_dim", "ffn_width", "context", "tie_embeddings")
 TOKENS_PER_PARAMETER = 20.0

@@ -9,7 +9,6 @@ from gristmill.errors import UserError
 from gristmill.report.blocks import Block, Figure, Fold, Quote, Section, Table
 from gristmill.report.plot import bar_chart, number
 from gristmill.report.reading import (
-    CORPUS,
     Folders,
     corpus_stages,
     first_of_each,
@@ -80,9 +79,8 @@ def dropped(folders: Folders) -> Section | None:
 
 def lines(folders: Folders) -> list[Entry]:
     """The ledger of the corpus stages that belong to the run."""
-    parents = {folders[stage].parent for stage in CORPUS if stage in folders}
     try:
-        return [entry for parent in parents for entry in ledger(parent) if entry.stage in folders]
+        return ledger(folders)
     except UserError:
         return []
 

@@ -1,0 +1,83 @@
+"""What a failure is: something that the user can mend, or a fault of ours, whose traceback is kept."""
+
+from __future__ import annotations
+
+import errno
+import re
+import sqlite3
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gristmill.errors import UserError
+from gristmill.manifest import write_text
+
+TRACEBACK = "traceback.txt"  # in a run folder
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# What SQLite, Arrow and safetensors say: their errors have no error number of their own.
+FULL_TEXT = re.compile(
+    rf"\b(?:os error|errno) (?:{'|'.join(map(str, FULL))})\b|disk is full|No space left on device", re.I
+)
+UNWRITABLE = re.compile(r"disk I/O error|readonly database|unable to open database file")  # SQLite's
+
+
+def explained(error: BaseException, where: str = "") -> UserError | None:
+    """An error as a mistake or misfortune that the user can mend, or None where it is none. `where` names the stage."""
+    begins = f"{where}: " if where else ""
+    for cause in causes(error):
+        if isinstance(cause, UserError):
+            return cause
+        full = isinstance(cause, OSError) and cause.errno in FULL
+        if full or FULL_TEXT.search(str(cause)):
+            return UserError(
+                f"{begins}no space is left to write ({cause})",
+                "free some space, or raise the limit on it, and give the same command again: it goes on from here",
+            )
+        if isinstance(cause, sqlite3.OperationalError) and UNWRITABLE.search(str(cause)):
+            return UserError(f"{begins}a database cannot be written: {cause}", "check the disk's space and rights")
+        if isinstance(cause, OSError) and cause.errno is not None and cause.filename is not None:
+            return UserError(f"{begins}{cause.strerror}: {cause.filename}", "check the path, space and rights")
+    return None
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that it was raised from."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+@contextmanager
+def traced(folder: Path) -> Iterator[None]:
+    """Keep the traceback of a fault of ours in a run folder; the one of an earlier run is removed."""
+    path = folder / TRACEBACK
+    path.unlink(missing_ok=True)
+    try:
+        yield
+    except Exception as error:
+        if explained(error) is None:
+            error.traceback_file = save_traceback(error, path)  # type: ignore[attr-defined]
+        raise
+
+
+def save_traceback(error: BaseException, path: Path | None = None) -> Path:
+    """Write an error's traceback to `path`, or to a temporary file; returns where it is."""
+    text = "".join(traceback.format_exception(error))
+    if path is not None:
+        try:
+            write_text(path, text)
+            return path
+        except OSError:
+            pass
+    with tempfile.NamedTemporaryFile("w", prefix="gristmill-traceback-", suffix=".txt", delete=False) as file:
+        file.write(text)
+    return Path(file.name)
+
+
+def told_fault(error: BaseException) -> str:
+    """One line on a fault of ours, and where its traceback is."""
+    path = getattr(error, "traceback_file", None) or save_traceback(error)
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"error: this is a fault of gristmill's, not yours ({what}); its traceback is in {path}"

@@ -1,0 +1,177 @@
+"""What of a run folder may be used: stages that its recipe names and that are what the recipe would make now.
+
+Everything that looks into a run asks here, so that nothing shows figures or models left by another recipe, by other
+settings, by inputs that were redone since, or by other code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gristmill.errors import UserError
+from gristmill.fingerprint import ADDRESS, Changes, changes, code_digest, digest, digests_of
+from gristmill.journal import read_journal
+from gristmill.manifest import Manifest
+from gristmill.progress import console
+from gristmill.recipe import Params, Recipe
+from gristmill.recipe_file import validate
+from gristmill.stages import BY_NAME, STAGES, Stage, input_paths, pick_inputs, resolve_paths
+from gristmill.storage import as_path, is_remote
+
+RECIPE = "recipe.json"
+SHOWN = 3  # source files in a message
+
+
+@dataclass(frozen=True)
+class Found:
+    """A stage of a recipe, in a run folder."""
+
+    folder: Path
+    fault: str = ""  # why it may not be used, as `was made for another sft`; empty: it may
+
+    @property
+    def made(self) -> bool:
+        """Whether there is anything."""
+        return Manifest.read(self.folder) is not None
+
+
+def examine(recipe: Recipe, run: Path) -> dict[str, Found]:
+    """Every stage that a recipe names, in a run folder, in order, with what is wrong with it.
+
+    Inputs from outside the run are trusted to be what they were, where the recipe names the same path.
+    """
+    found: dict[str, Found] = {}
+    kept = read_journal(run)
+    for stage in STAGES:
+        params: Params | None = getattr(recipe, stage.name)
+        if params is not None:
+            folder = run / stage.name
+            accepted = str(kept.get(stage.name, {}).get("code", ""))
+            found[stage.name] = Found(folder, fault(stage, resolve_paths(params, run), folder, found, accepted))
+    return found
+
+
+def fault(stage: Stage, params: Params, folder: Path, before: Mapping[str, Found], accepted: str) -> str:
+    """Why a stage's folder may not be used, or "". `accepted` is the digest of the code under which it was kept."""
+    made = Manifest.read(folder)
+    if made is None:
+        return "is not made yet"
+    try:
+        inputs = pick_inputs(stage, {name: one.folder for name, one in before.items()})
+        needed = [before[name] for name in used(params, inputs, folder.parent) if name in before]
+        for one in needed:
+            if not one.made:
+                return f"was made from {one.folder.name}, which {one.fault}"
+        digests = known_digests(params, made, inputs, folder.parent)
+    except UserError as error:
+        return f"cannot be checked: {error.problem}"
+    changed = changes(made, stage, params, digests)
+    if changed.inputs or changed.parameters:
+        return describe(changed, inputs)
+    for one in needed:
+        if one.fault:
+            return f"was made from {one.folder.name}, which {one.fault}"
+    same = not changed.code or accepted == code_digest(stage, params)
+    return "" if same else describe(changed, inputs)
+
+
+def known_digests(params: Params, made: Manifest, inputs: Mapping[str, Path], run: Path) -> dict[str, str]:
+    """The digests of what a stage reads, without reading data: from manifests, and for paths outside the run, where
+    they are the same paths as when the stage was made, as they were then."""
+    found = digests_of(Params(), inputs)
+    for name, path in input_paths(params).items():
+        owner, file = inside(path, run)
+        if ADDRESS.search(path):
+            found[name] = path
+        elif owner:
+            outputs = (Manifest.read(run / owner) or Manifest()).outputs
+            found[name] = outputs.get(file) or digest(Path(path))
+        elif written(made.params, name) == path and name in made.inputs:
+            found[name] = made.inputs[name]
+        else:
+            found[name] = digest(as_path(path))
+    return found
+
+
+def used(params: Params, inputs: Mapping[str, Path], run: Path) -> list[str]:
+    """The stages whose folders a stage reads, through its inputs or its parameters' paths."""
+    owners = [inside(path, run)[0] for path in input_paths(params).values()]
+    return list(dict.fromkeys([*(path.name for path in inputs.values()), *filter(None, owners)]))
+
+
+def inside(path: str, run: Path) -> tuple[str, str]:
+    """The stage whose folder in the run a path leads to, and the file there; empty where it leads elsewhere."""
+    if is_remote(path) or not Path(path).is_relative_to(run):
+        return "", ""
+    owner, _, file = Path(path).relative_to(run).as_posix().partition("/")
+    return (owner, file) if owner in BY_NAME else ("", "")
+
+
+def written(params: Mapping[str, Any], name: str) -> Any:
+    """A path as a manifest has it, by the name that `input_paths` gives it."""
+    field, _, key = name.partition(".")
+    value = params.get(field)
+    if isinstance(value, dict):
+        return value.get(key)
+    if isinstance(value, list):
+        return value[int(key)] if int(key) < len(value) else None
+    return value
+
+
+def describe(changed: Changes, inputs: Mapping[str, Path]) -> str:
+    """What is wrong with a stage, as `was made for another sft`."""
+    stages = [inputs[name].name for name in changed.inputs if name in inputs]
+    gone = [name for name in changed.inputs if name not in inputs and name in BY_NAME]
+    files = [name for name in changed.inputs if name not in inputs and name not in BY_NAME]
+    more = " and more" if len(changed.code) > SHOWN else ""
+    parts = [f"for another {' and '.join(stages)}"] * bool(stages)
+    parts += [f"with {' and '.join(gone)}, which the recipe does not have now"] * bool(gone)
+    parts += [f"from other files ({', '.join(files)})"] * bool(files)
+    parts += [f"with other settings ({', '.join(changed.parameters)})"] * bool(changed.parameters)
+    if not parts:
+        parts = [f"by other code ({', '.join(changed.code[:SHOWN])}{more})"]
+    return f"was made {', '.join(parts)}"
+
+
+def read_recipe(run: Path) -> Recipe:
+    """The recipe that a run folder was last run with. Raises UserError where it cannot be read."""
+    path = run / RECIPE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}", "run the recipe again: gristmill run RECIPE") from error
+    return validate(Recipe, content, str(path))
+
+
+def stages_of(run: Path) -> dict[str, Path]:
+    """The folders of a run's stages that may be used, by name; says which others there are, and why not.
+
+    Of a folder without a recipe all stages are taken that lie in it. Raises UserError where there is no such folder.
+    """
+    if not run.is_dir():
+        raise UserError(f"no run folder {run}", "make one first: gristmill run recipes/miniweb.toml")
+    if not (run / RECIPE).exists():
+        return {name: run / name for name in BY_NAME if Manifest.read(run / name)}
+    found = examine(read_recipe(run), run)
+    for name, one in found.items():
+        if one.fault and one.made:
+            console.print(f"left out: {name} {one.fault}", style="yellow", markup=False, soft_wrap=True)
+    return {name: one.folder for name, one in found.items() if not one.fault}
+
+
+def stage_of(folder: Path, name: str) -> Path:
+    """A stage's folder in a run, or the folder itself where it is no run's.
+
+    Raises UserError where the run has the stage and it may not be used.
+    """
+    if not (folder / RECIPE).exists():
+        return folder / name if (folder / name).is_dir() else folder
+    found = examine(read_recipe(folder), folder).get(name)
+    if found is None or found.fault:
+        problem = f"{name} {found.fault}" if found else f"its recipe has no {name}"
+        raise UserError(f"{folder}: {problem}", f"make it: gristmill run RECIPE --until {name}")
+    return found.folder

@@ -1,0 +1,123 @@
+"""Which model a person means: the newest of a run that may be used, one that they name, or a Hugging Face folder."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gristmill.errors import UserError
+from gristmill.fingerprint import digest
+from gristmill.finished import RECIPE, examine, read_recipe
+from gristmill.manifest import Manifest
+from gristmill.stages import MODEL
+
+NEWEST = tuple(reversed(MODEL))  # stages that train a model to talk with, the last first
+OURS, HUGGING_FACE = "model.json", "config.json"  # what shows whose folder it is
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that was found."""
+
+    folder: Path
+    tokenizer: Path
+    name: str  # under which it is served
+    about: str  # one line: which it is, and why not another
+    evaluated: Path | None = None  # the folder of its run's evaluation, if that may be used
+
+
+def find_model(folder: Path | None, named: str | None = None, choose: Sequence[str] = NEWEST) -> Model:
+    """The model of a run folder, of a stage's folder or of a Hugging Face folder.
+
+    `named` is a stage of the run (as `sft`), or a folder that is taken instead. Of a run, the first of the stages
+    `choose` is taken that its recipe names and that is what the recipe would make now. Raises UserError where there
+    is none.
+    """
+    if named in MODEL and folder is not None:
+        return of_run(folder, [named]) if (folder / RECIPE).exists() else of_stage(folder / named)
+    path = Path(named) if named else folder
+    if path is None:
+        raise UserError("no model is named", "give a run folder, as runs/miniweb, or --model DIR")
+    if not path.is_dir():
+        raise UserError(f"no run folder {path}", "make one first: gristmill run recipes/miniweb.toml")
+    if (path / RECIPE).exists():
+        return of_run(path, choose)
+    if (path / OURS).exists():
+        return of_stage(path)
+    if (path / HUGGING_FACE).exists():
+        return of_hugging_face(path)
+    there = [path / name for name in MODEL if (path / name / OURS).exists()]
+    if len(there) > 1:
+        raise UserError(f"{path} has no {RECIPE}, which says which of its models is meant", f"name one: {there[-1]}")
+    if not there:
+        raise UserError(f"{path} holds no model yet", "let the run reach the pretrain stage: gristmill run RECIPE")
+    return of_stage(there[0], path.resolve().name)
+
+
+def of_run(run: Path, choose: Sequence[str]) -> Model:
+    """The first of some stages of a run whose model may be used."""
+    found = examine(read_recipe(run), run)
+    faults = []
+    for stage in choose:
+        if stage not in found:
+            if len(choose) == 1:
+                raise UserError(
+                    f"{run}: its recipe has no {stage}", f"choose one of {', '.join(MODEL)}, or name a folder"
+                )
+        elif found[stage].fault:
+            faults.append(f"{stage} {found[stage].fault}")
+        else:
+            about = f"{stage} ({'; '.join(faults)})" if faults else stage
+            evaluated = run / "evaluate" if "evaluate" in found and not found["evaluate"].fault else None
+            return Model(run / stage, run / "tokenizer", run.resolve().name, about, evaluated)
+    made = [stage for stage in choose if stage in found and found[stage].made]
+    if not made:
+        raise UserError(f"{run} holds no model yet", "let the run reach the pretrain stage: gristmill run RECIPE")
+    raise UserError(
+        f"{run} holds no model that its recipe would make now: {'; '.join(faults)}",
+        f"gristmill run RECIPE --out {run} makes it anew (--keep-old keeps what only other code made); "
+        f"or name a folder as it is: {run / made[0]}",
+    )
+
+
+def of_stage(folder: Path, name: str = "") -> Model:
+    """The model in a stage's folder, wherever that lies, with the tokenizer that it was trained with."""
+    if not (folder / OURS).exists():
+        raise UserError(f"no model in {folder}", "name the folder of pretrain, sft or rl")
+    made = Manifest.read(folder) or Manifest()
+    noted = made.folders.get("tokenizer", "../tokenizer")
+    options = [folder.absolute().parent / noted.removeprefix("../"), folder.absolute().parent / "tokenizer"]
+    for tokenizer in options:
+        if (tokenizer / "tokenizer.json").exists() and made.inputs.get("tokenizer") in (None, digest(tokenizer)):
+            return Model(folder, tokenizer, name or folder.resolve().name, str(folder))
+    tried = " or ".join(dict.fromkeys(map(str, options)))
+    raise UserError(
+        f"{folder}: the tokenizer that the model was trained with is not at {tried}",
+        "put the tokenizer's folder there, or train the model again",
+    )
+
+
+def of_hugging_face(folder: Path) -> Model:
+    """A Hugging Face folder; its tokenizer, with the control tokens that it lacks, goes to a temporary folder."""
+    from gristmill.tokenizer.adopt import adopt
+
+    scratch = Path(tempfile.mkdtemp(prefix="gristmill-"))
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    adopt(folder / "tokenizer.json", scratch / "tokenizer.json")
+    return Model(folder, scratch, folder.resolve().name, f"{folder} (a Hugging Face folder)")
+
+
+def in_our_form(model: Model) -> Path:
+    """The folder of a model as our stages write it; a Hugging Face model is written next to its tokenizer first."""
+    if (model.folder / OURS).exists():
+        return model.folder
+    from gristmill.model.huggingface import open_model
+    from gristmill.model.transformer import save_model
+    from gristmill.tokenizer.encode import Tokenizer
+
+    save_model(open_model(model.folder, Tokenizer.load(model.tokenizer).vocab_size), model.tokenizer)
+    return model.tokenizer

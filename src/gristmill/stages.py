@@ -1,0 +1,110 @@
+"""The stages of the journey: what each reads, in the order in which a recipe runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from gristmill.errors import UserError, nearest
+from gristmill.manifest import Manifest
+from gristmill.recipe import Params, path_fields
+
+StageFunction = Callable[[Mapping[str, Path], Any, Path], Manifest]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the journey."""
+
+    name: str
+    run: str  # `module:function`, imported when first needed
+    reads: Mapping[str, tuple[str, ...]]  # input name → stages: the last of them that the recipe has is given
+    optional: frozenset[str] = frozenset()  # inputs that it can do without
+    together: bool = False  # whether all processes of torchrun run it; the others wait while the leader runs the rest
+
+    def function(self) -> StageFunction:
+        """The stage's function."""
+        module, name = self.run.split(":")
+        return getattr(import_module(f"gristmill.{module}"), name)
+
+
+CORPUS = ("extract", "filter", "dedup", "redact", "decontaminate")  # documents, as far as the recipe has cleaned them
+MODEL = ("pretrain", "sft", "rl")  # the model, as far as the recipe has trained it
+TOKENS = {"tokenizer": ("tokenizer",), "tokens": ("tokenize",)}
+BEFORE_REPORT = (
+    Stage("miniweb", "miniweb.stage:run", {}),
+    Stage("crawl", "crawl.stage:run", {}),
+    Stage("common_crawl", "crawl.common_crawl:run", {}),
+    Stage("extract", "corpus.extract:run", {"crawl": ("crawl", "common_crawl")}, frozenset({"crawl"})),
+    Stage("filter", "corpus.filter:run", {"corpus": ("extract",)}),
+    Stage("dedup", "corpus.dedup:run", {"corpus": ("extract", "filter")}),
+    Stage("redact", "corpus.redact:run", {"corpus": CORPUS[:3]}),
+    Stage("decontaminate", "corpus.decontaminate:run", {"corpus": CORPUS[:4]}),
+    Stage("tokenizer", "tokenizer.train:run", {"corpus": CORPUS}),
+    Stage("tokenize", "tokenizer.tokenize:run", {"corpus": CORPUS, "tokenizer": ("tokenizer",)}),
+    Stage("pretrain", "training.pretrain:run", TOKENS, together=True),
+    Stage("sft", "posttrain.sft:run", {"model": ("pretrain",), "corpus": CORPUS, **TOKENS}),
+    Stage("reward", "posttrain.reward:run", {"model": ("pretrain", "sft"), **TOKENS}),
+    Stage("rl", "posttrain.rl:run", {"model": ("sft",), "reward": ("reward",), **TOKENS}),
+    Stage("evaluate", "evaluation.stage:run", {"model": MODEL, "sft": ("sft",), **TOKENS}, frozenset({"sft"})),
+    Stage("audit", "audit.stage:run", {"model": MODEL, **TOKENS}),
+    Stage("export", "export.stage:run", {"model": MODEL, "tokenizer": ("tokenizer",)}),
+)
+BEFORE = {stage.name: (stage.name,) for stage in BEFORE_REPORT}
+STAGES = (*BEFORE_REPORT, Stage("report", "report.stage:run", BEFORE, frozenset(BEFORE)))
+SCALE = Stage("scale", "training.scale:run", TOKENS)  # of no recipe: `gristmill scale` runs it
+BY_NAME = {stage.name: stage for stage in STAGES}
+
+
+def pick_inputs(stage: Stage, done: Mapping[str, Path]) -> dict[str, Path]:
+    """The folders that a stage reads, from those of the stages before it."""
+    inputs = {}
+    for name, candidates in stage.reads.items():
+        present = [done[candidate] for candidate in candidates if candidate in done]
+        if present:
+            inputs[name] = present[-1]
+        elif name not in stage.optional:
+            raise UserError(
+                f"stage {stage.name} needs {' or '.join(candidates)}, which the recipe does not have",
+                f"add a [{candidates[-1]}] table to the recipe",
+            )
+    return inputs
+
+
+def resolve_paths(params: Params, folder: Path) -> Params:
+    """Replace `{stage}` at the start of paths by that stage's folder in the run."""
+
+    def resolve(value: str) -> str:
+        name, brace, rest = value.removeprefix("{").partition("}")
+        if not (value.startswith("{") and brace):
+            return value
+        if name not in BY_NAME:
+            raise UserError(
+                f"`{value}`: no stage is called {name}{nearest(name, BY_NAME)}", f"choose one of {', '.join(BY_NAME)}"
+            )
+        return str(folder / name) + rest
+
+    changed: dict[str, Any] = {}
+    for name in path_fields(type(params)):
+        value = getattr(params, name)
+        if isinstance(value, dict):
+            changed[name] = {key: resolve(item) for key, item in value.items()}
+        else:
+            changed[name] = [resolve(item) for item in value] if isinstance(value, list) else resolve(value)
+    return params.model_copy(update=changed)
+
+
+def input_paths(params: Params) -> dict[str, str]:
+    """Every input path of the parameters, under a name of its own."""
+    found: dict[str, str] = {}
+    for name in path_fields(type(params)):
+        value = getattr(params, name)
+        if isinstance(value, dict):
+            found |= {f"{name}.{key}": item for key, item in value.items()}
+        else:
+            items = value if isinstance(value, list) else [value] if value else []
+            found |= {f"{name}.{index}": item for index, item in enumerate(items)}
+    return found

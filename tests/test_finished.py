@@ -1,0 +1,228 @@
+"""Nothing looks at what another recipe, other settings, redone inputs or other code left in a run folder."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gristmill import cli
+from gristmill.errors import UserError
+from gristmill.export.huggingface import export
+from gristmill.finished import examine, read_recipe, stages_of
+from gristmill.manifest import Manifest
+from gristmill.model_choice import find_model
+from gristmill.recipe import Recipe
+from gristmill.recipe_file import validate
+from gristmill.run import run_recipe
+from gristmill.serving.assistant import Assistant
+
+SHAPE = {"layers": 1, "width": 16, "heads": 1, "kv_heads": 1, "head_dim": 16, "ffn_width": 16, "context": 64}
+ASK = {"role": "user", "content": "Who walks?"}
+
+
+Command = Callable[..., "Done"]
+
+
+def recipe(folder: Path, **changes: dict[str, Any]) -> Recipe:
+    """A whole journey over a few texts, as small as can be."""
+    tables: dict[str, dict[str, Any]] = {
+        "extract": {"paths": [str(folder / "texts.jsonl")]},
+        "tokenizer": {"vocab_size": 300},
+        "tokenize": {"heldout": 0.1},
+        "pretrain": {**SHAPE, "batch": 2, "max_steps": 4, "snapshots": 2, "sample_prompts": []},
+        "sft": {"conversations": str(folder / "talk.jsonl"), "batch": 4, "epochs": 1.0, "replay": 0.0},
+        "reward": {"preferences": str(folder / "pairs.jsonl"), "batch": 4},
+        "rl": {"prompts": str(folder / "prompts.jsonl"), "batch": 4, "group": 2, "max_tokens": 2},
+        "evaluate": {"prompts": ["Who walks?"]},
+        "report": {},
+    }
+    for name, change in changes.items():
+        tables[name] = {**tables[name], **change}
+    return validate(Recipe, {"name": "tiny", **tables}, "test")
+
+
+def write(path: Path, records: list[dict[str, Any]]) -> None:
+    """Write JSON lines."""
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the inputs of the recipe and its finished run, `run`."""
+    folder = tmp_path_factory.mktemp("finished")
+    write(folder / "texts.jsonl", [{"text": f"The miller of house {n} walks to river {n}. " * 4} for n in range(40)])
+    answer = {"role": "assistant", "content": "The miller."}
+    write(folder / "talk.jsonl", [{"messages": [ASK, answer]}] * 8)
+    write(folder / "pairs.jsonl", [{"prompt": [ASK], "chosen": f"He {n}.", "rejected": "A boat."} for n in range(8)])
+    write(folder / "prompts.jsonl", [{"prompt": [ASK]}] * 8)
+    run_recipe(recipe(folder), folder / "run")
+    return folder
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the run to change. Its recipe names the inputs where they are."""
+    return Path(shutil.copytree(finished / "run", tmp_path / "run"))
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command gave."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+    """Runs a command as a user does, `text` being what is typed."""
+
+    def go(*arguments: str, text: str = "") -> Done:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["gristmill", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        told = capsys.readouterr()
+        return Done(int(stop.value.code or 0), told.out, told.err)
+
+    return go
+
+
+def faults(folder: Path) -> dict[str, str]:
+    """Of a run folder, what may not be used, and why."""
+    return {name: one.fault for name, one in examine(read_recipe(folder), folder).items() if one.fault}
+
+
+def test_a_finished_run_may_be_used_wherever_it_lies(finished: Path, run: Path) -> None:
+    assert faults(finished / "run") == {} and faults(run) == {}
+    model = find_model(run)
+    assert (model.folder.name, model.about, model.name) == ("rl", "rl", "run")
+    assert stages_of(run).keys() == recipe(finished).model_dump(exclude={"name", "seed"}, exclude_none=True).keys()
+
+
+def test_after_another_sft_the_old_rl_is_not_used(finished: Path, run: Path, command: Command) -> None:
+    summary = run_recipe(recipe(finished, sft={"lr": 0.3}), run, until="sft")
+    assert not [name for name in summary if name.split(".")[0] in ("rl", "reward", "evaluate", "report")]
+    assert json.loads((run / "summary.json").read_text()) == summary
+    told = faults(run)
+    assert told["rl"] == "was made for another sft" and "sft" not in told and told["report"]
+    assert find_model(run).about == "sft (rl was made for another sft)"
+    with pytest.raises(UserError, match="rl was made for another sft"):
+        find_model(run, "rl")
+    assert find_model(run, "pretrain").folder == run / "pretrain"
+    answered = command("chat", str(run), text="Who walks?\n")
+    assert answered.code == 0 and "model: sft (rl was made for another sft)" in answered.stderr
+    assert answered.stdout == Assistant.load(run / "sft", run / "tokenizer", "run").reply([ASK]).text() + "\n"
+    again = command("report", str(run), "--out", str(run.parent / "page"))
+    assert again.code == 0, again.stderr
+    assert "left out: rl was made for another sft" in again.stderr
+    made = Manifest.read(run.parent / "page")
+    assert made and "rl" not in made.inputs and "evaluate" not in made.inputs and "sft" in made.inputs
+
+
+def test_the_table_shows_this_run_only(finished: Path, run: Path, command: Command) -> None:
+    path = run.parent / "tiny.toml"
+    tables = recipe(finished).model_dump(exclude_none=True, exclude={"name", "seed"})
+    lines = [
+        f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items() if value != {})
+        for name, table in tables.items()
+    ]
+    path.write_text("".join(lines))
+    done = command("run", str(path), "-o", str(run), "--until", "sft")
+    told = done.stderr
+    assert not done.code and "nothing to do" in told, told
+    assert "model parameters" in told and "bits per byte" not in told and "> Who walks?" not in told
+    assert "report:" not in told and "in 0s" in told.replace("\n", " ")
+
+
+def test_another_recipe_in_the_folder(finished: Path, run: Path) -> None:
+    other = recipe(finished).model_copy(update={"rl": None, "reward": None, "evaluate": None})
+    run_recipe(other, run, until="tokenizer")
+    assert find_model(run).about == "sft"
+    assert "rl" not in stages_of(run)
+    run_recipe(recipe(finished, tokenizer={"vocab_size": 280}), run, until="tokenizer")
+    told = faults(run)
+    assert told["tokenize"] == "was made for another tokenizer"
+    assert "another tokenizer" in told["pretrain"]
+    with pytest.raises(UserError, match=r"no model that its recipe would make now: rl .*another tokenizer"):
+        find_model(run)
+    shutil.rmtree(run / "tokenizer")
+    assert faults(run)["tokenize"] == "was made from tokenizer, which is not made yet"
+
+
+def test_other_files_and_settings(finished: Path, run: Path) -> None:
+    content = json.loads((run / "recipe.json").read_text())
+    content["pretrain"]["max_steps"] = 5
+    content["sft"]["conversations"] = str(finished / "prompts.jsonl")
+    (run / "recipe.json").write_text(json.dumps(content))
+    told = faults(run)
+    assert told["pretrain"] == "was made with other settings (max_steps)"
+    assert told["sft"] == "was made from other files (conversations.0)"
+    assert told["reward"] == "was made from sft, which was made from other files (conversations.0)"
+    (run / "recipe.json").write_text("{")
+    with pytest.raises(UserError, match=r"recipe\.json"):
+        stages_of(run)
+
+
+def test_other_code_is_told_and_can_be_kept(finished: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = Manifest.read(run / "sft")
+    assert made and "posttrain/sft.py" in made.code and "model/kernels.c" in made.code
+    made.code["posttrain/sft.py"], made.fingerprint = "0" * 16, "of other code"
+    made.write(run / "sft")
+    assert faults(run)["sft"] == "was made by other code (posttrain/sft.py)"
+    assert "was made from sft, which was made by other code" in faults(run)["rl"]
+    assert find_model(run).folder == run / "pretrain"
+    run_recipe(recipe(finished), run, keep_old=True)
+    assert "sft: kept, though made by other code" in capsys.readouterr().err
+    noted = json.loads((run / "run.json").read_text())["stages"]
+    assert noted["sft"]["did"] == "kept-old" and noted["sft"]["changed"] == {"code": ["posttrain/sft.py"]}
+    assert noted["rl"]["did"] == "skipped"
+    assert faults(run) == {} and find_model(run).folder == run / "rl"
+    summary = run_recipe(recipe(finished), run, until="sft")
+    noted = json.loads((run / "run.json").read_text())["stages"]
+    assert noted["sft"]["did"] == "ran" and noted["sft"]["why"] == "code: posttrain/sft.py"
+    assert noted["pretrain"] == {"did": "skipped", "why": "unchanged"} and not noted["rl"]["did"]
+    assert summary["sft.seconds"] > 0
+
+
+def test_a_model_alone(finished: Path, run: Path, tmp_path: Path, command: Command) -> None:
+    alone = run.parent / "alone"
+    inputs = [str(run / name) for name in ("pretrain", "extract", "tokenizer", "tokenize")]
+    settings = ["--set", f"conversations={finished / 'talk.jsonl'}", "--set", "epochs=0.5"]
+    done = command("sft", *inputs, "-o", str(alone), *settings)
+    assert done.code == 0, done.stderr
+    found = find_model(alone)
+    assert (found.folder, found.tokenizer, found.name) == (alone, run / "tokenizer", "alone")
+    assert find_model(run, str(alone)).folder == alone and find_model(None, str(alone)).folder == alone
+    shown = command("inspect", str(alone), "The miller", "--out", str(tmp_path / "page.html"))
+    assert shown.code == 0 and "likeliest next tokens" in shown.stderr, shown.stderr
+    assert find_model(run / "sft").folder == run / "sft"
+    run_recipe(recipe(finished, tokenizer={"vocab_size": 280}), run, until="tokenizer")
+    with pytest.raises(UserError, match="the tokenizer that the model was trained with is not at"):
+        find_model(alone)
+    with pytest.raises(UserError, match="no model"):
+        find_model(run / "tokenizer")
+    with pytest.raises(UserError, match="no model is named"):
+        find_model(None)
+
+
+def test_a_hugging_face_folder(finished: Path, tmp_path: Path, command: Command) -> None:
+    run = finished / "run"
+    export(run / "rl", run / "tokenizer", tmp_path)
+    found = find_model(tmp_path)
+    ours = Assistant.load(run / "rl", run / "tokenizer", "ours").reply([ASK]).text()
+    assert Assistant.load(found.folder, found.tokenizer, found.name).reply([ASK]).text() == ours
+    answered = command("chat", str(run), "--model", str(tmp_path), text="Who walks?\n")
+    assert answered.stdout == ours + "\n" and "a Hugging Face folder" in answered.stderr
+    shown = command("inspect", str(tmp_path), "The miller", "--out", str(tmp_path / "page.html"))
+    assert shown.code == 0 and (tmp_path / "page.html").exists(), shown.stderr
