@@ -1,0 +1,185 @@
+"""Failures: what the user can mend is one message and exit code 2, a fault of ours is one line and its traceback."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import sqlite3
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from gristmill import cli, run
+from gristmill.errors import UserError
+from gristmill.failures import TRACEBACK, explained
+from gristmill.manifest import Manifest, atomic_path
+from gristmill.recipe import Pretrain, Recipe
+from gristmill.recipe_file import validate
+from gristmill.stages import BY_NAME, Stage
+
+RECIPE = '[extract]\npaths = ["a.txt"]\n'
+
+
+@contextmanager
+def small_files(size: int) -> Iterator[None]:
+    """No file may grow beyond so many bytes, as on a disk that is full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def python_file(folder: Path) -> None:
+    (folder / "a").write_bytes(bytes(10_000))
+
+
+def safetensors_file(folder: Path) -> None:
+    save_file({"w": torch.zeros(10_000)}, folder / "a")
+
+
+def parquet_file(folder: Path) -> None:
+    pq.write_table(pa.table({"x": list(range(100_000))}), folder / "a")
+
+
+def database(folder: Path) -> None:
+    db = sqlite3.connect(folder / "a")
+    db.execute("create table t (x)")
+    db.executemany("insert into t values (?)", [("x" * 1000,)] * 100)
+    db.commit()
+
+
+@pytest.mark.parametrize("write", [python_file, safetensors_file, parquet_file, database])
+def test_a_full_disk_is_told_whoever_writes(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    with small_files(2000), pytest.raises(Exception) as failed:
+        write(tmp_path)
+    known = explained(failed.value, "sft")
+    assert known and known.problem.startswith("sft: "), failed.value
+    assert "space" in str(known)
+
+
+def test_what_is_no_failure_of_the_users_is_not_taken_for_one() -> None:
+    assert explained(ValueError("no space between words")) is None
+    assert explained(SafetensorError("header too large")) is None
+    assert explained(OSError("it is odd")) is None
+    assert "Permission denied: x" in str(explained(PermissionError(errno.EACCES, "Permission denied", "x")))
+
+
+def test_a_full_disk_while_a_snapshot_is_written(tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path) -> None:
+    """The stage ends with the message; with space again it goes on, and gives the same bytes."""
+    inputs = {"tokenizer": tokenizer_folder, "tokens": tokens_folder}
+    shape = {"layers": 1, "width": 32, "heads": 1, "kv_heads": 1, "ffn_width": 32, "context": 32, "batch": 2}
+    params = Pretrain(**shape, max_steps=6, snapshots=3, checkpoint_every=1, sample_prompts=[])  # type: ignore[arg-type]
+    with small_files(20_000), pytest.raises(UserError, match="pretrain: no space is left"):
+        run.execute(BY_NAME["pretrain"], inputs, params, tmp_path / "out")
+    assert not (tmp_path / "out").exists() and (tmp_path / "out.partial").exists()
+    outputs = []
+    for name in ("out", "whole"):
+        made = run.execute(BY_NAME["pretrain"], inputs, params, tmp_path / name)
+        assert made
+        outputs.append({file: digest for file, digest in made.outputs.items() if file != "log.jsonl"})
+    assert outputs[0] == outputs[1] and any("snapshots/" in file for file in outputs[0])
+
+
+def broken(*_: object) -> Manifest:
+    """A stage with a fault."""
+    raise ZeroDivisionError("division by zero")
+
+
+def ends(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The exit code of a command."""
+    monkeypatch.setattr(sys, "argv", ["gristmill", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return int(stop.value.code or 0)
+
+
+def test_a_fault_of_ours_is_one_line_and_its_traceback_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.txt").write_text("The miller went down to the river before the sun was up.")
+    (tmp_path / "r.toml").write_text(RECIPE)
+    command = ["run", str(tmp_path / "r.toml"), "-o", str(tmp_path / "run")]
+    kept = tmp_path / "run" / TRACEBACK
+    with monkeypatch.context() as patch:
+        patch.setattr(Stage, "function", lambda self: broken)
+        assert ends(patch, *command) == 1
+        told = capsys.readouterr().err
+        line = next(line for line in told.splitlines() if line.startswith("error: "))
+        assert "ZeroDivisionError: division by zero" in line and line.endswith(str(kept))
+        assert "Traceback" not in told and "in broken" in kept.read_text()
+        assert ends(patch, "extract", str(tmp_path / "a.txt"), "-o", str(tmp_path / "alone")) == 1
+        line = capsys.readouterr().err.splitlines()[-1]
+        elsewhere = Path(line.rpartition(" ")[2])
+        assert "in broken" in elsewhere.read_text()
+        elsewhere.unlink()
+    assert ends(monkeypatch, *command) == 0
+    assert not kept.exists()
+
+
+def test_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object) -> Manifest:
+        raise KeyboardInterrupt
+
+    (tmp_path / "r.toml").write_text(RECIPE)
+    (tmp_path / "a.txt").write_text("x")
+    monkeypatch.setattr(Stage, "function", lambda self: interrupted)
+    assert ends(monkeypatch, "run", str(tmp_path / "r.toml"), "-o", str(tmp_path / "run")) == 130
+    assert "interrupted; the same command goes on from here" in capsys.readouterr().err
+
+
+def test_no_figure_is_not_a_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match=r"sft: not finite: loss, worst"):
+        Manifest(stage="sft", metrics={"loss": float("nan"), "worst": float("inf"), "best": 1.0}).write(tmp_path)
+    assert not (tmp_path / "manifest.json").exists()
+
+    def unmeasured(*_: object) -> Manifest:
+        return Manifest(metrics={"loss": float("nan"), "best": 1.0})
+
+    before = Stage.function
+    (tmp_path / "a.txt").write_text("x")
+    try:
+        Stage.function = lambda self: unmeasured  # type: ignore[method-assign,assignment,return-value]
+        recipe = validate(Recipe, {"extract": {"paths": [str(tmp_path / "a.txt")]}}, "test")
+        summary = run.run_recipe(recipe, tmp_path / "run")
+    finally:
+        Stage.function = before  # type: ignore[method-assign]
+    assert summary["extract.best"] == 1.0 and "extract.loss" not in summary
+    made = Manifest.read(tmp_path / "run" / "extract")
+    assert made and made.unmeasured == ["loss"]
+    assert "loss is nan: not measured" in capsys.readouterr().err
+    assert "NaN" not in (tmp_path / "run" / "summary.json").read_text()
+
+
+@pytest.mark.parametrize("name", ["../x", "/tmp/x", "", ".", "..", "a/b", "a\\b", "a\nb", "x" * 300])
+def test_names_do_not_leave_the_folder_of_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.toml").write_text(f"name = {json.dumps(name)}\n{RECIPE}")
+    assert ends(monkeypatch, "run", "r.toml") == 2
+    assert "`name`" in capsys.readouterr().err and [path.name for path in tmp_path.iterdir()] == ["r.toml"]
+
+
+def test_what_is_written_can_be_read_by_others(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "model.safetensors") as path:
+        save_file({"w": torch.zeros(2)}, path)
+    assert stat.S_IMODE((tmp_path / "model.safetensors").stat().st_mode) == 0o644
+    (tmp_path / "a.txt").write_text("The miller went down to the river before the sun was up.")
+    params = validate(Recipe, {"extract": {"paths": [str(tmp_path / "a.txt")]}}, "test").extract
+    assert params and run.execute(BY_NAME["extract"], {}, params, tmp_path / "out")
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "out").iterdir()}
+    assert set(modes.values()) == {0o644}, modes
+    assert os.umask(0o022) == 0o022
