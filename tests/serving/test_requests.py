@@ -274,7 +274,7 @@ class Breaks(Assistant):
 
 
 def test_a_failure_reaches_the_client(run_folder: Path, listen: Listen) -> None:
-    failing = Breaks.load(run_folder)
+    failing = Breaks.load(run_folder / "sft", run_folder / "tokenizer", "tiny")
     with listen(failing) as address:
         client = client_of(address)
         stream = client.chat.completions.create(model="tiny", messages=ASK, stream=True)
