@@ -361,7 +361,10 @@ def test_a_long_request_holds_up_nobody(run_folder: Path, listen: Listen) -> Non
             assert read.wait(PATIENCE)
             return super().prompt(*arguments)
 
-    with listen(Waits.load(run_folder)) as address, ThreadPoolExecutor(1) as pool:
+    with (
+        listen(Waits.load(run_folder / "sft", run_folder / "tokenizer", "tiny")) as address,
+        ThreadPoolExecutor(1) as pool,
+    ):
         long = pool.submit(post, address, {"messages": ASK, "max_tokens": 1})
         for _ in range(10):
             assert httpx.get(f"{address}/health", timeout=PATIENCE).status_code == 200
