@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gristmill.manifest import Manifest
 from gristmill.planning import plan_recipe, table
 from gristmill.recipe import Pretrain, Recipe
 from gristmill.run import BY_NAME, pick_inputs, run_recipe

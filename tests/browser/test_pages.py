@@ -78,7 +78,9 @@ def address(run: Path, listen: Listen) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def endless(endless_folder: Path, listen: Listen) -> Iterator[str]:
     """A real server whose answers last until they are stopped."""
-    with listen(Endless.load(endless_folder), loopback=True) as address:
+    with listen(
+        Endless.load(endless_folder / "sft", endless_folder / "tokenizer", "endless"), loopback=True
+    ) as address:
         yield f"{address}/"
 
 
@@ -135,7 +137,9 @@ def test_stop_keeps_what_there_is_and_a_new_conversation_begins_empty(browser: A
 
 def test_an_answer_that_fails_says_so(browser: Any, endless_folder: Path, listen: Listen) -> None:
     error = "document.querySelector('.turn.error')?.textContent ?? ''"
-    with listen(Endless.load(endless_folder), loopback=True) as address:
+    with listen(
+        Endless.load(endless_folder / "sft", endless_folder / "tokenizer", "endless"), loopback=True
+    ) as address:
         browser.open(f"{address}/")
         browser.type("Who walks to the river?")
         browser.press("Enter", 13)

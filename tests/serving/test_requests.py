@@ -338,7 +338,7 @@ def test_a_full_queue_refuses_and_recovers(endless: str) -> None:
 
 
 def test_a_reader_that_reads_nothing_blocks_nobody(endless_folder: Path, listen: Listen) -> None:
-    assistant = Assistant.load(endless_folder)
+    assistant = Assistant.load(endless_folder / "sft", endless_folder / "tokenizer", "endless")
     assistant.name = "a long name, which every event repeats " * 200  # more than the system keeps for a slow reader
     body = json.dumps({"messages": ASK, "max_tokens": 600, "stream": True}).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()

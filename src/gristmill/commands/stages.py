@@ -35,7 +35,7 @@ INPUTS = {  # what an input is, on disk
     "sft": "The model before rl, to be compared: the folder of sft.",
     "reward": "A reward model: the folder of reward (model.safetensors, model.json).",
     "seeds": "URLs to begin at.",
-    "paths": "Files, folders or URLs: WARC, HTML, Markdown, JSONL, CSV, Parquet, EPUB, PDF, Word, code, Wikipedia dumps.",
+    "paths": "Files, folders, URLs: WARC, HTML, Markdown, JSONL, CSV, Parquet, EPUB, PDF, Word, code, Wikipedia dumps.",
     "run": "A run folder, as runs/miniweb.",
 }
 
