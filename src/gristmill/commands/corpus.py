@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from gristmill.commands.groups import Commands
+from gristmill.errors import UserError
 from gristmill.finished import stages_of
 from gristmill.progress import console
 from gristmill.stages import CORPUS
@@ -27,7 +28,7 @@ def sample(
 
     own = (folder / SAMPLES).exists()
     corpora = [folder] if own else [path for name, path in stages_of(folder).items() if name in CORPUS]
-    for record in show(corpora, rule, count):
+    for record in show(corpora or [folder], rule, count):
         typer.secho(f"{record['id']}  {record['url']}", bold=True)
         typer.echo(f"{record['text']}\n")
 
@@ -42,6 +43,8 @@ def ledger(
     from gristmill.corpus.ledger import way
 
     folders = stages_of(run)
+    if not folders.keys() & set(CORPUS):
+        raise UserError(f"no corpus stage in {run}", "name a run folder, as runs/miniweb")
     if document:
         for stage, told in way(folders, document):
             console.print(f"{stage}: {told}", markup=False, soft_wrap=True)
