@@ -10,10 +10,14 @@ from typing import Any
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from gristmill.corpus.charset import to_utf8
+from gristmill.corpus.extract import input_files
+from gristmill.corpus.pieces import whole_files
 from gristmill.corpus.read import HTML_TYPES, kind_of
 from gristmill.crawl.warc import to_page
 from gristmill.document import read_columns
+from gristmill.errors import UserError
 from gristmill.manifest import Manifest
+from gristmill.recipe import Extract
 from gristmill.report.blocks import Block, Pair, Prose, Quote, Section, Table
 from gristmill.report.plot import number
 from gristmill.report.reading import Folders, first_of_each, last_corpus, manifest, redactor
@@ -131,33 +135,30 @@ def rows(folder: Path) -> Any:
 
 def raw_page(folders: Folders, extract: Manifest, source: str) -> str | None:
     """The HTML that a document was taken from; None where it came from something else or is no longer there."""
-    name, _, offset = source.rpartition(":")
-    roots = [folders[stage] for stage in ("crawl", "common_crawl") if stage in folders]
-    roots += [Path(path) for path in extract.params.get("paths", [])]
-    for root in roots:
-        for path in (root / (name or source), root / source, root):
-            if not path.is_file() or path.name not in (Path(name).name, Path(source).name):
-                continue
-            if kind_of(path) == "warc" and offset.isdigit():
-                return stored_page(path, int(offset))
-            return to_utf8(path.read_bytes(), "").decode("utf-8") if kind_of(path) == "text/html" else None
+    crawls = [folders[stage] for stage in ("crawl", "common_crawl") if stage in folders]
+    inputs = {"crawl": crawls[0]} if crawls else {}
+    paths = [path for path in extract.params.get("paths", []) if "://" not in path]  # nothing is fetched again
+    try:
+        files = {file.name: file.path for file in whole_files(input_files(inputs, Extract(paths=paths)))}
+        name, _, offset = source.rpartition(":")
+        if name in files and kind_of(files[name]) == "warc" and offset.isdigit():
+            return stored_page(files[name], int(offset))
+        if source in files and kind_of(files[source]) == "text/html":
+            return to_utf8(files[source].read_bytes(), "").decode("utf-8")
+    except (UserError, OSError, EOFError, ValueError):  # it was moved, or has changed since
+        pass
     return None
 
 
 def stored_page(path: Path, offset: int) -> str | None:
     """The HTML of the WARC record at an offset."""
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            for item in ArchiveIterator(file, record_types=WarcRecordType.response, parse_http=True):
-                page = to_page(item, "")
-                return (
-                    to_utf8(page.body, page.charset).decode("utf-8")
-                    if page and page.content_type in HTML_TYPES
-                    else None
-                )
-    except (OSError, EOFError, ValueError):
-        pass
+    with path.open("rb") as file:
+        file.seek(offset)
+        for item in ArchiveIterator(file, record_types=WarcRecordType.response, parse_http=True):
+            page = to_page(item, "")
+            if page and page.content_type in HTML_TYPES:
+                return to_utf8(page.body, page.charset).decode("utf-8")
+            break
     return None
 
 
