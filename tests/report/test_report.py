@@ -181,6 +181,19 @@ def test_a_conversation_and_a_pair_are_shown_though_the_run_was_moved(run: dict[
     assert "user said &lt;script" in text and "a better answer" in text and "a worse answer" in text
 
 
+def test_a_conversation_that_the_model_had_no_room_for_is_not_shown(
+    run: dict[str, Path], tmp_path: Path, model_folder: Path
+) -> None:
+    for stage_name in ("sft", "reward"):
+        shutil.copytree(model_folder, run[stage_name], dirs_exist_ok=True)
+    turns = [[{"role": "user", "content": text}, {"role": "assistant", "content": "yes"}] for text in ("o" * 999, "so")]
+    write_jsonl(run["miniweb"] / "conversations.jsonl", [{"messages": messages} for messages in turns])
+    pairs = [{"prompt": messages[:1], "chosen": "a better one", "rejected": "a worse one"} for messages in turns]
+    write_jsonl(run["miniweb"] / "preferences.jsonl", pairs)
+    text = page(run, tmp_path / "out")
+    assert text.count('<p class="user">so</p>') == 3 and "o" * 99 not in text
+
+
 def test_nothing_asked_gives_no_figure(run: dict[str, Path], tmp_path: Path) -> None:
     Manifest(metrics={"heldout_bpb": 1.5}, stage="evaluate").write(run["evaluate"])
     (run["evaluate"] / "results.json").write_text("{}")

@@ -6,7 +6,7 @@ from gristmill.evaluation.questions import FIGURES
 from gristmill.progress import quantity
 from gristmill.report.blocks import Headline
 from gristmill.report.plot import number
-from gristmill.report.reading import Folders, corpus_stages, manifest, percent, times, values
+from gristmill.report.reading import Folders, corpus_stages, manifest, percent, read_share, times, values
 from gristmill.report.sections.memorised import first_ranked
 
 ANSWERS = {  # figure → the words of its condition; {} is how many questions
@@ -42,7 +42,7 @@ def training(folders: Folders) -> list[Headline]:
     if made and "parameters" in made.metrics:
         found.append(Headline("parameters", quantity(made.metrics["parameters"]), "numbers that training adjusts"))
     if made and "tokens" in made.counts:
-        times = f"each text {made.metrics['epochs']:.1f} times" if "epochs" in made.metrics else ""
+        times = read_share(made.metrics["epochs"]) if "epochs" in made.metrics else ""
         found.append(Headline("tokens read", quantity(made.counts["tokens"]), times))
     for stage, which in ((later, "the finished model"), (made, "the pretrained model")):
         if stage and "heldout_bpb" in stage.metrics:

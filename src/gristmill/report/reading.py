@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gristmill.chat.template import render
 from gristmill.corpus.redact import Redactor, redact
 from gristmill.files import read_jsonl
 from gristmill.manifest import Manifest, sha256_file
 from gristmill.recipe import Redact
+from gristmill.tokenizer.encode import Tokenizer
 
 Folders = Mapping[str, Path]
 CORPUS = ("extract", "filter", "dedup", "redact", "decontaminate")  # in the order of the journey
@@ -80,6 +82,20 @@ def redactor(folders: Folders) -> Callable[[str], str]:
         return lambda text: text
     finders = Redactor(Redact(rules=made.params["rules"])).finders if "rules" in made.params else {}
     return lambda text: redact(text, finders)[0]
+
+
+def read_share(epochs: float) -> str:
+    """How often the training text was read: `each text 3.0 times`, `32% of the text`."""
+    return f"each text {epochs:.1f} times" if epochs >= 1 else f"{epochs:.0%} of the text"
+
+
+def fits(folders: Folders, stage: str) -> Callable[[Sequence[Mapping[str, str]]], bool]:
+    """Whether a stage's model had room for a conversation; where that cannot be told, it had."""
+    if "tokenizer" not in folders or not has_model(folders, stage):
+        return lambda messages: True
+    tokenizer = Tokenizer.load(folders["tokenizer"])
+    context = int(values(folders, stage, "model.json")["context"])
+    return lambda messages: len(render(messages, tokenizer)[0]) <= context + 1
 
 
 def left_out(made: Manifest | None) -> str:

@@ -6,7 +6,7 @@ from gristmill.chat.conversations import read_records
 from gristmill.posttrain.reward import preference
 from gristmill.report.blocks import Block, Figure, Prose, Section, Talk
 from gristmill.report.plot import line_chart
-from gristmill.report.reading import Folders, curve, input_file, left_out, manifest, percent, records
+from gristmill.report.reading import Folders, curve, fits, input_file, left_out, manifest, percent, records
 
 REWARD = (
     "A reward model learns from pairs of answers to the same question, of which one is preferred: it gives each answer "
@@ -41,10 +41,12 @@ def alignment(folders: Folders) -> Section | None:
 def pair(folders: Folders) -> list[Block]:
     """The first preference pair."""
     path = input_file(folders, "reward", "preferences")
-    found = next(read_records(path, preference, []), None) if path else None
-    if not found:
+    fit = fits(folders, "reward")
+    for prompt, *answers in read_records(path, preference, []) if path else ():
+        if all(fit([*prompt, {"role": "assistant", "content": answer}]) for answer in answers):
+            break
+    else:
         return []
-    prompt, *answers = found
     return [
         Talk(f"{name} answer", [*prompt, {"role": "assistant", "content": answer}])
         for name, answer in zip(("preferred", "rejected"), answers, strict=True)

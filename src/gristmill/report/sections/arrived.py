@@ -22,6 +22,7 @@ from gristmill.report.blocks import Block, Pair, Prose, Quote, Section, Table
 from gristmill.report.plot import number
 from gristmill.report.reading import Folders, first_of_each, last_corpus, manifest, redactor
 
+FILE = "(file)"  # in a host's place
 COLUMNS = ("id", "text", "url", "source")
 EXAMPLES = 1_000  # documents that the shown page is chosen from
 LENGTHS = range(300, 2_000)  # characters of its text, where there is one of that length
@@ -166,5 +167,5 @@ def hosts(folder: Path) -> Counter[str]:
     """Documents by host, a row group at a time."""
     found: Counter[str] = Counter()
     for batch in read_columns(folder, ("host",)):
-        found.update(host or "(file)" for host in batch.column(0).to_pylist())
+        found.update(host or FILE for host in batch.column(0).to_pylist())
     return found

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
 from gristmill.chat.conversations import read_conversations
 from gristmill.errors import UserError
 from gristmill.posttrain.examples import conversations_from_documents
 from gristmill.report.blocks import Block, Figure, Prose, Section, Talk
 from gristmill.report.plot import line_chart, number
-from gristmill.report.reading import Folders, curve, input_file, last_corpus, left_out, manifest, records
+from gristmill.report.reading import Folders, curve, fits, input_file, last_corpus, left_out, manifest, records
 
 
 def chat_training(folders: Folders) -> Section | None:
@@ -20,12 +19,10 @@ def chat_training(folders: Folders) -> Section | None:
     if not points and not made:
         return None
     blocks: list[Block] = []
-    own = input_file(folders, "sft", "conversations")
-    last = last_corpus(folders)
-    if own:
-        blocks.append(Talk("one of the conversations", first(own)))
-    elif made and "conversations" in made.params and not made.params["conversations"] and last:
-        blocks.append(Talk("one of the conversations, made of a document", made_of(last)))
+    fit = fits(folders, "sft")
+    if shown := next((messages for messages in conversations(folders) if fit(messages)), None):
+        made_up = "" if input_file(folders, "sft", "conversations") else ", made of a document"
+        blocks.append(Talk(f"one of the conversations{made_up}", shown))
     blocks.append(Prose(left_out(made)))
     blocks.append(Figure("Loss of fine-tuning", line_chart([("loss", points)], "steps", "nats per token")))
     many = f" ({number(made.counts['conversations'])} of them)" if made and "conversations" in made.counts else ""
@@ -38,14 +35,13 @@ def chat_training(folders: Folders) -> Section | None:
     )
 
 
-def first(path: Path) -> Sequence[dict[str, str]]:
-    """The first conversation of a file."""
-    return next(read_conversations(path, []), [])
-
-
-def made_of(corpus: Path) -> Sequence[dict[str, str]]:
-    """The first conversation that is made of documents."""
+def conversations(folders: Folders) -> Iterator[Sequence[Mapping[str, str]]]:
+    """The conversations that fine-tuning read, or those that it made of documents where none were named."""
+    own, made, corpus = input_file(folders, "sft", "conversations"), manifest(folders, "sft"), last_corpus(folders)
     try:
-        return next(conversations_from_documents(corpus), [])
-    except UserError:
-        return []
+        if own:
+            yield from read_conversations(own, [])
+        elif made and made.params.get("conversations") == "" and corpus:
+            yield from conversations_from_documents(corpus)
+    except UserError:  # no document is long enough
+        return

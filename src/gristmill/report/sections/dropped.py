@@ -17,7 +17,7 @@ from gristmill.report.reading import (
     redactor,
     values,
 )
-from gristmill.report.sections.arrived import hosts
+from gristmill.report.sections.arrived import FILE, hosts
 from gristmill.report.sections.rules import meaning
 
 LEDGER = ("stage", "documents in", "dropped", "kept", "bytes in", "dropped", "edited", "kept", "balances")
@@ -63,18 +63,20 @@ def dropped(folders: Folders) -> Section | None:
         Fold("One document of each rule that dropped some", examples(folders)),
         *edits(folders),
         *tested(folders),
-        Table(
-            "Sites that the remaining documents come from",
-            ("host", "documents"),
-            [(host, number(count)) for host, count in hosts(last).most_common(SHOWN_HOSTS)],
-        ),
+        Table("Sites that the remaining documents come from", ("host", "documents"), sites(last)),
     ]
-    if entries:
+    if entries and ("crawl" in folders or "common_crawl" in folders):
         blocks.append(Table("What is left, next to published corpora", SHARES, [ours(entries), *PUBLISHED]))
     says = "; ".join(says for stage, says in SAYS.items() if stage in stages)
     says = f"{says[:1].upper()}{says[1:]}. " if says else ""
     counted = "Each document that leaves is counted under the one rule that dropped it."
     return Section("What was dropped", says + counted, blocks)
+
+
+def sites(folder: Path) -> list[list[str]]:
+    """The hosts that most documents come from; nothing where all come from files."""
+    found = hosts(folder)
+    return [[host, number(count)] for host, count in found.most_common(SHOWN_HOSTS)] if set(found) != {FILE} else []
 
 
 def lines(folders: Folders) -> list[Entry]:

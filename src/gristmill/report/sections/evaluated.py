@@ -32,10 +32,10 @@ def evaluated(folders: Folders) -> Section | None:
     said = [record["messages"] for record in records(folders, "evaluate", "conversations.jsonl")]
     talks: list[Block] = [Talk("asked too", turns) for turns in said if turns[0]["content"] not in asked]
     if not results:
-        if not talks:
+        if not said:
             return None
         says = "No questions with known answers were given; this is what the finished model says when asked."
-        return Section("What it says", says, talks)
+        return Section("What it says", says, [Talk("", turns) for turns in said])
     final = list(results)[-1]
     bars = [
         (

@@ -13,7 +13,7 @@ from gristmill.manifest import Manifest
 from gristmill.model.transformer import Transformer, load_model
 from gristmill.report.blocks import Block, Figure, Prose, Quote, Section, Table
 from gristmill.report.plot import line_chart, number
-from gristmill.report.reading import Folders, curve, has_model, manifest, records, spread
+from gristmill.report.reading import Folders, curve, has_model, manifest, read_share, records, spread
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
 
@@ -114,7 +114,7 @@ def expectations(model: Transformer, tokenizer: Tokenizer, ids: list[int]) -> tu
 
 def memorised(figures: Mapping[str, float]) -> str:
     """What the gap between training text and held-out text says."""
-    told = f"Each text was read {figures['epochs']:.1f} times. " if "epochs" in figures else ""
+    told = f"Pretraining read {read_share(figures['epochs'])}. " if "epochs" in figures else ""
     if "gap_growth" in figures:
         told += (
             f"Since it was smallest, the gap between the two has grown by {figures['gap_growth']:.1%} of the held-out "

@@ -16,8 +16,8 @@ LEARNS = (
     "answered. Backpropagation (Rumelhart, Hinton and Williams, 1986) follows the chain rule from the loss backwards, "
     "layer by layer, and so tells for every weight how the loss would change with it. The length of a layer's numbers "
     "is its gradient norm; the optimizer makes a step of them, and the update is how far the layer's weights moved, as "
-    "a share of their own length. Where what a layer says is still multiplied by weights that are zero, no blame gets "
-    "past them: the gradient of what lies behind is smaller, or zero, until they have moved."
+    "a share of their own length. Where the output of a layer is multiplied by weights that are still zero, its own "
+    "gradient is zero too, or smaller, until those weights have moved."
 )
 
 

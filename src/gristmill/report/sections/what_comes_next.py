@@ -13,8 +13,8 @@ from gristmill.tokenizer.encode import Tokenizer
 EXPECTS = (
     "After each text, what the model expects as the next token, at some steps of its training. It begins with an even "
     "guess over the whole vocabulary, first learns how often each token occurs, then what follows what. A bar is all "
-    "of the probability, its parts the likeliest tokens (␣ is a space), blank what is left to thousands of others; "
-    "bits are what is still open, one bit being a coin's."
+    "of the probability, its parts the likeliest tokens (␣ is a space), blank what is left to all others. Bits "
+    "are the uncertainty that remains (entropy): one bit is that of a thrown coin."
 )
 
 
