@@ -122,7 +122,9 @@ def tell_time(place: Path, tokens: int, extraction: float) -> None:
     recipe = load_recipe(place)
     alone = recipe.model_copy(update={"sft": None, "reward": None, "rl": None})
     (estimate,) = plan_recipe(alone, place.with_name(".none"), max(1000, tokens))
-    others = 60 + extraction + 0.4 * estimate.seconds  # sft, evaluation and audit, as on runs that were looked at
+    epochs = recipe.pretrain.epochs if recipe.pretrain else 1.0
+    # SFT reads the text once, in excerpts, with some replay; a minute for what does not grow with it
+    others = 60 + extraction + 1.3 * estimate.seconds / epochs
     console.print(
         f"about {quantity(tokens)} tokens; on this machine, as busy as it is now: pretraining about "
         f"{duration(estimate.seconds)}, the whole run about {duration(estimate.seconds + others)}. "
