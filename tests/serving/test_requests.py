@@ -86,6 +86,7 @@ def client_of(address: str) -> openai.OpenAI:
         ({"messages": ASK, "max_tokens": True}, "max_tokens"),
         ({"messages": ASK, "stop": ["x"] * 5}, "stop"),
         ({"messages": ASK, "stop": {"x": 1}}, "stop"),
+        ({"messages": ASK, "stop": ["x", 1]}, "stop"),
         ({"messages": ASK, "stream": "yes"}, "stream"),
         ({"messages": ASK, "tools": [{"type": "function"}]}, "tools"),
         ({"messages": ASK, "response_format": {"type": "json_object"}}, "response_format"),

@@ -36,7 +36,7 @@ class Message(BaseModel):
 
     model_config = ConfigDict(strict=True)
     role: str
-    content: str | list[Part]
+    content: str | Annotated[list[Part], Field(fail_fast=True)]
 
     def plain(self) -> dict[str, str]:
         """The message as the chat template takes it. Raises ApiError where it holds more than text."""
@@ -57,7 +57,7 @@ class ChatRequest(BaseModel):
     """A request; unlike OpenAI's, temperature is 0 where it is not given."""
 
     model_config = ConfigDict(strict=True)
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]  # a million wrong ones are one error
     model: str = "gristmill"
     stream: bool | None = False
     stream_options: StreamOptions | None = None
@@ -66,7 +66,7 @@ class ChatRequest(BaseModel):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: Integer | None = None
-    stop: str | Annotated[list[str], Field(max_length=MAX_STOPS)] | None = None
+    stop: str | Annotated[list[str], Field(fail_fast=True)] | None = None
     n: Integer | None = None
 
     @property
@@ -102,6 +102,8 @@ def parse(body: bytes) -> ChatRequest:
         raise ApiError(400, "the body is no JSON that can be read") from None
     if asked.n not in (None, 1):
         raise ApiError(400, "n: only one answer at a time is supported", "n")
+    if len(asked.stops) > MAX_STOPS:
+        raise ApiError(400, f"stop: at most {MAX_STOPS} strings are supported", "stop")
     for name in UNSUPPORTED:
         if data.get(name) and data[name] not in DEFAULTS:
             raise ApiError(400, f"{name} is not supported", name)
