@@ -24,7 +24,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/load.py
 	$(BIN)/python -m pytest -q -m "slow or hypothesis" --hypothesis-profile=fresh --hypothesis-seed=$(SEED)
 
-.venv/ready: pyproject.toml constraints.txt setup.py $(wildcard src/gristmill/*/*.[ch])
+.venv/ready: pyproject.toml constraints.txt setup.py $(shell find src/gristmill -name "*.[ch]")
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
 	touch $@

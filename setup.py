@@ -24,8 +24,8 @@ setup(
     ext_modules=[
         Extension(
             "gristmill._native",
-            sorted(glob("src/gristmill/*/*.c")),
-            depends=sorted(glob("src/gristmill/*/*.h")),
+            sorted(glob("src/gristmill/**/*.c", recursive=True)),
+            depends=sorted(glob("src/gristmill/**/*.h", recursive=True)),
             extra_compile_args=["-O3", "-std=c11", "-Wall", "-Wextra", "-Wno-psabi"],
         )
     ],

@@ -36,7 +36,7 @@ def ours(path: str, vocab: int, pattern: str) -> int:
     """The stage's two halves."""
     from gristmill.document import read_columns
     from gristmill.tokenizer.bpe import learn_merges
-    from gristmill.tokenizer.words import count_words
+    from gristmill.tokenizer.pretokens import count_words
 
     with tempfile.TemporaryDirectory() as folder:
         batches = (batch["text"] for batch in read_columns(Path(path), ["text"]))

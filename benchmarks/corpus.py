@@ -35,9 +35,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gristmill.corpus import dedup
-from gristmill.corpus.minhash import MinHash
-from gristmill.corpus.words import words
+from gristmill.corpus.dedup import stage as dedup
+from gristmill.corpus.dedup.minhash import MinHash
+from gristmill.corpus.text.words import words
 from gristmill.crawl.warc import info, record
 from gristmill.document import Document, count_documents, in_groups, write_batches, write_documents
 from gristmill.recipe import Dedup

@@ -28,12 +28,12 @@ import tiktoken
 import tokenizers
 
 import texts
+from gristmill.tokenizer.batches import utf8
 from gristmill.tokenizer.bpe import learn_merges, pieces_of
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats import write_tokenizer_json
 from gristmill.tokenizer.patterns import PATTERNS
-from gristmill.tokenizer.texts import utf8
-from gristmill.tokenizer.words import count_words
+from gristmill.tokenizer.pretokens import count_words
 
 AT_ONCE, TURN = 64, 8  # documents encoded at once, and how often before another contestant has its turn
 SLOW = 20  # `tokenizers` takes one turn in so many

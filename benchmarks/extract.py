@@ -25,9 +25,9 @@ sys.path.insert(0, str(ROOT / "tools/main_text"))
 
 from snippets import score, snippet_pages  # noqa: E402
 
-from gristmill.corpus.charset import to_utf8  # noqa: E402
-from gristmill.corpus.html import extract_html  # noqa: E402
-from gristmill.corpus.language import detect  # noqa: E402
+from gristmill.corpus.extract.language import detect  # noqa: E402
+from gristmill.html.charset import to_utf8  # noqa: E402
+from gristmill.html.main_text import extract_html  # noqa: E402
 
 ARCHIVE = ROOT.parent / "shared/data/extraction/trafilatura-eval.tar.xz"
 QUICK = 25  # pages

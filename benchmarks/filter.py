@@ -35,10 +35,11 @@ from datatrove.pipeline.filters import (
 from datatrove.pipeline.formatters import PIIFormatter
 from datatrove.utils import text as their_text
 
-from gristmill.corpus import extract, lines, rules
-from gristmill.corpus.candidate import Candidate
-from gristmill.corpus.measures import measure
-from gristmill.corpus.redact import find, redact
+from gristmill.corpus.extract import stage as extract
+from gristmill.corpus.filter import document_rules, line_rules
+from gristmill.corpus.filter.candidate import Candidate
+from gristmill.corpus.filter.statistics import measure
+from gristmill.corpus.redact.stage import find, redact
 from gristmill.document import Document, read_documents
 from gristmill.recipe import Extract
 
@@ -48,7 +49,7 @@ PEER = f"datatrove {version('datatrove')}"
 LONGEST = 40_000  # characters: spaCy takes seconds for more
 SIZE = 9_000  # characters of the text that times are given for
 Verdict = Callable[[str], bool]
-QUALITY = rules.gopher_quality(50)
+QUALITY = document_rules.gopher_quality(50)
 LETTERS = "gopher_quality, theirs without the share of words with letters"
 
 
@@ -71,11 +72,17 @@ def documents(paths: list[str], count: int) -> list[Document]:
 def our_verdicts(text: str) -> dict[str, bool]:
     """Whether we keep a text, by family of rules, without stopping at the first that it fails."""
     whole = Candidate(Document("", text, language="en"))
-    shared = (("gopher_repetition", rules.gopher_repetition), ("gopher_quality", QUALITY), ("fineweb", rules.fineweb))
+    shared = (
+        ("gopher_repetition", document_rules.gopher_repetition),
+        ("gopher_quality", QUALITY),
+        ("fineweb", document_rules.fineweb),
+    )
     verdicts = {name: rule(whole) is None for name, rule in shared}
     # last, because it edits the text, as theirs does
     verdicts[LETTERS] = verdicts["gopher_quality"]
-    return verdicts | {"c4": not (lines.c4_lines(whole) or lines.c4_short_lines(whole) or rules.c4(whole))}
+    return verdicts | {
+        "c4": not (line_rules.c4_lines(whole) or line_rules.c4_short_lines(whole) or document_rules.c4(whole))
+    }
 
 
 def theirs() -> dict[str, Verdict]:

@@ -16,7 +16,7 @@ BASE = (
     *("failures", "lock"),
 )
 ROOMS = (
-    *("miniweb", "crawl", "corpus", "tokenizer", "model", "generation", "training", "chat", "posttrain"),
+    *("miniweb", "html", "crawl", "corpus", "tokenizer", "model", "generation", "training", "chat", "posttrain"),
     *("evaluation", "audit", "export", "inspection", "serving", "report", "stages", "fingerprint", "journal"),
     *("finished", "model_choice", "run", "planning", "new", "commands", "cli", "__main__"),
 )

@@ -16,7 +16,7 @@ from gristmill.commands.corpus import corpus
 from gristmill.commands.groups import HELP, JOURNEY, LOOK, PLAN, TALK, Commands, EngineName, Settings, Workers, number
 from gristmill.commands.new import new
 from gristmill.commands.stages import add_stages
-from gristmill.corpus.parallel import parse_engine, using
+from gristmill.corpus.execution.executor import parse_engine, using
 from gristmill.errors import UserError
 from gristmill.failures import explained, told_fault
 from gristmill.finished import stage_of
@@ -170,7 +170,7 @@ def tokenizer_report(
     parameters: Annotated[float, typer.Option(min=1, help="Of the model to train, its embeddings left out.")] = 100e6,
 ) -> None:
     """What a vocabulary does to text, and the size to choose for a model."""
-    from gristmill.tokenizer.report import table, training_facts
+    from gristmill.tokenizer.vocabulary_statistics import table, training_facts
 
     console.print(table(training_facts(stage_of(folder, "tokenizer"), texts), parameters))
 
@@ -188,7 +188,7 @@ def inspect(
         raise UserError("nothing to look at, or two things", 'give a text, as "The capital of", or --tokens TEXT')
     if tokens is not None:
         from gristmill.tokenizer.encode import Tokenizer
-        from gristmill.tokenizer.report import pieces_table
+        from gristmill.tokenizer.vocabulary_statistics import pieces_table
 
         console.print(pieces_table(Tokenizer.load(stage_of(folder, "tokenizer")), tokens))
     if text is not None:

@@ -103,7 +103,7 @@ def of_stage(folder: Path, name: str = "") -> Model:
 
 def of_hugging_face(folder: Path) -> Model:
     """A Hugging Face folder; its tokenizer, with the control tokens that it lacks, goes to a temporary folder."""
-    from gristmill.tokenizer.adopt import adopt
+    from gristmill.tokenizer.import_hf import adopt
 
     scratch = Path(tempfile.mkdtemp(prefix="gristmill-"))
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
@@ -115,7 +115,7 @@ def in_our_form(model: Model) -> Path:
     """The folder of a model as our stages write it; a Hugging Face model is written next to its tokenizer first."""
     if (model.folder / OURS).exists():
         return model.folder
-    from gristmill.model.huggingface import open_model
+    from gristmill.model.hf_format import open_model
     from gristmill.model.transformer import save_model
     from gristmill.tokenizer.encode import Tokenizer
 

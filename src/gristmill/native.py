@@ -1,6 +1,6 @@
 """The native part: plain C functions, one library, called through ctypes.
 
-A room keeps its C beside the Python that calls it (`corpus/minhash.c` and `corpus/minhash.py`). C holds inner loops
+A room keeps its C beside the Python that calls it (`minhash.c` and `minhash.py` in `corpus/dedup`). C holds inner loops
 only: it takes flat arrays and their lengths, never Python objects, and needs no Python headers to build. Calls release
 the interpreter lock.
 """

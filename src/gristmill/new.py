@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gristmill.corpus.extract import extract_record
-from gristmill.corpus.pieces import Extent, Piece, read_piece, whole_files
-from gristmill.corpus.read import kind_of
+from gristmill.corpus.extract.stage import extract_record
+from gristmill.corpus.readers.input_files import kind_of
+from gristmill.corpus.readers.warc_ranges import Extent, Piece, read_piece, whole_files
 from gristmill.document import Document
 from gristmill.errors import UserError
 from gristmill.progress import console, duration, quantity

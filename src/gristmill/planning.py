@@ -97,7 +97,7 @@ def alone(function: Callable[..., Estimate], *arguments: Any) -> Estimate:
 
 def one(stage: Stage, params: Params, done: dict[str, Path], scratch: Path, vocab_size: int, tokens: int) -> Estimate:
     """The estimate of one stage. Models that are not trained yet lie in `scratch`, made by the stage before."""
-    from gristmill.training.probe import PROBE, Probed, probe
+    from gristmill.training.budget.timing import PROBE, Probed, probe
 
     estimate, out = Estimate(stage.name), scratch / f"{stage.name}.partial"
     out.mkdir()
@@ -136,7 +136,7 @@ def one(stage: Stage, params: Params, done: dict[str, Path], scratch: Path, voca
 def without_tokens(estimate: Estimate, params: Pretrain, vocab_size: int, tokens: int) -> None:
     """Estimate pretraining on tokens that are not there: random ones, for so many an epoch."""
     from gristmill.model.transformer import Transformer
-    from gristmill.training.dial import config_of, parameters, turn
+    from gristmill.training.budget.sizing import config_of, parameters, turn
     from gristmill.training.loop import best_device
     from gristmill.training.stopwatch import Stopwatch, try_out
 
@@ -160,7 +160,7 @@ def without_tokens(estimate: Estimate, params: Pretrain, vocab_size: int, tokens
 
 def in_full(estimate: Estimate, made: Pretrain, config: ModelConfig) -> None:
     """Add what follows from the shape."""
-    from gristmill.training.dial import SHAPE, flops_per_token
+    from gristmill.training.budget.sizing import SHAPE, flops_per_token
 
     estimate.flops = flops_per_token(config, config.vocab_size) * estimate.steps * made.batch * made.context
     told = {name: getattr(config, name) for name in SHAPE}

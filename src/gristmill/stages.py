@@ -38,11 +38,11 @@ BEFORE_REPORT = (
     Stage("miniweb", "miniweb.stage:run", {}),
     Stage("crawl", "crawl.stage:run", {}),
     Stage("common_crawl", "crawl.common_crawl:run", {}),
-    Stage("extract", "corpus.extract:run", {"crawl": ("crawl", "common_crawl")}, frozenset({"crawl"})),
-    Stage("filter", "corpus.filter:run", {"corpus": ("extract",)}),
-    Stage("dedup", "corpus.dedup:run", {"corpus": ("extract", "filter")}),
-    Stage("redact", "corpus.redact:run", {"corpus": CORPUS[:3]}),
-    Stage("decontaminate", "corpus.decontaminate:run", {"corpus": CORPUS[:4]}),
+    Stage("extract", "corpus.extract.stage:run", {"crawl": ("crawl", "common_crawl")}, frozenset({"crawl"})),
+    Stage("filter", "corpus.filter.stage:run", {"corpus": ("extract",)}),
+    Stage("dedup", "corpus.dedup.stage:run", {"corpus": ("extract", "filter")}),
+    Stage("redact", "corpus.redact.stage:run", {"corpus": CORPUS[:3]}),
+    Stage("decontaminate", "corpus.decontaminate.stage:run", {"corpus": CORPUS[:4]}),
     Stage("tokenizer", "tokenizer.train:run", {"corpus": CORPUS}),
     Stage("tokenize", "tokenizer.tokenize:run", {"corpus": CORPUS, "tokenizer": ("tokenizer",)}),
     Stage("pretrain", "training.pretrain:run", TOKENS, together=True),
@@ -55,7 +55,7 @@ BEFORE_REPORT = (
 )
 BEFORE = {stage.name: (stage.name,) for stage in BEFORE_REPORT}
 STAGES = (*BEFORE_REPORT, Stage("report", "report.stage:run", BEFORE, frozenset(BEFORE)))
-SCALE = Stage("scale", "training.scale:run", TOKENS)  # of no recipe: `gristmill scale` runs it
+SCALE = Stage("scale", "training.budget.ladder:run", TOKENS)  # of no recipe: `gristmill scale` runs it
 BY_NAME = {stage.name: stage for stage in STAGES}
 
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill.corpus import dedup, extract
-from gristmill.corpus.language import detect
+from gristmill.corpus.dedup import stage as dedup
+from gristmill.corpus.extract import stage as extract
+from gristmill.corpus.extract.language import detect
 from gristmill.document import Document, read_documents, write_documents
 from gristmill.errors import UserError
 from gristmill.recipe import Dedup, Extract

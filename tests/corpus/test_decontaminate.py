@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gristmill.corpus import decontaminate
-from gristmill.corpus.evaluation_sets import read_items
+from gristmill.corpus.decontaminate import stage as decontaminate
+from gristmill.corpus.decontaminate.evaluation_sets import read_items
 from gristmill.document import Document, read_documents, write_documents
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest

@@ -16,11 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gristmill.corpus import dedup, index, parallel, repeats
-from gristmill.corpus.index import Index, IndexWriter, Prints
-from gristmill.corpus.minhash import MinHash, digests, permutations
-from gristmill.corpus.parallel import Engine, using
-from gristmill.corpus.words import ALONE, WORD, fold_table, lower, words
+from gristmill.corpus.dedup import index, passages
+from gristmill.corpus.dedup import stage as dedup
+from gristmill.corpus.dedup.index import Index, IndexWriter, Prints
+from gristmill.corpus.dedup.minhash import MinHash, digests, permutations
+from gristmill.corpus.execution import executor as parallel
+from gristmill.corpus.execution.executor import Engine, using
+from gristmill.corpus.text.words import ALONE, WORD, fold_table, lower, words
 from gristmill.document import Document, read_documents, write_documents
 from gristmill.errors import UserError
 from gristmill.manifest import WORK, Manifest
@@ -318,13 +320,13 @@ def test_passages_are_those_of_a_suffix_array(seed: int, span: int, alphabet: in
         parts = [strings(list(part)) for part in np.array_split(np.array(texts, object), shards)]
         stems = [Path(folder) / str(number) for number in range(shards)]
         for part, stem in zip(parts, stems, strict=True):
-            repeats.write_keys(stem, repeats.anchors(part, span))
-        repeats.repeated_keys(stems, Path(folder) / "repeated.npy")
+            passages.write_keys(stem, passages.anchors(part, span))
+        passages.repeated_keys(stems, Path(folder) / "repeated.npy")
         repeated = np.load(Path(folder) / "repeated.npy")
-        found = [repeats.windows(part, span, repeated) for part in parts]
+        found = [passages.windows(part, span, repeated) for part in parts]
         for spans, stem in zip(found, stems, strict=True):
-            repeats.write_keys(stem, spans.keys)
-        repeats.mark_repeats(stems, 2)
+            passages.write_keys(stem, spans.keys)
+        passages.mark_repeats(stems, 2)
         marks = [np.load(f"{stem}-again.npy") for stem in stems]
     result = []
     for part, spans, again in zip(parts, found, marks, strict=True):
@@ -346,7 +348,7 @@ def sentences(seed: int, count: int) -> list[str]:
 
 def test_a_repeated_passage_stays_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "SHARD_BYTES", 1)
-    monkeypatch.setattr(repeats, "RANGE", 50)
+    monkeypatch.setattr(passages, "RANGE", 50)
     passage = " ".join(sentences(0, 7))
     own = [sentences(seed, 12) for seed in range(1, 5)]
     texts = [

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from gristmill import cli
-from gristmill.corpus import filter
-from gristmill.corpus.candidate import Candidate
+from gristmill.corpus.filter import stage as filter
+from gristmill.corpus.filter.candidate import Candidate
 from gristmill.document import Document, read_documents, write_documents
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gristmill.corpus.read import read_whatever
+from gristmill.corpus.readers.input_files import read_whatever
 from gristmill.document import Document, read_documents
 from gristmill.errors import UserError
 from gristmill.files import read_jsonl
@@ -241,7 +241,7 @@ def test_a_word_document(tmp_path: Path) -> None:
 def test_an_extra_that_is_not_installed_costs_its_files_only(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gristmill.corpus.books.find_spec", lambda name: None)
+    monkeypatch.setattr("gristmill.corpus.readers.books.find_spec", lambda name: None)
     (folder / "a.pdf").write_bytes(b"%PDF")
     (record,) = read_whatever(folder / "a.pdf", "a.pdf")
     assert record.fault == "needs_extra" and "gristmill[pdf]" in record.why

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from gristmill.corpus.language import SAME, detect, raw_scores
+from gristmill.corpus.extract.language import SAME, detect, raw_scores
 
 library = LanguageIdentifier.from_model_file(MODEL_FILE)
 SENTENCES = {

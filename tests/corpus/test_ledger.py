@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gristmill import cli
-from gristmill.corpus.ledger import ledger, way
+from gristmill.corpus.execution.ledger import ledger, way
 from gristmill.document import read_documents
 from gristmill.errors import UserError
 from gristmill.finished import stages_of
@@ -82,7 +82,7 @@ def test_the_command(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch:
 
 
 def test_copies_can_be_looked_at(run: Path) -> None:
-    from gristmill.corpus.samples import show
+    from gristmill.corpus.execution.samples import show
 
     assert next(iter(show([run / "dedup"], "exact_copy", 1)))["text"].startswith("the word")
 

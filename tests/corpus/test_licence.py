@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gristmill.corpus.extract import extract_record
-from gristmill.corpus.licence import detect_licence
-from gristmill.corpus.record import Record
+from gristmill.corpus.extract.stage import extract_record
+from gristmill.corpus.readers.licence import detect_licence
+from gristmill.corpus.readers.record import Record
 from gristmill.document import Document
 
 CC = "https://creativecommons.org/licenses/"

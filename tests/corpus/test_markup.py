@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill.corpus.latex import to_markdown
-from gristmill.corpus.rst import Converter
+from gristmill.corpus.readers.latex import to_markdown
+from gristmill.corpus.readers.rst import Converter
 
 RST = """
 .. _mill:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gristmill import cli
-from gristmill.corpus import parallel
+from gristmill.corpus.execution import executor as parallel
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install 'gristmill[ray]'")
 pytestmark = pytest.mark.slow

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill.corpus import extract
-from gristmill.corpus.read import read_file
-from gristmill.corpus.wikitext import plain_text
+from gristmill.corpus.extract import stage as extract
+from gristmill.corpus.readers.input_files import read_file
+from gristmill.corpus.readers.wikitext import plain_text
 from gristmill.document import Document, read_documents
 from gristmill.errors import UserError
 from gristmill.files import read_jsonl
@@ -202,7 +202,7 @@ def test_one_damaged_file_among_good_ones_is_counted(folder: Path, tmp_path: Pat
 
 
 def test_an_epub_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gristmill.corpus.books.MAX_PART", 1_000)
+    monkeypatch.setattr("gristmill.corpus.readers.books.MAX_PART", 1_000)
     make_epub(tmp_path / "a.epub")
     with zipfile.ZipFile(tmp_path / "a.epub", "a", zipfile.ZIP_DEFLATED) as book:
         book.writestr("EPUB/text/gone.xhtml", "x" * 1_000_000)

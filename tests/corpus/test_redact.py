@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gristmill.corpus import identifiers, redact
+from gristmill.corpus.redact import identifiers
+from gristmill.corpus.redact import stage as redact
 from gristmill.document import Document, read_documents, write_documents
 from gristmill.errors import UserError
 from gristmill.recipe import Redact

@@ -24,7 +24,7 @@ from fastwarc.stream_io import ZstdWriter
 
 from gristmill.crawl.addresses import is_allowed, parse_networks
 from gristmill.crawl.client import Client, Response, decode
-from gristmill.crawl.polite import Host, retry_after
+from gristmill.crawl.throttle import Host, retry_after
 
 TEXT = "Über allen Gipfeln ist Ruh. ".encode() * 400
 LOOPBACK = ["127.0.0.0/8"]

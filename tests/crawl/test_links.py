@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gristmill.crawl.content_type import charset_of, content_type, payload_type
 from gristmill.crawl.links import Said, read_feed, read_headers, read_page, read_sitemap, read_tdmrep, tags
-from gristmill.crawl.media import charset_of, content_type, payload_type
 from gristmill.crawl.urls import host_of, normalise, runs_in_circles, shape_of, target_of
 
 STORYBOOKS = Path(__file__).parents[3] / "shared" / "data" / "storybooks"

@@ -17,7 +17,7 @@ from torch import Tensor
 from gristmill.errors import UserError
 from gristmill.export.huggingface import export
 from gristmill.inspection.attention import attention
-from gristmill.inspection.moments import label, moments, predict, predictions, prompt_ids, steps
+from gristmill.inspection.predictions import label, moments, predict, predictions, prompt_ids, steps
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import Transformer, load_model
 from gristmill.recipe import Pretrain

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from gristmill.chat.template import render
-from gristmill.corpus import extract
+from gristmill.corpus.extract import stage as extract
 from gristmill.crawl.warc import record, warc_name
 from gristmill.document import Document, write_documents
 from gristmill.errors import UserError

@@ -18,7 +18,7 @@ from gristmill.tokenizer.bpe import learn_merges, pieces_of
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats import CHARACTERS, to_characters
 from gristmill.tokenizer.patterns import PATTERNS
-from gristmill.tokenizer.words import WordList, count_words
+from gristmill.tokenizer.pretokens import WordList, count_words
 
 TEXTS = st.lists(st.text(alphabet="ab c", max_size=40) | st.text(alphabet="abé日", max_size=20), max_size=12)
 

@@ -25,7 +25,7 @@ from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats import CONTROL, write_ranks, write_tokenizer_json
 from gristmill.tokenizer.gguf import write_vocabulary
 from gristmill.tokenizer.patterns import PATTERNS
-from gristmill.tokenizer.words import count_words
+from gristmill.tokenizer.pretokens import count_words
 
 FORGED = st.lists(st.sampled_from([*CONTROL, " ", "a", "|", "<", ">", "im_start", "\n"]), max_size=8).map("".join)
 

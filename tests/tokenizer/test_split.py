@@ -42,7 +42,7 @@ def classes_of_tiktoken() -> np.ndarray:
 
 
 def write_classes(path: Path) -> None:
-    """Make `classes.txt` anew: `python -c "import test_split; test_split.write_classes(…)"` in this folder."""
+    """Make `unicode_classes.txt` anew: `python -c "import test_split; test_split.write_classes(…)"` in this folder."""
     found = classes_of_tiktoken()
     starts = np.flatnonzero(np.diff(found, prepend=255))
     path.write_text("".join(f"{start:x} {found[start]}\n" for start in starts))
@@ -50,9 +50,9 @@ def write_classes(path: Path) -> None:
 
 def test_the_classes_of_all_characters_are_those_of_tiktoken(tmp_path: Path) -> None:
     assert np.array_equal(classes(), classes_of_tiktoken())
-    write_classes(tmp_path / "classes.txt")
-    ours = Path(gristmill.tokenizer.__path__[0]) / "classes.txt"
-    assert ours.read_text() == (tmp_path / "classes.txt").read_text()
+    write_classes(tmp_path / "unicode_classes.txt")
+    ours = Path(gristmill.tokenizer.__path__[0]) / "unicode_classes.txt"
+    assert ours.read_text() == (tmp_path / "unicode_classes.txt").read_text()
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

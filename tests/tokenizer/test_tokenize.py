@@ -14,7 +14,8 @@ import pytest
 from gristmill.document import Document, read_documents, write_documents
 from gristmill.errors import UserError
 from gristmill.recipe import Tokenize, TokenizerParams
-from gristmill.tokenizer import texts, tokenize, train
+from gristmill.tokenizer import batches as texts
+from gristmill.tokenizer import tokenize, train
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
 

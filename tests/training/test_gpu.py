@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from gristmill.model.transformer import ModelConfig, Transformer, parameter_count
 from gristmill.recipe_file import load_recipe
 from gristmill.training import gpu
+from gristmill.training.budget.sizing import SHAPE
 from gristmill.training.data import IGNORE, cross_entropy
-from gristmill.training.dial import SHAPE
 
 
 def small(tied: bool = False) -> Transformer:

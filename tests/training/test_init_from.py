@@ -18,7 +18,7 @@ from gristmill.tokenizer import tokenize, train
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.patterns import PATTERNS
 from gristmill.training import pretrain
-from gristmill.training.start import new_model, with_shape
+from gristmill.training.initial_model import new_model, with_shape
 
 TEXTS = (
     "Old Anna paints a red boat.",

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from gristmill import native
-from gristmill.corpus.html import Entities, Words, entities
+from gristmill.html.main_text import Entities, Words, entities
 
-MAX_FEATURES = 192  # html_features.h
+MAX_FEATURES = 192  # features.h
 LEVEL, TITLE = 13, 32  # places of two features: the heading level, the share of words that the title has too
 WORD = re.compile(r"\w+")
 IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
@@ -28,7 +28,7 @@ def tokens(text: str) -> list[str]:
 
 
 def word_hash(word: bytes) -> int:
-    """FNV-1a of a word, ASCII in lower case (html_parse.c)."""
+    """FNV-1a of a word, ASCII in lower case (parse.c)."""
     value = 2166136261
     for byte in word.lower() if word.isascii() else word:
         value = ((value ^ (byte | 32 if 65 <= byte <= 90 else byte)) * 16777619) & 0xFFFFFFFF
@@ -114,13 +114,13 @@ class Cut:
 
 
 def class_words(names: bytes) -> set[bytes]:
-    """The words of class names and ids, as html_parse.c splits them."""
+    """The words of class names and ids, as parse.c splits them."""
     return {part.lower() for run in CLASS_WORDS.findall(names) for part in CAMEL.split(run)}
 
 
 @cache
 def functions() -> dict[str, Any]:
-    """The C functions for fitting (html_choose.c)."""
+    """The C functions for fitting (choose.c)."""
     words = ctypes.POINTER(Words)
     return {
         "parse": native.function("gm_html_parse", VOID, ctypes.c_char_p, SIZE, ctypes.POINTER(Entities), words),

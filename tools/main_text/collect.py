@@ -16,8 +16,8 @@ from typing import Any
 import lxml.html
 from snippets import snippet_pages, split_of
 
-from gristmill.corpus.charset import to_utf8
-from gristmill.corpus.html import extract_html
+from gristmill.html.charset import to_utf8
+from gristmill.html.main_text import extract_html
 
 DOCS = (  # pattern, how many, what marks the main text, what in it does not belong to it, split
     ("python3.11/html/**/*.html", 70, ["div[role=main]"], [], "train"),

@@ -24,8 +24,8 @@ from compose import Composer, Labelled, sort_parts
 from safetensors.numpy import save_file
 from snippets import score, squeeze
 
-from gristmill.corpus.charset import to_utf8
-from gristmill.corpus.html import MODEL
+from gristmill.html.charset import to_utf8
+from gristmill.html.main_text import MODEL
 
 TRUST = {  # how much an extractor's vote counts, about as its figures on annotated pages stand
     "trafilatura": 2.5,
@@ -388,7 +388,7 @@ def cross_fit(pages: Sequence[Page]) -> None:
 
 
 def flatten(forest: lightgbm.Booster) -> dict[str, np.ndarray]:
-    """A forest in the flat arrays that html_choose.c walks; children are numbered within their tree."""
+    """A forest in the flat arrays that choose.c walks; children are numbered within their tree."""
     features: list[int] = []
     thresholds: list[np.float32] = []
     children: list[list[int]] = []

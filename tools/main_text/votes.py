@@ -22,7 +22,7 @@ from boilerpy3 import extractors
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
 
-from gristmill.corpus.charset import to_utf8
+from gristmill.html.charset import to_utf8
 
 LIMIT = 30  # seconds an extractor has for a page; past it, it abstains
 

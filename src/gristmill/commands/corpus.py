@@ -24,7 +24,7 @@ def sample(
     count: Annotated[int, typer.Option("-n", min=1, help="How many documents.")] = 5,
 ) -> None:
     """Show what a rule took away."""
-    from gristmill.corpus.samples import SAMPLES, show
+    from gristmill.corpus.execution.samples import SAMPLES, show
 
     own = (folder / SAMPLES).exists()
     corpora = [folder] if own else [path for name, path in stages_of(folder).items() if name in CORPUS]
@@ -39,8 +39,8 @@ def ledger(
     document: Annotated[str, typer.Option(help="Id or URL: tell the way of this one document.")] = "",
 ) -> None:
     """Show what came into each corpus stage and what left, to the document and the byte; or one document's way."""
-    from gristmill.corpus.ledger import ledger as entries
-    from gristmill.corpus.ledger import way
+    from gristmill.corpus.execution.ledger import ledger as entries
+    from gristmill.corpus.execution.ledger import way
 
     folders = stages_of(run)
     if not folders.keys() & set(CORPUS):
@@ -69,7 +69,7 @@ def score(
     seed: Annotated[int, typer.Option(help="Seed of the order of training.")] = 0,
 ) -> None:
     """Learn a score for texts, from good and bad ones or from graded ones; `filter.scores` names the file."""
-    from gristmill.corpus.quality import learn
+    from gristmill.corpus.filter.classifier import learn
 
     found = learn(good or [], bad or [], labels, out, seed)
     console.print(f"{out}: {', '.join(f'{name} {value:,.4g}' for name, value in found.items())}", soft_wrap=True)

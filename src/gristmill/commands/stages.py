@@ -15,7 +15,7 @@ from rich.text import Text
 from typer.core import TyperCommand
 
 from gristmill.commands.groups import STAGE, EngineName, Settings, Workers
-from gristmill.corpus.parallel import parse_engine, using
+from gristmill.corpus.execution.executor import parse_engine, using
 from gristmill.errors import UserError
 from gristmill.finished import stages_of
 from gristmill.progress import console

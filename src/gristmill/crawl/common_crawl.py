@@ -26,7 +26,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
 from gristmill import __version__
 from gristmill.crawl.cdx import Entry, search
-from gristmill.crawl.media import content_type
+from gristmill.crawl.content_type import content_type
 from gristmill.crawl.urls import host_of, normalise
 from gristmill.crawl.warc import open_at, sync, warc_name
 from gristmill.errors import UserError

@@ -26,8 +26,8 @@ from typing import Any
 from gristmill.crawl.addresses import parse_networks
 from gristmill.crawl.client import Client, Response
 from gristmill.crawl.frontier import Found, Frontier, Turn, Visit
-from gristmill.crawl.judge import STORED, Verdict, is_trap, judge
-from gristmill.crawl.polite import BUSY, Host, Polite, Rules
+from gristmill.crawl.outcomes import STORED, Verdict, is_trap, judge
+from gristmill.crawl.throttle import BUSY, Host, Polite, Rules
 from gristmill.crawl.urls import host_of, normalise, origin_of, runs_in_circles, target_of
 from gristmill.crawl.warc import exchange, info, open_at, read_outlinks, sync, warc_name
 from gristmill.errors import UserError

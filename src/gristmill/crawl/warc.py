@@ -20,7 +20,7 @@ from isal import igzip_lib
 
 from gristmill import __version__
 from gristmill.crawl.client import Response, decode
-from gristmill.crawl.media import content_type, payload_type
+from gristmill.crawl.content_type import content_type, payload_type
 from gristmill.errors import UserError
 
 NAMESPACE = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")  # RFC 4122 appendix C, for URLs

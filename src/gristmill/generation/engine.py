@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gristmill.errors import UserError
-from gristmill.model.huggingface import open_model
+from gristmill.model.hf_format import open_model
 from gristmill.model.transformer import Cache, Transformer
 from gristmill.tokenizer.encode import Tokenizer
 

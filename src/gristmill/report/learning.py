@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.table import Table
 
 from gristmill.errors import UserError
-from gristmill.inspection.moments import moments, predictions, table
+from gristmill.inspection.predictions import moments, predictions, table
 from gristmill.manifest import write_text
 from gristmill.report.page import page
 from gristmill.report.sections.single_steps import learned

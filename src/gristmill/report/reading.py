@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.chat.template import render
-from gristmill.corpus.redact import Redactor, redact
+from gristmill.corpus.redact.stage import Redactor, redact
 from gristmill.files import read_jsonl
 from gristmill.manifest import Manifest, sha256_file
 from gristmill.recipe import Redact

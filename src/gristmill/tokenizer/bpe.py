@@ -9,7 +9,7 @@ import numpy as np
 
 from gristmill import native
 from gristmill.tokenizer.patterns import I64, POINTER, SIZE, U8, U64
-from gristmill.tokenizer.words import WordList
+from gristmill.tokenizer.pretokens import WordList
 
 ALPHABET = 256  # symbols below are bytes
 AT_ONCE = 256  # merges between two looks at the progress

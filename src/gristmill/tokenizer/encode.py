@@ -13,9 +13,9 @@ import pyarrow as pa
 from gristmill import native
 from gristmill.errors import UserError
 from gristmill.manifest import sha256_file
+from gristmill.tokenizer.batches import utf8
 from gristmill.tokenizer.formats import CONTROL, end_of_text, read_tokenizer_json
 from gristmill.tokenizer.patterns import I64, INDEX, POINTER, SIZE, U8, U32, U64, classes
-from gristmill.tokenizer.texts import utf8
 
 MOST_TOKENS = 1 << 21
 SPARE = 4  # places for tokens that the encoder needs beyond one a byte

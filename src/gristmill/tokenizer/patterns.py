@@ -34,10 +34,10 @@ SIZE, POINTER = ctypes.c_size_t, ctypes.c_void_p
 def classes() -> np.ndarray:
     """The class of every code point, uint8 [0x110000], numbered as in `split.h`.
 
-    From `classes.txt`: one run a line, its first code point in hex and its class. Unicode 16, as tiktoken and
+    From `unicode_classes.txt`: one run a line, its first code point in hex and its class. Unicode 16, as tiktoken and
     Hugging Face's tokenizers have it (a test asks them).
     """
-    lines = Path(__file__).with_name("classes.txt").read_text().split()
+    lines = Path(__file__).with_name("unicode_classes.txt").read_text().split()
     starts = np.array([int(start, 16) for start in lines[::2]] + [0x110000])
     return np.repeat(np.array(lines[1::2], np.uint8), np.diff(starts))
 

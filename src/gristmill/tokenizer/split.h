@@ -15,7 +15,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* Classes of characters, as `classes.txt` has them. BREAK is \r and \n, SPACE the rest of \s. */
+/* Classes of characters, as `unicode_classes.txt` has them. BREAK is \r and \n, SPACE the rest of \s. */
 enum { OTHER, UPPER, LOWER, LETTER, MARK, NUMBER, SPACE, BREAK };
 /* The patterns, in the order of `PATTERNS` in patterns.py. */
 enum { QWEN2, LLAMA_BPE, GPT_4O, GPT_2 };

@@ -17,10 +17,10 @@ from gristmill.errors import UserError
 from gristmill.manifest import Manifest, sha256_file, write_text
 from gristmill.progress import Progress
 from gristmill.recipe import Tokenize
+from gristmill.tokenizer.batches import in_order, threads, utf8
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.heldout import positions
 from gristmill.tokenizer.shards import DESCRIPTION, INDEX
-from gristmill.tokenizer.texts import in_order, threads, utf8
 
 SPLITS = ("train", "heldout")
 COLUMNS = ("id", "text", "url", "host", "source", "cluster")

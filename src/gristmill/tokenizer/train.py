@@ -14,15 +14,15 @@ from gristmill.errors import UserError
 from gristmill.manifest import Manifest, write_text
 from gristmill.progress import Progress, console
 from gristmill.recipe import TokenizerParams
-from gristmill.tokenizer.adopt import adopt
+from gristmill.tokenizer.batches import threads
 from gristmill.tokenizer.bpe import learn_merges, pieces_of
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats import CONTROL, write_ranks, write_tokenizer_json
 from gristmill.tokenizer.heldout import positions
+from gristmill.tokenizer.import_hf import adopt
 from gristmill.tokenizer.patterns import PATTERNS
-from gristmill.tokenizer.report import Sample, describe
-from gristmill.tokenizer.texts import threads
-from gristmill.tokenizer.words import count_words
+from gristmill.tokenizer.pretokens import count_words
+from gristmill.tokenizer.vocabulary_statistics import Sample, describe
 
 HELD_OUT = 0.01  # share of the documents that is measured on and not learned from; `tokenize` holds these out first too
 ENOUGH = 1000  # documents from which on some are held out

@@ -19,12 +19,12 @@ from gristmill.errors import UserError
 from gristmill.model.kernels import fast_products
 from gristmill.processes import SIZE
 from gristmill.progress import Progress, Rate, console, quantity
+from gristmill.training.budget.timing import PROBE
 from gristmill.training.checkpoint import Checkpoints
 from gristmill.training.log import Log, Record, befell
 from gristmill.training.optimizer import Optimizer, Rates, share_of_peak
+from gristmill.training.overfitting import warn
 from gristmill.training.parallel import Shared, join, total
-from gristmill.training.probe import PROBE
-from gristmill.training.watch import warn
 
 LOG_EVERY = 10  # steps
 PATIENCE = 3  # steps in a row that may have no finite loss and gradient

@@ -23,17 +23,17 @@ from gristmill.recipe import Pretrain, seconds_and_flops
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split, open_split
 from gristmill.training import gpu
+from gristmill.training.budget.sizing import flops_per_token, turn
 from gristmill.training.checkpoint import discard_checkpoint
 from gristmill.training.data import IGNORE, Batch, Loader, bits_per_byte, cross_entropy
-from gristmill.training.dial import flops_per_token, turn
+from gristmill.training.initial_model import new_model, with_shape
 from gristmill.training.log import befell, mean_of
 from gristmill.training.loop import Plan, best_device, train
 from gristmill.training.optimizer import Rates
+from gristmill.training.overfitting import growth, warnings
 from gristmill.training.parallel import from_leader, join, total
 from gristmill.training.snapshots import Snapshots
-from gristmill.training.start import new_model, with_shape
 from gristmill.training.stopwatch import Stopwatch
-from gristmill.training.watch import growth, warnings
 
 WATCH_TOKENS = 20_000  # held-out tokens scored while training; all of them at the end
 SAMPLE_TOKENS = 60

@@ -20,11 +20,11 @@ from gristmill.processes import SIZE
 from gristmill.progress import Progress, console, duration, quantity
 from gristmill.recipe import Pretrain
 from gristmill.training import gpu
+from gristmill.training.budget.sizing import config_of, evaluations, flops_per_token
+from gristmill.training.budget.timing import LEAST, SECONDS, Timed, seconds_of, timed
 from gristmill.training.data import cross_entropy
-from gristmill.training.dial import config_of, evaluations, flops_per_token
 from gristmill.training.loop import best_device
 from gristmill.training.optimizer import Rates
-from gristmill.training.probe import LEAST, SECONDS, Timed, seconds_of, timed
 
 SHARE = 0.1  # of the budget, for measuring
 ROUGH_TOKENS = 1024  # a step, when a candidate is timed: so memory stays that of few rows

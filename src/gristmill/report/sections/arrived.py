@@ -9,13 +9,13 @@ from typing import Any
 
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from gristmill.corpus.charset import to_utf8
-from gristmill.corpus.extract import input_files
-from gristmill.corpus.pieces import whole_files
-from gristmill.corpus.read import HTML_TYPES, kind_of
+from gristmill.corpus.extract.stage import input_files
+from gristmill.corpus.readers.input_files import HTML_TYPES, kind_of
+from gristmill.corpus.readers.warc_ranges import whole_files
 from gristmill.crawl.warc import to_page
 from gristmill.document import read_columns
 from gristmill.errors import UserError
+from gristmill.html.charset import to_utf8
 from gristmill.manifest import Manifest
 from gristmill.recipe import Extract
 from gristmill.report.blocks import Block, Pair, Prose, Quote, Section, Table

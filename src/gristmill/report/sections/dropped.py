@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gristmill.corpus.ledger import Entry, ledger
+from gristmill.corpus.execution.ledger import Entry, ledger
 from gristmill.errors import UserError
 from gristmill.report.blocks import Block, Figure, Fold, Quote, Section, Table
 from gristmill.report.plot import bar_chart, number

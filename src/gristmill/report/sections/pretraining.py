@@ -8,7 +8,7 @@ from math import exp, log
 import torch
 from torch import Tensor
 
-from gristmill.inspection.moments import label
+from gristmill.inspection.predictions import label
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import Transformer, load_model
 from gristmill.report.blocks import Block, Figure, Prose, Quote, Section, Table

@@ -7,7 +7,7 @@ from pathlib import Path
 from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
-from gristmill.inspection.moments import moments
+from gristmill.inspection.predictions import moments
 from gristmill.report.blocks import Section, Table
 from gristmill.report.reading import Folders, has_model, manifest, records
 

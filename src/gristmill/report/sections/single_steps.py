@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gristmill.inspection.moments import Moment, moments, steps
+from gristmill.inspection.predictions import Moment, moments, steps
 from gristmill.report.blocks import Figure, Section, Table
 from gristmill.report.plot import bar_chart, number
 from gristmill.report.reading import Folders, has_model

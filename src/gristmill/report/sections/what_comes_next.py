@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gristmill.inspection.moments import Prediction, label, likeliest, moments, predictions
+from gristmill.inspection.predictions import Prediction, label, likeliest, moments, predictions
 from gristmill.report.blocks import Figure, Section, Table
 from gristmill.report.plot import COLOURS, share_chart
 from gristmill.report.reading import Folders, has_model, manifest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gristmill.inspection.attention import attention
-from gristmill.inspection.moments import label, prompt_ids
+from gristmill.inspection.predictions import label, prompt_ids
 from gristmill.model.transformer import load_model
 from gristmill.report.blocks import Figure, Section
 from gristmill.report.plot import head_maps

@@ -1,0 +1,1 @@
+"""Stage `decontaminate`: documents that hold test answers go."""

@@ -1,0 +1,155 @@
+"""Stage `decontaminate`: → documents that hold no item of an evaluation set.
+
+A document goes where it shares a run of `ngram` words with an item (13 words, Brown et al. 2020, arXiv:2005.14165, §C;
+case and punctuation do not count). A shorter question tells nothing when it is met alone, for people ask it anywhere;
+with its answer right behind it is a leak. So an item under `ngram` words counts only whole, question and answer in a
+row, and where that is under `min_words` (8, as there) it is not looked for: the report counts such items. A run that
+more than ten items of a set have in common is their template ("Choose the right answer …") and no evidence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from gristmill.corpus.decontaminate.evaluation_sets import Item, read_items
+from gristmill.corpus.execution.documents import Dropped, map_documents
+from gristmill.corpus.text.ngrams import ngram_hashes, word_hashes
+from gristmill.corpus.text.words import words
+from gristmill.document import Document
+from gristmill.errors import UserError
+from gristmill.files import read_jsonl
+from gristmill.manifest import WORK, Manifest, write_text
+from gristmill.recipe import Decontaminate
+
+RULE = "contaminated"
+TEMPLATE = 10  # items of a set that may share a run
+SIEVE_BITS = 22  # of a table that says at once that a run is in no item
+MOST_ITEMS = 20  # named in the drop log for one document
+LISTED = 1_000  # items named in the report
+SHOWN = 300  # characters of each
+NO_HASHES = np.zeros(0, np.uint64)
+
+
+class Index:
+    """The runs of words that give items away: sorted hashes, the number of an item for each, and all lengths."""
+
+    def __init__(self, hashes: np.ndarray, owners: np.ndarray, lengths: list[int]) -> None:
+        self.hashes, self.owners, self.lengths = hashes, owners, lengths
+        self.sieve = np.zeros(1 << SIEVE_BITS, bool)
+        self.sieve[self.hashes >> np.uint64(64 - SIEVE_BITS)] = True
+
+    def save(self, folder: Path) -> None:
+        """Write it for the workers."""
+        np.save(folder / "hashes.npy", self.hashes)
+        np.save(folder / "owners.npy", self.owners)
+        np.save(folder / "lengths.npy", np.array(self.lengths, np.int64))
+
+    @classmethod
+    def load(cls, folder: Path) -> Index:
+        """Open it; the arrays are read where they are looked at."""
+        arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("hashes", "owners", "lengths")]
+        return cls(arrays[0], arrays[1], arrays[2].tolist())
+
+    def find(self, text: str) -> list[tuple[int, int, int]]:
+        """Item, first word and number of words of every run that the text shares with an item, by length."""
+        found = []
+        for length, runs in ngram_hashes(word_hashes(text), self.lengths):
+            for place in np.flatnonzero(self.sieve[runs >> np.uint64(64 - SIEVE_BITS)]):
+                at = int(np.searchsorted(self.hashes, runs[place]))
+                if at < len(self.hashes) and self.hashes[at] == runs[place]:
+                    found.append((int(self.owners[at]), int(place), length))
+        return found
+
+
+def build_index(params: Decontaminate) -> tuple[Index, list[Counter[str]]]:
+    """The index of all sets, and for each set how many items it has and how many are too short.
+
+    Items are numbered from 0 through all sets. Takes 12 bytes of memory a word of the sets, twice that while building.
+    """
+    hashes, owners, lengths = [NO_HASHES], [np.zeros(0, np.uint32)], set[int]()
+    counts: list[Counter[str]] = []
+    number = 0
+    for path in map(Path, params.sets):
+        own, whose, counted = [NO_HASHES], [np.zeros(0, np.uint32)], Counter[str](items=0, too_short=0)
+        for item in read_items(path):
+            length, runs = runs_of(item, params)
+            lengths.add(length)
+            own.append(runs)
+            whose.append(np.full(len(runs), number, np.uint32))
+            counted += Counter(items=1, too_short=not len(runs))
+            number += 1
+        if not counted["items"]:
+            raise UserError(f"{path} holds no item", "one item a line or row, as JSONL, JSON, CSV, Parquet or text")
+        every, first, times = np.unique(np.concatenate(own), return_index=True, return_counts=True)
+        hashes.append(every[times <= TEMPLATE])
+        owners.append(np.concatenate(whose)[first][times <= TEMPLATE])
+        counts.append(counted)
+    together, first = np.unique(np.concatenate(hashes), return_index=True)
+    return Index(together, np.concatenate(owners)[first], sorted(lengths - {0})), counts
+
+
+def runs_of(item: Item, params: Decontaminate) -> tuple[int, np.ndarray]:
+    """The runs of words that give an item away, and their length: those of its long parts, else all of it in a row."""
+    parts = [word_hashes(part) for part in (*item.asked, *item.answer)]
+    long = [part for part in parts if len(part) >= params.ngram]
+    whole = np.concatenate([NO_HASHES, *parts])
+    length = min(params.ngram, len(whole))
+    if not long and (length < params.min_words or item.unanswered):
+        return 0, NO_HASHES
+    runs = [hashes for part in long or [whole] for _, hashes in ngram_hashes(part, (length,))]
+    return length, np.unique(np.concatenate(runs))
+
+
+class Decontaminator:
+    """Drops documents that hold an item."""
+
+    def __init__(self, folder: Path) -> None:
+        self.index = Index.load(folder)
+
+    def __call__(self, document: Document) -> Document | Dropped:
+        """The document; or the items that it holds, and the first words that gave one away."""
+        found = self.index.find(document.text)
+        if not found:
+            return document
+        items = list(dict.fromkeys(item for item, _, _ in found))[:MOST_ITEMS]
+        _, place, length = min(found, key=lambda run: run[1])
+        shared = words(document.text)[place : place + length]
+        return Dropped(RULE, {"items": " ".join(map(str, items)), "words": " ".join(shared)})
+
+
+def run(inputs: Mapping[str, Path], params: Decontaminate, out: Path) -> Manifest:
+    """Drop contaminated documents; `contamination.json` names the items that were met, and where.
+
+    Raises UserError where no set is named or one cannot be read.
+    """
+    if not params.sets:
+        raise UserError("decontaminate has no evaluation set", "name files in decontaminate.sets or evaluate.questions")
+    index, counts = build_index(params)
+    (out / WORK).mkdir(exist_ok=True)
+    index.save(out / WORK)
+    made = map_documents("decontaminate", inputs["corpus"], Decontaminator, out / WORK, out)
+    met = Counter(int(item) for record in read_jsonl(out / "dropped.jsonl") for item in record["items"].split())
+    write_text(out / "contamination.json", report(params, counts, met))
+    total = sum(counts, Counter[str]())
+    made.counts |= {"items": total["items"], "items_too_short": total["too_short"], "items_met": len(met)}
+    return made
+
+
+def report(params: Decontaminate, counts: list[Counter[str]], met: Counter[int]) -> str:
+    """JSON: for each set its items, those too short to be looked for, and those met, with their documents."""
+    sets, first = [], 0
+    for path, counted in zip(map(Path, params.sets), counts, strict=True):
+        own = {item - first: met[item] for item in sorted(met) if first <= item < first + counted["items"]}
+        listed = [
+            {"item": number + 1, "documents": own[number], "text": " | ".join((*item.asked, *item.answer))[:SHOWN]}
+            for number, item in enumerate(read_items(path) if own else ())
+            if number in own
+        ]
+        sets.append({"set": path.name, **counted, "met": len(own), "items_met": listed[:LISTED]})
+        first += counted["items"]
+    return json.dumps({"ngram": params.ngram, "sets": sets}, indent=2, ensure_ascii=False) + "\n"

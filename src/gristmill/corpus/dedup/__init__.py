@@ -1,0 +1,1 @@
+"""Stage `dedup`: one copy of each document."""

@@ -1,0 +1,88 @@
+"""MinHash signatures and the keys of locality-sensitive hashing (Broder 1997; bands and rows as in FineWeb,
+arXiv:2406.17557), from Arrow columns and in one pass of C over the text.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from gristmill import native
+from gristmill.corpus.text.words import fold_table
+
+BYTES, I64, SIZE = ctypes.c_void_p, np.dtype(np.int64), ctypes.c_size_t
+U16, U32, U64 = np.dtype(np.uint16), np.dtype(np.uint32), np.dtype(np.uint64)
+LANES = 16
+
+
+@dataclass(frozen=True)
+class MinHash:
+    """`bands · rows` random permutations h(x) = (a·x + b) mod 2³² of word n-grams; the smallest value of each."""
+
+    ngram: int
+    bands: int
+    rows: int
+    seed: int
+
+    @property
+    def threshold(self) -> float:
+        """The similarity at which half the pairs share a band, about: (1/bands)^(1/rows)."""
+        return float((1 / self.bands) ** (1 / self.rows))
+
+    def __call__(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of large strings: band keys uint64 [n, bands], digests of all words uint64 [n, 2], and signatures uint16
+        [n, bands · rows], of which two agree in a share of positions that estimates the Jaccard similarity.
+        """
+        text, offsets = buffers(texts)
+        a, b = permutations(self.bands * self.rows, self.seed)
+        keys = np.empty((len(texts), self.bands), np.uint64)
+        digests = np.empty((len(texts), 2), np.uint64)
+        signatures = np.empty((len(texts), self.bands * self.rows), np.uint16)
+        work = c_signatures()
+        sizes = self.bands, self.rows
+        if not work(text, offsets, len(texts), fold_table(), self.ngram, a, b, *sizes, keys, digests, signatures):
+            raise MemoryError
+        return keys, digests, signatures
+
+
+@cache
+def c_signatures() -> Any:
+    """`gm_signatures` with its types."""
+    kinds = (BYTES, I64, SIZE, U32, SIZE, U32, U32, SIZE, SIZE, U64, U64, U16)
+    return native.function("gm_signatures", ctypes.c_int, *kinds)
+
+
+def digests(strings: pa.Array) -> np.ndarray:
+    """128-bit digests of large strings, uint64 [n, 2]. Not against an adversary: who wants a page to count as the copy
+    of another need only copy it.
+    """
+    text, offsets = buffers(strings)
+    made = np.empty((len(strings), 2), np.uint64)
+    native.function("gm_digest", None, BYTES, I64, SIZE, U64)(text, offsets, len(strings), made)
+    return made
+
+
+def buffers(strings: pa.Array) -> tuple[int, np.ndarray]:
+    """Address of the bytes and the offsets, int64 [n + 1], of an Arrow array of large strings without nulls."""
+    assert strings.type == pa.large_string() and not strings.null_count
+    _, offsets, data = strings.buffers()
+    if offsets is None or not len(strings):
+        return 0, np.zeros(1, np.int64)
+    return data.address if data else 0, np.frombuffer(offsets, np.int64)[
+        strings.offset : strings.offset + len(strings) + 1
+    ]
+
+
+@cache
+def permutations(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers a (odd) and b of each permutation, uint32, padded to whole lanes."""
+    random = np.random.default_rng(seed)
+    a = random.integers(0, 1 << 31, count, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+    b = random.integers(0, 1 << 32, count, dtype=np.uint32)
+    padding = (0, -count % LANES)
+    return np.pad(a, padding), np.pad(b, padding)

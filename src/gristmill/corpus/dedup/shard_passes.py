@@ -1,0 +1,131 @@
+"""Passes of dedup over one shard's kept documents: its lines and passages, and its rows without those that repeat."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from gristmill.corpus.dedup import passages
+from gristmill.corpus.dedup.minhash import MinHash
+from gristmill.corpus.execution.documents import Shard
+from gristmill.corpus.execution.executor import Result
+from gristmill.document import read_batches
+from gristmill.manifest import WORK
+from gristmill.recipe import Dedup
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shard's share of a pass."""
+
+    shard: Shard
+    first: int  # number of its first document in the corpus
+    shards: int
+    params: Dedup
+    out: Path
+
+    @property
+    def work(self) -> Path:
+        """What is on disk between the passes."""
+        return self.out / WORK
+
+    def stem(self, what: str) -> Path:
+        """Beginning of the names of this shard's files of one kind."""
+        return self.work / f"{what}-{self.shard.number:05d}"
+
+    @property
+    def minhash(self) -> MinHash:
+        """The recipe's."""
+        return MinHash(self.params.ngram, self.params.bands, self.params.rows, self.params.seed)
+
+
+def verdicts_of(task: Task) -> np.ndarray:
+    """What was decided on the documents of a shard."""
+    everything = np.load(task.work / "verdicts.npy", mmap_mode="r")
+    return everything[task.first : task.first + task.shard.rows]
+
+
+def kept_batches(task: Task, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The rows of a shard that are no copies."""
+    kept, at = verdicts_of(task)["rule"] == 0, 0
+    for batch in read_batches(task.shard.path, task.shard.groups, columns):
+        yield batch.filter(pa.array(kept[at : at + batch.num_rows]))
+        at += batch.num_rows
+
+
+def line_shard(task: Task) -> Result:
+    """Third pass, if asked for: the lines of a shard, once a document."""
+    keys = [np.empty(0, np.uint64)]
+    for batch in kept_batches(task, ("text", "host")):
+        spans = passages.lines(batch.column("text"), batch.column("host").cast(pa.large_string()))
+        keys.append(spans.keys[passages.first_in_text(spans) == np.arange(len(spans.keys))])
+    passages.write_keys(task.stem("lines"), np.concatenate(keys))
+    return {"documents": task.shard.rows}
+
+
+def lines_cut(task: Task, columns: Sequence[str], counts: Counter[str]) -> Iterator[pa.RecordBatch]:
+    """The kept rows of a shard without the lines that repeat on their host."""
+    if not task.params.host_lines:
+        yield from kept_batches(task, columns)
+        return
+    again, at = np.load(f"{task.stem('lines')}-again.npy"), 0
+    for batch in kept_batches(task, columns):
+        spans = passages.lines(batch.column("text"), batch.column("host").cast(pa.large_string()))
+        first = passages.first_in_text(spans)
+        own = first == np.arange(len(first))
+        marked = again[at + (np.cumsum(own) - 1)[first]] if len(first) else again[:0]
+        at += int(own.sum())
+        counts["lines_cut"] += int(marked.sum())
+        yield (
+            with_texts(batch, passages.cut(batch.column("text").to_pylist(), spans, marked)) if marked.any() else batch
+        )
+
+
+def anchor_shard(task: Task) -> Result:
+    """Fourth pass, if asked for: the anchors of a shard's passages."""
+    span, keys = task.params.passage_words, [np.empty(0, np.uint64)]
+    for batch in lines_cut(task, ("text", "host"), Counter()):
+        keys.append(passages.anchors(batch.column("text"), span))
+    passages.write_keys(task.stem("anchors"), np.concatenate(keys))
+    return {"documents": task.shard.rows}
+
+
+def window_shard(task: Task) -> Result:
+    """Fifth pass, if asked for: those windows of a shard that may stand elsewhere too."""
+    keys = [np.empty(0, np.uint64), *(spans.keys for _, spans in shard_windows(task, ("text", "host"), Counter()))]
+    passages.write_keys(task.stem("windows"), np.concatenate(keys))
+    return {"documents": task.shard.rows}
+
+
+def shard_windows(
+    task: Task, columns: Sequence[str], counts: Counter[str]
+) -> Iterator[tuple[pa.RecordBatch, passages.Spans]]:
+    """The kept rows of a shard with their windows that may stand elsewhere too."""
+    repeated = np.load(task.work / "repeated.npy", mmap_mode="r")
+    for batch in lines_cut(task, columns, counts):
+        yield batch, passages.windows(batch.column("text"), task.params.passage_words, repeated)
+
+
+def passages_cut(task: Task, columns: Sequence[str], counts: Counter[str]) -> Iterator[pa.RecordBatch]:
+    """The kept rows of a shard without the passages that stand elsewhere before."""
+    if not task.params.passage_words:
+        yield from lines_cut(task, columns, counts)
+        return
+    again, at = np.load(f"{task.stem('windows')}-again.npy"), 0
+    for batch, spans in shard_windows(task, columns, counts):
+        marked = again[at : at + len(spans.keys)]
+        at += len(spans.keys)
+        counts["passages_cut"] += passages.count_passages(spans, marked)
+        yield (
+            with_texts(batch, passages.cut(batch.column("text").to_pylist(), spans, marked)) if marked.any() else batch
+        )
+
+
+def with_texts(batch: pa.RecordBatch, texts: list[str]) -> pa.RecordBatch:
+    """A batch with other texts."""
+    return batch.set_column(batch.schema.get_field_index("text"), "text", pa.array(texts, pa.large_string()))

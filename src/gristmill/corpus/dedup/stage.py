@@ -1,0 +1,188 @@
+"""Stage `dedup`: one copy of each document, and if asked for of each line of a host and of each long passage.
+
+Passes over the shards, each resumable where it was: prints (digests and MinHash signatures, the bulk of the time), then
+verdicts (one process, in order, see index.py), then if asked for lines and passages (see passages.py), then the kept
+documents. Memory is bounded whatever the input's size: a block of prints, or a range of keys, of 0.2 to 0.3 GB. On disk
+the index takes about 420 bytes a kept document, and as much again is needed while working.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gristmill.corpus.dedup import passages
+from gristmill.corpus.dedup.index import BLOCK, RULES, Index, IndexWriter, Prints, read_ids
+from gristmill.corpus.dedup.minhash import digests
+from gristmill.corpus.dedup.shard_passes import Task, anchor_shard, line_shard, passages_cut, verdicts_of, window_shard
+from gristmill.corpus.execution.documents import document_shards, finish_stage, log_path, samples_path, shard_path
+from gristmill.corpus.execution.drop_log import DropLog
+from gristmill.corpus.execution.executor import Executor, Result
+from gristmill.corpus.execution.samples import Samples
+from gristmill.document import SCHEMA, Document, read_batches, write_batches
+from gristmill.manifest import WORK, Manifest
+from gristmill.progress import Progress
+from gristmill.recipe import Dedup
+
+VERDICT = np.dtype([("rule", "u1"), ("source", "<u2"), ("original", "<u4")])
+PRINTED = ("id", "text", "url", "host")
+
+
+def run(inputs: Mapping[str, Path], params: Dedup, out: Path) -> Manifest:
+    """Write the kept documents, `index/` for later corpora, and `dropped.jsonl`, which names the document copied.
+
+    Raises UserError where a folder of `params.against` holds no index, or one of other settings.
+    """
+    shards = document_shards(inputs["corpus"])
+    firsts = accumulate((shard.rows for shard in shards), initial=0)
+    tasks = [Task(shard, first, len(shards), params, out) for shard, first in zip(shards, firsts, strict=False)]
+    (out / WORK).mkdir(exist_ok=True)
+    older = [Index(Path(path) / "index", tasks[0].minhash) for path in params.against]
+    total = sum(shard.rows for shard in shards)
+    passes = 3 + (params.host_lines > 0) + 2 * (params.passage_words > 0)
+    with Progress("dedup", passes * total, "documents") as bar, Executor(sum(s.size for s in shards)) as executor:
+
+        def sweep(function: Any, name: str) -> list[Result]:
+            bar.note = name
+            return executor.map(function, tasks, out / WORK / name, lambda result: bar.advance(result["documents"]))
+
+        sweep(print_shard, "prints")
+        settle(tasks, total, older, bar)
+        if params.host_lines:
+            sweep(line_shard, "lines")
+            once(out / WORK / "lines.done", passages.mark_repeats, stems(tasks, "lines"), params.host_lines)
+        if params.passage_words:
+            sweep(anchor_shard, "anchors")
+            once(
+                out / WORK / "anchors.done",
+                passages.repeated_keys,
+                stems(tasks, "anchors"),
+                out / WORK / "repeated.npy",
+            )
+            sweep(window_shard, "windows")
+            once(out / WORK / "windows.done", passages.mark_repeats, stems(tasks, "windows"), 2)
+        results = sweep(write_shard, "documents")
+    return finish_stage(results, out)
+
+
+def stems(tasks: Sequence[Task], what: str) -> list[Path]:
+    """Every shard's files of one kind."""
+    return [task.stem(what) for task in tasks]
+
+
+def once(mark: Path, function: Any, *arguments: Any) -> None:
+    """Call a function unless an earlier, interrupted run has."""
+    if not mark.exists():
+        function(*arguments)
+        mark.touch()
+
+
+def print_shard(task: Task) -> Result:
+    """First pass: digests and signatures of all documents of a shard, and their ids."""
+    parts, ids, sizes = [], [], [np.empty(0, np.int64)]
+    for batch in read_batches(task.shard.path, task.shard.groups, PRINTED):
+        keys, texts, signatures = task.minhash(batch.column("text"))
+        urls = digests(batch.column("url").cast(pa.large_string()))
+        if not task.params.urls:
+            urls[:] = 0
+        urls[pc.equal(batch.column("host"), "").to_numpy(zero_copy_only=False)] = 0  # a file's name
+        columns = np.column_stack((urls[:, 0], texts[:, 0], keys))
+        parts.append(Prints(columns, np.column_stack((urls[:, 1], texts[:, 1])), signatures))
+        ids.append(batch.column("id").cast(pa.large_string()))
+        sizes.append(pc.binary_length(batch.column("text")).to_numpy())
+    if not parts:
+        width = task.minhash.bands * task.minhash.rows
+        shapes = ((2 + task.minhash.bands, np.uint64), (2, np.uint64), (width, np.uint16))
+        parts = [Prints(*(np.empty((0, columns), kind) for columns, kind in shapes))]
+    Prints.joined(parts).save(task.stem("prints"))
+    np.save(f"{task.stem('prints')}-sizes.npy", np.concatenate(sizes))
+    table = pa.table({"id": pa.chunked_array(ids, pa.large_string())})
+    with pa.ipc.new_file(f"{task.stem('prints')}-ids.arrow", table.schema) as file:
+        file.write_table(table)
+    return {"documents": task.shard.rows}
+
+
+def settle(tasks: Sequence[Task], total: int, older: Sequence[Index], bar: Progress) -> None:
+    """Second step: decide on all documents in order; leaves `verdicts.npy` and, last, the index."""
+    out, work = tasks[0].out, tasks[0].work
+    bar.note = "verdicts"
+    if (out / "index").exists():
+        bar.advance(total)
+        return
+    verdicts = np.lib.format.open_memmap(work / "verdicts.npy", "w+", VERDICT, (max(1, total),))
+    writer = IndexWriter(work / "index", tasks[0].minhash, older, near=tasks[0].params.near)
+    done = 0
+    for prints, ids in blocks(tasks):
+        found = writer.settle(prints, ids)
+        part = verdicts[done : done + len(prints)]
+        part["rule"], part["source"], part["original"] = found.rules, found.sources, found.originals
+        done += len(prints)
+        bar.advance(len(prints))
+    writer.close()
+    verdicts.flush()
+    (work / "index").rename(out / "index")
+
+
+def blocks(tasks: Sequence[Task]) -> Iterator[tuple[Prints, pa.Array]]:
+    """The prints and ids of all shards in order, cut into blocks."""
+    waiting: list[tuple[Prints, pa.Array]] = []
+    size = 0
+    for task in tasks:
+        prints = Prints.load(task.stem("prints"))
+        ids = pa.ipc.open_file(f"{task.stem('prints')}-ids.arrow").read_all().column("id").combine_chunks()
+        for first in range(0, len(prints), BLOCK):
+            waiting.append((prints[first : first + BLOCK], ids[first : first + BLOCK]))
+            size += len(waiting[-1][0])
+            if size >= BLOCK:
+                yield Prints.joined([part for part, _ in waiting]), pa.concat_arrays([part for _, part in waiting])
+                waiting, size = [], 0
+    if waiting:
+        yield Prints.joined([part for part, _ in waiting]), pa.concat_arrays([part for _, part in waiting])
+
+
+def write_shard(task: Task) -> Result:
+    """Last pass: the documents that stay, and the log of those that go."""
+    counts: Counter[str] = Counter(documents_in=task.shard.rows)
+    with DropLog(log_path(task.work, task.shard.number)) as log:
+        log_copies(task, log, counts)
+
+        def kept() -> Iterator[pa.RecordBatch]:
+            for batch in passages_cut(task, SCHEMA.names, counts):
+                size = pc.binary_length(batch.column("text"))
+                empty = pc.equal(size, 0)
+                if task.params.host_lines or task.params.passage_words:
+                    for row in batch.filter(empty).select(("id", "url", "source")).to_pylist():
+                        log.drop(row["id"], row["url"], "nothing_new", source=row["source"])
+                    batch = batch.filter(pc.invert(empty))
+                counts["bytes_out"] += pc.sum(size).as_py() or 0
+                yield batch.set_column(SCHEMA.get_field_index("cluster"), "cluster", batch.column("id"))
+
+        counts["documents_out"] = write_batches(shard_path(task.out, task.shard.number, task.shards), kept())
+    counts["bytes_edited"] = counts["bytes_in"] - counts["bytes_out"] - log.bytes.total()
+    return {"documents": task.shard.rows, "counts": counts, "dropped": log.rules, "dropped_bytes": log.bytes}
+
+
+def log_copies(task: Task, log: DropLog, counts: Counter[str]) -> None:
+    """Log the copies of a shard, with the ids of their originals, and count the bytes of all its documents."""
+    verdicts, sizes, at = verdicts_of(task), np.load(f"{task.stem('prints')}-sizes.npy"), 0
+    counts["bytes_in"] = int(sizes.sum())
+    ids = [Index(Path(path) / "index", task.minhash).ids() for path in task.params.against]
+    ids.append(read_ids(task.out / "index"))
+    samples = Samples()
+    for batch in read_batches(task.shard.path, task.shard.groups, ("id", "url", "source", "text")):
+        copies = at + np.flatnonzero(verdicts[at : at + batch.num_rows]["rule"])
+        rows = batch.take(pa.array(copies - at)).to_pylist()
+        at += batch.num_rows
+        for row, size, verdict in zip(rows, sizes[copies].tolist(), verdicts[copies], strict=True):
+            more = {"kept": ids[verdict["source"]][int(verdict["original"])].as_py()}
+            rule = RULES[verdict["rule"]]
+            log.drop(row["id"], row["url"], rule, source=row["source"], size=size, more=more)
+            samples.add(rule, Document(row["id"], "", row["url"]), row["text"])
+    samples.write(samples_path(log.path))

@@ -1,0 +1,180 @@
+"""The executor of stages that look at one document at a time: sharded, resumable, every byte accounted for.
+
+A stage gives a function that builds, from its parameters, a judge: document in, the document (changed or not) or the
+rule that drops it out. Time is linear in the input and falls with the workers; memory is one row group a worker.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from gristmill.corpus.execution.drop_log import DropLog, join_logs
+from gristmill.corpus.execution.executor import Executor, Result, shard_bytes
+from gristmill.corpus.execution.samples import SAMPLES, Samples
+from gristmill.document import Document, document_files, from_batch, open_documents, read_batches, write_documents
+from gristmill.errors import UserError
+from gristmill.manifest import WORK, Manifest
+from gristmill.progress import Progress
+
+P = TypeVar("P")
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A document's end: the rule, and what the drop log should say beside."""
+
+    rule: str
+    more: dict[str, str] = field(default_factory=dict)
+
+
+Judge = Callable[[Document], Document | Dropped]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some row groups of one Parquet file."""
+
+    number: int
+    path: Path
+    groups: tuple[int, ...]
+    rows: int
+    size: int  # bytes of its columns, before compression
+
+
+@dataclass(frozen=True)
+class Task(Generic[P]):
+    """One shard's share of a stage."""
+
+    build: Callable[[P], Judge]
+    params: P
+    shard: Shard
+    documents: Path
+    log: Path
+
+
+def map_documents(stage: str, corpus: Path, build: Callable[[P], Judge], params: P, out: Path) -> Manifest:
+    """Judge every document of `corpus`; write those that stay and `dropped.jsonl`, and count documents and bytes.
+
+    `build(params)` is called once a shard; it and `params` are sent to other processes by name and by pickling. A
+    judge with a Counter `counts` has it summed up into the manifest's counts; one with `samples` adds to those of what
+    was dropped, which go into `samples.jsonl`. Raises UserError where nothing is left.
+    """
+    shards = document_shards(corpus)
+    work = out / WORK
+    work.mkdir(exist_ok=True)
+    tasks = [
+        Task(build, params, shard, shard_path(out, shard.number, len(shards)), log_path(work, shard.number))
+        for shard in shards
+    ]
+    total = sum(shard.rows for shard in shards)
+    with Progress(stage, total, "documents") as bar, Executor(sum(shard.size for shard in shards)) as executor:
+
+        def done(result: Result) -> None:
+            bar.advance(result["counts"]["documents_in"])
+
+        results = executor.map(judge_shard, tasks, work, done)
+    made = finish_stage(results, out)
+    if not made.counts["documents_out"]:
+        worst = ", ".join(f"{name} {count}" for name, count in Counter(made.dropped).most_common(3))
+        raise UserError(f"{stage} dropped all {total} documents ({worst})", f"loosen [{stage}] in the recipe")
+    return made
+
+
+def document_shards(corpus: Path) -> list[Shard]:
+    """Cut the Parquet files of a stage folder into shards of whole row groups."""
+    sizes: list[tuple[Path, list[tuple[int, int]]]] = []  # of each file, (bytes, rows) of its groups
+    for path in document_files(corpus):
+        about = open_documents(path).metadata
+        groups = [about.row_group(number) for number in range(about.num_row_groups)]
+        sizes.append((path, [(group.total_byte_size, group.num_rows) for group in groups]))
+    limit = shard_bytes(sum(size for _, groups in sizes for size, _ in groups))
+    shards: list[Shard] = []
+    for path, groups_of in sizes:
+        first = 0
+        while first < len(groups_of) or not first:
+            last, size = first, 0
+            while last < len(groups_of) and (last == first or size + groups_of[last][0] <= limit):
+                size += groups_of[last][0]
+                last += 1
+            rows = sum(rows for _, rows in groups_of[first:last])
+            shards.append(Shard(len(shards), path, tuple(range(first, last)), rows, size))
+            if first == last:
+                break
+            first = last
+    return shards
+
+
+def shard_path(out: Path, number: int, total: int) -> Path:
+    """Where a shard's documents go: `documents.parquet` for a small corpus of one shard."""
+    return out / ("documents.parquet" if total == 1 else f"documents-{number:05d}.parquet")
+
+
+def log_path(work: Path, number: int) -> Path:
+    """Where a shard's part of the drop log goes."""
+    return work / f"dropped-{number:05d}.jsonl"
+
+
+def samples_path(log: Path) -> Path:
+    """Where a shard's samples go, beside its drop log."""
+    return log.with_name(log.name.replace("dropped", "samples"))
+
+
+def judge_shard(task: Task[Any]) -> Result:
+    """Judge the documents of one shard; returns its counts."""
+    judge = task.build(task.params)
+    counts: Counter[str] = Counter()
+    samples: Samples = getattr(judge, "samples", None) or Samples()
+    with DropLog(task.log) as log:
+
+        def kept() -> Iterator[Document]:
+            for batch in read_batches(task.shard.path, task.shard.groups):
+                for document in from_batch(batch):
+                    text = document.text
+                    size = text_bytes(text)
+                    counts["documents_in"] += 1
+                    counts["bytes_in"] += size
+                    found = judge(document)
+                    if isinstance(found, Dropped):
+                        about = document.id, document.url, found.rule
+                        log.drop(*about, source=document.source, size=size, more=found.more)
+                        samples.add(found.rule, document, text)
+                        continue
+                    left = size if found.text is text else text_bytes(found.text)
+                    counts["bytes_out"] += left
+                    counts["bytes_edited"] += size - left
+                    yield found
+
+        counts["documents_out"] = write_documents(task.documents, kept())
+    counts.update(getattr(judge, "counts", {}))
+    samples.write(samples_path(task.log))
+    return {"counts": counts, "dropped": log.rules, "dropped_bytes": log.bytes}
+
+
+def text_bytes(text: str) -> int:
+    """Bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def finish_stage(results: Sequence[Result], out: Path) -> Manifest:
+    """Add up the counts of all shards, and join their drop logs."""
+    work = out / WORK
+    logs = [log_path(work, number) for number in range(len(results))]
+    join_logs(out / "dropped.jsonl", logs)
+    samples = Samples()
+    for path in map(samples_path, logs):
+        if path.exists():
+            samples.merge(path)
+    samples.write(out / SAMPLES)
+    sums: dict[str, Counter[str]] = {"counts": Counter(), "dropped": Counter(), "dropped_bytes": Counter()}
+    for result in results:
+        for name, counter in sums.items():
+            counter.update(result[name])
+    ledger = ("documents_in", "documents_out", "bytes_in", "bytes_out", "bytes_edited")
+    counts = {name: sums["counts"][name] for name in ledger} | dict(sums["counts"])
+    return Manifest(
+        counts=counts, dropped=dict(sorted(sums["dropped"].items())), dropped_bytes=dict(sums["dropped_bytes"])
+    )

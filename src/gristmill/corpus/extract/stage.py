@@ -1,0 +1,226 @@
+"""Stage `extract`: pages → documents with title, main text and language.
+
+Memory is bounded by a group of rows a worker; time grows with the input's bytes and falls with the workers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from gristmill.corpus.execution.documents import finish_stage, log_path, shard_path, text_bytes
+from gristmill.corpus.execution.drop_log import DropLog
+from gristmill.corpus.execution.executor import Executor, Result
+from gristmill.corpus.extract.language import detect
+from gristmill.corpus.readers.input_files import HTML_TYPES, TEXT_TYPES, UNREAD
+from gristmill.corpus.readers.licence import detect_licence
+from gristmill.corpus.readers.record import Record
+from gristmill.corpus.readers.warc_ranges import Extent, Piece, cut_inputs, read_piece
+from gristmill.document import Document, document_id, write_documents
+from gristmill.errors import UserError
+from gristmill.files import read_jsonl
+from gristmill.html.charset import to_utf8
+from gristmill.html.main_text import TooComplex, extract_html
+from gristmill.manifest import WORK, Manifest
+from gristmill.progress import Progress, console
+from gristmill.recipe import Extract
+from gristmill.storage import as_path
+
+LOOKS_LIKE_HTML = re.compile(rb"<(?:!doctype\s+html|html|head|body|title|meta|div|p|h1)\b", re.IGNORECASE)
+CONTROLS = bytes(byte for byte in (*range(0x20), 0x7F) if byte not in b"\t\n\r")
+NONCHARACTERS = ("\ufffe".encode(), "\uffff".encode())
+MARKDOWN_TITLE = re.compile(r"^# +(.+?)\s*#*$", re.MULTILINE)
+UNREADABLE = bytes(code for code in (*range(32), 127) if code not in b"\t\n\f\r")
+SAMPLE = 1 << 16  # bytes of a page that are looked at
+MAX_UNREADABLE = 0.02  # share of replacement and control characters: more is another format or charset
+MAX_BYTES = 64_000_000  # of a page's HTML
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shard's share of the stage."""
+
+    number: int
+    pieces: Sequence[Piece]
+    documents: Path
+    log: Path
+    comments: bool = False  # keep readers' comments
+    begin: int | None = None  # where the first record of the first piece is known to be
+
+
+def run(inputs: Mapping[str, Path], params: Extract, out: Path) -> Manifest:
+    """Extract the crawl's WARC files, or `params.paths`, into `documents*.parquet` and `dropped.jsonl`.
+
+    Raises UserError where there is nothing to read or no document comes out.
+    """
+    files = input_files(inputs, params)
+    work = out / WORK
+    work.mkdir(exist_ok=True)
+    shards = cut_inputs(files)
+    tasks = [
+        Task(number, pieces, shard_path(out, number, len(shards)), log_path(work, number), params.comments)
+        for number, pieces in enumerate(shards)
+    ]
+    size = sum(piece.size for pieces in shards for piece in pieces)
+    with Progress("extract", None, "pages") as bar, Executor(size) as executor:
+        results = executor.map(extract_shard, tasks, work, lambda result: bar.advance(result["counts"]["documents_in"]))
+    made = finish_stage(join_ranges(tasks, results), out)
+    if not made.counts["documents_out"]:
+        named = ", ".join(map(str, files[:3])) + (" …" if len(files) > 3 else "")
+        why = "; ".join(islice(first_reasons(out / "dropped.jsonl"), 3))
+        raise UserError(
+            f"no document in {named}: {made.dropped or 'no records'}" + (f" ({why})" if why else ""),
+            "check what the input holds",
+        )
+    tell_unread(piece for pieces in shards for piece in pieces)
+    if made.dropped.get("needs_extra"):
+        remedy = next(r["why"] for r in read_jsonl(out / "dropped.jsonl") if r["rule"] == "needs_extra")
+        console.print(f"{made.dropped['needs_extra']:,} files need an extra: {remedy}", markup=False, soft_wrap=True)
+    return made
+
+
+def first_reasons(log: Path) -> Iterator[str]:
+    """What was wrong with the first documents of a drop log."""
+    return (f"{record['source']}: {record['why']}" for record in read_jsonl(log) if record.get("why"))
+
+
+def tell_unread(pieces: Iterable[Piece]) -> None:
+    """Print how many files of which kinds were not read."""
+    kinds = Counter(piece.why or "without ending" for piece in pieces if piece.fault == UNREAD)
+    if kinds:
+        listed = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common(8))
+        more = " …" if len(kinds) > 8 else ""
+        console.print(
+            f"{kinds.total():,} files are of kinds that are not read (named in dropped.jsonl): {listed}{more}",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def join_ranges(tasks: Sequence[Task], results: Sequence[Result]) -> list[Result]:
+    """Check that every range of a WARC file began where the one before ended, and read it again where it did not."""
+    checked: list[Result] = []
+    for task, result in zip(tasks, results, strict=True):
+        first = task.pieces[0]
+        if checked and first.start:
+            end = checked[-1]["extents"][-1]["end"]
+            if result["extents"][0]["begin"] != end:
+                result = extract_shard(replace(task, begin=end))
+        checked.append(result)
+    return checked
+
+
+def extract_shard(task: Task) -> Result:
+    """Extract the records of one shard; returns its counts, and where the ranges of WARC files began and ended."""
+    counts: Counter[str] = Counter()
+    extents: list[Extent] = []
+    with DropLog(task.log) as log:
+
+        def documents() -> Iterator[Document]:
+            for piece in task.pieces:
+                extents.append(Extent())
+                for record in read_piece(piece, None if len(extents) > 1 else task.begin, extents[-1]):
+                    size = len(record.body)
+                    counts["documents_in"] += 1
+                    counts["bytes_in"] += size
+                    result = extract_record(record, task.comments)
+                    if isinstance(result, str):
+                        more = {"why": clean(record.why)} if record.why else {}
+                        log.drop("", clean(record.url), result, source=clean(record.source), size=size, more=more)
+                        continue
+                    left = text_bytes(result.text)
+                    counts["bytes_out"] += left
+                    counts["bytes_edited"] += size - left
+                    yield result
+
+        counts["documents_out"] = write_documents(task.documents, documents())
+    found = [asdict(extent) for extent in extents]
+    return {"counts": counts, "dropped": log.rules, "dropped_bytes": log.bytes, "extents": found}
+
+
+def input_files(inputs: Mapping[str, Path], params: Extract) -> list[Path]:
+    """What to read: the paths given, else the crawl's WARC files."""
+    if params.paths:
+        return [as_path(path) for path in params.paths]
+    if "crawl" not in inputs:
+        raise UserError("extract has nothing to read", "set extract.paths, or add a [crawl] table to the recipe")
+    files = sorted(inputs["crawl"].glob("*.warc.gz"))
+    if not files:
+        raise UserError(f"no .warc.gz file in {inputs['crawl']}", "run the crawl again")
+    return files
+
+
+def extract_record(record: Record, comments: bool = False) -> Document | str:
+    """The document of one record, or the rule that drops it: damaged, not_html, too_large, undecodable, too_complex or
+    empty.
+    """
+    if record.fault:
+        return record.fault
+    is_text = record.content_type in TEXT_TYPES
+    if not is_text and record.content_type not in HTML_TYPES and not LOOKS_LIKE_HTML.search(record.body[:2048]):
+        return "not_html"
+    if len(record.body) > MAX_BYTES and not is_text:
+        return "too_large"
+    rights: list[tuple[str, str]] = []
+    raw = to_utf8(record.body, record.charset)
+    if is_unreadable(raw[:SAMPLE]):
+        return "undecodable"
+    if is_text:
+        text = raw.decode("utf-8")
+        heading = MARKDOWN_TITLE.search(text) if record.content_type == "text/markdown" else None
+        found = heading.group(1) if heading else ""
+    else:
+        try:
+            page = extract_html(raw, comments=comments, whole=record.whole)
+        except TooComplex:
+            return "too_complex"
+        found, text, rights = page.title, page.text, page.rights
+    text = clean(text).strip()
+    if not text:
+        return "empty"
+    url = clean(record.url)
+    language, score = detect(text)
+    return Document(
+        id=document_id(url, text),
+        text=text,
+        url=url,
+        host=host_of(url),
+        title=clean(record.title or found),
+        language=language,
+        language_score=score,
+        fetched_at=record.fetched_at,
+        source=clean(record.source),
+        licence=clean(record.licence or detect_licence(rights, text)),
+    )
+
+
+def is_unreadable(raw: bytes) -> bool:
+    """Whether so much of a text is control and replacement characters that it must be something else."""
+    odd = len(raw) - len(raw.translate(None, UNREADABLE)) + raw.count(b"\xef\xbf\xbd")
+    return odd > MAX_UNREADABLE * len(raw)
+
+
+def clean(text: str) -> str:
+    """Text that every UTF-8 file can hold: Unix line ends, no control characters, no lone surrogates."""
+    data = text.encode("utf-8", "replace")
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    data = data.translate(None, CONTROLS)
+    if NONCHARACTERS[0][:2] in data:
+        for each in NONCHARACTERS:
+            data = data.replace(each, b"")
+    return data.decode("utf-8")
+
+
+def host_of(url: str) -> str:
+    """The host of an http(s) URL, or an empty string."""
+    try:
+        parts = urlsplit(url)
+        return (parts.hostname or "") if parts.scheme in ("http", "https") else ""
+    except ValueError:
+        return ""

@@ -1,0 +1,1 @@
+"""Stage `filter`: documents → good documents."""

@@ -1,0 +1,44 @@
+"""A document before its judges: what rules look at, made when first asked for, and what they took out of its text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import cached_property
+
+from gristmill.corpus.filter.statistics import Measures, measure
+from gristmill.document import Document
+
+
+class Candidate:
+    """One document that rules judge, and may edit: whole lines go, each counted under a rule."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.removed: Counter[str] = Counter()  # rule → lines
+
+    @cached_property
+    def text(self) -> str:
+        """The text, as edited so far."""
+        return self.document.text
+
+    @cached_property
+    def lower(self) -> str:
+        """The text in lower case."""
+        return self.text.lower()
+
+    @cached_property
+    def measures(self) -> Measures:
+        """Everything that is counted in the text."""
+        return measure(self.text)
+
+    def edit(self, text: str, removed: Counter[str]) -> None:
+        """Go on with another text."""
+        for made in ("lower", "measures"):
+            self.__dict__.pop(made, None)
+        self.text = self.document.text = text
+        self.removed += removed
+
+
+Rule = Callable[[Candidate], str | None]
+"""A rule is one function: candidate in, None or the name of what it fails out."""

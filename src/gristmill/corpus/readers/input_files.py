@@ -1,0 +1,146 @@
+"""Reads what people have (text, Markdown, HTML, PDF, EPUB, Word, TeX, notebooks, source code, JSONL, CSV, Parquet,
+Wikipedia dumps) as streams of records.
+
+A reader takes a path and the name that stands for it, and yields records in the file's order, in bounded memory (of
+other files than tables and dumps: one at a time). WARC files are read by `pieces.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+from gristmill.corpus.readers import source_code
+from gristmill.corpus.readers.books import read_epub, read_pdf
+from gristmill.corpus.readers.latex import read_latex
+from gristmill.corpus.readers.notebook import read_notebook
+from gristmill.corpus.readers.record import Record
+from gristmill.corpus.readers.rst import read_rst
+from gristmill.corpus.readers.tables import read_csv, read_jsonl, read_parquet
+from gristmill.corpus.readers.wikipedia import read_dump
+from gristmill.corpus.readers.word_document import read_docx
+from gristmill.errors import MissingExtra, UserError
+from gristmill.files import DAMAGED, opened
+from gristmill.folders import Found, walk
+from gristmill.manifest import Manifest
+
+HTML_TYPES = ("text/html", "application/xhtml+xml")
+TEXT_TYPES = ("text/plain", "text/markdown")
+KINDS = {
+    "warc": (".warc", ".warc.gz", ".wet", ".wet.gz"),
+    "jsonl": (".jsonl", ".ndjson", ".json", ".jsonl.zst"),
+    "csv": (".csv", ".tsv"),
+    "parquet": (".parquet",),
+    "wikipedia": ("-pages-articles.xml", ".bz2"),
+    "epub": (".epub",),
+    "pdf": (".pdf",),
+    "docx": (".docx",),
+    "rst": (".rst", ".rest"),
+    "latex": (".tex", ".ltx", ".latex"),
+    "notebook": (".ipynb",),
+    "text/html": (".html", ".htm", ".xhtml", ".xht", ".shtml"),
+    "text/markdown": (".md", ".markdown", ".mkd", ".qmd", ".rmd", ".mdx"),
+    "text/plain": (".txt", ".text", ".org", ".adoc", ".asciidoc"),
+    "code": source_code.ENDINGS,
+}
+PACKED = ("jsonl", "csv", "rst", "latex", "text/html", "text/markdown", "text/plain", "code")  # also with .gz behind
+PLAIN_NAMES = ("readme", "license", "licence", "copying", "changelog", "changes", "news", "install", "todo", "authors")
+READERS: dict[str, Callable[[Path, str], Iterator[Record]]] = {
+    "jsonl": read_jsonl,
+    "csv": read_csv,
+    "parquet": read_parquet,
+    "wikipedia": read_dump,
+    "epub": read_epub,
+    "pdf": read_pdf,
+    "docx": read_docx,
+    "rst": read_rst,
+    "latex": read_latex,
+    "notebook": read_notebook,
+    "code": source_code.read_code,
+}
+UNREAD = "unread_kind"
+
+
+def input_files(path: Path) -> Iterator[Found]:
+    """The file, or all files below the folder; those that cannot be read have a fault.
+
+    Raises UserError where there is nothing at `path`, or one file of no known kind.
+    """
+    if not path.exists():
+        raise UserError(f"no such file or folder: {path}", "check the path")
+    if path.is_file():
+        if not kind_of(path):
+            raise UserError(f"{path} is of no known kind", f"give a file that ends with {', '.join(extensions())}")
+        yield Found(path, path.name)
+        return
+    is_stage = cache(lambda folder: bool((made := Manifest.read(folder)) and made.fingerprint))
+    for found in walk(path):
+        kind = kind_of(found.path)
+        if found.fault:
+            yield found
+        elif is_stage(found.path.parent) and kind not in ("parquet", "warc"):
+            continue  # the logs of a stage, whose documents or pages are read
+        else:
+            yield found if kind else Found(found.path, found.name, UNREAD, found.path.suffix.lower())
+
+
+def kind_of(path: Path) -> str:
+    """The kind of a file by its name, or an empty string."""
+    name = path.name.lower()
+    kind = next((kind for kind, ends in KINDS.items() if name.endswith(ends)), "")
+    if not kind and name.endswith(".gz"):
+        inner = kind_of(Path(name.removesuffix(".gz")))
+        return inner if inner in PACKED else ""
+    if not kind and "." not in name:
+        return "code" if name in source_code.NAMES else "text/plain" if name in PLAIN_NAMES else ""
+    return kind
+
+
+def extensions() -> list[str]:
+    """Every file name ending that can be read."""
+    return [end for ends in KINDS.values() for end in ends if end.startswith(".")]
+
+
+def read_file(path: Path, name: str) -> Iterator[Record]:
+    """Yield the records of one file; `name` stands for it in sources and, where there is no URL, in URLs.
+
+    Raises UserError where the file as a whole cannot be read, and what the readers of the formats raise.
+    """
+    kind = kind_of(path)
+    if kind in READERS:
+        yield from READERS[kind](path, name)
+    else:
+        with opened(path) as file:
+            yield Record(file.read(), kind, name, name)
+
+
+def read_whatever(path: Path, name: str) -> Iterator[Record]:
+    """As `read_file`, but whatever is wrong with a local file is a record with a fault: one file never ends a run.
+
+    Of a remote file only damage of its own is; Raises UserError where the storage fails, for it may work the next time.
+    """
+    number = 0
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                yield Record(b"", "", name, name, fault="empty")
+                return
+        for record in read_file(path, name):
+            number += 1
+            yield record
+        if not number:
+            yield Record(b"", "", name, name, fault="empty")
+    except MissingExtra as error:
+        yield Record(b"", "", name, name, fault="needs_extra", why=error.remedy)
+    except UserError as error:
+        yield Record(b"", "", name, name, fault="damaged", why=error.problem)
+    except MemoryError:
+        raise
+    except Exception as error:  # readers of others' formats raise what they like
+        if not isinstance(path, Path) and not isinstance(error, DAMAGED[:-1]):
+            raise UserError(f"cannot read {path}: {error}", "check the network and your rights; run again") from error
+        if isinstance(error, OSError) and error.errno is not None:
+            yield Record(b"", "", name, name, fault="unreadable", why=str(error.strerror))
+        else:
+            yield Record(b"", "", name, name, fault="damaged", why=f"{type(error).__name__}: {error}")

@@ -1,0 +1,137 @@
+"""JSONL, CSV and Parquet files: one record a row, with its text in a column `text` or `content`; a table without such
+a column is one record, as a Markdown table.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gristmill.corpus.readers.record import Record
+from gristmill.errors import UserError
+from gristmill.files import BadLine, json_lines, text_lines
+
+TEXT_KEYS = ("text", "content")
+OTHER_KEYS = ("url", "id", "title", "fetched_at", "licence", "license")
+ROWS = 500  # of a Parquet file in memory at once
+MAX_FIELD = 1 << 27  # characters of one CSV field
+MAX_TABLE = 1_000_000  # characters of a table without texts: more is data, and no text to read
+
+
+def read_jsonl(path: Path, name: str) -> Iterator[Record]:
+    """One record a line; a line that is no JSON is `damaged`, one without a text `no_text`.
+
+    Raises UserError where a compressed file is cut off or damaged; the lines before have been yielded by then.
+    """
+    for number, row in json_lines(path):
+        yield from_row(row, name, number)
+
+
+def read_csv(path: Path, name: str) -> Iterator[Record]:
+    """One record a row, by the names in the first row; a table without texts is one record, as a Markdown table."""
+    csv.field_size_limit(MAX_FIELD)
+    bad: list[tuple[int, BadLine]] = []
+
+    def lines() -> Iterator[str]:
+        for number, line in enumerate(text_lines(path), 1):
+            if isinstance(line, BadLine):
+                bad.append((number, line))
+            else:
+                yield line.replace("\0", "")  # which the csv module refuses
+
+    source = lines()
+    head = next(source, "")
+    rows = csv.DictReader(chain([head], source), delimiter=delimiter(path, head))
+    names = list(rows.fieldnames or [])
+    if not set(TEXT_KEYS) & set(names):
+        yield as_markdown(names, (row.values() for row in rows), name)
+        rows = csv.DictReader(())
+    number = 0
+    while True:
+        number += 1
+        try:
+            row = next(rows)
+        except StopIteration:
+            break
+        except csv.Error as error:
+            yield from_row(BadLine(str(error)), name, number)
+        else:
+            yield from_row(row, name, number)
+    for line, fault in bad:
+        yield from_row(fault, f"{name}:line", line)
+
+
+def delimiter(path: Path, head: str) -> str:
+    """What parts the columns: a tab in `.tsv`, else the sign of the first line that occurs most, a comma if any."""
+    if path.name.lower().removesuffix(".gz").endswith(".tsv"):
+        return "\t"
+    return max(",;\t|", key=head.count)
+
+
+def read_parquet(path: Path, name: str) -> Iterator[Record]:
+    """One record a row; a table without texts is one record. Raises UserError where the file is unreadable."""
+    try:
+        with path.open("rb") as raw:
+            file = pq.ParquetFile(raw)
+            names = file.schema_arrow.names
+            if not set(TEXT_KEYS) & set(names):
+                rows = (row.values() for batch in file.iter_batches(ROWS) for row in batch.to_pylist())
+                yield as_markdown(names, rows, name)
+                return
+            wanted = [key for key in (*TEXT_KEYS, *OTHER_KEYS) if key in names]
+            number = 0
+            for batch in file.iter_batches(ROWS, columns=wanted):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield from_row(row, name, number)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path} is not a readable Parquet file: {error}", "write or fetch it again") from error
+
+
+def as_markdown(names: Sequence[Any], rows: Iterable[Iterable[Any]], name: str) -> Record:
+    """A table as one record; `empty` without rows, `large_table` where it would be longer than MAX_TABLE."""
+
+    def line(cells: Iterable[Any]) -> str:
+        texts = ("" if cell is None else " ".join(str(cell).split()).replace("|", "\\|") for cell in cells)
+        return f"| {' | '.join(texts)} |"
+
+    head = [line(names), line("---" for _ in names)]
+    made, size = list(head), 0
+    for row in rows:
+        made.append(line(row))
+        size += len(made[-1])
+        if size > MAX_TABLE:
+            why = f"no column `text` or `content`, and over {MAX_TABLE:,} characters as a table"
+            return Record(b"", "", name, name, fault="large_table", why=why)
+    if made == head:
+        return Record(b"", "", name, name, fault="empty", why="a table without rows")
+    return Record("\n".join(made).encode("utf-8", "replace"), "text/markdown", name, name, "utf-8", name)
+
+
+def from_row(row: Any, name: str, number: int) -> Record:
+    """A record from one row; `damaged` where it could not be read, `no_text` where it holds none."""
+    source = f"{name}:{number}"
+    text = next((row[key] for key in TEXT_KEYS if row.get(key) is not None), None) if isinstance(row, dict) else None
+    if not isinstance(text, str | bytes):
+        if isinstance(row, BadLine):
+            return Record(b"", "", source, source, fault="damaged", why=row.why)
+        why = "no `text` or `content`" if text is None else f"`text` is of type {type(text).__name__}"
+        return Record(b"", "", source, source, fault="no_text", why=why)
+
+    def value(key: str) -> str:
+        found = row.get(key)
+        return str(found) if isinstance(found, str | int) else ""
+
+    url = value("url") or f"{name}#{value('id') or number}"
+    when = row.get("fetched_at")
+    when = None if not isinstance(when, datetime) else when if when.tzinfo else when.replace(tzinfo=UTC)
+    body, charset = (text, "") if isinstance(text, bytes) else (text.encode("utf-8", "replace"), "utf-8")
+    licence = value("licence") or value("license")
+    return Record(body, "text/plain", url, source, charset, value("title"), when, licence)

@@ -1,0 +1,1 @@
+"""Stage `redact`: personal data replaced by its kind."""

@@ -1,0 +1,1 @@
+"""What a word is: splitting, folding, n-grams."""

@@ -1,0 +1,38 @@
+"""Hashes of words and of runs of words: what decontamination and learned scores look texts up by."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Collection, Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from gristmill import native
+from gristmill.corpus.text.words import fold_table
+
+
+@cache
+def compiled() -> Any:
+    """The C function."""
+    size = ctypes.c_size_t
+    return native.function("gm_word_hashes", size, ctypes.c_char_p, size, ctypes.c_void_p, np.dtype(np.uint64))
+
+
+def word_hashes(text: str) -> np.ndarray:
+    """A hash of each word of a text (words.py), in order, uint64: equal words have equal hashes."""
+    data = text.encode("utf-8", "replace")
+    hashes = np.empty(len(data) + 1, np.uint64)
+    count = compiled()(data, len(data), fold_table().ctypes.data, hashes)
+    return hashes[:count].copy()
+
+
+def ngram_hashes(hashes: np.ndarray, lengths: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """For each of the lengths n, from the shortest: n, and a hash of every run of n words, uint64."""
+    rolled = np.zeros(len(hashes), np.uint64)
+    for n in range(1, max(lengths, default=0) + 1):
+        count = max(0, len(hashes) - n + 1)
+        rolled = rolled[:count] * np.uint64(0x9E3779B97F4A7C15) + hashes[n - 1 :]  # a polynomial modulo 2⁶⁴
+        if n in lengths:
+            yield n, (rolled ^ rolled >> np.uint64(32)) * np.uint64(0xD6E8FEB86659FD93)

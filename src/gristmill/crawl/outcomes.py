@@ -1,0 +1,148 @@
+"""What a response is: whether its page is kept, under which rule it leaves otherwise, and what it names."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from gristmill.crawl.client import Response
+from gristmill.crawl.content_type import charset_of, content_type, payload_type
+from gristmill.crawl.frontier import Found, Frontier, Visit
+from gristmill.crawl.links import FEEDS, Said, read_feed, read_headers, read_page, read_sitemap
+from gristmill.crawl.throttle import Rules, redirect_target
+from gristmill.crawl.urls import host_of, shape_of, target_of
+from gristmill.crawl.warc import Original, sha1
+from gristmill.recipe import Crawl
+
+HTML = ("text/html", "application/xhtml+xml")
+KEPT = (*HTML, "text/plain", "text/markdown")
+XML = ("text/xml", "application/xml")
+STORED = ("page", "redirect", "copy", "unchanged")  # outcomes that are written to the WARC
+TRAP_PAGES = 64  # of one shape, from which on a trap can be told
+TRAP_FRESH = 1 / 8  # share of them that differ in more than their numbers: fewer is a trap
+
+
+@dataclass
+class Verdict:
+    """What became of a fetch."""
+
+    outcome: str
+    links: list[Found] = field(default_factory=list)
+    note: dict[str, Any] = field(default_factory=dict)  # for the log: why, and what was decided
+    decisions: dict[str, Any] = field(default_factory=dict)  # for the record: robots, signals, licence
+    digest: str = ""
+    original: Original | None = None
+
+
+def judge(visit: Visit, response: Response, rules: Rules | None, params: Crawl, frontier: Frontier) -> Verdict:
+    """The verdict on a response. It depends on the frontier only through what is settled for all to see."""
+    if response.error:
+        return Verdict(response.error, note={"detail": response.detail} if response.detail else {})
+    if target := redirect_target(response):
+        return Verdict("redirect", [Found(target, visit.depth, visit.hops + 1, visit.kind)], digest=sha1(response.body))
+    if response.status == 304 and (earlier := frontier.previous(visit.url)):
+        return unchanged(visit, earlier)
+    if response.status != 200:
+        return Verdict(f"no_{visit.kind}" if visit.kind != "page" else f"status_{response.status}")
+    if visit.kind == "sitemap":
+        named = [Found(url, visit.depth + 1, 0, kind_of(url)) for url in read_sitemap(response.body, visit.url)]
+        return Verdict("sitemap", named)
+    kind, charset = content_type(response.header("content-type"))
+    kind = payload_type(kind, response.body)
+    if visit.kind == "feed" or kind in FEEDS or (kind in XML and is_feed(response.body)):
+        return Verdict("feed", [Found(url, visit.depth + 1, 0, "page") for url in read_feed(response.body, visit.url)])
+    if kind not in KEPT:
+        return Verdict("type", note={"detail": kind})
+    said = Said()
+    if kind in HTML:
+        said = read_page(response.body, charset_of(response.body, charset), visit.url, params.user_agent)
+    read_headers(said, response.headers, visit.url, params.user_agent)
+    return judge_page(visit, response, said, rules, params, frontier)
+
+
+def judge_page(
+    visit: Visit, response: Response, said: Said, rules: Rules | None, params: Crawl, frontier: Frontier
+) -> Verdict:
+    """The verdict on a page, by what it says of itself and by what is known already."""
+    links = [] if said.nofollow else [Found(url, visit.depth + 1, 0, "page") for url in said.links]
+    links += [Found(url, visit.depth + 1, 0, "feed") for url in said.feeds]
+    robots = rules.robots if rules and rules.robots else None
+    reserved = said.tdm if said.tdm is not None else rules.reserved(target_of(visit.url)) if rules else None
+    signals = {"noindex": said.noindex, "noai": said.noai or bool(robots and robots.noai), "tdm": bool(reserved)}
+    decisions: dict[str, Any] = {"robots": robots.decide(target_of(visit.url))[1] or "no rule" if robots else "none"}
+    if present := [name for name, given in signals.items() if given]:
+        decisions["signals"] = present
+    if licence := said.licence or (robots.licence if robots else ""):
+        decisions["licence"] = licence
+    verdict = Verdict("page", links, dict(decisions), decisions)
+    for name in present:
+        if name in params.honour:
+            verdict.outcome = name
+            return verdict
+    if said.canonical and said.canonical != visit.url and host_of(said.canonical) == host_of(visit.url):
+        verdict.note["canonical"] = said.canonical
+        verdict.links.insert(0, Found(said.canonical, visit.depth, visit.hops + 1, "page"))
+        # no text is lost to a wrong link: a page leaves only for one that is kept; the home page is the usual mistake
+        if target_of(said.canonical) != "/" and frontier.outcome_of(said.canonical) == "page":
+            verdict.outcome = "canonical"
+            return verdict
+    if is_trap(visit.url, visit.host, frontier):
+        return Verdict("trap", note=verdict.note)
+    return compare(visit, response, verdict, frontier)
+
+
+def compare(visit: Visit, response: Response, verdict: Verdict, frontier: Frontier) -> Verdict:
+    """Whether the payload is new, the same as at the earlier crawl, or that of another page."""
+    verdict.digest = sha1(response.body)
+    for name, header in (("etag", "etag"), ("modified", "last-modified")):
+        if value := response.header(header):
+            verdict.note[name] = value
+    earlier = frontier.previous(visit.url)
+    if earlier and earlier[1] == verdict.digest:
+        verdict.outcome, verdict.original = "unchanged", Original(visit.url, earlier[4], verdict.digest)
+        verdict.note |= {"digest": verdict.digest, "original": earlier[4]}
+    elif same := frontier.same_payload(verdict.digest, visit.host):
+        verdict.outcome, verdict.original = "copy", Original(*same, verdict.digest)
+        verdict.note["original"] = same[0]
+    if varies(visit.url):
+        skeleton = hashlib.blake2b(response.body.translate(None, b"0123456789"), digest_size=8).digest()
+        frontier.count_shape(visit.host, shape_of(visit.url), skeleton)
+    return verdict
+
+
+def unchanged(visit: Visit, earlier: tuple[str, ...]) -> Verdict:
+    """The verdict on a page that the server says has not been modified; its links are those of the earlier crawl."""
+    _, digest, etag, modified, original, _ = earlier
+    note = {"digest": digest, "etag": etag, "modified": modified, "original": original}
+    return Verdict(
+        "unchanged",
+        note={name: value for name, value in note.items() if value},
+        digest=digest,
+        original=Original(visit.url, original, digest),
+    )
+
+
+def is_trap(url: str, host: int, frontier: Frontier) -> bool:
+    """Whether pages of a URL's shape have shown the same text over and over, but for its numbers."""
+    if not varies(url):
+        return False
+    pages, fresh = frontier.shape(host, shape_of(url))
+    return pages >= TRAP_PAGES and fresh < TRAP_FRESH * pages
+
+
+def varies(url: str) -> bool:
+    """Whether a URL is one that a program may make without end."""
+    target = target_of(url)
+    return "?" in target or any(character.isdigit() for character in target)
+
+
+def is_feed(body: bytes) -> bool:
+    """Whether an XML document is a feed."""
+    head = body[:1000].lower()
+    return any(mark in head for mark in (b"<rss", b"<feed", b"<rdf:rdf"))
+
+
+def kind_of(url: str) -> str:
+    """What a sitemap's entry is: another sitemap, or a page."""
+    return "sitemap" if url.partition("?")[0].endswith((".xml", ".xml.gz")) else "page"

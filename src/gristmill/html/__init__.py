@@ -1,0 +1,1 @@
+"""One reader of pages: charset, tokens, main text."""

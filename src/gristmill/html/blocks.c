@@ -1,0 +1,282 @@
+/* Blocks and the block-level elements that hold them; what elements say of themselves; rows of tables. */
+#include "parser.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+bool gm_buffer_add(struct buffer *buffer, const void *bytes, size_t length) {
+    if (buffer->capacity - buffer->length < length) {
+        size_t capacity = buffer->capacity * 2 + length + 1024;
+        uint8_t *grown = realloc(buffer->at, capacity);
+        if (!grown) return false;
+        buffer->at = grown, buffer->capacity = capacity;
+    }
+    if (length) memcpy(buffer->at + buffer->length, bytes, length);
+    buffer->length += length;
+    return true;
+}
+
+uint32_t gm_word_hash(const uint8_t *word, size_t length) {
+    uint32_t hash = 2166136261u;
+    for (size_t i = 0; i < length; i++) hash = (hash ^ gm_lower(word[i])) * 16777619u;
+    return hash ? hash : 1;
+}
+
+int64_t gm_word_find(const struct words *words, uint32_t hash) {
+    for (uint32_t at = hash & (words->capacity - 1), tries = 0; tries < words->capacity; tries++) {
+        if (words->keys[at] == hash) return at;
+        if (!words->keys[at]) return -1;
+        at = (at + 1) & (words->capacity - 1);
+    }
+    return -1;
+}
+
+static void *grown(void *items, size_t count, size_t *capacity, size_t size) {
+    if (count < *capacity) return items;
+    size_t wanted = *capacity ? *capacity * 2 : 256;
+    void *bigger = realloc(items, wanted * size);
+    if (bigger) *capacity = wanted;
+    return bigger;
+}
+
+static struct block *push_block(struct page *page, const struct block *block) {
+    void *blocks = grown(page->blocks, page->block_count, &page->block_capacity, sizeof *page->blocks);
+    if (!blocks) return page->fault = FAULT_MEMORY, NULL;
+    page->blocks = blocks;
+    page->blocks[page->block_count] = *block;
+    return &page->blocks[page->block_count++];
+}
+
+/* Ends the current block, if it holds anything. */
+void gm_html_flush(struct parser *parser) {
+    struct page *page = parser->page;
+    struct block *block = &parser->block;
+    if (parser->any) {
+        while (page->text.length > block->start && gm_is_space(page->text.at[page->text.length - 1]))
+            page->text.length--;
+        block->length = (uint32_t)(page->text.length - block->start);
+        block->node = parser->stack[parser->depth - 1].node;
+        block->markup = (uint32_t)(parser->at - page->html) - parser->source_end;
+        parser->source_end = (uint32_t)(parser->at - page->html);
+        block->item = parser->item;
+        block->pre = parser->pres > 0;
+        block->after_break = parser->paragraph;
+        for (int list = parser->list; list >= 0; list = parser->stack[list].outer) block->depth += block->depth < 255;
+        if (parser->list >= 0) {
+            block->list = parser->stack[parser->list].list;
+            int32_t counter = parser->stack[parser->list].counter;
+            block->ordinal = counter > 0 ? (uint32_t)counter : 0;
+        }
+        gm_html_measure(page->text.at + block->start, block);
+        block->ends = gm_html_ends(page->text.at + block->start, block->length);
+        push_block(page, block);
+        parser->item = parser->paragraph = false;
+    } else {
+        page->text.length = block->start;
+    }
+    *block = (struct block){.start = (uint32_t)page->text.length};
+    parser->any = parser->space = false;
+    parser->breaks = 0;
+}
+
+/* Groups and weight of a class or id attribute: its words, split at what is no letter and at camel case. */
+static struct cached_class judge_names(const struct parser *parser, struct slice names) {
+    struct cached_class found = {.used = true};
+    int known = 0;
+    size_t at = 0;
+    while (at < names.length) {
+        while (at < names.length && !gm_is_letter(names.at[at])) at++;
+        size_t start = at;
+        while (at < names.length && gm_is_letter(names.at[at]) &&
+               !(at > start && names.at[at] < 'a' && names.at[at - 1] >= 'a'))
+            at++;
+        if (at == start) break;
+        int64_t word = gm_word_find(parser->words, gm_word_hash(names.at + start, at - start));
+        if (word < 0) continue;
+        found.groups |= parser->words->groups[word];
+        found.weight += parser->words->weights[word];
+        known += parser->words->weights[word] != 0;
+    }
+    if (known > 1) found.weight /= (float)known;
+    return found;
+}
+
+static struct cached_class judge_cached(struct parser *parser, struct slice names) {
+    uint32_t hash = 2166136261u;
+    for (size_t i = 0; i < names.length; i++) hash = (hash ^ names.at[i]) * 16777619u;
+    struct cached_class *cached = &parser->cache[hash % CLASS_CACHE];
+    if (!cached->used || cached->hash != hash) {
+        *cached = judge_names(parser, names);
+        cached->hash = hash;
+    }
+    return *cached;
+}
+
+static uint64_t role_groups(struct slice role) {
+    static const struct {
+        const char *role;
+        uint64_t groups;
+    } known[] = {{"navigation", G_NAV},   {"banner", G_HEADER},     {"contentinfo", G_FOOTER},
+                 {"complementary", G_ASIDE},
+                 {"search", G_FORM},      {"dialog", G_POPUP},      {"alertdialog", G_POPUP},  {"menu", G_NAV},
+                 {"menubar", G_NAV},      {"toolbar", G_NAV},       {"tablist", G_NAV},        {"main", G_MAIN},
+                 {"article", G_ARTICLE},  {"button", G_BUTTON},     {"alert", G_POPUP},        {"form", G_FORM}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (gm_slice_is(role, known[i].role)) return known[i].groups;
+    return 0;
+}
+
+static uint64_t tag_groups(enum tag tag) {
+    switch (tag) {
+        case T_NAV: case T_MENU: return G_NAV;
+        case T_HEADER: return G_HEADER;
+        case T_FOOTER: return G_FOOTER;
+        case T_ASIDE: return G_ASIDE;
+        case T_FORM: case T_FIELDSET: case T_SEARCH: return G_FORM;
+        case T_FIGURE: case T_FIGCAPTION: return G_FIGURE;
+        case T_MAIN: return G_MAIN;
+        case T_ARTICLE: return G_ARTICLE;
+        case T_BUTTON: return G_BUTTON;
+        case T_DIALOG: return G_POPUP;
+        default: return 0;
+    }
+}
+
+/* What an element says of its content by tag, role, style and names. */
+struct cached_class gm_html_judge(struct parser *parser, const struct tag_token *token) {
+    const struct slice *value = token->value;
+    uint32_t has = token->present;
+    struct cached_class found = {.groups = tag_groups(token->tag)};
+    if (gm_tag_kind(token->tag) & FALLBACK) found.groups |= G_HIDDEN;
+    if (!has) return found;
+    if (has >> A_ROLE & 1) found.groups |= role_groups(value[A_ROLE]);
+    if (has >> A_HIDDEN & 1 && !gm_slice_is(value[A_HIDDEN], "false")) found.groups |= G_HIDDEN;
+    if (has >> A_ARIA_HIDDEN & 1 && gm_slice_is(value[A_ARIA_HIDDEN], "true")) found.groups |= G_HIDDEN;
+    if (has >> A_STYLE & 1 && (gm_slice_has(value[A_STYLE], "display:none") ||
+                               gm_slice_has(value[A_STYLE], "display: none") ||
+                               gm_slice_has(value[A_STYLE], "visibility:hidden")))
+        found.groups |= G_HIDDEN;
+    if (has >> A_ITEMPROP & 1 && gm_slice_has_word(value[A_ITEMPROP], "articlebody")) found.groups |= G_BODY_TEXT;
+    static const enum attribute names[] = {A_CLASS, A_ID};
+    int known = 0;
+    for (int i = 0; i < 2; i++) {
+        if (!(has >> names[i] & 1)) continue;
+        struct cached_class more = judge_cached(parser, value[names[i]]);
+        found.groups |= more.groups;
+        found.weight += more.weight;
+        known += more.weight != 0;
+    }
+    if (known == 2) found.weight /= 2;
+    return found;
+}
+
+int32_t gm_html_push_node(struct parser *parser, const struct tag_token *token, struct cached_class says) {
+    struct page *page = parser->page;
+    int32_t parent = parser->stack[parser->depth - 1].node;
+    if (page->node_count >= MAX_NODES) return page->fault = FAULT_COMPLEX, parent;
+    void *nodes = grown(page->nodes, page->node_count, &page->node_capacity, sizeof *page->nodes);
+    if (!nodes) return page->fault = FAULT_MEMORY, parent;
+    page->nodes = nodes;
+    struct node *node = &page->nodes[page->node_count];
+    const struct node *above = &page->nodes[parent];
+    *node = (struct node){.parent = parent, .first = (int32_t)page->block_count, .tag = (uint8_t)token->tag};
+    node->depth = (uint16_t)(above->depth + 1);
+    node->own = says.groups;
+    node->all = above->all | (token->tag == T_BODY ? 0 : says.groups);
+    float weight = token->tag == T_BODY ? 0 : says.weight;
+    node->sum = above->sum + weight;
+    node->low = weight < above->low ? weight : above->low;
+    node->high = weight > above->high ? weight : above->high;
+    node->near = weight != 0 ? weight : above->near;
+    node->look = gm_word_hash(token->value[A_CLASS].at, token->value[A_CLASS].length);
+    node->look = node->look * 31 + (uint32_t)token->tag;
+    for (int i = 0; i < 2; i++) {
+        enum attribute name = i ? A_ID : A_CLASS;
+        if (!(token->present >> name & 1) || !token->value[name].length) continue;
+        node->names[2 * i] = (uint32_t)(token->value[name].at - page->html);
+        node->names[2 * i + 1] = (uint32_t)token->value[name].length;
+    }
+    if (token->tag >= T_H1 && token->tag <= T_H6) node->level = (uint8_t)(token->tag - T_H1 + 1);
+    return (int32_t)page->node_count++;
+}
+
+/* Makes one block of a row's cells where each of them is short and plain: `a | b | c`. */
+static void join_row(struct parser *parser, const struct open *row) {
+    enum { LONGEST_CELL = 300 };
+    struct page *page = parser->page;
+    size_t first = (size_t)row->counter, count = page->block_count;
+    int32_t node = row->node;
+    bool head = true;
+    size_t filled = 0;
+    for (size_t i = first; i < count; i++) {
+        const struct block *block = &page->blocks[i];
+        const struct node *cell = &page->nodes[block->node];
+        if (cell->parent != node || (cell->tag != T_TD && cell->tag != T_TH) || block->length > LONGEST_CELL ||
+            block->pre || (i > first && page->blocks[i - 1].node == block->node))
+            return;
+        head &= cell->tag == T_TH;
+        filled++;
+    }
+    const struct block *before = first ? &page->blocks[first - 1] : NULL;
+    bool goes_on = before && before->row && page->nodes[before->node].parent == page->nodes[node].parent;
+    if (filled < 2 && !(filled && goes_on)) return;
+    struct block joined = page->blocks[first];
+    joined = (struct block){.start = (uint32_t)page->text.length, .node = node, .source = joined.source, .row = true,
+                            .head = head, .list = joined.list, .depth = joined.depth, .groups = joined.groups};
+    size_t next = first;
+    bool begun = false;
+    for (size_t cell = (size_t)node + 1; cell < page->node_count; cell++) {
+        if (page->nodes[cell].parent != node) continue;
+        if (begun && !gm_html_put(parser, " | ", 3)) return;
+        begun = true;
+        if (next == count || page->blocks[next].node != (int32_t)cell) continue;
+        struct block *part = &page->blocks[next++];
+        uint32_t start = part->start, length = part->length;
+        for (uint32_t i = 0; i < length; i++) { /* the text may move as it grows */
+            uint8_t byte = page->text.at[start + i];
+            if (!gm_html_put(parser, byte == '\n' ? (const uint8_t *)" " : &byte, 1)) return;
+        }
+        joined.linked += part->linked, joined.bold += part->bold, joined.markup += part->markup;
+        joined.links = (uint16_t)(joined.links + part->links);
+        joined.groups &= part->groups;
+        part->gone = true;
+    }
+    joined.length = (uint32_t)(page->text.length - joined.start);
+    gm_html_measure(page->text.at + joined.start, &joined);
+    push_block(page, &joined);
+    parser->block.start = (uint32_t)page->text.length;
+}
+
+void gm_html_part(struct parser *parser) {
+    if (!parser->skips) gm_html_flush(parser);
+}
+
+static void pop_one(struct parser *parser) {
+    struct open *top = &parser->stack[parser->depth - 1];
+    struct page *page = parser->page;
+    gm_html_forget_since(parser, top->tag);
+    if (top->kind & BLOCK) {
+        if (parser->skips == top->skip) gm_html_flush(parser);
+        if (top->tag == T_TR) {
+            join_row(parser, top);
+            parser->row = top->outer;
+        } else if (top->list) {
+            parser->list = top->outer;
+        }
+        page->nodes[top->node].end = (int32_t)page->block_count;
+        if (top->tag == T_LI) parser->item = false;
+    }
+    parser->links -= top->link;
+    parser->pres -= top->pre;
+    parser->skips -= top->skip;
+    parser->bolds -= top->bold;
+    parser->svgs -= top->tag == T_SVG;
+    parser->depth--;
+}
+
+/* Closes the innermost open element, and forms around it whose end tag has come. */
+void gm_html_pop(struct parser *parser) {
+    do
+        pop_one(parser);
+    while (parser->stack[parser->depth - 1].ended);
+}

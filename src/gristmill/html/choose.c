@@ -1,0 +1,313 @@
+/* Which blocks of a page are its main text, and that text as Markdown.
+
+   Two forests of decision trees, fitted by tools/main_text.py: the first judges each block by its looks, the second
+   again with what the first said of the blocks around it. */
+#include "features.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A test of a tree: left where the feature is not greater. Children below zero are leaves, ~number within the tree. */
+struct split {
+    float threshold;
+    uint8_t feature;
+    int8_t children[2];
+};
+
+struct forest {
+    const struct split *splits; /* of all trees, each tree's root first */
+    const float *leaves;
+    const uint32_t *roots, *first_leaves; /* where each tree begins */
+    uint32_t trees;
+};
+
+struct model {
+    struct forest first, second;
+    struct words classes, texts;
+    float threshold;
+};
+
+struct result {
+    const uint8_t *text, *facts;
+    size_t text_length, facts_length, blocks;
+    int fault;
+};
+
+enum { WITH_COMMENTS = 1, WITH_EVERYTHING = 2 };
+
+#define COMMENTS (1ull << 4) /* the group of comments among class words: tools/main_text.py */
+
+struct page *gm_html_parse(const uint8_t *html, size_t size, const struct entities *entities,
+                           const struct words *words);
+
+enum { BATCH = 64, REMEMBERED = 4096 }; /* blocks judged at once; blocks whose features are worked out once */
+
+static inline int step(const struct split *splits, int at, const float *row) {
+    return at < 0 ? at : splits[at].children[row[splits[at].feature] > splits[at].threshold];
+}
+
+/* The sums of a forest over `count` rows of features. Tree by tree, which stays in the cache; four rows at a time,
+   since each step waits for the one before. */
+static void judge(const struct forest *forest, const float *features, size_t count, float *sums) {
+    for (size_t i = 0; i < count; i++) sums[i] = 0;
+    for (uint32_t tree = 0; tree < forest->trees; tree++) {
+        const struct split *splits = forest->splits + forest->roots[tree];
+        const float *leaves = forest->leaves + forest->first_leaves[tree];
+        size_t i = 0;
+        for (; i + 4 <= count; i += 4) {
+            const float *row = features + i * MAX_FEATURES;
+            int a = 0, b = 0, c = 0, d = 0;
+            while ((a & b & c & d) >= 0) { /* until all are leaves */
+                a = step(splits, a, row);
+                b = step(splits, b, row + MAX_FEATURES);
+                c = step(splits, c, row + 2 * MAX_FEATURES);
+                d = step(splits, d, row + 3 * MAX_FEATURES);
+            }
+            sums[i] += leaves[~a], sums[i + 1] += leaves[~b], sums[i + 2] += leaves[~c], sums[i + 3] += leaves[~d];
+        }
+        for (; i < count; i++) {
+            int at = 0;
+            while (at >= 0) at = step(splits, at, features + i * MAX_FEATURES);
+            sums[i] += leaves[~at];
+        }
+    }
+}
+
+/* The sigmoid, without the mathematics library's differences between platforms: x / (1 + |x|), scaled to 0..1. */
+static float squash(float x) { return 0.5f + 0.5f * x / (1 + (x < 0 ? -x : x)); }
+
+/* Judges every block twice; `keep` gets the sums of the second forest. */
+static bool judge_blocks(struct view *view, const struct model *model, float *guess, float *keep) {
+    bool all = view->count <= REMEMBERED;
+    size_t batch = all ? view->count + 1 : BATCH, width = 0;
+    float *features = malloc(sizeof *features * batch * MAX_FEATURES);
+    if (!features) return false;
+    for (int round = 0; round < 2; round++) {
+        for (size_t start = 0; start < view->count; start += batch) {
+            size_t count = view->count - start < batch ? view->count - start : batch;
+            for (size_t i = 0; i < count; i++) {
+                float *row = features + i * MAX_FEATURES;
+                if (!round || !all) width = gm_view_features(view, start + i, row);
+                if (round) gm_view_context(view, start + i, row + width);
+            }
+            judge(round ? &model->second : &model->first, features, count, (round ? keep : guess) + start);
+        }
+        if (round) break;
+        for (size_t i = 0; i < view->count; i++) guess[i] = squash(guess[i]);
+        if (!gm_view_guesses(view, guess)) return free(features), false;
+    }
+    free(features);
+    return true;
+}
+
+/* ---- Markdown ---- */
+
+static bool add(struct page *page, const void *bytes, size_t length) {
+    if (gm_buffer_add(&page->out, bytes, length)) return true;
+    page->fault = FAULT_MEMORY;
+    return false;
+}
+
+static void add_spaces(struct page *page, size_t count) {
+    while (count--) add(page, " ", 1);
+}
+
+static void render_pre(struct page *page, const uint8_t *text, size_t length) {
+    while (length && *text == '\n') text++, length--;
+    size_t longest = 2, run = 0; /* the fence is longer than any in the text */
+    for (size_t i = 0; i < length; i++) {
+        run = text[i] == '`' ? run + 1 : 0;
+        if (run > longest) longest = run;
+    }
+    for (size_t i = 0; i <= longest; i++) add(page, "`", 1);
+    add(page, "\n", 1), add(page, text, length), add(page, "\n", 1);
+    for (size_t i = 0; i <= longest; i++) add(page, "`", 1);
+}
+
+static void render_row(struct page *page, const struct block *block, const uint8_t *text, bool first) {
+    add(page, "| ", 2), add(page, text, block->length), add(page, " |", 2);
+    if (!first || !block->head) return;
+    add(page, "\n|", 2);
+    for (size_t i = 0, cells = 1; i < cells; i++) add(page, " --- |", 6);
+    for (size_t i = 0; i + 3 <= block->length; i++)
+        if (!memcmp(text + i, " | ", 3)) add(page, " --- |", 6);
+}
+
+static void render_block(struct page *page, const struct block *block, bool first_row) {
+    const uint8_t *text = page->text.at + block->start;
+    const struct node *node = &page->nodes[block->node];
+    size_t indent = block->depth > 1 ? 2 * ((size_t)(block->depth < 9 ? block->depth : 9) - 1) : 0;
+    if (block->item) {
+        add_spaces(page, indent);
+        if (block->ordinal) {
+            char digits[16];
+            size_t length = 0;
+            for (uint32_t rest = block->ordinal; rest; rest /= 10) digits[length++] = (char)('0' + rest % 10);
+            while (length) add(page, &digits[--length], 1);
+            add(page, ". ", 2);
+        } else {
+            add(page, "- ", 2);
+        }
+    }
+    if (node->level) {
+        add(page, "###### ", node->level);
+        add(page, " ", 1);
+        for (size_t i = 0; i < block->length; i++) add(page, text[i] == '\n' ? (const uint8_t *)" " : text + i, 1);
+    } else if (block->pre) {
+        render_pre(page, text, block->length);
+    } else if (block->row) {
+        render_row(page, block, text, first_row);
+    } else {
+        add(page, text, block->length);
+    }
+}
+
+static int32_t table_of(const struct page *page, const struct block *block) {
+    int32_t node = block->node;
+    while (node > 0 && page->nodes[node].tag != T_TABLE) node = page->nodes[node].parent;
+    return node;
+}
+
+/* Leaves out the headings at the end that nothing follows. */
+static void drop_last_headings(const struct view *view, bool *kept) {
+    for (size_t i = view->count; i-- > 0;) {
+        if (kept[i] && !view->page->nodes[view->block[i]->node].level) return;
+        kept[i] = false;
+    }
+}
+
+/* Writes the kept blocks. */
+static void render(struct view *view, const bool *kept) {
+    struct page *page = view->page;
+    const struct block *before = NULL;
+    for (size_t i = 0; i < view->count && !page->fault; i++) {
+        const struct block *block = view->block[i];
+        if (!kept[i]) continue;
+        bool same_table = before && before->row && block->row && table_of(page, before) == table_of(page, block);
+        bool same_list = before && before->list && block->list && block->item && before->depth && before->item;
+        if (before) add(page, "\n\n", same_table || same_list ? 1 : 2);
+        render_block(page, block, !same_table);
+        before = block;
+    }
+}
+
+/* ---- the whole way ---- */
+
+/* Notes the first <h1>: with the title, it tells the page's name. */
+static void note_heading(struct page *page) {
+    for (size_t i = 0; i < page->block_count; i++) {
+        const struct block *block = &page->blocks[i];
+        if (page->nodes[block->node].level != 1 || block->gone) continue;
+        if (!gm_buffer_add(&page->facts, "h1\x1f", 3) ||
+            !gm_buffer_add(&page->facts, page->text.at + block->start, block->length) ||
+            !gm_buffer_add(&page->facts, "\x1e", 1))
+            page->fault = FAULT_MEMORY;
+        return;
+    }
+}
+
+/* Leaves out the first heading where it repeats the page's title, which is told apart from the text. */
+static void drop_headline(const struct view *view, bool *kept) {
+    for (size_t i = 0; i < view->count; i++) {
+        unsigned level = view->page->nodes[view->block[i]->node].level;
+        if (kept[i] && level && level < 3 && view->facts[i].title > 0.99f) {
+            kept[i] = false;
+            return;
+        }
+        if (kept[i] && view->facts[i].is_long) return;
+    }
+}
+
+/* Whether a block is all links (but for the spaces), in a part that says itself that it is beside the text. */
+static bool is_side_link(const struct view *view, size_t i) {
+    uint64_t groups = view->page->nodes[view->block[i]->node].all | view->block[i]->groups;
+    return view->facts[i].share > 0.7f && groups & (G_NAV | G_ASIDE | G_FOOTER);
+}
+
+/* Whether a block is a reader's comment: running text in a part that is named so. */
+static bool is_comment(const struct view *view, size_t i) {
+    const struct block *block = view->block[i];
+    return (view->page->nodes[block->node].all | block->groups) & COMMENTS && block->words > 3 &&
+           view->facts[i].share < 0.5f;
+}
+
+static bool choose(struct page *page, const struct model *model, unsigned options) {
+    struct view view;
+    if (!gm_view_open(&view, page, &model->texts)) return false;
+    float *guess = calloc(2 * view.count + 1, sizeof *guess), *keep = guess ? guess + view.count : NULL;
+    bool *kept = calloc(view.count + 1, sizeof *kept);
+    bool done = guess && kept && judge_blocks(&view, model, guess, keep);
+    if (done) {
+        for (size_t i = 0; i < view.count; i++)
+            kept[i] = (keep[i] > model->threshold && !is_side_link(&view, i)) || options & WITH_EVERYTHING ||
+                      (options & WITH_COMMENTS && is_comment(&view, i));
+        if (!(options & WITH_EVERYTHING)) drop_headline(&view, kept), drop_last_headings(&view, kept);
+        render(&view, kept);
+    }
+    free(guess), free(kept);
+    gm_view_close(&view);
+    return done;
+}
+
+/* Title, facts and main text of a page; free what it returns with gm_html_free. NULL where there is no memory. */
+struct page *gm_html_extract(const uint8_t *html, size_t size, const struct entities *entities,
+                             const struct model *model, unsigned options, struct result *result) {
+    struct page *page = gm_html_parse(html, size, entities, &model->classes);
+    if (!page) return NULL;
+    if (!page->fault) note_heading(page);
+    if (!page->fault && !choose(page, model, options)) page->fault = FAULT_MEMORY;
+    *result = (struct result){page->out.at,          page->facts.at,    page->out.length,
+                              page->facts.length, page->block_count, page->fault};
+    return page;
+}
+
+/* ---- for fitting the model ---- */
+
+/* The text and the features of all blocks: `spans` [count, 2] byte offsets, `features` [count, width], `node` [count];
+   returns the count, or with NULLs the most there can be. `width` gets the number of features. */
+size_t gm_html_describe(struct page *page, const struct words *texts, uint32_t *spans, float *features, int32_t *nodes,
+                        size_t *width) {
+    struct view view;
+    float one[MAX_FEATURES];
+    if (!spans) return page->block_count;
+    if (!gm_view_open(&view, page, texts)) return 0;
+    size_t count = view.count;
+    for (size_t i = 0; i < count; i++) {
+        *width = gm_view_features(&view, i, one);
+        memcpy(features + i * *width, one, *width * sizeof *one);
+        spans[2 * i] = view.block[i]->start, spans[2 * i + 1] = view.block[i]->start + view.block[i]->length;
+        nodes[i] = view.block[i]->node;
+    }
+    gm_view_close(&view);
+    return count;
+}
+
+/* What the first guesses (sums of the first forest) tell of every block: `out` [count, width]. */
+size_t gm_html_context(struct page *page, const struct words *texts, const float *sums, float *out, size_t *width) {
+    struct view view;
+    if (!gm_view_open(&view, page, texts)) return 0;
+    size_t count = view.count;
+    float *guess = calloc(count + 1, sizeof *guess);
+    for (size_t i = 0; guess && i < count; i++) guess[i] = squash(sums[i]);
+    if (guess && gm_view_guesses(&view, guess))
+        for (size_t i = 0; i < count; i++) *width = gm_view_context(&view, i, out + i * *width);
+    free(guess);
+    gm_view_close(&view);
+    return count;
+}
+
+const uint8_t *gm_html_page_text(const struct page *page, size_t *length) {
+    *length = page->text.length;
+    return page->text.at;
+}
+
+/* Where in the HTML the class and the id of an element stand: start and length of each; returns its parent or -1. */
+int32_t gm_html_names(const struct page *page, int32_t node, uint32_t out[4]) {
+    if (node < 0 || (size_t)node >= page->node_count) return -1;
+    memcpy(out, page->nodes[node].names, sizeof page->nodes[node].names);
+    return page->nodes[node].parent;
+}
+
+const char *gm_html_tag(const struct page *page, int32_t node) {
+    return node < 0 || (size_t)node >= page->node_count ? "" : gm_tag_name((enum tag)page->nodes[node].tag);
+}

@@ -1,0 +1,239 @@
+/* The stack of open elements: which end, and where, at a start or an end tag (WHATWG, §13.2.4 and §13.2.6). */
+#include "parser.h"
+
+#include <string.h>
+
+void gm_html_close_to(struct parser *parser, int place) {
+    while (parser->depth > place) gm_html_pop(parser);
+}
+
+int gm_html_find_open(const struct parser *parser, enum tag tag, enum tag limit) {
+    for (int i = parser->depth - 1; i > 0; i--) {
+        if (parser->stack[i].tag == tag) return i;
+        bool scope = parser->stack[i].kind & SCOPE && parser->stack[i].tag != T_BUTTON;
+        if (scope || parser->stack[i].tag == limit) return 0;
+    }
+    return 0;
+}
+
+/* Takes an element off the stack whose content stays open: it can no longer be found. */
+static void lift(struct parser *parser, struct open *open) {
+    parser->links -= open->link, parser->bolds -= open->bold;
+    open->link = open->bold = false;
+    open->tag = T_OTHER, open->name = 0;
+}
+
+/* ---- <svg> ---- */
+
+bool gm_html_in_svg(const struct parser *parser) {
+    if (!parser->svgs) return false;
+    for (int i = parser->depth - 1; i > 0; i--) {
+        if (parser->stack[i].tag == T_SVG) return true;
+        if (parser->stack[i].tag == T_FOREIGNOBJECT) return false;
+    }
+    return false;
+}
+
+static void leave_svg(struct parser *parser) {
+    int outermost = 0;
+    for (int i = parser->depth - 1; i > 0 && parser->stack[i].tag != T_FOREIGNOBJECT; i--)
+        if (parser->stack[i].tag == T_SVG) outermost = i;
+    if (outermost) gm_html_close_to(parser, outermost);
+}
+
+/* Ends the foreign content that a tag is in, if it is one that does (§13.2.6.5). */
+void gm_html_break_out(struct parser *parser, enum tag tag) {
+    if (!parser->svgs) return;
+    switch (tag) {
+        case T_B: case T_BIG: case T_BLOCKQUOTE: case T_BODY: case T_BR: case T_CENTER: case T_CODE: case T_DD:
+        case T_DIV: case T_DL: case T_DT: case T_EM: case T_EMBED: case T_H1: case T_H2: case T_H3: case T_H4: case T_H5: case T_H6:
+        case T_HEAD: case T_HR: case T_I: case T_IMG: case T_LI: case T_LISTING: case T_MENU: case T_META: case T_NOBR:
+        case T_OL: case T_P: case T_PRE: case T_S: case T_SMALL: case T_SPAN: case T_STRONG: case T_STRIKE: case T_SUP:
+        case T_TABLE: case T_TT: case T_U: case T_UL: break;
+        default: return;
+    }
+    leave_svg(parser);
+}
+
+/* ---- active formatting elements (§13.2.4.3) ----
+
+   A block that ends closes the formatting elements in it, but the standard opens them again at the next text. Here that
+   matters to one thing: their end tags close an <svg> that was begun since. */
+
+static bool is_marker(enum tag tag) {
+    return tag == T_TD || tag == T_TH || tag == T_CAPTION || tag == T_TEMPLATE || tag == T_OBJECT ||
+           tag == T_APPLET || tag == T_MARQUEE;
+}
+
+/* Forgets the last formatting element of that tag since the last marker; whether there was one. */
+static bool forget_formatting(struct parser *parser, enum tag tag) {
+    uint8_t *list = parser->formatting;
+    for (int i = parser->formattings - 1; i >= 0 && !is_marker(list[i]); i--) {
+        if (list[i] != tag) continue;
+        memmove(list + i, list + i + 1, (size_t)(--parser->formattings - i));
+        return true;
+    }
+    return false;
+}
+
+void gm_html_remember_formatting(struct parser *parser, enum tag tag) {
+    bool marker = is_marker(tag);
+    if (!marker && !(gm_tag_kind(tag) & FORMAT)) return;
+    int same = 0, first = 0;
+    for (int i = parser->formattings - 1; !marker && i >= 0 && !is_marker(parser->formatting[i]); i--)
+        if (parser->formatting[i] == tag) same++, first = i;
+    if (same == MAX_SAME)
+        memmove(parser->formatting + first, parser->formatting + first + 1, (size_t)(--parser->formattings - first));
+    if (parser->formattings < MAX_FORMATTING) parser->formatting[parser->formattings++] = (uint8_t)tag;
+}
+
+void gm_html_forget_since(struct parser *parser, enum tag tag) {
+    if (!is_marker(tag)) return;
+    int at = parser->formattings;
+    while (at > 0 && parser->formatting[at - 1] != tag) at--;
+    if (at > 0) parser->formattings = at - 1;
+}
+
+/* ---- start tags ---- */
+
+/* Ends an <li>, <dd> or <dt> that a start tag of its kind follows. */
+static void close_item(struct parser *parser, enum tag tag) {
+    for (int i = parser->depth - 1; i > 0; i--) {
+        enum tag other = parser->stack[i].tag;
+        if (other == tag || (tag == T_DD && other == T_DT) || (tag == T_DT && other == T_DD)) {
+            gm_html_close_to(parser, i);
+            return;
+        }
+        bool passes = other == T_ADDRESS || other == T_DIV || other == T_P;
+        if (parser->stack[i].kind & (BLOCK | SCOPE) && !passes) return;
+    }
+}
+
+/* Ends the parts of a table that a start tag of such a part follows (§13.2.6.4.9 to 13.2.6.4.15). */
+static void close_table_parts(struct parser *parser, enum tag tag) {
+    for (int i = parser->depth - 1; i > 0 && parser->stack[i].tag != T_TABLE; i--) {
+        enum tag other = parser->stack[i].tag;
+        bool cell = other == T_TD || other == T_TH || other == T_CAPTION;
+        bool part = other == T_TBODY || other == T_THEAD || other == T_TFOOT;
+        if (cell || (other == T_TR && tag != T_TD && tag != T_TH) ||
+            (part && tag != T_TD && tag != T_TH && tag != T_TR))
+            gm_html_close_to(parser, i);
+        else if (other == T_TEMPLATE)
+            break;
+    }
+}
+
+void gm_html_close_implied(struct parser *parser, enum tag tag) {
+    int place;
+    if (tag == T_LI || tag == T_DD || tag == T_DT) close_item(parser, tag);
+    if (gm_tag_kind(tag) & CLOSES_P && (place = gm_html_find_open(parser, T_P, T_BUTTON)))
+        gm_html_close_to(parser, place);
+    const struct open *top = &parser->stack[parser->depth - 1];
+    switch (tag) {
+        case T_H1: case T_H2: case T_H3: case T_H4: case T_H5: case T_H6:
+            if (top->tag >= T_H1 && top->tag <= T_H6) gm_html_pop(parser);
+            break;
+        case T_A:
+            forget_formatting(parser, tag);
+            if ((place = gm_html_find_open(parser, tag, T_TABLE))) lift(parser, &parser->stack[place]); /* adoption */
+            break;
+        case T_BUTTON:
+            if ((place = gm_html_find_open(parser, tag, T_TABLE))) gm_html_close_to(parser, place);
+            break;
+        case T_OPTION:
+        case T_OPTGROUP:
+            if (top->tag == T_OPTION) gm_html_pop(parser);
+            break;
+        case T_TR: case T_TBODY: case T_THEAD: case T_TFOOT: case T_TD: case T_TH: case T_CAPTION:
+            close_table_parts(parser, tag);
+            break;
+        default: break;
+    }
+}
+
+/* ---- forms ---- */
+
+static bool in_template(const struct parser *parser) {
+    for (int i = parser->depth - 1; i > 0; i--)
+        if (parser->stack[i].tag == T_TEMPLATE) return true;
+    return false;
+}
+
+bool gm_html_begin_form(struct parser *parser) {
+    if (in_template(parser)) return true;
+    bool begins = !parser->form;
+    parser->form = true;
+    return begins;
+}
+
+/* Whether an element's end tag may be left out, as "generate implied end tags" has it (§13.2.6.3). */
+static bool has_implied_end(enum tag tag) {
+    return tag == T_DD || tag == T_DT || tag == T_LI || tag == T_OPTGROUP || tag == T_OPTION || tag == T_P ||
+           tag == T_RP || tag == T_RT;
+}
+
+/* What was opened in the form and is open stays so; once it closes, the form goes with it. */
+static void end_form(struct parser *parser, int place) {
+    bool begun = parser->form;
+    parser->form = false;
+    if (!begun || !place) return;
+    while (has_implied_end(parser->stack[parser->depth - 1].tag)) gm_html_pop(parser);
+    if (place == parser->depth - 1)
+        gm_html_pop(parser);
+    else
+        lift(parser, &parser->stack[place]), parser->stack[place].ended = true;
+}
+
+/* ---- end tags ---- */
+
+/* An end tag that has nothing to end: a paragraph's makes an empty one, which parts what is around it (§13.2.6.4.7);
+   that of formatting which a block has closed may end an <svg>. */
+static void end_nothing(struct parser *parser, enum tag tag) {
+    if (tag == T_P) gm_html_part(parser);
+    if (gm_tag_kind(tag) & FORMAT && forget_formatting(parser, tag)) leave_svg(parser);
+}
+
+/* Ends the element at `place`. Formatting that reaches over the end of a block only stops to count. */
+static void end_at(struct parser *parser, int place, bool crossed) {
+    struct open *open = &parser->stack[place];
+    bool format = open->kind & FORMAT;
+    if (format) forget_formatting(parser, open->tag);
+    if (!crossed || !format) {
+        gm_html_close_to(parser, place);
+        return;
+    }
+    for (int i = place + 1; i < parser->depth; i++)
+        if (parser->stack[i].tag == T_SVG) gm_html_close_to(parser, i);
+    lift(parser, open);
+}
+
+void gm_html_end(struct parser *parser, const struct tag_token *token) {
+    enum tag tag = token->tag;
+    bool heading = tag >= T_H1 && tag <= T_H6;
+    bool part = tag == T_TABLE || tag == T_TR || tag == T_TBODY || tag == T_THEAD || tag == T_TFOOT;
+    unsigned kind = gm_tag_kind(tag);
+    if (kind & VOID || tag == T_BODY || tag == T_HTML) return;
+    if (tag == T_FORM && !in_template(parser)) {
+        int place = gm_html_find_open(parser, tag, T_COUNT);
+        if (!place || parser->stack[place].kind & BLOCK) { /* else it is one of <svg>'s elements */
+            end_form(parser, place);
+            return;
+        }
+    }
+    bool crossed = false;
+    for (int i = parser->depth - 1; i > 0; i--) {
+        const struct open *open = &parser->stack[i];
+        bool same = open->tag == tag && open->name == token->name;
+        if (same || (heading && open->tag >= T_H1 && open->tag <= T_H6)) {
+            end_at(parser, i, crossed);
+            return;
+        }
+        bool beyond = tag == T_TEMPLATE || (part && open->tag != T_TABLE && open->tag != T_TEMPLATE) ||
+                      (open->tag == T_BUTTON && tag != T_P);
+        if (open->kind & SCOPE && !beyond) break;
+        if (tag == T_LI && (open->tag == T_UL || open->tag == T_OL)) return;
+        crossed |= (open->kind & (BLOCK | SCOPE)) != 0;
+        if (crossed && !(kind & (BLOCK | SCOPE | FORMAT | SKIP))) return; /* "any other end tag" */
+    }
+    end_nothing(parser, tag);
+}

@@ -1,0 +1,44 @@
+/* A page as its blocks in order, with what is known of each. See features.c. */
+#ifndef GRISTMILL_HTML_FEATURES_H
+#define GRISTMILL_HTML_FEATURES_H
+#include "tokens.h"
+
+enum { MAIN_PARTS = 3, AROUND = 5, GROUPS = 28, MAX_FEATURES = 192 };
+
+struct look {
+    float body;
+    uint32_t length, linked, blocks;
+};
+
+struct block_facts {
+    uint64_t words_before, chars_before, words_since, words_until; /* since and until the last and next long block */
+    int32_t heading, first_heading; /* the blocks that head this one; -1 */
+    int32_t long_before, long_after; /* how many blocks away; -1 */
+    uint32_t copies;
+    float share, title, weight[3], around[AROUND], kept_before;
+    bool is_long;
+};
+
+struct view {
+    struct page *page;
+    const struct words *words; /* of text */
+    struct block **block;      /* those that are not gone */
+    struct block_facts *facts;
+    struct look *looks;
+    size_t count;
+    int32_t main[MAIN_PARTS];
+    uint64_t total_words, total_chars;
+    uint32_t longest, longs;
+    const float *guess;
+    float kept;
+};
+
+bool gm_view_open(struct view *view, struct page *page, const struct words *words);
+void gm_view_close(struct view *view);
+/* Writes the features of block i; returns how many (the same for all). */
+size_t gm_view_features(const struct view *view, size_t i, float *out);
+/* Takes the first guesses of all blocks, and tells what those around say of block i. */
+bool gm_view_guesses(struct view *view, const float *guess);
+size_t gm_view_context(const struct view *view, size_t i, float *out);
+
+#endif

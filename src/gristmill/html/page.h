@@ -1,0 +1,231 @@
+/* An HTML page as blocks of text, and what the choice among them needs to know. See parse.c. */
+#ifndef GRISTMILL_HTML_H
+#define GRISTMILL_HTML_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Elements that matter to the parser; every other name is T_OTHER. Names in alphabetical order. */
+#define TAGS(X)                                                                                                        \
+    X(A, "a", FORMAT)                                                                                                  \
+    X(ADDRESS, "address", BLOCK | CLOSES_P)                                                                            \
+    X(APPLET, "applet", SCOPE | FALLBACK)                                                                              \
+    X(AREA, "area", VOID)                                                                                              \
+    X(ARTICLE, "article", BLOCK | CLOSES_P)                                                                            \
+    X(ASIDE, "aside", BLOCK | CLOSES_P)                                                                                \
+    X(AUDIO, "audio", FALLBACK)                                                                                        \
+    X(B, "b", FORMAT)                                                                                                  \
+    X(BASE, "base", VOID)                                                                                              \
+    X(BIG, "big", FORMAT)                                                                                              \
+    X(BLOCKQUOTE, "blockquote", BLOCK | CLOSES_P)                                                                      \
+    X(BODY, "body", BLOCK)                                                                                             \
+    X(BR, "br", VOID)                                                                                                  \
+    X(BUTTON, "button", SCOPE)                                                                                         \
+    X(CANVAS, "canvas", FALLBACK)                                                                                      \
+    X(CAPTION, "caption", BLOCK | SCOPE)                                                                               \
+    X(CENTER, "center", BLOCK | CLOSES_P)                                                                              \
+    X(CODE, "code", FORMAT)                                                                                            \
+    X(COL, "col", VOID)                                                                                                \
+    X(DATALIST, "datalist", SKIP)                                                                                      \
+    X(DD, "dd", BLOCK | CLOSES_P)                                                                                      \
+    X(DETAILS, "details", BLOCK | CLOSES_P)                                                                            \
+    X(DIALOG, "dialog", BLOCK | CLOSES_P)                                                                              \
+    X(DIR, "dir", BLOCK | CLOSES_P)                                                                                    \
+    X(DIV, "div", BLOCK | CLOSES_P)                                                                                    \
+    X(DL, "dl", BLOCK | CLOSES_P)                                                                                      \
+    X(DT, "dt", BLOCK | CLOSES_P)                                                                                      \
+    X(EM, "em", FORMAT)                                                                                                \
+    X(EMBED, "embed", VOID)                                                                                            \
+    X(FIELDSET, "fieldset", BLOCK | CLOSES_P)                                                                          \
+    X(FIGCAPTION, "figcaption", BLOCK | CLOSES_P)                                                                      \
+    X(FIGURE, "figure", BLOCK | CLOSES_P)                                                                              \
+    X(FONT, "font", FORMAT)                                                                                            \
+    X(FOOTER, "footer", BLOCK | CLOSES_P)                                                                              \
+    X(FOREIGNOBJECT, "foreignobject", SCOPE | SKIP)                                                                    \
+    X(FORM, "form", BLOCK | CLOSES_P)                                                                                  \
+    X(H1, "h1", BLOCK | CLOSES_P)                                                                                      \
+    X(H2, "h2", BLOCK | CLOSES_P)                                                                                      \
+    X(H3, "h3", BLOCK | CLOSES_P)                                                                                      \
+    X(H4, "h4", BLOCK | CLOSES_P)                                                                                      \
+    X(H5, "h5", BLOCK | CLOSES_P)                                                                                      \
+    X(H6, "h6", BLOCK | CLOSES_P)                                                                                      \
+    X(HEAD, "head", 0)                                                                                                 \
+    X(HEADER, "header", BLOCK | CLOSES_P)                                                                              \
+    X(HGROUP, "hgroup", BLOCK | CLOSES_P)                                                                              \
+    X(HR, "hr", VOID | CLOSES_P)                                                                                       \
+    X(HTML, "html", SCOPE)                                                                                             \
+    X(I, "i", FORMAT)                                                                                                  \
+    X(IFRAME, "iframe", RAW)                                                                                           \
+    X(IMG, "img", VOID)                                                                                                \
+    X(INPUT, "input", VOID)                                                                                            \
+    X(LEGEND, "legend", BLOCK)                                                                                         \
+    X(LI, "li", BLOCK | CLOSES_P)                                                                                      \
+    X(LINK, "link", VOID)                                                                                              \
+    X(LISTING, "listing", BLOCK | CLOSES_P)                                                                            \
+    X(MAIN, "main", BLOCK | CLOSES_P)                                                                                  \
+    X(MAP, "map", 0)                                                                                                   \
+    X(MARQUEE, "marquee", SCOPE)                                                                                       \
+    X(MATH, "math", 0)                                                                                                 \
+    X(MENU, "menu", BLOCK | CLOSES_P)                                                                                  \
+    X(META, "meta", VOID)                                                                                              \
+    X(NAV, "nav", BLOCK | CLOSES_P)                                                                                    \
+    X(NOBR, "nobr", FORMAT)                                                                                            \
+    X(NOEMBED, "noembed", RAW)                                                                                         \
+    X(NOFRAMES, "noframes", RAW)                                                                                       \
+    X(NOSCRIPT, "noscript", FALLBACK)                                                                                  \
+    X(OBJECT, "object", SCOPE | FALLBACK)                                                                              \
+    X(OL, "ol", BLOCK | CLOSES_P)                                                                                      \
+    X(OPTGROUP, "optgroup", 0)                                                                                         \
+    X(OPTION, "option", 0)                                                                                             \
+    X(P, "p", BLOCK | CLOSES_P)                                                                                        \
+    X(PARAM, "param", VOID)                                                                                            \
+    X(PLAINTEXT, "plaintext", BLOCK | CLOSES_P)                                                                        \
+    X(PRE, "pre", BLOCK | CLOSES_P)                                                                                    \
+    X(RP, "rp", SKIP)                                                                                                  \
+    X(RT, "rt", SKIP)                                                                                                  \
+    X(S, "s", FORMAT)                                                                                                  \
+    X(SCRIPT, "script", RAW)                                                                                           \
+    X(SEARCH, "search", BLOCK | CLOSES_P)                                                                              \
+    X(SECTION, "section", BLOCK | CLOSES_P)                                                                            \
+    X(SELECT, "select", SKIP)                                                                                          \
+    X(SMALL, "small", FORMAT)                                                                                          \
+    X(SOURCE, "source", VOID)                                                                                          \
+    X(SPAN, "span", 0)                                                                                                 \
+    X(STRIKE, "strike", FORMAT)                                                                                        \
+    X(STRONG, "strong", FORMAT)                                                                                        \
+    X(STYLE, "style", RAW)                                                                                             \
+    X(SUMMARY, "summary", BLOCK | CLOSES_P)                                                                            \
+    X(SUP, "sup", 0)                                                                                                   \
+    X(SVG, "svg", SKIP)                                                                                                \
+    X(TABLE, "table", BLOCK | SCOPE)                                                                                   \
+    X(TBODY, "tbody", BLOCK)                                                                                           \
+    X(TD, "td", BLOCK | SCOPE)                                                                                         \
+    X(TEMPLATE, "template", SCOPE | SKIP)                                                                              \
+    X(TEXTAREA, "textarea", RAW)                                                                                       \
+    X(TFOOT, "tfoot", BLOCK)                                                                                           \
+    X(TH, "th", BLOCK | SCOPE)                                                                                         \
+    X(THEAD, "thead", BLOCK)                                                                                           \
+    X(TITLE, "title", RAW)                                                                                             \
+    X(TR, "tr", BLOCK)                                                                                                 \
+    X(TRACK, "track", VOID)                                                                                            \
+    X(TT, "tt", FORMAT)                                                                                                \
+    X(U, "u", FORMAT)                                                                                                  \
+    X(UL, "ul", BLOCK | CLOSES_P)                                                                                      \
+    X(VIDEO, "video", FALLBACK)                                                                                        \
+    X(WBR, "wbr", VOID)                                                                                                \
+    X(XMP, "xmp", RAW | CLOSES_P)
+
+enum tag {
+    T_OTHER,
+#define X(id, name, kind) T_##id,
+    TAGS(X)
+#undef X
+    T_COUNT
+};
+
+enum kind {
+    BLOCK = 1,    /* breaks the line: begins and ends blocks of text */
+    VOID = 2,     /* has no end tag */
+    SKIP = 4,     /* its text is not the page's */
+    RAW = 8,      /* its content is text up to its end tag */
+    FORMAT = 16,  /* may be closed across block boundaries */
+    CLOSES_P = 32,
+    SCOPE = 64,    /* end tags do not look beyond it */
+    FALLBACK = 128 /* shown only where something else is not */
+};
+
+/* Groups of words in class names and ids: bits 0 to 47, named in main_text.py. What elements say by themselves: */
+#define G_NAV (1ull << 48)
+#define G_HEADER (1ull << 49)
+#define G_FOOTER (1ull << 50)
+#define G_ASIDE (1ull << 51)
+#define G_FORM (1ull << 52)
+#define G_FIGURE (1ull << 53)
+#define G_MAIN (1ull << 54)
+#define G_ARTICLE (1ull << 55)
+#define G_BUTTON (1ull << 56)
+#define G_HIDDEN (1ull << 57)
+#define G_POPUP (1ull << 58)
+#define G_BODY_TEXT (1ull << 59) /* itemprop="articleBody" */
+
+/* Named character references, sorted by name, as html.entities has them. */
+struct entities {
+    const uint8_t *names;
+    const uint32_t *name_ends;
+    const uint8_t *values;
+    const uint32_t *value_ends;
+    uint32_t count;
+};
+
+/* Words and what they tell: an open-addressing table by FNV-1a, `capacity` a power of two, key 0 empty. */
+struct words {
+    const uint32_t *keys;
+    const uint64_t *groups;
+    const float *weights;
+    uint32_t capacity;
+};
+
+/* A block-level element. */
+struct node {
+    int32_t parent;
+    int32_t first, end; /* its blocks */
+    uint32_t look;      /* hash of tag and class: equal for parts made by one template */
+    uint32_t names[4];  /* start and length in the HTML of its class and id */
+    uint64_t own, all;  /* groups: its own, and those of its ancestors too (without <body> and <html>) */
+    float sum, low, high, near; /* weights of its and its ancestors' class words */
+    float body;         /* running text inside, in characters */
+    uint32_t length, linked, blocks;
+    uint16_t depth;
+    uint8_t tag;
+    uint8_t level;      /* heading level of headings */
+};
+
+/* A run of text between two boundaries. */
+struct block {
+    uint32_t start, length; /* bytes of the page's text */
+    uint32_t linked;        /* bytes inside links */
+    uint32_t bold;          /* bytes inside <b> and <strong> */
+    uint32_t source;        /* byte offset in the HTML */
+    uint32_t markup;        /* bytes of HTML it came from */
+    int32_t node;
+    uint32_t list;          /* number of the innermost list or table; 0: none */
+    uint32_t ordinal;       /* of an <ol>'s item; 0: bullet */
+    uint64_t groups;        /* of inline elements that hold all of it */
+    uint32_t chars, words, digits, capitals, commas, stops; /* chars: code points, ideographs twice */
+    uint16_t links, breaks; /* <a> and <br> inside */
+    uint8_t depth;          /* lists around it */
+    bool item;              /* begins an item */
+    bool pre;
+    bool row, head;         /* a table's row; of <th> only */
+    bool after_break;       /* after two <br> */
+    bool ends;              /* with a full stop or the like */
+    bool gone;              /* merged into a row */
+    uint8_t maths;          /* formulas inside */
+};
+
+struct buffer {
+    uint8_t *at;
+    size_t length, capacity;
+};
+
+struct page {
+    const uint8_t *html;
+    size_t size;
+    struct buffer text;  /* of all blocks */
+    struct buffer facts; /* name 0x1f value 0x1e …: title, lang, canonical, robots, licence links */
+    struct buffer out;   /* the rendered main text */
+    struct node *nodes;
+    struct block *blocks;
+    size_t node_count, node_capacity, block_count, block_capacity;
+    uint32_t title, title_length; /* in `facts` */
+    int fault;           /* 0, or a FAULT_ */
+};
+
+enum { FAULT_MEMORY = 1, FAULT_COMPLEX = 2 };
+enum { MAX_NODES = 1 << 19, MAX_OPEN = 512 };
+
+bool gm_buffer_add(struct buffer *buffer, const void *bytes, size_t length);
+uint32_t gm_word_hash(const uint8_t *word, size_t length);
+int64_t gm_word_find(const struct words *words, uint32_t hash);
+
+#endif

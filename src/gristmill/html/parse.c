@@ -1,0 +1,339 @@
+/* From HTML to blocks of text, in one pass and without a tree.
+
+   A stack of open elements follows the tree construction of the WHATWG standard (§13.2.6) as far as text and its blocks
+   depend on it: void elements, implied end tags, scopes, misnested formatting, raw text, breaking out of <svg>. Work
+   and memory grow with the bytes of the page: the stack is bounded (deeper elements count as their parent), and so are
+   the elements (FAULT_COMPLEX). Any bytes are safe to read. */
+#include "parser.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_FACTS = 64, MAX_FACT = 2048 };
+
+/* ---- facts about the page ---- */
+
+static void add_fact(struct parser *parser, struct slice name, struct slice value) {
+    struct page *page = parser->page;
+    if (parser->facts++ >= MAX_FACTS) return;
+    struct slice parts[2] = {name, value};
+    for (int i = 0; i < 2; i++) {
+        size_t length = parts[i].length < MAX_FACT ? parts[i].length : MAX_FACT, start = page->facts.length;
+        uint8_t mark = i ? 0x1e : 0x1f;
+        if (!gm_buffer_add(&page->facts, parts[i].at, length)) page->fault = FAULT_MEMORY;
+        if (page->fault) return;
+        for (size_t j = start; j < page->facts.length; j++)
+            if (page->facts.at[j] < 0x20) page->facts.at[j] = ' ';
+        if (!gm_buffer_add(&page->facts, &mark, 1)) page->fault = FAULT_MEMORY;
+    }
+}
+
+static struct slice literal(const char *text) { return (struct slice){(const uint8_t *)text, strlen(text)}; }
+
+static void note_facts(struct parser *parser, const struct tag_token *token) {
+    const struct slice *value = token->value;
+    uint32_t has = token->present;
+    if (token->tag == T_HTML && has >> A_LANG & 1) add_fact(parser, literal("lang"), value[A_LANG]);
+    if (token->tag == T_META && has >> A_CONTENT & 1) {
+        struct slice name = has >> A_NAME & 1 ? value[A_NAME] : value[A_PROPERTY];
+        if (!(has >> A_NAME & 1) && !(has >> A_PROPERTY & 1)) return;
+        static const char *const wanted[] = {"robots",          "dc.rights", "dcterms.rights", "dcterms.license",
+                                             "copyright",       "rights",    "license",        "dc.rights.license",
+                                             "tdm-reservation", "tdm-policy"};
+        for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
+            if (gm_slice_is(name, wanted[i])) add_fact(parser, name, value[A_CONTENT]);
+    }
+    if ((token->tag == T_A || token->tag == T_LINK) && has >> A_HREF & 1) {
+        if (token->tag == T_LINK && gm_slice_has_word(value[A_REL], "canonical") && has >> A_REL & 1)
+            add_fact(parser, literal("canonical"), value[A_HREF]);
+        else if ((has >> A_REL & 1 && gm_slice_has_word(value[A_REL], "license")))
+            add_fact(parser, literal("rel:license"), value[A_HREF]);
+        else if (gm_slice_has(value[A_HREF], "creativecommons.org/"))
+            add_fact(parser, literal("rel:"), value[A_HREF]);
+    }
+}
+
+/* ---- elements ---- */
+
+/* Whether an element is decoration that the reader of plain text does not want: anchors, edit links, drawn formulas. */
+static bool is_decoration(const struct tag_token *token) {
+    if (!(token->present >> A_CLASS & 1)) return false;
+    struct slice names = token->value[A_CLASS];
+    if (!names.length) return false;
+    switch (token->tag) {
+        case T_A: return gm_slice_has_word(names, "headerlink") || gm_slice_has_word(names, "anchorjs-link");
+        case T_SUP: return gm_slice_has_word(names, "reference");
+        case T_SPAN:
+            return gm_slice_has_word(names, "mw-editsection") || gm_slice_has_word(names, "katex-html") ||
+                   gm_slice_has_word(names, "mathjax") || gm_slice_has_word(names, "mathjax_preview") ||
+                   gm_slice_has_word(names, "mathjax_svg") || gm_slice_has_word(names, "mathjax_chtml");
+        case T_DIV: return gm_slice_has_word(names, "mathjax_display");
+        default: return false;
+    }
+}
+
+static void begin_list(struct parser *parser, struct open *open, const struct tag_token *token) {
+    open->list = ++parser->lists;
+    open->outer = parser->list;
+    open->counter = -1;
+    if (token->tag == T_OL) {
+        int32_t start = 1;
+        struct slice value = token->value[A_START];
+        if (token->present >> A_START & 1 && value.length && value.length < 8) {
+            start = 0;
+            for (size_t i = 0; i < value.length && (uint8_t)(value.at[i] - '0') < 10; i++)
+                start = start * 10 + value.at[i] - '0';
+        }
+        open->counter = start - 1;
+    }
+    parser->list = parser->depth;
+}
+
+static void push(struct parser *parser, const struct tag_token *token) {
+    unsigned kind = gm_tag_kind(token->tag);
+    if (kind & BLOCK) gm_html_part(parser);
+    if (parser->depth == MAX_OPEN) return;
+    gm_html_remember_formatting(parser, token->tag);
+    const struct open *above = &parser->stack[parser->depth - 1];
+    struct cached_class says = gm_html_judge(parser, token);
+    struct open open = {.tag = (uint8_t)token->tag, .kind = (uint8_t)kind, .name = token->name, .node = above->node};
+    open.groups = above->groups | (token->tag == T_BODY || token->tag == T_HTML ? 0 : says.groups);
+    if (kind & BLOCK) open.node = gm_html_push_node(parser, token, says), open.groups = 0;
+    if (parser->page->fault) return;
+    open.link = token->tag == T_A && token->present >> A_HREF & 1;
+    open.pre = token->tag == T_PRE || token->tag == T_LISTING || token->tag == T_PLAINTEXT;
+    open.bold = token->tag == T_B || token->tag == T_STRONG;
+    open.skip = kind & SKIP || is_decoration(token);
+    parser->links += open.link, parser->pres += open.pre, parser->skips += open.skip, parser->bolds += open.bold;
+    parser->svgs += token->tag == T_SVG;
+    parser->block.links = (uint16_t)(parser->block.links + open.link);
+    switch (token->tag) {
+        case T_UL: case T_OL: case T_DIR: begin_list(parser, &open, token); break;
+        case T_TABLE:
+            break;
+        case T_LI:
+            parser->item = true;
+            if (parser->list >= 0 && parser->stack[parser->list].counter >= 0) parser->stack[parser->list].counter++;
+            break;
+        case T_TR:
+            open.outer = parser->row;
+            open.counter = (int32_t)parser->page->block_count;
+            parser->row = parser->depth;
+            break;
+        default: break;
+    }
+    parser->stack[parser->depth++] = open;
+}
+
+/* Inside <svg>, names mean nothing: an element is there for its end tag. */
+static void push_foreign(struct parser *parser, const struct tag_token *token) {
+    if (parser->depth == MAX_OPEN) return;
+    const struct open *above = &parser->stack[parser->depth - 1];
+    parser->stack[parser->depth++] = (struct open){
+        .tag = (uint8_t)token->tag, .name = token->name, .node = above->node, .groups = above->groups};
+}
+
+/* ---- special elements ---- */
+
+static void add_break(struct parser *parser) {
+    if (parser->skips) return;
+    if (parser->pres) {
+        gm_html_put(parser, "\n", 1);
+        return;
+    }
+    if (!parser->any) return;
+    if (++parser->breaks >= 2) {
+        gm_html_flush(parser);
+        parser->paragraph = true;
+        return;
+    }
+    struct buffer *text = &parser->page->text;
+    while (text->length > parser->block.start && text->at[text->length - 1] == ' ') text->length--;
+    parser->block.breaks++;
+    parser->space = false;
+    gm_html_put(parser, "\n", 1);
+}
+
+/* Adds a formula in TeX between dollar signs. */
+static void add_formula(struct parser *parser, struct slice tex, bool display) {
+    if (parser->skips) return;
+    while (tex.length && gm_is_space(*tex.at)) tex.at++, tex.length--;
+    while (tex.length && gm_is_space(tex.at[tex.length - 1])) tex.length--;
+    static const char style[] = "{\\displaystyle";
+    if (tex.length > sizeof style && !memcmp(tex.at, style, sizeof style - 1) && tex.at[tex.length - 1] == '}') {
+        tex.at += sizeof style - 1, tex.length -= sizeof style;
+        while (tex.length && gm_is_space(*tex.at)) tex.at++, tex.length--;
+        while (tex.length && gm_is_space(tex.at[tex.length - 1])) tex.length--;
+    }
+    if (!tex.length) return;
+    const char *mark = display ? "$$" : "$";
+    gm_html_add_visible(parser, (const uint8_t *)mark, strlen(mark));
+    gm_html_add_text(parser, tex.at, tex.at + tex.length);
+    parser->space = false;
+    gm_html_add_visible(parser, (const uint8_t *)mark, strlen(mark));
+    parser->block.maths += parser->block.maths < 255;
+}
+
+static const uint8_t *find_bytes(const uint8_t *at, const uint8_t *end, const char *text) {
+    size_t length = strlen(text);
+    for (; (at = memchr(at, text[0], (size_t)(end - at))); at++) {
+        if ((size_t)(end - at) < length) return NULL;
+        if (!memcmp(at, text, length)) return at;
+    }
+    return NULL;
+}
+
+/* A <math> element: its TeX where it has some, else its letters and signs. Returns what follows it. */
+static const uint8_t *read_math(struct parser *parser, const struct tag_token *token, const uint8_t *at) {
+    const uint8_t *close = parser->no_math_end ? NULL : find_bytes(at, parser->end, "</math");
+    if (!close) return parser->no_math_end = true, at;
+    bool display = token->present >> A_DISPLAY & 1 && gm_slice_is(token->value[A_DISPLAY], "block");
+    const uint8_t *note = find_bytes(at, close, "application/x-tex");
+    const uint8_t *start = note ? memchr(note, '>', (size_t)(close - note)) : NULL;
+    if (start) {
+        const uint8_t *stop = memchr(start, '<', (size_t)(close - start));
+        add_formula(parser, (struct slice){start + 1, (size_t)((stop ? stop : close) - start - 1)}, display);
+    } else if (token->present >> A_ALTTEXT & 1) {
+        add_formula(parser, token->value[A_ALTTEXT], display);
+    } else {
+        while (at < close) {
+            const uint8_t *tag = memchr(at, '<', (size_t)(close - at));
+            gm_html_add_text(parser, at, tag ? tag : close);
+            at = tag ? memchr(tag, '>', (size_t)(close - tag)) : NULL;
+            if (!at) break;
+            at++;
+        }
+    }
+    const uint8_t *after = memchr(close, '>', (size_t)(parser->end - close));
+    return after ? after + 1 : parser->end;
+}
+
+/* The page's title, decoded into the facts. */
+static void note_title(struct parser *parser, const uint8_t *at, const uint8_t *end) {
+    struct page *page = parser->page;
+    if (page->title_length || parser->svgs || parser->any) return;
+    uint32_t start = parser->block.start;
+    int skips = parser->skips;
+    parser->skips = 0;
+    gm_html_add_text(parser, at, end);
+    parser->skips = skips;
+    size_t length = page->text.length - start;
+    if (length) {
+        add_fact(parser, literal("title"), (struct slice){page->text.at + start, length});
+        if (!page->fault) {
+            page->title_length = (uint32_t)(length < MAX_FACT ? length : MAX_FACT);
+            page->title = (uint32_t)(page->facts.length - 1 - page->title_length);
+        }
+    }
+    page->text.length = start;
+    parser->block = (struct block){.start = start};
+    parser->any = parser->space = false;
+}
+
+/* An element whose content is text. Returns what follows its end tag. */
+static const uint8_t *read_raw(struct parser *parser, const struct tag_token *token, const uint8_t *at) {
+    const uint8_t *close = gm_raw_end(at, parser->end, token->tag);
+    if (token->tag == T_TITLE) note_title(parser, at, close);
+    if (token->tag == T_XMP) gm_html_add_text(parser, at, close);
+    if (token->tag == T_SCRIPT && token->present >> A_TYPE & 1 && gm_slice_has(token->value[A_TYPE], "math/tex"))
+        add_formula(parser, (struct slice){at, (size_t)(close - at)},
+                    gm_slice_has(token->value[A_TYPE], "mode=display"));
+    const uint8_t *after = memchr(close, '>', (size_t)(parser->end - close));
+    return after ? after + 1 : parser->end;
+}
+
+static const uint8_t *start_element(struct parser *parser, const struct tag_token *token, const uint8_t *after) {
+    enum tag tag = token->tag;
+    note_facts(parser, token);
+    gm_html_break_out(parser, tag);
+    unsigned kind = gm_tag_kind(tag);
+    if (tag != T_SVG && tag != T_FOREIGNOBJECT && gm_html_in_svg(parser)) {
+        if (!token->closed) push_foreign(parser, token);
+        return after;
+    }
+    if (tag == T_FORM && !gm_html_begin_form(parser)) return after;
+    gm_html_close_implied(parser, tag);
+    if (kind & RAW) return read_raw(parser, token, after);
+    if (tag == T_MATH) return read_math(parser, token, after);
+    if (tag == T_HTML || tag == T_HEAD) return after;
+    if (kind & VOID || (token->closed && (tag == T_SVG || tag == T_FOREIGNOBJECT))) {
+        if (tag == T_BR) add_break(parser);
+        if (tag == T_HR) gm_html_part(parser);
+        if (tag == T_IMG && token->present >> A_ALT & 1 && token->present >> A_CLASS & 1 &&
+            gm_slice_has_word(token->value[A_CLASS], "latex"))
+            add_formula(parser, token->value[A_ALT], false);
+        return after;
+    }
+    int select = tag == T_SELECT ? gm_html_find_open(parser, T_SELECT, T_COUNT) : 0;
+    if (select) { /* a second <select> ends the first */
+        gm_html_close_to(parser, select);
+        return after;
+    }
+    push(parser, token);
+    if (parser->pres && gm_tag_kind(tag) & BLOCK && after < parser->end && *after == '\n') after++;
+    return after;
+}
+
+static void parse(struct parser *parser) {
+    struct tag_token token;
+    while (parser->at < parser->end && !parser->page->fault) {
+        const uint8_t *open = memchr(parser->at, '<', (size_t)(parser->end - parser->at));
+        const uint8_t *text = parser->at;
+        parser->at = open ? open : parser->end;
+        if (text < parser->at) gm_html_add_text(parser, text, parser->at);
+        if (!open) return;
+        uint8_t next = parser->end - open > 1 ? open[1] : 0;
+        if (gm_is_letter(next) || (next == '/' && parser->end - open > 2 && gm_is_letter(open[2]))) {
+            const uint8_t *after = gm_read_tag(open, parser->end, &token);
+            if (!after) return;
+            if (!token.end)
+                parser->at = start_element(parser, &token, after);
+            else {
+                if (token.tag == T_BR || token.tag == T_P) gm_html_break_out(parser, token.tag);
+                if (token.tag == T_BR) add_break(parser);
+                gm_html_end(parser, &token);
+                parser->at = after;
+            }
+        } else if (next == '!' || next == '?' || next == '/') {
+            parser->at = gm_skip_comment(open, parser->end);
+        } else {
+            gm_html_add_text(parser, open, open + 1);
+            parser->at = open + 1;
+        }
+    }
+}
+
+/* The blocks of a page of `size` bytes (below 1 GiB) of UTF-8; NULL where there is no memory. */
+struct page *gm_html_parse(const uint8_t *html, size_t size, const struct entities *entities,
+                           const struct words *words) {
+    struct page *page = calloc(1, sizeof *page);
+    struct parser *parser = calloc(1, sizeof *parser);
+    struct node *root = calloc(256, sizeof *root);
+    if (!page || !parser || !root) {
+        free(page), free(parser), free(root);
+        return NULL;
+    }
+    page->html = html, page->size = size;
+    page->nodes = root, page->node_count = 1, page->node_capacity = 256;
+    root->parent = -1;
+    root->tag = T_BODY;
+    parser->page = page;
+    parser->at = html, parser->end = html + size;
+    parser->entities = entities, parser->words = words;
+    parser->list = parser->row = -1;
+    parser->stack[0] = (struct open){.tag = T_HTML, .kind = BLOCK};
+    parser->depth = 1;
+    parse(parser);
+    parser->at = parser->at < parser->end ? parser->at : parser->end;
+    gm_html_close_to(parser, 1);
+    gm_html_flush(parser);
+    page->nodes[0].end = (int32_t)page->block_count;
+    free(parser);
+    return page;
+}
+
+void gm_html_free(struct page *page) {
+    if (!page) return;
+    free(page->text.at), free(page->facts.at), free(page->out.at), free(page->nodes), free(page->blocks);
+    free(page);
+}

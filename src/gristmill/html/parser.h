@@ -1,0 +1,94 @@
+/* The parser at work: what parse.c (tags), elements.c (open elements), blocks.c (blocks) and text.c (text) share. */
+#ifndef GRISTMILL_HTML_PARSER_H
+#define GRISTMILL_HTML_PARSER_H
+#include "tokens.h"
+
+enum { CLASS_CACHE = 256, MAX_FORMATTING = 256, MAX_SAME = 3 };
+
+/* An open element. */
+struct open {
+    uint8_t tag, kind;
+    bool link, pre, skip, bold;
+    bool ended; /* a form past its end tag: it goes as soon as it is the innermost */
+    int32_t node;
+    uint32_t name;   /* of a T_OTHER: hash of its name, 0 where no end tag may find it */
+    uint64_t groups; /* of this and the inline elements around it */
+    int32_t outer;   /* lists and rows: the one around, as a place in the stack */
+    int32_t counter; /* lists: number of the next item, or -1 where bullets count; rows: first block */
+    uint32_t list;
+};
+
+struct cached_class {
+    uint32_t hash;
+    bool used;
+    uint64_t groups;
+    float weight;
+};
+
+struct parser {
+    struct page *page;
+    const uint8_t *at, *end;
+    const struct entities *entities;
+    const struct words *words;
+    struct open stack[MAX_OPEN];
+    int depth;
+    int links, pres, skips, bolds, svgs;
+    int list, row; /* places in the stack; -1 */
+    uint32_t lists;
+    struct block block; /* being filled */
+    bool space;         /* is owed before the next visible character */
+    int breaks;         /* <br> in a row */
+    bool any;           /* the block has visible characters */
+    bool item;          /* the next block begins a list item */
+    bool paragraph;     /* the next block follows two <br> */
+    bool form;          /* a form has begun and not ended */
+    bool no_math_end;   /* there is no further </math> */
+    uint8_t formatting[MAX_FORMATTING]; /* tags of active formatting elements, with markers */
+    int formattings;
+    uint32_t source_end;
+    int facts;
+    struct cached_class cache[CLASS_CACHE];
+};
+
+/* Adds bytes to the page's text, whatever they are. */
+bool gm_html_put(struct parser *parser, const void *bytes, size_t length);
+/* Adds visible bytes to the block, after a space where one is owed. */
+void gm_html_add_visible(struct parser *parser, const uint8_t *bytes, size_t length);
+/* Adds text with white space made one space, references decoded, invisible characters left out; in <pre> as it is. */
+void gm_html_add_text(struct parser *parser, const uint8_t *at, const uint8_t *end);
+/* Counts what a block's text is made of. */
+void gm_html_measure(const uint8_t *text, struct block *block);
+/* Whether a text ends as a sentence does, quotes and brackets apart. */
+bool gm_html_ends(const uint8_t *text, size_t length);
+
+/* Ends the current block, if it holds anything. */
+void gm_html_flush(struct parser *parser);
+/* A boundary of blocks, which has no effect in what is not shown. */
+void gm_html_part(struct parser *parser);
+/* Closes the innermost open element, and forms around it whose end tag has come. */
+void gm_html_pop(struct parser *parser);
+/* What an element says of its content by tag, role, style and names. */
+struct cached_class gm_html_judge(struct parser *parser, const struct tag_token *token);
+/* Makes a block-level element; returns its number. */
+int32_t gm_html_push_node(struct parser *parser, const struct tag_token *token, struct cached_class says);
+
+/* Closes open elements from the innermost to the one at that place of the stack. */
+void gm_html_close_to(struct parser *parser, int place);
+/* Where the innermost open element of that tag is, or 0; looks no further than a scope or another tag (T_COUNT: none). */
+int gm_html_find_open(const struct parser *parser, enum tag tag, enum tag limit);
+/* Whether names mean nothing here. */
+bool gm_html_in_svg(const struct parser *parser);
+/* Ends the foreign content that a tag is in, if it is one that does (§13.2.6.5). */
+void gm_html_break_out(struct parser *parser, enum tag tag);
+/* Notes that a formatting element begins, or an element that the earlier ones do not reach into. */
+void gm_html_remember_formatting(struct parser *parser, enum tag tag);
+/* Forgets the formatting elements that began inside an element of that tag, if they do not reach out of it. */
+void gm_html_forget_since(struct parser *parser, enum tag tag);
+/* Closes what a start tag ends first (§13.2.6.4.7 and the table modes). */
+void gm_html_close_implied(struct parser *parser, enum tag tag);
+/* Whether a form begins here: a form in a form is not there. */
+bool gm_html_begin_form(struct parser *parser);
+/* Does what an end tag asks. */
+void gm_html_end(struct parser *parser, const struct tag_token *token);
+
+#endif

@@ -1,0 +1,191 @@
+/* Text of blocks: white space, character references, invisible characters; and what a text is made of. */
+#include "parser.h"
+
+#include <string.h>
+
+bool gm_html_put(struct parser *parser, const void *bytes, size_t length) {
+    if (gm_buffer_add(&parser->page->text, bytes, length)) return true;
+    parser->page->fault = FAULT_MEMORY;
+    return false;
+}
+
+/* Adds visible bytes to the block. */
+void gm_html_add_visible(struct parser *parser, const uint8_t *bytes, size_t length) {
+    struct block *block = &parser->block;
+    uint64_t groups = parser->stack[parser->depth - 1].groups;
+    if (!parser->any) {
+        block->source = (uint32_t)(parser->at - parser->page->html);
+        block->groups = groups;
+        parser->any = true;
+    } else {
+        block->groups &= groups;
+        if (parser->space && !gm_html_put(parser, " ", 1)) return;
+    }
+    parser->space = false;
+    parser->breaks = 0;
+    if (parser->links) block->linked += (uint32_t)length;
+    if (parser->bolds) block->bold += (uint32_t)length;
+    gm_html_put(parser, bytes, length);
+}
+
+enum { PLAIN, WHITE, REFERENCE, DROPPED, LEAD_C2, LEAD_E2, LEAD_E3, LEAD_EF };
+
+/* What a byte may begin, for the fast way over plain text. */
+static inline int byte_class(uint8_t c) {
+    if (c > ' ' && c < 0x7F) return c == '&' ? REFERENCE : PLAIN;
+    if (c <= ' ') return gm_is_space(c) ? WHITE : DROPPED;
+    if (c == 0x7F) return DROPPED;
+    return c == 0xC2 ? LEAD_C2 : c == 0xE2 ? LEAD_E2 : c == 0xE3 ? LEAD_E3 : c == 0xEF ? LEAD_EF : PLAIN;
+}
+
+/* How many bytes of white (or no) space stand here: non-breaking, ideographic and zero-width spaces, soft hyphens. */
+static size_t odd_space(const uint8_t *at, const uint8_t *end, bool *white) {
+    *white = true;
+    if (end - at >= 2 && at[0] == 0xC2) {
+        *white = at[1] != 0xAD;
+        return at[1] == 0xA0 || at[1] == 0xAD || at[1] == 0x85 ? 2 : 0;
+    }
+    if (end - at < 3) return 0;
+    if (at[0] == 0xE2 && at[1] == 0x80) {
+        *white = at[2] != 0x8B && at[2] != 0x8E && at[2] != 0x8F;
+        return (at[2] >= 0x80 && at[2] <= 0x8B) || at[2] == 0x8E || at[2] == 0x8F || (at[2] >= 0xA8 && at[2] <= 0xA9) ||
+                       at[2] == 0xAF
+                   ? 3
+                   : 0;
+    }
+    if (at[0] == 0xE3) return at[1] == 0x80 && at[2] == 0x80 ? 3 : 0;
+    *white = false;
+    return at[0] == 0xEF && at[1] == 0xBB && at[2] == 0xBF ? 3 : 0;
+}
+
+void gm_html_add_text(struct parser *parser, const uint8_t *at, const uint8_t *end);
+
+/* Text in <pre>: kept as it is, less control characters. */
+static void add_preformatted(struct parser *parser, const uint8_t *at, const uint8_t *end) {
+    while (at < end && !parser->page->fault) {
+        const uint8_t *start = at;
+        while (at < end && *at != '&' && *at != '\r' && (*at >= ' ' || *at == '\n' || *at == '\t')) at++;
+        if (at > start) {
+            bool visible = false;
+            for (const uint8_t *c = start; c < at && !visible; c++) visible = !gm_is_space(*c);
+            if (visible)
+                gm_html_add_visible(parser, start, (size_t)(at - start));
+            else
+                gm_html_put(parser, start, (size_t)(at - start));
+        } else if (*at == '&') {
+            uint8_t out[8];
+            size_t length;
+            at = gm_read_reference(at, end, parser->entities, out, &length);
+            if (byte_class(*out) != DROPPED) gm_html_add_visible(parser, out, length);
+        } else {
+            if (*at == '\r' && !(at + 1 < end && at[1] == '\n')) gm_html_put(parser, "\n", 1);
+            at++;
+        }
+    }
+}
+
+/* Text with white space made one space, references decoded, invisible characters left out. */
+void gm_html_add_text(struct parser *parser, const uint8_t *at, const uint8_t *end) {
+    if (parser->skips) return;
+    if (parser->pres) {
+        add_preformatted(parser, at, end);
+        return;
+    }
+    while (at < end && !parser->page->fault) {
+        const uint8_t *start = at;
+        uint8_t out[8];
+        size_t length = 0;
+        bool white = false;
+        int found = PLAIN;
+        while (at < end && (found = byte_class(*at)) == PLAIN) at++;
+        if (at > start) gm_html_add_visible(parser, start, (size_t)(at - start));
+        if (at == end) return;
+        if (found == WHITE) {
+            parser->space = true, at++;
+        } else if (found == REFERENCE) {
+            at = gm_read_reference(at, end, parser->entities, out, &length);
+            if (length == 1 && gm_is_space(*out))
+                parser->space = true;
+            else if (odd_space(out, out + length, &white) == length)
+                parser->space |= white;
+            else if (byte_class(*out) != DROPPED)
+                gm_html_add_visible(parser, out, length);
+        } else if (found == DROPPED) {
+            at++;
+        } else if ((length = odd_space(at, end, &white))) {
+            parser->space |= white, at += length;
+        } else {
+            length = 1;
+            while (at + length < end && (at[length] & 0xC0) == 0x80) length++;
+            gm_html_add_visible(parser, at, length), at += length;
+        }
+    }
+}
+
+/* Counts what a block's text is made of. */
+void gm_html_measure(const uint8_t *text, struct block *block) {
+    bool word = false;
+    uint32_t ideographs = 0, unspaced = 0;
+    const uint8_t *end = text + block->length;
+    for (const uint8_t *at = text; at < end; at++) {
+        uint8_t c = *at;
+        if (c < 0x80) {
+            bool letter = gm_is_letter(c), digit = (uint8_t)(c - '0') < 10;
+            block->chars++;
+            block->words += (letter || digit) && !word;
+            block->digits += digit;
+            block->capitals += letter && c < 'a';
+            block->commas += c == ',' || c == ';';
+            block->stops += c == '.' || c == '!' || c == '?';
+            word = letter || digit || (word && (c == '\'' || c == '-'));
+            continue;
+        }
+        if ((c & 0xC0) == 0x80) continue;
+        block->chars++;
+        size_t left = (size_t)(end - at);
+        if (c >= 0xE3 && c <= 0xE9) { /* kana, ideographs and their punctuation */
+            ideographs++, word = false;
+            if (c == 0xE3 && left > 2 && at[1] == 0x80) {
+                block->commas += at[2] == 0x81;
+                block->stops += at[2] == 0x82;
+            }
+        } else if (c == 0xEF && left > 2 && at[1] == 0xBC) {
+            block->commas += at[2] == 0x8C;
+            block->stops += at[2] == 0x81 || at[2] == 0x9F;
+            word = false;
+        } else if (c == 0xE2) { /* dashes, quotes, dots, bullets, arrows */
+            block->stops += left > 2 && at[1] == 0x80 && at[2] == 0xA6;
+            word = false;
+        } else if (c == 0xC2) {
+            word = false;
+        } else if ((c == 0xE0 && left > 1 && at[1] >= 0xB8 && at[1] <= 0xBB) ||
+                   (c == 0xE1 && left > 1 && (at[1] == 0x80 || at[1] == 0x81 || at[1] == 0x82 || at[1] == 0x9E))) {
+            unspaced++, word = false; /* Thai, Lao, Burmese, Khmer */
+        } else {
+            if (c == 0xD8 && left > 1) block->commas += at[1] == 0x8C, block->stops += at[1] == 0x9F;
+            if (c == 0xE0 && left > 2) block->stops += at[1] == 0xA5 && (at[2] == 0xA4 || at[2] == 0xA5);
+            block->words += !word, word = true;
+        }
+    }
+    block->chars += ideographs;
+    block->words += ideographs / 2 + unspaced / 5;
+}
+
+/* Whether a text ends as a sentence does, quotes and brackets apart. */
+bool gm_html_ends(const uint8_t *text, size_t length) {
+    static const char *const close[] = {"\"", "'", ")", "]", "»", "”", "’", "“", "」", "』", "）", "*", " "};
+    static const char *const stop[] = {".", "!", "?", ":", ";", "…", "。", "！", "？", "：", "।", "؟", "۔"};
+    for (int round = 0; round < 4; round++) {
+        for (size_t i = 0; i < sizeof stop / sizeof *stop; i++) {
+            size_t size = strlen(stop[i]);
+            if (length >= size && !memcmp(text + length - size, stop[i], size)) return true;
+        }
+        size_t before = length;
+        for (size_t i = 0; i < sizeof close / sizeof *close && length == before; i++) {
+            size_t size = strlen(close[i]);
+            if (length >= size && !memcmp(text + length - size, close[i], size)) length -= size;
+        }
+        if (length == before) return false;
+    }
+    return false;
+}

@@ -1,0 +1,53 @@
+/* Tokens of HTML (WHATWG, §13.2.5 Tokenization): tags with the attributes that we look at, and decoded text. */
+#ifndef GRISTMILL_HTML_TOKENS_H
+#define GRISTMILL_HTML_TOKENS_H
+#include "page.h"
+
+struct slice {
+    const uint8_t *at;
+    size_t length;
+};
+
+#define ATTRIBUTES(X)                                                                                                  \
+    X(ALT, "alt") X(ALTTEXT, "alttext") X(ARIA_HIDDEN, "aria-hidden") X(CLASS, "class") X(CONTENT, "content")          \
+    X(DISPLAY, "display") X(HIDDEN, "hidden") X(HREF, "href") X(ID, "id") X(ITEMPROP, "itemprop") X(LANG, "lang")      \
+    X(NAME, "name") X(PROPERTY, "property") X(REL, "rel") X(ROLE, "role") X(START, "start") X(STYLE, "style")          \
+    X(TYPE, "type")
+
+enum attribute {
+#define X(id, name) A_##id,
+    ATTRIBUTES(X)
+#undef X
+    A_COUNT
+};
+
+struct tag_token {
+    enum tag tag;
+    uint32_t name;         /* hash of a T_OTHER's name, 0 of others */
+    bool end;              /* </name> */
+    bool closed;           /* <name/> */
+    uint32_t present;      /* bit a: attribute a is there */
+    struct slice value[A_COUNT];
+};
+
+unsigned gm_tag_kind(enum tag tag);
+const char *gm_tag_name(enum tag tag);
+/* Reads the tag that begins at `at` ("<" and a letter, or "</" and a letter); returns what follows, or NULL at the end
+   of the page. */
+const uint8_t *gm_read_tag(const uint8_t *at, const uint8_t *end, struct tag_token *token);
+/* The end tag of a raw text element, or `end`. */
+const uint8_t *gm_raw_end(const uint8_t *at, const uint8_t *end, enum tag tag);
+/* What follows a comment, doctype or the like that begins at `at` ("<!", "<?" or "</"). */
+const uint8_t *gm_skip_comment(const uint8_t *at, const uint8_t *end);
+/* Decodes the character reference that begins at `at` ("&") into `out` (8 bytes); returns what follows it. */
+const uint8_t *gm_read_reference(const uint8_t *at, const uint8_t *end, const struct entities *entities, uint8_t *out,
+                                 size_t *length);
+bool gm_slice_is(struct slice slice, const char *text);       /* ASCII case does not matter */
+bool gm_slice_has(struct slice slice, const char *text);      /* anywhere inside */
+bool gm_slice_has_word(struct slice slice, const char *text); /* among words separated by space */
+
+static inline bool gm_is_space(uint8_t c) { return c == ' ' || (c >= 9 && c <= 13 && c != 11); }
+static inline bool gm_is_letter(uint8_t c) { return (uint8_t)((c | 32) - 'a') < 26; }
+static inline uint8_t gm_lower(uint8_t c) { return (uint8_t)(c - 'A') < 26 ? c | 32 : c; }
+
+#endif

@@ -1,0 +1,1 @@
+"""What training takes and what a budget buys: sizes, timing, scaling law, ladder."""
