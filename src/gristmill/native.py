@@ -1,21 +1,25 @@
 """The native part: plain C functions, one library, called through ctypes.
 
-A room keeps its C beside the Python that calls it (`minhash.c` and `minhash.py` in `corpus/dedup`). C holds inner loops
-only: it takes flat arrays and their lengths, never Python objects, and needs no Python headers to build. Calls release
-the interpreter lock.
+A room keeps its C next to the Python that calls it (`minhash.c` and `minhash.py` in `corpus/dedup`). C holds inner
+loops only: it takes flat arrays and their lengths, never Python objects, and needs no Python headers to build. Calls
+release the interpreter lock. `tests/test_native.py` compares every declaration with the C prototype.
 """
 
 from __future__ import annotations
 
 import ctypes
-from functools import cache
+from functools import cache, cached_property
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from gristmill.errors import UserError
+
+BYTES, POINTER, SIZE, INT = ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int  # values
+U8, U16, U32, U64 = (np.dtype(kind) for kind in (np.uint8, np.uint16, np.uint32, np.uint64))  # pointers to arrays
+I32, I64, F32 = (np.dtype(kind) for kind in (np.int32, np.int64, np.float32))
 
 
 @cache
@@ -28,11 +32,30 @@ def library() -> ctypes.CDLL:
     raise UserError("gristmill's native part is not built", "install the package again: pip install -e .")
 
 
-def function(name: str, result: Any, *arguments: Any) -> Any:
-    """A C function with its types: ctypes types, or numpy dtypes for pointers to contiguous arrays of them."""
-    found = library()[name]
-    found.restype = result
-    found.argtypes = [
-        np.ctypeslib.ndpointer(item, flags="C_CONTIGUOUS") if isinstance(item, np.dtype) else item for item in arguments
-    ]
-    return found
+class Function:
+    """A C function with its types, declared where a module begins and looked up at its first call.
+
+    Types are ctypes types, or numpy dtypes for pointers to contiguous arrays of them. Raises UserError, when called,
+    where the library was not built.
+    """
+
+    declared: ClassVar[dict[str, Function]] = {}
+
+    def __init__(self, name: str, result: Any, *arguments: Any) -> None:
+        self.name, self.result, self.arguments = name, result, arguments
+        self.declared[name] = self
+
+    @cached_property
+    def compiled(self) -> Any:
+        """The function of the library."""
+        found = library()[self.name]
+        found.restype = self.result
+        found.argtypes = [
+            np.ctypeslib.ndpointer(item, flags="C_CONTIGUOUS") if isinstance(item, np.dtype) else item
+            for item in self.arguments
+        ]
+        return found
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call it."""
+        return self.compiled(*arguments)

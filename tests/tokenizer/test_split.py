@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import random
 from pathlib import Path
 
@@ -14,8 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import Regex, pre_tokenizers
 
 import gristmill.tokenizer
-from gristmill import native
-from gristmill.tokenizer.patterns import PATTERNS, classes, split
+from gristmill.tokenizer.patterns import PATTERNS, SPLIT, classes, split
 
 # Upper and title case, lower case, other letters, marks, numbers, white space, line ends: as `split.h` numbers them.
 CLASSES = (r"[\p{Lu}\p{Lt}]", r"\p{Ll}", r"[\p{Lm}\p{Lo}]", r"\p{M}", r"\p{N}", r"[\s--[\r\n]]", r"[\r\n]")
@@ -88,6 +86,5 @@ def test_nothing_is_read_past_the_end() -> None:
         text = ("ab" * 20)[:length].encode()
         beyond = np.frombuffer(text + b"zzzzzzzzzzzzzzzzzzzz", np.uint8)
         ends = np.empty(64, np.uint64)
-        arguments = np.dtype(np.uint8), ctypes.c_int, np.dtype(np.uint8), ctypes.c_size_t, np.dtype(np.uint64)
-        count = native.function("gm_split", ctypes.c_size_t, *arguments)(classes(), 0, beyond, length, ends)
+        count = SPLIT(classes(), 0, beyond, length, ends)
         assert ends[:count].tolist() == [length]

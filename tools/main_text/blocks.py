@@ -5,8 +5,6 @@ from __future__ import annotations
 import ctypes
 import re
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import numpy as np
 
@@ -77,36 +75,36 @@ class Cut:
 
     def __init__(self, html: bytes, classes: Words, texts: Words) -> None:
         self.html, self.words = html, texts
-        self.page = functions()["parse"](html, len(html), entities(), classes)
-        count = functions()["describe"](self.page, texts, None, None, None, None)
+        self.page = FUNCTIONS["parse"](html, len(html), entities(), classes)
+        count = FUNCTIONS["describe"](self.page, texts, None, None, None, None)
         spans = np.zeros((count + 1, 2), np.uint32)
         features = np.zeros((count + 1) * MAX_FEATURES, np.float32)
         nodes, width = np.zeros(count + 1, np.int32), SIZE()
         arrays = (spans.ctypes.data, features.ctypes.data, nodes.ctypes.data)
-        count = functions()["describe"](self.page, texts, *arrays, ctypes.byref(width))
+        count = FUNCTIONS["describe"](self.page, texts, *arrays, ctypes.byref(width))
         length = SIZE()
-        start = functions()["text"](self.page, ctypes.byref(length))
+        start = FUNCTIONS["text"](self.page, ctypes.byref(length))
         raw = ctypes.string_at(start, length.value) if start else b""
         self.texts = [raw[a:b].decode("utf-8", "replace") for a, b in spans[:count]]
         self.features = features[: count * width.value].reshape(count, width.value)
         self.nodes = nodes[:count]
 
     def __del__(self) -> None:
-        functions()["free"](self.page)
+        FUNCTIONS["free"](self.page)
 
     def context(self, sums: np.ndarray) -> np.ndarray:
         """What the first forest's sums tell of the blocks around each."""
         out, width = np.zeros((len(self.texts) + 1) * 64, np.float32), SIZE()
         sums = np.ascontiguousarray(sums, np.float32)
-        functions()["context"](self.page, self.words, sums.ctypes.data, out.ctypes.data, ctypes.byref(width))
+        FUNCTIONS["context"](self.page, self.words, sums.ctypes.data, out.ctypes.data, ctypes.byref(width))
         return out[: len(self.texts) * width.value].reshape(len(self.texts), width.value)
 
     def around(self, block: int) -> list[Element]:
         """The elements that hold a block, the innermost first, without <body>."""
         found, span, node = [], np.zeros(4, np.uint32), int(self.nodes[block])
         while node > 0:
-            name = functions()["tag"](self.page, node).decode()
-            node = functions()["names"](self.page, node, span.ctypes.data)
+            name = FUNCTIONS["tag"](self.page, node).decode()
+            node = FUNCTIONS["names"](self.page, node, span.ctypes.data)
             a, b, c, d = (int(value) for value in span)
             if name != "body":
                 found.append(Element(name, self.html[a : a + b] + b" " + self.html[c : c + d]))
@@ -118,16 +116,13 @@ def class_words(names: bytes) -> set[bytes]:
     return {part.lower() for run in CLASS_WORDS.findall(names) for part in CAMEL.split(run)}
 
 
-@cache
-def functions() -> dict[str, Any]:
-    """The C functions for fitting (choose.c)."""
-    words = ctypes.POINTER(Words)
-    return {
-        "parse": native.function("gm_html_parse", VOID, ctypes.c_char_p, SIZE, ctypes.POINTER(Entities), words),
-        "free": native.function("gm_html_free", None, VOID),
-        "describe": native.function("gm_html_describe", SIZE, VOID, words, VOID, VOID, VOID, VOID),
-        "context": native.function("gm_html_context", SIZE, VOID, words, VOID, VOID, VOID),
-        "text": native.function("gm_html_page_text", VOID, VOID, VOID),
-        "names": native.function("gm_html_names", ctypes.c_int32, VOID, ctypes.c_int32, VOID),
-        "tag": native.function("gm_html_tag", ctypes.c_char_p, VOID, ctypes.c_int32),
-    }
+WORDS = ctypes.POINTER(Words)
+FUNCTIONS = {  # for fitting (choose.c)
+    "parse": native.Function("gm_html_parse", VOID, ctypes.c_char_p, SIZE, ctypes.POINTER(Entities), WORDS),
+    "free": native.Function("gm_html_free", None, VOID),
+    "describe": native.Function("gm_html_describe", SIZE, VOID, WORDS, VOID, VOID, VOID, VOID),
+    "context": native.Function("gm_html_context", SIZE, VOID, WORDS, VOID, VOID, VOID),
+    "text": native.Function("gm_html_page_text", VOID, VOID, VOID),
+    "names": native.Function("gm_html_names", ctypes.c_int32, VOID, ctypes.c_int32, VOID),
+    "tag": native.Function("gm_html_tag", ctypes.c_char_p, VOID, ctypes.c_int32),
+}

@@ -10,19 +10,19 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
 
 import numpy as np
 
 from gristmill.crawl.client import Headers, gunzip
 from gristmill.crawl.robots import Rule, normal_path, product_token, refuses_training
 from gristmill.crawl.urls import normalise
-from gristmill.native import function
+from gristmill.native import BYTES, I64, Function
 
 A, AREA, BASE, LINK, META = range(5)  # tags of tags.c
 HREF, REL, NAME, CONTENT, TYPE = range(5)  # and attributes
 ROW = 5
 MAX_ATTRIBUTES = 50_000  # of one page that are read
+TAG_ATTRIBUTES = Function("tag_attributes", ctypes.c_int64, BYTES, ctypes.c_int64, I64, ctypes.c_int64)
 MAX_SITEMAP = 50_000_000  # bytes unpacked, https://www.sitemaps.org/protocol.html
 FEEDS = ("application/rss+xml", "application/atom+xml", "application/feed+json", "application/rdf+xml")
 LINK_HEADER = re.compile(r"<([^>]*)>((?:\s*;\s*[\w*-]+\s*=\s*(?:\"[^\"]*\"|[^\s;,]+))*)")
@@ -44,16 +44,15 @@ class Said:
 
 
 @cache
-def scanner() -> tuple[Any, np.ndarray]:
-    """The C function and room for what it finds."""
-    kinds = (ctypes.c_char_p, ctypes.c_int64, np.dtype(np.int64), ctypes.c_int64)
-    return function("tag_attributes", ctypes.c_int64, *kinds), np.empty(ROW * MAX_ATTRIBUTES, np.int64)
+def room() -> np.ndarray:
+    """Room for what C finds."""
+    return np.empty(ROW * MAX_ATTRIBUTES, np.int64)
 
 
 def tags(body: bytes) -> Iterator[tuple[int, dict[int, bytes]]]:
     """The tags of a page that matter here, in order, each with the attributes that do."""
-    scan, found = scanner()
-    rows = found[: ROW * scan(body, len(body), found, MAX_ATTRIBUTES)].tolist()
+    found = room()
+    rows = found[: ROW * TAG_ATTRIBUTES(body, len(body), found, MAX_ATTRIBUTES)].tolist()
     number, tag, attributes = 0, A, dict[int, bytes]()
     for at in range(0, len(rows), ROW):
         if rows[at] != number:

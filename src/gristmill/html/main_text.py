@@ -18,6 +18,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from gristmill import native
+from gristmill.native import BYTES, POINTER, SIZE
 
 MODEL = Path(__file__).with_name("main_text.safetensors")
 MAX_BYTES = 1 << 28  # of one page; what is longer is cut
@@ -55,7 +56,7 @@ def extract_html(source: str | bytes, *, comments: bool = False, whole: bool = F
     page = source if isinstance(source, bytes) else source.encode("utf-8", "replace")
     result = Result()
     options = WITH_COMMENTS * comments | WITH_EVERYTHING * whole
-    handle = extract_function()(page, min(len(page), MAX_BYTES), entities(), model(), options, result)
+    handle = EXTRACT(page, min(len(page), MAX_BYTES), entities(), model(), options, result)
     try:
         if not handle or result.fault == 1:
             raise MemoryError
@@ -64,7 +65,7 @@ def extract_html(source: str | bytes, *, comments: bool = False, whole: bool = F
         text = ctypes.string_at(result.text, result.text_length).decode("utf-8", "replace") if result.text else ""
         facts = ctypes.string_at(result.facts, result.facts_length) if result.facts else b""
     finally:
-        free_function()(handle)
+        FREE(handle)
     return read_facts(text, facts.decode("utf-8", "replace"))
 
 
@@ -168,26 +169,17 @@ class Result(ctypes.Structure):
     ]
 
 
-@cache
-def extract_function() -> ctypes._NamedFuncPointer:
-    """`gm_html_extract`, which returns a page to be freed."""
-    pointers = [ctypes.POINTER(item) for item in (Entities, Model, Result)]
-    return native.function(
-        "gm_html_extract",
-        ctypes.c_void_p,
-        ctypes.c_char_p,
-        ctypes.c_size_t,
-        pointers[0],
-        pointers[1],
-        ctypes.c_uint,
-        pointers[2],
-    )
-
-
-@cache
-def free_function() -> ctypes._NamedFuncPointer:
-    """`gm_html_free`."""
-    return native.function("gm_html_free", None, ctypes.c_void_p)
+EXTRACT = native.Function(
+    "gm_html_extract",
+    POINTER,  # a page, to be freed
+    BYTES,
+    SIZE,
+    ctypes.POINTER(Entities),
+    ctypes.POINTER(Model),
+    ctypes.c_uint,
+    ctypes.POINTER(Result),
+)
+FREE = native.Function("gm_html_free", None, POINTER)
 
 
 @cache

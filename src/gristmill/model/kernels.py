@@ -20,9 +20,10 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from gristmill import native
+from gristmill.native import INT, POINTER, SIZE
 
 LANES = 16  # numbers that a kernel takes at once
-POINTER, SIZE, FLOAT = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_float
+FLOAT = ctypes.c_float
 
 
 @cache
@@ -34,21 +35,24 @@ def pool() -> Any:
         return None
 
 
-@cache
-def kernel(name: str, pointers: int, sizes: int, scalar: bool) -> Any:
+def declare(name: str, tensors: int, sizes: int, *scalar: Any) -> native.Function:
     """A C function of so many tensors, sizes and perhaps a float."""
-    kinds = [POINTER] * pointers + [SIZE] * sizes + [FLOAT] * scalar
-    return native.function(name, ctypes.c_int, *kinds, POINTER, ctypes.c_uint)
+    return native.Function(name, INT, *(POINTER,) * tensors, *(SIZE,) * sizes, *scalar, POINTER, ctypes.c_uint)
 
 
-def call(name: str, tensors: tuple[Tensor, ...], sizes: tuple[int, ...], *scalar: float) -> None:
+ATTEND, ATTEND_BACK = declare("gm_attend", 9, 5, FLOAT), declare("gm_attend_back", 15, 5, FLOAT)
+RMS_NORM, RMS_NORM_BACK = declare("gm_rms_norm", 3, 2, FLOAT), declare("gm_rms_norm_back", 5, 2, FLOAT)
+SWIGLU, SWIGLU_BACK = declare("gm_swiglu", 3, 1), declare("gm_swiglu_back", 5, 1)
+CROSS_ENTROPY = declare("gm_cross_entropy", 3, 2, FLOAT)
+
+
+def call(kernel: native.Function, tensors: tuple[Tensor, ...], sizes: tuple[int, ...], *scalar: float) -> None:
     """Run a kernel on contiguous tensors. Raises MemoryError, and IndexError for a target that is no row."""
     if any(tensor.dtype not in (torch.float32, torch.int64) for tensor in tensors):
-        raise TypeError(f"{name} takes float32 and, as targets, int64")
-    run = kernel(name, len(tensors), len(sizes), bool(scalar))
-    failed = run(*(tensor.data_ptr() for tensor in tensors), *sizes, *scalar, pool(), torch.get_num_threads())
+        raise TypeError(f"{kernel.name} takes float32 and, as targets, int64")
+    failed = kernel(*(tensor.data_ptr() for tensor in tensors), *sizes, *scalar, pool(), torch.get_num_threads())
     if failed:
-        raise IndexError("a target is out of range") if failed < 0 else MemoryError(name)
+        raise IndexError("a target is out of range") if failed < 0 else MemoryError(kernel.name)
 
 
 @contextmanager
@@ -96,7 +100,7 @@ class Attend(Function):
         B, T, H, K = q.shape
         y, lse = torch.empty_like(inputs[0]), q.new_empty(B, H, T)
         ctx.sizes, ctx.eps = (B, T, H, k.size(2), K), eps
-        call("gm_attend", (*inputs, y, lse), ctx.sizes, eps)
+        call(ATTEND, (*inputs, y, lse), ctx.sizes, eps)
         ctx.save_for_backward(*inputs, y, lse)
         return y
 
@@ -108,7 +112,7 @@ class Attend(Function):
         B, _, _, G, K = ctx.sizes
         grads = tuple(torch.empty_like(x) for x in saved[:3])
         weights = tuple(dy.new_empty(B * G, K) for _ in range(2))
-        call("gm_attend_back", (*saved, dy.contiguous(), *grads, *weights), ctx.sizes, ctx.eps)
+        call(ATTEND_BACK, (*saved, dy.contiguous(), *grads, *weights), ctx.sizes, ctx.eps)
         return (*grads, *(weight.sum(0) for weight in weights), None, None, None)
 
 
@@ -120,7 +124,7 @@ class Norm(Function):
         """x / sqrt(mean(x²) + eps) · weight."""
         x, y = x.contiguous(), torch.empty_like(x, memory_format=torch.contiguous_format)
         ctx.sizes, ctx.eps = (x.numel() // x.size(-1), x.size(-1)), eps
-        call("gm_rms_norm", (x, weight, y), ctx.sizes, eps)
+        call(RMS_NORM, (x, weight, y), ctx.sizes, eps)
         ctx.save_for_backward(x, weight)
         return y
 
@@ -131,7 +135,7 @@ class Norm(Function):
         x, weight = ctx.saved_tensors
         rows, width = ctx.sizes
         dx, parts = torch.empty_like(x), x.new_empty(-(-rows // NORM_ROWS), width)
-        call("gm_rms_norm_back", (x, weight, dy.contiguous(), dx, parts), ctx.sizes, ctx.eps)
+        call(RMS_NORM_BACK, (x, weight, dy.contiguous(), dx, parts), ctx.sizes, ctx.eps)
         return dx, parts.sum(0), None
 
 
@@ -146,7 +150,7 @@ class SwiGLU(Function):
         """Elementwise, any shape."""
         gate, up = gate.contiguous(), up.contiguous()
         y = torch.empty_like(gate)
-        call("gm_swiglu", (gate, up, y), (gate.numel(),))
+        call(SWIGLU, (gate, up, y), (gate.numel(),))
         ctx.save_for_backward(gate, up)
         return y
 
@@ -156,7 +160,7 @@ class SwiGLU(Function):
         """Gradients of both."""
         gate, up = ctx.saved_tensors
         dgate, dup = torch.empty_like(gate), torch.empty_like(up)
-        call("gm_swiglu_back", (gate, up, dy.contiguous(), dgate, dup), (gate.numel(),))
+        call(SWIGLU_BACK, (gate, up, dy.contiguous(), dgate, dup), (gate.numel(),))
         return dgate, dup
 
 
@@ -183,7 +187,7 @@ class LinearCrossEntropy(Function):
             with nullcontext() if whole else fast_products(False):
                 logits = F.linear(x[part], weight)
                 size = (len(logits), vocabulary)
-                call("gm_cross_entropy", (logits, targets[part].contiguous(), losses[part]), size, 1 / rows)
+                call(CROSS_ENTROPY, (logits, targets[part].contiguous(), losses[part]), size, 1 / rows)
                 if dx is not None and dweight is not None:
                     torch.mm(logits, weight, out=dx[part])
                     dweight.addmm_(logits.T, x[part])

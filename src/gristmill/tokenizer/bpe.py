@@ -8,9 +8,12 @@ from collections.abc import Callable
 import numpy as np
 
 from gristmill import native
-from gristmill.tokenizer.patterns import I64, POINTER, SIZE, U8, U64
+from gristmill.native import I64, POINTER, SIZE, U8, U64
 from gristmill.tokenizer.pretokens import WordList
 
+NEW = native.Function("gm_merger_new", POINTER, U8, I64, U64, SIZE, ctypes.c_uint32)
+RUN = native.Function("gm_merger_run", ctypes.c_int64, POINTER, SIZE, U64)
+FREE = native.Function("gm_merger_free", None, POINTER)
 ALPHABET = 256  # symbols below are bytes
 AT_ONCE = 256  # merges between two looks at the progress
 
@@ -23,16 +26,14 @@ def learn_merges(words: WordList, size: int, advance: Callable[[int], None] | No
     but for its numbering of the bytes, Hugging Face's trainer. Time grows with the symbols of the distinct words times
     the logarithm of the vocabulary, memory with `words.cost()`.
     """
-    new = native.function("gm_merger_new", POINTER, U8, I64, U64, SIZE, ctypes.c_uint32)
-    run = native.function("gm_merger_run", ctypes.c_int64, POINTER, SIZE, U64)
     merges = np.empty(max(0, size - ALPHABET), np.uint64)
-    merger = new(words.data, words.offsets, words.counts, len(words), max(size, ALPHABET))
+    merger = NEW(words.data, words.offsets, words.counts, len(words), max(size, ALPHABET))
     if not merger:
         raise MemoryError
     try:
         done = 0
         while done < len(merges):
-            made = run(merger, min(AT_ONCE, len(merges) - done), merges[done:])
+            made = RUN(merger, min(AT_ONCE, len(merges) - done), merges[done:])
             if made < 0:
                 raise MemoryError
             if not made:
@@ -41,7 +42,7 @@ def learn_merges(words: WordList, size: int, advance: Callable[[int], None] | No
             if advance:
                 advance(made)
     finally:
-        native.function("gm_merger_free", None, POINTER)(merger)
+        FREE(merger)
     return np.stack((merges[:done] >> np.uint64(32), merges[:done] & np.uint64(0xFFFFFFFF)), 1).astype(np.uint32)
 
 

@@ -13,10 +13,18 @@ import pyarrow as pa
 from gristmill import native
 from gristmill.errors import UserError
 from gristmill.manifest import sha256_file
+from gristmill.native import I64, INT, POINTER, SIZE, U8, U32, U64
 from gristmill.tokenizer.batches import utf8
 from gristmill.tokenizer.formats import CONTROL, end_of_text, read_tokenizer_json
-from gristmill.tokenizer.patterns import I64, INDEX, POINTER, SIZE, U8, U32, U64, classes
+from gristmill.tokenizer.patterns import INDEX, classes
 
+ENCODE = native.Function(
+    "gm_encode", ctypes.c_int64, POINTER, POINTER, U8, INT, U8, I64, SIZE, ctypes.c_int64, U32, I64
+)
+VOCABULARY_NEW = native.Function("gm_vocabulary_new", POINTER, U8, I64, SIZE, U64, I64)
+VOCABULARY_FREE = native.Function("gm_vocabulary_free", None, POINTER)
+CACHE_NEW = native.Function("gm_cache_new", POINTER)
+CACHE_FREE = native.Function("gm_cache_free", None, POINTER)
 MOST_TOKENS = 1 << 21
 SPARE = 4  # places for tokens that the encoder needs beyond one a byte
 
@@ -42,9 +50,6 @@ class Tokenizer:
         self.vocab_size = len(pieces) + len(controls)
         self.vocabulary = Vocabulary(self.pieces)
         self.caches = threading.local()
-        self.run = native.function(
-            "gm_encode", ctypes.c_int64, POINTER, POINTER, U8, ctypes.c_int, U8, I64, SIZE, ctypes.c_int64, U32, I64
-        )
 
     @classmethod
     def load(cls, path: Path) -> Tokenizer:
@@ -96,7 +101,7 @@ class Tokenizer:
         if len(own.tokens) < needed:
             own.tokens = np.empty(needed, np.uint32)
         arguments = classes(), INDEX[self.pattern], data, bounds, texts, -1 if end is None else end, own.tokens, counts
-        written = self.run(self.vocabulary.handle, own.cache.handle, *arguments)
+        written = ENCODE(self.vocabulary.handle, own.cache.handle, *arguments)
         if written < 0:
             raise MemoryError
         return own.tokens[:written].copy(), counts
@@ -118,14 +123,13 @@ class Vocabulary:
     """The native tables of a vocabulary: read only, shared by threads."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
-        self.free = native.function("gm_vocabulary_free", None, POINTER)
+        self.free = VOCABULARY_FREE  # kept: module names may be gone when it is called
         if len(pieces) > MOST_TOKENS:
             raise ValueError(f"more than {MOST_TOKENS:,} tokens")
         self.pairs = np.empty(len(pieces), np.uint64)  # the two tokens that make each, left << 32 | right
         bounds, wrong = np.cumsum([0, *map(len, pieces)]), np.zeros(1, np.int64)
         self.merged = np.diff(bounds) > 1
-        new = native.function("gm_vocabulary_new", POINTER, U8, I64, SIZE, U64, I64)
-        self.handle = new(np.frombuffer(b"".join(pieces), np.uint8), bounds, len(pieces), self.pairs, wrong)
+        self.handle = VOCABULARY_NEW(np.frombuffer(b"".join(pieces), np.uint8), bounds, len(pieces), self.pairs, wrong)
         if self.handle is None and wrong[0] == -1:
             raise ValueError("not every byte is a token")
         if self.handle is None and wrong[0] >= 0:
@@ -145,8 +149,7 @@ class Cache:
     """A thread's native cache of pieces encoded lately."""
 
     def __init__(self) -> None:
-        self.free = native.function("gm_cache_free", None, POINTER)
-        self.handle = native.function("gm_cache_new", POINTER)()
+        self.free, self.handle = CACHE_FREE, CACHE_NEW()
         if self.handle is None:
             raise MemoryError
 

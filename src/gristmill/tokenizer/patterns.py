@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from gristmill import native
+from gristmill.native import INT, SIZE, U8, U64
 
 CONTRACTION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 CAPITALS, SMALL = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
@@ -26,8 +26,7 @@ PATTERNS = {
     "gpt-2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
 }
 INDEX = {name: number for number, name in enumerate(PATTERNS)}
-U8, U32, U64, I64 = (np.dtype(kind) for kind in (np.uint8, np.uint32, np.uint64, np.int64))
-SIZE, POINTER = ctypes.c_size_t, ctypes.c_void_p
+SPLIT = native.Function("gm_split", SIZE, U8, INT, U8, SIZE, U64)
 
 
 @cache
@@ -45,8 +44,6 @@ def classes() -> np.ndarray:
 def split(text: bytes, pattern: str) -> list[bytes]:
     """The pieces of a UTF-8 text. Bytes that are no UTF-8 count as signs."""
     source, ends = np.frombuffer(text, np.uint8), np.empty(len(text), np.uint64)
-    count = native.function("gm_split", SIZE, U8, ctypes.c_int, U8, SIZE, U64)(
-        classes(), INDEX[pattern], source, len(source), ends
-    )
+    count = SPLIT(classes(), INDEX[pattern], source, len(source), ends)
     bounds = [0, *ends[:count].tolist()]
     return [text[start:end] for start, end in pairwise(bounds)]

@@ -14,9 +14,16 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill import native
+from gristmill.native import I64, INT, POINTER, SIZE, U8, U64
 from gristmill.tokenizer.batches import in_order, utf8
-from gristmill.tokenizer.patterns import I64, INDEX, POINTER, SIZE, U8, U64, classes
+from gristmill.tokenizer.patterns import INDEX, classes
 
+NEW = native.Function("gm_words_new", POINTER)
+FREE = native.Function("gm_words_free", None, POINTER)
+COUNT = native.Function("gm_words_count", ctypes.c_bool, POINTER, U8, INT, U8, I64, SIZE)
+ADD = native.Function("gm_words_add", ctypes.c_bool, POINTER, U8, I64, U64, SIZE)
+SIZES = native.Function("gm_words_size", None, POINTER, U64)
+LIST = native.Function("gm_words_list", SIZE, POINTER, SIZE, SIZE, U8, I64, U64)
 TABLE_BYTES = 192 << 20  # a table that takes more memory than this goes to disk
 PARTS = 64  # of the words on disk, by hash: one part at a time is added up in memory
 BUDGET = 1 << 30  # bytes that learning merges may take for words: beyond it the rarest are left out
@@ -55,8 +62,7 @@ class WordTable:
     """A native hash table of words and counts. One thread at a time."""
 
     def __init__(self) -> None:
-        self.free = native.function("gm_words_free", None, POINTER)
-        self.handle = native.function("gm_words_new", POINTER)()
+        self.free, self.handle = FREE, NEW()
         if not self.handle:
             raise MemoryError
 
@@ -66,20 +72,18 @@ class WordTable:
     def count(self, texts: pa.Array, pattern: str) -> None:
         """Count the pieces of texts."""
         data, offsets = utf8(texts)
-        count = native.function("gm_words_count", ctypes.c_bool, POINTER, U8, ctypes.c_int, U8, I64, SIZE)
-        if not count(self.handle, classes(), INDEX[pattern], data, offsets, len(offsets) - 1):
+        if not COUNT(self.handle, classes(), INDEX[pattern], data, offsets, len(offsets) - 1):
             raise MemoryError
 
     def add(self, words: WordList) -> None:
         """Add words with their counts."""
-        add = native.function("gm_words_add", ctypes.c_bool, POINTER, U8, I64, U64, SIZE)
-        if not add(self.handle, words.data, words.offsets, words.counts, len(words)):
+        if not ADD(self.handle, words.data, words.offsets, words.counts, len(words)):
             raise MemoryError
 
     def sizes(self) -> tuple[int, int, int]:
         """Distinct words, their bytes, and the bytes of memory that the table takes."""
         found = np.zeros(3, np.uint64)
-        native.function("gm_words_size", None, POINTER, U64)(self.handle, found)
+        SIZES(self.handle, found)
         words, data, memory = found.tolist()
         return words, data, memory
 
@@ -87,8 +91,7 @@ class WordTable:
         """The words whose hash is `part` of `parts`, by descending count (those with COMMON or more in any order)."""
         words, size, _ = self.sizes()
         data, offsets, counts = np.empty(size, np.uint8), np.empty(words + 1, np.int64), np.empty(words, np.uint64)
-        list_words = native.function("gm_words_list", SIZE, POINTER, SIZE, SIZE, U8, I64, U64)
-        found = list_words(self.handle, part, parts, data, offsets, counts)
+        found = LIST(self.handle, part, parts, data, offsets, counts)
         if found > words:
             raise MemoryError
         return WordList(data, offsets, counts).head(found)

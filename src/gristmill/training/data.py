@@ -19,13 +19,18 @@ from gristmill import native
 from gristmill.errors import UserError
 from gristmill.model import kernels
 from gristmill.model.transformer import Transformer
+from gristmill.native import I32, I64, POINTER, SIZE, U8, U64
 from gristmill.tokenizer.shards import Split
 from gristmill.training import gpu
 from gristmill.training.mixture import Mixture
 
 IGNORE = -100  # target that bears no loss
-I32, I64, U8, U64 = (np.dtype(kind) for kind in (np.int32, np.int64, np.uint8, np.uint64))
-SIZE = ctypes.c_size_t
+LONG = ctypes.c_int64
+PACK = native.Function("gm_pack", LONG, I32, SIZE, ctypes.c_int32, I64)
+ROWS = (U64, I32, I64, I32, U8, I64, SIZE, SIZE, LONG, LONG, POINTER, POINTER, POINTER)
+FILL = {2: native.Function("gm_fill_16", None, *ROWS), 4: native.Function("gm_fill_32", None, *ROWS)}  # by token size
+DROP = (U64, I32, I64, I32, I64, SIZE, SIZE, LONG, ctypes.c_uint64, LONG, POINTER)
+GOLDFISH = {2: native.Function("gm_goldfish_16", None, *DROP), 4: native.Function("gm_goldfish_32", None, *DROP)}
 
 
 @dataclass(frozen=True)
@@ -101,13 +106,7 @@ class Loader:
         self.lengths = np.diff(split.starts)
         shards = split.tokens.shards
         self.addresses = np.array([shard.ctypes.data for shard in shards], np.uint64)
-        fill = {2: "gm_fill_16", 4: "gm_fill_32"}[shards[0].itemsize]
-        arrays = (U64, I32, I64, I32, U8, I64)
-        outputs = (ctypes.c_void_p,) * 3
-        self.fill = native.function(fill, None, *arrays, SIZE, SIZE, ctypes.c_int64, ctypes.c_int64, *outputs)
-        drop = {2: "gm_goldfish_16", 4: "gm_goldfish_32"}[shards[0].itemsize]
-        numbers = (ctypes.c_int64, ctypes.c_uint64, ctypes.c_int64)
-        self.drop = native.function(drop, None, U64, I32, I64, I32, I64, SIZE, SIZE, *numbers, ctypes.c_void_p)
+        self.fill, self.drop = FILL[shards[0].itemsize], GOLDFISH[shards[0].itemsize]
         self.goldfish = goldfish
         self.epochs: dict[int, Pieces] = {}
         self.ends: list[int] = []  # rows up to the end of each epoch
@@ -155,8 +154,7 @@ class Loader:
         odd = random.integers(0, whole + 1)  # the row-long pieces of a document that come before its odd one
         row = np.empty(len(over), np.int64)
         packed = np.flatnonzero(over)
-        pack = native.function("gm_pack", ctypes.c_int64, I32, SIZE, ctypes.c_int32, I64)
-        rows = pack(over[packed].astype(np.int32), len(packed), self.context, row)
+        rows = PACK(over[packed].astype(np.int32), len(packed), self.context, row)
         if rows < 0:
             raise MemoryError
         number = np.arange(whole.sum()) - np.repeat(np.cumsum(whole) - whole, whole)  # of a row in its document

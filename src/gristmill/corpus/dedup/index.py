@@ -18,7 +18,6 @@ import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +25,20 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill import native
-from gristmill.corpus.dedup.minhash import SIZE, U16, U32, U64, MinHash
+from gristmill.corpus.dedup.minhash import MinHash
 from gristmill.errors import UserError
 from gristmill.manifest import write_text
+from gristmill.native import INT, SIZE, U8, U16, U32, U64
 
 RULES = ("", "url_copy", "exact_copy", "near_copy")  # as numbered in index.c
 BLOCK = 1 << 18  # documents settled at once: 0.2 GB
 DESCRIPTION = "index.json"
 FORMAT = 1
-U8 = np.dtype(np.uint8)
+PRINTS = (U64, U64, U16, SIZE, SIZE, SIZE, SIZE)  # keys, checks and signatures of a block, and their sizes
+VERDICTS = (U8, U32, U16)  # rules, originals and similarities that come out
+FIND = native.Function("gm_find", None, *PRINTS, U64, U32, SIZE, U64, U16, ctypes.c_uint16, *VERDICTS)
+SETTLE = native.Function("gm_settle", INT, *PRINTS, ctypes.c_uint32, ctypes.c_uint16, *VERDICTS)
+MERGE = native.Function("gm_merge", None, U64, U32, SIZE, U64, U32, SIZE, U64, U32)
 
 
 @dataclass(frozen=True)
@@ -182,10 +186,9 @@ class IndexWriter:
         own = self.records.mapped()
         runs = [(index.run, *index.records.mapped(), number) for number, index in enumerate(self.older)]
         runs += [(run, *own, len(self.older)) for run in self.runs]
-        find, settle = c_functions()[:2]
         for run, checks, signatures, source in runs:
-            find(*arrays, n, *sizes, run.keys, run.numbers, run.size, checks, signatures, source, *out)
-        if not settle(*arrays, n, *sizes, self.documents, len(self.older), *out):
+            FIND(*arrays, n, *sizes, run.keys, run.numbers, run.size, checks, signatures, source, *out)
+        if not SETTLE(*arrays, n, *sizes, self.documents, len(self.older), *out):
             raise MemoryError
         kept = np.flatnonzero(verdicts.rules == 0)
         self.records.append(arrays[1][kept], arrays[2][kept])
@@ -228,10 +231,9 @@ class IndexWriter:
         merged = self.new_run(one.size + two.size)
         sources = one.keys, one.numbers, two.keys, two.numbers
         keys, numbers = self.create(merged)
-        merge = c_functions()[2]
         for column in range(self.columns):
             keys_one, numbers_one, keys_two, numbers_two = (array[column] for array in sources)
-            merge(keys_one, numbers_one, one.size, keys_two, numbers_two, two.size, keys[column], numbers[column])
+            MERGE(keys_one, numbers_one, one.size, keys_two, numbers_two, two.size, keys[column], numbers[column])
         self.runs[-2:] = [merged]
         one.delete()
         two.delete()
@@ -252,15 +254,3 @@ class IndexWriter:
 def read_ids(folder: Path) -> pa.ChunkedArray:
     """Ids of an index's documents by number, mapped from the file."""
     return pa.ipc.open_file(pa.memory_map(str(folder / "ids.arrow"))).read_all().column("id")
-
-
-@cache
-def c_functions() -> tuple[Any, Any, Any]:
-    """`gm_find`, `gm_settle` and `gm_merge` with their types."""
-    block = (U64, U64, U16, SIZE, SIZE, SIZE, SIZE)
-    out = (U8, U32, U16)
-    return (
-        native.function("gm_find", None, *block, U64, U32, SIZE, U64, U16, ctypes.c_uint16, *out),
-        native.function("gm_settle", ctypes.c_int, *block, ctypes.c_uint32, ctypes.c_uint16, *out),
-        native.function("gm_merge", None, U64, U32, SIZE, U64, U32, SIZE, U64, U32),
-    )

@@ -4,19 +4,20 @@ arXiv:2406.17557), from Arrow columns and in one pass of C over the text.
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from gristmill import native
 from gristmill.corpus.text.words import fold_table
+from gristmill.native import I64, INT, POINTER, SIZE, U16, U32, U64
 
-BYTES, I64, SIZE = ctypes.c_void_p, np.dtype(np.int64), ctypes.c_size_t
-U16, U32, U64 = np.dtype(np.uint16), np.dtype(np.uint32), np.dtype(np.uint64)
+SIGNATURES = native.Function(
+    "gm_signatures", INT, POINTER, I64, SIZE, U32, SIZE, U32, U32, SIZE, SIZE, U64, U64, U16
+)
+DIGEST = native.Function("gm_digest", None, POINTER, I64, SIZE, U64)
 LANES = 16
 
 
@@ -43,18 +44,10 @@ class MinHash:
         keys = np.empty((len(texts), self.bands), np.uint64)
         digests = np.empty((len(texts), 2), np.uint64)
         signatures = np.empty((len(texts), self.bands * self.rows), np.uint16)
-        work = c_signatures()
         sizes = self.bands, self.rows
-        if not work(text, offsets, len(texts), fold_table(), self.ngram, a, b, *sizes, keys, digests, signatures):
+        if not SIGNATURES(text, offsets, len(texts), fold_table(), self.ngram, a, b, *sizes, keys, digests, signatures):
             raise MemoryError
         return keys, digests, signatures
-
-
-@cache
-def c_signatures() -> Any:
-    """`gm_signatures` with its types."""
-    kinds = (BYTES, I64, SIZE, U32, SIZE, U32, U32, SIZE, SIZE, U64, U64, U16)
-    return native.function("gm_signatures", ctypes.c_int, *kinds)
 
 
 def digests(strings: pa.Array) -> np.ndarray:
@@ -63,7 +56,7 @@ def digests(strings: pa.Array) -> np.ndarray:
     """
     text, offsets = buffers(strings)
     made = np.empty((len(strings), 2), np.uint64)
-    native.function("gm_digest", None, BYTES, I64, SIZE, U64)(text, offsets, len(strings), made)
+    DIGEST(text, offsets, len(strings), made)
     return made
 
 

@@ -17,18 +17,22 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from gristmill import native
-from gristmill.corpus.dedup.minhash import BYTES, I64, SIZE, U32, U64, buffers, digests
+from gristmill.corpus.dedup.minhash import buffers, digests
 from gristmill.corpus.text.words import fold_table
+from gristmill.native import I64, POINTER, SIZE, U32, U64
 
 CLOSING = re.compile(rb"(?:[.,;:!?)\]}\"']|\xe2\x80[\x99\x9d\xa6])*\n?")  # ’ ” … too
+TEXTS = (POINTER, I64, SIZE, U32)  # the arguments that all three have
+LINES = native.Function("gm_lines", SIZE, *TEXTS, U64, U64, U32, I64, I64)
+ANCHORS = native.Function("gm_anchors", SIZE, *TEXTS, SIZE, U64)
+WINDOWS = native.Function("gm_windows", SIZE, *TEXTS, SIZE, U64, SIZE, U64, U32, I64, I64)
 RANGE = 8_000_000  # keys in memory at once: about 0.3 GB
 
 
@@ -39,12 +43,6 @@ class Spans(NamedTuple):
     texts: np.ndarray  # uint32 [n]
     starts: np.ndarray  # int64 [n]
     stops: np.ndarray  # int64 [n]
-
-
-@cache
-def c_function(name: str, *kinds: Any) -> Any:
-    """A function of repeats.c with its types."""
-    return native.function(name, SIZE, BYTES, I64, SIZE, U32, *kinds)
 
 
 def room(offsets: np.ndarray, each: int) -> int:
@@ -64,8 +62,7 @@ def lines(texts: pa.Array, hosts: pa.Array) -> Spans:
     text, offsets = buffers(texts)
     seeds = np.ascontiguousarray(digests(hosts)[:, 0])
     spans = empty_spans(room(offsets, 2))
-    work = c_function("gm_lines", U64, U64, U32, I64, I64)
-    n = work(text, offsets, len(texts), fold_table(), seeds, *spans)
+    n = LINES(text, offsets, len(texts), fold_table(), seeds, *spans)
     return Spans(*(array[:n] for array in spans))
 
 
@@ -73,16 +70,14 @@ def anchors(texts: pa.Array, span: int) -> np.ndarray:
     """The anchors of all windows of `span` words, uint64 [n]."""
     text, offsets = buffers(texts)
     keys = np.empty(room(offsets, 2), np.uint64)
-    work = c_function("gm_anchors", SIZE, U64)
-    return keys[: found(work(text, offsets, len(texts), fold_table(), span, keys))]
+    return keys[: found(ANCHORS(text, offsets, len(texts), fold_table(), span, keys))]
 
 
 def windows(texts: pa.Array, span: int, repeated: np.ndarray) -> Spans:
     """The windows of `span` words whose anchor is one of the sorted `repeated`."""
     text, offsets = buffers(texts)
     spans = empty_spans(room(offsets, 2))
-    work = c_function("gm_windows", SIZE, U64, SIZE, U64, U32, I64, I64)
-    n = found(work(text, offsets, len(texts), fold_table(), span, repeated, len(repeated), *spans))
+    n = found(WINDOWS(text, offsets, len(texts), fold_table(), span, repeated, len(repeated), *spans))
     return Spans(*(array[:n] for array in spans))
 
 

@@ -6,7 +6,6 @@ A prior for what the web is written in decides where a short text leaves several
 
 from __future__ import annotations
 
-import ctypes
 import math
 import threading
 import unicodedata
@@ -17,6 +16,7 @@ import numpy as np
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from gristmill import native
+from gristmill.native import BYTES, F32, I32, SIZE, U16, U32
 
 LETTERS = 1_000  # characters looked at: more changes nothing
 SAME = {
@@ -36,8 +36,7 @@ COMMON = frozenset(  # what most of the web is written in
 )
 PRIOR = 1.0  # for these languages, in nats
 LOCK = threading.Lock()
-SIZE = ctypes.c_size_t
-F32, U32, I32, U16 = np.dtype(np.float32), np.dtype(np.uint32), np.dtype(np.int32), np.dtype(np.uint16)
+SCORES = native.Function("gm_language_scores", None, BYTES, SIZE, U32, U16, I32, U16, SIZE, U32, U32, F32)
 
 
 @dataclass(frozen=True)
@@ -81,14 +80,8 @@ def raw_scores(data: bytes) -> np.ndarray:
     scores = known.base.copy()
     arrays = known.moves, known.rows, known.output, known.table
     with LOCK:  # the scratch arrays are shared
-        scores_function()(data, len(data), *arrays, len(scores), known.counts, known.seen, scores)
+        SCORES(data, len(data), *arrays, len(scores), known.counts, known.seen, scores)
     return scores
-
-
-@cache
-def scores_function() -> ctypes._NamedFuncPointer:
-    """`gm_language_scores`."""
-    return native.function("gm_language_scores", None, ctypes.c_char_p, SIZE, U32, U16, I32, U16, SIZE, U32, U32, F32)
 
 
 @cache

@@ -10,13 +10,13 @@ Characters are Unicode code points; what is a letter or white space is what Pyth
 
 from __future__ import annotations
 
-import ctypes
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from gristmill import native
+from gristmill.native import BYTES, I64, INT, SIZE, U8
 
 CLASSES = 0x40000  # code points that have a class: no letter or white space lies beyond the third plane
 # from Unicode's property Sentence_Terminal, and the ellipsis
@@ -25,6 +25,7 @@ CLOSING = "\"'’”»›)]}）］」』*`"  # Markdown's emphasis too
 JOINING = ".,:'’"
 BULLETS = "•‣▪-*·●◦"
 MARKS = "|#-*>"  # of tables, headings and lists, as extraction writes them
+MEASURE = native.Function("gm_measure", INT, BYTES, SIZE, U8, I64)
 BITS = {"terminal": 8, "closing": 16, "joining": 32, "bullet": 64, "mark": 128}
 
 
@@ -79,17 +80,10 @@ def character_classes() -> np.ndarray:
     return classes.astype(np.uint8)
 
 
-@cache
-def compiled() -> Any:
-    """The C function."""
-    pointer, size = ctypes.c_void_p, ctypes.c_size_t
-    return native.function("gm_measure", ctypes.c_int, ctypes.c_char_p, size, pointer, np.dtype(np.int64))
-
-
 def measure(text: str) -> Measures:
     """Count everything in a text. Time grows with its length; raises MemoryError for more than 2 GiB of UTF-8."""
     data = text.encode("utf-8", "replace")
     counts = np.empty(len(Measures._fields), np.int64)
-    if compiled()(data, len(data), character_classes().ctypes.data, counts):
+    if MEASURE(data, len(data), character_classes(), counts):
         raise MemoryError(f"a text of {len(data):,} bytes is too long to be measured")
     return Measures(*counts.tolist())

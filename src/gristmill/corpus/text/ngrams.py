@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Collection, Iterator
-from functools import cache
-from typing import Any
 
 import numpy as np
 
 from gristmill import native
 from gristmill.corpus.text.words import fold_table
+from gristmill.native import BYTES, SIZE, U32, U64
 
-
-@cache
-def compiled() -> Any:
-    """The C function."""
-    size = ctypes.c_size_t
-    return native.function("gm_word_hashes", size, ctypes.c_char_p, size, ctypes.c_void_p, np.dtype(np.uint64))
+HASHES = native.Function("gm_word_hashes", SIZE, BYTES, SIZE, U32, U64)
 
 
 def word_hashes(text: str) -> np.ndarray:
     """A hash of each word of a text (words.py), in order, uint64: equal words have equal hashes."""
     data = text.encode("utf-8", "replace")
     hashes = np.empty(len(data) + 1, np.uint64)
-    count = compiled()(data, len(data), fold_table().ctypes.data, hashes)
+    count = HASHES(data, len(data), fold_table(), hashes)
     return hashes[:count].copy()
 
 

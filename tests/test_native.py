@@ -1,0 +1,138 @@
+"""What Python says of the C functions, structures and constants is what the C compiler has read."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gristmill
+from gristmill import native
+from gristmill.html import main_text
+from gristmill.model import kernels
+
+SOURCE = Path(gristmill.__file__).parent
+NUMBERS = {f"{sign}int{bits}" for sign in ("u", "") for bits in (8, 16, 32, 64)}
+VALUES: dict[str, Any] = {
+    "void": None,
+    "int": ctypes.c_int,
+    "unsigned int": ctypes.c_uint,
+    "_Bool": ctypes.c_bool,
+    "float": ctypes.c_float,
+    "size_t": ctypes.c_size_t,
+    **{f"{name}_t": getattr(ctypes, f"c_{name}") for name in NUMBERS},
+}
+ARRAYS = {**{f"{name}_t": name for name in NUMBERS}, "float": "float32"}
+STRUCTURES: tuple[type[ctypes.Structure], ...] = (
+    main_text.Entities,
+    main_text.Forest,
+    main_text.Words,
+    main_text.Model,
+    main_text.Result,
+)
+CONSTANTS = (
+    ("model/kernels.h", "NORM_ROWS", kernels.NORM_ROWS),
+    ("model/kernels_512.c", "LANES", kernels.LANES),
+)
+
+
+def compile_only(text: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Let the C compiler read a program without making anything of it."""
+    command = ["cc", "-std=c11", "-fsyntax-only", "-w", *options, "-x", "c", "-"]
+    return subprocess.run(command, input=text, capture_output=True, text=True, cwd=SOURCE)
+
+
+@cache
+def prototypes(folder: Path) -> dict[str, tuple[str, list[str]]]:
+    """Result and argument types of every function that our C defines for others, as the compiler understood them."""
+    found = {}
+    for path in SOURCE.rglob("*.c"):
+        listing = folder / f"{path.stem}.prototypes"
+        done = compile_only(f'#include "{path}"\n', "-aux-info", str(listing))
+        if done.returncode or not listing.exists():
+            pytest.skip(f"this compiler lists no prototypes (gcc's -aux-info): {done.stderr[-200:]}")
+        for result, name, arguments in re.findall(
+            r"^/\* \S*?:\d+:NF \*/ extern (.*?)(\w+) \((.*?)\); /\*", listing.read_text(), re.M
+        ):
+            kinds = [
+                re.sub(r"(?<=\*)\w+$|(?<=_t) \w+$|(?<=float) \w+$|(?<=int) \w+$", "", kind)
+                for kind in arguments.split(", ")
+            ]
+            found[name] = (result.strip(), [] if arguments == "void" else kinds)
+    return found
+
+
+def declared() -> dict[str, native.Function]:
+    """Every function that some module of the package declares."""
+    for path in SOURCE.rglob("*.py"):
+        if "Function(" in path.read_text():
+            importlib.import_module(".".join(("gristmill", *path.relative_to(SOURCE).with_suffix("").parts)))
+    return native.Function.declared
+
+
+def agrees(kind: str, said: Any) -> bool:
+    """Whether a C type, as `const uint8_t *`, may be declared as `said`."""
+    target = kind.replace("const ", "").replace("struct ", "").rstrip("* ")
+    if "*" not in kind and "(" not in kind:
+        return target in VALUES and said is VALUES[target]
+    if isinstance(said, np.dtype):
+        return ARRAYS.get(target) == said.name and kind.count("*") == 1
+    if said is ctypes.c_char_p:
+        return target in ("uint8_t", "char")
+    if isinstance(said, type) and issubclass(said, ctypes._Pointer):
+        return target == said._type_.__name__.lower()
+    return said is ctypes.c_void_p
+
+
+def test_every_declaration_is_the_prototype(tmp_path_factory: pytest.TempPathFactory) -> None:
+    found, functions = prototypes(tmp_path_factory.mktemp("prototypes")), declared()
+    assert len(functions) > 25
+    for name, function in functions.items():
+        assert name in found, f"C has no function {name}"
+        result, arguments = found[name]
+        assert agrees(result, function.result), f"{name} returns `{result}`, Python says {function.result}"
+        assert len(arguments) == len(function.arguments), f"{name} takes {arguments}"
+        for place, (kind, said) in enumerate(zip(arguments, function.arguments, strict=True)):
+            assert agrees(kind, said), f"{name}, argument {place}: C has `{kind}`, Python {said}"
+
+
+def test_a_wrong_declaration_would_be_found() -> None:
+    assert (
+        agrees("const uint8_t *", native.U8)
+        and agrees("size_t", native.SIZE)
+        and agrees("struct page *", native.POINTER)
+    )
+    assert not agrees("const uint8_t *", native.U16) and not agrees("uint8_t *", native.SIZE)
+    assert not agrees("size_t", native.INT) and not agrees("float", ctypes.c_double)
+    assert not agrees("int64_t", native.I64) and not agrees("uint64_t *", native.I64)
+
+
+def test_structures_have_the_layout_that_the_compiler_gives_them() -> None:
+    """Sizes and offsets as Python has them, asserted in C."""
+
+    def asserted(shift: int) -> str:
+        lines = ['#include "html/choose.c"']
+        for made in STRUCTURES:
+            name = f"struct {made.__name__.lower()}"
+            lines.append(f'_Static_assert(sizeof({name}) == {ctypes.sizeof(made) + shift}, "size of {name}");')
+            for field in made._fields_:
+                offset = getattr(made, field[0]).offset
+                lines.append(f'_Static_assert(offsetof({name}, {field[0]}) == {offset}, "{name}.{field[0]}");')
+        return "#include <stddef.h>\n" + "\n".join(lines)
+
+    right, wrong = compile_only(asserted(0)), compile_only(asserted(1))
+    assert right.returncode == 0, right.stderr
+    assert wrong.returncode != 0  # the assertions are read
+
+
+@pytest.mark.parametrize(("file", "name", "value"), CONSTANTS)
+def test_shared_constants_are_equal(file: str, name: str, value: int) -> None:
+    done = compile_only(f'#include "{file}"\n_Static_assert({name} == {value}, "{name}");\n')
+    assert done.returncode == 0, done.stderr
