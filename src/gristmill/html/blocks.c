@@ -51,6 +51,11 @@ static struct block *push_block(struct page *page, const struct block *block) {
 void gm_html_flush(struct parser *parser) {
     struct page *page = parser->page;
     struct block *block = &parser->block;
+    if (parser->any && page->block_count >= gm_most_parts(page->size) && parser->at < parser->end) {
+        gm_html_put(parser, "\n", 1); /* what would be a block of its own is a line of this one */
+        parser->space = false;
+        return;
+    }
     if (parser->any) {
         while (page->text.length > block->start && gm_is_space(page->text.at[page->text.length - 1]))
             page->text.length--;
@@ -173,7 +178,7 @@ struct cached_class gm_html_judge(struct parser *parser, const struct tag_token 
 int32_t gm_html_push_node(struct parser *parser, const struct tag_token *token, struct cached_class says) {
     struct page *page = parser->page;
     int32_t parent = parser->stack[parser->depth - 1].node;
-    if (page->node_count >= MAX_NODES) return page->fault = FAULT_COMPLEX, parent;
+    if (page->node_count >= gm_most_parts(page->size)) return parent;
     void *nodes = grown(page->nodes, page->node_count, &page->node_capacity, sizeof *page->nodes);
     if (!nodes) return page->fault = FAULT_MEMORY, parent;
     page->nodes = nodes;
@@ -219,7 +224,7 @@ static void join_row(struct parser *parser, const struct open *row) {
     }
     const struct block *before = first ? &page->blocks[first - 1] : NULL;
     bool goes_on = before && before->row && page->nodes[before->node].parent == page->nodes[node].parent;
-    if (filled < 2 && !(filled && goes_on)) return;
+    if (page->block_count >= gm_most_parts(page->size) || (filled < 2 && !(filled && goes_on))) return;
     struct block joined = page->blocks[first];
     joined = (struct block){.start = (uint32_t)page->text.length, .node = node, .source = joined.source, .row = true,
                             .head = head, .list = joined.list, .depth = joined.depth, .groups = joined.groups};
@@ -271,6 +276,7 @@ static void pop_one(struct parser *parser) {
     parser->skips -= top->skip;
     parser->bolds -= top->bold;
     parser->svgs -= top->tag == T_SVG;
+    parser->opened[top->tag]--, parser->changes++;
     parser->depth--;
 }
 

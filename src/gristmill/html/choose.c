@@ -41,6 +41,7 @@ struct page *gm_html_parse(const uint8_t *html, size_t size, const struct entiti
                            const struct words *words);
 
 enum { BATCH = 64, REMEMBERED = 4096 }; /* blocks judged at once; blocks whose features are worked out once */
+enum { JUDGED = 4096, BYTES_EACH = 160 }; /* blocks that any page may have judged, and one more in so many bytes */
 
 static inline int step(const struct split *splits, int at, const float *row) {
     return at < 0 ? at : splits[at].children[row[splits[at].feature] > splits[at].threshold];
@@ -76,22 +77,29 @@ static void judge(const struct forest *forest, const float *features, size_t cou
 /* The sigmoid, without the mathematics library's differences between platforms: x / (1 + |x|), scaled to 0..1. */
 static float squash(float x) { return 0.5f + 0.5f * x / (1 + (x < 0 ? -x : x)); }
 
-/* Judges every block twice; `keep` gets the sums of the second forest. */
+/* Judges every block twice; `keep` gets the sums of the second forest.
+
+   A page of more blocks than any real one of its length has every `stride`-th of them judged, for the next ones too:
+   judging costs as much as reading a thousand bytes. */
 static bool judge_blocks(struct view *view, const struct model *model, float *guess, float *keep) {
-    bool all = view->count <= REMEMBERED;
-    size_t batch = all ? view->count + 1 : BATCH, width = 0;
+    size_t stride = 1 + view->count / (JUDGED + view->page->size / BYTES_EACH);
+    size_t judged = (view->count + stride - 1) / stride, width = 0;
+    bool all = judged <= REMEMBERED;
+    size_t batch = all ? judged + 1 : BATCH;
     float *features = malloc(sizeof *features * batch * MAX_FEATURES);
     if (!features) return false;
     for (int round = 0; round < 2; round++) {
-        for (size_t start = 0; start < view->count; start += batch) {
-            size_t count = view->count - start < batch ? view->count - start : batch;
+        float *sums = round ? keep : guess;
+        for (size_t start = 0; start < judged; start += batch) {
+            size_t count = judged - start < batch ? judged - start : batch;
             for (size_t i = 0; i < count; i++) {
                 float *row = features + i * MAX_FEATURES;
-                if (!round || !all) width = gm_view_features(view, start + i, row);
-                if (round) gm_view_context(view, start + i, row + width);
+                if (!round || !all) width = gm_view_features(view, (start + i) * stride, row);
+                if (round) gm_view_context(view, (start + i) * stride, row + width);
             }
-            judge(round ? &model->second : &model->first, features, count, (round ? keep : guess) + start);
+            judge(round ? &model->second : &model->first, features, count, sums + start);
         }
+        for (size_t i = view->count; stride > 1 && i-- > 0;) sums[i] = sums[i / stride];
         if (round) break;
         for (size_t i = 0; i < view->count; i++) guess[i] = squash(guess[i]);
         if (!gm_view_guesses(view, guess)) return free(features), false;

@@ -7,7 +7,13 @@ void gm_html_close_to(struct parser *parser, int place) {
     while (parser->depth > place) gm_html_pop(parser);
 }
 
+void gm_html_open(struct parser *parser, struct open open) {
+    parser->opened[open.tag]++, parser->changes++;
+    parser->stack[parser->depth++] = open;
+}
+
 int gm_html_find_open(const struct parser *parser, enum tag tag, enum tag limit) {
+    if (!parser->opened[tag]) return 0;
     for (int i = parser->depth - 1; i > 0; i--) {
         if (parser->stack[i].tag == tag) return i;
         bool scope = parser->stack[i].kind & SCOPE && parser->stack[i].tag != T_BUTTON;
@@ -20,6 +26,7 @@ int gm_html_find_open(const struct parser *parser, enum tag tag, enum tag limit)
 static void lift(struct parser *parser, struct open *open) {
     parser->links -= open->link, parser->bolds -= open->bold;
     open->link = open->bold = false;
+    parser->opened[open->tag]--, parser->opened[T_OTHER]++, parser->changes++;
     open->tag = T_OTHER, open->name = 0;
 }
 
@@ -111,20 +118,30 @@ static void close_item(struct parser *parser, enum tag tag) {
 
 /* Ends the parts of a table that a start tag of such a part follows (§13.2.6.4.9 to 13.2.6.4.15). */
 static void close_table_parts(struct parser *parser, enum tag tag) {
+    bool for_cell = tag == T_TD || tag == T_TH;
     for (int i = parser->depth - 1; i > 0 && parser->stack[i].tag != T_TABLE; i--) {
         enum tag other = parser->stack[i].tag;
         bool cell = other == T_TD || other == T_TH || other == T_CAPTION;
         bool part = other == T_TBODY || other == T_THEAD || other == T_TFOOT;
-        if (cell || (other == T_TR && tag != T_TD && tag != T_TH) ||
-            (part && tag != T_TD && tag != T_TH && tag != T_TR))
-            gm_html_close_to(parser, i);
-        else if (other == T_TEMPLATE)
-            break;
+        if (other == T_TEMPLATE) return;
+        if (!cell && !(other == T_TR && !for_cell) && !(part && !for_cell && tag != T_TR)) continue;
+        gm_html_close_to(parser, i);
+        if (part || (cell && for_cell) || (other == T_TR && tag == T_TR)) return; /* the outermost that it ends */
     }
+}
+
+/* Whether a start tag of this kind was met before with this very stack of open elements, and closed none: a full stack
+   takes no more, and would be searched anew for each tag of a page that repeats one. */
+static bool in_vain(struct parser *parser, enum tag tag) {
+    if (parser->searched[tag] == parser->changes) return true;
+    parser->searched[tag] = parser->changes;
+    return false;
 }
 
 void gm_html_close_implied(struct parser *parser, enum tag tag) {
     int place;
+    if (tag == T_A) forget_formatting(parser, tag);
+    if (in_vain(parser, tag)) return;
     if (tag == T_LI || tag == T_DD || tag == T_DT) close_item(parser, tag);
     if (gm_tag_kind(tag) & CLOSES_P && (place = gm_html_find_open(parser, T_P, T_BUTTON)))
         gm_html_close_to(parser, place);
@@ -134,7 +151,6 @@ void gm_html_close_implied(struct parser *parser, enum tag tag) {
             if (top->tag >= T_H1 && top->tag <= T_H6) gm_html_pop(parser);
             break;
         case T_A:
-            forget_formatting(parser, tag);
             if ((place = gm_html_find_open(parser, tag, T_TABLE))) lift(parser, &parser->stack[place]); /* adoption */
             break;
         case T_BUTTON:
@@ -153,11 +169,7 @@ void gm_html_close_implied(struct parser *parser, enum tag tag) {
 
 /* ---- forms ---- */
 
-static bool in_template(const struct parser *parser) {
-    for (int i = parser->depth - 1; i > 0; i--)
-        if (parser->stack[i].tag == T_TEMPLATE) return true;
-    return false;
-}
+static bool in_template(const struct parser *parser) { return parser->opened[T_TEMPLATE] > 0; }
 
 bool gm_html_begin_form(struct parser *parser) {
     if (in_template(parser)) return true;
@@ -220,8 +232,9 @@ void gm_html_end(struct parser *parser, const struct tag_token *token) {
             return;
         }
     }
-    bool crossed = false;
-    for (int i = parser->depth - 1; i > 0; i--) {
+    bool crossed = false, any = parser->opened[tag] > 0;
+    for (enum tag level = T_H1; heading && level <= T_H6; level++) any |= parser->opened[level] > 0;
+    for (int i = any ? parser->depth - 1 : 0; i > 0; i--) {
         const struct open *open = &parser->stack[i];
         bool same = open->tag == tag && open->name == token->name;
         if (same || (heading && open->tag >= T_H1 && open->tag <= T_H6)) {

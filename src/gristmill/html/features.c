@@ -46,10 +46,20 @@ static void weigh_words(const uint8_t *text, size_t length, const struct words *
     }
 }
 
-static uint32_t text_hash(const uint8_t *text, size_t length) {
+/* The text of a block, by its hash. */
+struct hashed {
+    uint32_t hash, block;
+};
+
+static struct hashed hash_text(const uint8_t *text, size_t length, size_t block) {
     uint32_t hash = 2166136261u;
     for (size_t i = 0; i < length; i++) hash = (hash ^ text[i]) * 16777619u;
-    return hash;
+    return (struct hashed){hash, (uint32_t)block};
+}
+
+static int by_hash(const void *a, const void *b) {
+    uint32_t one = ((const struct hashed *)a)->hash, two = ((const struct hashed *)b)->hash;
+    return (one > two) - (one < two);
 }
 
 /* The hashes of the title's words. */
@@ -86,28 +96,20 @@ static float in_title(const struct page *page, const struct block *block, const 
     return words ? (float)shared / (float)words : 0;
 }
 
-/* How often each block's text occurs on the page, for short ones. */
+/* How often each block's text occurs on the page. By sorting: whoever writes a page can choose texts that crowd into
+   few slots of a hash table, and would make it quadratic. */
 static bool count_copies(struct view *view) {
-    size_t capacity = 16;
-    while (capacity < 2 * view->count) capacity *= 2;
-    uint32_t *keys = calloc(capacity, sizeof *keys), *counts = calloc(capacity, sizeof *counts);
-    if (keys && counts)
-        for (int round = 0; round < 2; round++)
-            for (size_t i = 0; i < view->count; i++) {
-                const struct block *block = view->block[i];
-                uint32_t hash = text_hash(view->page->text.at + block->start, block->length);
-                hash += !hash;
-                size_t at = hash & (capacity - 1);
-                while (keys[at] && keys[at] != hash) at = (at + 1) & (capacity - 1);
-                keys[at] = hash;
-                if (round)
-                    view->facts[i].copies = counts[at];
-                else
-                    counts[at]++;
-            }
-    bool done = keys && counts;
-    free(keys), free(counts);
-    return done;
+    struct hashed *texts = malloc((view->count + 1) * sizeof *texts);
+    if (!texts) return false;
+    for (size_t i = 0; i < view->count; i++)
+        texts[i] = hash_text(view->page->text.at + view->block[i]->start, view->block[i]->length, i);
+    qsort(texts, view->count, sizeof *texts, by_hash);
+    for (size_t start = 0, stop = 0; start < view->count; start = stop) {
+        while (stop < view->count && texts[stop].hash == texts[start].hash) stop++;
+        for (size_t i = start; i < stop; i++) view->facts[texts[i].block].copies = (uint32_t)(stop - start);
+    }
+    free(texts);
+    return true;
 }
 
 /* Sums over elements and over elements of one look; the parts of the page that hold most of its running text. */

@@ -22,14 +22,9 @@ from gristmill.native import BYTES, POINTER, SIZE
 
 MODEL = Path(__file__).with_name("main_text.safetensors")
 MAX_BYTES = 1 << 28  # of one page; what is longer is cut
-FAULTS = {1: "out of memory", 2: "too_complex"}
 WITH_COMMENTS, WITH_EVERYTHING = 1, 2
 SPLIT = np.dtype([("threshold", np.float32), ("feature", np.uint8), ("children", np.int8, 2)], align=True)
 SEPARATOR = re.compile(r"\s+[|–—·»:]+\s+|\s+-+\s+")
-
-
-class TooComplex(Exception):
-    """A page of more elements than any real one has (half a million)."""
 
 
 @dataclass(frozen=True)
@@ -50,18 +45,16 @@ def extract_html(source: str | bytes, *, comments: bool = False, whole: bool = F
 
     The heading that repeats the page's title is left out of the text.
 
-    Time and memory grow with the bytes: about 1 ms and 1 MB for a page of 150 kB. Any bytes are safe. Raises
-    TooComplex.
+    Time and memory grow with the bytes: about 1 ms and 1 MB for a page of 150 kB, and for no page more than ten times
+    what plain text of its length takes. Any bytes are safe.
     """
     page = source if isinstance(source, bytes) else source.encode("utf-8", "replace")
     result = Result()
     options = WITH_COMMENTS * comments | WITH_EVERYTHING * whole
     handle = EXTRACT(page, min(len(page), MAX_BYTES), entities(), model(), options, result)
     try:
-        if not handle or result.fault == 1:
+        if not handle or result.fault:
             raise MemoryError
-        if result.fault:
-            raise TooComplex
         text = ctypes.string_at(result.text, result.text_length).decode("utf-8", "replace") if result.text else ""
         facts = ctypes.string_at(result.facts, result.facts_length) if result.facts else b""
     finally:

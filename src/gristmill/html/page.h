@@ -218,11 +218,14 @@ struct page {
     struct block *blocks;
     size_t node_count, node_capacity, block_count, block_capacity;
     uint32_t title, title_length; /* in `facts` */
-    int fault;           /* 0, or a FAULT_ */
+    int fault;           /* 0 or FAULT_MEMORY */
 };
 
-enum { FAULT_MEMORY = 1, FAULT_COMPLEX = 2 };
-enum { MAX_NODES = 1 << 19, MAX_OPEN = 512 };
+enum { FAULT_MEMORY = 1 };
+enum { MAX_OPEN = 512 };
+/* Elements and blocks that a page of so many bytes may have: one in ten bytes, and some for small pages. Each takes
+   about a hundred bytes of memory, so that no page takes more than ten times what plain text of its length does. */
+static inline size_t gm_most_parts(size_t bytes) { return 4096 + bytes / 10; }
 
 bool gm_buffer_add(struct buffer *buffer, const void *bytes, size_t length);
 uint32_t gm_word_hash(const uint8_t *word, size_t length);

@@ -3,7 +3,7 @@
    A stack of open elements follows the tree construction of the WHATWG standard (§13.2.6) as far as text and its blocks
    depend on it: void elements, implied end tags, scopes, misnested formatting, raw text, breaking out of <svg>. Work
    and memory grow with the bytes of the page: the stack is bounded (deeper elements count as their parent), and so are
-   the elements (FAULT_COMPLEX). Any bytes are safe to read. */
+   elements and blocks (gm_most_parts). Any bytes are safe to read. */
 #include "parser.h"
 
 #include <stdlib.h>
@@ -122,15 +122,15 @@ static void push(struct parser *parser, const struct tag_token *token) {
             break;
         default: break;
     }
-    parser->stack[parser->depth++] = open;
+    gm_html_open(parser, open);
 }
 
 /* Inside <svg>, names mean nothing: an element is there for its end tag. */
 static void push_foreign(struct parser *parser, const struct tag_token *token) {
     if (parser->depth == MAX_OPEN) return;
     const struct open *above = &parser->stack[parser->depth - 1];
-    parser->stack[parser->depth++] = (struct open){
-        .tag = (uint8_t)token->tag, .name = token->name, .node = above->node, .groups = above->groups};
+    gm_html_open(parser, (struct open){.tag = (uint8_t)token->tag, .name = token->name, .node = above->node,
+                                       .groups = above->groups});
 }
 
 /* ---- special elements ---- */
@@ -322,6 +322,7 @@ struct page *gm_html_parse(const uint8_t *html, size_t size, const struct entiti
     parser->entities = entities, parser->words = words;
     parser->list = parser->row = -1;
     parser->stack[0] = (struct open){.tag = T_HTML, .kind = BLOCK};
+    parser->opened[T_HTML] = parser->changes = 1;
     parser->depth = 1;
     parse(parser);
     parser->at = parser->at < parser->end ? parser->at : parser->end;

@@ -33,6 +33,8 @@ struct parser {
     struct open stack[MAX_OPEN];
     int depth;
     int links, pres, skips, bolds, svgs;
+    uint16_t opened[T_COUNT]; /* open elements of each tag: none is looked for in vain */
+    uint32_t changes, searched[T_COUNT]; /* of the stack; their number when a start tag last looked through it */
     int list, row; /* places in the stack; -1 */
     uint32_t lists;
     struct block block; /* being filled */
@@ -72,6 +74,8 @@ struct cached_class gm_html_judge(struct parser *parser, const struct tag_token 
 /* Makes a block-level element; returns its number. */
 int32_t gm_html_push_node(struct parser *parser, const struct tag_token *token, struct cached_class says);
 
+/* Puts an element on the stack, which has room. */
+void gm_html_open(struct parser *parser, struct open open);
 /* Closes open elements from the innermost to the one at that place of the stack. */
 void gm_html_close_to(struct parser *parser, int place);
 /* Where the innermost open element of that tag is, or 0; looks no further than a scope or another tag (T_COUNT: none). */

@@ -14,9 +14,7 @@ from gristmill import native
 from gristmill.corpus.text.words import fold_table
 from gristmill.native import I64, INT, POINTER, SIZE, U16, U32, U64
 
-SIGNATURES = native.Function(
-    "gm_signatures", INT, POINTER, I64, SIZE, U32, SIZE, U32, U32, SIZE, SIZE, U64, U64, U16
-)
+SIGNATURES = native.Function("gm_signatures", INT, POINTER, I64, SIZE, U32, SIZE, U32, U32, SIZE, SIZE, U64, U64, U16)
 DIGEST = native.Function("gm_digest", None, POINTER, I64, SIZE, U64)
 LANES = 16
 

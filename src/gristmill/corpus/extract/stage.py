@@ -25,7 +25,7 @@ from gristmill.document import Document, document_id, write_documents
 from gristmill.errors import UserError
 from gristmill.files import read_jsonl
 from gristmill.html.charset import to_utf8
-from gristmill.html.main_text import TooComplex, extract_html
+from gristmill.html.main_text import extract_html
 from gristmill.manifest import WORK, Manifest
 from gristmill.progress import Progress, console
 from gristmill.recipe import Extract
@@ -156,7 +156,7 @@ def input_files(inputs: Mapping[str, Path], params: Extract) -> list[Path]:
 
 
 def extract_record(record: Record, comments: bool = False) -> Document | str:
-    """The document of one record, or the rule that drops it: damaged, not_html, too_large, undecodable, too_complex or
+    """The document of one record, or the rule that drops it: damaged, not_html, too_large, undecodable or
     empty.
     """
     if record.fault:
@@ -175,10 +175,7 @@ def extract_record(record: Record, comments: bool = False) -> Document | str:
         heading = MARKDOWN_TITLE.search(text) if record.content_type == "text/markdown" else None
         found = heading.group(1) if heading else ""
     else:
-        try:
-            page = extract_html(raw, comments=comments, whole=record.whole)
-        except TooComplex:
-            return "too_complex"
+        page = extract_html(raw, comments=comments, whole=record.whole)
         found, text, rights = page.title, page.text, page.rights
     text = clean(text).strip()
     if not text:
