@@ -4,7 +4,7 @@ BIN := .venv/bin
 # of the draws in `make bench`; `make bench SEED=…` repeats them
 SEED := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench sanitize fuzz clean
 
 demo: .venv/ready
 	$(BIN)/gristmill run recipes/miniweb.toml
@@ -23,6 +23,25 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/encode.py
 	$(BIN)/python benchmarks/load.py
 	$(BIN)/python -m pytest -q -m "slow or hypothesis" --hypothesis-profile=fresh --hypothesis-seed=$(SEED)
+
+# The native part under address and undefined-behaviour sanitizers, and the tests that call it most.
+SANITIZED := build/sanitized/_native.so
+UNDER_SANITIZERS := LD_PRELOAD=$$($(CC) -print-file-name=libasan.so):$$($(CC) -print-file-name=libstdc++.so) \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 GRISTMILL_NATIVE=$(SANITIZED)
+NATIVE_TESTS := tests/html tests/tokenizer tests/fuzz tests/model/test_kernels.py tests/corpus/test_dedup.py \
+	tests/corpus/test_statistics.py tests/corpus/test_language.py tests/corpus/test_decontaminate.py \
+	tests/training/test_data.py tests/training/test_goldfish.py tests/crawl/test_links.py
+
+sanitize: .venv/ready $(SANITIZED)
+	$(UNDER_SANITIZERS) $(BIN)/python -m pytest -q $(NATIVE_TESTS)
+
+fuzz: .venv/ready $(SANITIZED)
+	$(UNDER_SANITIZERS) $(BIN)/python tests/fuzz/fuzz.py --seconds $(or $(SECONDS),60)
+
+$(SANITIZED): $(shell find src/gristmill -name "*.[ch]")
+	mkdir -p $(@D)
+	$(CC) -shared -fPIC -O1 -g -std=c11 -Wall -Wextra -Wno-psabi -fno-omit-frame-pointer \
+		-fsanitize=address,undefined -fno-sanitize-recover=all $(filter %.c,$^) -lm -o $@
 
 .venv/ready: pyproject.toml constraints.txt setup.py $(shell find src/gristmill -name "*.[ch]")
 	$(PYTHON) -m venv .venv

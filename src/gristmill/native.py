@@ -8,6 +8,7 @@ release the interpreter lock. `tests/test_native.py` compares every declaration 
 from __future__ import annotations
 
 import ctypes
+import os
 from functools import cache, cached_property
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -24,7 +25,9 @@ I32, I64, F32 = (np.dtype(kind) for kind in (np.int32, np.int64, np.float32))
 
 @cache
 def library() -> ctypes.CDLL:
-    """The library. Raises UserError where it was not built."""
+    """The library, or another build of it that the environment names. Raises UserError where it was not built."""
+    if other := os.environ.get("GRISTMILL_NATIVE"):  # as `make sanitize` builds it
+        return ctypes.CDLL(other)
     for suffix in EXTENSION_SUFFIXES:
         path = Path(__file__).with_name(f"_native{suffix}")
         if path.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 import re
 import subprocess
 import sys
@@ -329,6 +330,7 @@ assert min(r for r, _ in ratios) <= 10 and min(g for _, g in ratios) <= 3, ratio
 """
 
 
+@pytest.mark.skipif("GRISTMILL_NATIVE" in os.environ, reason="sanitizers take time and memory of their own")
 @pytest.mark.parametrize("name", PAGES)
 def test_no_page_costs_more_than_ten_times_plain_text(name: str) -> None:
     """In time and memory; and twice the bytes cost about twice the time."""

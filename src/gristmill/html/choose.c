@@ -41,7 +41,7 @@ struct page *gm_html_parse(const uint8_t *html, size_t size, const struct entiti
                            const struct words *words);
 
 enum { BATCH = 64, REMEMBERED = 4096 }; /* blocks judged at once; blocks whose features are worked out once */
-enum { JUDGED = 4096, BYTES_EACH = 160 }; /* blocks that any page may have judged, and one more in so many bytes */
+enum { JUDGED = 4096, BYTES_EACH = 320 }; /* blocks that any page may have judged, and one more in so many bytes */
 
 static inline int step(const struct split *splits, int at, const float *row) {
     return at < 0 ? at : splits[at].children[row[splits[at].feature] > splits[at].threshold];

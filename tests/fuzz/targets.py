@@ -1,0 +1,152 @@
+"""What reads bytes of others: each target takes any bytes, and nothing but what it names may come of them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from gristmill.corpus.dedup.minhash import MinHash
+from gristmill.corpus.extract.language import detect
+from gristmill.corpus.filter.statistics import measure
+from gristmill.corpus.readers.warc_ranges import read_records
+from gristmill.corpus.readers.wikitext import plain_text
+from gristmill.corpus.text.ngrams import word_hashes
+from gristmill.crawl import links, robots
+from gristmill.crawl.urls import normalise
+from gristmill.html.charset import to_utf8
+from gristmill.html.main_text import extract_html
+from gristmill.tokenizer.encode import Tokenizer
+from gristmill.tokenizer.patterns import PATTERNS, split
+
+BASE = "http://example.org/folder/page"
+
+
+class Target(NamedTuple):
+    """A reader of bytes, and texts that lie near what it expects."""
+
+    read: Callable[[bytes], object]
+    seeds: tuple[bytes, ...]
+
+
+@cache
+def tokenizer() -> Tokenizer:
+    """One of bytes and a few merges."""
+    merges = (b"th", b"the", b"in", b"ing", b" a", b"\xc3\xa9")
+    return Tokenizer([bytes([value]) for value in range(256)] + list(merges), "qwen2")
+
+
+def read_html(data: bytes) -> None:
+    """Main text as it is, and all text."""
+    extract_html(data)
+    extract_html(data, whole=True)
+
+
+def read_links(data: bytes) -> None:
+    """A page's links and directives, in its own charset."""
+    links.read_page(data, "utf-8", BASE, "gristmill")
+    links.read_page(data, "utf-16-le", BASE, "gristmill")
+
+
+def read_headers(data: bytes) -> None:
+    """Headers that give links and directives."""
+    said = links.Said()
+    value = data.decode("latin-1")
+    headers = [("link", value), ("x-robots-tag", value), ("tdm-reservation", value)]
+    links.read_headers(said, headers, BASE, "gristmill")
+
+
+def read_sitemap(data: bytes) -> None:
+    """A sitemap, a feed and a TDM policy file."""
+    list(links.read_sitemap(data, BASE))
+    list(links.read_feed(data, BASE))
+    links.read_tdmrep(data)
+
+
+def read_robots(data: bytes) -> None:
+    """robots.txt, and a path judged by it."""
+    robots.parse_robots(data.decode("utf-8", "replace"), "gristmill/0.1 (+http://example.org)")
+    robots.normal_path(data)
+
+
+def read_url(data: bytes) -> None:
+    """A reference, resolved."""
+    normalise(data.decode("utf-8", "replace"), BASE)
+
+
+def read_warc(data: bytes) -> None:
+    """A WARC file, packed or not."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ("a.warc.gz" if data[:2] == b"\x1f\x8b" else "a.warc")
+        path.write_bytes(data)
+        list(read_records([path]))
+
+
+def read_text(data: bytes) -> None:
+    """Text of any charset, its words, statistics, language, tokens."""
+    to_utf8(data)
+    to_utf8(data, data[:12].decode("latin-1"))
+    text = data.decode("utf-8", "replace")
+    word_hashes(text)
+    measure(text)
+    detect(text)
+    for pattern in PATTERNS:
+        assert b"".join(split(data, pattern)) == data
+    tokens, counts = tokenizer().encode_bytes(np.frombuffer(data, np.uint8), np.array([0, len(data)]), None)
+    assert tokenizer().decode_bytes(tokens.tolist()) == data and int(counts[0]) == len(tokens)
+
+
+def read_wikitext(data: bytes) -> None:
+    """A Wikipedia article's markup."""
+    plain_text(data.decode("utf-8", "replace"))
+
+
+def read_shingles(data: bytes) -> None:
+    """Signatures of texts."""
+    import pyarrow as pa
+
+    texts = [part.decode("utf-8", "replace") for part in data.split(b"\n")]
+    MinHash(3, 4, 2, 0)(pa.array(texts, pa.large_string()))
+
+
+HTML = (
+    b"<!doctype html><html lang=en><head><title>A &amp; b</title><meta charset=utf-8><link rel=canonical href=/x>"
+    b"<body class='page'><nav><a href=/>Home</a></nav><article><h1>Title</h1><p>Some text, <b>bold</b> and"
+    b" <a href='http://a.example/?a=1&copy=2'>a link</a>.</p><ul><li>one<li>two</ul><table><tr><th>a<th>b<tr><td>1"
+    b"<td>2</table><pre>x  = 1\n</pre><svg><title>t</title></svg><math><mi>x</mi></math></article><!-- end --></html>",
+    b"<script>if (a < b) '</scr'</script><style>p{}</style><textarea></p></textarea><select><option>a</select>"
+    b"&#x41;&#65;",
+)
+PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 8\r\n\r\n<p>a</p>"
+RECORD = (
+    b"WARC/1.1\r\nWARC-Type: response\r\nWARC-Record-ID: <urn:uuid:00000000-0000-0000-0000-000000000001>\r\n"
+    b"WARC-Date: 2024-01-01T00:00:00Z\r\nWARC-Target-URI: http://example.org/\r\n"
+    b"Content-Type: application/http; msgtype=response\r\nContent-Length: %d\r\n\r\n%s\r\n\r\n" % (len(PAGE), PAGE)
+)
+TARGETS = {
+    "html": Target(read_html, HTML),
+    "links": Target(read_links, HTML),
+    "headers": Target(
+        read_headers, (b'<http://a.example/>; rel="license"; type="x", <b>; rel=next', b"max-snippet: 5, noai")
+    ),
+    "sitemap": Target(
+        read_sitemap,
+        (
+            b'<?xml version="1.0"?><urlset><url><loc>http://a.example/?a=1&amp;b</loc></url></urlset>',
+            b'<rss><channel><item><link>http://a.example/</link></item></channel></rss><link href="/b"/>',
+            b'[{"location": "/a/*", "tdm-reservation": 1, "tdm-policy": "http://a.example/"}]',
+        ),
+    ),
+    "robots": Target(read_robots, (b"User-agent: *\nDisallow: /a*b$\nAllow: /\nCrawl-delay: 3\n# c\nSitemap: /s.xml",)),
+    "url": Target(read_url, (b"http://user:pass@xn--a.example:80/a/../b;c?d=e#f", b"//a/%zz%41?\xc3\xa9", b"../x\\y")),
+    "warc": Target(read_warc, (RECORD * 3,)),
+    "text": Target(read_text, ("The mill's 42 wheels — 水车 été ﬁn\r\n\t٣".encode(), "日本語".encode("euc_jp"))),
+    "wikitext": Target(
+        read_wikitext, (b"'''A''' {{x|y={{z}}}} [[File:a.jpg|thumb|[[b]]]] {| class=x\n|-\n| a\n|}\n<ref>r</ref>",)
+    ),
+    "shingles": Target(read_shingles, (b"one two three four five\nsix seven eight one two three",)),
+}
