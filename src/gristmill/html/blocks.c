@@ -276,7 +276,7 @@ static void pop_one(struct parser *parser) {
     parser->skips -= top->skip;
     parser->bolds -= top->bold;
     parser->svgs -= top->tag == T_SVG;
-    parser->opened[top->tag]--, parser->changes++;
+    gm_html_count(parser, top, -1);
     parser->depth--;
 }
 

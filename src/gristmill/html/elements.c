@@ -7,8 +7,14 @@ void gm_html_close_to(struct parser *parser, int place) {
     while (parser->depth > place) gm_html_pop(parser);
 }
 
+void gm_html_count(struct parser *parser, const struct open *open, int change) {
+    parser->opened[open->tag] = (uint16_t)(parser->opened[open->tag] + change);
+    parser->named[open->name % NAMES].open += (uint32_t)change;
+    parser->changes++;
+}
+
 void gm_html_open(struct parser *parser, struct open open) {
-    parser->opened[open.tag]++, parser->changes++;
+    gm_html_count(parser, &open, 1);
     parser->stack[parser->depth++] = open;
 }
 
@@ -26,8 +32,9 @@ int gm_html_find_open(const struct parser *parser, enum tag tag, enum tag limit)
 static void lift(struct parser *parser, struct open *open) {
     parser->links -= open->link, parser->bolds -= open->bold;
     open->link = open->bold = false;
-    parser->opened[open->tag]--, parser->opened[T_OTHER]++, parser->changes++;
+    gm_html_count(parser, open, -1);
     open->tag = T_OTHER, open->name = 0;
+    gm_html_count(parser, open, 1);
 }
 
 /* ---- <svg> ---- */
@@ -219,6 +226,13 @@ static void end_at(struct parser *parser, int place, bool crossed) {
     lift(parser, open);
 }
 
+/* Whether an element of that name may be open: one of like hash is, and was not looked for in this very stack. */
+static bool is_named(struct parser *parser, uint32_t name) {
+    uint32_t searched = parser->named[name % NAMES].searched;
+    parser->named[name % NAMES].searched = parser->changes;
+    return parser->named[name % NAMES].open && searched != parser->changes;
+}
+
 void gm_html_end(struct parser *parser, const struct tag_token *token) {
     enum tag tag = token->tag;
     bool heading = tag >= T_H1 && tag <= T_H6;
@@ -233,6 +247,7 @@ void gm_html_end(struct parser *parser, const struct tag_token *token) {
         }
     }
     bool crossed = false, any = parser->opened[tag] > 0;
+    if (tag == T_OTHER) any = is_named(parser, token->name);
     for (enum tag level = T_H1; heading && level <= T_H6; level++) any |= parser->opened[level] > 0;
     for (int i = any ? parser->depth - 1 : 0; i > 0; i--) {
         const struct open *open = &parser->stack[i];

@@ -3,7 +3,7 @@
 #define GRISTMILL_HTML_PARSER_H
 #include "tokens.h"
 
-enum { CLASS_CACHE = 256, MAX_FORMATTING = 256, MAX_SAME = 3 };
+enum { CLASS_CACHE = 256, MAX_FORMATTING = 256, MAX_SAME = 3, NAMES = 1024 };
 
 /* An open element. */
 struct open {
@@ -35,6 +35,9 @@ struct parser {
     int links, pres, skips, bolds, svgs;
     uint16_t opened[T_COUNT]; /* open elements of each tag: none is looked for in vain */
     uint32_t changes, searched[T_COUNT]; /* of the stack; their number when a start tag last looked through it */
+    struct {
+        uint32_t open, searched;
+    } named[NAMES]; /* the same of elements that only their names tell apart and their end tags, by hash */
     int list, row; /* places in the stack; -1 */
     uint32_t lists;
     struct block block; /* being filled */
@@ -74,6 +77,8 @@ struct cached_class gm_html_judge(struct parser *parser, const struct tag_token 
 /* Makes a block-level element; returns its number. */
 int32_t gm_html_push_node(struct parser *parser, const struct tag_token *token, struct cached_class says);
 
+/* Counts an element that opens (1) or closes (-1). */
+void gm_html_count(struct parser *parser, const struct open *open, int change);
 /* Puts an element on the stack, which has room. */
 void gm_html_open(struct parser *parser, struct open open);
 /* Closes open elements from the innermost to the one at that place of the stack. */
