@@ -20,7 +20,7 @@ from gristmill.corpus.dedup import index, passages
 from gristmill.corpus.dedup import stage as dedup
 from gristmill.corpus.dedup.index import Index, IndexWriter, Prints
 from gristmill.corpus.dedup.minhash import MinHash, digests, permutations
-from gristmill.corpus.execution import executor as parallel
+from gristmill.corpus.execution import executor
 from gristmill.corpus.execution.executor import Engine, using
 from gristmill.corpus.text.words import ALONE, WORD, fold_table, lower, words
 from gristmill.document import Document, read_documents, write_documents
@@ -217,7 +217,7 @@ def test_verdicts_are_those_of_comparing_all_with_all(
     seed: int, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dedup, "BLOCK", block)
-    monkeypatch.setattr(parallel, "SHARD_BYTES", 1)
+    monkeypatch.setattr(executor, "SHARD_BYTES", 1)
     documents = corpus_with_copies(seed, 120)
     params = Dedup(urls=seed % 2 == 0, bands=8, rows=4)
     result = run_dedup(tmp_path, documents, params)
@@ -347,7 +347,7 @@ def sentences(seed: int, count: int) -> list[str]:
 
 
 def test_a_repeated_passage_stays_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "SHARD_BYTES", 1)
+    monkeypatch.setattr(executor, "SHARD_BYTES", 1)
     monkeypatch.setattr(passages, "RANGE", 50)
     passage = " ".join(sentences(0, 7))
     own = [sentences(seed, 12) for seed in range(1, 5)]

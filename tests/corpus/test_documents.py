@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gristmill.corpus.execution import executor as parallel
+from gristmill.corpus.execution import executor
 from gristmill.corpus.execution.documents import Dropped, Judge, document_shards, map_documents
 from gristmill.corpus.execution.executor import Engine, using
 from gristmill.document import Document, read_batches, read_documents, write_documents
@@ -93,7 +93,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_shards_cover_every_row_once(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for limit in (1, 1_500_000, 10**9):
-        monkeypatch.setattr(parallel, "SHARD_BYTES", limit)
+        monkeypatch.setattr(executor, "SHARD_BYTES", limit)
         shards = document_shards(corpus)
         found = [(shard.path.name, group) for shard in shards for group in shard.groups]
         assert found == [(f"documents-{part}.parquet", group) for part in range(3) for group in range(3)]
@@ -104,7 +104,7 @@ def test_shards_cover_every_row_once(corpus: Path, monkeypatch: pytest.MonkeyPat
 def test_workers_change_nothing_and_the_ledger_balances(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parallel, "SHARD_BYTES", 1)
+    monkeypatch.setattr(executor, "SHARD_BYTES", 1)
     made = [go(corpus, tmp_path / str(workers), Engine(workers=workers)) for workers in (1, 2)]
     one, two = contents(tmp_path / "1"), contents(tmp_path / "2")
     assert one == two
@@ -126,15 +126,15 @@ def test_workers_change_nothing_and_the_ledger_balances(
 def test_killed_and_run_again_gives_the_same_and_redoes_no_finished_shard(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parallel, "SHARD_BYTES", 1)
+    monkeypatch.setattr(executor, "SHARD_BYTES", 1)
     go(corpus, tmp_path / "whole", Engine(workers=1))
     out = tmp_path / "killed"
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from pathlib import Path; from gristmill.corpus import parallel; import test_mapping\n"
+        "from pathlib import Path; from gristmill.corpus.execution import executor; import test_documents\n"
         "if __name__ == '__main__':\n"
-        "    parallel.SHARD_BYTES = 1\n"
-        f"    test_mapping.go(Path({str(corpus)!r}), Path({str(out)!r}), parallel.Engine(workers=2), 0.0005)\n"
+        "    executor.SHARD_BYTES = 1\n"
+        f"    test_documents.go(Path({str(corpus)!r}), Path({str(out)!r}), executor.Engine(workers=2), 0.0005)\n"
     )
     (tmp_path / "job.py").write_text(code)
     job = subprocess.Popen([sys.executable, str(tmp_path / "job.py")], stderr=subprocess.DEVNULL)
@@ -152,7 +152,7 @@ def test_killed_and_run_again_gives_the_same_and_redoes_no_finished_shard(
 
 
 def test_errors_of_workers_reach_the_user(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "SHARD_BYTES", 1_500_000)
+    monkeypatch.setattr(executor, "SHARD_BYTES", 1_500_000)
     for number, (job, told) in enumerate(((failing, "broken in"), (ending, "fewer --workers"))):
         out = tmp_path / str(number)
         out.mkdir()
@@ -163,7 +163,7 @@ def test_errors_of_workers_reach_the_user(corpus: Path, tmp_path: Path, monkeypa
 def test_an_error_does_not_wait_for_the_other_shards(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parallel, "SHARD_BYTES", 1)
+    monkeypatch.setattr(executor, "SHARD_BYTES", 1)
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt), using(Engine(workers=4)):
         map_documents("x", corpus, slow, 0.0, tmp_path)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gristmill import cli
-from gristmill.corpus.execution import executor as parallel
+from gristmill.corpus.execution import executor
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install 'gristmill[ray]'")
 pytestmark = pytest.mark.slow
@@ -72,7 +72,7 @@ def journey(pages: Path, out: Path, engine: str, monkeypatch: pytest.MonkeyPatch
 def test_equal_bytes_on_every_engine(
     pages: Path, cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parallel, "SHARD_BYTES", 300_000)
+    monkeypatch.setattr(executor, "SHARD_BYTES", 300_000)
     plain = journey(pages, tmp_path / "plain", "processes", monkeypatch)
     assert sum(name.endswith(".parquet") for name in plain) == 9
     assert journey(pages, tmp_path / "existing", f"ray:{cluster}", monkeypatch) == plain

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gristmill.corpus.execution import executor as parallel
+from gristmill.corpus.execution import executor
 from gristmill.corpus.execution.executor import Engine, using
 from gristmill.corpus.extract import stage as extract
 from gristmill.corpus.readers.warc_ranges import Extent, Piece, cut_inputs, read_piece
@@ -60,7 +60,7 @@ def test_ranges_and_workers_change_nothing(tmp_path: Path, monkeypatch: pytest.M
     offsets = write_warc(path, [page(number) for number in range(60)])
     run_extract(path, tmp_path / "one")
     assert [found.source for found in read_documents(tmp_path / "one")] == [f"pages.warc.gz:{at}" for at in offsets]
-    monkeypatch.setattr(parallel, "SHARD_BYTES", 20_000)
+    monkeypatch.setattr(executor, "SHARD_BYTES", 20_000)
     assert len(cut_inputs([path])) > 10
     for workers in (1, 2):
         run_extract(path, tmp_path / f"many{workers}", workers)
@@ -103,7 +103,7 @@ def test_a_page_cannot_forge_a_record(tmp_path: Path, monkeypatch: pytest.Monkey
     assert at > 0, "the test needs the bytes to be stored as they are"
     run_extract(path, tmp_path / "one")
     for limit in (40_000, 100_000, 150_000):
-        monkeypatch.setattr(parallel, "SHARD_BYTES", limit)
+        monkeypatch.setattr(executor, "SHARD_BYTES", limit)
         out = tmp_path / str(limit)
         result = run_extract(path, out)
         assert list(read_documents(out)) == list(read_documents(tmp_path / "one"))
@@ -144,7 +144,7 @@ def test_small_files_share_shards_and_keep_their_order(tmp_path: Path, monkeypat
     for number in range(40):
         (folder / f"{number:02d}.html").write_bytes(page(number))
     (folder / "99.jsonl.gz").write_bytes(gzip.compress(b'{"text": "A line of text."}\n'))
-    monkeypatch.setattr(parallel, "SHARD_BYTES", 20_000)
+    monkeypatch.setattr(executor, "SHARD_BYTES", 20_000)
     shards = cut_inputs([folder])
     assert 2 < len(shards) < 15
     run_extract(folder, tmp_path / "out")

@@ -14,8 +14,7 @@ import pytest
 from gristmill.document import Document, read_documents, write_documents
 from gristmill.errors import UserError
 from gristmill.recipe import Tokenize, TokenizerParams
-from gristmill.tokenizer import batches as texts
-from gristmill.tokenizer import tokenize, train
+from gristmill.tokenizer import batches, tokenize, train
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
 
@@ -37,7 +36,7 @@ def test_training_depends_on_the_text_alone(
         assert sorted(path.name for path in (tmp_path / str(threads)).iterdir()) == sorted(FILES)
         for name in FILES:
             assert (tmp_path / str(threads) / name).read_bytes() == (tokenizer_folder / name).read_bytes()
-    assert 1 <= texts.threads() <= texts.MOST_THREADS
+    assert 1 <= batches.threads() <= batches.MOST_THREADS
 
 
 def test_bytes_come_first(tokenizer: Tokenizer) -> None:

@@ -17,8 +17,7 @@ from typer.testing import CliRunner
 from gristmill.cli import app, main
 from gristmill.document import Document, read_documents, write_documents
 from gristmill.recipe import TokenizerParams
-from gristmill.tokenizer import train
-from gristmill.tokenizer import vocabulary_statistics as report
+from gristmill.tokenizer import train, vocabulary_statistics
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.pretokens import count_words
 from gristmill.tokenizer.vocabulary_statistics import RARE, Sample, costs, describe, pieces_table, table, training_facts
@@ -66,7 +65,7 @@ def test_bytes_per_token_by_size_language_and_source(tokenizer: Tokenizer, sourc
 def test_smaller_sizes_are_measured_as_if_they_had_been_trained(
     sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "SMALLEST", 300)
+    monkeypatch.setattr(vocabulary_statistics, "SMALLEST", 300)
     for size in (300, 420):
         (tmp_path / str(size)).mkdir()
         train.run({"corpus": sources}, TokenizerParams(vocab_size=size), tmp_path / str(size))
@@ -84,12 +83,12 @@ def test_unused_and_rare_tokens_are_counted_over_the_training_text(tokenizer: To
     assert facts["unused"] == sum(1 for token in learned if not used[token])
     assert facts["rare"] == sum(1 for token in learned if 0 < used[token] < RARE)
     assert len(facts["longest"][0]) == max(map(len, tokenizer.pieces))
-    few = report.occurrences(tokenizer, words, at_once=2)
+    few = vocabulary_statistics.occurrences(tokenizer, words, at_once=2)
     assert few.tolist() == [used[token] for token in range(len(tokenizer.pieces))]
 
 
 def test_the_sample_is_the_lowest_places_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "SAMPLE_BYTES", 1000)
+    monkeypatch.setattr(vocabulary_statistics, "SAMPLE_BYTES", 1000)
     sample, draw = Sample(), random.Random(0)
     places = [draw.random() for _ in range(500)]
     for at in range(0, 500, 20):

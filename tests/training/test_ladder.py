@@ -10,7 +10,7 @@ import pytest
 from gristmill.recipe import Pretrain, Scale
 from gristmill.report.scaling import advice
 from gristmill.training import pretrain
-from gristmill.training.budget import ladder as scale
+from gristmill.training.budget import ladder
 from gristmill.training.budget.ladder import advise
 from gristmill.training.budget.scaling_law import Law
 from gristmill.training.budget.sizing import family, flops_per_token, parameters
@@ -45,10 +45,10 @@ def test_a_ladder_goes_on_where_it_was_and_is_told(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(pretrain, "run", killed_at_the_third)
-        scale.run(inputs, params, tmp_path)
+        ladder.run(inputs, params, tmp_path)
     trained.clear()
     monkeypatch.setattr(pretrain, "run", lambda *arguments: (trained.append(arguments), real(*arguments))[1])
-    made = scale.run(inputs, params, tmp_path)
+    made = ladder.run(inputs, params, tmp_path)
     assert len(trained) == 4 and made.counts["models"] == 6
     assert [path.name for path in tmp_path.iterdir()] == ["scale.json"]
     found = json.loads((tmp_path / "scale.json").read_text())
