@@ -66,6 +66,11 @@ def test_what_is_set_by_hand_wins() -> None:
     assert made.max_steps * made.batch * made.context == pytest.approx(2e6, rel=0.02)
 
 
+def test_the_batch_that_is_chosen_divides_into_the_parts_that_are_set() -> None:
+    for accumulate in (3, 4, 7, 100):
+        assert turned(size="1M", accumulate=accumulate).batch % accumulate == 0
+
+
 def test_few_documents_are_not_read_too_often() -> None:
     made = turned(epoch_tokens=100_000, size="2M")
     assert made.max_steps * made.batch * made.context == pytest.approx(MOST_EPOCHS * 100_000, rel=0.02)

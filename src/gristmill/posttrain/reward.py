@@ -122,7 +122,7 @@ def margins(model: RewardModel, pairs: Sequence[Pair]) -> Tensor:
 
 
 @torch.no_grad()
-def accuracy(model: RewardModel, pairs: Sequence[Pair], batch: int = 64) -> float:
+def accuracy(model: RewardModel, pairs: Sequence[Pair], batch: int = 16) -> float:
     """Share of the pairs whose chosen answer gets the higher reward."""
     right = [margins(model, pairs[at : at + batch]) > 0 for at in range(0, len(pairs), batch)]
     return float(torch.cat(right).float().mean())

@@ -24,6 +24,7 @@ from gristmill.choices import LENGTH, by_hand, named
 from gristmill.choices import SHAPE as SIZES
 from gristmill.errors import UserError
 from gristmill.model.transformer import ModelConfig
+from gristmill.processes import SIZE
 from gristmill.quantities import parameters_of, seconds_and_flops
 from gristmill.recipe import Pretrain
 
@@ -210,9 +211,10 @@ def batch_and_rates(shape: Pretrain, tokens: float) -> dict[str, Any]:
     """Rows a step, and the rates of embeddings and head: the defaults are those of the default width."""
     defaults = {name: Pretrain.model_fields[name].default for name in ("width", "embed_lr", "head_lr")}
     rows = BATCH_TOKENS * max(1.0, tokens / 1e6) ** 0.5 / shape.context
+    rows, parts = max(1, round(rows)) if rows < 12 else round(rows / 8) * 8, shape.accumulate * SIZE
     factor = (shape.width / defaults["width"]) ** -0.5
     return {
-        "batch": max(1, round(rows)) if rows < 12 else round(rows / 8) * 8,
+        "batch": max(1, round(rows / parts)) * parts,  # it must divide among processes and their parts
         "embed_lr": round(defaults["embed_lr"] * factor, 5),
         "head_lr": round(defaults["head_lr"] * factor, 5),
     }
