@@ -54,7 +54,7 @@ Settings = Annotated[
         "--set",
         metavar="KEY=VALUE",
         autocompletion=complete_setting,
-        help="Change a setting (value in TOML); repeatable.",
+        help="Change a setting (value in TOML); KEY= takes it out of the recipe; repeatable.",
     ),
 ]
 Workers = Annotated[int, typer.Option(min=0, help="Processes for the stages that map documents; 0: one a core.")]
