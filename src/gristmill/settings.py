@@ -129,9 +129,7 @@ def wrong_settings(error: ValidationError, where: str, model: Model, stages: Map
         elif item["type"] == "model_type":
             told.append(f"`{key}` should be a table, [{key}] (given: {reprlib.repr(item['input'])})")
         else:
-            problem = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
-            joint = " " if problem.startswith("should") else ": "
-            told.append(f"`{key}`{joint}{problem} (given: {reprlib.repr(item['input'])})")
+            told.append(f"`{key}`{reason(item['msg'])} (given: {reprlib.repr(item['input'])})")
     known = [name for name in stages if name in tables]
     remedy = (
         f"gristmill {known[0]} --help lists its settings"
@@ -139,6 +137,12 @@ def wrong_settings(error: ValidationError, where: str, model: Model, stages: Map
         else "gristmill STAGE --help lists a stage's settings"
     )
     return UserError(f"{where}: {'; '.join(told)}", remedy)
+
+
+def reason(message: str) -> str:
+    """Pydantic's message as it goes on after a name, in the case in which it was written."""
+    problem = message.removeprefix("Value error, ").removeprefix("Input ")
+    return f" {problem}" if problem.startswith("should") else f": {problem}"
 
 
 def unknown(key: str, name: str, stage: str, model: Model, stages: Mapping[str, Model]) -> str:

@@ -9,6 +9,7 @@ from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gristmill.serving.api_error import ApiError
+from gristmill.settings import reason
 
 MAX_BODY = 1_000_000  # bytes of a request
 MAX_REFUSED = 64_000_000  # bytes of a larger one that are read, so that a client which first sends all sees the refusal
@@ -97,7 +98,7 @@ def parse(body: bytes) -> ChatRequest:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         field = field_name(first["loc"])
-        raise ApiError(400, f"{field or 'body'}: {first['msg'].lower()}", field) from None
+        raise ApiError(400, f"{field or 'the body'}{reason(first['msg'])}", field) from None
     except (ValueError, RecursionError):  # no JSON, no UTF-8, a number of thousands of digits; nested too deep
         raise ApiError(400, "the body is no JSON that can be read") from None
     if asked.n not in (None, 1):
