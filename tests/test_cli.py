@@ -51,10 +51,12 @@ def test_every_setting_has_a_meaning_and_stands_in_the_reference() -> None:
 
 def test_help_explains_every_command_and_every_setting() -> None:
     top = CliRunner().invoke(cli.app, ["-h"]).output
-    for words, _ in commands():
+    for words, command in commands():
         shown = CliRunner().invoke(cli.app, [*words, "-h"])
         assert shown.exit_code == 0 and "Usage" in shown.output, words
         assert words[0] in top
+        lower = [one for one in command.params if one.param_type_name == "argument" and not one.metavar]
+        assert not lower, f"{words}: an argument has no metavar"
     for stage in STAGES:
         page = CliRunner().invoke(cli.app, [stage.name, "--help"]).output
         lines = [" ".join(line.split()) for line in page.splitlines()]

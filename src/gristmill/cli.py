@@ -40,7 +40,9 @@ app.add_typer(new, name="new", rich_help_panel=JOURNEY)
 app.add_typer(corpus, name="corpus", rich_help_panel=LOOK)
 add_stages(app)
 INTERRUPTED = 130  # exit code, as shells have it for Ctrl-C
-ModelFolder = Annotated[Path | None, typer.Argument(help="A run folder, as runs/miniweb, or a model's.")]
+ModelFolder = Annotated[
+    Path | None, typer.Argument(metavar="FOLDER", help="A run folder, as runs/miniweb, or a model's.")
+]
 ModelName = Annotated[
     str | None, typer.Option("--model", help="pretrain, sft or rl; a stage's folder; or a Hugging Face folder.")
 ]
@@ -60,7 +62,7 @@ HEADLINES = {
 
 @app.command(rich_help_panel=JOURNEY)
 def run(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, as recipes/miniweb.toml.")],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, as recipes/miniweb.toml.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; by default runs/NAME.")] = None,
     first: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Redo from this stage.")] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")] = None,
@@ -81,7 +83,7 @@ def run(
 
 @app.command(rich_help_panel=PLAN)
 def plan(
-    recipe: Annotated[Path, typer.Argument(help="A recipe.")],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; by default runs/NAME.")] = None,
     tokens: Annotated[
         str, typer.Option(callback=number, help="Training tokens, where the run has none yet, as 5M.")
@@ -104,7 +106,7 @@ def plan(
 
 @app.command(rich_help_panel=PLAN)
 def scale(
-    recipe: Annotated[Path, typer.Argument(help="A recipe whose tokens there are.")],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe whose tokens there are.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; by default runs/NAME.")] = None,
     sizes: Annotated[str, typer.Option(help="Parameters of the models, as 500k,1M,2M.")] = "",
     tokens: Annotated[str, typer.Option(help="Tokens that each reads, as 250k,500k,1M.")] = "",
@@ -165,8 +167,10 @@ def assistant_of(folder: Path | None, named: str | None) -> Assistant:
 
 @app.command("tokenizer report", rich_help_panel=LOOK)
 def tokenizer_report(
-    folder: Annotated[Path, typer.Argument(help="A run folder or a tokenizer's.")],
-    texts: Annotated[Path | None, typer.Argument(help="Documents to measure; else what training measured.")] = None,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run folder or a tokenizer's.")],
+    texts: Annotated[
+        Path | None, typer.Argument(metavar="TEXTS", help="Documents to measure; else what training measured.")
+    ] = None,
     parameters: Annotated[float, typer.Option(min=1, help="Of the model to train, its embeddings left out.")] = 100e6,
 ) -> None:
     """What a vocabulary does to text, and the size to choose for a model."""
@@ -177,8 +181,12 @@ def tokenizer_report(
 
 @app.command(rich_help_panel=LOOK)
 def inspect(
-    folder: Annotated[Path, typer.Argument(help="A run folder, a model's (with --tokens also a tokenizer's).")],
-    text: Annotated[str | None, typer.Argument(help="Show what the model expects after it, as it learned.")] = None,
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A run folder, a model's (with --tokens also a tokenizer's).")
+    ],
+    text: Annotated[
+        str | None, typer.Argument(metavar="TEXT", help="Show what the model expects after it, as it learned.")
+    ] = None,
     tokens: Annotated[str | None, typer.Option(metavar="TEXT", help="Show the tokens of a text.")] = None,
     model: ModelName = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Page to write; by default RUN/inspect.html.")] = None,

@@ -19,7 +19,7 @@ corpus = typer.Typer(cls=Commands, help="Look into a corpus, and learn to score 
 
 @corpus.command()
 def sample(
-    folder: Annotated[Path, typer.Argument(help="A folder of a corpus stage, or a run folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of a corpus stage, or a run folder.")],
     rule: Annotated[str, typer.Option("--dropped-by", metavar="RULE", help="Rule, as manifest.json counts it.")],
     count: Annotated[int, typer.Option("-n", min=1, help="How many documents.")] = 5,
 ) -> None:
@@ -35,7 +35,7 @@ def sample(
 
 @corpus.command()
 def ledger(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     document: Annotated[str, typer.Option(help="Id or URL: tell the way of this one document.")] = "",
 ) -> None:
     """Show what came into each corpus stage and what left, to the document and the byte; or one document's way."""

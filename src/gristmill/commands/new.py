@@ -14,7 +14,9 @@ Out = Annotated[Path | None, typer.Option("--out", "-o", help="Recipe to write; 
 
 
 @new.command()
-def folder(path: Annotated[Path, typer.Argument(help="A folder of documents, or one file.")], out: Out = None) -> None:
+def folder(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder of documents, or one file.")], out: Out = None
+) -> None:
     """A recipe for a folder of documents, with sizes that suit its text, and how long a run will take."""
     from gristmill.new import new_folder
 
@@ -23,7 +25,8 @@ def folder(path: Annotated[Path, typer.Argument(help="A folder of documents, or 
 
 @new.command()
 def site(
-    url: Annotated[str, typer.Argument(help="Its address, as https://docs.example.org/.")], out: Out = None
+    url: Annotated[str, typer.Argument(metavar="URL", help="Its address, as https://docs.example.org/.")],
+    out: Out = None,
 ) -> None:
     """A recipe for a site."""
     from gristmill.new import new_site
