@@ -32,7 +32,7 @@ CONTEXT = 256
 TURN = 5.0  # seconds
 SCORED_TOKENS = 100_000
 
-# what each trains with where nothing else is said: the best of the sweeps in docs/NOTEBOOK.md
+# what each trains with where nothing else is said: the best of the sweeps in docs/notebook/pretraining.md
 SETTINGS: dict[str, dict[str, float]] = {
     "ours": {"layers": 2, "width": 128, "head_dim": 64, "batch": 8, "muon": 0.02, "embed": 0.3, "head": 0.02},
     "nanogpt": {"layers": 2, "width": 128, "head_dim": 32, "batch": 4, "lr": 6e-3, "beta2": 0.99},

@@ -24,7 +24,7 @@ from gristmill.crawl.content_type import content_type, payload_type
 from gristmill.errors import UserError
 
 NAMESPACE = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")  # RFC 4122 appendix C, for URLs
-LEVEL = 2  # of ISA-L: 9 times as fast as zlib's 6, files 17 % larger (docs/NOTEBOOK.md)
+LEVEL = 2  # of ISA-L: 9 times as fast as zlib's 6, files 17 % larger (docs/notebook/crawl.md)
 CHANGED = {"content-encoding", "transfer-encoding", "content-length"}  # the body is stored decoded
 FIELDS = {"Content-Type": "application/warc-fields"}
 DECISIONS = "WARC-JSON-Metadata"  # field with what was decided of a page: robots, signals, licence

@@ -3,7 +3,7 @@
 Gopher: Rae et al. 2021, arXiv:2112.11446, §A.1.1 "Quality Filtering" and "Repetition Removal" with table A1. C4:
 Raffel et al. 2020, arXiv:1910.10683, §2.2. FineWeb: Penedo et al. 2024, arXiv:2406.17557, §3.6 (and its code in
 datatrove). What a word, a line or a sentence is stands in measures.py: the papers do not say. Where datatrove's rules
-differ on real pages, and why, is in docs/NOTEBOOK.md.
+differ on real pages, and why, is in docs/notebook/corpus.md.
 """
 
 from __future__ import annotations
