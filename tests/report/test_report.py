@@ -281,7 +281,7 @@ def test_next_token_prediction_is_worked_out_and_one_prompt_is_followed(
     engine = Engine.load(model_folder, run["tokenizer"])
     heldout = open_split(run["tokenize"], "heldout")
     openings = [heldout.document(number)[:10].tolist() for number in range(len(heldout))]
-    ids = next(ids for ids in openings if f"<caption>“{engine.tokenizer.decode(ids)}”" in text)
+    ids = next(ids for ids in openings if f'class="caption">“{engine.tokenizer.decode(ids)}”' in text)
     inputs, targets = torch.tensor([[engine.tokenizer.end_of_text, *ids[:-1]]]), torch.tensor([ids])
     with torch.no_grad():
         mean = float(cross_entropy(engine.model, inputs, targets))
