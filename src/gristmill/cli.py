@@ -56,6 +56,8 @@ HEADLINES = {
     "evaluate.all_answerable_accuracy": "right answers, all",
     "evaluate.unanswerable_declined": "unanswerable questions declined",
     "audit.extractable_fraction": "training passages completed verbatim",
+    "audit.canary_exposure_bits": "exposure of planted secrets, bits",
+    "audit.canary_exposure_possible": "highest possible exposure, bits",
     "run.peak_rss_bytes": "peak memory, bytes",
 }
 

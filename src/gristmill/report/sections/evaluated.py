@@ -17,7 +17,7 @@ COUNTED = {  # the figures that a sentence tells, counted in answers
     "unanswerable_declined": "unanswerable questions declined",
 }
 SAYS = (
-    "The questions are held out: nothing that training asked was about their subjects. Right means that the answer "
+    "The questions are held out: those of the split “test”, none of which training asked. Right means that the answer "
     "holds the expected words; declined, that the model said it does not know; wrong is everything else. Some "
     "questions cannot be answered from what was read: there, declining is what is wanted."
 )
