@@ -213,6 +213,8 @@ MISTAKES = {
     "run number.toml": "`pretrain` should be a table, [pretrain]",
     "run types.toml": "`pretrain.layers`",
     "run small.toml --until rl": "no such stage",
+    "run small.toml --from dedup --until extract": "comes after",
+    "pretrain vocabulary tokens -o out --set width=1000000000000000": "not enough memory",
     "run small.toml --from dedupe": "did you mean `dedup`?",
     # settings
     "run small.toml --set dedup": "no `=`",

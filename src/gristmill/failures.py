@@ -20,6 +20,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FULL_TEXT = re.compile(
     rf"\b(?:os error|errno) (?:{'|'.join(map(str, FULL))})\b|disk is full|No space left on device", re.I
 )
+NO_MEMORY = re.compile(r"can't allocate memory|out of memory", re.I)  # PyTorch's, of processor and GPU
 UNWRITABLE = re.compile(r"disk I/O error|readonly database|unable to open database file")  # SQLite's
 
 
@@ -35,6 +36,9 @@ def explained(error: BaseException, where: str = "") -> UserError | None:
                 f"{begins}no space is left to write ({cause})",
                 "free some space, or raise the limit on it, and give the same command again: it goes on from here",
             )
+        if isinstance(cause, MemoryError) or (isinstance(cause, RuntimeError) and NO_MEMORY.search(str(cause))):
+            what = str(cause).splitlines()[0] if str(cause) else "an allocation failed"
+            return UserError(f"{begins}not enough memory: {what}", "set a smaller model, batch or context")
         if isinstance(cause, sqlite3.OperationalError) and UNWRITABLE.search(str(cause)):
             return UserError(f"{begins}a database cannot be written: {cause}", "check the disk's space and rights")
         if isinstance(cause, OSError) and cause.errno is not None and cause.filename is not None:

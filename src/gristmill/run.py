@@ -49,6 +49,8 @@ def run_recipe(
         if name is not None and name not in names:
             problem = f"{option} {name}: this recipe has no such stage{nearest(name, names)}"
             raise UserError(problem, f"choose one of {', '.join(names)}")
+    if first and until and names.index(first) > names.index(until):
+        raise UserError(f"--from {first} comes after --until {until}", "name them the other way round")
     if until:
         stages = stages[: names.index(until) + 1]
     with locked(folder / LOCK), traced(folder) if LEADER else nullcontext():
