@@ -125,7 +125,7 @@ def test_after_another_sft_the_old_rl_is_not_used(finished: Path, run: Path, com
     assert answered.stdout == Assistant.load(run / "sft", run / "tokenizer", "run").reply([ASK]).text() + "\n"
     again = command("report", str(run), "--out", str(run.parent / "page"))
     assert again.code == 0, again.stderr
-    assert "left out: rl was made for another sft" in again.stderr
+    assert "left out: reward was made for another sft; rl likewise" in again.stderr
     made = Manifest.read(run.parent / "page")
     assert made and "rl" not in made.inputs and "evaluate" not in made.inputs and "sft" in made.inputs
 
@@ -173,7 +173,7 @@ def test_other_files_and_settings(finished: Path, run: Path) -> None:
     told = faults(run)
     assert told["pretrain"] == "was made with other settings (max_steps)"
     assert told["sft"] == "was made from other files (conversations.0)"
-    assert told["reward"] == "was made from sft, which was made from other files (conversations.0)"
+    assert told["rl"] == told["reward"] == "was made from sft, which was made from other files (conversations.0)"
     (run / "recipe.json").write_text("{")
     with pytest.raises(UserError, match=r"recipe\.json"):
         stages_of(run)
@@ -183,19 +183,22 @@ def test_other_code_is_told_and_can_be_kept(finished: Path, run: Path, capsys: p
     made = Manifest.read(run / "sft")
     assert made and "posttrain/sft.py" in made.code and "model/kernels.c" in made.code
     made.code["posttrain/sft.py"], made.fingerprint = "0" * 16, "of other code"
+    del made.params["warmup"]  # a setting that the other code did not have
     made.write(run / "sft")
-    assert faults(run)["sft"] == "was made by other code (posttrain/sft.py)"
+    assert faults(run)["sft"] == "was made by other code (posttrain/sft.py, setting warmup)"
     assert "was made from sft, which was made by other code" in faults(run)["rl"]
     assert find_model(run).folder == run / "pretrain"
     run_recipe(recipe(finished), run, keep_old=True)
     assert "sft: kept, though made by other code" in capsys.readouterr().err
     noted = json.loads((run / "run.json").read_text())["stages"]
-    assert noted["sft"]["did"] == "kept-old" and noted["sft"]["changed"] == {"code": ["posttrain/sft.py"]}
+    assert noted["sft"]["did"] == "kept-old" and noted["sft"]["changed"] == {
+        "code": ["posttrain/sft.py", "setting warmup"]
+    }
     assert noted["rl"]["did"] == "skipped"
     assert faults(run) == {} and find_model(run).folder == run / "rl"
     summary = run_recipe(recipe(finished), run, until="sft")
     noted = json.loads((run / "run.json").read_text())["stages"]
-    assert noted["sft"]["did"] == "ran" and noted["sft"]["why"] == "code: posttrain/sft.py"
+    assert noted["sft"]["did"] == "ran" and noted["sft"]["why"] == "code: posttrain/sft.py, setting warmup"
     assert noted["pretrain"] == {"did": "skipped", "why": "unchanged"} and not noted["rl"]["did"]
     assert summary["sft.seconds"] > 0
 

@@ -41,7 +41,7 @@ class Changes:
 
     parameters: list[str] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
-    code: list[str] = field(default_factory=list)  # source files
+    code: list[str] = field(default_factory=list)  # source files, and settings that came or went with them
 
     def only_code(self) -> bool:
         """Whether nothing but the code has changed."""
@@ -67,11 +67,21 @@ def changes(found: Manifest, stage: Stage, params: Params, digests: Mapping[str,
     code, ignored = code_of(stage, params), left_out(params)
     before = {name: value for name, value in found.params.items() if name not in ignored}
     before |= {name: source_names(found.params.get(name, [])) for name in marked_fields(type(params), NAMED)}
+    now = json.loads(json.dumps(settings(params)))
+    other = differing(before, now)
+    new = [name for name in other if (name not in before and is_default(params, name)) or name not in now]
+    changed = differing(found.code, code) if found.code else ["not recorded"]
     return Changes(
-        differing(before, json.loads(json.dumps(settings(params)))),
+        [name for name in other if name not in new],
         differing(found.inputs, dict(digests)),
-        differing(found.code, code) if found.code else ["not recorded"],
+        changed + [f"setting {name}" for name in new],
     )
+
+
+def is_default(params: Params, name: str) -> bool:
+    """Whether a setting says what the code would do without it. With a dial, what is written down counts."""
+    dialled = getattr(params, "size", "") or getattr(params, "budget", "")
+    return not dialled and bool(getattr(params, name) == type(params).model_fields[name].default)
 
 
 def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

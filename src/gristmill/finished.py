@@ -32,6 +32,7 @@ class Found:
 
     folder: Path
     fault: str = ""  # why it may not be used, as `was made for another sft`; empty: it may
+    root: str = ""  # the stage before it that the fault is of, if it has none of its own
 
     @property
     def made(self) -> bool:
@@ -51,32 +52,50 @@ def examine(recipe: Recipe, run: Path) -> dict[str, Found]:
         if params is not None:
             folder = run / stage.name
             accepted = str(kept.get(stage.name, {}).get("code", ""))
-            found[stage.name] = Found(folder, fault(stage, resolve_paths(params, run), folder, found, accepted))
+            found[stage.name] = judge(stage, resolve_paths(params, run), folder, found, accepted)
     return found
 
 
-def fault(stage: Stage, params: Params, folder: Path, before: Mapping[str, Found], accepted: str) -> str:
-    """Why a stage's folder may not be used, or "". `accepted` is the digest of the code under which it was kept."""
+def judge(stage: Stage, params: Params, folder: Path, before: Mapping[str, Found], accepted: str) -> Found:
+    """Whether a stage's folder may be used. `accepted` is the digest of the code under which it was kept."""
     made = Manifest.read(folder)
     if made is None:
-        return "is not made yet"
+        return Found(folder, "is not made yet")
     try:
         inputs = pick_inputs(stage, {name: one.folder for name, one in before.items()})
         needed = [before[name] for name in used(params, inputs, folder.parent) if name in before]
-        for one in needed:
-            if not one.made:
-                return f"was made from {one.folder.name}, which {one.fault}"
+        missing = next((one for one in needed if not one.made), None)
+        if missing:
+            return inherited(folder, missing)
         digests = known_digests(params, made, inputs, folder.parent)
     except UserError as error:
-        return f"cannot be checked: {error.problem}"
+        return Found(folder, f"cannot be checked: {error.problem}")
     changed = changes(made, stage, params, digests)
     if changed.inputs or changed.parameters:
-        return describe(changed, inputs)
-    for one in needed:
-        if one.fault:
-            return f"was made from {one.folder.name}, which {one.fault}"
+        return Found(folder, describe(changed, inputs))
+    wrong = next((one for one in needed if one.fault), None)
+    if wrong:
+        return inherited(folder, wrong)
     same = not changed.code or accepted == code_digest(stage, params)
-    return "" if same else describe(changed, inputs)
+    return Found(folder, "" if same else describe(changed, inputs))
+
+
+def inherited(folder: Path, wrong: Found) -> Found:
+    """A stage that was made from one that may not be used."""
+    root = wrong.root or wrong.folder.name
+    return Found(folder, wrong.fault if wrong.root else f"was made from {root}, which {wrong.fault}", root)
+
+
+def gathered(found: Mapping[str, Found]) -> list[str]:
+    """What is wrong with stages, in few words: `rl was made for another sft`, `sft is not made yet; rl likewise`."""
+    named: dict[str, list[str]] = {}
+    for name, one in found.items():
+        named.setdefault(one.fault, []).append(name)
+    return [
+        f"{first} {fault}" + (f"; {' and '.join(others)} likewise" if others else "")
+        for fault, (first, *others) in named.items()
+        if fault
+    ]
 
 
 def known_digests(params: Params, made: Manifest, inputs: Mapping[str, Path], run: Path) -> dict[str, str]:
@@ -157,9 +176,8 @@ def stages_of(run: Path) -> dict[str, Path]:
     if not (run / RECIPE).exists():
         return {name: run / name for name in BY_NAME if Manifest.read(run / name)}
     found = examine(read_recipe(run), run)
-    for name, one in found.items():
-        if one.fault and one.made:
-            console.print(f"left out: {name} {one.fault}", style="yellow", markup=False, soft_wrap=True)
+    for line in gathered({name: one for name, one in found.items() if one.made}):
+        console.print(f"left out: {line}", style="yellow", markup=False, soft_wrap=True)
     return {name: one.folder for name, one in found.items() if not one.fault}
 
 

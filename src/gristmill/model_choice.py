@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gristmill.errors import UserError
 from gristmill.fingerprint import digest
-from gristmill.finished import RECIPE, examine, read_recipe
+from gristmill.finished import RECIPE, Found, examine, gathered, read_recipe
 from gristmill.manifest import Manifest
 from gristmill.stages import MODEL
 
@@ -61,7 +61,7 @@ def find_model(folder: Path | None, named: str | None = None, choose: Sequence[s
 def of_run(run: Path, choose: Sequence[str]) -> Model:
     """The first of some stages of a run whose model may be used."""
     found = examine(read_recipe(run), run)
-    faults = []
+    wrong: dict[str, Found] = {}
     for stage in choose:
         if stage not in found:
             if len(choose) == 1:
@@ -69,16 +69,16 @@ def of_run(run: Path, choose: Sequence[str]) -> Model:
                     f"{run}: its recipe has no {stage}", f"choose one of {', '.join(MODEL)}, or name a folder"
                 )
         elif found[stage].fault:
-            faults.append(f"{stage} {found[stage].fault}")
+            wrong[stage] = found[stage]
         else:
-            about = f"{stage} ({'; '.join(faults)})" if faults else stage
+            about = f"{stage} ({'; '.join(gathered(wrong))})" if wrong else stage
             evaluated = run / "evaluate" if "evaluate" in found and not found["evaluate"].fault else None
             return Model(run / stage, run / "tokenizer", run.resolve().name, about, evaluated)
     made = [stage for stage in choose if stage in found and found[stage].made]
     if not made:
         raise UserError(f"{run} holds no model yet", "let the run reach the pretrain stage: gristmill run RECIPE")
     raise UserError(
-        f"{run} holds no model that its recipe would make now: {'; '.join(faults)}",
+        f"{run} holds no model that its recipe would make now: {'; '.join(gathered(wrong))}",
         f"gristmill run RECIPE --out {run} makes it anew (--keep-old keeps what only other code made); "
         f"or name a folder as it is: {run / made[0]}",
     )
