@@ -56,8 +56,11 @@ def test_the_code_of_a_stage_is_all_that_it_imports(stage: object) -> None:
 
 
 def test_data_and_c_are_code_where_they_are_used() -> None:
-    assert {"corpus/main_text.safetensors", "corpus/minhash.c", "manifest.py"} <= code_of(BY_NAME["dedup"]).keys()
-    assert {"tokenizer/merge.c", "tokenizer/split.h", "tokenizer/classes.txt"} <= code_of(BY_NAME["tokenizer"]).keys()
+    assert {"html/main_text.safetensors", "html/parse.c", "manifest.py"} <= code_of(BY_NAME["extract"]).keys()
+    assert {"corpus/dedup/minhash.c", "corpus/text/words.h"} <= code_of(BY_NAME["dedup"]).keys()
+    assert {"tokenizer/merge.c", "tokenizer/split.h", "tokenizer/unicode_classes.txt"} <= code_of(
+        BY_NAME["tokenizer"]
+    ).keys()
     assert not [name for name in code_of(BY_NAME["pretrain"]) if name.split("/")[0] in ("corpus", "serving", "cli.py")]
     assert "miniweb/serve.py" not in code_of(BY_NAME["crawl"])
     served = Crawl(seeds=["http://a.test/"], connect_to={"*.test": str(SOURCE)})
@@ -88,14 +91,22 @@ def test_a_changed_file_changes_the_stages_that_use_it(tmp_path: Path) -> None:
     package = tmp_path / "gristmill"
     shutil.copytree(SOURCE, package, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     before = digests(tmp_path)
-    for file in ("corpus/rules.py", "posttrain/rl.py", "corpus/main_text.safetensors", "cli.py", "progress.py"):
+    for file in (
+        "corpus/filter/document_rules.py",
+        "posttrain/rl.py",
+        "html/main_text.safetensors",
+        "cli.py",
+        "progress.py",
+    ):
         original = (package / file).read_bytes()
         (package / file).write_bytes(original + b"\n")
         after = digests(tmp_path)
         (package / file).write_bytes(original)
         found = {name for name in before if before[name] != after[name]}
         assert found == {stage.name for stage in STAGES if file in code_of(stage)}, file
-        assert {"corpus/rules.py": "filter" in found, "posttrain/rl.py": found == {"rl"}}.get(file, True), found
+        assert {"corpus/filter/document_rules.py": "filter" in found, "posttrain/rl.py": found == {"rl"}}.get(
+            file, True
+        ), found
         assert bool(found) == ("/" in file)
     for path in package.rglob("*.c"):
         path.unlink()

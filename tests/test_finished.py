@@ -125,7 +125,7 @@ def test_after_another_sft_the_old_rl_is_not_used(finished: Path, run: Path, com
     assert answered.stdout == Assistant.load(run / "sft", run / "tokenizer", "run").reply([ASK]).text() + "\n"
     again = command("report", str(run), "--out", str(run.parent / "page"))
     assert again.code == 0, again.stderr
-    assert "left out: reward was made for another sft; rl likewise" in again.stderr
+    assert "left out: reward was made for another sft; rl, evaluate, report likewise" in again.stderr
     made = Manifest.read(run.parent / "page")
     assert made and "rl" not in made.inputs and "evaluate" not in made.inputs and "sft" in made.inputs
 

@@ -23,7 +23,7 @@ from gristmill.recipe import ADDRESS, HOW, NAMED, Params, marked_fields, path_fi
 from gristmill.stages import Stage, input_paths
 from gristmill.storage import as_path, remote_digest
 
-SOURCE = Path(__file__).parent
+SOURCE = Path(__file__).resolve().parent
 # Modules that cannot change what a stage writes: messages (errors, progress), names for other modules (__init__), and
 # the recipe, whose values are part of the fingerprint themselves.
 LEFT_OUT = frozenset({"__init__.py", "errors.py", "progress.py", "recipe.py"})
@@ -31,6 +31,7 @@ NATIVE = (".c", ".h")
 COMPILED = (".so", ".pyd", ".pyc", ".py")
 IMPORT = re.compile(r"^[ \t]*(?:from (gristmill[\w.]*) import (\([^)]*\)|.*)|import (gristmill[\w.]*))", re.MULTILINE)
 COMMENT = re.compile(r"#.*")
+INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
 TYPES_ONLY = re.compile(r"^if TYPE_CHECKING:\n(?:[ \t]+.*\n|\n)+", re.MULTILINE)
 SHOWN = 4  # names in a message
 
@@ -143,7 +144,7 @@ def closure(module: str) -> dict[str, str]:
     for folder in folders:
         for path in folder.glob("[!.]*.*"):
             if path.is_file() and path.suffix not in COMPILED and (path.suffix not in NATIVE or folder in native):
-                seen.add(path)
+                seen |= {path, *included(path)}
     return {str(path.relative_to(SOURCE)): file_digest(path) for path in sorted(seen)}
 
 
@@ -163,6 +164,16 @@ def imported(path: Path) -> frozenset[Path]:
             if option.is_file():
                 found.add(option)
     return frozenset(found)
+
+
+@cache
+def included(path: Path) -> frozenset[Path]:
+    """The headers that a C file includes, in whichever folder, and those that they include."""
+    if path.suffix not in NATIVE:
+        return frozenset()
+    found = {path.parent.joinpath(name).resolve() for name in INCLUDE.findall(path.read_text(encoding="utf-8"))}
+    headers = {header for header in found if header.is_file() and header.is_relative_to(SOURCE)}
+    return frozenset(headers.union(*map(included, headers)))
 
 
 @cache

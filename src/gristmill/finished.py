@@ -92,7 +92,7 @@ def gathered(found: Mapping[str, Found]) -> list[str]:
     for name, one in found.items():
         named.setdefault(one.fault, []).append(name)
     return [
-        f"{first} {fault}" + (f"; {' and '.join(others)} likewise" if others else "")
+        f"{first} {fault}" + (f"; {', '.join(others)} likewise" if others else "")
         for fault, (first, *others) in named.items()
         if fault
     ]
