@@ -24,5 +24,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f", did you mean `{found[0]}`?" if found else ""
 
 
+class TooLarge(UserError):
+    """A file that is longer than any document."""
+
+
 class MissingExtra(UserError):
     """A file that only an extra which is not installed can read; the remedy says how to install it."""

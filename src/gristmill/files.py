@@ -22,11 +22,11 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 from resiliparse.parse.encoding import detect_encoding
 
-from gristmill.errors import UserError
+from gristmill.errors import TooLarge, UserError
 
 HEAD = 1 << 18  # bytes that tell the charset
 MAX_LINE = 1 << 26  # bytes
-MAX_WHOLE = 1 << 28  # bytes of a JSON file that is one value
+MAX_WHOLE = 1 << 28  # bytes of a file that is one document, or one JSON value
 MARKS = (  # UTF-32's first: UTF-16's little-endian mark is the beginning of it
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -57,6 +57,15 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         else:
             # remote files know no readline with a limit
             yield cast(BinaryIO, raw if isinstance(path, Path) else io.BufferedReader(raw))
+
+
+def whole_file(path: Path) -> bytes:
+    """All of a file, unpacked. Raises TooLarge where it is longer than any document."""
+    with opened(path) as file:
+        data = file.read(MAX_WHOLE + 1)
+    if len(data) > MAX_WHOLE:
+        raise TooLarge(f"{path} is longer than {MAX_WHOLE:,} bytes", "divide it, or write it as JSON lines")
+    return data
 
 
 def charset_of(head: bytes) -> str:

@@ -99,8 +99,8 @@ def new_folder(path: Path, out: Path | None = None) -> Path:
         "pretrain.head_dim": head_dim,
         "pretrain.ffn_width": round(width * 8 / 3 / 64) * 64,
         "pretrain.epochs": epochs,
-        "pretrain.context": 256 if vocab_size <= 4096 else 512,
-        "pretrain.batch": max(8, min(64, vocab_size // 512)),
+        "pretrain.context": 512,  # an excerpt and what asks for it
+        "pretrain.batch": max(4, min(64, vocab_size // 1024)),
     }
     about = f"{path.resolve().name}: {found.files:,} files, about {quantity(found.text_bytes)}B of text"
     place.write_text(filled(shipped_recipe("folder"), values, about), encoding="utf-8")

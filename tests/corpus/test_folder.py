@@ -207,6 +207,18 @@ def test_notebook_code_and_packed_text(folder: Path, tmp_path: Path) -> None:
     assert left == {"app.min.js": "minified"}
 
 
+def test_a_file_longer_than_any_document_is_left_out(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gristmill.files.MAX_WHOLE", 1_000)
+    (folder / "a.txt").write_text(TEXT * 20)
+    (folder / "b.py.gz").write_bytes(gzip.compress(b"x = 1\n" * 1_000))
+    (folder / "c.jsonl").write_text(f'{{"text": "{TEXT * 20}"}}\n')
+    found, left, _ = extract(tmp_path / "out", folder)
+    assert {document.source for document in found} == {"good.txt", "c.jsonl:1"}
+    assert left == {"a.txt": "too_large", "b.py.gz": "too_large"}
+
+
 DOCX = {
     "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Default '
     'Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Override '

@@ -159,6 +159,17 @@ def test_latex_that_is_cut_off_ends(source: str) -> None:
     assert isinstance(to_markdown(source)[1], str)
 
 
+def test_a_line_end_with_an_option_is_no_formula() -> None:
+    source = "one\\\\[2pt] two costs 3$ a day\n\nand \\] or $4, \\$5 and \\[x\\]"
+    assert to_markdown(source)[1] == "one\ntwo costs 3$ a day\n\nand ] or $4, $5 and\n\n$$x$$\n"
+
+
+@pytest.mark.parametrize("part", ["\\[", "\\(", "$a ", "\\begin{equation}", "\\begin{verbatim}", "$$ "])
+def test_time_does_not_grow_with_the_square(part: str) -> None:
+    """A minute and more, if each of these were looked for to the end of the text."""
+    assert to_markdown(part * 100_000)[1]
+
+
 @given(st.text("\\{}[]$%~&abc'\"`-\n \ue0000begindt", max_size=120))
 def test_any_latex_ends(source: str) -> None:
     assert isinstance(to_markdown(source)[1], str)

@@ -20,8 +20,8 @@ from gristmill.corpus.readers.rst import read_rst
 from gristmill.corpus.readers.tables import read_csv, read_jsonl, read_parquet
 from gristmill.corpus.readers.wikipedia import read_dump
 from gristmill.corpus.readers.word_document import read_docx
-from gristmill.errors import MissingExtra, UserError
-from gristmill.files import DAMAGED, opened
+from gristmill.errors import MissingExtra, TooLarge, UserError
+from gristmill.files import DAMAGED, whole_file
 from gristmill.folders import Found, walk
 from gristmill.manifest import Manifest
 
@@ -111,8 +111,7 @@ def read_file(path: Path, name: str) -> Iterator[Record]:
     if kind in READERS:
         yield from READERS[kind](path, name)
     else:
-        with opened(path) as file:
-            yield Record(file.read(), kind, name, name)
+        yield Record(whole_file(path), kind, name, name)
 
 
 def read_whatever(path: Path, name: str) -> Iterator[Record]:
@@ -134,7 +133,8 @@ def read_whatever(path: Path, name: str) -> Iterator[Record]:
     except MissingExtra as error:
         yield Record(b"", "", name, name, fault="needs_extra", why=error.remedy)
     except UserError as error:
-        yield Record(b"", "", name, name, fault="damaged", why=error.problem)
+        fault = "too_large" if isinstance(error, TooLarge) else "damaged"
+        yield Record(b"", "", name, name, fault=fault, why=error.problem)
     except MemoryError:
         raise
     except Exception as error:  # readers of others' formats raise what they like

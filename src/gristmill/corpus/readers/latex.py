@@ -8,28 +8,30 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gristmill.corpus.readers.record import Record
 from gristmill.corpus.readers.source_code import fenced
-from gristmill.files import opened
+from gristmill.files import whole_file
 from gristmill.html.charset import to_utf8
 
 HEADINGS = {"part": 1, "chapter": 1, "section": 2, "subsection": 3, "subsubsection": 4, "paragraph": 5}
 VERBATIM = re.compile(
-    r"\\begin\{(?P<name>verbatim\*?|Verbatim|lstlisting|minted|alltt|comment|thebibliography|tikzpicture)\}"
-    r"(?P<text>.*?)\\end\{(?P=name)\}",
-    re.DOTALL,
+    r"\\begin\{(?P<name>verbatim\*?|Verbatim|lstlisting|minted|alltt|comment|thebibliography|tikzpicture)\}|(?P<sign>(?!))"
 )
 DROPPED = ("comment", "thebibliography", "tikzpicture")
 COMMENT = re.compile(r"(?<!\\)((?:\\\\)*)%.*(?:\n[ \t]*)?")
-DISPLAYED = r"(?:equation|align|gather|multline|eqnarray|displaymath|math|flalign|alignat)\*?"
-MATH = re.compile(
-    rf"\\begin\{{(?P<name>{DISPLAYED})\}}(?P<a>.*?)\\end\{{(?P=name)\}}|\$\$(?P<b>.+?)\$\$|\\\[(?P<c>.+?)\\\]"
-    r"|(?<!\\)\$(?P<d>[^$]+?)(?<!\\)\$|\\\((?P<e>.+?)\\\)",
-    re.DOTALL,
+MATH = re.compile(  # what begins a formula; before it what only looks so: a line's end with an option, a dollar sign
+    r"\\\\|\\\$|\\begin\{(?P<name>(?:equation|align|gather|multline|eqnarray|displaymath|math|flalign|alignat)\*?)\}"
+    r"|(?P<sign>\$\$?|\\\[|\\\()"
 )
+CLOSERS = {
+    "$$": re.compile(r"\$\$"),
+    "$": re.compile(r"(?<!\\)\$"),
+    r"\[": re.compile(r"\\\]"),
+    r"\(": re.compile(r"\\\)"),
+}
 INLINE_CODE = re.compile(r"\\(?:verb|lstinline)\*?([^\w\s{*])(.*?)\1")
 TOKEN = re.compile(r"\\([A-Za-z@]+)\*?[ \t]*|\\([^A-Za-z])|([{}~&])")
 TAKING = {  # braces that a command takes with it → commands that say nothing to a reader
@@ -57,8 +59,7 @@ HELD = "\ue000%d\ue001"  # stands for a part that is kept as it is; private use,
 
 def read_latex(path: Path, name: str) -> Iterator[Record]:
     """One record."""
-    with opened(path) as file:
-        text = to_utf8(file.read()).decode("utf-8")
+    text = to_utf8(whole_file(path)).decode("utf-8")
     title, body = to_markdown(text)
     yield Record(body.encode(), "text/markdown", name, name, "utf-8", title)
 
@@ -71,21 +72,21 @@ def to_markdown(source: str) -> tuple[str, str]:
         held.append(text)
         return HELD % (len(held) - 1)
 
-    def verbatim(found: re.Match[str]) -> str:
-        text = re.sub(r"\A(?:\[[^\]\n]*\])?(?:\{[^}\n]*\})?[ \t]*\n", "", found["text"])
-        return "" if found["name"] in DROPPED else hold("\n\n" + fenced(text.strip("\n")) + "\n\n")
+    def verbatim(name: str, inner: str) -> str:
+        code = re.sub(r"\A(?:\[[^\]\n]*\])?(?:\{[^}\n]*\})?[ \t]*\n", "", inner)
+        return "" if name in DROPPED else hold("\n\n" + fenced(code.strip("\n")) + "\n\n")
 
-    def formula(found: re.Match[str]) -> str:
-        inline = found["d"] or found["e"]
-        whole = found["a"] or found["b"] or found["c"] or ""
-        whole = re.sub(r"\\label\{[^}]*\}", "", whole)
-        return hold(f"${inline.strip()}$" if inline else f"\n\n$${' '.join(whole.split())}$$\n\n")
+    def formula(name: str, inner: str) -> str | None:
+        if name in ("$", r"\("):
+            return None if "\n\n" in inner else hold(f"${inner.strip()}$")  # a lone dollar sign
+        whole = re.sub(r"\\label\{[^}]*\}", "", inner)
+        return hold(f"\n\n$${' '.join(whole.split())}$$\n\n")
 
     text = re.sub("[\ue000\ue001]", "", source.replace("\r\n", "\n"))
-    text = VERBATIM.sub(verbatim, text)
+    text = replaced(text, VERBATIM, verbatim)
     text = INLINE_CODE.sub(lambda found: hold(found[2]), text)
     text = COMMENT.sub(r"\1", text)
-    text = MATH.sub(formula, text)
+    text = replaced(text, MATH, formula)
     head, begun, body = text.partition("\\begin{document}")
     body = body.partition("\\end{document}")[0] if begun else head
     named = re.search(r"\\title\s*(?:\[[^\]]*\])?\s*(?=\{)", text)
@@ -95,6 +96,30 @@ def to_markdown(source: str) -> tuple[str, str]:
     made = re.sub(r"\ue000(\d+)\ue001", lambda found: held[int(found[1])], made)
     made = re.sub(r"[ \t]+\n", "\n", made)
     return title, re.sub(r"\n{3,}", "\n\n", made).strip("\n") + "\n"
+
+
+def replaced(text: str, opener: re.Pattern[str], handle: Callable[[str, str], str | None]) -> str:
+    """Text in which `handle(name, inner)` stands for every part between an opener and its closer; None leaves it.
+
+    Takes time in proportion to the text: a closer that is missing is looked for once.
+    """
+    out, done, at = [], 0, 0
+    missing = set[str]()
+    while found := opener.search(text, at):
+        at = found.end()
+        name = found["name"] or found["sign"]
+        if not name or name in missing:
+            continue
+        closer = CLOSERS.get(name) or re.compile(re.escape(f"\\end{{{name}}}"))
+        end = closer.search(text, at)
+        if not end:
+            missing.add(name)
+            continue
+        shown = handle(name, text[at : end.start()])
+        if shown is not None:
+            out += [text[done : found.start()], shown]
+            done = at = end.end()
+    return "".join([*out, text[done:]])
 
 
 def words(text: str) -> str:

@@ -12,11 +12,12 @@ from typing import Any
 
 from gristmill.corpus.readers.record import Record
 from gristmill.corpus.readers.source_code import fenced
+from gristmill.files import whole_file
 
 
 def read_notebook(path: Path, name: str) -> Iterator[Record]:
     """One record. Raises ValueError where the file is no notebook."""
-    book = json.loads(path.read_bytes())
+    book = json.loads(whole_file(path))
     sheets = book.get("worksheets", [book]) if isinstance(book, dict) else []
     cells = [cell for sheet in sheets for cell in sheet.get("cells", [])]
     if not isinstance(book, dict) or "nbformat" not in book:

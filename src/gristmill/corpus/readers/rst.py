@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gristmill.corpus.readers.record import Record
 from gristmill.corpus.readers.source_code import fenced
-from gristmill.files import opened
+from gristmill.files import whole_file
 from gristmill.html.charset import to_utf8
 
 ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1+\s*$")
@@ -47,8 +47,7 @@ INLINE = (
 
 def read_rst(path: Path, name: str) -> Iterator[Record]:
     """One record."""
-    with opened(path) as file:
-        text = to_utf8(file.read()).decode("utf-8")
+    text = to_utf8(whole_file(path)).decode("utf-8")
     yield Record(Converter().convert(text).encode(), "text/markdown", name, name, "utf-8")
 
 

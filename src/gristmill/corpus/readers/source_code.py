@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gristmill.corpus.readers.record import Record
-from gristmill.files import opened
+from gristmill.files import whole_file
 from gristmill.html.charset import to_utf8
 
 ENDINGS = tuple(
@@ -26,8 +26,7 @@ MEAN_LINE = 100
 
 def read_code(path: Path, name: str) -> Iterator[Record]:
     """One record; `minified` where its lines are too long for a person to have written them."""
-    with opened(path) as file:
-        text = to_utf8(file.read()).decode("utf-8").replace("\r\n", "\n")
+    text = to_utf8(whole_file(path)).decode("utf-8").replace("\r\n", "\n")
     lines = text.split("\n")
     longest = max(map(len, lines))
     if longest > LONGEST_LINE or len(text) > MEAN_LINE * len(lines):
