@@ -176,6 +176,16 @@ def test_what_rl_changed_has_an_interval(run: dict[str, Path], tmp_path: Path) -
     )
 
 
+def test_where_rl_changed_no_answer_that_is_said(run: dict[str, Path], tmp_path: Path) -> None:
+    path = run["evaluate"] / "comparison.json"
+    found = json.loads(path.read_text())
+    same = {"before": 5, "after": 5, "gained": 0, "lost": 0, "difference": 0.0, "low": 0.0, "high": 0.0}
+    found["figures"]["all_answerable_accuracy"] |= same
+    path.write_text(json.dumps(found))
+    text = page(run, tmp_path / "out")
+    assert "As many right answers, and on the same questions." in text and "chance" not in text
+
+
 def test_a_conversation_and_a_pair_are_shown_though_the_run_was_moved(run: dict[str, Path], tmp_path: Path) -> None:
     text = page(run, tmp_path / "out")
     assert "user said &lt;script" in text and "a better answer" in text and "a worse answer" in text

@@ -94,6 +94,8 @@ def changes(folders: Folders) -> list[Block]:
 def verdict(one: Mapping[str, Any], what: str) -> str:
     """One figure's change in a sentence, counted in answers, with its interval."""
     count = one["after"] - one["before"]
+    if not one["gained"] and not one["lost"]:
+        return f"As many {what}, and on the same questions."
     many = f"{number(abs(count))} {'more' if count > 0 else 'fewer'}" if count else "As many"
     chance = "" if one["low"] > 0 or one["high"] < 0 else "; as that holds 0, it may be chance"
     between = f"95 % interval {points(one['low'])} to {points(one['high'])}{chance}"
