@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RECIPE = "recipe.json"  # in a run folder
+WORKING = "fingerprint"  # in the folder of a stage that is not finished
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,9 @@ def valid(name: str) -> str:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether gristmill ran a recipe into this folder: reading it would be reading one's own output."""
+    """Whether gristmill ran a recipe into this folder, or works in it: reading it would be reading one's own output."""
+    if folder.suffix == ".partial" and (folder / WORKING).exists():
+        return True
     try:
         with (folder / RECIPE).open(encoding="utf-8") as file:
             recipe = json.loads(file.read(1 << 20))

@@ -118,8 +118,9 @@ def test_its_own_runs_are_not_read(folder: Path, tmp_path: Path) -> None:
     (folder / "runs/a/extract").mkdir(parents=True)
     (folder / "runs/a/recipe.json").write_text('{"name": "a", "seed": 0}')
     pq.write_table(pa.table({"text": ["my own output"]}), folder / "runs/a/extract/documents.parquet")
-    found, left, _ = extract(tmp_path / "out", folder)
-    assert [document.source for document in found] == ["good.txt"] and left == {"runs/a": "own_run"}
+    found, left, _ = extract(folder / "out", folder)
+    assert [document.source for document in found] == ["good.txt"]
+    assert left == {"runs/a": "own_run", "out.partial": "own_run"}
 
 
 def test_nothing_changes_nothing_is_done_again(folder: Path, tmp_path: Path) -> None:
