@@ -40,7 +40,7 @@ import texts
 from gristmill.document import Document, write_documents
 from gristmill.model.transformer import ModelConfig, Transformer, parameter_count
 from gristmill.recipe import Pretrain, Tokenize, TokenizerParams
-from gristmill.recipe_file import load_recipe
+from gristmill.settings.recipe_file import load_recipe
 from gristmill.tokenizer import tokenize, train
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split, open_split

@@ -12,13 +12,12 @@ import gristmill
 SOURCE = Path(gristmill.__file__).parent
 BASE = (
     *("errors", "native", "files", "folders", "manifest", "storage", "document", "progress", "processes"),
-    *("choices", "quantities", "settings", "recipe", "recipe_file"),
-    *("failures", "lock"),
+    *("settings", "recipe"),
 )
 ROOMS = (
     *("miniweb", "html", "crawl", "corpus", "tokenizer", "model", "generation", "training", "chat", "posttrain"),
-    *("evaluation", "audit", "export", "inspection", "serving", "report", "stages", "fingerprint", "journal"),
-    *("finished", "model_choice", "run", "planning", "new", "commands", "cli", "__main__"),
+    *("evaluation", "audit", "export", "inspection", "serving", "report", "runs", "run", "planning"),
+    *("commands", "cli", "__main__"),
 )
 
 

@@ -15,8 +15,8 @@ from gristmill import cli
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest
 from gristmill.recipe import Recipe
-from gristmill.recipe_file import load_recipe, validate
 from gristmill.run import STAGES, run_recipe
+from gristmill.settings.recipe_file import load_recipe, validate
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))

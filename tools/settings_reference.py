@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gristmill.recipe import Params, Recipe, stage_params
-from gristmill.settings import settings_of
+from gristmill.settings.descriptions import settings_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference.md"
 BEGIN, END = "<!-- settings: written by tools/settings_reference.py -->\n", "<!-- end of settings -->\n"

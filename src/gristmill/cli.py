@@ -15,16 +15,16 @@ from gristmill import __version__
 from gristmill.commands.corpus import corpus
 from gristmill.commands.groups import HELP, JOURNEY, LOOK, PLAN, TALK, Commands, EngineName, Settings, Workers, number
 from gristmill.commands.new import new
-from gristmill.commands.stages import add_stages
+from gristmill.commands.stage_commands import add_stages
 from gristmill.corpus.execution.executor import parse_engine, using
 from gristmill.errors import UserError
-from gristmill.failures import explained, told_fault
-from gristmill.finished import stage_of
 from gristmill.progress import console, duration
-from gristmill.quantities import parameters_of
 from gristmill.recipe import Scale
-from gristmill.recipe_file import load_recipe, validate
 from gristmill.run import run_recipe
+from gristmill.runs.failures import explained, told_fault
+from gristmill.runs.finished import stage_of
+from gristmill.settings.quantities import parameters_of
+from gristmill.settings.recipe_file import load_recipe, validate
 
 if TYPE_CHECKING:
     from gristmill.serving.assistant import Assistant
@@ -158,7 +158,7 @@ def serve(
 def assistant_of(folder: Path | None, named: str | None) -> Assistant:
     """The assistant that a person means; says which model that is."""
     from gristmill.evaluation.stage import examples
-    from gristmill.model_choice import find_model
+    from gristmill.runs.model_choice import find_model
     from gristmill.serving.assistant import Assistant
 
     model = find_model(folder, named)
@@ -202,8 +202,8 @@ def inspect(
 
         console.print(pieces_table(Tokenizer.load(stage_of(folder, "tokenizer")), tokens))
     if text is not None:
-        from gristmill.model_choice import find_model, in_our_form
         from gristmill.report.learning import inspect as write
+        from gristmill.runs.model_choice import find_model, in_our_form
 
         found = find_model(folder, model, choose=("pretrain",))  # the one that has snapshots
         console.print(f"model: {found.about}", markup=False, soft_wrap=True)

@@ -1,8 +1,8 @@
 """`gristmill plan`: what every training stage of a recipe takes, before it is spent.
 
 Each stage is begun for real, on the files that there are, in a process of its own, and stopped after a few steps
-(`training/probe.py`): parameters, steps and tokens are exact, time and memory measured. What is not there yet is made
-up and said: a model with random weights, a number of tokens.
+(`training/budget/timing.py`): parameters, steps and tokens are exact, time and memory measured. What is not there yet
+is made up and said: a model with random weights, a number of tokens.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 import rich.table
 
 from gristmill.errors import UserError
-from gristmill.finished import examine
-from gristmill.lock import lock_of, locked
 from gristmill.manifest import Manifest
 from gristmill.progress import console, duration, quantity
-from gristmill.quantities import seconds_and_flops
 from gristmill.recipe import Params, Pretrain, Recipe, TokenizerParams
 from gristmill.run import execute, peak_rss
-from gristmill.stages import BY_NAME, SCALE, Stage, pick_inputs, resolve_paths
+from gristmill.runs.finished import examine
+from gristmill.runs.lock import lock_of, locked
+from gristmill.runs.stages import BY_NAME, SCALE, Stage, pick_inputs, resolve_paths
+from gristmill.settings.quantities import seconds_and_flops
 
 if TYPE_CHECKING:
     from gristmill.model.transformer import ModelConfig

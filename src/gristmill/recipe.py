@@ -21,8 +21,8 @@ from pydantic import (
     model_validator,
 )
 
-from gristmill.choices import refuse_contradictions
-from gristmill.quantities import header_value, parameters_of, seconds_and_flops
+from gristmill.settings.choices import refuse_contradictions
+from gristmill.settings.quantities import header_value, parameters_of, seconds_and_flops
 
 InputPath = Annotated[str, "path"]
 Place = Annotated[str, "place"]  # a path or URL whose content is not part of the fingerprint

@@ -19,15 +19,15 @@ from pathlib import Path
 
 from gristmill import __version__, manifest
 from gristmill.errors import UserError, nearest
-from gristmill.failures import explained, traced
-from gristmill.fingerprint import changes, code_digest, code_of, digests_of, fingerprint_of, folders_served
-from gristmill.journal import KEPT, RAN, SKIPPED, Journal
-from gristmill.lock import LOCK, lock_of, locked
 from gristmill.manifest import Manifest
 from gristmill.processes import LEADER, SIZE
 from gristmill.progress import console, duration
 from gristmill.recipe import Params, Recipe
-from gristmill.stages import BY_NAME, CORPUS, STAGES, Stage, pick_inputs, resolve_paths
+from gristmill.runs.failures import explained, traced
+from gristmill.runs.fingerprint import changes, code_digest, code_of, digests_of, fingerprint_of, folders_served
+from gristmill.runs.journal import KEPT, RAN, SKIPPED, Journal
+from gristmill.runs.lock import LOCK, lock_of, locked
+from gristmill.runs.stages import BY_NAME, CORPUS, STAGES, Stage, pick_inputs, resolve_paths
 
 RUN, SKIP = "run", "skip"
 FINGERPRINT = "fingerprint"  # file in a `.partial` folder: what it was begun for

@@ -21,7 +21,7 @@ from gristmill.document import Document, read_documents, write_documents
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest
 from gristmill.recipe import Decontaminate
-from gristmill.recipe_file import load_recipe
+from gristmill.settings.recipe_file import load_recipe
 
 ROOT = Path(__file__).parents[2]
 LONG = "A baker sells forty loaves on each of six days and gives away three a week; how many loaves leave the shop?"

@@ -13,11 +13,11 @@ from gristmill import cli
 from gristmill.corpus.execution.ledger import ledger, way
 from gristmill.document import read_documents
 from gristmill.errors import UserError
-from gristmill.finished import stages_of
 from gristmill.manifest import Manifest
 from gristmill.recipe import Recipe
-from gristmill.recipe_file import validate
 from gristmill.run import run_recipe
+from gristmill.runs.finished import stages_of
+from gristmill.settings.recipe_file import validate
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ import pytest
 
 from gristmill.chat.template import render
 from gristmill.errors import UserError
-from gristmill.model_choice import find_model
+from gristmill.runs.model_choice import find_model
 from gristmill.serving.assistant import Assistant, Reply
 
 Listen = Callable[..., AbstractContextManager[str]]

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 
 from gristmill.model.transformer import ModelConfig, Transformer, parameter_count
-from gristmill.recipe_file import load_recipe
+from gristmill.settings.recipe_file import load_recipe
 from gristmill.training import gpu
 from gristmill.training.budget.sizing import SHAPE
 from gristmill.training.data import IGNORE, cross_entropy

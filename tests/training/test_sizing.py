@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from gristmill.errors import UserError
 from gristmill.model.transformer import Transformer, parameter_count
 from gristmill.recipe import Pretrain, Recipe
-from gristmill.recipe_file import validate
 from gristmill.run import BY_NAME, fingerprint_of
+from gristmill.settings.recipe_file import validate
 from gristmill.training import pretrain
 from gristmill.training.budget.sizing import MOST_EPOCHS, Clock, config_of, flops_per_token, largest, parameters, turn
 from gristmill.training.loop import train

@@ -11,9 +11,9 @@ from typer import rich_utils
 from typer.core import TyperGroup
 
 from gristmill.errors import UserError, nearest
-from gristmill.quantities import parameters_of
 from gristmill.recipe import Recipe, stage_params
-from gristmill.settings import settings_of
+from gristmill.settings.descriptions import settings_of
+from gristmill.settings.quantities import parameters_of
 
 JOURNEY = "The journey"
 TALK = "Talk with the assistant"

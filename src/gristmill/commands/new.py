@@ -18,7 +18,7 @@ def folder(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder of documents, or one file.")], out: Out = None
 ) -> None:
     """A recipe for a folder of documents, with sizes that suit its text, and how long a run will take."""
-    from gristmill.new import new_folder
+    from gristmill.commands.new_recipe import new_folder
 
     new_folder(path, out)
 
@@ -29,6 +29,6 @@ def site(
     out: Out = None,
 ) -> None:
     """A recipe for a site."""
-    from gristmill.new import new_site
+    from gristmill.commands.new_recipe import new_site
 
     new_site(url, out)

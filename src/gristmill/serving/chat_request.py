@@ -9,7 +9,7 @@ from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gristmill.serving.api_error import ApiError
-from gristmill.settings import reason
+from gristmill.settings.descriptions import reason
 
 MAX_BODY = 1_000_000  # bytes of a request
 MAX_REFUSED = 64_000_000  # bytes of a larger one that are read, so that a client which first sends all sees the refusal

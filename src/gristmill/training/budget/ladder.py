@@ -18,8 +18,8 @@ import numpy as np
 from gristmill.manifest import Manifest, write_text
 from gristmill.model.transformer import Transformer
 from gristmill.progress import console
-from gristmill.quantities import parameters_of, seconds_and_flops
 from gristmill.recipe import Pretrain, Scale
+from gristmill.settings.quantities import parameters_of, seconds_and_flops
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
 from gristmill.training import pretrain

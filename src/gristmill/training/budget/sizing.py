@@ -20,13 +20,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from gristmill.choices import LENGTH, by_hand, named
-from gristmill.choices import SHAPE as SIZES
 from gristmill.errors import UserError
 from gristmill.model.transformer import ModelConfig
 from gristmill.processes import SIZE
-from gristmill.quantities import parameters_of, seconds_and_flops
 from gristmill.recipe import Pretrain
+from gristmill.settings.choices import LENGTH, by_hand, named
+from gristmill.settings.choices import SHAPE as SIZES
+from gristmill.settings.quantities import parameters_of, seconds_and_flops
 
 SHAPE = ("layers", "width", "heads", "kv_heads", "head_dim", "ffn_width", "context", "tie_embeddings")
 TOKENS_PER_PARAMETER = 20.0

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gristmill.errors import UserError
-from gristmill.fingerprint import digest
-from gristmill.finished import RECIPE, Found, examine, gathered, read_recipe
+from gristmill.runs.fingerprint import digest
+from gristmill.runs.finished import RECIPE, Found, examine, gathered, read_recipe
 from gristmill.manifest import Manifest
-from gristmill.stages import MODEL
+from gristmill.runs.stages import MODEL
 
 NEWEST = tuple(reversed(MODEL))  # stages that train a model to talk with, the last first
 OURS, HUGGING_FACE = "model.json", "config.json"  # what shows whose folder it is

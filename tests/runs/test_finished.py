@@ -16,11 +16,11 @@ import pytest
 from gristmill import cli
 from gristmill.errors import UserError
 from gristmill.export.huggingface import export
-from gristmill.finished import examine, read_recipe, stages_of
+from gristmill.runs.finished import examine, read_recipe, stages_of
 from gristmill.manifest import Manifest
-from gristmill.model_choice import find_model
+from gristmill.runs.model_choice import find_model
 from gristmill.recipe import Recipe
-from gristmill.recipe_file import validate
+from gristmill.settings.recipe_file import validate
 from gristmill.run import run_recipe
 from gristmill.serving.assistant import Assistant
 

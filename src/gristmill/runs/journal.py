@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill import __version__
-from gristmill.fingerprint import Changes
+from gristmill.runs.fingerprint import Changes
 from gristmill.manifest import write_text
 
 JOURNAL = "run.json"

@@ -17,13 +17,13 @@ from typer.core import TyperCommand
 from gristmill.commands.groups import STAGE, EngineName, Settings, Workers
 from gristmill.corpus.execution.executor import parse_engine, using
 from gristmill.errors import UserError
-from gristmill.finished import stages_of
 from gristmill.progress import console
 from gristmill.recipe import stage_params
-from gristmill.recipe_file import set_override, validate
 from gristmill.run import run_alone
-from gristmill.settings import settings_of
-from gristmill.stages import STAGES, Stage
+from gristmill.runs.finished import stages_of
+from gristmill.runs.stages import STAGES, Stage
+from gristmill.settings.descriptions import settings_of
+from gristmill.settings.recipe_file import set_override, validate
 
 WIDEST = 500  # columns of a table that no terminal shows: its lines are not wrapped
 FILES = {"crawl": "seeds", "extract": "paths"}  # stages that read no folder of a stage: the setting that names what

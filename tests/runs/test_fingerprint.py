@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import gristmill
-from gristmill.fingerprint import LEFT_OUT, code_of
+from gristmill.runs.fingerprint import LEFT_OUT, code_of
 from gristmill.recipe import Crawl
-from gristmill.stages import BY_NAME, SCALE, STAGES
+from gristmill.runs.stages import BY_NAME, SCALE, STAGES
 
 SOURCE = Path(gristmill.__file__).parent
 
@@ -73,8 +73,8 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import gristmill
 assert Path(gristmill.__file__).is_relative_to(sys.argv[1]), gristmill.__file__
-from gristmill.fingerprint import code_digest
-from gristmill.stages import STAGES
+from gristmill.runs.fingerprint import code_digest
+from gristmill.runs.stages import STAGES
 print({stage.name: code_digest(stage) for stage in STAGES})
 """
 

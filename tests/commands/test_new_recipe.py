@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from gristmill import cli
+from gristmill.commands.new_recipe import new_folder, new_site, survey
 from gristmill.corpus.filter import stage as filter
 from gristmill.corpus.filter.candidate import Candidate
 from gristmill.document import Document, document_id, read_documents, write_documents
 from gristmill.errors import UserError
-from gristmill.new import new_folder, new_site, survey
 from gristmill.recipe import Dedup, Filter
-from gristmill.recipe_file import load_recipe, shipped_names
 from gristmill.run import BY_NAME, execute, run_recipe
+from gristmill.settings.recipe_file import load_recipe, shipped_names
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 OPTIONS = "\n".join(f"- --option-{n} {{file}}" for n in range(40))
 PAGES = {
     "commit.md": f"# commit\n\n{OPTIONS}\n- --amend",
@@ -74,7 +74,9 @@ def test_a_heavy_loss_is_told_with_its_rules(folder: Path, tmp_path: Path, capsy
 def test_a_folder_becomes_a_recipe(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     told: list[tuple[int, float]] = []
-    monkeypatch.setattr("gristmill.new.tell_time", lambda place, tokens, seconds: told.append((tokens, seconds)))
+    monkeypatch.setattr(
+        "gristmill.commands.new_recipe.tell_time", lambda place, tokens, seconds: told.append((tokens, seconds))
+    )
     place = new_folder(Path("my docs"))
     assert place == Path("my-docs.toml")
     recipe = load_recipe(place)
@@ -96,7 +98,7 @@ def test_a_folder_becomes_a_recipe(folder: Path, tmp_path: Path, monkeypatch: py
 
 
 def test_sizes_grow_with_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gristmill.new.tell_time", lambda *_: None)
+    monkeypatch.setattr("gristmill.commands.new_recipe.tell_time", lambda *_: None)
     (tmp_path / "in").mkdir()
     vocabularies, widths = [], []
     for megabytes in (0.5, 3, 10):
@@ -135,7 +137,7 @@ def test_the_default_rules_still_drop(tmp_path: Path) -> None:
 
 
 def test_the_commands(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gristmill.new.tell_time", lambda *_: None)
+    monkeypatch.setattr("gristmill.commands.new_recipe.tell_time", lambda *_: None)
     monkeypatch.setattr("sys.argv", ["gristmill", "new", "folder", str(folder), "-o", str(tmp_path / "a.toml")])
     with pytest.raises(SystemExit) as ended:
         cli.main()

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.errors import UserError
-from gristmill.fingerprint import ADDRESS, Changes, changes, code_digest, digest, digests_of
-from gristmill.journal import read_journal
+from gristmill.runs.fingerprint import ADDRESS, Changes, changes, code_digest, digest, digests_of
+from gristmill.runs.journal import read_journal
 from gristmill.manifest import Manifest
 from gristmill.progress import console
 from gristmill.recipe import Params, Recipe
-from gristmill.recipe_file import validate
-from gristmill.stages import BY_NAME, STAGES, Stage, input_paths, pick_inputs, resolve_paths
+from gristmill.settings.recipe_file import validate
+from gristmill.runs.stages import BY_NAME, STAGES, Stage, input_paths, pick_inputs, resolve_paths
 from gristmill.storage import as_path, is_remote
 
 RECIPE = "recipe.json"

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from gristmill.errors import UserError
-from gristmill.lock import LOCK, lock_of, locked
+from gristmill.runs.lock import LOCK, lock_of, locked
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from gristmill.lock import locked
+from gristmill.runs.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
@@ -25,7 +25,7 @@ RACE = """
 import random, sys, time
 from pathlib import Path
 from gristmill.errors import UserError
-from gristmill.lock import locked
+from gristmill.runs.lock import locked
 path, mark, draw = Path(sys.argv[1]), Path(sys.argv[2]), random.Random(int(sys.argv[3]))
 held = refused = 0
 end = time.monotonic() + 60

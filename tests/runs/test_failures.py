@@ -22,11 +22,11 @@ from safetensors.torch import save_file
 
 from gristmill import cli, run
 from gristmill.errors import UserError
-from gristmill.failures import TRACEBACK, explained
+from gristmill.runs.failures import TRACEBACK, explained
 from gristmill.manifest import Manifest, atomic_path
 from gristmill.recipe import Pretrain, Recipe
-from gristmill.recipe_file import validate
-from gristmill.stages import BY_NAME, Stage
+from gristmill.settings.recipe_file import validate
+from gristmill.runs.stages import BY_NAME, Stage
 
 RECIPE = '[extract]\npaths = ["a.txt"]\n'
 

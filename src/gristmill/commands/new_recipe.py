@@ -22,7 +22,7 @@ from gristmill.corpus.readers.warc_ranges import Extent, Piece, read_piece, whol
 from gristmill.document import Document
 from gristmill.errors import UserError
 from gristmill.progress import console, duration, quantity
-from gristmill.recipe_file import load_recipe, shipped_recipe
+from gristmill.settings.recipe_file import load_recipe, shipped_recipe
 
 SAMPLED = 24  # files of a kind that are read to know how much text such files hold
 SAMPLED_BYTES = 4_000_000  # of a kind

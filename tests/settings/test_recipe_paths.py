@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gristmill.document import read_documents
-from gristmill.recipe_file import load_recipe
 from gristmill.run import run_recipe
+from gristmill.settings.recipe_file import load_recipe
 
 RECIPE = """
 [extract]

@@ -20,10 +20,10 @@ from gristmill.errors import UserError
 from gristmill.folders import source_names, walk
 from gristmill.manifest import Manifest
 from gristmill.recipe import ADDRESS, HOW, NAMED, Params, marked_fields, path_fields
-from gristmill.stages import Stage, input_paths
+from gristmill.runs.stages import Stage, input_paths
 from gristmill.storage import as_path, remote_digest
 
-SOURCE = Path(__file__).resolve().parent
+SOURCE = Path(__file__).resolve().parents[1]
 # Modules that cannot change what a stage writes: messages (errors, progress), names for other modules (__init__), and
 # the recipe, whose values are part of the fingerprint themselves.
 LEFT_OUT = frozenset({"__init__.py", "errors.py", "progress.py", "recipe.py"})

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from gristmill.errors import UserError
 from gristmill.recipe import ADDRESS, Params, Recipe, path_fields, stage_params
-from gristmill.settings import wrong_settings
+from gristmill.settings.descriptions import wrong_settings
 
 P = TypeVar("P", bound=Params)
 
@@ -40,8 +40,8 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
 
 def shipped_folder() -> Path:
     """The folder of the recipes that ship: in an installed package, or in the source tree."""
-    installed = Path(__file__).parent / "recipes"
-    return installed if installed.is_dir() else Path(__file__).parents[2] / "recipes"
+    installed = Path(__file__).parents[1] / "recipes"
+    return installed if installed.is_dir() else Path(__file__).parents[3] / "recipes"
 
 
 def shipped_names() -> list[str]:

@@ -11,9 +11,9 @@ import pytest
 
 from gristmill.errors import UserError
 from gristmill.recipe import Pretrain
-from gristmill.recipe_file import load_recipe
+from gristmill.settings.recipe_file import load_recipe
 
-RECIPES = Path(__file__).parent.parent / "recipes"
+RECIPES = Path(__file__).parents[2] / "recipes"
 SITE = RECIPES / "site.toml"
 
 
