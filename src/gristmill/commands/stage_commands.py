@@ -124,7 +124,8 @@ def folders_of(stage: Stage, inputs: Mapping[str, Any]) -> dict[str, Path]:
         run: Path = inputs["folder"]
         found = {name: path for name, path in stages_of(run).items() if name in stage.reads}
         if not found:
-            raise UserError(f"no stage in {run} can be reported on", "make one first: gristmill run RECIPE")
+            remedy = f"make them: gristmill run RECIPE --out {run} (--keep-old keeps what only other code made)"
+            raise UserError(f"no stage in {run} can be reported on", remedy)
         return found
     folders = {name: path for name, path in inputs.items() if path is not None}
     for name, path in folders.items():
