@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from gristmill import cli
-from gristmill.corpus.filter import classifier
+from gristmill.corpus.filter import classifier, train_classifier
 from gristmill.corpus.filter import stage as filter
 from gristmill.corpus.filter.candidate import Candidate
 from gristmill.document import Document
@@ -35,8 +35,8 @@ def examples(count: int, seed: int = 0) -> list[tuple[str, float]]:
 
 
 def test_it_learns_repeats_and_survives_its_file(tmp_path: Path) -> None:
-    scorer, found = classifier.train(examples(200), probability=True)
-    again, _ = classifier.train(examples(200), probability=True)
+    scorer, found = train_classifier.train(examples(200), probability=True)
+    again, _ = train_classifier.train(examples(200), probability=True)
     assert np.array_equal(scorer.weights, again.weights) and scorer.bias == again.bias
     assert found["auc"] == 1.0 and found["accuracy"] == 1.0 and found["held_out"] == 20
     scorer.save(tmp_path / "q.safetensors")
@@ -54,7 +54,7 @@ def test_graded_texts_give_grades() -> None:
         good = draw.randint(0, 20)
         words = draw.choices(GOOD, k=good) + draw.choices(BAD, k=20 - good)
         graded.append((" ".join(words), good / 4))
-    scorer, found = classifier.train(graded, probability=False)
+    scorer, found = train_classifier.train(graded, probability=False)
     assert found["correlation"] > 0.9 and found["mean_error"] < 0.6
     assert scorer(" ".join(GOOD * 2)) > 4 > 1 > scorer(" ".join(BAD * 2)) >= 0
 
@@ -63,12 +63,12 @@ def test_graded_texts_give_grades() -> None:
 def test_training_is_adagrad_as_the_paper_has_it(probability: bool) -> None:
     texts = [classifier.features(one) for one, _ in examples(12)]
     target = np.array([label if probability else 3 * label + 1 for _, label in examples(12)])
-    scorer = classifier.descend(texts.__getitem__, target, np.arange(12), probability, seed=0)
+    scorer = train_classifier.descend(texts.__getitem__, target, np.arange(12), probability, seed=0)
     random_order = np.random.default_rng(1)
     weights: dict[int, float] = {}
     squares: dict[int, float] = {}
     bias, scale, share = (0.0, 1.0, 8 / 12) if probability else (float(target.mean()), 3.0, 0.5)
-    for epoch in range(classifier.EPOCHS):
+    for epoch in range(train_classifier.EPOCHS):
         for index in random_order.permutation(12):
             counts = Counter(texts[index].tolist())
             size = sum(counts.values())
@@ -78,14 +78,14 @@ def test_training_is_adagrad_as_the_paper_has_it(probability: bool) -> None:
             for one, times in counts.items():
                 slope = weight * (guess - target[index]) / scale * times / size
                 squares[one] = squares.get(one, 1e-8) + slope**2
-                rate = classifier.RATE * scale * (1 - epoch / classifier.EPOCHS)
+                rate = train_classifier.RATE * scale * (1 - epoch / train_classifier.EPOCHS)
                 weights[one] = weights.get(one, 0.0) - rate * slope / math.sqrt(squares[one])
     assert np.count_nonzero(scorer.weights) <= len(weights)
     np.testing.assert_allclose(scorer.weights[list(weights)], list(weights.values()), rtol=1e-3, atol=1e-4)
 
 
 def test_scores_in_the_filter(tmp_path: Path) -> None:
-    scorer, _ = classifier.train(examples(200), probability=True)
+    scorer, _ = train_classifier.train(examples(200), probability=True)
     path = tmp_path / "q.safetensors"
     scorer.save(path)
     draw = random.Random(5)

@@ -273,7 +273,7 @@ def test_a_kill_between_or_within_passes_changes_nothing(tmp_path: Path, monkeyp
     for name in names:
         folder, real, calls = tmp_path / name, getattr(dedup, name), Counter[str]()
 
-        def dies(task: dedup.Task, real=real, calls=calls) -> object:  # type: ignore[no-untyped-def]
+        def dies(task: dedup.DedupedShard, real=real, calls=calls) -> object:  # type: ignore[no-untyped-def]
             calls["all"] += 1
             if calls["all"] == 2:
                 raise KeyboardInterrupt

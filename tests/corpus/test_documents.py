@@ -16,20 +16,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from gristmill.corpus.execution import executor
-from gristmill.corpus.execution.documents import Dropped, Judge, document_shards, map_documents
+from gristmill.corpus.execution.documents import document_shards, map_documents
 from gristmill.corpus.execution.executor import Engine, using
+from gristmill.corpus.execution.judge import Dropped, Judge
 from gristmill.document import Document, read_batches, read_documents, write_documents
 from gristmill.errors import UserError
 from gristmill.manifest import WORK, Manifest
 
 
-class Shortener:
-    """A judge that drops every third document, and shortens and counts every fifth."""
+class Shortener(Judge):
+    """Drops every third document, and shortens and counts every fifth."""
 
     def __init__(self, pause: float) -> None:
-        from collections import Counter
-
-        self.counts: Counter[str] = Counter()
+        super().__init__()
         self.pause = pause
 
     def __call__(self, document: Document) -> Document | Dropped:
@@ -43,32 +42,38 @@ class Shortener:
         return document
 
 
-def slow(_: float) -> Judge:
-    def judge(document: Document) -> Document:
+class Slow(Judge):
+    """Is interrupted while another process is slow."""
+
+    def __init__(self, _: float) -> None:
+        super().__init__()
+
+    def __call__(self, document: Document) -> Document:
         time.sleep(0 if int(document.id) % 2_500 else 100)
         if document.id == "7499":
             raise KeyboardInterrupt
         return document
 
-    return judge
+
+class Failing(Judge):
+    """Meets what the user can mend."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__()
+        self.problem = problem
+
+    def __call__(self, document: Document) -> Document:
+        raise UserError(f"{self.problem} in {document.id}", "mend it")
 
 
-def build(pause: float) -> Judge:
-    return Shortener(pause)
+class Ending(Judge):
+    """Ends its process."""
 
+    def __init__(self, _: float) -> None:
+        super().__init__()
 
-def failing(problem: str) -> Judge:
-    def judge(document: Document) -> Document:
-        raise UserError(f"{problem} in {document.id}", "mend it")
-
-    return judge
-
-
-def ending(_: float) -> Judge:
-    def judge(document: Document) -> Document:
+    def __call__(self, document: Document) -> Document:
         os._exit(9)
-
-    return judge
 
 
 @pytest.fixture
@@ -84,7 +89,7 @@ def corpus(tmp_path: Path) -> Path:
 def go(corpus: Path, out: Path, engine: Engine, pause: float = 0.0) -> Manifest:
     out.mkdir(exist_ok=True)
     with using(engine):
-        return map_documents("shorten", corpus, build, pause, out)
+        return map_documents("shorten", corpus, Shortener, pause, out)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -153,7 +158,7 @@ def test_killed_and_run_again_gives_the_same_and_redoes_no_finished_shard(
 
 def test_errors_of_workers_reach_the_user(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executor, "SHARD_BYTES", 1_500_000)
-    for number, (job, told) in enumerate(((failing, "broken in"), (ending, "fewer --workers"))):
+    for number, (job, told) in enumerate(((Failing, "broken in"), (Ending, "fewer --workers"))):
         out = tmp_path / str(number)
         out.mkdir()
         with pytest.raises(UserError, match=told), using(Engine(workers=2)):
@@ -166,7 +171,7 @@ def test_an_error_does_not_wait_for_the_other_shards(
     monkeypatch.setattr(executor, "SHARD_BYTES", 1)
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt), using(Engine(workers=4)):
-        map_documents("x", corpus, slow, 0.0, tmp_path)
+        map_documents("x", corpus, Slow, 0.0, tmp_path)
     assert time.monotonic() - started < 60
 
 

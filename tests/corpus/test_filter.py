@@ -163,6 +163,7 @@ def test_counts_balance_the_log_names_every_drop_and_samples_show_them(
         printed = capsys.readouterr()
         return f"{stop.value.code} {printed.out}{printed.err}"
 
+    result.write(tmp_path / "out")
     (tmp_path / "filter").symlink_to(tmp_path / "out")
     for folder in (tmp_path / "out", tmp_path):  # a stage's folder, and a run's
         printed = sample(str(folder), "--dropped-by", "gopher_too_short", "-n", "3")

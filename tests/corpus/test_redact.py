@@ -212,11 +212,11 @@ def test_names_by_a_pipeline_of_the_users(tmp_path: Path) -> None:
     pipeline = spacy.blank("en")
     pipeline.add_pipe("entity_ruler").add_patterns([{"label": "PERSON", "pattern": "Ann Bell"}])
     pipeline.to_disk(tmp_path / "model")
-    judge = redact.Redactor(Redact(names=str(tmp_path / "model")))
+    judge = redact.RedactionJudge(Redact(names=str(tmp_path / "model")))
     found = judge(Document("1", "Ask Ann Bell at ann.bell@example.com."))
     assert (found.text, found.redactions) == ("Ask <NAME> at <EMAIL>.", {"name": 1, "email": 1})
 
 
 def test_a_missing_pipeline_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="spaCy"):
-        redact.Redactor(Redact(names=str(tmp_path)))
+        redact.RedactionJudge(Redact(names=str(tmp_path)))

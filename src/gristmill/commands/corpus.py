@@ -69,7 +69,13 @@ def score(
     seed: Annotated[int, typer.Option(help="Seed of the order of training.")] = 0,
 ) -> None:
     """Learn a score for texts, from good and bad ones or from graded ones; `filter.scores` names the file."""
-    from gristmill.corpus.filter.classifier import learn
+    from gristmill.corpus.extract.stage import extract_texts
+    from gristmill.corpus.filter.train_classifier import graded, train
 
-    found = learn(good or [], bad or [], labels, out, seed)
+    if bool(good and bad) == bool(labels) or bool(good) != bool(bad):
+        raise UserError("give good and bad texts, or labels", "--good FILES --bad FILES, or --labels FILE.jsonl")
+    kinds = ((good or [], 1.0), (bad or [], 0.0))
+    contrasted = ((text, label) for paths, label in kinds for text in extract_texts(paths))
+    scorer, found = train(graded(labels) if labels else contrasted, probability=not labels, seed=seed)
+    scorer.save(out)
     console.print(f"{out}: {', '.join(f'{name} {value:,.4g}' for name, value in found.items())}", soft_wrap=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.chat.template import render
-from gristmill.corpus.redact.stage import Redactor, redact
+from gristmill.corpus.redact.stage import RedactionJudge, redact
 from gristmill.files import read_jsonl
 from gristmill.manifest import Manifest, sha256_file
 from gristmill.recipe import Redact
@@ -80,7 +80,7 @@ def redactor(folders: Folders) -> Callable[[str], str]:
     made = manifest(folders, "redact")
     if not made:
         return lambda text: text
-    finders = Redactor(Redact(rules=made.params["rules"])).finders if "rules" in made.params else {}
+    finders = RedactionJudge(Redact(rules=made.params["rules"])).finders if "rules" in made.params else {}
     return lambda text: redact(text, finders)[0]
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from gristmill.corpus.decontaminate.evaluation_sets import Item, read_items
-from gristmill.corpus.execution.documents import Dropped, map_documents
+from gristmill.corpus.execution.documents import map_documents
+from gristmill.corpus.execution.judge import Dropped, Judge
 from gristmill.corpus.text.ngrams import ngram_hashes, word_hashes
 from gristmill.corpus.text.words import words
 from gristmill.document import Document
@@ -35,7 +36,7 @@ SHOWN = 300  # characters of each
 NO_HASHES = np.zeros(0, np.uint64)
 
 
-class Index:
+class ItemIndex:
     """The runs of words that give items away: sorted hashes, the number of an item for each, and all lengths."""
 
     def __init__(self, hashes: np.ndarray, owners: np.ndarray, lengths: list[int]) -> None:
@@ -50,7 +51,7 @@ class Index:
         np.save(folder / "lengths.npy", np.array(self.lengths, np.int64))
 
     @classmethod
-    def load(cls, folder: Path) -> Index:
+    def load(cls, folder: Path) -> ItemIndex:
         """Open it; the arrays are read where they are looked at."""
         arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("hashes", "owners", "lengths")]
         return cls(arrays[0], arrays[1], arrays[2].tolist())
@@ -66,7 +67,7 @@ class Index:
         return found
 
 
-def build_index(params: Decontaminate) -> tuple[Index, list[Counter[str]]]:
+def build_index(params: Decontaminate) -> tuple[ItemIndex, list[Counter[str]]]:
     """The index of all sets, and for each set how many items it has and how many are too short.
 
     Items are numbered from 0 through all sets. Takes 12 bytes of memory a word of the sets, twice that while building.
@@ -90,7 +91,7 @@ def build_index(params: Decontaminate) -> tuple[Index, list[Counter[str]]]:
         owners.append(np.concatenate(whose)[first][times <= TEMPLATE])
         counts.append(counted)
     together, first = np.unique(np.concatenate(hashes), return_index=True)
-    return Index(together, np.concatenate(owners)[first], sorted(lengths - {0})), counts
+    return ItemIndex(together, np.concatenate(owners)[first], sorted(lengths - {0})), counts
 
 
 def runs_of(item: Item, params: Decontaminate) -> tuple[int, np.ndarray]:
@@ -105,11 +106,12 @@ def runs_of(item: Item, params: Decontaminate) -> tuple[int, np.ndarray]:
     return length, np.unique(np.concatenate(runs))
 
 
-class Decontaminator:
+class ContaminationJudge(Judge):
     """Drops documents that hold an item."""
 
     def __init__(self, folder: Path) -> None:
-        self.index = Index.load(folder)
+        super().__init__()
+        self.index = ItemIndex.load(folder)
 
     def __call__(self, document: Document) -> Document | Dropped:
         """The document; or the items that it holds, and the first words that gave one away."""
@@ -132,7 +134,7 @@ def run(inputs: Mapping[str, Path], params: Decontaminate, out: Path) -> Manifes
     index, counts = build_index(params)
     (out / WORK).mkdir(exist_ok=True)
     index.save(out / WORK)
-    made = map_documents("decontaminate", inputs["corpus"], Decontaminator, out / WORK, out)
+    made = map_documents("decontaminate", inputs["corpus"], ContaminationJudge, out / WORK, out)
     met = Counter(int(item) for record in read_jsonl(out / "dropped.jsonl") for item in record["items"].split())
     write_text(out / "contamination.json", report(params, counts, met))
     total = sum(counts, Counter[str]())

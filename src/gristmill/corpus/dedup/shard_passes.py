@@ -20,8 +20,8 @@ from gristmill.recipe import Dedup
 
 
 @dataclass(frozen=True)
-class Task:
-    """One shard's share of a pass."""
+class DedupedShard:
+    """One shard's share of the stage's passes."""
 
     shard: Shard
     first: int  # number of its first document in the corpus
@@ -44,13 +44,13 @@ class Task:
         return MinHash(self.params.ngram, self.params.bands, self.params.rows, self.params.seed)
 
 
-def verdicts_of(task: Task) -> np.ndarray:
+def verdicts_of(task: DedupedShard) -> np.ndarray:
     """What was decided on the documents of a shard."""
     everything = np.load(task.work / "verdicts.npy", mmap_mode="r")
     return everything[task.first : task.first + task.shard.rows]
 
 
-def kept_batches(task: Task, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def kept_batches(task: DedupedShard, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """The rows of a shard that are no copies."""
     kept, at = verdicts_of(task)["rule"] == 0, 0
     for batch in read_batches(task.shard.path, task.shard.groups, columns):
@@ -58,7 +58,7 @@ def kept_batches(task: Task, columns: Sequence[str]) -> Iterator[pa.RecordBatch]
         at += batch.num_rows
 
 
-def line_shard(task: Task) -> Result:
+def line_shard(task: DedupedShard) -> Result:
     """Third pass, if asked for: the lines of a shard, once a document."""
     keys = [np.empty(0, np.uint64)]
     for batch in kept_batches(task, ("text", "host")):
@@ -68,7 +68,7 @@ def line_shard(task: Task) -> Result:
     return {"documents": task.shard.rows}
 
 
-def lines_cut(task: Task, columns: Sequence[str], counts: Counter[str]) -> Iterator[pa.RecordBatch]:
+def lines_cut(task: DedupedShard, columns: Sequence[str], counts: Counter[str]) -> Iterator[pa.RecordBatch]:
     """The kept rows of a shard without the lines that repeat on their host."""
     if not task.params.host_lines:
         yield from kept_batches(task, columns)
@@ -86,7 +86,7 @@ def lines_cut(task: Task, columns: Sequence[str], counts: Counter[str]) -> Itera
         )
 
 
-def anchor_shard(task: Task) -> Result:
+def anchor_shard(task: DedupedShard) -> Result:
     """Fourth pass, if asked for: the anchors of a shard's passages."""
     span, keys = task.params.passage_words, [np.empty(0, np.uint64)]
     for batch in lines_cut(task, ("text", "host"), Counter()):
@@ -95,7 +95,7 @@ def anchor_shard(task: Task) -> Result:
     return {"documents": task.shard.rows}
 
 
-def window_shard(task: Task) -> Result:
+def window_shard(task: DedupedShard) -> Result:
     """Fifth pass, if asked for: those windows of a shard that may stand elsewhere too."""
     keys = [np.empty(0, np.uint64), *(spans.keys for _, spans in shard_windows(task, ("text", "host"), Counter()))]
     passages.write_keys(task.stem("windows"), np.concatenate(keys))
@@ -103,7 +103,7 @@ def window_shard(task: Task) -> Result:
 
 
 def shard_windows(
-    task: Task, columns: Sequence[str], counts: Counter[str]
+    task: DedupedShard, columns: Sequence[str], counts: Counter[str]
 ) -> Iterator[tuple[pa.RecordBatch, passages.Spans]]:
     """The kept rows of a shard with their windows that may stand elsewhere too."""
     repeated = np.load(task.work / "repeated.npy", mmap_mode="r")
@@ -111,7 +111,7 @@ def shard_windows(
         yield batch, passages.windows(batch.column("text"), task.params.passage_words, repeated)
 
 
-def passages_cut(task: Task, columns: Sequence[str], counts: Counter[str]) -> Iterator[pa.RecordBatch]:
+def passages_cut(task: DedupedShard, columns: Sequence[str], counts: Counter[str]) -> Iterator[pa.RecordBatch]:
     """The kept rows of a shard without the passages that stand elsewhere before."""
     if not task.params.passage_words:
         yield from lines_cut(task, columns, counts)

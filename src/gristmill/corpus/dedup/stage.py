@@ -21,7 +21,14 @@ import pyarrow.compute as pc
 from gristmill.corpus.dedup import passages
 from gristmill.corpus.dedup.index import BLOCK, RULES, Index, IndexWriter, Prints, read_ids
 from gristmill.corpus.dedup.minhash import digests
-from gristmill.corpus.dedup.shard_passes import Task, anchor_shard, line_shard, passages_cut, verdicts_of, window_shard
+from gristmill.corpus.dedup.shard_passes import (
+    DedupedShard,
+    anchor_shard,
+    line_shard,
+    passages_cut,
+    verdicts_of,
+    window_shard,
+)
 from gristmill.corpus.execution.documents import document_shards, finish_stage, log_path, samples_path, shard_path
 from gristmill.corpus.execution.drop_log import DropLog
 from gristmill.corpus.execution.executor import Executor, Result
@@ -42,7 +49,7 @@ def run(inputs: Mapping[str, Path], params: Dedup, out: Path) -> Manifest:
     """
     shards = document_shards(inputs["corpus"])
     firsts = accumulate((shard.rows for shard in shards), initial=0)
-    tasks = [Task(shard, first, len(shards), params, out) for shard, first in zip(shards, firsts, strict=False)]
+    tasks = [DedupedShard(shard, first, len(shards), params, out) for shard, first in zip(shards, firsts, strict=False)]
     (out / WORK).mkdir(exist_ok=True)
     older = [Index(Path(path) / "index", tasks[0].minhash) for path in params.against]
     total = sum(shard.rows for shard in shards)
@@ -72,7 +79,7 @@ def run(inputs: Mapping[str, Path], params: Dedup, out: Path) -> Manifest:
     return finish_stage(results, out)
 
 
-def stems(tasks: Sequence[Task], what: str) -> list[Path]:
+def stems(tasks: Sequence[DedupedShard], what: str) -> list[Path]:
     """Every shard's files of one kind."""
     return [task.stem(what) for task in tasks]
 
@@ -84,7 +91,7 @@ def once(mark: Path, function: Any, *arguments: Any) -> None:
         mark.touch()
 
 
-def print_shard(task: Task) -> Result:
+def print_shard(task: DedupedShard) -> Result:
     """First pass: digests and signatures of all documents of a shard, and their ids."""
     parts, ids, sizes = [], [], [np.empty(0, np.int64)]
     for batch in read_batches(task.shard.path, task.shard.groups, PRINTED):
@@ -109,7 +116,7 @@ def print_shard(task: Task) -> Result:
     return {"documents": task.shard.rows}
 
 
-def settle(tasks: Sequence[Task], total: int, older: Sequence[Index], bar: Progress) -> None:
+def settle(tasks: Sequence[DedupedShard], total: int, older: Sequence[Index], bar: Progress) -> None:
     """Second step: decide on all documents in order; leaves `verdicts.npy` and, last, the index."""
     out, work = tasks[0].out, tasks[0].work
     bar.note = "verdicts"
@@ -130,7 +137,7 @@ def settle(tasks: Sequence[Task], total: int, older: Sequence[Index], bar: Progr
     (work / "index").rename(out / "index")
 
 
-def blocks(tasks: Sequence[Task]) -> Iterator[tuple[Prints, pa.Array]]:
+def blocks(tasks: Sequence[DedupedShard]) -> Iterator[tuple[Prints, pa.Array]]:
     """The prints and ids of all shards in order, cut into blocks."""
     waiting: list[tuple[Prints, pa.Array]] = []
     size = 0
@@ -147,7 +154,7 @@ def blocks(tasks: Sequence[Task]) -> Iterator[tuple[Prints, pa.Array]]:
         yield Prints.joined([part for part, _ in waiting]), pa.concat_arrays([part for _, part in waiting])
 
 
-def write_shard(task: Task) -> Result:
+def write_shard(task: DedupedShard) -> Result:
     """Last pass: the documents that stay, and the log of those that go."""
     counts: Counter[str] = Counter(documents_in=task.shard.rows)
     with DropLog(log_path(task.work, task.shard.number)) as log:
@@ -169,7 +176,7 @@ def write_shard(task: Task) -> Result:
     return {"documents": task.shard.rows, "counts": counts, "dropped": log.rules, "dropped_bytes": log.bytes}
 
 
-def log_copies(task: Task, log: DropLog, counts: Counter[str]) -> None:
+def log_copies(task: DedupedShard, log: DropLog, counts: Counter[str]) -> None:
     """Log the copies of a shard, with the ids of their originals, and count the bytes of all its documents."""
     verdicts, sizes, at = verdicts_of(task), np.load(f"{task.stem('prints')}-sizes.npy"), 0
     counts["bytes_in"] = int(sizes.sum())

@@ -1,19 +1,20 @@
 """The executor of stages that look at one document at a time: sharded, resumable, every byte accounted for.
 
-A stage gives a function that builds, from its parameters, a judge: document in, the document (changed or not) or the
-rule that drops it out. Time is linear in the input and falls with the workers; memory is one row group a worker.
+A stage gives a function that builds, from its parameters, a judge (`judge.py`). Time is linear in the input and falls
+with the workers; memory is one row group a worker.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from gristmill.corpus.execution.drop_log import DropLog, join_logs
 from gristmill.corpus.execution.executor import Executor, Result, shard_bytes
+from gristmill.corpus.execution.judge import Dropped, Judge
 from gristmill.corpus.execution.samples import SAMPLES, Samples
 from gristmill.document import Document, document_files, from_batch, open_documents, read_batches, write_documents
 from gristmill.errors import UserError
@@ -21,17 +22,6 @@ from gristmill.manifest import WORK, Manifest
 from gristmill.progress import Progress
 
 P = TypeVar("P")
-
-
-@dataclass(frozen=True)
-class Dropped:
-    """A document's end: the rule, and what the drop log should say beside."""
-
-    rule: str
-    more: dict[str, str] = field(default_factory=dict)
-
-
-Judge = Callable[[Document], Document | Dropped]
 
 
 @dataclass(frozen=True)
@@ -46,8 +36,8 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Task(Generic[P]):
-    """One shard's share of a stage."""
+class JudgedShard(Generic[P]):
+    """One shard's share of a stage, and where its documents and its drop log go."""
 
     build: Callable[[P], Judge]
     params: P
@@ -59,15 +49,15 @@ class Task(Generic[P]):
 def map_documents(stage: str, corpus: Path, build: Callable[[P], Judge], params: P, out: Path) -> Manifest:
     """Judge every document of `corpus`; write those that stay and `dropped.jsonl`, and count documents and bytes.
 
-    `build(params)` is called once a shard; it and `params` are sent to other processes by name and by pickling. A
-    judge with a Counter `counts` has it summed up into the manifest's counts; one with `samples` adds to those of what
-    was dropped, which go into `samples.jsonl`. Raises UserError where nothing is left.
+    `build(params)` is called once a shard; it and `params` are sent to other processes by name and by pickling. The
+    judges' counts go into the manifest's, their samples and those of what was dropped into `samples.jsonl`. Raises
+    UserError where nothing is left.
     """
     shards = document_shards(corpus)
     work = out / WORK
     work.mkdir(exist_ok=True)
     tasks = [
-        Task(build, params, shard, shard_path(out, shard.number, len(shards)), log_path(work, shard.number))
+        JudgedShard(build, params, shard, shard_path(out, shard.number, len(shards)), log_path(work, shard.number))
         for shard in shards
     ]
     total = sum(shard.rows for shard in shards)
@@ -123,11 +113,10 @@ def samples_path(log: Path) -> Path:
     return log.with_name(log.name.replace("dropped", "samples"))
 
 
-def judge_shard(task: Task[Any]) -> Result:
+def judge_shard(task: JudgedShard[Any]) -> Result:
     """Judge the documents of one shard; returns its counts."""
     judge = task.build(task.params)
     counts: Counter[str] = Counter()
-    samples: Samples = getattr(judge, "samples", None) or Samples()
     with DropLog(task.log) as log:
 
         def kept() -> Iterator[Document]:
@@ -141,7 +130,7 @@ def judge_shard(task: Task[Any]) -> Result:
                     if isinstance(found, Dropped):
                         about = document.id, document.url, found.rule
                         log.drop(*about, source=document.source, size=size, more=found.more)
-                        samples.add(found.rule, document, text)
+                        judge.samples.add(found.rule, document, text)
                         continue
                     left = size if found.text is text else text_bytes(found.text)
                     counts["bytes_out"] += left
@@ -149,8 +138,8 @@ def judge_shard(task: Task[Any]) -> Result:
                     yield found
 
         counts["documents_out"] = write_documents(task.documents, kept())
-    counts.update(getattr(judge, "counts", {}))
-    samples.write(samples_path(task.log))
+    counts.update(judge.counts)
+    judge.samples.write(samples_path(task.log))
     return {"counts": counts, "dropped": log.rules, "dropped_bytes": log.bytes}
 
 

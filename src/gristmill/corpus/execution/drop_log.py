@@ -22,11 +22,6 @@ class DropLog:
         self.rules: Counter[str] = Counter()
         self.bytes: Counter[str] = Counter()
 
-    @property
-    def total(self) -> int:
-        """Documents dropped so far."""
-        return self.rules.total()
-
     def __enter__(self) -> DropLog:
         self.file = self.temporary.open("w", encoding="utf-8")
         return self

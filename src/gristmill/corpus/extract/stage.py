@@ -20,7 +20,7 @@ from gristmill.corpus.extract.language import detect
 from gristmill.corpus.readers.input_files import HTML_TYPES, TEXT_TYPES, UNREAD
 from gristmill.corpus.readers.licence import detect_licence
 from gristmill.corpus.readers.record import Record
-from gristmill.corpus.readers.warc_ranges import Extent, Piece, cut_inputs, read_piece
+from gristmill.corpus.readers.warc_ranges import Extent, Piece, cut_inputs, read_piece, read_records
 from gristmill.document import Document, document_id, write_documents
 from gristmill.errors import UserError
 from gristmill.files import read_jsonl
@@ -42,7 +42,7 @@ MAX_BYTES = 64_000_000  # of a page's HTML
 
 
 @dataclass(frozen=True)
-class Task:
+class ExtractedShard:
     """One shard's share of the stage."""
 
     number: int
@@ -63,7 +63,7 @@ def run(inputs: Mapping[str, Path], params: Extract, out: Path) -> Manifest:
     work.mkdir(exist_ok=True)
     shards = cut_inputs(files)
     tasks = [
-        Task(number, pieces, shard_path(out, number, len(shards)), log_path(work, number), params.comments)
+        ExtractedShard(number, pieces, shard_path(out, number, len(shards)), log_path(work, number), params.comments)
         for number, pieces in enumerate(shards)
     ]
     size = sum(piece.size for pieces in shards for piece in pieces)
@@ -102,7 +102,7 @@ def tell_unread(pieces: Iterable[Piece]) -> None:
         )
 
 
-def join_ranges(tasks: Sequence[Task], results: Sequence[Result]) -> list[Result]:
+def join_ranges(tasks: Sequence[ExtractedShard], results: Sequence[Result]) -> list[Result]:
     """Check that every range of a WARC file began where the one before ended, and read it again where it did not."""
     checked: list[Result] = []
     for task, result in zip(tasks, results, strict=True):
@@ -115,7 +115,7 @@ def join_ranges(tasks: Sequence[Task], results: Sequence[Result]) -> list[Result
     return checked
 
 
-def extract_shard(task: Task) -> Result:
+def extract_shard(task: ExtractedShard) -> Result:
     """Extract the records of one shard; returns its counts, and where the ranges of WARC files began and ended."""
     counts: Counter[str] = Counter()
     extents: list[Extent] = []
@@ -194,6 +194,14 @@ def extract_record(record: Record, comments: bool = False) -> Document | str:
         source=clean(record.source),
         licence=clean(record.licence or detect_licence(rights, text)),
     )
+
+
+def extract_texts(paths: Sequence[Path]) -> Iterator[str]:
+    """The texts of the documents in files; what the stage would drop is passed over."""
+    for record in read_records(paths):
+        found = extract_record(record)
+        if isinstance(found, Document):
+            yield found.text
 
 
 def is_unreadable(raw: bytes) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from gristmill.corpus.execution.documents import Dropped, map_documents
-from gristmill.corpus.execution.samples import Samples, lines_gone
+from gristmill.corpus.execution.documents import map_documents
+from gristmill.corpus.execution.judge import Dropped, Judge
+from gristmill.corpus.execution.samples import lines_gone
 from gristmill.corpus.filter import document_rules, line_rules
 from gristmill.corpus.filter.candidate import Candidate, Rule
 from gristmill.corpus.filter.classifier import score_rule
@@ -50,13 +50,12 @@ def chain(params: Filter) -> list[Rule]:
     return chosen
 
 
-class RuleJudge:
+class FilterJudge(Judge):
     """Judges by rules, and counts the lines that they take out of documents that stay."""
 
     def __init__(self, params: Filter) -> None:
+        super().__init__()
         self.rules = chain(params)
-        self.counts: Counter[str] = Counter()
-        self.samples = Samples()
 
     def __call__(self, document: Document) -> Document | Dropped:
         """The document, perhaps with fewer lines, or the first rule that it fails."""
@@ -78,4 +77,4 @@ def run(inputs: Mapping[str, Path], params: Filter, out: Path) -> Manifest:
     Lines that rules remove from kept documents are counted too.
     """
     chain(params)  # a wrong name is told at once
-    return map_documents("filter", inputs["corpus"], RuleJudge, params, out)
+    return map_documents("filter", inputs["corpus"], FilterJudge, params, out)

@@ -1,7 +1,7 @@
 """Stage `redact`: → documents without personal data: each finding gives way to its kind, as `<EMAIL>`.
 
 Placeholders as StarCoder's data have them (Li et al. 2023, arXiv:2305.06161, §4). What each rule finds is in
-contacts.py, identifiers.py and keys.py. How many findings a document had, by rule, goes into its `redactions`.
+contacts.py, identifiers.py and secrets.py. How many findings a document had, by rule, goes into its `redactions`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from gristmill.corpus.execution.documents import map_documents
-from gristmill.corpus.execution.samples import Samples
+from gristmill.corpus.execution.judge import Judge
 from gristmill.corpus.redact.contacts import find_emails, find_ip_addresses, find_phones
 from gristmill.corpus.redact.identifiers import Span, find_cards, find_ibans, find_national_ids
 from gristmill.corpus.redact.person_names import name_finder
@@ -60,18 +60,17 @@ def redact(text: str, finders: Mapping[str, Finder] = FINDERS) -> tuple[str, Cou
     return "".join([*parts, text[at:]]), Counter(rule for *_, rule in found)
 
 
-class Redactor:
+class RedactionJudge(Judge):
     """Redacts documents, and counts."""
 
     def __init__(self, params: Redact) -> None:
+        super().__init__()
         unknown = [rule for rule in params.rules if rule not in FINDERS]
         if unknown:
             raise UserError(f"redact.rules: unknown rule {', '.join(unknown)}", f"choose from {', '.join(FINDERS)}")
         self.finders = {rule: finder for rule, finder in FINDERS.items() if rule in params.rules}
         if params.names:
             self.finders["name"] = name_finder(params.names)
-        self.counts: Counter[str] = Counter()
-        self.samples = Samples()
 
     def __call__(self, document: Document) -> Document:
         """The document, redacted."""
@@ -90,5 +89,5 @@ class Redactor:
 
 def run(inputs: Mapping[str, Path], params: Redact, out: Path) -> Manifest:
     """Redact every document; none is dropped. `samples.jsonl` shows what stands around redactions."""
-    Redactor(params)  # a wrong name is told at once
-    return map_documents("redact", inputs["corpus"], Redactor, params, out)
+    RedactionJudge(params)  # a wrong name is told at once
+    return map_documents("redact", inputs["corpus"], RedactionJudge, params, out)
