@@ -40,7 +40,7 @@ static const uint32_t NONE = UINT32_MAX;
 static const uint64_t COUNT_BITS = 0xF0ull << 56;
 
 static inline uint32_t merged(const struct gm_vocabulary *v, uint32_t left, uint32_t right) {
-    uint64_t pair = (uint64_t)left << ID_BITS | right, hash = gm_mix(left, right), bit = hash >> 32;
+    uint64_t pair = (uint64_t)left << ID_BITS | right, hash = gm_place(left, right), bit = hash >> 32;
     if (!(v->filter[bit / 64 & (v->capacity / 16 - 1)] >> bit % 64 & 1)) return NONE;
     for (size_t at = hash & (v->capacity - 1);; at = (at + 1) & (v->capacity - 1)) {
         if (v->merges[at] >> ID_BITS == pair && v->merges[at]) return v->merges[at] & (MOST_TOKENS - 1);
@@ -150,12 +150,12 @@ struct waiting {
 INLINE void look_up(struct gm_cache *cache, const uint8_t *text, size_t n, struct waiting *piece) {
     if (piece->length <= SMALL_BYTES) {
         piece->key = gm_key_of(text, n, piece->at, piece->length);
-        uint64_t hash = gm_mix(piece->key.low, piece->key.high);
+        uint64_t hash = gm_key_place(piece->key);
         piece->small = &cache->small[hash & (SMALL_ENTRIES - PLACES)];
         piece->large = &cache->large[hash >> 20 & (LARGE_ENTRIES - 1)];
         __builtin_prefetch(piece->small);
     } else if (piece->length <= LARGE_BYTES) {
-        piece->large = &cache->large[gm_hash(text + piece->at, piece->length) & (LARGE_ENTRIES - 1)];
+        piece->large = &cache->large[gm_bytes_place(text + piece->at, piece->length) & (LARGE_ENTRIES - 1)];
         __builtin_prefetch(piece->large);
     }
 }
@@ -274,7 +274,7 @@ void gm_vocabulary_free(struct gm_vocabulary *v) {
 }
 
 static void add_merge(struct gm_vocabulary *v, uint32_t left, uint32_t right, uint32_t token) {
-    uint64_t hash = gm_mix(left, right), bit = hash >> 32;
+    uint64_t hash = gm_place(left, right), bit = hash >> 32;
     size_t at = hash & (v->capacity - 1);
     while (v->merges[at]) at = (at + 1) & (v->capacity - 1);
     v->merges[at] = ((uint64_t)left << ID_BITS | right) << ID_BITS | token;

@@ -49,7 +49,7 @@ static inline const uint8_t *long_word(const struct gm_words *table, const struc
 }
 
 static inline uint64_t hash_of(const struct entry *entry) {
-    return is_long(entry) ? entry->key.low : gm_mix(entry->key.low, entry->key.high);
+    return is_long(entry) ? entry->key.low : gm_key_place(entry->key);
 }
 
 static bool grow(struct gm_words *table) {
@@ -75,7 +75,7 @@ static bool added(struct gm_words *table, size_t length) {
 }
 
 static bool add_long(struct gm_words *table, const uint8_t *word, size_t length, uint64_t count) {
-    uint64_t hash = gm_hash(word, length);
+    uint64_t hash = gm_bytes_place(word, length);
     size_t at = hash & (table->capacity - 1);
     for (; table->entries[at].count; at = (at + 1) & (table->capacity - 1)) {
         struct entry *entry = &table->entries[at];
@@ -143,7 +143,7 @@ INLINE bool count_texts(struct gm_words *table, const uint8_t *classes, const ui
                 continue;
             }
             struct gm_key key = gm_key_of(document, n, at, end - at);
-            uint64_t hash = gm_mix(key.low, key.high);
+            uint64_t hash = gm_key_place(key);
             __builtin_prefetch(&table->entries[hash & (table->capacity - 1)]);
             waiting.keys[waiting.used] = key;
             waiting.hashes[waiting.used++] = hash;
@@ -168,7 +168,7 @@ bool gm_words_add(struct gm_words *table, const uint8_t *bytes, const int64_t *o
         size_t at = (size_t)offsets[i], length = (size_t)offsets[i + 1] - at;
         struct gm_key key = length > KEPT_WHOLE ? (struct gm_key){0, 0} : gm_key_of(bytes, n, at, length);
         bool fine = length > KEPT_WHOLE ? add_long(table, bytes + at, length, counts[i])
-                                    : add_short(table, key, gm_mix(key.low, key.high), counts[i]);
+                                    : add_short(table, key, gm_key_place(key), counts[i]);
         if (!fine) return false;
     }
     return true;

@@ -5,13 +5,13 @@
    any bytes at all are read safely. */
 #ifndef GRISTMILL_SPLIT_H
 #define GRISTMILL_SPLIT_H
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
+
+#include "../hashing.h"
+#include "../utf8.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -34,28 +34,9 @@ struct text {
     size_t n;
 };
 
-INLINE bool continues(struct text t, size_t at) { return at < t.n && (t.bytes[at] & 0xC0) == 0x80; }
-
 /* The class of the character at `at` < n as a bit, and how many bytes it has. */
 INLINE unsigned class_at(struct text t, size_t at, size_t *length) {
-    uint32_t first = t.bytes[at], point = 0;
-    *length = 1;
-    if (first < 0x80) return 1u << t.classes[first];
-    if (first >= 0xC2 && first < 0xE0 && continues(t, at + 1)) {
-        *length = 2;
-        point = (first & 0x1F) << 6 | (t.bytes[at + 1] & 0x3F);
-    } else if (first >= 0xE0 && first < 0xF0 && continues(t, at + 1) && continues(t, at + 2)) {
-        *length = 3;
-        point = (first & 0x0F) << 12 | (t.bytes[at + 1] & 0x3Fu) << 6 | (t.bytes[at + 2] & 0x3F);
-    } else if (first >= 0xF0 && first < 0xF5 && continues(t, at + 1) && continues(t, at + 2) && continues(t, at + 3)) {
-        point = (first & 0x07) << 18 | (t.bytes[at + 1] & 0x3Fu) << 12 | (t.bytes[at + 2] & 0x3Fu) << 6 |
-                (t.bytes[at + 3] & 0x3F);
-        if (point >= 0x110000) return 1u << OTHER;
-        *length = 4;
-    } else {
-        return 1u << OTHER;
-    }
-    return 1u << t.classes[point];
+    return 1u << t.classes[gm_character(t.bytes + at, t.bytes + t.n, length)];
 }
 
 /* The end of the run of characters whose class is in `set`. */
@@ -235,21 +216,18 @@ static inline struct gm_key gm_key_of(const uint8_t *text, size_t n, size_t at, 
     return key;
 }
 
-/* A hash of two words: the halves of their product (wyhash, https://github.com/wangyi-fudan/wyhash, public domain). */
-static inline uint64_t gm_mix(uint64_t low, uint64_t high) {
-    unsigned __int128 product = (unsigned __int128)(low ^ 0x9E3779B97F4A7C15ull) * (high ^ 0xD6E8FEB86659FD93ull);
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
+/* The place of a piece in a table, by its key or its bytes; another in every process. */
+static inline uint64_t gm_key_place(struct gm_key key) { return gm_place(key.low, key.high); }
 
-static inline uint64_t gm_hash(const uint8_t *bytes, size_t length) {
-    uint64_t hash = length, word;
+static inline uint64_t gm_bytes_place(const uint8_t *bytes, size_t length) {
+    uint64_t place = length, word;
     for (; length >= 8; bytes += 8, length -= 8) {
         memcpy(&word, bytes, 8);
-        hash = gm_mix(hash, word);
+        place = gm_place(place, word);
     }
     word = 0;
     memcpy(&word, bytes, length);
-    return gm_mix(hash, word);
+    return gm_place(place, word);
 }
 
 #endif

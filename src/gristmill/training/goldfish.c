@@ -1,16 +1,8 @@
 /* Goldfish loss (Hans et al. 2024, arXiv:2406.10209 §3): which tokens bear no loss is decided by a hash of the WINDOW
    tokens before them, so that a passage loses the same tokens wherever and however often it is read. */
-#include <stddef.h>
-#include <stdint.h>
+#include "../hashing.h"
 
 enum { WINDOW = 13 };
-
-/* Mix a hash so that its remainders are even (the finaliser of splitmix64, Steele et al. 2014). */
-static uint64_t mix(uint64_t hash) {
-    hash = (hash ^ (hash >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-    hash = (hash ^ (hash >> 27)) * UINT64_C(0x94D049BB133111EB);
-    return hash ^ (hash >> 31);
-}
 
 /* Set to `ignore` one in `every` of the targets that `gm_fill` wrote for these rows. Piece p is [start, start + length) of
    its shard; what stands before it there counts, back to the end of the document before (`end_token`). Targets with fewer
@@ -28,8 +20,8 @@ static uint64_t mix(uint64_t hash) {
                 for (int64_t at = start[p]; at < start[p] + length[p]; at++, run++, target++) {                        \
                     if (run < WINDOW) continue;                                                                        \
                     uint64_t hash = 0;                                                                                 \
-                    for (int i = WINDOW; i > 0; i--) hash = (hash + text[at - i] + 1) * UINT64_C(0x9E3779B97F4A7C15);  \
-                    if (mix(hash) % every == 0) *target = ignore;                                                      \
+                    for (int i = WINDOW; i > 0; i--) hash = (hash + text[at - i] + 1) * GM_GOLDEN;                     \
+                    if (gm_mix(hash) % every == 0) *target = ignore;                                                   \
                 }                                                                                                      \
             }                                                                                                          \
         }                                                                                                              \

@@ -114,7 +114,7 @@ int gm_settle(const uint64_t *keys, const uint64_t *checks, const uint16_t *sign
             uint8_t rule = rule_of(column);
             if (rule >= known || (found && rule > found)) break;
             if (!column && !key) continue;
-            for (uint32_t at = slot_of(table, capacity - 1, key + column * GM_MIX)->head; at && at - 1 < first;
+            for (uint32_t at = slot_of(table, capacity - 1, key + column * GM_GOLDEN)->head; at && at - 1 < first;
                  at = next[(at - 1) * columns + column]) {
                 if (agree(&all, j, checks, signatures, at - 1, column)) {
                     first = at - 1, found = rule;
@@ -128,7 +128,7 @@ int gm_settle(const uint64_t *keys, const uint64_t *checks, const uint16_t *sign
         for (size_t column = 0; column < columns; column++) {
             uint64_t key = keys[j * columns + column];
             if (!column && !key) continue;
-            uint64_t tag = key + column * GM_MIX; /* equal keys of two columns are two lists */
+            uint64_t tag = key + column * GM_GOLDEN; /* equal keys of two columns are two lists */
             slot *place = slot_of(table, capacity - 1, tag);
             next[j * columns + column] = 0;
             if (place->head) next[(place->tail - 1) * columns + column] = (uint32_t)j + 1;

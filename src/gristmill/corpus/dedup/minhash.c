@@ -62,11 +62,11 @@ static size_t shingle(const uint8_t *text, size_t bytes, const uint32_t *fold, s
     uint64_t hash, rolled = 0, power = 1;
     size_t n = 0;
     digest sum = {1, 2};
-    for (size_t i = 0; i < ngram; i++) power *= GM_MIX;
+    for (size_t i = 0; i < ngram; i++) power *= GM_GOLDEN;
     while (gm_next_word(&words, &hash, &start, &stop)) {
         hashes[n] = hash;
         add(&sum, hash);
-        rolled = rolled * GM_MIX + hash; /* a polynomial in the last `ngram` hashes, modulo 2⁶⁴ */
+        rolled = rolled * GM_GOLDEN + hash; /* a polynomial in the last `ngram` hashes, modulo 2⁶⁴ */
         if (n >= ngram) rolled -= power * hashes[n - ngram];
         if (++n >= ngram) shingles[n - ngram] = (uint32_t)(gm_mix(rolled) >> 32);
     }
@@ -100,7 +100,7 @@ int gm_signatures(const uint8_t *text, const int64_t *offsets, size_t documents,
         for (size_t j = 0; j < count; j++) signatures[i * count + j] = (uint16_t)least[j];
         for (size_t band = 0; band < bands; band++) {
             uint64_t sum = band + 1;
-            for (size_t j = 0; j < rows; j++) sum = gm_mix(sum * GM_MIX + least[band * rows + j]);
+            for (size_t j = 0; j < rows; j++) sum = gm_mix(sum * GM_GOLDEN + least[band * rows + j]);
             keys[i * bands + band] = sum;
         }
     }

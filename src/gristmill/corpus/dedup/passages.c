@@ -16,7 +16,7 @@ size_t gm_lines(const uint8_t *text, const int64_t *offsets, size_t n, const uin
             gm_words words = {line, next, fold};
             uint64_t hash, sum = seeds[i];
             int any = 0;
-            while (gm_next_word(&words, &hash, &start, &stop)) sum = gm_mix(sum ^ hash) * GM_MIX, any = 1;
+            while (gm_next_word(&words, &hash, &start, &stop)) sum = gm_mix(sum ^ hash) * GM_GOLDEN, any = 1;
             if (any) {
                 keys[found] = sum, texts[found] = (uint32_t)i;
                 starts[found] = line - first, stops[found] = next - first, found++;
@@ -56,9 +56,9 @@ static int read_words(gm_text *t, const uint8_t *text, size_t bytes, const uint3
         t->runs[t->n] = hash;
         t->starts[t->n] = start - text, t->stops[t->n] = stop - text, t->n++;
     }
-    for (size_t i = 1; i < half; i++) power *= GM_MIX;
+    for (size_t i = 1; i < half; i++) power *= GM_GOLDEN;
     for (size_t i = 0; i < t->n; i++) { /* a run's hash takes the place of its first word's, which leaves just then */
-        rolled = rolled * GM_MIX + t->runs[i];
+        rolled = rolled * GM_GOLDEN + t->runs[i];
         if (i + 1 < half) continue;
         size_t first = i + 1 - half;
         hash = t->runs[first];
@@ -123,7 +123,7 @@ size_t gm_windows(const uint8_t *text, const int64_t *offsets, size_t n, const u
             if (least != anchor) again = holds(repeated, m, t.runs[least]);
             anchor = least;
             if (!again) continue;
-            uint64_t both = t.runs[first] * GM_MIX + t.runs[first + span - half]; /* the two cover the window */
+            uint64_t both = t.runs[first] * GM_GOLDEN + t.runs[first + span - half]; /* the two cover the window */
             keys[found] = gm_mix(both), texts[found] = (uint32_t)i;
             starts[found] = t.starts[first], stops[found] = t.stops[first + span - 1], found++;
         }

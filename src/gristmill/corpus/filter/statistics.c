@@ -1,12 +1,12 @@
 /* What the quality rules count in a text, in one pass over its UTF-8 bytes and one over its words.
 
-   The definitions are those of measures.py, which has them in plain words; the order of the counts is shared with it.
+   The definitions are those of statistics.py, which has them in plain words; the order of the counts is shared with it.
    Time grows with the text's bytes; memory is about 45 bytes a word. */
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include "../text/words.h"
+
+#include "../../hashing.h"
+#include "../../utf8.h"
 
 enum { ALPHABETIC = 1, WORD = 2, SPACE = 4, TERMINAL = 8, CLOSING = 16, JOINING = 32, BULLET = 64, MARK = 128 };
 enum { CLASSES = 0x40000, SHORT_LINE = 30, TOP = 2, TOPS = 3, REPEATED = 5, REPEATS = 6 };
@@ -75,11 +75,11 @@ static size_t read_token(const uint8_t *text, size_t left, uint32_t c, size_t st
                          struct token *token) {
     unsigned kind = CLASS(c);
     size_t at = 0;
-    *token = (struct token){0xCBF29CE484222325u, 0, c, 0};
+    *token = (struct token){GM_FNV64, 0, c, 0};
     for (;;) {
         token->characters++;
         token->kinds |= kind;
-        for (size_t i = 0; i < step; i++) token->hash = (token->hash ^ text[at + i]) * 0x100000001B3u;
+        for (size_t i = 0; i < step; i++) token->hash = gm_fnv64(token->hash, text[at + i]);
         at += step;
         if (at == left) break;
         c = gm_character(text + at, text + left, &step);
@@ -244,7 +244,7 @@ static int count_ngrams(const struct words *words, int64_t *counts) {
         memset(set.slots, 0, (set.mask + 1) * sizeof *set.slots);
         set.used = 0;
         for (size_t i = 0; i < places; i++) {
-            if (n > 1) grams[i] = gm_mix(grams[i] * 0x9E3779B97F4A7C15u + words->hashes[i + n - 1]);
+            if (n > 1) grams[i] = gm_mix(grams[i] * GM_GOLDEN + words->hashes[i + n - 1]);
             if (n > 1 && !(again[i] && again[i + 1])) {
                 numbers[i] = UINT32_MAX;
                 continue;
