@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import importlib
+import importlib.util
 import re
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,12 @@ import pytest
 
 import gristmill
 from gristmill import native
+from gristmill.corpus.dedup import index, minhash
+from gristmill.corpus.filter import statistics
+from gristmill.corpus.text import words
 from gristmill.html import main_text
 from gristmill.model import kernels
+from gristmill.tokenizer import encode, pretokens
 
 SOURCE = Path(gristmill.__file__).parent
 NUMBERS = {f"{sign}int{bits}" for sign in ("u", "") for bits in (8, 16, 32, 64)}
@@ -38,6 +43,14 @@ STRUCTURES: tuple[type[ctypes.Structure], ...] = (
     main_text.Result,
 )
 CONSTANTS = (
+    ("utf8.h", "CODE_POINTS", words.CODE_POINTS),
+    ("corpus/dedup/index.c", "NEAR_COPY", index.RULES.index("near_copy")),
+    ("corpus/dedup/minhash.c", "LANES", minhash.LANES),
+    ("corpus/filter/statistics.c", "CLASSES", statistics.CLASSES),
+    ("corpus/filter/statistics.c", "COUNTS", len(statistics.Measures._fields)),
+    ("tokenizer/encode.c", "MOST_TOKENS", encode.MOST_TOKENS),
+    ("tokenizer/encode.c", "SMALL_TOKENS", encode.SPARE),
+    ("tokenizer/pretokens.c", "COMMON", pretokens.COMMON),
     ("model/kernels.h", "NORM_ROWS", kernels.NORM_ROWS),
     ("model/kernels_512.c", "LANES", kernels.LANES),
 )
@@ -67,6 +80,18 @@ def prototypes(folder: Path) -> dict[str, tuple[str, list[str]]]:
             ]
             found[name] = (result.strip(), [] if arguments == "void" else kinds)
     return found
+
+
+def tool(name: str) -> Any:
+    """A module of tools/, which is no package."""
+    path = SOURCE.parents[1] / "tools" / f"{name}.py"
+    if not path.exists():
+        pytest.skip("tools/ is in the repository alone")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    sys.modules[path.stem] = module = importlib.util.module_from_spec(spec)  # where dataclasses look
+    spec.loader.exec_module(module)
+    return module
 
 
 def declared() -> dict[str, native.Function]:
@@ -135,4 +160,19 @@ def test_structures_have_the_layout_that_the_compiler_gives_them() -> None:
 @pytest.mark.parametrize(("file", "name", "value"), CONSTANTS)
 def test_shared_constants_are_equal(file: str, name: str, value: int) -> None:
     done = compile_only(f'#include "{file}"\n_Static_assert({name} == {value}, "{name}");\n')
+    assert done.returncode == 0, done.stderr
+
+
+def test_features_are_as_many_as_their_header_says() -> None:
+    """Those that C writes of a block, and those that the model which ships with the package asks for."""
+    model = main_text.model()
+    cut = tool("main_text/blocks").Cut(b"<p>One block of text.<p>Another one.", model.classes, model.texts)
+    tensors = model.tensors
+    lines = [
+        f"FEATURES == {cut.features.shape[1]}",
+        f"CONTEXT == {cut.context(np.zeros(2)).shape[1]}",
+        f"FEATURES > {tensors['first.feature'].max()}",
+        f"FEATURES + CONTEXT > {tensors['second.feature'].max()}",
+    ]
+    done = compile_only('#include "html/features.h"\n' + "".join(f'_Static_assert({line}, "");\n' for line in lines))
     assert done.returncode == 0, done.stderr

@@ -4,33 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool gm_buffer_add(struct buffer *buffer, const void *bytes, size_t length) {
-    if (buffer->capacity - buffer->length < length) {
-        size_t capacity = buffer->capacity * 2 + length + 1024;
-        uint8_t *grown = realloc(buffer->at, capacity);
-        if (!grown) return false;
-        buffer->at = grown, buffer->capacity = capacity;
-    }
-    if (length) memcpy(buffer->at + buffer->length, bytes, length);
-    buffer->length += length;
-    return true;
-}
-
-uint32_t gm_word_hash(const uint8_t *word, size_t length) {
-    uint32_t hash = 2166136261u;
-    for (size_t i = 0; i < length; i++) hash = (hash ^ gm_lower(word[i])) * 16777619u;
-    return hash ? hash : 1;
-}
-
-int64_t gm_word_find(const struct words *words, uint32_t hash) {
-    for (uint32_t at = hash & (words->capacity - 1), tries = 0; tries < words->capacity; tries++) {
-        if (words->keys[at] == hash) return at;
-        if (!words->keys[at]) return -1;
-        at = (at + 1) & (words->capacity - 1);
-    }
-    return -1;
-}
-
 static void *grown(void *items, size_t count, size_t *capacity, size_t size) {
     if (count < *capacity) return items;
     size_t wanted = *capacity ? *capacity * 2 : 256;
@@ -107,8 +80,7 @@ static struct cached_class judge_names(const struct parser *parser, struct slice
 }
 
 static struct cached_class judge_cached(struct parser *parser, struct slice names) {
-    uint32_t hash = 2166136261u;
-    for (size_t i = 0; i < names.length; i++) hash = (hash ^ names.at[i]) * 16777619u;
+    uint32_t hash = gm_fnv32_of(names.at, names.length);
     struct cached_class *cached = &parser->cache[hash % CLASS_CACHE];
     if (!cached->used || cached->hash != hash) {
         *cached = judge_names(parser, names);

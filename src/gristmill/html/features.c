@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOOKS = 1024, WINDOW = 3, SHORT_WORDS = 15, LONG_WORDS = 25, TITLE_WORDS = 64, ANCESTORS = 3 };
+enum { LOOKS = 1024, SHORT_WORDS = 15, LONG_WORDS = 25, TITLE_WORDS = 64 };
 
 static bool is_heading(const struct page *page, const struct block *block) {
     return page->nodes[block->node].level > 0;
@@ -52,9 +52,7 @@ struct hashed {
 };
 
 static struct hashed hash_text(const uint8_t *text, size_t length, size_t block) {
-    uint32_t hash = 2166136261u;
-    for (size_t i = 0; i < length; i++) hash = (hash ^ text[i]) * 16777619u;
-    return (struct hashed){hash, (uint32_t)block};
+    return (struct hashed){gm_fnv32_of(text, length), (uint32_t)block};
 }
 
 static int by_hash(const void *a, const void *b) {
@@ -382,7 +380,6 @@ bool gm_view_guesses(struct view *view, const float *guess) {
 }
 
 size_t gm_view_context(const struct view *view, size_t i, float *out) {
-    enum { NEAR = 5 };
     float *start = out;
     float before = 0, after = 0, before_weight = 0.01f, after_weight = 0.01f;
     for (int step = -NEAR; step <= NEAR; step++) {

@@ -1,9 +1,8 @@
 /* An HTML page as blocks of text, and what the choice among them needs to know. See parse.c. */
 #ifndef GRISTMILL_HTML_H
 #define GRISTMILL_HTML_H
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "buffer.h"
+#include "word_table.h"
 
 /* Elements that matter to the parser; every other name is T_OTHER. Names in alphabetical order. */
 #define TAGS(X)                                                                                                        \
@@ -122,6 +121,7 @@ enum tag {
 #undef X
     T_COUNT
 };
+_Static_assert(T_COUNT <= UINT8_MAX, "tags are kept as uint8_t");
 
 enum kind {
     BLOCK = 1,    /* breaks the line: begins and ends blocks of text */
@@ -133,6 +133,7 @@ enum kind {
     SCOPE = 64,    /* end tags do not look beyond it */
     FALLBACK = 128 /* shown only where something else is not */
 };
+_Static_assert(FALLBACK <= UINT8_MAX, "kinds are kept as uint8_t");
 
 /* Groups of words in class names and ids: bits 0 to 47, named in main_text.py. What elements say by themselves: */
 #define G_NAV (1ull << 48)
@@ -155,14 +156,6 @@ struct entities {
     const uint8_t *values;
     const uint32_t *value_ends;
     uint32_t count;
-};
-
-/* Words and what they tell: an open-addressing table by FNV-1a, `capacity` a power of two, key 0 empty. */
-struct words {
-    const uint32_t *keys;
-    const uint64_t *groups;
-    const float *weights;
-    uint32_t capacity;
 };
 
 /* A block-level element. */
@@ -203,11 +196,6 @@ struct block {
     uint8_t maths;          /* formulas inside */
 };
 
-struct buffer {
-    uint8_t *at;
-    size_t length, capacity;
-};
-
 struct page {
     const uint8_t *html;
     size_t size;
@@ -226,9 +214,5 @@ enum { MAX_OPEN = 512 };
 /* Elements and blocks that a page of so many bytes may have: one in ten bytes, and some for small pages. Each takes
    about a hundred bytes of memory, so that no page takes more than ten times what plain text of its length does. */
 static inline size_t gm_most_parts(size_t bytes) { return 4096 + bytes / 10; }
-
-bool gm_buffer_add(struct buffer *buffer, const void *bytes, size_t length);
-uint32_t gm_word_hash(const uint8_t *word, size_t length);
-int64_t gm_word_find(const struct words *words, uint32_t hash);
 
 #endif

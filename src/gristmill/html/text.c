@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "../utf8.h"
+
 bool gm_html_put(struct parser *parser, const void *bytes, size_t length) {
     if (gm_buffer_add(&parser->page->text, bytes, length)) return true;
     parser->page->fault = FAULT_MEMORY;
@@ -40,22 +42,11 @@ static inline int byte_class(uint8_t c) {
 
 /* How many bytes of white (or no) space stand here: non-breaking, ideographic and zero-width spaces, soft hyphens. */
 static size_t odd_space(const uint8_t *at, const uint8_t *end, bool *white) {
-    *white = true;
-    if (end - at >= 2 && at[0] == 0xC2) {
-        *white = at[1] != 0xAD;
-        return at[1] == 0xA0 || at[1] == 0xAD || at[1] == 0x85 ? 2 : 0;
-    }
-    if (end - at < 3) return 0;
-    if (at[0] == 0xE2 && at[1] == 0x80) {
-        *white = at[2] != 0x8B && at[2] != 0x8E && at[2] != 0x8F;
-        return (at[2] >= 0x80 && at[2] <= 0x8B) || at[2] == 0x8E || at[2] == 0x8F || (at[2] >= 0xA8 && at[2] <= 0xA9) ||
-                       at[2] == 0xAF
-                   ? 3
-                   : 0;
-    }
-    if (at[0] == 0xE3) return at[1] == 0x80 && at[2] == 0x80 ? 3 : 0;
-    *white = false;
-    return at[0] == 0xEF && at[1] == 0xBB && at[2] == 0xBF ? 3 : 0;
+    size_t length;
+    uint32_t c = gm_character(at, end, &length);
+    *white = c == 0x85 || c == 0xA0 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
+             c == 0x3000;
+    return *white || c == 0xAD || c == 0x200B || c == 0x200E || c == 0x200F || c == 0xFEFF ? length : 0;
 }
 
 void gm_html_add_text(struct parser *parser, const uint8_t *at, const uint8_t *end);
@@ -115,8 +106,7 @@ void gm_html_add_text(struct parser *parser, const uint8_t *at, const uint8_t *e
         } else if ((length = odd_space(at, end, &white))) {
             parser->space |= white, at += length;
         } else {
-            length = 1;
-            while (at + length < end && (at[length] & 0xC0) == 0x80) length++;
+            gm_character(at, end, &length);
             gm_html_add_visible(parser, at, length), at += length;
         }
     }
@@ -127,11 +117,13 @@ void gm_html_measure(const uint8_t *text, struct block *block) {
     bool word = false;
     uint32_t ideographs = 0, unspaced = 0;
     const uint8_t *end = text + block->length;
-    for (const uint8_t *at = text; at < end; at++) {
-        uint8_t c = *at;
+    size_t length = 1;
+    for (const uint8_t *at = text; at < end; at += length) {
+        uint32_t c = *at;
+        block->chars++;
         if (c < 0x80) {
-            bool letter = gm_is_letter(c), digit = (uint8_t)(c - '0') < 10;
-            block->chars++;
+            bool letter = gm_is_letter(*at), digit = c - '0' < 10;
+            length = 1;
             block->words += (letter || digit) && !word;
             block->digits += digit;
             block->capitals += letter && c < 'a';
@@ -140,30 +132,17 @@ void gm_html_measure(const uint8_t *text, struct block *block) {
             word = letter || digit || (word && (c == '\'' || c == '-'));
             continue;
         }
-        if ((c & 0xC0) == 0x80) continue;
-        block->chars++;
-        size_t left = (size_t)(end - at);
-        if (c >= 0xE3 && c <= 0xE9) { /* kana, ideographs and their punctuation */
+        c = gm_character(at, end, &length);
+        block->commas += c == 0x060C || c == 0x3001 || c == 0xFF0C;
+        block->stops += c == 0x061F || c == 0x0964 || c == 0x0965 || c == 0x2026 || c == 0x3002 || c == 0xFF01 ||
+                        c == 0xFF1F;
+        if (c >= 0x3000 && c < 0xA000) { /* kana, ideographs and their punctuation */
             ideographs++, word = false;
-            if (c == 0xE3 && left > 2 && at[1] == 0x80) {
-                block->commas += at[2] == 0x81;
-                block->stops += at[2] == 0x82;
-            }
-        } else if (c == 0xEF && left > 2 && at[1] == 0xBC) {
-            block->commas += at[2] == 0x8C;
-            block->stops += at[2] == 0x81 || at[2] == 0x9F;
-            word = false;
-        } else if (c == 0xE2) { /* dashes, quotes, dots, bullets, arrows */
-            block->stops += left > 2 && at[1] == 0x80 && at[2] == 0xA6;
-            word = false;
-        } else if (c == 0xC2) {
-            word = false;
-        } else if ((c == 0xE0 && left > 1 && at[1] >= 0xB8 && at[1] <= 0xBB) ||
-                   (c == 0xE1 && left > 1 && (at[1] == 0x80 || at[1] == 0x81 || at[1] == 0x82 || at[1] == 0x9E))) {
+        } else if (c < 0xC0 || (c >= 0x2000 && c < 0x3000) || (c >= 0xFF00 && c < 0xFF40)) {
+            word = false; /* signs: dashes, quotes, dots, bullets, arrows, full-width ones */
+        } else if ((c >= 0x0E00 && c < 0x0F00) || (c >= 0x1000 && c < 0x10C0) || (c >= 0x1780 && c < 0x17C0)) {
             unspaced++, word = false; /* Thai, Lao, Burmese, Khmer */
         } else {
-            if (c == 0xD8 && left > 1) block->commas += at[1] == 0x8C, block->stops += at[1] == 0x9F;
-            if (c == 0xE0 && left > 2) block->stops += at[1] == 0xA5 && (at[2] == 0xA4 || at[2] == 0xA5);
             block->words += !word, word = true;
         }
     }

@@ -20,6 +20,7 @@ enum attribute {
 #undef X
     A_COUNT
 };
+_Static_assert(A_COUNT <= 32, "tag_token.present has a bit for each attribute");
 
 struct tag_token {
     enum tag tag;
@@ -48,6 +49,5 @@ bool gm_slice_has_word(struct slice slice, const char *text); /* among words sep
 
 static inline bool gm_is_space(uint8_t c) { return c == ' ' || (c >= 9 && c <= 13 && c != 11); }
 static inline bool gm_is_letter(uint8_t c) { return (uint8_t)((c | 32) - 'a') < 26; }
-static inline uint8_t gm_lower(uint8_t c) { return (uint8_t)(c - 'A') < 26 ? c | 32 : c; }
 
 #endif
