@@ -25,13 +25,24 @@ I32, I64, F32 = (np.dtype(kind) for kind in (np.int32, np.int64, np.float32))
 
 @cache
 def library() -> ctypes.CDLL:
-    """The library, or another build of it that the environment names. Raises UserError where it was not built."""
+    """The library, ready for calls. Raises UserError where it was not built, or from other sources."""
+    found = ctypes.CDLL(str(built()))
+    if not hasattr(found, "gm_set_seed"):
+        raise UserError(
+            "gristmill's native part was built from older sources", "install the package again: pip install -e ."
+        )
+    found.gm_set_seed((ctypes.c_uint64 * 2).from_buffer_copy(os.urandom(16)))  # of its hash tables: hashing.h
+    return found
+
+
+def built() -> Path:
+    """The file of the library, or of another build that the environment names. Raises UserError where there is none."""
     if other := os.environ.get("GRISTMILL_NATIVE"):  # as `make sanitize` builds it
-        return ctypes.CDLL(other)
+        return Path(other)
     for suffix in EXTENSION_SUFFIXES:
         path = Path(__file__).with_name(f"_native{suffix}")
         if path.exists():
-            return ctypes.CDLL(str(path))
+            return path
     raise UserError("gristmill's native part is not built", "install the package again: pip install -e .")
 
 
@@ -51,7 +62,11 @@ class Function:
     @cached_property
     def compiled(self) -> Any:
         """The function of the library."""
-        found = library()[self.name]
+        return self.bound(library())
+
+    def bound(self, loaded: ctypes.CDLL) -> Any:
+        """The function of a library that was loaded."""
+        found = loaded[self.name]
         found.restype = self.result
         found.argtypes = [
             np.ctypeslib.ndpointer(item, flags="C_CONTIGUOUS") if isinstance(item, np.dtype) else item

@@ -3,9 +3,10 @@
    At every step the pair of neighbours with the highest count becomes a symbol; of equally common pairs the one with the
    smaller left, then right symbol. Overlapping pairs ("aaa" holds two) all count; merging goes from left to right. */
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "../hashing.h"
 
 enum { ALPHABET = 256 }; /* the symbols at the beginning: bytes */
 static const uint32_t NONE = UINT32_MAX;
@@ -66,10 +67,7 @@ void gm_merger_free(struct gm_merger *m) {
     free(m);
 }
 
-static inline uint64_t hash_of(uint64_t symbols) {
-    uint64_t hash = symbols * 0x9E3779B97F4A7C15ull;
-    return hash ^ hash >> 32;
-}
+static inline uint64_t hash_of(uint64_t symbols) { return gm_place(symbols, 0); }
 
 static inline uint64_t slot_of(uint64_t hash, size_t pair) { return (hash & ~0xFFFFFFFFull) | (pair + 1); }
 

@@ -185,8 +185,8 @@ void gm_words_size(const struct gm_words *table, uint64_t *size) {
 static inline size_t rank_of(uint64_t count) { return COMMON - (count < COMMON ? count : COMMON); }
 
 /* Write the words whose hash is `part` modulo `parts` (a power of two), by descending count (those with COMMON or more
-   first, in any order): `bytes`, `offsets` and `counts` have room for all words. Returns how many, or SIZE_MAX where
-   memory is short. */
+   first; equal ones in any order): `bytes`, `offsets` and `counts` have room for all words. Returns how many, or
+   SIZE_MAX where memory is short. */
 size_t gm_words_list(const struct gm_words *table, size_t part, size_t parts, uint8_t *bytes, int64_t *offsets,
                      uint64_t *counts) {
     size_t found = 0, *places = calloc(COMMON + 2, sizeof *places); /* a counting sort */

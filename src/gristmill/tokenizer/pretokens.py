@@ -88,7 +88,9 @@ class WordTable:
         return words, data, memory
 
     def words(self, part: int = 0, parts: int = 1) -> WordList:
-        """The words whose hash is `part` of `parts`, by descending count (those with COMMON or more in any order)."""
+        """The words whose hash is `part` of `parts`, by descending count: equal ones, and those with
+        COMMON or more, in an order of their own in every process.
+        """
         words, size, _ = self.sizes()
         data, offsets, counts = np.empty(size, np.uint8), np.empty(words + 1, np.int64), np.empty(words, np.uint64)
         found = LIST(self.handle, part, parts, data, offsets, counts)

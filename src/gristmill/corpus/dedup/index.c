@@ -90,7 +90,7 @@ typedef struct {
 } slot;
 
 static inline slot *slot_of(slot *table, size_t mask, uint64_t key) {
-    size_t at = (size_t)gm_mix(key) & mask; /* never full: half the slots stay free */
+    size_t at = (size_t)gm_place(key, 0) & mask; /* never full: half the slots stay free */
     while (table[at].head && table[at].key != key) at = (at + 1) & mask;
     return table + at;
 }

@@ -43,7 +43,7 @@ static void set_close(struct set *set) {
 
 /* The number of a member, which is added where it is new. */
 static inline uint32_t set_number(struct set *set, uint64_t hash) {
-    size_t at = hash & set->mask;
+    size_t at = gm_place(hash, 0) & set->mask;
     while (set->slots[at]) {
         if (set->members[set->slots[at] - 1] == hash) return set->slots[at] - 1;
         at = (at + 1) & set->mask;
