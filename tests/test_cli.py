@@ -95,8 +95,8 @@ def documented() -> Iterator[tuple[str, list[str]]]:
     """Every use of the command in the pages, in fenced blocks and between backticks, as a list of words."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        blocks = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.M | re.S)
-        lines = [line for block in blocks for line in block.splitlines()]
+        blocks = re.findall(r"^```([a-z]*)\n(.*?)^```", text, re.M | re.S)
+        lines = [line for language, block in blocks if language != "python" for line in block.splitlines()]
         lines += [line.replace("\\|", "|") for line in re.findall(r"`([^`\n]+)`", text)]
         for line in lines:
             if call := re.search(r"(?:^|\s|&& )(?:python -m )?gristmill (?=[a-z-])(.*)", line):

@@ -60,6 +60,15 @@ def test_the_base_imports_no_room() -> None:
             assert not imported(path) & set(ROOMS), path
 
 
+def test_no_room_imports_from_the_public_face() -> None:
+    """Where it would, an import of a later room could not be seen."""
+    modules = {room_of(path) for path in SOURCE.rglob("*.py")} | {"__version__"}
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module == "gristmill":
+                assert {alias.name for alias in node.names} <= modules, path
+
+
 def test_importing_everything_opens_no_connection() -> None:
     modules = [
         ".".join(("gristmill", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")

@@ -25,7 +25,11 @@ REPEATING = ("host", "language", "licence")  # columns worth a dictionary; in th
 
 @dataclass
 class Document:
-    """One extracted text and where it came from. Stages add values; none changes a column's type."""
+    """One extracted text and where it came from: a row of the Parquet files that the corpus stages write.
+
+    `id` and `text` are always there; a field that no stage has filled has its default. Stages add values; none changes
+    a column's type.
+    """
 
     id: str
     text: str
@@ -185,9 +189,14 @@ def read_columns(folder: Path, columns: Sequence[str], rows: int = ROWS_PER_GROU
                 yield batch.slice(at, rows)
 
 
-def read_documents(folder: Path) -> Iterator[Document]:
-    """Yield the documents of a stage folder in file and row order, a row group at a time."""
-    for path in document_files(folder):
+def read_documents(folder: Path | str) -> Iterator[Document]:
+    """Yield the documents of a corpus stage's folder (or of one Parquet file with the columns `id` and `text`), in
+    file and row order.
+
+    Memory is bounded by a row group: of ours at most 1,000 documents or about 16 million characters.
+    Raises UserError, when it gets there, where there is no such file or one is unreadable or has other columns.
+    """
+    for path in document_files(Path(folder)):
         for batch in read_batches(path):
             yield from from_batch(batch)
 

@@ -9,7 +9,8 @@ from difflib import get_close_matches
 class UserError(Exception):
     """Something the user can mend: what happened, where, and the remedy.
 
-    The command line prints it as one message without a traceback and exits with code 2.
+    `problem` and `remedy` are a sentence each, without a full stop; the remedy may be empty. The command line prints
+    them as one message without a traceback and exits with code 2.
     """
 
     def __init__(self, problem: str, remedy: str = "") -> None:

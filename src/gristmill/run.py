@@ -35,14 +35,23 @@ __all__ = ["BY_NAME", "STAGES", "Stage", "execute", "fingerprint_of", "run_alone
 
 
 def run_recipe(
-    recipe: Recipe, folder: Path, *, first: str | None = None, until: str | None = None, keep_old: bool = False
+    recipe: Recipe, folder: Path | str, *, first: str | None = None, until: str | None = None, keep_old: bool = False
 ) -> dict[str, float]:
     """Run a recipe's stages in order into `folder` and write `summary.json` and `run.json`; returns the summary.
 
-    A stage is skipped where its fingerprint is unchanged. `first` redoes that stage and, as their inputs change, those
-    that read it; `until` stops after that stage; `keep_old` keeps stages of which nothing but the code has changed.
+    A stage is skipped where its fingerprint is unchanged, and goes on where an earlier call was interrupted. `first`
+    redoes that stage and, as their inputs change, those that read it; `until` stops after that stage; `keep_old` keeps
+    stages of which nothing but the code has changed. Progress goes to standard error.
+
+    The summary has dotted names, as `pretrain.heldout_bpb`: times are in seconds, sizes in bytes, shares from 0 to 1,
+    `bpb` is bits per byte. Under torchrun it is empty but for the leader.
+
+    Corpora over 16 MB are cleaned by several processes, each of which imports the script that called this function:
+    the call belongs under `if __name__ == "__main__":` there.
+
     Raises UserError for anything the user can mend, also where another process works in the folder.
     """
+    folder = Path(folder)
     stages = [stage for stage in STAGES if getattr(recipe, stage.name) is not None]
     names = [stage.name for stage in stages]
     for option, name in (("--from", first), ("--until", until)):

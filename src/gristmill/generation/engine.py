@@ -43,7 +43,10 @@ def load_together(model: Path, tokenizer: Path, device: str = "cpu") -> tuple[Tr
 
 
 class Engine:
-    """A model and its tokenizer, ready to generate. One caller at a time."""
+    """A model and its tokenizer, ready to generate. One caller at a time.
+
+    `context` is the most tokens that it can read and write in all. A prompt and its completion lie within it.
+    """
 
     def __init__(self, model: Transformer, tokenizer: Tokenizer) -> None:
         self.model, self.tokenizer = model, tokenizer
@@ -52,9 +55,11 @@ class Engine:
         self.stops = frozenset((tokenizer.end_of_text, tokenizer.im_end))
 
     @classmethod
-    def load(cls, model: Path, tokenizer: Path, device: str = "cpu") -> Engine:
-        """Read a model folder and a tokenizer folder. Raises UserError where they do not belong together."""
-        network, words = load_together(model, tokenizer, device)
+    def load(cls, model: Path | str, tokenizer: Path | str, device: str = "cpu") -> Engine:
+        """Read a model folder (of ours or of Hugging Face's) and a tokenizer folder, as `find_model` names them, to a
+        device of PyTorch's. Raises UserError where one cannot be read or they do not belong together.
+        """
+        network, words = load_together(Path(model), Path(tokenizer), device)
         return cls(network.eval(), words)
 
     def generate(
@@ -68,11 +73,12 @@ class Engine:
         seed: int = 0,
         samples: int = 1,
     ) -> list[Completion]:
-        """Complete prompts together, each `samples` times (side by side in what is returned); temperature 0 takes the
-        likeliest token, top_k 0 and top_p 1 cut nothing.
+        """Complete prompts, lists of token ids, together, each `samples` times: `samples` completions of the first
+        come first. Temperature 0 takes the likeliest token, top_k 0 and top_p 1 cut nothing; the same `seed` draws the
+        same tokens.
 
         A completion ends at `<|im_end|>`, `<|endoftext|>`, `max_tokens` or the model's context. Raises UserError for
-        a prompt that is empty or leaves no room.
+        a prompt that is empty or leaves no room, and for a temperature that is no number.
         """
         completions = [Completion() for _ in prompts for _ in range(samples)]
         steps = self.steps(prompts, max_tokens, temperature, top_k, top_p, seed, samples)
@@ -95,7 +101,8 @@ class Engine:
         top_p: float = 1.0,
         seed: int = 0,
     ) -> Iterator[int]:
-        """Yield the tokens of one completion as they come (without the stop token)."""
+        """Yield the token ids of one completion as they come (without the stop token); settings and errors are those of
+        `generate`."""
         for _, (token,), _ in self.steps([prompt], max_tokens, temperature, top_k, top_p, seed):
             if token not in self.stops:
                 yield token

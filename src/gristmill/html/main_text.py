@@ -40,13 +40,15 @@ class HtmlPage:
 
 
 def extract_html(source: str | bytes, *, comments: bool = False, whole: bool = False) -> HtmlPage:
-    """The main text and the facts of a page given as text or as UTF-8; `comments` keeps readers' comments too, `whole`
-    all text there is.
+    """The main text of a page as Markdown, its title and the facts that it states; `comments` keeps readers' comments
+    too, `whole` all text there is.
 
-    The heading that repeats the page's title is left out of the text.
+    The page is text, or bytes in UTF-8; `gristmill.html.charset.to_utf8` makes such of bytes in another charset. The
+    heading that repeats the page's title is left out of the text, which is empty where nothing is main text.
 
     Time and memory grow with the bytes: about 1 ms and 1 MB for a page of 150 kB, and for no page more than ten times
-    what plain text of its length takes. Any bytes are safe.
+    what plain text of its length takes; beyond 256 MiB a page is cut. Any bytes are safe: nothing is raised but
+    MemoryError. Threads may call it at once.
     """
     page = source if isinstance(source, bytes) else source.encode("utf-8", "replace")
     result = Result()

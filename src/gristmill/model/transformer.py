@@ -263,8 +263,16 @@ def save_model(model: Transformer, folder: Path) -> None:
     write_text(folder / "model.json", json.dumps(asdict(model.config), indent=2) + "\n")
 
 
-def load_model(folder: Path, device: str = "cpu") -> Transformer:
-    """Read a model folder. Raises UserError naming the file that is missing or does not fit."""
+def load_model(folder: Path | str, device: str = "cpu") -> Transformer:
+    """Read the folder of a stage that trains a model (pretrain, sft, rl), to a device of PyTorch's.
+
+    A module of PyTorch in float32: `model(ids_BT)` takes token ids, int64 [B, T] with T at most
+    `model.config.context`, and gives the logits of the token after each, [B, T, V]. Nothing in it depends on
+    `train()` and `eval()`.
+
+    Raises UserError naming the file that is missing or does not fit.
+    """
+    folder = Path(folder)
     try:
         config = ModelConfig(**json.loads((folder / "model.json").read_text()))
         weights = load_file(folder / "model.safetensors", device=device)

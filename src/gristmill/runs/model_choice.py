@@ -30,13 +30,15 @@ class Model:
     evaluated: Path | None = None  # the folder of its run's evaluation, if that may be used
 
 
-def find_model(folder: Path | None, named: str | None = None, choose: Sequence[str] = NEWEST) -> Model:
-    """The model of a run folder, of a stage's folder or of a Hugging Face folder.
+def find_model(folder: Path | str | None, named: str | None = None, choose: Sequence[str] = NEWEST) -> Model:
+    """The model of a run folder, of a stage's folder or of a Hugging Face folder (Llama, Qwen3): its `folder`, the
+    folder of its `tokenizer`, its `name`, and `about`, a line that says which it is and why not a newer one.
 
     `named` is a stage of the run (as `sft`), or a folder that is taken instead. Of a run, the first of the stages
-    `choose` is taken that its recipe names and that is what the recipe would make now. Raises UserError where there
-    is none.
+    `choose` (by default rl, sft, pretrain) is taken that its recipe names and that is what the recipe would make now.
+    Nothing is loaded. Raises UserError where there is none.
     """
+    folder = None if folder is None else Path(folder)
     if named in MODEL and folder is not None:
         return of_run(folder, [named]) if (folder / RECIPE).exists() else of_stage(folder / named)
     path = Path(named) if named else folder

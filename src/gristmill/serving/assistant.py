@@ -58,15 +58,20 @@ class Reply:
 
 
 class Assistant:
-    """A chat model with its tokenizer, the name under which it is served, and questions to begin with."""
+    """A chat model with its tokenizer, the name under which it is served, and questions to begin with.
+
+    It keeps no conversation: every call gets all messages of one, `{"role": …, "content": text}` each, an optional
+    system message first, then those of user and assistant in turn. One caller at a time.
+    """
 
     def __init__(self, engine: Engine, name: str, examples: Sequence[str] = ()) -> None:
         self.engine, self.name, self.examples = engine, name, list(examples)
 
     @classmethod
-    def load(cls, model: Path, tokenizer: Path, name: str, examples: Sequence[str] = ()) -> Assistant:
-        """The assistant that a model folder and its tokenizer's make. Raises UserError where one cannot be read."""
-        return cls(Engine.load(model, tokenizer), name, examples)
+    def load(cls, model: Path | str, tokenizer: Path | str, name: str = "", examples: Sequence[str] = ()) -> Assistant:
+        """The assistant that a model folder and its tokenizer's make, as `find_model` names them; by default its name
+        is the model folder's. Raises UserError where one cannot be read or they do not belong together."""
+        return cls(Engine.load(model, tokenizer), name or Path(model).resolve().name, examples)
 
     def reply(
         self,
@@ -78,18 +83,22 @@ class Assistant:
         seed: int = 0,
         stop: Sequence[str] = (),
     ) -> Reply:
-        """Begin an answer. Temperature 0 takes the likeliest token each time.
+        """Begin an answer of at most `max_tokens` tokens: iterate over it for its text, piece by piece, or take
+        `reply(…).text()`. Temperature 0 takes the likeliest token each time; the same `seed` draws the same tokens. The
+        answer ends before the first of the strings `stop`.
 
-        Raises UserError where the last message is not the user's, or alone is longer than the context.
+        Raises UserError where messages are out of order or shape, the last is not the user's, or it alone is longer
+        than the context.
         """
         prompt = self.prompt(messages)
         tokens = self.engine.stream(prompt, max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
         return Reply(tokens, self, len(prompt), min(max_tokens, self.engine.context - len(prompt)), stop)
 
     def prompt(self, messages: Messages) -> list[int]:
-        """Token ids of a conversation; its oldest turns go first where the context is too short.
+        """Token ids of a conversation and of what opens the assistant's turn; the oldest turns go first where the
+        context is too short.
 
-        It is read from its end, and no further than it fits.
+        It is read from its end, and no further than it fits. Raises UserError as `reply` does.
         """
         check(messages)
         if messages[-1].get("role") != "user":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,11 +16,16 @@ from gristmill.settings.descriptions import wrong_settings
 P = TypeVar("P", bound=Params)
 
 
-def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
-    """Read a recipe and apply `key.path=value` overrides (values in TOML; a bare word is a string).
+def load_recipe(path: Path | str, overrides: Sequence[str] | None = None) -> Recipe:
+    """Read a recipe: a TOML file, or by its name one that ships, as `miniweb`.
+
+    `overrides` are `key.path=value` each, as `pretrain.max_steps=20`: values in TOML, a bare word is a string, none
+    takes the setting out. Paths in the file are relative to its folder, those in overrides to the working directory;
+    what comes back has a field a stage, None for those that the recipe does not have, and absolute paths.
 
     Raises UserError naming the file and key of whatever is wrong.
     """
+    path = Path(path)
     if not path.exists() and path.parent in (Path("."), Path("recipes")) and path.stem in shipped_names():
         path = shipped_folder() / f"{path.stem}.toml"  # as `gristmill run miniweb`, wherever one is
     try:

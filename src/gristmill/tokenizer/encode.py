@@ -30,9 +30,11 @@ SPARE = 4  # places for tokens that the encoder needs beyond one a byte
 
 
 class Tokenizer:
-    """A trained byte-level BPE. Ids: 256 bytes, then merges in order, then the control tokens.
+    """A trained byte-level BPE: text to token ids and back, without loss.
 
-    Threads may share one.
+    Ids are integers from 0 up to `vocab_size`: 256 bytes, then merges in order of rank, then the control tokens
+    `<|endoftext|>`, `<|im_start|>` and `<|im_end|>`, whose ids are the attributes `end_of_text`, `im_start` and
+    `im_end`. `pieces` has the bytes of every other token. Threads may share one.
     """
 
     def __init__(
@@ -52,11 +54,12 @@ class Tokenizer:
         self.caches = threading.local()
 
     @classmethod
-    def load(cls, path: Path) -> Tokenizer:
+    def load(cls, path: Path | str) -> Tokenizer:
         """Read a tokenizer stage folder, or the `tokenizer.json` in one.
 
         Raises UserError where it is missing, damaged, or no tokenizer of ours.
         """
+        path = Path(path)
         file = path / "tokenizer.json" if path.is_dir() else path
         try:
             pieces, pattern, controls = read_tokenizer_json(file)
@@ -79,7 +82,7 @@ class Tokenizer:
         return self.encode_bytes(np.frombuffer(data, np.uint8), bounds, None)[0].tolist()
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of many texts."""
+        """Ids of many texts, a list each: as `encode` has them, and faster."""
         parts = [to_utf8(text) for text in texts]
         bounds = np.cumsum([0, *map(len, parts)])
         tokens, counts = self.encode_bytes(np.frombuffer(b"".join(parts), np.uint8), bounds, None)
@@ -111,11 +114,11 @@ class Tokenizer:
         return self.pieces[token] if 0 <= token < len(self.pieces) else b""
 
     def decode_bytes(self, tokens: Iterable[int]) -> bytes:
-        """The bytes of a sequence, control tokens left out."""
+        """The bytes of a sequence, control tokens and ids that are none left out."""
         return b"".join(map(self.token_bytes, tokens))
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """The text of a sequence; bytes that are no UTF-8 become U+FFFD."""
+        """The text of a sequence, control tokens left out; bytes that are no UTF-8 become U+FFFD."""
         return self.decode_bytes(tokens).decode("utf-8", "replace")
 
 

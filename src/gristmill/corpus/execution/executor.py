@@ -133,7 +133,8 @@ class Executor:
         except BrokenProcessPool:
             raise UserError(
                 "a worker process was ended from outside, most often for want of memory",
-                "run the same command again, with fewer --workers: it goes on behind the finished shards",
+                "run the same command again, with fewer --workers: it goes on behind the finished shards "
+                '(a script of your own calls gristmill under `if __name__ == "__main__":`, for workers import it)',
             ) from None
         finally:
             for future in futures:
