@@ -28,7 +28,7 @@ import tiktoken
 import tokenizers
 
 import texts
-from gristmill.tokenizer.batches import utf8
+from gristmill.native import utf8
 from gristmill.tokenizer.bpe import learn_merges, pieces_of
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats import write_tokenizer_json

@@ -1,15 +1,13 @@
-"""Texts as native code reads them, and work on them in several threads."""
+"""Work on batches of texts in several threads."""
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-import numpy as np
-import pyarrow as pa
+from gristmill.processes import cores
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -17,25 +15,9 @@ AHEAD = 2  # items in flight a thread
 MOST_THREADS = 16
 
 
-def utf8(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """A column's bytes (uint8) and where each text starts and ends in them (int64 [texts + 1]), without a copy where
-    the column is `large_string`. A missing text is an empty one."""
-    if isinstance(texts, pa.ChunkedArray):
-        texts = texts.combine_chunks()
-    if not pa.types.is_large_string(texts.type):
-        texts = texts.cast(pa.large_string())
-    if texts.null_count:
-        texts = texts.fill_null("")
-    if not len(texts):
-        return np.empty(0, np.uint8), np.zeros(1, np.int64)
-    _, offsets, data = texts.buffers()
-    bounds = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    return np.frombuffer(data, np.uint8) if data else np.empty(0, np.uint8), bounds
-
-
 def threads() -> int:
-    """As many threads as there are processors for this process. Results never depend on it."""
-    return min(MOST_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    """How many to work in. Results never depend on it."""
+    return min(MOST_THREADS, cores())
 
 
 def in_order(function: Callable[[A], B], items: Iterable[A], workers: int) -> Iterator[B]:

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill import native
-from gristmill.native import I64, INT, POINTER, SIZE, U8, U64
-from gristmill.tokenizer.batches import in_order, utf8
+from gristmill.native import I64, INT, POINTER, SIZE, U8, U64, utf8
+from gristmill.tokenizer.batches import in_order
 from gristmill.tokenizer.patterns import INDEX, classes
 
 NEW = native.Function("gm_words_new", POINTER)

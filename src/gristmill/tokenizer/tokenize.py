@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 from gristmill.document import count_documents, read_columns
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest, sha256_file, write_text
+from gristmill.native import utf8
 from gristmill.progress import Progress
 from gristmill.recipe import Tokenize
-from gristmill.tokenizer.batches import in_order, threads, utf8
+from gristmill.tokenizer.batches import in_order, threads
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.heldout import positions
 from gristmill.tokenizer.shards import DESCRIPTION, INDEX

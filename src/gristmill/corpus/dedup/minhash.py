@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from gristmill import native
 from gristmill.corpus.text.words import fold_table
-from gristmill.native import I64, INT, POINTER, SIZE, U16, U32, U64
+from gristmill.native import I64, INT, SIZE, U8, U16, U32, U64, utf8
 
-SIGNATURES = native.Function("gm_signatures", INT, POINTER, I64, SIZE, U32, SIZE, U32, U32, SIZE, SIZE, U64, U64, U16)
-DIGEST = native.Function("gm_digest", None, POINTER, I64, SIZE, U64)
+SIGNATURES = native.Function("gm_signatures", INT, U8, I64, SIZE, U32, SIZE, U32, U32, SIZE, SIZE, U64, U64, U16)
+DIGEST = native.Function("gm_digest", None, U8, I64, SIZE, U64)
 LANES = 16
 
 
@@ -37,7 +37,7 @@ class MinHash:
         """Of large strings: band keys uint64 [n, bands], digests of all words uint64 [n, 2], and signatures uint16
         [n, bands · rows], of which two agree in a share of positions that estimates the Jaccard similarity.
         """
-        text, offsets = buffers(texts)
+        text, offsets = utf8(texts)
         a, b = permutations(self.bands * self.rows, self.seed)
         keys = np.empty((len(texts), self.bands), np.uint64)
         digests = np.empty((len(texts), 2), np.uint64)
@@ -52,21 +52,10 @@ def digests(strings: pa.Array) -> np.ndarray:
     """128-bit digests of large strings, uint64 [n, 2]. Not against an adversary: who wants a page to count as the copy
     of another need only copy it.
     """
-    text, offsets = buffers(strings)
+    text, offsets = utf8(strings)
     made = np.empty((len(strings), 2), np.uint64)
     DIGEST(text, offsets, len(strings), made)
     return made
-
-
-def buffers(strings: pa.Array) -> tuple[int, np.ndarray]:
-    """Address of the bytes and the offsets, int64 [n + 1], of an Arrow array of large strings without nulls."""
-    assert strings.type == pa.large_string() and not strings.null_count
-    _, offsets, data = strings.buffers()
-    if offsets is None or not len(strings):
-        return 0, np.zeros(1, np.int64)
-    return data.address if data else 0, np.frombuffer(offsets, np.int64)[
-        strings.offset : strings.offset + len(strings) + 1
-    ]
 
 
 @cache

@@ -24,12 +24,12 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill import native
-from gristmill.corpus.dedup.minhash import buffers, digests
+from gristmill.corpus.dedup.minhash import digests
 from gristmill.corpus.text.words import fold_table
-from gristmill.native import I64, POINTER, SIZE, U32, U64
+from gristmill.native import I64, SIZE, U8, U32, U64, utf8
 
 CLOSING = re.compile(rb"(?:[.,;:!?)\]}\"']|\xe2\x80[\x99\x9d\xa6])*\n?")  # ’ ” … too
-TEXTS = (POINTER, I64, SIZE, U32)  # the arguments that all three have
+TEXTS = (U8, I64, SIZE, U32)  # the arguments that all three have
 LINES = native.Function("gm_lines", SIZE, *TEXTS, U64, U64, U32, I64, I64)
 ANCHORS = native.Function("gm_anchors", SIZE, *TEXTS, SIZE, U64)
 WINDOWS = native.Function("gm_windows", SIZE, *TEXTS, SIZE, U64, SIZE, U64, U32, I64, I64)
@@ -59,7 +59,7 @@ def found(count: int) -> int:
 
 def lines(texts: pa.Array, hosts: pa.Array) -> Spans:
     """Every line that holds a word; its key is that of its words and host."""
-    text, offsets = buffers(texts)
+    text, offsets = utf8(texts)
     seeds = np.ascontiguousarray(digests(hosts)[:, 0])
     spans = empty_spans(room(offsets, 2))
     n = LINES(text, offsets, len(texts), fold_table(), seeds, *spans)
@@ -68,14 +68,14 @@ def lines(texts: pa.Array, hosts: pa.Array) -> Spans:
 
 def anchors(texts: pa.Array, span: int) -> np.ndarray:
     """The anchors of all windows of `span` words, uint64 [n]."""
-    text, offsets = buffers(texts)
+    text, offsets = utf8(texts)
     keys = np.empty(room(offsets, 2), np.uint64)
     return keys[: found(ANCHORS(text, offsets, len(texts), fold_table(), span, keys))]
 
 
 def windows(texts: pa.Array, span: int, repeated: np.ndarray) -> Spans:
     """The windows of `span` words whose anchor is one of the sorted `repeated`."""
-    text, offsets = buffers(texts)
+    text, offsets = utf8(texts)
     spans = empty_spans(room(offsets, 2))
     n = found(WINDOWS(text, offsets, len(texts), fold_table(), span, repeated, len(repeated), *spans))
     return Spans(*(array[:n] for array in spans))

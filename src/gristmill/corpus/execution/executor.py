@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 from gristmill.errors import UserError
 from gristmill.manifest import write_text
+from gristmill.processes import cores
 
 A = TypeVar("A")
 Result = dict[str, Any]
@@ -139,11 +140,6 @@ class Executor:
         finally:
             for future in futures:
                 future.cancel()
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def finish(task: Task) -> Result:
