@@ -83,3 +83,10 @@ def test_importing_everything_opens_no_connection() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_tour_of_the_house_names_every_room() -> None:
+    tour = (SOURCE.parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8").split("```")[1]
+    here = [path.name + "/" * path.is_dir() for path in SOURCE.iterdir() if path.suffix == ".py" or path.is_dir()]
+    missing = [name for name in here if name not in ("__main__.py", "__pycache__/") and f" {name}" not in tour]
+    assert not missing
