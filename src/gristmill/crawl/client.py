@@ -18,7 +18,8 @@ from typing import Any
 
 import certifi
 import pycurl
-from fastwarc.stream_io import BrotliReader, GzipReader, ZstdReader
+from fastwarc.stream_io import BrotliReader, ZstdReader
+from isal import isal_zlib
 
 from gristmill.crawl.addresses import is_allowed, redirected
 from gristmill.crawl.urls import host_of
@@ -28,6 +29,8 @@ CONNECT_SECONDS = 15.0
 FREE_HANDLES = 256  # kept for reuse
 PROTOCOLS = {pycurl.CURL_HTTP_VERSION_1_0: "http/1.0", pycurl.CURL_HTTP_VERSION_2_0: "h2"}  # as WARC-Protocol has them
 TIMED_OUT, WRITE_REFUSED = pycurl.E_OPERATION_TIMEDOUT, pycurl.E_WRITE_ERROR
+GZIP, ZLIB, BARE = 31, 15, -15  # window bits by which zlib knows the formats of RFC 1952, 1950 and 1951
+FIRST_PIECE = 1 << 12  # bytes of a compressed body that are unpacked at once, doubled each time
 Headers = list[tuple[str, str]]
 
 
@@ -62,7 +65,7 @@ class Transfer:
     def __init__(self, client: Client) -> None:
         self.client = client
         self.lines: list[bytes] = []
-        self.chunks: list[bytes] = []
+        self.body = bytearray()  # a list of chunks would take 90 times the memory where each is of one byte
         self.size = self.limit = 0
         self.refused = ""
         self.done: asyncio.Future[tuple[int, str]] | None = None
@@ -103,15 +106,16 @@ class Transfer:
         self.size += len(chunk)
         if self.size > self.limit:
             return -1
-        self.chunks.append(chunk)
+        self.body += chunk
         return None
 
     def start(self, url: str, headers: Sequence[str], target: str, limit: int) -> None:
         """Make ready for one request."""
-        self.lines, self.chunks, self.size, self.limit, self.refused = [], [], 0, limit, ""
+        self.lines, self.body, self.size, self.limit, self.refused = [], bytearray(), 0, limit, ""
         self.curl.setopt(pycurl.URL, url)
-        self.curl.setopt(pycurl.HTTPHEADER, headers)
-        self.curl.setopt(pycurl.CONNECT_TO, [f"::{target}"] if target else [])
+        # an ETag goes back as it came, in whatever bytes
+        self.curl.setopt(pycurl.HTTPHEADER, [header.encode("latin-1", "replace") for header in headers])
+        self.curl.setopt(pycurl.CONNECT_TO, [f"::{target}"] if target else None)  # an empty list changes nothing
 
 
 class Client:
@@ -171,7 +175,7 @@ class Client:
         finally:
             self.running.pop(transfer.curl, None)
         response = read_response(url, transfer, code, message, self.timeout)
-        transfer.chunks, transfer.lines = [], []
+        transfer.body, transfer.lines = bytearray(), []
         if len(self.free) < FREE_HANDLES:
             self.free.append(transfer)
         return response
@@ -249,11 +253,11 @@ def read_response(url: str, transfer: Transfer, code: int, message: str, timeout
     )
     if code:
         response.error = "too_large"
-        response.body = b"".join(transfer.chunks)
+        response.body = bytes(transfer.body)
         return response
     coding = ",".join(response.headers_named("content-encoding")).strip().lower()
     try:
-        response.body = decode(b"".join(transfer.chunks), coding, transfer.limit)
+        response.body = decode(bytes(transfer.body), coding, transfer.limit)
     except OSError as error:
         response.error, response.detail = "damaged", f"content-encoding {coding}: {error}"
     if len(response.body) > transfer.limit:
@@ -263,21 +267,30 @@ def read_response(url: str, transfer: Transfer, code: int, message: str, timeout
 
 def parse_headers(lines: Sequence[bytes]) -> Headers:
     """Name and value of header lines; folded lines (RFC 9112 §5.2) are joined."""
-    headers: Headers = []
+    headers: list[tuple[str, list[str]]] = []
     for line in lines:
         text = line.decode("latin-1").rstrip("\r\n")
         if text[:1] in (" ", "\t") and headers:
-            headers[-1] = (headers[-1][0], f"{headers[-1][1]} {text.strip()}")
+            headers[-1][1].append(text.strip())
         elif ":" in text:
             name, _, value = text.partition(":")
-            headers.append((name.strip(), value.strip()))
-    return headers
+            headers.append((name.strip(), [value.strip()]))
+    return [(name, " ".join(parts)) for name, parts in headers]
+
+
+class CutShort(OSError):
+    """A compressed body that ends before its end; `begin` is what it unpacks to."""
+
+    def __init__(self, begin: bytes) -> None:
+        super().__init__("the body ends too early")
+        self.begin = begin
 
 
 def decode(body: bytes, codings: str, limit: int) -> bytes:
     """Undo content codings, the last applied first; at most `limit` + 1 bytes come out.
 
-    Raises OSError where the body is not what the coding says or the coding is unknown.
+    Raises OSError where the body is not what the coding says or the coding is unknown, of them CutShort where it is
+    truncated.
     """
     names = [name.strip() for name in codings.split(",") if name.strip() not in ("", "identity")]
     if len(names) > 3:
@@ -294,19 +307,42 @@ def unknown_coding(body: bytes, limit: int) -> bytes:
 
 
 def gunzip(body: bytes, limit: int) -> bytes:
-    """Up to `limit` bytes of a gzip stream; some servers name a coding that they did not apply."""
-    return GzipReader(io.BytesIO(body)).read(limit) if body[:2] == b"\x1f\x8b" else body[:limit]
+    """Up to `limit` bytes of a gzip stream; some servers name a coding that they did not apply.
+
+    Raises CutShort where it is truncated, OSError where it is damaged.
+    """
+    return unpack(body, limit, GZIP) if body[:2] == b"\x1f\x8b" else body[:limit]
 
 
 def inflate(body: bytes, limit: int) -> bytes:
-    """Up to `limit` bytes of `deflate`: a zlib stream (RFC 9110 §8.4.1.2), or the bare one that some servers send."""
-    import zlib
+    """Up to `limit` bytes of `deflate`: a zlib stream (RFC 9110 §8.4.1.2), or the bare one that some servers send.
 
+    Raises as `gunzip` does.
+    """
     zlib_header = len(body) > 1 and body[0] & 15 == 8 and int.from_bytes(body[:2], "big") % 31 == 0
+    return unpack(body, limit, ZLIB if zlib_header else BARE)
+
+
+def unpack(body: bytes, limit: int, bits: int) -> bytes:
+    """Up to `limit` bytes of a stream, of gzip all members; what comes after them is passed over, as browsers do.
+
+    In pieces that begin small: zlib hands back what comes after a member, and a body may be of a million members.
+    """
+    made, at = bytearray(), 0
     try:
-        return zlib.decompressobj(zlib.MAX_WBITS if zlib_header else -zlib.MAX_WBITS).decompress(body, limit)
-    except zlib.error as error:
+        while at < len(body) and len(made) < limit:
+            member, size = isal_zlib.decompressobj(bits), FIRST_PIECE
+            while not member.eof and at < len(body) and len(made) < limit:
+                piece = body[at : at + size]
+                made += member.decompress(piece, limit - len(made))
+                at, size = at + len(piece) - len(member.unused_data), 2 * size
+            if not member.eof and len(made) < limit:
+                raise CutShort(bytes(made))
+            if bits != GZIP or body[at : at + 2] != b"\x1f\x8b":
+                break
+    except isal_zlib.error as error:
         raise OSError(str(error)) from error
+    return bytes(made)
 
 
 DECODERS: dict[str, Callable[[bytes, int], bytes]] = {

@@ -10,6 +10,7 @@ from resiliparse.parse.encoding import detect_encoding
 
 from gristmill.crawl.links import known_charset
 
+LONGEST_TYPE = 1_000  # characters of a Content-Type header that are read: the parser's time grows with their square
 UNKNOWN = ("", "application/octet-stream", "application/unknown", "unknown/unknown", "*/*", "binary/octet-stream")
 SNIFFED = 1445  # bytes that decide, https://mimesniff.spec.whatwg.org/#reading-the-resource-header
 HTML = re.compile(
@@ -36,7 +37,7 @@ def content_type(value: str) -> tuple[str, str]:
     if ";" not in value and value.islower():
         return value.strip(), ""
     message = Message()
-    message["Content-Type"] = value
+    message["Content-Type"] = value[:LONGEST_TYPE]
     kind = value.partition(";")[0].strip().lower()
     return kind, str(message.get_content_charset("") or "")
 

@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 
-from gristmill.crawl.client import Headers, gunzip
+from gristmill.crawl.client import CutShort, Headers, gunzip
 from gristmill.crawl.robots import Rule, normal_path, product_token, refuses_training
 from gristmill.crawl.urls import normalise
 from gristmill.native import BYTES, I64, Function
@@ -23,9 +23,15 @@ HREF, REL, NAME, CONTENT, TYPE = range(5)  # and attributes
 ROW = 5
 MAX_ATTRIBUTES = 50_000  # of one page that are read
 TAG_ATTRIBUTES = Function("tag_attributes", ctypes.c_int64, BYTES, ctypes.c_int64, I64, ctypes.c_int64)
+LONGEST_WRITTEN = 4_000  # characters of a URL with character references: twice the longest that is kept
 MAX_SITEMAP = 50_000_000  # bytes unpacked, https://www.sitemaps.org/protocol.html
+TDMREP = ("location", "tdm-reservation")
 FEEDS = ("application/rss+xml", "application/atom+xml", "application/feed+json", "application/rdf+xml")
-LINK_HEADER = re.compile(r"<([^>]*)>((?:\s*;\s*[\w*-]+\s*=\s*(?:\"[^\"]*\"|[^\s;,]+))*)")
+LINK_HEADER = re.compile(r"<([^<>]*)>((?:\s*;\s*[\w*-]+\s*=\s*(?:\"[^\"]*\"|[^\s;,]+))*)")
+# no `<` within a tag: else every `<` of a damaged file would be followed to the file's end
+FEED_TAG = re.compile(r"<(?:(?:\w{1,40}:)?(?:item|entry)|(?:atom:)?(link))\b([^<>]*)>")
+ATTRIBUTE = re.compile(r"\b(rel|href)=[\"']([^\"']*)")
+TEXT = re.compile(r"\s*([^<]*(?:<!\[CDATA\[[^<]*)?)")  # of an XML element
 BOUND_BY_ASCII = ("utf-16", "utf-32", "iso-2022", "hz", "utf-7")  # encodings in which `<` may be part of a letter
 
 
@@ -158,6 +164,8 @@ def read_sitemap(body: bytes, base: str) -> Iterator[str]:
     """URLs of a sitemap, sitemap index, or plain list (https://www.sitemaps.org/protocol.html)."""
     try:
         body = gunzip(body, MAX_SITEMAP)
+    except CutShort as error:
+        body = error.begin
     except OSError:
         return
     text = body.decode("utf-8", "replace")
@@ -176,22 +184,31 @@ def read_feed(body: bytes, base: str) -> Iterator[str]:
         except (ValueError, AttributeError, TypeError, RecursionError):
             return
         return
-    entries = re.split(r"<(?:\w+:)?(?:item|entry)\b", text)[1:]
-    places: list[str] = []
-    for entry in entries:
-        places += re.findall(r"<link>\s*([^<]*(?:<!\[CDATA\[[^<]*)?)", entry)
-        for tag in re.findall(r"<(?:atom:)?link\b([^>]*)>", entry):
-            rel, href = re.search(r"\brel=[\"']([^\"']*)", tag), re.search(r"\bhref=[\"']([^\"']*)", tag)
-            if href and (rel is None or rel[1] == "alternate"):
-                places.append(href[1])
-    yield from unique(places, base)
+    yield from unique(entry_links(text), base)
+
+
+def entry_links(text: str) -> Iterator[str]:
+    """What the entries of an XML feed link to, as written: a text in RSS, an attribute in Atom."""
+    within = False  # the feed's own links come before its entries
+    for tag in FEED_TAG.finditer(text):
+        within = within or not tag[1]
+        if not (within and tag[1]):
+            continue
+        given = dict(reversed(ATTRIBUTE.findall(tag[2])))  # the first of each name counts
+        if "href" in given and given.get("rel", "alternate") == "alternate":
+            yield given["href"]
+        elif not tag[2]:
+            yield TEXT.match(text, tag.end())[1]  # type: ignore[index]  # it matches anything
 
 
 def unique(places: Iterable[str], base: str) -> Iterator[str]:
     """Normalised URLs of an XML file's texts, each once."""
     found: dict[str, None] = {}
     for place in places:
-        text = html.unescape(place.strip().removeprefix("<![CDATA[").partition("]]>")[0].strip())
+        text = place.strip().removeprefix("<![CDATA[").partition("]]>")[0].strip()
+        if len(text) > LONGEST_WRITTEN:
+            continue
+        text = html.unescape(text)
         url = normalise(text, base) if text else None
         if url and url not in found:
             found[url] = None
@@ -202,12 +219,15 @@ def read_tdmrep(body: bytes) -> list[tuple[Rule, bool]]:
     """Where `/.well-known/tdmrep.json` reserves rights (TDM Reservation Protocol §6.1), the first match first."""
     try:
         entries = json.loads(body)
-        return [
-            (Rule(False, normal_path(entry["location"].encode()), 0), int(entry["tdm-reservation"]) == 1)
-            for entry in entries
-        ]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, RecursionError):
         return []
+    rules = []
+    for entry in entries if isinstance(entries, list) else []:
+        location, reserved = (entry.get(name) if isinstance(entry, dict) else None for name in TDMREP)
+        if isinstance(location, str) and reserved is not None:
+            path = normal_path(location.encode("utf-8", "surrogatepass"))
+            rules.append((Rule(False, path, 0), reserved in (1, "1")))
+    return rules
 
 
 def known_charset(name: str) -> str:

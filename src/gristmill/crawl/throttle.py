@@ -159,7 +159,7 @@ def retry_after(response: Response) -> float:
         return float(value)
     try:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):  # no date, one without a zone, one of the year 99999999999
         return 0.0
 
 

@@ -19,7 +19,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 from isal import igzip_lib
 
 from gristmill import __version__
-from gristmill.crawl.client import Response, decode
+from gristmill.crawl.client import CutShort, Response, decode
 from gristmill.crawl.content_type import content_type, payload_type
 from gristmill.errors import UserError
 
@@ -190,6 +190,8 @@ def decoded(body: bytes, transfer: str, coding: str) -> bytes:
         body = without_chunks(body)
     try:
         return decode(body, coding.lower(), MAX_BODY)[:MAX_BODY] if coding else body
+    except CutShort as error:
+        return error.begin[:MAX_BODY]  # archives cut long bodies, and say so
     except OSError:
         return body
 
