@@ -1,7 +1,10 @@
-"""The one exception that a user is meant to see."""
+"""The one exception that a user is meant to see, and what an error of one record among many is."""
 
 from __future__ import annotations
 
+import errno
+import sqlite3
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -23,6 +26,28 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """What to say after an unknown name: ", did you mean `…`?" where a known one is like it, else nothing."""
     found = get_close_matches(name, list(known), n=1)
     return f", did you mean `{found[0]}`?" if found else ""
+
+
+FAULT = "fault"  # the rule and outcome of a record on which code of ours fails
+RUN_OUT = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}  # descriptors and memory, for a moment or for good
+LONGEST_TRACEBACK = 20_000  # characters
+
+
+def concerns_all(error: Exception) -> bool:
+    """Whether an error says nothing of the record at hand, because the next one would meet it too: a want of memory,
+    space, file descriptors or a working disk, and what the user can mend.
+    """
+    of_machine = isinstance(error, OSError) and error.errno is not None
+    return of_machine or isinstance(error, (UserError, MemoryError, sqlite3.OperationalError))
+
+
+def fault_notes(error: Exception) -> dict[str, str]:
+    """What a log says of an error that concerns one record: `why` in a line, and the `traceback`."""
+    lines = "".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace").decode()
+    if len(lines) > LONGEST_TRACEBACK:  # its last line may hold the record
+        lines = f"{lines[: LONGEST_TRACEBACK // 2]}\n…\n{lines[-LONGEST_TRACEBACK // 2 :]}"
+    why = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode()
+    return {"why": why[:500], "traceback": lines}
 
 
 class TooLarge(UserError):

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gristmill.errors import RUN_OUT
+
 RECIPE = "recipe.json"  # in a run folder
 WORKING = "fingerprint"  # in the folder of a stage that is not finished
 
@@ -56,6 +58,8 @@ def entries(folder: Path, prefix: str) -> Iterator[Found]:
         with os.scandir(folder) as listing:
             names = sorted(entry.name for entry in listing)
     except OSError as error:
+        if error.errno in RUN_OUT:
+            raise
         yield Found(folder, prefix.rstrip("/") or ".", "unreadable", str(error.strerror))
         return
     for each in names:

@@ -19,7 +19,7 @@ from typing import Any
 import certifi
 import pycurl
 from fastwarc.stream_io import BrotliReader, ZstdReader
-from isal import isal_zlib
+from isal import igzip_lib, isal_zlib
 
 from gristmill.crawl.addresses import is_allowed, redirected
 from gristmill.crawl.urls import host_of
@@ -340,7 +340,7 @@ def unpack(body: bytes, limit: int, bits: int) -> bytes:
                 raise CutShort(bytes(made))
             if bits != GZIP or body[at : at + 2] != b"\x1f\x8b":
                 break
-    except isal_zlib.error as error:
+    except igzip_lib.IsalError as error:
         raise OSError(str(error)) from error
     return bytes(made)
 

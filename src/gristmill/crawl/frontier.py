@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,21 @@ class Frontier:
         self.db.execute("INSERT INTO progress VALUES (?, ?, ?, ?, ?)", row)
         self.db.execute("COMMIT")
         self.db.execute("BEGIN")
+
+    @contextmanager
+    def undoing(self) -> Iterator[None]:
+        """Undo all that is done within, where it raises."""
+        self.db.execute("SAVEPOINT one")
+        try:
+            yield
+        except BaseException:
+            with suppress(sqlite3.OperationalError):  # a full disk has undone the whole transaction
+                self.db.execute("ROLLBACK TO one")
+                self.db.execute("RELEASE one")
+            self.recent.clear()  # they name URLs that are there no longer
+            self.posted.clear()
+            raise
+        self.db.execute("RELEASE one")
 
     def add(self, host: int, via: str, found: Iterable[Found]) -> None:
         """Queue a host's own URLs, those not seen before."""
@@ -277,14 +293,14 @@ class Frontier:
 
     def robots_log(self) -> Iterator[dict[str, Any]]:
         """Every robots.txt that was asked for, by origin."""
-        for origin, date, status, error, text in self.db.execute(
-            "SELECT origin, date, status, error, text FROM robots ORDER BY origin"
+        for origin, date, status, error, detail, text in self.db.execute(
+            "SELECT origin, date, status, error, detail, text FROM robots ORDER BY origin"
         ):
             yield {
                 "origin": origin,
                 "date": date,
                 "status": status,
-                **({"error": error} if error else {}),
+                **({"error": error, "detail": detail} if error else {}),
                 "text": text,
             }
 

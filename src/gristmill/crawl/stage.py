@@ -26,14 +26,14 @@ from typing import Any
 from gristmill.crawl.addresses import parse_networks
 from gristmill.crawl.client import Client, Response
 from gristmill.crawl.frontier import Found, Frontier, Turn, Visit
-from gristmill.crawl.outcomes import STORED, Verdict, is_trap, judge
+from gristmill.crawl.outcomes import STORED, is_trap, judge
+from gristmill.crawl.revisits import conditions, earlier_links, earlier_pages
 from gristmill.crawl.throttle import BUSY, Host, Polite, Rules
 from gristmill.crawl.urls import host_of, normalise, origin_of, runs_in_circles, target_of
-from gristmill.crawl.warc import exchange, info, open_at, read_outlinks, sync, warc_name
-from gristmill.errors import UserError
-from gristmill.files import read_jsonl
+from gristmill.crawl.warc import exchange, info, open_at, sync, warc_name
+from gristmill.errors import FAULT, UserError, concerns_all, fault_notes
 from gristmill.manifest import Manifest, write_jsonl, write_text
-from gristmill.progress import Progress
+from gristmill.progress import Progress, console
 from gristmill.recipe import Crawl
 
 HOSTS_AT_ONCE = 2_000  # with a turn in one round; twice as many with late ones of earlier rounds
@@ -71,6 +71,9 @@ def run(inputs: Mapping[str, Path], params: Crawl, out: Path) -> Manifest:
         raise error
     write_jsonl(out / "urls.jsonl", frontier.log())
     write_jsonl(out / "robots.jsonl", frontier.robots_log())
+    if faults := counts.get(FAULT):
+        told = f"crawl: on {faults:,} URLs code of gristmill's fails; urls.jsonl has the tracebacks: please report them"
+        console.print(told, style="yellow", markup=False)
     left, late, requests = frontier.left(), frontier.late(), frontier.requests
     forget(out, frontier)
     return Manifest(
@@ -98,7 +101,7 @@ def seed_url(seed: str) -> str:
 def nothing_kept(frontier: Frontier) -> UserError:
     """Why no page was kept, for the first few URLs, and what to do."""
     reasons = [
-        f"{row['url']} ({row.get('detail') or row['outcome']})"
+        f"{row['url']} ({row.get('detail') or row.get('why') or row['outcome']})"
         for row, _ in zip(frontier.log(), range(5), strict=False)
     ]
     remedy = "check the address, the server and its robots.txt"
@@ -112,17 +115,6 @@ def forget(out: Path, frontier: Frontier) -> None:
     frontier.close()
     for path in (*out.glob("frontier.db*"), out / "status.json"):
         path.unlink(missing_ok=True)
-
-
-def earlier_pages(folder: str) -> Iterator[tuple[str, ...]]:
-    """What an earlier crawl noted of its pages: URL, date, digest, etag, modified, date of the original, source."""
-    if not folder:
-        return
-    for row in read_jsonl(Path(folder) / "urls.jsonl"):
-        if row.get("outcome") in ("page", "unchanged") and row.get("digest") and row.get("source"):
-            names = ("url", "date", "digest", "etag", "modified")
-            original = row.get("original") or row.get("date") or ""
-            yield (*(str(row.get(name) or "") for name in names), str(original), str(row["source"]))
 
 
 class Crawler:
@@ -207,7 +199,22 @@ class Crawler:
             if not window:
                 return
             visit, task = window.popleft()
-            self.settle(turn, visit, *await task)
+            await self.finish(turn, visit, task)
+
+    async def finish(self, turn: Turn, visit: Visit, task: asyncio.Task[tuple[Response, Rules | None]]) -> None:
+        """Settle a URL when it has been fetched. What fails in that is the outcome of this URL, not of the crawl."""
+        try:
+            response, rules = await task
+            with self.frontier.undoing():
+                outcome = self.settle(turn, visit, response, rules)
+        except Exception as error:
+            if concerns_all(error):
+                raise
+            response, outcome = Response(visit.url), FAULT
+            self.frontier.settle(visit, FAULT, 0, "", now(), fault_notes(error))
+        self.count(turn, response, outcome)
+        if time.monotonic() - self.committed > COMMIT_SECONDS:
+            self.commit()
 
     async def attempt(self, host: Host, turn: Turn, visit: Visit) -> tuple[Response, Rules | None]:
         """Fetch one URL, unless a rule of ours forbids it."""
@@ -223,23 +230,15 @@ class Crawler:
         allowed, line = rules.robots.decide(target_of(visit.url))
         if not allowed:
             return Response(visit.url, error="robots", detail=line, requests=0), rules
-        conditions = self.conditions(visit.url)
-        return await self.polite.get(host, visit.url, self.params.max_bytes, conditions), rules
+        headers = conditions(self.frontier, visit.url)
+        return await self.polite.get(host, visit.url, self.params.max_bytes, headers), rules
 
-    def conditions(self, url: str) -> dict[str, str]:
-        """Headers that ask for a page only if it has changed since the earlier crawl."""
-        earlier = self.frontier.previous(url) if self.params.previous else None
-        if not earlier:
-            return {}
-        pairs = {"If-None-Match": earlier[2], "If-Modified-Since": earlier[3]}
-        return {name: value for name, value in pairs.items() if value}
-
-    def settle(self, turn: Turn, visit: Visit, response: Response, rules: Rules | None) -> None:
-        """Note the outcome, keep the records, and queue what was named."""
+    def settle(self, turn: Turn, visit: Visit, response: Response, rules: Rules | None) -> str:
+        """Note the outcome and return it, keep the records, and queue what was named."""
         date = now()
         verdict = judge(visit, response, rules, self.params, self.frontier)
         if response.status == 304 and verdict.outcome == "unchanged":
-            verdict.links = self.earlier_links(visit)
+            verdict.links = earlier_links(self.frontier, self.params.previous, visit)
         found = list(verdict.links)
         if rules and rules.robots and self.frontier.first_of(origin_of(visit.url)):
             named = [url for url in (normalise(item, visit.url) for item in rules.robots.sitemaps) if url]
@@ -248,38 +247,26 @@ class Crawler:
         if verdict.outcome in STORED:
             notes = [("hopsFromSeed", str(visit.depth)), *([("via", visit.via)] if visit.via else [])]
             notes += [("outlink", f"{link.url} L a/@href") for link in verdict.links]
-            request = self.client.request_block(visit.url, self.conditions(visit.url))
+            request = self.client.request_block(visit.url, conditions(self.frontier, visit.url))
             data = exchange(response, date, request, notes, verdict.decisions, verdict.digest, verdict.original)
             self.frontier.keep(visit, data)
         self.queue(turn, visit.url, found)
-        self.count(turn, visit, response, verdict, date)
+        self.frontier.settle(visit, verdict.outcome, response.status, verdict.digest, date, verdict.note)
+        return verdict.outcome
 
-    def count(self, turn: Turn, visit: Visit, response: Response, verdict: Verdict, date: str) -> None:
+    def count(self, turn: Turn, response: Response, outcome: str) -> None:
         """Keep the books of a settled URL."""
-        kept = verdict.outcome == "page"
+        kept = outcome == "page"
         failed = response.error in ("unreachable", "timeout") or response.status in BUSY or response.status >= 500
         if response.requests:
             turn.failures = turn.failures + 1 if failed else 0
             turn.spent += 1
         turn.left -= kept
         self.pages += kept
-        self.outcomes[verdict.outcome] += 1
+        self.outcomes[outcome] += 1
         self.frontier.bytes += len(response.body)
-        self.frontier.settle(visit, verdict.outcome, response.status, verdict.digest, date, verdict.note)
         self.frontier.save(turn, kept)
         self.bar.advance(kept)
-        if time.monotonic() - self.committed > COMMIT_SECONDS:
-            self.commit()
-
-    def earlier_links(self, visit: Visit) -> list[Found]:
-        """The links of an unchanged page, from the earlier crawl's WARC."""
-        earlier = self.frontier.previous(visit.url)
-        name, _, offset = (earlier or ("",) * 6)[5].rpartition(":")
-        try:
-            urls = read_outlinks(Path(self.params.previous) / name, int(offset))
-        except (OSError, ValueError):
-            return []
-        return [Found(url, visit.depth + 1, 0, "page") for url in urls]
 
     def queue(self, turn: Turn, via: str, found: list[Found]) -> None:
         """Queue what a page named: the host's own at once, others' by mail."""

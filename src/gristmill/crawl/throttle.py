@@ -14,6 +14,7 @@ from gristmill.crawl.frontier import Frontier
 from gristmill.crawl.links import read_tdmrep
 from gristmill.crawl.robots import Robots, Rule, normal_path, parse_robots
 from gristmill.crawl.urls import normalise, origin_of
+from gristmill.errors import FAULT, concerns_all, fault_notes
 from gristmill.recipe import Crawl
 
 ROBOTS_BYTES = 500 * 1024  # RFC 9309 §2.5
@@ -77,6 +78,17 @@ class Polite:
         return await asyncio.shield(host.origins[origin])
 
     async def read_rules(self, host: Host, origin: str) -> Rules:
+        """The rules of an origin; where reading them fails, that is noted, and nothing of it may be fetched."""
+        try:
+            return await self.ask_rules(host, origin)
+        except Exception as error:
+            if concerns_all(error):
+                raise
+            row = (self.now(), 0, FAULT, fault_notes(error)["traceback"], "", "[]")
+            self.frontier.save_robots(origin, time.time(), row)
+            return await self.ask_rules(host, origin)
+
+    async def ask_rules(self, host: Host, origin: str) -> Rules:
         """Ask an origin for its rules (RFC 9309 §2.3.1), or take them from the frontier."""
         stored = self.frontier.robots(origin, time.time() - ROBOTS_SECONDS)
         if stored is None:
@@ -89,6 +101,7 @@ class Polite:
             stored = (self.now(), answer.status, answer.error, answer.detail, text, tdm.decode("utf-8", "replace"))
             self.frontier.save_robots(origin, time.time(), stored)
         _, status, error, detail, text, tdm_text = stored
+        detail = detail.strip().rpartition("\n")[2]  # of a traceback what is wrong
         answer = Response(f"{origin}/robots.txt", status, error=error, detail=detail)
         if unreachable(answer):
             return Rules(None, answer)

@@ -30,6 +30,11 @@ def explained(error: BaseException, where: str = "") -> UserError | None:
     for cause in causes(error):
         if isinstance(cause, UserError):
             return cause
+        if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
+            return UserError(
+                f"{begins}too few file descriptors ({cause.strerror})",
+                "raise the limit, as `ulimit -n 1024` does, and give the same command again: it goes on from here",
+            )
         full = isinstance(cause, OSError) and cause.errno in FULL
         if full or FULL_TEXT.search(str(cause)):
             return UserError(

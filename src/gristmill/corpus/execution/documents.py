@@ -17,11 +17,12 @@ from gristmill.corpus.execution.executor import Executor, Result, shard_bytes
 from gristmill.corpus.execution.judge import Dropped, Judge
 from gristmill.corpus.execution.samples import SAMPLES, Samples
 from gristmill.document import Document, document_files, from_batch, open_documents, read_batches, write_documents
-from gristmill.errors import UserError
+from gristmill.errors import FAULT, UserError, concerns_all, fault_notes
 from gristmill.manifest import WORK, Manifest
-from gristmill.progress import Progress
+from gristmill.progress import Progress, console
 
 P = TypeVar("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -126,11 +127,12 @@ def judge_shard(task: JudgedShard[Any]) -> Result:
                     size = text_bytes(text)
                     counts["documents_in"] += 1
                     counts["bytes_in"] += size
-                    found = judge(document)
+                    found = guarded(judge, document)
                     if isinstance(found, Dropped):
                         about = document.id, document.url, found.rule
                         log.drop(*about, source=document.source, size=size, more=found.more)
-                        judge.samples.add(found.rule, document, text)
+                        if found.rule != FAULT:  # a text that was to be redacted must not be shown
+                            judge.samples.add(found.rule, document, text)
                         continue
                     left = size if found.text is text else text_bytes(found.text)
                     counts["bytes_out"] += left
@@ -141,6 +143,16 @@ def judge_shard(task: JudgedShard[Any]) -> Result:
     counts.update(judge.counts)
     judge.samples.write(samples_path(task.log))
     return {"counts": counts, "dropped": log.rules, "dropped_bytes": log.bytes}
+
+
+def guarded(judge: Callable[..., R], *arguments: Any) -> R | Dropped:
+    """What a function says of one document; where it fails on that one, the rule `fault` and the traceback."""
+    try:
+        return judge(*arguments)
+    except Exception as error:
+        if concerns_all(error):
+            raise
+        return Dropped(FAULT, fault_notes(error))
 
 
 def text_bytes(text: str) -> int:
@@ -162,6 +174,11 @@ def finish_stage(results: Sequence[Result], out: Path) -> Manifest:
     for result in results:
         for name, counter in sums.items():
             counter.update(result[name])
+    if faults := sums["dropped"][FAULT]:
+        told = (
+            f"on {faults:,} documents code of gristmill's fails; dropped.jsonl has the tracebacks: please report them"
+        )
+        console.print(told, style="yellow", markup=False)
     ledger = ("documents_in", "documents_out", "bytes_in", "bytes_out", "bytes_edited")
     counts = {name: sums["counts"][name] for name in ledger} | dict(sums["counts"])
     return Manifest(

@@ -13,9 +13,10 @@ from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gristmill.corpus.execution.documents import finish_stage, log_path, shard_path, text_bytes
+from gristmill.corpus.execution.documents import finish_stage, guarded, log_path, shard_path, text_bytes
 from gristmill.corpus.execution.drop_log import DropLog
 from gristmill.corpus.execution.executor import Executor, Result
+from gristmill.corpus.execution.judge import Dropped
 from gristmill.corpus.extract.language import detect
 from gristmill.corpus.readers.input_files import HTML_TYPES, TEXT_TYPES, UNREAD
 from gristmill.corpus.readers.licence import detect_licence
@@ -128,9 +129,10 @@ def extract_shard(task: ExtractedShard) -> Result:
                     size = len(record.body)
                     counts["documents_in"] += 1
                     counts["bytes_in"] += size
-                    result = extract_record(record, task.comments)
-                    if isinstance(result, str):
-                        more = {"why": clean(record.why)} if record.why else {}
+                    result = guarded(extract_record, record, task.comments)
+                    if not isinstance(result, Document):
+                        more = result.more if isinstance(result, Dropped) else why_of(record)
+                        result = result.rule if isinstance(result, Dropped) else result
                         log.drop("", clean(record.url), result, source=clean(record.source), size=size, more=more)
                         continue
                     left = text_bytes(result.text)
@@ -141,6 +143,11 @@ def extract_shard(task: ExtractedShard) -> Result:
         counts["documents_out"] = write_documents(task.documents, documents())
     found = [asdict(extent) for extent in extents]
     return {"counts": counts, "dropped": log.rules, "dropped_bytes": log.bytes, "extents": found}
+
+
+def why_of(record: Record) -> dict[str, str]:
+    """What a reader says of a record that it could not read."""
+    return {"why": clean(record.why)} if record.why else {}
 
 
 def input_files(inputs: Mapping[str, Path], params: Extract) -> list[Path]:

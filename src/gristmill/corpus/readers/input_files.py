@@ -20,7 +20,7 @@ from gristmill.corpus.readers.rst import read_rst
 from gristmill.corpus.readers.tables import read_csv, read_jsonl, read_parquet
 from gristmill.corpus.readers.wikipedia import read_dump
 from gristmill.corpus.readers.word_document import read_docx
-from gristmill.errors import MissingExtra, TooLarge, UserError
+from gristmill.errors import RUN_OUT, MissingExtra, TooLarge, UserError
 from gristmill.files import DAMAGED, whole_file
 from gristmill.folders import Found, walk
 from gristmill.manifest import Manifest
@@ -140,6 +140,8 @@ def read_whatever(path: Path, name: str) -> Iterator[Record]:
     except Exception as error:  # readers of others' formats raise what they like
         if not isinstance(path, Path) and not isinstance(error, DAMAGED[:-1]):
             raise UserError(f"cannot read {path}: {error}", "check the network and your rights; run again") from error
+        if isinstance(error, OSError) and error.errno in RUN_OUT:
+            raise  # no property of the file
         if isinstance(error, OSError) and error.errno is not None:
             yield Record(b"", "", name, name, fault="unreadable", why=str(error.strerror))
         else:

@@ -21,7 +21,7 @@ from gristmill.corpus.readers.input_files import UNREAD, extensions, input_files
 from gristmill.corpus.readers.licence import from_url
 from gristmill.corpus.readers.record import Record
 from gristmill.crawl.warc import to_page
-from gristmill.errors import UserError
+from gristmill.errors import FAULT, RUN_OUT, UserError, fault_notes
 from gristmill.folders import Found, labels
 
 MAGIC = b"\x1f\x8b\x08"  # of a gzip member (RFC 1952, section 2.3.1)
@@ -128,6 +128,8 @@ def read_piece(piece: Piece, begin: int | None, extent: Extent) -> Iterator[Reco
         try:
             yield from read_warc(piece, begin, extent)
         except OSError as error:
+            if error.errno in RUN_OUT:
+                raise
             if not isinstance(piece.path, Path):
                 raise UserError(f"cannot read {piece.path}: {error}", "check the network; run it again") from error
             yield Record(b"", "", piece.name, piece.name, fault="unreadable", why=str(error.strerror))
@@ -155,7 +157,7 @@ def read_warc(piece: Piece, begin: int | None, extent: Extent) -> Iterator[Recor
                         return
                     at, begun, whole = found.stream_pos, True, None
                     if found.record_type in (WarcRecordType.response, WarcRecordType.conversion):
-                        whole = to_record(found, f"{piece.name}:{at}")
+                        whole = readable(found, f"{piece.name}:{at}")
                 check_end(file, at, size)
                 if whole:
                     yield whole
@@ -171,6 +173,17 @@ def read_warc(piece: Piece, begin: int | None, extent: Extent) -> Iterator[Recor
                 yield Record(b"", "", "", f"{piece.name}:{at}", fault="damaged")
                 at = next_record(file, at + 1)
     extent.end = at
+
+
+def readable(found: WarcRecord, source: str) -> Record | None:
+    """As `to_record`; where that fails for another reason than the file's damage, a record with a fault."""
+    try:
+        return to_record(found, source)
+    except (EOFError, ValueError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        url = found.headers.get("WARC-Target-URI") or ""
+        return Record(b"", "", url.strip("<>"), source, fault=FAULT, why=fault_notes(error)["traceback"])
 
 
 def to_record(found: WarcRecord, source: str) -> Record | None:

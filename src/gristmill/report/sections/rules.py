@@ -35,6 +35,7 @@ RULES = {
     "empty": "no text",
     "damaged": "cannot be read",
     "too_large": "too large",
+    "fault": "code of gristmill's fails on it; the traceback is in the log",
     "undecodable": "in no character set that is known",
     "not_html": "neither HTML nor text",
     "too_complex": "HTML nested too deeply",
