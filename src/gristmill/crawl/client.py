@@ -340,7 +340,7 @@ def unpack(body: bytes, limit: int, bits: int) -> bytes:
                 raise CutShort(bytes(made))
             if bits != GZIP or body[at : at + 2] != b"\x1f\x8b":
                 break
-    except igzip_lib.IsalError as error:
+    except igzip_lib.IsalError as error:  # type: ignore[misc]  # its stub takes the class for an object
         raise OSError(str(error)) from error
     return bytes(made)
 
