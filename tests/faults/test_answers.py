@@ -191,14 +191,14 @@ def test_a_document_on_which_a_judge_fails_costs_no_other(tmp_path: Path, monkey
     texts = ["Write to anna@example.org today.", "A bad document.", "Nothing to hide here."]
     documents = [Document(document_id("", text), text, "") for text in texts]
     write_documents(tmp_path / "documents.parquet", documents)
-    real = redact.Redactor.__call__
+    real = redact.RedactionJudge.__call__
 
     def failing(self: Any, document: Document) -> Any:
         if "bad" in document.text:
             raise ZeroDivisionError
         return real(self, document)
 
-    monkeypatch.setattr(redact.Redactor, "__call__", failing)
+    monkeypatch.setattr(redact.RedactionJudge, "__call__", failing)
     (tmp_path / "out").mkdir()
     made = redact.run({"corpus": tmp_path}, Redact(), tmp_path / "out")
     assert made.dropped == {"fault": 1} and len(list(read_documents(tmp_path / "out"))) == 2
