@@ -36,11 +36,11 @@ def ours(path: str, vocab: int, pattern: str) -> int:
     """The stage's two halves."""
     from gristmill.document import read_columns
     from gristmill.tokenizer.bpe import learn_merges
-    from gristmill.tokenizer.pretokens import count_words
+    from gristmill.tokenizer.pretokens import count_pretokens
 
     with tempfile.TemporaryDirectory() as folder:
         batches = (batch["text"] for batch in read_columns(Path(path), ["text"]))
-        return len(learn_merges(count_words(batches, pattern, Path(folder), 1).words, vocab))
+        return len(learn_merges(count_pretokens(batches, pattern, Path(folder), 1).words, vocab))
 
 
 def rustbpe(path: str, vocab: int, pattern: str) -> int:

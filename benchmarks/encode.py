@@ -31,9 +31,9 @@ import texts
 from gristmill.native import utf8
 from gristmill.tokenizer.bpe import learn_merges, pieces_of
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.tokenizer.formats import write_tokenizer_json
+from gristmill.tokenizer.formats.vocabulary_files import write_tokenizer_json
 from gristmill.tokenizer.patterns import PATTERNS
-from gristmill.tokenizer.pretokens import count_words
+from gristmill.tokenizer.pretokens import count_pretokens
 
 AT_ONCE, TURN = 64, 8  # documents encoded at once, and how often before another contestant has its turn
 SLOW = 20  # `tokenizers` takes one turn in so many
@@ -70,7 +70,7 @@ def main() -> None:
     columns = [pa.array(part, pa.large_string()) for part in parts]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        merges = learn_merges(count_words(columns, options.pattern, folder, 1).words, options.vocab)
+        merges = learn_merges(count_pretokens(columns, options.pattern, folder, 1).words, options.vocab)
         pieces = pieces_of(merges)
         write_tokenizer_json(folder / "tokenizer.json", pieces, merges.tolist(), options.pattern)
         peers = contestants(folder, pieces, options.pattern)

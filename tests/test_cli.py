@@ -20,7 +20,7 @@ from gristmill.recipe import Params, Recipe, stage_params
 from gristmill.run import STAGES
 from gristmill.settings.descriptions import settings_of
 from gristmill.settings.recipe_file import load_recipe
-from gristmill.tokenizer.formats import write_tokenizer_json
+from gristmill.tokenizer.formats.vocabulary_files import write_tokenizer_json
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))

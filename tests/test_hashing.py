@@ -139,10 +139,10 @@ from gristmill import native
 from gristmill.corpus.filter.statistics import measure
 from gristmill.tokenizer.bpe import learn_merges, pieces_of
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.tokenizer.pretokens import WordTable
+from gristmill.tokenizer.pretokens import PretokenTable
 
 texts = [" ".join(f"word{n ** 3 % 701} {'long' * (n % 9)}" for n in range(k, k + 400)) for k in range(40)]
-column, table = pa.array(texts, pa.large_string()), WordTable()
+column, table = pa.array(texts, pa.large_string()), PretokenTable()
 table.count(column, "qwen2")
 words = table.words()
 bounds = zip(words.offsets, words.offsets[1:])

@@ -11,7 +11,7 @@ import gristmill
 
 SOURCE = Path(gristmill.__file__).parent
 BASE = (
-    *("errors", "native", "files", "folders", "manifest", "storage", "document", "progress", "processes"),
+    *("errors", "native", "atomic", "files", "folders", "manifest", "storage", "document", "progress", "processes"),
     *("settings", "recipe"),
 )
 ROOMS = (

@@ -16,7 +16,7 @@ from gristmill.commands.corpus import corpus
 from gristmill.commands.groups import HELP, JOURNEY, LOOK, PLAN, TALK, Commands, EngineName, Settings, Workers, number
 from gristmill.commands.new import new
 from gristmill.commands.stage_commands import add_stages
-from gristmill.corpus.execution.executor import parse_engine, using
+from gristmill.corpus.execution.executor import parse_backend, using
 from gristmill.errors import UserError
 from gristmill.progress import console, duration
 from gristmill.recipe import Scale
@@ -78,7 +78,7 @@ def run(
     """Run a recipe from end to end; what is already done and unchanged is skipped."""
     loaded = load_recipe(recipe, settings)
     folder, began = out or Path("runs") / loaded.name, time.monotonic()
-    with using(parse_engine(engine, workers)):
+    with using(parse_backend(engine, workers)):
         if summary := run_recipe(loaded, folder, first=first, until=until, keep_old=keep_old):
             closing(folder, summary, time.monotonic() - began)
 

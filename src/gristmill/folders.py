@@ -19,7 +19,7 @@ WORKING = "fingerprint"  # in the folder of a stage that is not finished
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundFile:
     """One file, or a folder that is not entered."""
 
     path: Path
@@ -28,12 +28,12 @@ class Found:
     why: str = ""
 
 
-def walk(folder: Path) -> Iterator[Found]:
+def walk(folder: Path) -> Iterator[FoundFile]:
     """Everything below a folder, depth first and by name; also of a remote one."""
     if not isinstance(folder, Path):  # remote storage has no links, rights or hidden files to speak of
         for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).parts):
             if path.is_file():
-                yield Found(path, path.relative_to(folder).as_posix())
+                yield FoundFile(path, path.relative_to(folder).as_posix())
         return
     entered = {identity(folder)}
     waiting = [entries(folder, "")]
@@ -44,15 +44,15 @@ def walk(folder: Path) -> Iterator[Found]:
         elif found.fault or not found.path.is_dir():
             yield found
         elif identity(found.path) in entered:
-            yield Found(found.path, found.name, "linked_twice", "this folder is read under another name")
+            yield FoundFile(found.path, found.name, "linked_twice", "this folder is read under another name")
         elif is_run(found.path):
-            yield Found(found.path, found.name, "own_run", "a run folder of gristmill")
+            yield FoundFile(found.path, found.name, "own_run", "a run folder of gristmill")
         else:
             entered.add(identity(found.path))
             waiting.append(entries(found.path, f"{found.name}/"))
 
 
-def entries(folder: Path, prefix: str) -> Iterator[Found]:
+def entries(folder: Path, prefix: str) -> Iterator[FoundFile]:
     """What is in one folder, by name."""
     try:
         with os.scandir(folder) as listing:
@@ -60,17 +60,19 @@ def entries(folder: Path, prefix: str) -> Iterator[Found]:
     except OSError as error:
         if error.errno in RUN_OUT:
             raise
-        yield Found(folder, prefix.rstrip("/") or ".", "unreadable", str(error.strerror))
+        yield FoundFile(folder, prefix.rstrip("/") or ".", "unreadable", str(error.strerror))
         return
     for each in names:
         path, name = folder / each, prefix + valid(each)
         if each.startswith("."):
-            yield Found(path, name, "hidden")
+            yield FoundFile(path, name, "hidden")
         elif path.is_dir() or path.is_file():
-            yield Found(path, name)
+            yield FoundFile(path, name)
         else:
             leads_nowhere = path.is_symlink()
-            yield Found(path, name, "not_a_file", "a link that leads nowhere" if leads_nowhere else "a device or pipe")
+            yield FoundFile(
+                path, name, "not_a_file", "a link that leads nowhere" if leads_nowhere else "a device or pipe"
+            )
 
 
 def identity(folder: Path) -> tuple[int, int]:

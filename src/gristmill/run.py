@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from gristmill import __version__, manifest
+from gristmill import __version__, atomic
 from gristmill.errors import UserError, nearest
-from gristmill.manifest import Manifest
+from gristmill.manifest import WORK, Manifest, heavy_loss
 from gristmill.processes import LEADER, SIZE
 from gristmill.progress import console, duration
 from gristmill.recipe import Params, Recipe
@@ -64,7 +64,7 @@ def run_recipe(
         stages = stages[: names.index(until) + 1]
     with locked(folder / LOCK), traced(folder) if LEADER else nullcontext():
         if LEADER:
-            manifest.write_text(folder / "recipe.json", recipe.model_dump_json(indent=2, exclude_none=True) + "\n")
+            atomic.write_text(folder / "recipe.json", recipe.model_dump_json(indent=2, exclude_none=True) + "\n")
         journal = Journal(folder)
         done: dict[str, Path] = {}
         for stage in stages:
@@ -175,12 +175,12 @@ def carry_out(stage: Stage, inputs: Mapping[str, Path], params: Params, partial:
 
 def finish(result: Manifest, partial: Path) -> None:
     """Complete a stage's folder: its working files go, every file gets its checksum and the manifest is written."""
-    shutil.rmtree(partial / manifest.WORK, ignore_errors=True)
+    shutil.rmtree(partial / WORK, ignore_errors=True)
     (partial / FINGERPRINT).unlink()
     files = [path for path in sorted(partial.rglob("*")) if path.is_file()]
     for path in files:
-        manifest.make_readable(path)
-    result.outputs = {str(path.relative_to(partial)): manifest.sha256_file(path) for path in files}
+        atomic.make_readable(path)
+    result.outputs = {str(path.relative_to(partial)): atomic.sha256_file(path) for path in files}
     result.write(partial)
 
 
@@ -192,7 +192,7 @@ def beside(path: Path, out: Path) -> str:
 
 def tell_loss(made: Manifest, folder: Path) -> None:
     """Warn where a stage dropped much of what came in."""
-    if told := manifest.heavy_loss(made, folder):
+    if told := heavy_loss(made, folder):
         console.print(told, style="yellow", markup=False, soft_wrap=True)
 
 
@@ -219,7 +219,7 @@ def begin(partial: Path, fingerprint: str) -> None:
     if partial.exists() and not (mark.exists() and mark.read_text() == fingerprint):
         shutil.rmtree(partial)
     partial.mkdir(parents=True, exist_ok=True)
-    manifest.write_text(mark, fingerprint)
+    atomic.write_text(mark, fingerprint)
 
 
 def adopt(partial: Path, out: Path, fingerprint: str) -> None:
@@ -272,7 +272,7 @@ def summarise(folder: Path, names: list[str]) -> dict[str, float]:
     last_corpus = [name for name in CORPUS if name in names]
     if last_corpus:
         summary["corpus.documents_kept"] = summary.get(f"{last_corpus[-1]}.documents_out", 0)
-    manifest.write_text(folder / "summary.json", json.dumps(summary, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    atomic.write_text(folder / "summary.json", json.dumps(summary, indent=2, sort_keys=True, allow_nan=False) + "\n")
     return summary
 
 

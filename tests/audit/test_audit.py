@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.audit import stage
-from gristmill.audit.passages import find_passages
+from gristmill.audit.passage_sample import find_passages
 from gristmill.document import Document, write_documents
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine

@@ -21,7 +21,7 @@ from gristmill.corpus.dedup import stage as dedup
 from gristmill.corpus.dedup.index import Index, IndexWriter, Prints
 from gristmill.corpus.dedup.minhash import MinHash, digests, permutations
 from gristmill.corpus.execution import executor
-from gristmill.corpus.execution.executor import Engine, using
+from gristmill.corpus.execution.executor import Backend, using
 from gristmill.corpus.text.words import ALONE, WORD, fold_table, lower, words
 from gristmill.document import Document, read_documents, write_documents
 from gristmill.errors import UserError
@@ -198,7 +198,7 @@ def run_dedup(folder: Path, documents: list[Document], params: Dedup) -> Manifes
     for part in range(3):
         write_documents(source / f"documents-{part}.parquet", slice_of(documents, part))
     (folder / "out").mkdir()
-    with using(Engine(workers=1)):
+    with using(Backend(workers=1)):
         return dedup.run({"corpus": source}, params, folder / "out")
 
 
@@ -419,7 +419,7 @@ def test_memory_of_the_writer_is_a_block(tmp_path: Path) -> None:
     for block in range(9):
         keys = draw.integers(0, 2**64, (10, 4), np.uint64)
         prints = Prints(keys, draw.integers(0, 2**64, (10, 2), np.uint64), np.zeros((10, 4), np.uint16))
-        writer.settle(prints, strings([f"{block}-{i}" for i in range(10)]))
+        writer.decide(prints, strings([f"{block}-{i}" for i in range(10)]))
         assert len(writer.runs) <= 1 + np.log2(block + 1)
     writer.close()
     assert Index(tmp_path / "index", minhash).run.size == 90

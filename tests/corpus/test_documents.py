@@ -17,7 +17,7 @@ import pytest
 
 from gristmill.corpus.execution import executor
 from gristmill.corpus.execution.documents import document_shards, map_documents
-from gristmill.corpus.execution.executor import Engine, using
+from gristmill.corpus.execution.executor import Backend, using
 from gristmill.corpus.execution.judge import Dropped, Judge
 from gristmill.document import Document, read_batches, read_documents, write_documents
 from gristmill.errors import UserError
@@ -86,9 +86,9 @@ def corpus(tmp_path: Path) -> Path:
     return folder
 
 
-def go(corpus: Path, out: Path, engine: Engine, pause: float = 0.0) -> Manifest:
+def go(corpus: Path, out: Path, backend: Backend, pause: float = 0.0) -> Manifest:
     out.mkdir(exist_ok=True)
-    with using(engine):
+    with using(backend):
         return map_documents("shorten", corpus, Shortener, pause, out)
 
 
@@ -110,7 +110,7 @@ def test_workers_change_nothing_and_the_ledger_balances(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(executor, "SHARD_BYTES", 1)
-    made = [go(corpus, tmp_path / str(workers), Engine(workers=workers)) for workers in (1, 2)]
+    made = [go(corpus, tmp_path / str(workers), Backend(workers=workers)) for workers in (1, 2)]
     one, two = contents(tmp_path / "1"), contents(tmp_path / "2")
     assert one == two
     assert len(one) == 11
@@ -132,14 +132,14 @@ def test_killed_and_run_again_gives_the_same_and_redoes_no_finished_shard(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(executor, "SHARD_BYTES", 1)
-    go(corpus, tmp_path / "whole", Engine(workers=1))
+    go(corpus, tmp_path / "whole", Backend(workers=1))
     out = tmp_path / "killed"
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from pathlib import Path; from gristmill.corpus.execution import executor; import test_documents\n"
         "if __name__ == '__main__':\n"
         "    executor.SHARD_BYTES = 1\n"
-        f"    test_documents.go(Path({str(corpus)!r}), Path({str(out)!r}), executor.Engine(workers=2), 0.0005)\n"
+        f"    test_documents.go(Path({str(corpus)!r}), Path({str(out)!r}), executor.Backend(workers=2), 0.0005)\n"
     )
     (tmp_path / "job.py").write_text(code)
     job = subprocess.Popen([sys.executable, str(tmp_path / "job.py")], stderr=subprocess.DEVNULL)
@@ -151,7 +151,7 @@ def test_killed_and_run_again_gives_the_same_and_redoes_no_finished_shard(
     job.wait()
     finished = {path: path.stat().st_mtime_ns for path in (out / WORK).glob("*.json")}
     assert 3 <= len(finished) < 9
-    go(corpus, out, Engine(workers=1))
+    go(corpus, out, Backend(workers=1))
     assert contents(out) == contents(tmp_path / "whole")
     assert all(path.stat().st_mtime_ns == made for path, made in finished.items())
 
@@ -161,7 +161,7 @@ def test_errors_of_workers_reach_the_user(corpus: Path, tmp_path: Path, monkeypa
     for number, (job, told) in enumerate(((Failing, "broken in"), (Ending, "fewer --workers"))):
         out = tmp_path / str(number)
         out.mkdir()
-        with pytest.raises(UserError, match=told), using(Engine(workers=2)):
+        with pytest.raises(UserError, match=told), using(Backend(workers=2)):
             map_documents("x", corpus, job, "broken", out)
 
 
@@ -170,7 +170,7 @@ def test_an_error_does_not_wait_for_the_other_shards(
 ) -> None:
     monkeypatch.setattr(executor, "SHARD_BYTES", 1)
     started = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), using(Engine(workers=4)):
+    with pytest.raises(KeyboardInterrupt), using(Backend(workers=4)):
         map_documents("x", corpus, Slow, 0.0, tmp_path)
     assert time.monotonic() - started < 60
 
@@ -178,7 +178,7 @@ def test_an_error_does_not_wait_for_the_other_shards(
 def test_nothing_left_is_told(corpus: Path, tmp_path: Path) -> None:
     write_documents(tmp_path / "one.parquet", [Document("3", "text")])
     with pytest.raises(UserError, match=r"dropped all 1 documents \(third 1\)"):
-        go(tmp_path / "one.parquet", tmp_path / "out", Engine())
+        go(tmp_path / "one.parquet", tmp_path / "out", Backend())
 
 
 def test_documents_survive_files_and_foreign_columns(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from gristmill.corpus.execution import executor
-from gristmill.corpus.execution.executor import Engine, using
+from gristmill.corpus.execution.executor import Backend, using
 from gristmill.corpus.extract import stage as extract
-from gristmill.corpus.readers.warc_ranges import Extent, Piece, cut_inputs, read_piece
+from gristmill.corpus.readers.warc_ranges import Extent, InputRange, cut_inputs, read_range
 from gristmill.crawl.warc import DECISIONS, info, record
 from gristmill.document import read_documents
 from gristmill.manifest import Manifest
@@ -47,7 +47,7 @@ def write_warc(path: Path, bodies: list[bytes], decisions: str = "") -> list[int
 
 def run_extract(path: Path, out: Path, workers: int = 1) -> Manifest:
     out.mkdir()
-    with using(Engine(workers=workers)):
+    with using(Backend(workers=workers)):
         return extract.run({}, Extract(paths=[str(path)]), out)
 
 
@@ -80,7 +80,7 @@ def test_any_cut_gives_each_record_once(seed: int, tmp_path: Path) -> None:
     found, end = [], 0
     for start, stop in pairwise(borders):
         extent = Extent()
-        found += [record.url for record in read_piece(Piece(path, path.name, 0, start, stop), None, extent)]
+        found += [record.url for record in read_range(InputRange(path, path.name, 0, start, stop), None, extent)]
         assert extent.begin == end
         end = extent.end
     assert found == [f"http://a.test/{number}" for number in range(30)]
@@ -109,7 +109,7 @@ def test_a_page_cannot_forge_a_record(tmp_path: Path, monkeypatch: pytest.Monkey
         assert list(read_documents(out)) == list(read_documents(tmp_path / "one"))
         assert result.counts["documents_in"] == 4
     # the trap is one: a range that is read alone falls into it
-    alone = read_piece(Piece(path, path.name, 0, at - 100, at + 9_000), None, Extent())
+    alone = read_range(InputRange(path, path.name, 0, at - 100, at + 9_000), None, Extent())
     assert "http://a.test/0" in [record.url for record in alone]
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from gristmill.atomic import write_jsonl
 from gristmill.chat.template import render
 from gristmill.corpus.extract import stage as extract
 from gristmill.crawl.warc import record, warc_name
 from gristmill.document import Document, write_documents
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
-from gristmill.manifest import Manifest, write_jsonl
+from gristmill.manifest import Manifest
 from gristmill.recipe import Extract, Report
 from gristmill.report import stage
 from gristmill.report.plot import MAX_POINTS, bar_chart, line_chart, ticks

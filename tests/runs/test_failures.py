@@ -21,12 +21,13 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from gristmill import cli, run
+from gristmill.atomic import atomic_path
 from gristmill.errors import UserError
-from gristmill.runs.failures import TRACEBACK, explained
-from gristmill.manifest import Manifest, atomic_path
+from gristmill.manifest import Manifest
 from gristmill.recipe import Pretrain, Recipe
-from gristmill.settings.recipe_file import validate
+from gristmill.runs.failures import TRACEBACK, explained
 from gristmill.runs.stages import BY_NAME, Stage
+from gristmill.settings.recipe_file import validate
 
 RECIPE = '[extract]\npaths = ["a.txt"]\n'
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import gristmill
-from gristmill.runs.fingerprint import LEFT_OUT, code_of
 from gristmill.recipe import Crawl
+from gristmill.runs.fingerprint import LEFT_OUT, code_of
 from gristmill.runs.stages import BY_NAME, SCALE, STAGES
 
 SOURCE = Path(gristmill.__file__).parent

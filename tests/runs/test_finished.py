@@ -16,13 +16,13 @@ import pytest
 from gristmill import cli
 from gristmill.errors import UserError
 from gristmill.export.huggingface import export
-from gristmill.runs.finished import examine, read_recipe, stages_of
 from gristmill.manifest import Manifest
-from gristmill.runs.model_choice import find_model
 from gristmill.recipe import Recipe
-from gristmill.settings.recipe_file import validate
 from gristmill.run import run_recipe
+from gristmill.runs.finished import examine, read_recipe, stages_of
+from gristmill.runs.model_choice import find_model
 from gristmill.serving.assistant import Assistant
+from gristmill.settings.recipe_file import validate
 
 SHAPE = {"layers": 1, "width": 16, "heads": 1, "kv_heads": 1, "head_dim": 16, "ffn_width": 16, "context": 64}
 ASK = {"role": "user", "content": "Who walks?"}

@@ -16,22 +16,22 @@ from hypothesis import strategies as st
 
 from gristmill.tokenizer.bpe import learn_merges, pieces_of
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.tokenizer.formats import CHARACTERS, to_characters
+from gristmill.tokenizer.formats.vocabulary_files import CHARACTERS, to_characters
 from gristmill.tokenizer.patterns import PATTERNS
-from gristmill.tokenizer.pretokens import WordList, count_words
+from gristmill.tokenizer.pretokens import PretokenList, count_pretokens
 
 TEXTS = st.lists(st.text(alphabet="ab c", max_size=40) | st.text(alphabet="abé日", max_size=20), max_size=12)
 
 
-def word_list(words: dict[bytes, int]) -> WordList:
+def word_list(words: dict[bytes, int]) -> PretokenList:
     """Words and counts as arrays."""
     offsets = np.cumsum([0, *map(len, words)])
-    return WordList(np.frombuffer(b"".join(words), np.uint8), offsets, np.array([*words.values()], np.uint64))
+    return PretokenList(np.frombuffer(b"".join(words), np.uint8), offsets, np.array([*words.values()], np.uint64))
 
 
-def words_of(texts: list[str], pattern: str, folder: Path) -> WordList:
+def words_of(texts: list[str], pattern: str, folder: Path) -> PretokenList:
     """The words of texts."""
-    return count_words([pa.array(texts, pa.large_string())], pattern, folder, 1).words
+    return count_pretokens([pa.array(texts, pa.large_string())], pattern, folder, 1).words
 
 
 def plain_merges(words: dict[bytes, int], size: int) -> list[list[int]]:
@@ -88,7 +88,7 @@ def test_merges_equal_hugging_face_on_real_text(real: list[str], tmp_path: Path)
     order = sorted(range(256), key=lambda value: CHARACTERS[value])
     numbers = np.argsort(order).astype(np.uint8)
     words = words_of(real, "qwen2", tmp_path)
-    merges = learn_merges(WordList(numbers[words.data], words.offsets, words.counts), 4000)
+    merges = learn_merges(PretokenList(numbers[words.data], words.offsets, words.counts), 4000)
     ours = [to_characters(bytes(order[value] for value in piece)) for piece in pieces_of(merges)]
     theirs = peer.get_vocab()
     assert ours == sorted(theirs, key=theirs.__getitem__)

@@ -22,17 +22,17 @@ from hypothesis import strategies as st
 from gristmill.errors import UserError
 from gristmill.tokenizer.bpe import learn_merges, pieces_of
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.tokenizer.formats import CONTROL, write_ranks, write_tokenizer_json
-from gristmill.tokenizer.gguf import write_vocabulary
+from gristmill.tokenizer.formats.gguf import write_vocabulary
+from gristmill.tokenizer.formats.vocabulary_files import CONTROL, write_ranks, write_tokenizer_json
 from gristmill.tokenizer.patterns import PATTERNS
-from gristmill.tokenizer.pretokens import count_words
+from gristmill.tokenizer.pretokens import count_pretokens
 
 FORGED = st.lists(st.sampled_from([*CONTROL, " ", "a", "|", "<", ">", "im_start", "\n"]), max_size=8).map("".join)
 
 
 def write(folder: Path, texts: Sequence[str], pattern: str, size: int = 3000) -> Path:
     """Train on texts and write a tokenizer's folder."""
-    words = count_words([pa.array(texts, pa.large_string())], pattern, folder, 1).words
+    words = count_pretokens([pa.array(texts, pa.large_string())], pattern, folder, 1).words
     merges = learn_merges(words, size)
     write_tokenizer_json(folder / "tokenizer.json", pieces_of(merges), merges.tolist(), pattern)
     write_ranks(folder / "tokenizer.tiktoken", pieces_of(merges))

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from gristmill.tokenizer.patterns import PATTERNS, split
-from gristmill.tokenizer.pretokens import Counted, WordList, count_words
+from gristmill.tokenizer.pretokens import Counted, PretokenList, count_pretokens
 
 
 def texts(seed: int, count: int = 60) -> list[str]:
@@ -23,10 +23,10 @@ def texts(seed: int, count: int = 60) -> list[str]:
 def counted(found: list[str], pattern: str, folder: Path, workers: int = 1, **limits: int) -> Counted:
     """Count in batches of seven texts."""
     batches = (pa.array(found[at : at + 7], pa.large_string()) for at in range(0, len(found), 7))
-    return count_words(batches, pattern, folder, workers, **limits)
+    return count_pretokens(batches, pattern, folder, workers, **limits)
 
 
-def as_dict(words: WordList) -> dict[bytes, int]:
+def as_dict(words: PretokenList) -> dict[bytes, int]:
     """Words and counts; no word may come twice."""
     bounds = words.offsets.tolist()
     found = {bytes(words.data[bounds[i] : bounds[i + 1]]): int(words.counts[i]) for i in range(len(words))}
@@ -73,9 +73,9 @@ def test_missing_texts_other_types_and_slices(tmp_path: Path) -> None:
     found = ["one", None, "two words", ""]
     expected = {b"one": 1, b"two": 1, b" words": 1}
     for kind in (pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())):
-        assert as_dict(count_words([pa.array(found, kind)], "qwen2", tmp_path, 1).words) == expected
+        assert as_dict(count_pretokens([pa.array(found, kind)], "qwen2", tmp_path, 1).words) == expected
     sliced = pa.array(["not", *found, "this"], pa.large_string()).slice(1, 4)
-    assert as_dict(count_words([sliced], "qwen2", tmp_path, 1).words) == expected
+    assert as_dict(count_pretokens([sliced], "qwen2", tmp_path, 1).words) == expected
 
 
 def test_a_word_of_a_megabyte(tmp_path: Path) -> None:

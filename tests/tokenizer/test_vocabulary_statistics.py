@@ -19,7 +19,7 @@ from gristmill.document import Document, read_documents, write_documents
 from gristmill.recipe import TokenizerParams
 from gristmill.tokenizer import train, vocabulary_statistics
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.tokenizer.pretokens import count_words
+from gristmill.tokenizer.pretokens import count_pretokens
 from gristmill.tokenizer.vocabulary_statistics import RARE, Sample, costs, describe, pieces_table, table, training_facts
 
 
@@ -76,7 +76,7 @@ def test_smaller_sizes_are_measured_as_if_they_had_been_trained(
 
 def test_unused_and_rare_tokens_are_counted_over_the_training_text(tokenizer: Tokenizer, tmp_path: Path) -> None:
     texts = ["the river the river the hill", "a mill"]
-    words = count_words([pa.array(texts, pa.large_string())], "qwen2", tmp_path, 1).words
+    words = count_pretokens([pa.array(texts, pa.large_string())], "qwen2", tmp_path, 1).words
     facts = describe(tokenizer, Sample(), words)
     used = Counter(token for text in texts for token in tokenizer.encode(text))
     learned = range(256, len(tokenizer.pieces))

@@ -17,11 +17,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from gristmill.audit.passages import Passage, find_passages
+from gristmill.atomic import write_text
+from gristmill.audit.passage_sample import Passage, find_passages
 from gristmill.errors import UserError
 from gristmill.files import read_jsonl
 from gristmill.generation.engine import Engine
-from gristmill.manifest import Manifest, write_text
+from gristmill.manifest import Manifest
 from gristmill.progress import Progress
 from gristmill.recipe import Audit
 from gristmill.tokenizer.shards import Split, open_split

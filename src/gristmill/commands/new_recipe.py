@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from gristmill.corpus.extract.stage import extract_record
 from gristmill.corpus.readers.input_files import kind_of
-from gristmill.corpus.readers.warc_ranges import Extent, Piece, read_piece, whole_files
+from gristmill.corpus.readers.warc_ranges import Extent, InputRange, read_range, whole_files
 from gristmill.document import Document
 from gristmill.errors import UserError
 from gristmill.progress import console, duration, quantity
@@ -51,30 +51,30 @@ class Survey:
 
 def survey(path: Path) -> Survey:
     """Count files and estimate their text from a sample of each kind. Raises UserError where nothing can be read."""
-    pieces = whole_files([path])
-    by_kind: dict[str, list[Piece]] = {}
-    for piece in pieces:
-        if not piece.fault:
-            by_kind.setdefault(kind_of(piece.path), []).append(piece)
+    ranges = whole_files([path])
+    by_kind: dict[str, list[InputRange]] = {}
+    for part in ranges:
+        if not part.fault:
+            by_kind.setdefault(kind_of(part.path), []).append(part)
     text = seconds = 0.0
     for kind, files in by_kind.items():
-        size = sum(piece.size for piece in files)
+        size = sum(part.size for part in files)
         started = time.perf_counter()
         read, found = sample(files[:: max(1, len(files) // SAMPLED)])
         spent = time.perf_counter() - started
         text += size * (found / read if read else EXPANSION.get(kind, 0.5))
         seconds += spent * size / read if read else 0.0
     count = sum(map(len, by_kind.values()))
-    return Survey(count, len(pieces) - count, round(text), seconds)
+    return Survey(count, len(ranges) - count, round(text), seconds)
 
 
-def sample(files: list[Piece]) -> tuple[int, int]:
+def sample(files: list[InputRange]) -> tuple[int, int]:
     """Bytes of some files and of the text in them. Of a file too large to be read whole nothing is counted."""
     read = found = 0
-    for piece in files:
-        if read + piece.size <= SAMPLED_BYTES:
-            read += piece.size
-            made = (extract_record(record) for record in read_piece(piece, None, Extent()))
+    for part in files:
+        if read + part.size <= SAMPLED_BYTES:
+            read += part.size
+            made = (extract_record(record) for record in read_range(part, None, Extent()))
             found += sum(len(each.text.encode()) for each in made if isinstance(each, Document))
     return read, found
 

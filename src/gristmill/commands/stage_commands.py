@@ -15,7 +15,7 @@ from rich.text import Text
 from typer.core import TyperCommand
 
 from gristmill.commands.groups import STAGE, EngineName, Settings, Workers
-from gristmill.corpus.execution.executor import parse_engine, using
+from gristmill.corpus.execution.executor import parse_backend, using
 from gristmill.errors import UserError
 from gristmill.progress import console
 from gristmill.recipe import stage_params
@@ -104,7 +104,7 @@ def stage_command(stage: Stage) -> Callable[..., None]:
         if inputs.get("given"):
             data[FILES[stage.name]] = inputs["given"]
         params = validate(stage_params(stage.name), data, f"gristmill {stage.name}")
-        with using(parse_engine(engine, workers)):
+        with using(parse_backend(engine, workers)):
             if run_alone(stage, folders, params, out) is None:
                 console.print(f"{out} is finished and unchanged; nothing to do", markup=False)
 

@@ -24,10 +24,10 @@ TRAP_FRESH = 1 / 8  # share of them that differ in more than their numbers: fewe
 
 
 @dataclass
-class Verdict:
+class Outcome:
     """What became of a fetch."""
 
-    outcome: str
+    name: str
     links: list[Found] = field(default_factory=list)
     note: dict[str, Any] = field(default_factory=dict)  # for the log: why, and what was decided
     decisions: dict[str, Any] = field(default_factory=dict)  # for the record: robots, signals, licence
@@ -35,36 +35,36 @@ class Verdict:
     original: Original | None = None
 
 
-def judge(visit: Visit, response: Response, rules: Rules | None, params: Crawl, frontier: Frontier) -> Verdict:
-    """The verdict on a response. It depends on the frontier only through what is settled for all to see."""
+def outcome_of(visit: Visit, response: Response, rules: Rules | None, params: Crawl, frontier: Frontier) -> Outcome:
+    """The outcome of a response. It depends on the frontier only through what is settled for all to see."""
     if response.error:
-        return Verdict(response.error, note={"detail": response.detail} if response.detail else {})
+        return Outcome(response.error, note={"detail": response.detail} if response.detail else {})
     if target := redirect_target(response):
-        return Verdict("redirect", [Found(target, visit.depth, visit.hops + 1, visit.kind)], digest=sha1(response.body))
+        return Outcome("redirect", [Found(target, visit.depth, visit.hops + 1, visit.kind)], digest=sha1(response.body))
     if response.status == 304 and (earlier := frontier.previous(visit.url)):
         return unchanged(visit, earlier)
     if response.status != 200:
-        return Verdict(f"no_{visit.kind}" if visit.kind != "page" else f"status_{response.status}")
+        return Outcome(f"no_{visit.kind}" if visit.kind != "page" else f"status_{response.status}")
     if visit.kind == "sitemap":
         named = [Found(url, visit.depth + 1, 0, kind_of(url)) for url in read_sitemap(response.body, visit.url)]
-        return Verdict("sitemap", named)
+        return Outcome("sitemap", named)
     kind, charset = content_type(response.header("content-type"))
     kind = payload_type(kind, response.body)
     if visit.kind == "feed" or kind in FEEDS or (kind in XML and is_feed(response.body)):
-        return Verdict("feed", [Found(url, visit.depth + 1, 0, "page") for url in read_feed(response.body, visit.url)])
+        return Outcome("feed", [Found(url, visit.depth + 1, 0, "page") for url in read_feed(response.body, visit.url)])
     if kind not in KEPT:
-        return Verdict("type", note={"detail": kind})
+        return Outcome("type", note={"detail": kind})
     said = Said()
     if kind in HTML:
         said = read_page(response.body, charset_of(response.body, charset), visit.url, params.user_agent)
     read_headers(said, response.headers, visit.url, params.user_agent)
-    return judge_page(visit, response, said, rules, params, frontier)
+    return outcome_of_page(visit, response, said, rules, params, frontier)
 
 
-def judge_page(
+def outcome_of_page(
     visit: Visit, response: Response, said: Said, rules: Rules | None, params: Crawl, frontier: Frontier
-) -> Verdict:
-    """The verdict on a page, by what it says of itself and by what is known already."""
+) -> Outcome:
+    """The outcome of a page, by what it says of itself and by what is known already."""
     links = [] if said.nofollow else [Found(url, visit.depth + 1, 0, "page") for url in said.links]
     links += [Found(url, visit.depth + 1, 0, "feed") for url in said.feeds]
     robots = rules.robots if rules and rules.robots else None
@@ -75,47 +75,47 @@ def judge_page(
         decisions["signals"] = present
     if licence := said.licence or (robots.licence if robots else ""):
         decisions["licence"] = licence
-    verdict = Verdict("page", links, dict(decisions), decisions)
+    outcome = Outcome("page", links, dict(decisions), decisions)
     for name in present:
         if name in params.honour:
-            verdict.outcome = name
-            return verdict
+            outcome.name = name
+            return outcome
     if said.canonical and said.canonical != visit.url and host_of(said.canonical) == host_of(visit.url):
-        verdict.note["canonical"] = said.canonical
-        verdict.links.insert(0, Found(said.canonical, visit.depth, visit.hops + 1, "page"))
+        outcome.note["canonical"] = said.canonical
+        outcome.links.insert(0, Found(said.canonical, visit.depth, visit.hops + 1, "page"))
         # no text is lost to a wrong link: a page leaves only for one that is kept; the home page is the usual mistake
         if target_of(said.canonical) != "/" and frontier.outcome_of(said.canonical) == "page":
-            verdict.outcome = "canonical"
-            return verdict
+            outcome.name = "canonical"
+            return outcome
     if is_trap(visit.url, visit.host, frontier):
-        return Verdict("trap", note=verdict.note)
-    return compare(visit, response, verdict, frontier)
+        return Outcome("trap", note=outcome.note)
+    return compare(visit, response, outcome, frontier)
 
 
-def compare(visit: Visit, response: Response, verdict: Verdict, frontier: Frontier) -> Verdict:
+def compare(visit: Visit, response: Response, outcome: Outcome, frontier: Frontier) -> Outcome:
     """Whether the payload is new, the same as at the earlier crawl, or that of another page."""
-    verdict.digest = sha1(response.body)
+    outcome.digest = sha1(response.body)
     for name, header in (("etag", "etag"), ("modified", "last-modified")):
         if value := response.header(header):
-            verdict.note[name] = value
+            outcome.note[name] = value
     earlier = frontier.previous(visit.url)
-    if earlier and earlier[1] == verdict.digest:
-        verdict.outcome, verdict.original = "unchanged", Original(visit.url, earlier[4], verdict.digest)
-        verdict.note |= {"digest": verdict.digest, "original": earlier[4]}
-    elif same := frontier.same_payload(verdict.digest, visit.host):
-        verdict.outcome, verdict.original = "copy", Original(*same, verdict.digest)
-        verdict.note["original"] = same[0]
+    if earlier and earlier[1] == outcome.digest:
+        outcome.name, outcome.original = "unchanged", Original(visit.url, earlier[4], outcome.digest)
+        outcome.note |= {"digest": outcome.digest, "original": earlier[4]}
+    elif same := frontier.same_payload(outcome.digest, visit.host):
+        outcome.name, outcome.original = "copy", Original(*same, outcome.digest)
+        outcome.note["original"] = same[0]
     if varies(visit.url):
         skeleton = hashlib.blake2b(response.body.translate(None, b"0123456789"), digest_size=8).digest()
         frontier.count_shape(visit.host, shape_of(visit.url), skeleton)
-    return verdict
+    return outcome
 
 
-def unchanged(visit: Visit, earlier: tuple[str, ...]) -> Verdict:
-    """The verdict on a page that the server says has not been modified; its links are those of the earlier crawl."""
+def unchanged(visit: Visit, earlier: tuple[str, ...]) -> Outcome:
+    """The outcome of a page that the server says has not been modified; its links are those of the earlier crawl."""
     _, digest, etag, modified, original, _ = earlier
     note = {"digest": digest, "etag": etag, "modified": modified, "original": original}
-    return Verdict(
+    return Outcome(
         "unchanged",
         note={name: value for name, value in note.items() if value},
         digest=digest,

@@ -77,12 +77,12 @@ class Robots:
 def normal_path(path: bytes) -> bytes:
     """The form in which paths are compared (RFC 9309 §2.2.2): encoded where it must be, decoded where it may be."""
 
-    def settle(found: re.Match[bytes]) -> bytes:
+    def normal_octet(found: re.Match[bytes]) -> bytes:
         octet = int(found[1], 16)
         return bytes((octet,)) if octet in UNRESERVED else b"%%%02X" % octet
 
     if b"%" in path:
-        path = ENCODED.sub(settle, path)
+        path = ENCODED.sub(normal_octet, path)
     if path.isascii() and b" " not in path and b'"' not in path:
         return path
     return b"".join(bytes((octet,)) if octet in KEEP else b"%%%02X" % octet for octet in path)

@@ -23,16 +23,17 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from gristmill.atomic import write_jsonl, write_text
 from gristmill.crawl.addresses import parse_networks
 from gristmill.crawl.client import Client, Response
 from gristmill.crawl.frontier import Found, Frontier, Turn, Visit
-from gristmill.crawl.outcomes import STORED, is_trap, judge
+from gristmill.crawl.outcomes import STORED, is_trap, outcome_of
 from gristmill.crawl.revisits import conditions, earlier_links, earlier_pages
-from gristmill.crawl.throttle import BUSY, Host, Polite, Rules
+from gristmill.crawl.throttle import BUSY, Host, Rules, Throttle
 from gristmill.crawl.urls import host_of, normalise, origin_of, runs_in_circles, target_of
 from gristmill.crawl.warc import exchange, info, open_at, sync, warc_name
 from gristmill.errors import FAULT, UserError, concerns_all, fault_notes
-from gristmill.manifest import Manifest, write_jsonl, write_text
+from gristmill.manifest import Manifest
 from gristmill.progress import Progress, console
 from gristmill.recipe import Crawl
 
@@ -144,7 +145,7 @@ class Crawler:
             bar.resume(self.pages)
             self.bar = bar
             async with client as self.client:
-                self.polite = Polite(client, self.params, self.frontier, now)
+                self.throttle = Throttle(client, self.params, self.frontier, now)
                 begun = False  # a run that was killed at the end of a round begins with that end
                 while True:
                     for turn in self.frontier.turns():
@@ -182,7 +183,7 @@ class Crawler:
         host = self.hosts.setdefault(turn.name, Host(self.params.delay))
         waiting = deque(self.frontier.pending(turn.host, 0, LANES))
         if waiting:
-            await self.polite.rules(host, waiting[0].url)  # the pace is known before the first visit
+            await self.throttle.rules(host, waiting[0].url)  # the pace is known before the first visit
         share = max(1, int(TURN_SECONDS / host.delay)) if host.delay else SHARE
         lanes = 1 if host.delay else LANES
         window: deque[tuple[Visit, asyncio.Task[tuple[Response, Rules | None]]]] = deque()
@@ -222,7 +223,7 @@ class Crawler:
             return Response(visit.url, error="host_failing", requests=0), None
         if runs_in_circles(visit.url) or (visit.kind == "page" and is_trap(visit.url, visit.host, self.frontier)):
             return Response(visit.url, error="trap", requests=0), None
-        rules = await self.polite.rules(host, visit.url)
+        rules = await self.throttle.rules(host, visit.url)
         if rules.robots is None:
             error = rules.answer.error if rules.answer.error == "private_address" else "robots_unreachable"
             detail = rules.answer.detail or f"robots.txt answered {rules.answer.status}"
@@ -231,28 +232,28 @@ class Crawler:
         if not allowed:
             return Response(visit.url, error="robots", detail=line, requests=0), rules
         headers = conditions(self.frontier, visit.url)
-        return await self.polite.get(host, visit.url, self.params.max_bytes, headers), rules
+        return await self.throttle.get(host, visit.url, self.params.max_bytes, headers), rules
 
     def settle(self, turn: Turn, visit: Visit, response: Response, rules: Rules | None) -> str:
         """Note the outcome and return it, keep the records, and queue what was named."""
         date = now()
-        verdict = judge(visit, response, rules, self.params, self.frontier)
-        if response.status == 304 and verdict.outcome == "unchanged":
-            verdict.links = earlier_links(self.frontier, self.params.previous, visit)
-        found = list(verdict.links)
+        outcome = outcome_of(visit, response, rules, self.params, self.frontier)
+        if response.status == 304 and outcome.name == "unchanged":
+            outcome.links = earlier_links(self.frontier, self.params.previous, visit)
+        found = list(outcome.links)
         if rules and rules.robots and self.frontier.first_of(origin_of(visit.url)):
             named = [url for url in (normalise(item, visit.url) for item in rules.robots.sitemaps) if url]
             named = named or [f"{origin_of(visit.url)}/sitemap.xml"]
             found = [Found(url, visit.depth, 0, "sitemap") for url in named] + found
-        if verdict.outcome in STORED:
+        if outcome.name in STORED:
             notes = [("hopsFromSeed", str(visit.depth)), *([("via", visit.via)] if visit.via else [])]
-            notes += [("outlink", f"{link.url} L a/@href") for link in verdict.links]
+            notes += [("outlink", f"{link.url} L a/@href") for link in outcome.links]
             request = self.client.request_block(visit.url, conditions(self.frontier, visit.url))
-            data = exchange(response, date, request, notes, verdict.decisions, verdict.digest, verdict.original)
+            data = exchange(response, date, request, notes, outcome.decisions, outcome.digest, outcome.original)
             self.frontier.keep(visit, data)
         self.queue(turn, visit.url, found)
-        self.frontier.settle(visit, verdict.outcome, response.status, verdict.digest, date, verdict.note)
-        return verdict.outcome
+        self.frontier.settle(visit, outcome.name, response.status, outcome.digest, date, outcome.note)
+        return outcome.name
 
     def count(self, turn: Turn, response: Response, outcome: str) -> None:
         """Keep the books of a settled URL."""
@@ -328,8 +329,8 @@ class Crawler:
 
     def commit(self) -> None:
         """Make what is settled durable, and tell how it goes."""
-        self.frontier.requests += self.polite.requests
-        self.polite.requests = 0
+        self.frontier.requests += self.throttle.requests
+        self.throttle.requests = 0
         self.frontier.commit()
         self.committed = time.monotonic()
         self.show()
@@ -350,7 +351,7 @@ class Crawler:
     def note(self) -> str:
         """The state of the crawl, in a few words."""
         late = sum(turn.late for turn, _, _ in self.running.values())
-        parts = [f"round {self.frontier.round}", f"{len(self.running)} hosts", f"{self.polite.in_flight} in flight"]
+        parts = [f"round {self.frontier.round}", f"{len(self.running)} hosts", f"{self.throttle.in_flight} in flight"]
         return ", ".join([*parts, f"{late} late"] if late else parts)
 
     def status(self) -> dict[str, Any]:
@@ -362,7 +363,7 @@ class Crawler:
             "urls": self.frontier.seen(),
             "requests": self.frontier.requests,
             "bytes": self.frontier.bytes,
-            "in_flight": self.polite.in_flight,
+            "in_flight": self.throttle.in_flight,
             "outcomes": dict(self.outcomes),
             "hosts": {turn.name: {"left": turn.left, "late": turn.late} for turn, _, _ in self.running.values()},
         }

@@ -61,7 +61,7 @@ class Host:
         return self.slack
 
 
-class Polite:
+class Throttle:
     """Fetches for many hosts; `concurrency` requests at once over all."""
 
     def __init__(self, client: Client, params: Crawl, frontier: Frontier, now: Callable[[], str]) -> None:

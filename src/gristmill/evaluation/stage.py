@@ -9,11 +9,12 @@ from typing import Any
 
 from rich.table import Table
 
+from gristmill.atomic import write_jsonl, write_text
 from gristmill.evaluation.comparison import compare
 from gristmill.evaluation.questions import FIGURES, Question, ask, outcome, read_questions, score
 from gristmill.files import read_jsonl
 from gristmill.generation.engine import Engine
-from gristmill.manifest import Manifest, write_jsonl, write_text
+from gristmill.manifest import Manifest
 from gristmill.progress import console
 from gristmill.recipe import Evaluate
 from gristmill.tokenizer.shards import open_split

@@ -128,7 +128,7 @@ class Forest(ctypes.Structure):
     ]
 
 
-class Words(ctypes.Structure):
+class WordWeights(ctypes.Structure):
     """A hash table of words."""
 
     _fields_ = [
@@ -145,8 +145,8 @@ class Model(ctypes.Structure):
     _fields_ = [
         ("first", Forest),
         ("second", Forest),
-        ("classes", Words),
-        ("texts", Words),
+        ("classes", WordWeights),
+        ("texts", WordWeights),
         ("threshold", ctypes.c_float),
     ]
 
@@ -210,9 +210,9 @@ def model(path: Path = MODEL) -> Model:
         parts = ("splits", "leaves", "roots", "first_leaves")
         return Forest(*(address(f"{name}.{part}") for part in parts), len(tensors[f"{name}.roots"]))
 
-    def words(name: str) -> Words:
+    def words(name: str) -> WordWeights:
         parts = ("keys", "groups", "weights")
-        return Words(*(address(f"{name}.{part}") for part in parts), len(tensors[f"{name}.keys"]))
+        return WordWeights(*(address(f"{name}.{part}") for part in parts), len(tensors[f"{name}.keys"]))
 
     made = Model(forest("first"), forest("second"), words("classes"), words("texts"), float(tensors["threshold"][0]))
     made.tensors = tensors  # keeps them alive

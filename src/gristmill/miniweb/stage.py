@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from gristmill.manifest import Manifest, write_jsonl, write_text
-from gristmill.miniweb import questions
+from gristmill.atomic import write_jsonl, write_text
+from gristmill.manifest import Manifest
+from gristmill.miniweb import truth
 from gristmill.miniweb.pages import make_pages
 from gristmill.miniweb.site import build_site
 from gristmill.miniweb.world import build
@@ -31,8 +32,8 @@ def run(inputs: Mapping[str, Path], params: Miniweb, out: Path) -> Manifest:
     write_jsonl(out / "site.jsonl", [resource.record() for resource in resources])
     write_jsonl(out / "canaries.jsonl", canaries)
     for name in ("conversations", "preferences", "prompts", "questions"):
-        write_jsonl(out / f"{name}.jsonl", getattr(questions, name)(world, draw))
-    truth = {
+        write_jsonl(out / f"{name}.jsonl", getattr(truth, name)(world, draw))
+    known = {
         "entities": [asdict(entity) for entity in world.entities],
         "pages": [{"url": f"http://{r.host}{r.path}", "status": r.status, "dropped": r.truth} for r in resources],
         "personal": [
@@ -41,7 +42,7 @@ def run(inputs: Mapping[str, Path], params: Miniweb, out: Path) -> Manifest:
             for rule, text in r.personal
         ],
     }
-    write_text(out / "truth.json", json.dumps(truth, indent=1, ensure_ascii=False) + "\n")
+    write_text(out / "truth.json", json.dumps(known, indent=1, ensure_ascii=False) + "\n")
     words = sum(len(paragraph.split()) for page in pages for paragraph in page.paragraphs)
     return Manifest(
         counts={

@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from gristmill.atomic import atomic_path, write_text
 from gristmill.errors import UserError
-from gristmill.manifest import atomic_path, write_text
 from gristmill.model import kernels
 
 

@@ -22,11 +22,12 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from gristmill.atomic import atomic_path, write_text
 from gristmill.chat.conversations import LeftOut, Messages, asked, nothing_left, read_records, report
 from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.generation.engine import load_together
-from gristmill.manifest import Manifest, atomic_path, write_text
+from gristmill.manifest import Manifest
 from gristmill.model.transformer import ModelConfig, Transformer
 from gristmill.posttrain.examples import Answers, Order, fork, token_logprobs
 from gristmill.recipe import Reward

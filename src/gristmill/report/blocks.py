@@ -74,14 +74,14 @@ class Talk:
 
 
 @dataclass(frozen=True)
-class Pieces:
+class TokenText:
     """A text cut into tokens."""
 
-    pieces: Sequence[str]
-    kind: ClassVar[str] = "pieces"
+    tokens: Sequence[str]
+    kind: ClassVar[str] = "tokens"
 
 
-Block = Prose | Figure | Table | Quote | Pair | Fold | Talk | Pieces
+Block = Prose | Figure | Table | Quote | Pair | Fold | Talk | TokenText
 
 
 @dataclass

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.table import Table
 
+from gristmill.atomic import write_text
 from gristmill.errors import UserError
 from gristmill.inspection.predictions import moments, predictions, table
-from gristmill.manifest import write_text
 from gristmill.report.page import page
 from gristmill.report.sections.single_steps import learned
 from gristmill.report.sections.what_comes_next import expected

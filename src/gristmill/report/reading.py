@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gristmill.atomic import sha256_file
 from gristmill.chat.template import render
 from gristmill.corpus.redact.stage import RedactionJudge, redact
 from gristmill.files import read_jsonl
-from gristmill.manifest import Manifest, sha256_file
+from gristmill.manifest import Manifest
 from gristmill.recipe import Redact
 from gristmill.tokenizer.encode import Tokenizer
 

@@ -9,7 +9,7 @@ from typing import Any
 import rich.table
 from markupsafe import Markup
 
-from gristmill.manifest import write_text
+from gristmill.atomic import write_text
 from gristmill.progress import duration, quantity
 from gristmill.report.blocks import Figure, Section, Table
 from gristmill.report.page import page

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from gristmill import __version__, manifest
+from gristmill import __version__, atomic
 from gristmill.errors import UserError
 from gristmill.folders import source_names, walk
 from gristmill.manifest import Manifest
@@ -179,7 +179,7 @@ def included(path: Path) -> frozenset[Path]:
 @cache
 def file_digest(path: Path) -> str:
     """The beginning of a source file's SHA-256."""
-    return manifest.sha256_file(path)[:16]
+    return atomic.sha256_file(path)[:16]
 
 
 def digests_of(params: Params, inputs: Mapping[str, Path]) -> dict[str, str]:
@@ -200,12 +200,12 @@ def digest(path: Path) -> str:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     if not path.exists():
         raise UserError(f"no such file or folder: {path}", "check the path")
-    return manifest.sha256_file(path)
+    return atomic.sha256_file(path)
 
 
 def content_of(path: Path) -> str:
     """The checksum of a file in a folder; `unreadable` where it cannot be read: the stage says so."""
     try:
-        return manifest.sha256_file(path)
+        return atomic.sha256_file(path)
     except OSError:
         return "unreadable"

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.errors import UserError
-from gristmill.runs.fingerprint import ADDRESS, Changes, changes, code_digest, digest, digests_of
-from gristmill.runs.journal import read_journal
 from gristmill.manifest import Manifest
 from gristmill.progress import console
 from gristmill.recipe import Params, Recipe
-from gristmill.settings.recipe_file import validate
+from gristmill.runs.fingerprint import ADDRESS, Changes, changes, code_digest, digest, digests_of
+from gristmill.runs.journal import read_journal
 from gristmill.runs.stages import BY_NAME, STAGES, Stage, input_paths, pick_inputs, resolve_paths
+from gristmill.settings.recipe_file import validate
 from gristmill.storage import as_path, is_remote
 
 RECIPE = "recipe.json"
@@ -27,7 +27,7 @@ SHOWN = 3  # source files in a message
 
 
 @dataclass(frozen=True)
-class Found:
+class StageState:
     """A stage of a recipe, in a run folder."""
 
     folder: Path
@@ -40,27 +40,27 @@ class Found:
         return Manifest.read(self.folder) is not None
 
 
-def examine(recipe: Recipe, run: Path) -> dict[str, Found]:
+def examine(recipe: Recipe, run: Path) -> dict[str, StageState]:
     """Every stage that a recipe names, in a run folder, in order, with what is wrong with it.
 
     Inputs from outside the run are trusted to be what they were, where the recipe names the same path.
     """
-    found: dict[str, Found] = {}
+    found: dict[str, StageState] = {}
     kept = read_journal(run)
     for stage in STAGES:
         params: Params | None = getattr(recipe, stage.name)
         if params is not None:
             folder = run / stage.name
             accepted = str(kept.get(stage.name, {}).get("code", ""))
-            found[stage.name] = judge(stage, resolve_paths(params, run), folder, found, accepted)
+            found[stage.name] = state_of(stage, resolve_paths(params, run), folder, found, accepted)
     return found
 
 
-def judge(stage: Stage, params: Params, folder: Path, before: Mapping[str, Found], accepted: str) -> Found:
+def state_of(stage: Stage, params: Params, folder: Path, before: Mapping[str, StageState], accepted: str) -> StageState:
     """Whether a stage's folder may be used. `accepted` is the digest of the code under which it was kept."""
     made = Manifest.read(folder)
     if made is None:
-        return Found(folder, "is not made yet")
+        return StageState(folder, "is not made yet")
     try:
         inputs = pick_inputs(stage, {name: one.folder for name, one in before.items()})
         needed = [before[name] for name in used(params, inputs, folder.parent) if name in before]
@@ -69,24 +69,24 @@ def judge(stage: Stage, params: Params, folder: Path, before: Mapping[str, Found
             return inherited(folder, missing)
         digests = known_digests(params, made, inputs, folder.parent)
     except UserError as error:
-        return Found(folder, f"cannot be checked: {error.problem}")
+        return StageState(folder, f"cannot be checked: {error.problem}")
     changed = changes(made, stage, params, digests)
     if changed.inputs or changed.parameters:
-        return Found(folder, describe(changed, inputs))
+        return StageState(folder, describe(changed, inputs))
     wrong = next((one for one in needed if one.fault), None)
     if wrong:
         return inherited(folder, wrong)
     same = not changed.code or accepted == code_digest(stage, params)
-    return Found(folder, "" if same else describe(changed, inputs))
+    return StageState(folder, "" if same else describe(changed, inputs))
 
 
-def inherited(folder: Path, wrong: Found) -> Found:
+def inherited(folder: Path, wrong: StageState) -> StageState:
     """A stage that was made from one that may not be used."""
     root = wrong.root or wrong.folder.name
-    return Found(folder, wrong.fault if wrong.root else f"was made from {root}, which {wrong.fault}", root)
+    return StageState(folder, wrong.fault if wrong.root else f"was made from {root}, which {wrong.fault}", root)
 
 
-def gathered(found: Mapping[str, Found]) -> list[str]:
+def gathered(found: Mapping[str, StageState]) -> list[str]:
     """What is wrong with stages, in few words: `rl was made for another sft`, `sft is not made yet; rl likewise`."""
     named: dict[str, list[str]] = {}
     for name, one in found.items():

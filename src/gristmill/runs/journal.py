@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from gristmill import __version__
+from gristmill.atomic import write_text
 from gristmill.runs.fingerprint import Changes
-from gristmill.manifest import write_text
 
 JOURNAL = "run.json"
 RAN, SKIPPED, KEPT = "ran", "skipped", "kept-old"

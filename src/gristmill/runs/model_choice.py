@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gristmill.errors import UserError
-from gristmill.runs.fingerprint import digest
-from gristmill.runs.finished import RECIPE, Found, examine, gathered, read_recipe
 from gristmill.manifest import Manifest
+from gristmill.runs.fingerprint import digest
+from gristmill.runs.finished import RECIPE, StageState, examine, gathered, read_recipe
 from gristmill.runs.stages import MODEL
 
 NEWEST = tuple(reversed(MODEL))  # stages that train a model to talk with, the last first
@@ -63,7 +63,7 @@ def find_model(folder: Path | str | None, named: str | None = None, choose: Sequ
 def of_run(run: Path, choose: Sequence[str]) -> Model:
     """The first of some stages of a run whose model may be used."""
     found = examine(read_recipe(run), run)
-    wrong: dict[str, Found] = {}
+    wrong: dict[str, StageState] = {}
     for stage in choose:
         if stage not in found:
             if len(choose) == 1:
@@ -105,7 +105,7 @@ def of_stage(folder: Path, name: str = "") -> Model:
 
 def of_hugging_face(folder: Path) -> Model:
     """A Hugging Face folder; its tokenizer, with the control tokens that it lacks, goes to a temporary folder."""
-    from gristmill.tokenizer.import_hf import adopt
+    from gristmill.tokenizer.formats.import_hf import adopt
 
     scratch = Path(tempfile.mkdtemp(prefix="gristmill-"))
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from gristmill import native
 from gristmill.native import I64, POINTER, SIZE, U8, U64
-from gristmill.tokenizer.pretokens import WordList
+from gristmill.tokenizer.pretokens import PretokenList
 
 NEW = native.Function("gm_merger_new", POINTER, U8, I64, U64, SIZE, ctypes.c_uint32)
 RUN = native.Function("gm_merger_run", ctypes.c_int64, POINTER, SIZE, U64)
@@ -18,7 +18,7 @@ ALPHABET = 256  # symbols below are bytes
 AT_ONCE = 256  # merges between two looks at the progress
 
 
-def learn_merges(words: WordList, size: int, advance: Callable[[int], None] | None = None) -> np.ndarray:
+def learn_merges(words: PretokenList, size: int, advance: Callable[[int], None] | None = None) -> np.ndarray:
     """The merges that bring the vocabulary to `size` tokens (fewer where no pair is left), uint32 [merges, 2].
 
     Merge i makes token 256 + i of the tokens left and right of it. At every step the pair that occurs most often is

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill import native
+from gristmill.atomic import sha256_file
 from gristmill.errors import UserError
-from gristmill.manifest import sha256_file
 from gristmill.native import I64, INT, POINTER, SIZE, U8, U32, U64, utf8
-from gristmill.tokenizer.formats import CONTROL, end_of_text, read_tokenizer_json
+from gristmill.tokenizer.formats.vocabulary_files import CONTROL, end_of_text, read_tokenizer_json
 from gristmill.tokenizer.patterns import INDEX, classes
 
 ENCODE = native.Function(

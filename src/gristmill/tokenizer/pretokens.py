@@ -31,7 +31,7 @@ COMMON = 1 << 16  # words with this count or more are never left out
 
 
 @dataclass(frozen=True)
-class WordList:
+class PretokenList:
     """Distinct words and how often each occurs; word i is `data[offsets[i]:offsets[i + 1]]`."""
 
     data: np.ndarray  # uint8
@@ -45,12 +45,12 @@ class WordList:
         """About the bytes of memory that learning merges takes for each word, int64 [words]."""
         return 12 * np.diff(self.offsets) + 32
 
-    def head(self, words: int) -> WordList:
+    def head(self, words: int) -> PretokenList:
         """The first words."""
-        return WordList(self.data[: self.offsets[words]], self.offsets[: words + 1], self.counts[:words])
+        return PretokenList(self.data[: self.offsets[words]], self.offsets[: words + 1], self.counts[:words])
 
     @classmethod
-    def join(cls, lists: list[WordList]) -> WordList:
+    def join(cls, lists: list[PretokenList]) -> PretokenList:
         """One list after the other."""
         lengths = np.concatenate([np.diff(words.offsets) for words in lists])
         offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)))
@@ -58,7 +58,7 @@ class WordList:
         return cls(data, offsets, counts)
 
 
-class WordTable:
+class PretokenTable:
     """A native hash table of words and counts. One thread at a time."""
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class WordTable:
         if not COUNT(self.handle, classes(), INDEX[pattern], data, offsets, len(offsets) - 1):
             raise MemoryError
 
-    def add(self, words: WordList) -> None:
+    def add(self, words: PretokenList) -> None:
         """Add words with their counts."""
         if not ADD(self.handle, words.data, words.offsets, words.counts, len(words)):
             raise MemoryError
@@ -87,7 +87,7 @@ class WordTable:
         words, data, memory = found.tolist()
         return words, data, memory
 
-    def words(self, part: int = 0, parts: int = 1) -> WordList:
+    def words(self, part: int = 0, parts: int = 1) -> PretokenList:
         """The words whose hash is `part` of `parts`, by descending count: equal ones, and those with
         COMMON or more, in an order of their own in every process.
         """
@@ -96,7 +96,7 @@ class WordTable:
         found = LIST(self.handle, part, parts, data, offsets, counts)
         if found > words:
             raise MemoryError
-        return WordList(data, offsets, counts).head(found)
+        return PretokenList(data, offsets, counts).head(found)
 
 
 class Spill:
@@ -111,36 +111,36 @@ class Spill:
         """Whether anything was written."""
         return self.folder.exists()
 
-    def write(self, table: WordTable) -> None:
+    def write(self, table: PretokenTable) -> None:
         """Append a table's words to the parts."""
         self.folder.mkdir(exist_ok=True)
         for part in range(PARTS):
             self.append(f"{part}.words", table.words(part, PARTS))
 
-    def append(self, name: str, words: WordList) -> None:
+    def append(self, name: str, words: PretokenList) -> None:
         """Append one list to a file."""
         with (self.folder / name).open("ab") as file:
             for array in (np.array([len(words)]), words.offsets, words.counts, words.data):
                 file.write(array.tobytes())
 
-    def read(self, name: str) -> Iterator[WordList]:
+    def read(self, name: str) -> Iterator[PretokenList]:
         """The lists of a file."""
         with (self.folder / name).open("rb") as file:
             while head := file.read(8):
                 words = int(np.frombuffer(head, np.int64)[0])
                 offsets, counts = np.fromfile(file, np.int64, words + 1), np.fromfile(file, np.uint64, words)
-                yield WordList(np.fromfile(file, np.uint8, int(offsets[-1])), offsets, counts)
+                yield PretokenList(np.fromfile(file, np.uint8, int(offsets[-1])), offsets, counts)
 
     def add_up(self) -> None:
         """Add up the words of each part."""
         for part in range(PARTS):
-            table = WordTable()
+            table = PretokenTable()
             for words in self.read(f"{part}.words"):
                 table.add(words)
             self.append(f"{part}.total", table.words())
             (self.folder / f"{part}.words").unlink()
 
-    def __iter__(self) -> Iterator[WordList]:
+    def __iter__(self) -> Iterator[PretokenList]:
         """The totals, a part at a time."""
         for part in range(PARTS):
             yield from self.read(f"{part}.total")
@@ -150,14 +150,14 @@ class Spill:
 class Counted:
     """The words of a corpus, and what was left out of them."""
 
-    words: WordList
+    words: PretokenList
     distinct: int
     occurrences: int
     rare: int  # distinct words left out, each rarer than any that stayed
     rare_occurrences: int
 
 
-def count_words(
+def count_pretokens(
     batches: Iterable[pa.Array],
     pattern: str,
     folder: Path,
@@ -172,9 +172,9 @@ def count_words(
     added up part by part. Counts are exact. Where learning from all words would take more memory than `budget`, those
     with the lowest counts are left out (all words of a count or none).
     """
-    idle: SimpleQueue[WordTable] = SimpleQueue()
+    idle: SimpleQueue[PretokenTable] = SimpleQueue()
     for _ in range(workers):
-        idle.put(WordTable())
+        idle.put(PretokenTable())
     spill, lock = Spill(folder / "spill"), threading.Lock()
 
     def count(texts: pa.Array) -> None:
@@ -183,7 +183,7 @@ def count_words(
         if table.sizes()[2] > table_bytes:
             with lock:
                 spill.write(table)
-            table = WordTable()
+            table = PretokenTable()
         idle.put(table)
 
     for _ in in_order(count, batches, workers):
@@ -203,7 +203,7 @@ def count_words(
     return counted
 
 
-def within_budget(lists: Iterable[WordList], budget: int) -> Counted:
+def within_budget(lists: Iterable[PretokenList], budget: int) -> Counted:
     """All words of the lists (each the commonest first) whose counts are high enough for the budget."""
     cost = np.zeros(COMMON + 1)
     distinct = occurrences = 0
@@ -212,5 +212,5 @@ def within_budget(lists: Iterable[WordList], budget: int) -> Counted:
         distinct, occurrences = distinct + len(words), occurrences + int(words.counts.sum())
     at_least = np.cumsum(cost[::-1])[::-1]  # cost of all words with that count or more
     least = min(COMMON, int((at_least > budget).sum()))  # the smallest count that fits
-    kept = WordList.join([words.head(int((words.counts >= least).sum())) for words in lists])
+    kept = PretokenList.join([words.head(int((words.counts >= least).sum())) for words in lists])
     return Counted(kept, distinct, occurrences, distinct - len(kept), occurrences - int(kept.counts.sum()))

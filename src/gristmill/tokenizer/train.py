@@ -9,19 +9,20 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from gristmill.atomic import write_text
 from gristmill.document import count_documents, read_columns
 from gristmill.errors import UserError
-from gristmill.manifest import Manifest, write_text
+from gristmill.manifest import Manifest
 from gristmill.progress import Progress, console
 from gristmill.recipe import TokenizerParams
 from gristmill.tokenizer.batches import threads
 from gristmill.tokenizer.bpe import learn_merges, pieces_of
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.tokenizer.formats import CONTROL, write_ranks, write_tokenizer_json
+from gristmill.tokenizer.formats.import_hf import adopt
+from gristmill.tokenizer.formats.vocabulary_files import CONTROL, write_ranks, write_tokenizer_json
 from gristmill.tokenizer.heldout import positions
-from gristmill.tokenizer.import_hf import adopt
 from gristmill.tokenizer.patterns import PATTERNS
-from gristmill.tokenizer.pretokens import count_words
+from gristmill.tokenizer.pretokens import count_pretokens
 from gristmill.tokenizer.vocabulary_statistics import Sample, describe
 
 HELD_OUT = 0.01  # share of the documents that is measured on and not learned from; `tokenize` holds these out first too
@@ -33,7 +34,7 @@ COLUMNS = ("id", "text", "cluster", "language", "host")
 def run(inputs: Mapping[str, Path], params: TokenizerParams, out: Path) -> Manifest:
     """Learn from all documents but a held-out share, write both formats, and measure the vocabulary on that share.
 
-    Takes time in proportion to the text and memory up to a bound (see `count_words`). The result depends neither on
+    Takes time in proportion to the text and memory up to a bound (see `count_pretokens`). The result depends neither on
     the order of the documents nor on the number of processors.
     """
     if params.init_from:
@@ -43,7 +44,7 @@ def run(inputs: Mapping[str, Path], params: TokenizerParams, out: Path) -> Manif
     documents, sample = count_documents(inputs["corpus"]), Sample()
     share = HELD_OUT if documents >= ENOUGH else 0.0
     with Progress("tokenizer", documents, "documents") as bar:
-        counted = count_words(learned(inputs["corpus"], share, sample, bar), params.pattern, out, threads())
+        counted = count_pretokens(learned(inputs["corpus"], share, sample, bar), params.pattern, out, threads())
     size = params.vocab_size - len(CONTROL)
     with Progress("tokenizer", size - 256, "merges") as bar:
         merges = learn_merges(counted.words, size, bar.advance)

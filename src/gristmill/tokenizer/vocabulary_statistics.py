@@ -20,7 +20,7 @@ from gristmill.document import read_columns
 from gristmill.errors import UserError
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.heldout import positions
-from gristmill.tokenizer.pretokens import WordList
+from gristmill.tokenizer.pretokens import PretokenList
 
 SAMPLE_BYTES = 5_000_000  # of text that is measured
 SMALLEST = 512  # tokens: the sizes measured are this, its doubles, and the whole vocabulary
@@ -74,7 +74,7 @@ class Sample:
             del self.rows[kept:]
 
 
-def describe(tokenizer: Tokenizer, sample: Sample, words: WordList | None = None) -> dict[str, Any]:
+def describe(tokenizer: Tokenizer, sample: Sample, words: PretokenList | None = None) -> dict[str, Any]:
     """The facts of a vocabulary as JSON; `words`, the training text's, tell how often each token occurs there."""
     sample.trim()
     curve = [measure(tokenizer.truncated(size), sample) for size in sizes(tokenizer.vocab_size)]
@@ -122,7 +122,7 @@ def measure(tokenizer: Tokenizer, sample: Sample) -> dict[str, Any]:
     return found
 
 
-def occurrences(tokenizer: Tokenizer, words: WordList, at_once: int = 1 << 20) -> np.ndarray:
+def occurrences(tokenizer: Tokenizer, words: PretokenList, at_once: int = 1 << 20) -> np.ndarray:
     """How often each token occurs in the text that the words are of, int64 [tokens]."""
     used = np.zeros(len(tokenizer.pieces))
     for at in range(0, len(words), at_once):

@@ -53,8 +53,8 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Pieces:
-    """Runs of tokens of one document each; row r has the pieces first[r] to first[r + 1]."""
+class Segments:
+    """Runs of tokens of one document each; row r has the segments first[r] to first[r + 1]."""
 
     start: np.ndarray  # int64, into the split's tokens
     length: np.ndarray  # int32
@@ -65,11 +65,11 @@ class Pieces:
         """Rows."""
         return len(self.first) - 1
 
-    def rows(self, row: int, count: int) -> Pieces:
+    def rows(self, row: int, count: int) -> Segments:
         """Some rows that follow each other."""
         first = self.first[row : row + count + 1]
         run = slice(first[0], first[-1])
-        return Pieces(self.start[run], self.length[run], self.begins[run], first - first[0])
+        return Segments(self.start[run], self.length[run], self.begins[run], first - first[0])
 
 
 class Loader:
@@ -108,7 +108,7 @@ class Loader:
         self.addresses = np.array([shard.ctypes.data for shard in shards], np.uint64)
         self.fill, self.drop = FILL[shards[0].itemsize], GOLDFISH[shards[0].itemsize]
         self.goldfish = goldfish
-        self.epochs: dict[int, Pieces] = {}
+        self.epochs: dict[int, Segments] = {}
         self.ends: list[int] = []  # rows up to the end of each epoch
 
     def of(self, batch: int) -> Loader:
@@ -137,7 +137,7 @@ class Loader:
         part = int(rows.length[: rows.first[row]].sum(dtype=np.int64))
         return part + sum(int(self.epoch(number).length.sum(dtype=np.int64)) for number in range(last))
 
-    def epoch(self, number: int) -> Pieces:
+    def epoch(self, number: int) -> Segments:
         """The rows of an epoch, in order."""
         if number not in self.epochs:
             if len(self.epochs) > 1:
@@ -145,7 +145,7 @@ class Loader:
             self.epochs[number] = self.plan(number)
         return self.epochs[number]
 
-    def plan(self, epoch: int) -> Pieces:
+    def plan(self, epoch: int) -> Segments:
         """Choose, cut, pack and shuffle the documents of an epoch."""
         random = np.random.default_rng([self.seed, epoch])
         documents = random.permutation(self.mixture.documents(epoch))
@@ -167,7 +167,7 @@ class Loader:
         row = random.permutation(total)[row]
         order = np.argsort(row, kind="stable")
         first = np.concatenate((np.zeros(1, np.int64), np.cumsum(np.bincount(row, minlength=total))))
-        return Pieces(start[order], length[order], (offset[order] == 0).astype(np.uint8), first)
+        return Segments(start[order], length[order], (offset[order] == 0).astype(np.uint8), first)
 
     def place(self, index: int) -> tuple[int, int]:
         """Epoch and row of a row of the endless stream."""

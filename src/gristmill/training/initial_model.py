@@ -9,7 +9,7 @@ from gristmill.model.hf_format import read_config, read_huggingface
 from gristmill.model.transformer import Transformer
 from gristmill.recipe import Pretrain
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.tokenizer.import_hf import same_tokens
+from gristmill.tokenizer.formats.import_hf import same_tokens
 from gristmill.training.budget.sizing import SHAPE, config_of
 
 

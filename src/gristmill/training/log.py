@@ -8,12 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from gristmill.atomic import write_text
 from gristmill.errors import UserError
-from gristmill.manifest import write_text
 from gristmill.processes import LEADER
 from gristmill.progress import console
 
-Record = dict[str, Any]
+LogLine = dict[str, Any]
 
 
 class Log:
@@ -25,7 +25,7 @@ class Log:
     def __init__(self, out: Path, tensorboard: bool = False) -> None:
         """Raises UserError where TensorBoard is wanted and not installed."""
         self.path = out / "log.jsonl"
-        self.records: list[Record] = []
+        self.records: list[LogLine] = []
         self.behind = False  # whether the file lacks records, the disk being full
         self.events = Events(out / "tensorboard") if tensorboard else None
 
@@ -37,7 +37,7 @@ class Log:
                     self.records.append(json.loads(line))
         self.back_to(self.records[:count])
 
-    def back_to(self, records: list[Record]) -> None:
+    def back_to(self, records: list[LogLine]) -> None:
         """Hold these records and no others."""
         self.records = records
         if LEADER:
@@ -46,7 +46,7 @@ class Log:
             if self.events:
                 self.events.restart(records)
 
-    def add(self, record: Record) -> None:
+    def add(self, record: LogLine) -> None:
         """Append one. A disk that is full does not stop training: `finish` writes what is missing."""
         self.records.append(record)
         if not LEADER:
@@ -89,7 +89,7 @@ class Events:
             ) from None
         self.path, self.make, self.summary, self.writer = folder / "events.out.tfevents.0", Event, Summary, RecordWriter
 
-    def restart(self, records: list[Record]) -> None:
+    def restart(self, records: list[LogLine]) -> None:
         """Write the file anew."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("wb") as file:
@@ -97,7 +97,7 @@ class Events:
         for record in records:
             self.add(record)
 
-    def add(self, record: Record) -> None:
+    def add(self, record: LogLine) -> None:
         """Append a record's numbers."""
         step = int(record.get("step", 0))
         values = [
@@ -111,13 +111,13 @@ class Events:
                 self.writer(file).write(event.SerializeToString())
 
 
-def befell(records: list[Record]) -> dict[str, int]:
+def befell(records: list[LogLine]) -> dict[str, int]:
     """What a log tells of mishaps, for a manifest's counts."""
     named = {"skipped_steps": "skipped", "rollbacks": "rolled_back_from", "failed_checkpoints": "checkpoint_failed"}
     return {name: sum(mark in record for record in records) for name, mark in named.items()}
 
 
-def mean_of(records: list[Record], name: str) -> float:
+def mean_of(records: list[LogLine], name: str) -> float:
     """The mean of a figure over the records that have it; NaN where none has."""
     values = [record[name] for record in records if name in record]
     return sum(values) / len(values) if values else float("nan")

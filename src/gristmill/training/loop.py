@@ -21,7 +21,7 @@ from gristmill.processes import SIZE
 from gristmill.progress import Progress, Rate, console, quantity
 from gristmill.training.budget.timing import PROBE
 from gristmill.training.checkpoint import Checkpoints
-from gristmill.training.log import Log, Record, befell
+from gristmill.training.log import Log, LogLine, befell
 from gristmill.training.optimizer import Optimizer, Rates, share_of_peak
 from gristmill.training.overfitting import warn
 from gristmill.training.parallel import Shared, join, total
@@ -79,7 +79,7 @@ def train(
     *,
     every: int = 0,
     evaluate: Callable[[int], dict[str, Any]] | None = None,
-) -> list[Record]:
+) -> list[LogLine]:
     """Train `model` in place and write `out/log.jsonl`; returns the log's records.
 
     Every `plan.checkpoint_every` steps the whole state goes to `out/checkpoints`; a run that finds some there goes on
@@ -116,7 +116,7 @@ class Training:
         self.state, self.bad = Trained(), 0  # bad: steps in a row
         self.speed = Rate(SPEED_SECONDS)  # tokens a second of steps alone: not of scoring and checkpoints
 
-    def run(self) -> list[Record]:
+    def run(self) -> list[LogLine]:
         """From the newest checkpoint, or the beginning, to the end."""
         plan = self.plan
         fresh = not self.restore()
@@ -157,7 +157,7 @@ class Training:
         norm = self.shared.clip(plan.clip)
         value, all_tokens, stops = total(value, tokens, len(received))
         share = share_of_peak(state.done, plan.steps, plan.warmup, plan.decay)
-        record: Record = {}
+        record: LogLine = {}
         if math.isfinite(norm) and math.isfinite(value):
             self.optimizer.step(share)
             self.bad, record["loss"] = 0, round(value, 5)
@@ -251,7 +251,7 @@ def signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def note(log: list[Record], tokens_per_second: float) -> str:
+def note(log: list[LogLine], tokens_per_second: float) -> str:
     """What the progress line says of training so far; a scoring, which may be long ago, with its step."""
     newest = list(reversed(log[-1000:]))
     parts = []

@@ -12,9 +12,10 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
+from gristmill.atomic import write_jsonl, write_text
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
-from gristmill.manifest import Manifest, write_jsonl, write_text
+from gristmill.manifest import Manifest
 from gristmill.model.kernels import fast_products
 from gristmill.model.transformer import Transformer, parameter_count, save_model
 from gristmill.processes import LEADER, RANK, SIZE

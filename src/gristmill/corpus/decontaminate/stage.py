@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gristmill.atomic import write_text
 from gristmill.corpus.decontaminate.evaluation_sets import Item, read_items
 from gristmill.corpus.execution.documents import map_documents
 from gristmill.corpus.execution.judge import Dropped, Judge
@@ -24,7 +25,7 @@ from gristmill.corpus.text.words import words
 from gristmill.document import Document
 from gristmill.errors import UserError
 from gristmill.files import read_jsonl
-from gristmill.manifest import WORK, Manifest, write_text
+from gristmill.manifest import WORK, Manifest
 from gristmill.recipe import Decontaminate
 
 RULE = "contaminated"

@@ -1,6 +1,6 @@
 """The documents that were kept, on disk, found again by URL, text or similarity: memory does not grow with them.
 
-New documents are settled in blocks, in order. A block is looked up in the older ones, kept as sorted runs of keys, and
+New documents are decided in blocks, in order. A block is looked up in the older ones, kept as sorted runs of keys, and
 then in itself, in a hash table; its kept documents become a run. Two runs of like size are merged into one, so there
 are few, and at the end there is one. A corpus's index stays beside it; a later corpus is looked up in it first.
 
@@ -25,13 +25,13 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill import native
+from gristmill.atomic import write_text
 from gristmill.corpus.dedup.minhash import MinHash
 from gristmill.errors import UserError
-from gristmill.manifest import write_text
 from gristmill.native import INT, SIZE, U8, U16, U32, U64
 
 RULES = ("", "url_copy", "exact_copy", "near_copy")  # as numbered in index.c
-BLOCK = 1 << 18  # documents settled at once: 0.2 GB
+BLOCK = 1 << 18  # documents decided at once: 0.2 GB
 DESCRIPTION = "index.json"
 FORMAT = 1
 PRINTS = (U64, U64, U16, SIZE, SIZE, SIZE, SIZE)  # keys, checks and signatures of a block, and their sizes
@@ -177,7 +177,7 @@ class IndexWriter:
         self.made = self.documents = 0
         self.ids = pa.ipc.new_file(str(folder / "ids.arrow"), pa.schema([("id", pa.large_string())]))
 
-    def settle(self, prints: Prints, ids: pa.Array) -> Verdicts:
+    def decide(self, prints: Prints, ids: pa.Array) -> Verdicts:
         """Decide on a block of documents, in order, and keep those that are no copies."""
         n, sizes = len(prints), (self.columns, prints.signatures.shape[1], self.least)
         arrays = tuple(np.ascontiguousarray(array) for array in prints.arrays)

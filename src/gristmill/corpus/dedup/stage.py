@@ -61,7 +61,7 @@ def run(inputs: Mapping[str, Path], params: Dedup, out: Path) -> Manifest:
             return executor.map(function, tasks, out / WORK / name, lambda result: bar.advance(result["documents"]))
 
         sweep(print_shard, "prints")
-        settle(tasks, total, older, bar)
+        decide(tasks, total, older, bar)
         if params.host_lines:
             sweep(line_shard, "lines")
             once(out / WORK / "lines.done", passages.mark_repeats, stems(tasks, "lines"), params.host_lines)
@@ -116,7 +116,7 @@ def print_shard(task: DedupedShard) -> Result:
     return {"documents": task.shard.rows}
 
 
-def settle(tasks: Sequence[DedupedShard], total: int, older: Sequence[Index], bar: Progress) -> None:
+def decide(tasks: Sequence[DedupedShard], total: int, older: Sequence[Index], bar: Progress) -> None:
     """Second step: decide on all documents in order; leaves `verdicts.npy` and, last, the index."""
     out, work = tasks[0].out, tasks[0].work
     bar.note = "verdicts"
@@ -127,7 +127,7 @@ def settle(tasks: Sequence[DedupedShard], total: int, older: Sequence[Index], ba
     writer = IndexWriter(work / "index", tasks[0].minhash, older, near=tasks[0].params.near)
     done = 0
     for prints, ids in blocks(tasks):
-        found = writer.settle(prints, ids)
+        found = writer.decide(prints, ids)
         part = verdicts[done : done + len(prints)]
         part["rule"], part["source"], part["original"] = found.rules, found.sources, found.originals
         done += len(prints)

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gristmill.atomic import write_text
 from gristmill.errors import UserError
-from gristmill.manifest import write_text
 from gristmill.processes import cores
 
 A = TypeVar("A")
@@ -32,37 +32,37 @@ MOST_SHARDS = 1_000  # of one stage: larger inputs have larger shards
 
 
 @dataclass(frozen=True)
-class Engine:
+class Backend:
     """What runs shards."""
 
     address: str = ""  # of a Ray cluster; `local` starts one on this machine; empty: processes, without Ray
     workers: int = 0  # processes; 0: one a core
 
 
-current = Engine()
+current = Backend()
 
 
 @contextmanager
-def using(engine: Engine) -> Iterator[None]:
+def using(backend: Backend) -> Iterator[None]:
     """Run the shards of every stage within the block on this engine."""
     global current
-    before, current = current, engine
+    before, current = current, backend
     try:
         yield
     finally:
         current = before
 
 
-def parse_engine(name: str, workers: int = 0) -> Engine:
+def parse_backend(name: str, workers: int = 0) -> Backend:
     """The engine of a command line: `processes`, `ray` (a cluster of this machine alone, for as long as the run takes)
     or `ray:ADDRESS`, where ADDRESS is what `ray.init` takes. Raises UserError for another.
     """
     if name == "processes":
-        return Engine(workers=workers)
+        return Backend(workers=workers)
     if name == "ray":
-        return Engine("local", workers)
+        return Backend("local", workers)
     if name.startswith("ray:"):
-        return Engine(name if name.startswith("ray://") else name.removeprefix("ray:"), workers)
+        return Backend(name if name.startswith("ray://") else name.removeprefix("ray:"), workers)
     raise UserError(f"--engine {name}: no such engine", "choose processes, ray, or ray:HOST:PORT of a Ray cluster")
 
 

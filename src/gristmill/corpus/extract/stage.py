@@ -21,7 +21,7 @@ from gristmill.corpus.extract.language import detect
 from gristmill.corpus.readers.input_files import HTML_TYPES, TEXT_TYPES, UNREAD
 from gristmill.corpus.readers.licence import detect_licence
 from gristmill.corpus.readers.record import Record
-from gristmill.corpus.readers.warc_ranges import Extent, Piece, cut_inputs, read_piece, read_records
+from gristmill.corpus.readers.warc_ranges import Extent, InputRange, cut_inputs, read_range, read_records
 from gristmill.document import Document, document_id, write_documents
 from gristmill.errors import UserError
 from gristmill.files import read_jsonl
@@ -47,11 +47,11 @@ class ExtractedShard:
     """One shard's share of the stage."""
 
     number: int
-    pieces: Sequence[Piece]
+    ranges: Sequence[InputRange]
     documents: Path
     log: Path
     comments: bool = False  # keep readers' comments
-    begin: int | None = None  # where the first record of the first piece is known to be
+    begin: int | None = None  # where the first record of the first part is known to be
 
 
 def run(inputs: Mapping[str, Path], params: Extract, out: Path) -> Manifest:
@@ -64,10 +64,10 @@ def run(inputs: Mapping[str, Path], params: Extract, out: Path) -> Manifest:
     work.mkdir(exist_ok=True)
     shards = cut_inputs(files)
     tasks = [
-        ExtractedShard(number, pieces, shard_path(out, number, len(shards)), log_path(work, number), params.comments)
-        for number, pieces in enumerate(shards)
+        ExtractedShard(number, ranges, shard_path(out, number, len(shards)), log_path(work, number), params.comments)
+        for number, ranges in enumerate(shards)
     ]
-    size = sum(piece.size for pieces in shards for piece in pieces)
+    size = sum(part.size for ranges in shards for part in ranges)
     with Progress("extract", None, "pages") as bar, Executor(size) as executor:
         results = executor.map(extract_shard, tasks, work, lambda result: bar.advance(result["counts"]["documents_in"]))
     made = finish_stage(join_ranges(tasks, results), out)
@@ -78,7 +78,7 @@ def run(inputs: Mapping[str, Path], params: Extract, out: Path) -> Manifest:
             f"no document in {named}: {made.dropped or 'no records'}" + (f" ({why})" if why else ""),
             "check what the input holds",
         )
-    tell_unread(piece for pieces in shards for piece in pieces)
+    tell_unread(part for ranges in shards for part in ranges)
     if made.dropped.get("needs_extra"):
         remedy = next(r["why"] for r in read_jsonl(out / "dropped.jsonl") if r["rule"] == "needs_extra")
         console.print(f"{made.dropped['needs_extra']:,} files need an extra: {remedy}", markup=False, soft_wrap=True)
@@ -90,9 +90,9 @@ def first_reasons(log: Path) -> Iterator[str]:
     return (f"{record['source']}: {record['why']}" for record in read_jsonl(log) if record.get("why"))
 
 
-def tell_unread(pieces: Iterable[Piece]) -> None:
+def tell_unread(ranges: Iterable[InputRange]) -> None:
     """Print how many files of which kinds were not read."""
-    kinds = Counter(piece.why or "without ending" for piece in pieces if piece.fault == UNREAD)
+    kinds = Counter(part.why or "without ending" for part in ranges if part.fault == UNREAD)
     if kinds:
         listed = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common(8))
         more = " …" if len(kinds) > 8 else ""
@@ -107,7 +107,7 @@ def join_ranges(tasks: Sequence[ExtractedShard], results: Sequence[Result]) -> l
     """Check that every range of a WARC file began where the one before ended, and read it again where it did not."""
     checked: list[Result] = []
     for task, result in zip(tasks, results, strict=True):
-        first = task.pieces[0]
+        first = task.ranges[0]
         if checked and first.start:
             end = checked[-1]["extents"][-1]["end"]
             if result["extents"][0]["begin"] != end:
@@ -123,9 +123,9 @@ def extract_shard(task: ExtractedShard) -> Result:
     with DropLog(task.log) as log:
 
         def documents() -> Iterator[Document]:
-            for piece in task.pieces:
+            for part in task.ranges:
                 extents.append(Extent())
-                for record in read_piece(piece, None if len(extents) > 1 else task.begin, extents[-1]):
+                for record in read_range(part, None if len(extents) > 1 else task.begin, extents[-1]):
                     size = len(record.body)
                     counts["documents_in"] += 1
                     counts["bytes_in"] += size

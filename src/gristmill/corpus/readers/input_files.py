@@ -2,7 +2,7 @@
 Wikipedia dumps) as streams of records.
 
 A reader takes a path and the name that stands for it, and yields records in the file's order, in bounded memory (of
-other files than tables and dumps: one at a time). WARC files are read by `pieces.py`.
+other files than tables and dumps: one at a time). WARC files are read by `warc_ranges.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gristmill.corpus.readers.wikipedia import read_dump
 from gristmill.corpus.readers.word_document import read_docx
 from gristmill.errors import RUN_OUT, MissingExtra, TooLarge, UserError
 from gristmill.files import DAMAGED, whole_file
-from gristmill.folders import Found, walk
+from gristmill.folders import FoundFile, walk
 from gristmill.manifest import Manifest
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
@@ -62,7 +62,7 @@ READERS: dict[str, Callable[[Path, str], Iterator[Record]]] = {
 UNREAD = "unread_kind"
 
 
-def input_files(path: Path) -> Iterator[Found]:
+def input_files(path: Path) -> Iterator[FoundFile]:
     """The file, or all files below the folder; those that cannot be read have a fault.
 
     Raises UserError where there is nothing at `path`, or one file of no known kind.
@@ -72,7 +72,7 @@ def input_files(path: Path) -> Iterator[Found]:
     if path.is_file():
         if not kind_of(path):
             raise UserError(f"{path} is of no known kind", f"give a file that ends with {', '.join(extensions())}")
-        yield Found(path, path.name)
+        yield FoundFile(path, path.name)
         return
     is_stage = cache(lambda folder: bool((made := Manifest.read(folder)) and made.fingerprint))
     for found in walk(path):
@@ -82,7 +82,7 @@ def input_files(path: Path) -> Iterator[Found]:
         elif is_stage(found.path.parent) and kind not in ("parquet", "warc"):
             continue  # the logs of a stage, whose documents or pages are read
         else:
-            yield found if kind else Found(found.path, found.name, UNREAD, found.path.suffix.lower())
+            yield found if kind else FoundFile(found.path, found.name, UNREAD, found.path.suffix.lower())
 
 
 def kind_of(path: Path) -> str:

@@ -90,8 +90,8 @@ def to_markdown(source: str) -> tuple[str, str]:
     head, begun, body = text.partition("\\begin{document}")
     body = body.partition("\\end{document}")[0] if begun else head
     named = re.search(r"\\title\s*(?:\[[^\]]*\])?\s*(?=\{)", text)
-    title = " ".join(words(argument(text, named.end())[0]).split()) if named else ""
-    made = re.sub(r"\n[ \t]+", "\n", words(body))
+    title = " ".join(without_commands(argument(text, named.end())[0]).split()) if named else ""
+    made = re.sub(r"\n[ \t]+", "\n", without_commands(body))
     made = re.sub(r"(?<=\S)[ \t]{2,}", " ", made)
     made = re.sub(r"\ue000(\d+)\ue001", lambda found: held[int(found[1])], made)
     made = re.sub(r"[ \t]+\n", "\n", made)
@@ -122,7 +122,7 @@ def replaced(text: str, opener: re.Pattern[str], handle: Callable[[str, str], st
     return "".join([*out, text[done:]])
 
 
-def words(text: str) -> str:
+def without_commands(text: str) -> str:
     """Text without commands."""
     out, at = [], 0
     while found := TOKEN.search(text, at):
@@ -135,34 +135,34 @@ def words(text: str) -> str:
             shown, at = character(text, escaped, at)
             out.append(shown)
         else:
-            shown, at = word(text, command, at)
+            shown, at = command_text(text, command, at)
             out.append(shown)
     out.append(plain(text[at:]))
     return "".join(out)
 
 
-def word(text: str, command: str, at: int) -> tuple[str, int]:
+def command_text(text: str, command: str, at: int) -> tuple[str, int]:
     """What a named command leaves, and where reading goes on."""
     if command in SYMBOLS:
         end = skip_option(text, at) if command in ("item", "newline") else at
         label = text[at + 1 : end - 1] if command == "item" and end > at else ""
-        return SYMBOLS[command] + (f"{words(label)} " if label else ""), end
+        return SYMBOLS[command] + (f"{without_commands(label)} " if label else ""), end
     if command in ACCENTS and len(command) == 1:
         return character(text, command, at)
     at = skip_option(text, at)
     if command in HEADINGS:
         title, at = argument(text, at)
-        return f"\n\n{'#' * HEADINGS[command]} {' '.join(words(title).split())}\n\n", at
+        return f"\n\n{'#' * HEADINGS[command]} {' '.join(without_commands(title).split())}\n\n", at
     if command == "begin":
         name, at = argument(text, at)
         at = skip_option(text, at)
         return "\n", argument(text, at)[1] if name.startswith(("tabular", "minipage", "longtable", "array")) else at
     if command in ("footnote", "thanks"):
         note, at = argument(text, at)
-        return f" ({words(note).strip()})", at
+        return f" ({without_commands(note).strip()})", at
     if command in ("caption", "title"):
         shown, at = argument(text, at)
-        return f"\n\n{words(shown)}\n\n" if command == "caption" else "", at
+        return f"\n\n{without_commands(shown)}\n\n" if command == "caption" else "", at
     if command == "href":
         at = argument(text, at)[1]
         return "", at  # the words of the link stand in the next braces

@@ -22,7 +22,7 @@ from gristmill.corpus.readers.licence import from_url
 from gristmill.corpus.readers.record import Record
 from gristmill.crawl.warc import to_page
 from gristmill.errors import FAULT, RUN_OUT, UserError, fault_notes
-from gristmill.folders import Found, labels
+from gristmill.folders import FoundFile, labels
 
 MAGIC = b"\x1f\x8b\x08"  # of a gzip member (RFC 1952, section 2.3.1)
 GZIP_RATIO = 4  # about how much a gzip file grows: shards are cut by what must be worked on
@@ -32,7 +32,7 @@ LOOKAHEAD = 1 << 20
 
 
 @dataclass(frozen=True)
-class Piece:
+class InputRange:
     """A file, or a byte range of a WARC file."""
 
     path: Path
@@ -52,13 +52,13 @@ class Extent:
     end: int = 0
 
 
-def whole_files(paths: Sequence[Path]) -> list[Piece]:
+def whole_files(paths: Sequence[Path]) -> list[InputRange]:
     """The files of paths, in the order given and by name within folders; those that are not read have a fault.
 
     Where several paths are given, names begin with the end of the path that tells them apart. Raises UserError where a
     path is missing, a file is of no known kind, or a folder holds nothing readable.
     """
-    files: list[Piece] = []
+    files: list[InputRange] = []
     for path, label in zip(paths, labels([str(path) for path in paths]), strict=True):
         found = list(input_files(path))
         if all(each.fault for each in found):
@@ -71,11 +71,11 @@ def whole_files(paths: Sequence[Path]) -> list[Piece]:
         for each in found:
             below = each.path != path  # each is in a folder that was named
             name = each.name if len(paths) == 1 else f"{label}/{each.name}" if below else label
-            files.append(Piece(each.path, name, size_of(each), fault=each.fault, why=each.why))
+            files.append(InputRange(each.path, name, size_of(each), fault=each.fault, why=each.why))
     return files
 
 
-def size_of(file: Found) -> int:
+def size_of(file: FoundFile) -> int:
     """About how many bytes of text a file holds; 0 where it is not read."""
     try:
         return 0 if file.fault else file.path.stat().st_size * (GZIP_RATIO if file.name.endswith(".gz") else 1)
@@ -83,66 +83,66 @@ def size_of(file: Found) -> int:
         return 0
 
 
-def cut_inputs(paths: Sequence[Path]) -> list[list[Piece]]:
+def cut_inputs(paths: Sequence[Path]) -> list[list[InputRange]]:
     """The files of paths, cut and grouped into shards of like size. Raises UserError as `whole_files` does."""
     files = whole_files(paths)
     limit = shard_bytes(sum(file.size for file in files))
-    shards: list[list[Piece]] = []
+    shards: list[list[InputRange]] = []
     room = 0
     for file in files:
-        for piece in cut_file(file, limit):
-            if not shards or piece.size > room or piece.start:
+        for part in cut_file(file, limit):
+            if not shards or part.size > room or part.start:
                 shards.append([])
                 room = limit
-            shards[-1].append(piece)
-            room -= piece.size
+            shards[-1].append(part)
+            room -= part.size
     return shards
 
 
 def read_records(paths: Sequence[Path]) -> Iterator[Record]:
     """Every record of paths, one after the other. Raises UserError as `whole_files` does."""
     for file in whole_files(paths):
-        yield from read_piece(file, None, Extent())
+        yield from read_range(file, None, Extent())
 
 
-def cut_file(file: Piece, limit: int) -> list[Piece]:
+def cut_file(file: InputRange, limit: int) -> list[InputRange]:
     """The ranges of a large WARC file of compressed records; else the file itself."""
     parts = -(-file.size // limit)
     if kind_of(file.path) != "warc" or not file.name.endswith(".gz") or parts < 2:
         return [file]
     size = file.path.stat().st_size
     borders = [size * part // parts for part in range(parts + 1)]
-    return [Piece(file.path, file.name, file.size // parts, start, stop) for start, stop in pairwise(borders)]
+    return [InputRange(file.path, file.name, file.size // parts, start, stop) for start, stop in pairwise(borders)]
 
 
-def read_piece(piece: Piece, begin: int | None, extent: Extent) -> Iterator[Record]:
-    """The records of a piece, in order. Of a WARC file `extent` is filled; `begin` is where its first record is known
+def read_range(part: InputRange, begin: int | None, extent: Extent) -> Iterator[Record]:
+    """The records of a part, in order. Of a WARC file `extent` is filled; `begin` is where its first record is known
     to be. A damaged record, or one that the file's end cuts off, has a fault; reading goes on behind it. What cannot be
     read at all is one record with a fault.
     """
-    if piece.fault:
-        yield Record(b"", "", piece.name, piece.name, fault=piece.fault, why=piece.why)
-    elif kind_of(piece.path) != "warc":
-        yield from read_whatever(piece.path, piece.name)
+    if part.fault:
+        yield Record(b"", "", part.name, part.name, fault=part.fault, why=part.why)
+    elif kind_of(part.path) != "warc":
+        yield from read_whatever(part.path, part.name)
     else:
         try:
-            yield from read_warc(piece, begin, extent)
+            yield from read_warc(part, begin, extent)
         except OSError as error:
             if error.errno in RUN_OUT:
                 raise
-            if not isinstance(piece.path, Path):
-                raise UserError(f"cannot read {piece.path}: {error}", "check the network; run it again") from error
-            yield Record(b"", "", piece.name, piece.name, fault="unreadable", why=str(error.strerror))
+            if not isinstance(part.path, Path):
+                raise UserError(f"cannot read {part.path}: {error}", "check the network; run it again") from error
+            yield Record(b"", "", part.name, part.name, fault="unreadable", why=str(error.strerror))
 
 
-def read_warc(piece: Piece, begin: int | None, extent: Extent) -> Iterator[Record]:
+def read_warc(part: InputRange, begin: int | None, extent: Extent) -> Iterator[Record]:
     """The records of a range of a WARC file. Raises OSError where the file cannot be read."""
-    size = piece.path.stat().st_size
-    stop = piece.stop or size
+    size = part.path.stat().st_size
+    stop = part.stop or size
     if not size:
-        yield Record(b"", "", piece.name, piece.name, fault="empty")
-    with piece.path.open("rb") as file:
-        at = begin if begin is not None else next_record(file, piece.start) if piece.start else 0
+        yield Record(b"", "", part.name, part.name, fault="empty")
+    with part.path.open("rb") as file:
+        at = begin if begin is not None else next_record(file, part.start) if part.start else 0
         extent.begin = at
         while at < stop:
             whole: Record | None = None  # the record before, which counts once the next has been reached
@@ -157,7 +157,7 @@ def read_warc(piece: Piece, begin: int | None, extent: Extent) -> Iterator[Recor
                         return
                     at, begun, whole = found.stream_pos, True, None
                     if found.record_type in (WarcRecordType.response, WarcRecordType.conversion):
-                        whole = readable(found, f"{piece.name}:{at}")
+                        whole = readable(found, f"{part.name}:{at}")
                 check_end(file, at, size)
                 if whole:
                     yield whole
@@ -170,7 +170,7 @@ def read_warc(piece: Piece, begin: int | None, extent: Extent) -> Iterator[Recor
                     at = behind
                     if whole:
                         yield whole
-                yield Record(b"", "", "", f"{piece.name}:{at}", fault="damaged")
+                yield Record(b"", "", "", f"{part.name}:{at}", fault="damaged")
                 at = next_record(file, at + 1)
     extent.end = at
 

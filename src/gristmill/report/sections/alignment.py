@@ -26,7 +26,7 @@ def alignment(folders: Folders) -> Section | None:
     log = records(folders, "rl", "log.jsonl")
     blocks: list[Block] = []
     if reward:
-        blocks += [*pair(folders), *judged(folders), Prose(left_out(manifest(folders, "reward")))]
+        blocks += [*pair(folders), *preferred(folders), Prose(left_out(manifest(folders, "reward")))]
         blocks.append(Figure("Loss of the reward model", line_chart([("loss", reward)], "steps", "nats per pair")))
     if log:
         blocks.append(Prose(RL))
@@ -53,7 +53,7 @@ def pair(folders: Folders) -> list[Block]:
     ]
 
 
-def judged(folders: Folders) -> list[Block]:
+def preferred(folders: Folders) -> list[Block]:
     """How often the reward model prefers the better answer on pairs that it never saw."""
     made = manifest(folders, "reward")
     if not made or "heldout_accuracy" not in made.metrics:

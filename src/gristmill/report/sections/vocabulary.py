@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gristmill.report.blocks import Block, Pieces, Prose, Quote, Section, Table
+from gristmill.report.blocks import Block, Prose, Quote, Section, Table, TokenText
 from gristmill.report.plot import number
 from gristmill.report.reading import Folders, manifest
 from gristmill.tokenizer.encode import Tokenizer
@@ -32,6 +32,6 @@ def vocabulary(folders: Folders) -> Section | None:
         facts += [(name.replace("_", " "), number(value)) for name, value in tokens.metrics.items()]
         sample = open_split(folders["tokenize"], "heldout").tokens[:SHOWN_TOKENS]
         pieces = [tokenizer.decode([int(token)]) for token in sample]
-        cut = [Prose("A held-out text, each of its tokens on a ground of its own:"), Pieces(pieces)]
+        cut = [Prose("A held-out text, each of its tokens on a ground of its own:"), TokenText(pieces)]
     table = Table("The tokenizer and the tokens that it made", ("figure", "value"), facts)
     return Section("Tokens", SAYS, [*cut, table, Quote("longest tokens", shown)])

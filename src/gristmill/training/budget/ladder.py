@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from gristmill.manifest import Manifest, write_text
+from gristmill.atomic import write_text
+from gristmill.manifest import Manifest
 from gristmill.model.transformer import Transformer
 from gristmill.progress import console
 from gristmill.recipe import Pretrain, Scale

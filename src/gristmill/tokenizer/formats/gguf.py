@@ -7,7 +7,7 @@ from typing import Any
 
 from gristmill.errors import UserError
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.tokenizer.formats import to_characters
+from gristmill.tokenizer.formats.vocabulary_files import to_characters
 
 NORMAL, CONTROL_TYPE = 1, 3  # llama.cpp's token types
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from gristmill.atomic import write_text
 from gristmill.errors import UserError
-from gristmill.manifest import write_text
 from gristmill.progress import console
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.tokenizer.formats import CONTROL, control_token, end_of_text, read_tokenizer_json, to_characters
+from gristmill.tokenizer.formats.vocabulary_files import (
+    CONTROL,
+    control_token,
+    end_of_text,
+    read_tokenizer_json,
+    to_characters,
+)
 
 REMEDY = "byte-level BPE as of Qwen, Llama 3 or GPT-2 can be taken along"
 

@@ -10,7 +10,7 @@ from typing import Any
 from gristmill.miniweb.pages import answer, ask, decline, unknown
 from gristmill.miniweb.world import Entity, World, relation
 
-Record = dict[str, Any]
+JsonObject = dict[str, Any]
 GREETINGS = (
     ("Hello.", "Hello. What would you like to know?"),
     ("Good morning!", "Good morning. What would you like to know?"),
@@ -24,12 +24,12 @@ def of_split(world: World, *splits: str) -> list[Entity]:
     return [entity for entity in world.entities if entity.split in splits]
 
 
-def user(text: str) -> Record:
+def user(text: str) -> JsonObject:
     """A user's message."""
     return {"role": "user", "content": text}
 
 
-def assistant(text: str) -> Record:
+def assistant(text: str) -> JsonObject:
     """The assistant's message."""
     return {"role": "assistant", "content": text}
 
@@ -60,7 +60,7 @@ def unanswerable(
             yield Unanswerable(*unknown(world, draw), "invented")
 
 
-def conversations(world: World, draw: random.Random) -> list[Record]:
+def conversations(world: World, draw: random.Random) -> list[JsonObject]:
     """Fine-tuning conversations about the `sft` split: half answerable, half to be declined."""
     entities = of_split(world, "sft")
     pairs = [
@@ -83,10 +83,10 @@ def conversations(world: World, draw: random.Random) -> list[Record]:
     return records
 
 
-def preferences(world: World, draw: random.Random) -> list[Record]:
+def preferences(world: World, draw: random.Random) -> list[JsonObject]:
     """Right over wrong and over declining; declining over inventing. About the `sft` and `rl` splits."""
     entities = of_split(world, "sft", "rl")
-    records: list[Record] = []
+    records: list[JsonObject] = []
     for entity in entities:
         for fact in entity.facts.values():
             if fact.stated < 10:
@@ -120,7 +120,7 @@ def mistakes(entities: list[Entity], about: str, name: str, right: str, count: i
     return draw.sample(sorted(found - {right}), count)
 
 
-def prompts(world: World, draw: random.Random) -> list[Record]:
+def prompts(world: World, draw: random.Random) -> list[JsonObject]:
     """Questions for RL about the `sft` and `rl` splits, and two unanswerable ones for each, most about nobody."""
     entities = of_split(world, "sft", "rl")
     asked = [
@@ -135,9 +135,9 @@ def prompts(world: World, draw: random.Random) -> list[Record]:
     return [{"prompt": [user(question)]} for question in asked]
 
 
-def questions(world: World, draw: random.Random) -> list[Record]:
+def questions(world: World, draw: random.Random) -> list[JsonObject]:
     """Evaluation questions of every split, two forms a fact, and as many unanswerable ones."""
-    records: list[Record] = []
+    records: list[JsonObject] = []
     for split in ("test", "dev", "sft", "rl"):
         entities = of_split(world, split)
         found = []
@@ -152,7 +152,7 @@ def questions(world: World, draw: random.Random) -> list[Record]:
     return records
 
 
-def question(text: str, answers: Iterable[str], split: str, stated: int, kind: str, subject: str) -> Record:
+def question(text: str, answers: Iterable[str], split: str, stated: int, kind: str, subject: str) -> JsonObject:
     """One evaluation question."""
     accepted = list(answers)
     return {

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gristmill.manifest import atomic_path, write_text
+from gristmill.atomic import atomic_path, write_text
 from gristmill.tokenizer.patterns import PATTERNS
 
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")

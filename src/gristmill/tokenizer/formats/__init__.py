@@ -1,0 +1,1 @@
+"""A tokenizer in the formats of others: Hugging Face, tiktoken, GGUF."""
