@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gristmill.manifest import Manifest
-from gristmill.planning import plan_recipe, table
+from gristmill.planning import estimates_table, plan_recipe
 from gristmill.recipe import Pretrain, Recipe
 from gristmill.run import BY_NAME, pick_inputs, run_recipe
 
@@ -54,7 +54,7 @@ def test_every_training_stage_is_estimated_before_any_has_run(run: Path, corpus:
     )
     assert "random weights" in sft.assumed[0] and len(rl.assumed) == 3
     assert all(one.seconds > 0 and one.memory > 50 << 20 for one in found)
-    shown = table(found, price=2.0)
+    shown = estimates_table(found, price=2.0)
     assert shown.row_count == 5 and [column.header for column in shown.columns][-1] == "cost"
     spent = {}
     for estimate in (pretrain, sft, reward):  # sampled answers have no length before they are sampled

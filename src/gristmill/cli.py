@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from gristmill import __version__
 from gristmill.commands.corpus import corpus
@@ -18,13 +17,14 @@ from gristmill.commands.new import new
 from gristmill.commands.stage_commands import add_stages
 from gristmill.corpus.execution.executor import parse_backend, using
 from gristmill.errors import UserError
-from gristmill.progress import console, duration
+from gristmill.progress import console, duration, table
 from gristmill.recipe import Scale
 from gristmill.run import run_recipe
 from gristmill.runs.failures import explained, told_fault
 from gristmill.runs.finished import stage_of
 from gristmill.settings.quantities import parameters_of
 from gristmill.settings.recipe_file import load_recipe, validate
+from gristmill.settings.stages import BY_NAME
 
 if TYPE_CHECKING:
     from gristmill.serving.assistant import Assistant
@@ -46,20 +46,6 @@ ModelFolder = Annotated[
 ModelName = Annotated[
     str | None, typer.Option("--model", help="pretrain, sft or rl; a stage's folder; or a Hugging Face folder.")
 ]
-HEADLINES = {
-    "crawl.pages": "pages crawled",
-    "corpus.documents_kept": "documents kept",
-    "tokenize.train_tokens": "training tokens",
-    "pretrain.parameters": "model parameters",
-    "evaluate.heldout_bpb": "held-out bits per byte",
-    "evaluate.answerable_accuracy": "right answers, facts stated 50 times or more",
-    "evaluate.all_answerable_accuracy": "right answers, all",
-    "evaluate.unanswerable_declined": "unanswerable questions declined",
-    "audit.extractable_fraction": "training passages completed verbatim",
-    "audit.canary_exposure_bits": "exposure of planted secrets, bits",
-    "audit.canary_exposure_possible": "highest possible exposure, bits",
-    "run.peak_rss_bytes": "peak memory, bytes",
-}
 
 
 @app.command(rich_help_panel=JOURNEY)
@@ -94,7 +80,7 @@ def plan(
     settings: Settings = None,
 ) -> None:
     """Tell what training takes: parameters, tokens, FLOPs, memory, time and cost, from a few steps of each stage."""
-    from gristmill.planning import plan_recipe, table
+    from gristmill.planning import estimates_table, plan_recipe
 
     loaded = load_recipe(recipe, settings)
     estimates = plan_recipe(loaded, out or Path("runs") / loaded.name, parameters_of(tokens))
@@ -103,7 +89,7 @@ def plan(
     for one in estimates:
         for told in [one.shape] * bool(one.shape) + [f"assumed: {what}" for what in one.assumed]:
             console.print(f"{one.stage}: {told}", soft_wrap=True, markup=False)
-    console.print(table(estimates, price))
+    console.print(estimates_table(estimates, price))
 
 
 @app.command(rich_help_panel=PLAN)
@@ -176,9 +162,9 @@ def tokenizer_report(
     parameters: Annotated[float, typer.Option(min=1, help="Of the model to train, its embeddings left out.")] = 100e6,
 ) -> None:
     """What a vocabulary does to text, and the size to choose for a model."""
-    from gristmill.tokenizer.vocabulary_statistics import table, training_facts
+    from gristmill.tokenizer.vocabulary_statistics import report, training_facts
 
-    console.print(table(training_facts(stage_of(folder, "tokenizer"), texts), parameters))
+    console.print(report(training_facts(stage_of(folder, "tokenizer"), texts), parameters))
 
 
 @app.command(rich_help_panel=LOOK)
@@ -214,14 +200,13 @@ def inspect(
 
 def closing(folder: Path, summary: dict[str, float], seconds: float) -> None:
     """Print the table of results, a few answers, and what to do next: of what this run made or found unchanged."""
-    made = summary["run.wall_seconds"]
+    from gristmill.report.headlines import headlines
+
+    made, stages = summary["run.wall_seconds"], [name.removesuffix(".seconds") for name in summary]
     earlier = f"; its stages took {duration(made)} when they were made" if made > seconds + 1 else ""
-    table = Table("result", "value", title=f"{folder} in {duration(seconds)}{earlier}", title_justify="left")
-    for name, label in HEADLINES.items():
-        if name in summary:
-            value = summary[name]
-            table.add_row(label, f"{value:,}" if value == int(value) and value > 1 else f"{value:.3f}")
-    console.print(table)
+    rows = [(one.label, one.value, one.condition) for one in headlines({n: folder / n for n in stages if n in BY_NAME})]
+    rows.append(("peak memory", f"{summary['run.peak_rss_bytes'] / 2**20:,.0f} MiB", "of the process that needed most"))
+    console.print(table(("result", "value", ""), rows, f"{folder} in {duration(seconds)}{earlier}"))
     conversations = folder / "evaluate" / "conversations.jsonl"
     if "evaluate.seconds" in summary and conversations.exists():
         for line in conversations.read_text(encoding="utf-8").splitlines():

@@ -20,18 +20,16 @@ import rich.table
 
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest
-from gristmill.progress import console, duration, quantity
+from gristmill.progress import console, duration, quantity, table
 from gristmill.recipe import Params, Pretrain, Recipe, TokenizerParams
 from gristmill.run import execute, peak_rss
 from gristmill.runs.finished import examine
 from gristmill.runs.lock import lock_of, locked
-from gristmill.runs.stages import BY_NAME, SCALE, Stage, pick_inputs, resolve_paths
 from gristmill.settings.quantities import seconds_and_flops
+from gristmill.settings.stages import BY_NAME, SCALE, TRAINING, Stage, pick_inputs, resolve_paths
 
 if TYPE_CHECKING:
     from gristmill.model.transformer import ModelConfig
-
-TRAINING = ("pretrain", "sft", "reward", "rl")
 
 
 @dataclass
@@ -193,25 +191,24 @@ def peak_memory() -> int:
     return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_rss()
 
 
-def table(estimates: Sequence[Estimate], price: float) -> rich.table.Table:
+def estimates_table(estimates: Sequence[Estimate], price: float) -> rich.table.Table:
     """The estimates as a table; `price` is for an hour."""
-    made = rich.table.Table(
-        "stage", "parameters", "steps", "tokens", "FLOPs", "memory", "time", *["cost"] * (price > 0)
-    )
-    total = Estimate("together")
+    total, rows = Estimate("together"), list[Sequence[str]]()
     for one in estimates:
         if one.missing:
-            made.add_row(one.stage, f"not known: {one.missing}")
+            rows.append((one.stage, f"not known: {one.missing}"))
             continue
         total.tokens, total.seconds = total.tokens + one.tokens, total.seconds + one.seconds
         total.memory = max(total.memory, one.memory)
-        made.add_row(
-            *(one.stage, quantity(one.parameters), f"{one.steps:,}", quantity(one.tokens)),
-            *(f"{one.flops:.3g}" if one.flops else "", f"{one.memory / 2**20:,.0f} MiB"),
-            *(duration(one.seconds), *[f"{one.seconds / 3600 * price:,.2f}"] * (price > 0)),
+        rows.append(
+            (
+                *(one.stage, quantity(one.parameters), f"{one.steps:,}", quantity(one.tokens)),
+                *(f"{one.flops:.3g}" if one.flops else "", f"{one.memory / 2**20:,.0f} MiB"),
+                *(duration(one.seconds), *[f"{one.seconds / 3600 * price:,.2f}"] * (price > 0)),
+            )
         )
-    made.add_row(
-        *(total.stage, "", "", quantity(total.tokens), "", f"{total.memory / 2**20:,.0f} MiB", duration(total.seconds)),
-        *[f"{total.seconds / 3600 * price:,.2f}"] * (price > 0),
-    )
-    return made
+    memory, seconds = f"{total.memory / 2**20:,.0f} MiB", duration(total.seconds)
+    cost = [f"{total.seconds / 3600 * price:,.2f}"] * (price > 0)
+    rows.append((total.stage, "", "", quantity(total.tokens), "", memory, seconds, *cost))
+    head = ("stage", "parameters", "steps", "tokens", "FLOPs", "memory", "time", *["cost"] * (price > 0))
+    return table(head, rows)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
 import rich.console
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
 from gristmill.processes import LEADER
@@ -40,6 +41,14 @@ class Console(rich.console.Console):
 
 
 console = Console(stderr=True, highlight=False, quiet=not LEADER)
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]], title: str = "") -> Table:
+    """A table for the terminal. Its cells are shown as they are: no markup is looked for in them."""
+    made = Table(*(Text(name) for name in head), title=Text(title) if title else None, title_justify="left")
+    for row in rows:
+        made.add_row(*(Text(cell) for cell in row))
+    return made
 
 
 def duration(seconds: float) -> str:

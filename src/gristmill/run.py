@@ -27,7 +27,7 @@ from gristmill.runs.failures import explained, traced
 from gristmill.runs.fingerprint import changes, code_digest, code_of, digests_of, fingerprint_of, folders_served
 from gristmill.runs.journal import KEPT, RAN, SKIPPED, Journal
 from gristmill.runs.lock import LOCK, lock_of, locked
-from gristmill.runs.stages import BY_NAME, CORPUS, STAGES, Stage, pick_inputs, resolve_paths
+from gristmill.settings.stages import BY_NAME, CORPUS, STAGES, Stage, pick_inputs, resolve_paths
 
 RUN, SKIP = "run", "skip"
 FINGERPRINT = "fingerprint"  # file in a `.partial` folder: what it was begun for

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from gristmill.runs.stages import BY_NAME, Stage
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
@@ -26,7 +27,6 @@ from gristmill.errors import UserError
 from gristmill.manifest import Manifest
 from gristmill.recipe import Pretrain, Recipe
 from gristmill.runs.failures import TRACEBACK, explained
-from gristmill.runs.stages import BY_NAME, Stage
 from gristmill.settings.recipe_file import validate
 
 RECIPE = '[extract]\npaths = ["a.txt"]\n'

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from gristmill.runs.stages import BY_NAME, SCALE, STAGES
 
 import gristmill
 from gristmill.recipe import Crawl
 from gristmill.runs.fingerprint import LEFT_OUT, code_of
-from gristmill.runs.stages import BY_NAME, SCALE, STAGES
 
 SOURCE = Path(gristmill.__file__).parent
 
@@ -74,7 +74,7 @@ sys.path.insert(0, sys.argv[1])
 import gristmill
 assert Path(gristmill.__file__).is_relative_to(sys.argv[1]), gristmill.__file__
 from gristmill.runs.fingerprint import code_digest
-from gristmill.runs.stages import STAGES
+from gristmill.settings.stages import STAGES
 print({stage.name: code_digest(stage) for stage in STAGES})
 """
 

@@ -20,7 +20,15 @@ from gristmill.recipe import TokenizerParams
 from gristmill.tokenizer import train, vocabulary_statistics
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.pretokens import count_pretokens
-from gristmill.tokenizer.vocabulary_statistics import RARE, Sample, costs, describe, pieces_table, table, training_facts
+from gristmill.tokenizer.vocabulary_statistics import (
+    RARE,
+    Sample,
+    costs,
+    describe,
+    pieces_table,
+    report,
+    training_facts,
+)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +120,7 @@ def test_the_commands(tokenizer_folder: Path, tokenizer: Tokenizer, sources: Pat
     assert run(app, ["tokenizer", "report", str(tokenizer_folder)]).exit_code == 0
     assert run(app, ["inspect", str(tokenizer_folder), "--tokens", "the river"]).exit_code == 0
     text = Console(file=io.StringIO(), width=200)
-    text.print(table(training_facts(tokenizer_folder, sources), 2e6))
+    text.print(report(training_facts(tokenizer_folder, sources), 2e6))
     text.print(pieces_table(tokenizer, "the [b]river\xe9"))
     printed = text.file.getvalue()  # type: ignore[attr-defined]
     assert "← recommended" in printed and "b.test" in printed and "never used" in printed

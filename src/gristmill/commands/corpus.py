@@ -12,7 +12,7 @@ from gristmill.commands.groups import Commands
 from gristmill.errors import UserError
 from gristmill.progress import console
 from gristmill.runs.finished import stages_of
-from gristmill.runs.stages import CORPUS
+from gristmill.settings.stages import CORPUS
 
 corpus = typer.Typer(cls=Commands, help="Look into a corpus, and learn to score one.", no_args_is_help=True)
 

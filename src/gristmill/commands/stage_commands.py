@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,17 +21,23 @@ from gristmill.progress import console
 from gristmill.recipe import stage_params
 from gristmill.run import run_alone
 from gristmill.runs.finished import stages_of
-from gristmill.runs.stages import STAGES, Stage
 from gristmill.settings.descriptions import settings_of
 from gristmill.settings.recipe_file import set_override, validate
+from gristmill.settings.stages import CORPUS, MODEL, STAGES, Stage
+
+
+def one_of(names: Sequence[str]) -> str:
+    """`a, b or c`."""
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
 
 WIDEST = 500  # columns of a table that no terminal shows: its lines are not wrapped
 FILES = {"crawl": "seeds", "extract": "paths"}  # stages that read no folder of a stage: the setting that names what
 INPUTS = {  # what an input is, on disk
-    "corpus": "Documents: the folder of extract, filter, dedup, redact or decontaminate (documents*.parquet).",
+    "corpus": f"Documents: the folder of {one_of(CORPUS)} (documents*.parquet).",
     "tokenizer": "A vocabulary: the folder of tokenizer (tokenizer.json).",
     "tokens": "Token shards: the folder of tokenize (*.bin, *-index.parquet, shards.json).",
-    "model": "A model: the folder of pretrain, sft or rl (model.safetensors, model.json).",
+    "model": f"A model: the folder of {one_of(MODEL)} (model.safetensors, model.json).",
     "sft": "The model before rl, to be compared: the folder of sft.",
     "reward": "A reward model: the folder of reward (model.safetensors, model.json).",
     "seeds": "URLs to begin at.",

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gristmill.evaluation.questions import FIGURES, Question
+from gristmill.evaluation.figures import FIGURES
+from gristmill.evaluation.questions import Question
 
 RESAMPLES = 10_000
 LEVEL = 0.95  # of the interval

@@ -10,11 +10,11 @@ from typing import Any
 
 from gristmill.chat.template import render
 from gristmill.errors import UserError
+from gristmill.evaluation.figures import FIGURES, OFTEN, OUTCOMES
 from gristmill.files import read_jsonl
 from gristmill.generation.engine import Engine
 from gristmill.progress import Progress
 
-OFTEN = 50  # statements from which a fact counts as well covered
 BUCKETS = (
     (0, 0),
     (1, 3),
@@ -24,13 +24,6 @@ BUCKETS = (
     (50, 99),
     (100, 10**9),
 )  # times a fact was stated; 0: not counted
-OUTCOMES = ("right", "wrong", "declined")
-FIGURES = {  # name in results and summary: what it is a share of, the outcome that counts, in words
-    "answerable_accuracy": ("often", "right", f"right answers, facts stated {OFTEN} times or more"),
-    "all_answerable_accuracy": ("answerable", "right", "right answers, all"),
-    "unanswerable_declined": ("unanswerable", "declined", "unanswerable questions declined"),
-    "wrong_answer_rate": ("unanswerable", "wrong", "unanswerable questions answered all the same"),
-}
 
 
 @dataclass(frozen=True)

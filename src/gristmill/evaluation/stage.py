@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from gristmill.atomic import write_jsonl, write_text
 from gristmill.evaluation.comparison import compare
-from gristmill.evaluation.questions import FIGURES, Question, ask, outcome, read_questions, score
+from gristmill.evaluation.figures import FIGURES, spread
+from gristmill.evaluation.questions import Question, ask, outcome, read_questions, score
 from gristmill.files import read_jsonl
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest
-from gristmill.progress import console
+from gristmill.progress import console, table
 from gristmill.recipe import Evaluate
 from gristmill.tokenizer.shards import open_split
 from gristmill.training.data import bits_per_byte
@@ -70,11 +69,6 @@ def exchange(question: str, answer: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
-def spread(items: list[str], count: int) -> list[str]:
-    """`count` items evenly spread over the list."""
-    return [items[index * len(items) // count] for index in range(min(count, len(items)))]
-
-
 def examples(folder: Path, count: int = 3) -> list[str]:
     """Test questions to begin with, from a finished stage's folder: those that its final model answered rightly, and
     as the last one that it rightly declined. Empty where the folder holds no such answers.
@@ -125,8 +119,9 @@ def compared(questions: list[Question], outcomes: Mapping[str, list[str]]) -> di
 def show(results: Mapping[str, Any]) -> None:
     """Print the models side by side on the test split."""
     tests = [splits["test"] for splits in results.values() if "test" in splits]
-    table = Table("held-out test questions", *results, title_justify="left")
-    for name, (_, _, label) in FIGURES.items():
-        if tests and name in tests[0]:
-            table.add_row(label, *(f"{scores[name]:.1%}" for scores in tests))
-    console.print(table)
+    rows = [
+        (label, *(f"{scores[name]:.1%}" for scores in tests))
+        for name, (_, _, label) in FIGURES.items()
+        if tests and name in tests[0]
+    ]
+    console.print(table(("held-out test questions", *results), rows))

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.markup import escape
 from rich.table import Table
 
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import Transformer, load_model
+from gristmill.progress import table
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.training import snapshots
 
@@ -114,9 +114,7 @@ def share_text(share: float) -> str:
     return f"{share:.3f}" if share >= 0.0005 else "<0.001"
 
 
-def table(tokenizer: Tokenizer, row: list[Prediction]) -> Table:
+def predictions_table(tokenizer: Tokenizer, row: list[Prediction]) -> Table:
     """What was expected after one prompt, for a terminal."""
-    shown = Table("before step", "bits", "likeliest next tokens")
-    for one in row:
-        shown.add_row(f"{one.step:,}", f"{one.bits:.2f}", escape(likeliest(tokenizer, one)))
-    return shown
+    rows = ((f"{one.step:,}", f"{one.bits:.2f}", likeliest(tokenizer, one)) for one in row)
+    return table(("before step", "bits", "likeliest next tokens"), rows)

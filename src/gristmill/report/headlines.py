@@ -1,12 +1,12 @@
-"""The figures at the top of the page, each with the condition under which it holds."""
+"""The figures that a run ends with, in the terminal and on the page, each with the condition under which it holds."""
 
 from __future__ import annotations
 
-from gristmill.evaluation.questions import FIGURES
+from gristmill.evaluation.figures import FIGURES
 from gristmill.progress import quantity
 from gristmill.report.blocks import Headline
 from gristmill.report.plot import number
-from gristmill.report.reading import Folders, corpus_stages, manifest, percent, read_share, times, values
+from gristmill.report.reading import Folders, corpus_stages, crawl_of, manifest, percent, read_share, times, values
 from gristmill.report.sections.memorised import first_ranked
 
 ANSWERS = {  # figure → the words of its condition; {} is how many questions
@@ -24,7 +24,7 @@ def headlines(folders: Folders) -> list[Headline]:
 def corpus(folders: Folders) -> list[Headline]:
     """What came in and what was kept."""
     found = []
-    crawl = manifest(folders, "crawl") or manifest(folders, "common_crawl")
+    crawl = manifest(folders, crawl_of(folders))
     if crawl and "pages" in crawl.counts:
         found.append(Headline("pages fetched", number(crawl.counts["pages"])))
     stages = list(corpus_stages(folders).values())

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from gristmill.atomic import write_text
 from gristmill.errors import UserError
-from gristmill.inspection.predictions import moments, predictions, table
+from gristmill.inspection.predictions import moments, predictions, predictions_table
 from gristmill.report.page import page
 from gristmill.report.sections.single_steps import learned
 from gristmill.report.sections.what_comes_next import expected
@@ -31,4 +31,4 @@ def inspect(run: Path, prompt: str, out: Path, *, model: Path | None = None, tok
     sections = [expected(told, words, [prompt]), looked(folder, words, prompt), learned(found)]
     title = f"{run.resolve().name}: how “{prompt}” was learned"
     write_text(out, page(title, [section for section in sections if section]))
-    return table(words, told[0])
+    return predictions_table(words, told[0])

@@ -13,15 +13,20 @@ from gristmill.corpus.redact.stage import RedactionJudge, redact
 from gristmill.files import read_jsonl
 from gristmill.manifest import Manifest
 from gristmill.recipe import Redact
+from gristmill.settings.stages import CORPUS, CRAWLS
 from gristmill.tokenizer.encode import Tokenizer
 
 Folders = Mapping[str, Path]
-CORPUS = ("extract", "filter", "dedup", "redact", "decontaminate")  # in the order of the journey
 
 
 def manifest(folders: Folders, name: str) -> Manifest | None:
     """A stage's manifest, if the stage has run."""
     return Manifest.read(folders[name]) if name in folders else None
+
+
+def crawl_of(folders: Folders) -> str:
+    """The stage that fetched the run's pages; empty where none did."""
+    return next((stage for stage in CRAWLS if stage in folders), "")
 
 
 def records(folders: Folders, stage: str, file: str) -> list[dict[str, Any]]:
@@ -110,13 +115,6 @@ def left_out(made: Manifest | None) -> str:
 def curve(log: Sequence[Mapping[str, Any]], name: str, x: str = "tokens") -> list[tuple[float, float]]:
     """The points of one figure of a training log."""
     return [(record[x], record[name]) for record in log if name in record and x in record]
-
-
-def spread(items: Sequence[Any], count: int) -> list[Any]:
-    """First, last and evenly spread items between."""
-    if len(items) <= count:
-        return list(items)
-    return [items[round(index * (len(items) - 1) / (count - 1))] for index in range(count)]
 
 
 def percent(share: float) -> str:

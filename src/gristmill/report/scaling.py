@@ -10,7 +10,7 @@ import rich.table
 from markupsafe import Markup
 
 from gristmill.atomic import write_text
-from gristmill.progress import duration, quantity
+from gristmill.progress import duration, quantity, table
 from gristmill.report.blocks import Figure, Section, Table
 from gristmill.report.page import page
 from gristmill.report.plot import line_chart
@@ -23,10 +23,7 @@ def advice(stage: Path, out: Path) -> rich.table.Table:
     found = json.loads((stage / "scale.json").read_text())
     rows = [row(one) for one in found["advice"]]
     write_text(out, page("What a budget is best spent on", [section(found, rows)]))
-    table = rich.table.Table(*HEAD, title=f"{out}", title_justify="left")
-    for cells in rows:
-        table.add_row(*cells)
-    return table
+    return table(HEAD, rows, f"{out}")
 
 
 def row(one: dict[str, Any]) -> list[str]:

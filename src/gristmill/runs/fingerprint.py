@@ -20,7 +20,7 @@ from gristmill.errors import UserError
 from gristmill.folders import source_names, walk
 from gristmill.manifest import Manifest
 from gristmill.recipe import ADDRESS, HOW, NAMED, Params, marked_fields, path_fields
-from gristmill.runs.stages import Stage, input_paths
+from gristmill.settings.stages import Stage, input_paths
 from gristmill.storage import as_path, remote_digest
 
 SOURCE = Path(__file__).resolve().parents[1]

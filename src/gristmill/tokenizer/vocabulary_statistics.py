@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from rich.console import Group
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from gristmill.document import read_columns
 from gristmill.errors import UserError
+from gristmill.progress import table
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.heldout import positions
 from gristmill.tokenizer.pretokens import PretokenList
@@ -165,19 +165,19 @@ def costs(curve: Sequence[dict[str, Any]], parameters: float) -> list[float]:
     return [cost / min(found) for cost in found]
 
 
-def table(facts: dict[str, Any], parameters: float) -> Group:
+def report(facts: dict[str, Any], parameters: float) -> Group:
     """The report for a terminal: the sizes with the one to choose for a model, languages, sources, odd tokens."""
     curve = facts["sizes"]
     cost = costs(curve, parameters)
     best = curve[cost.index(1.0)]["vocab_size"]
-    by_size = Table("vocabulary", "bytes per token", "gain", "cost of a byte", title_justify="left")
-    before = 0.0
+    rows, before = [], 0.0
     for size, value in zip(curve, cost, strict=True):
         density = size["bytes_per_token"]
         mark = "  ← recommended" if size["vocab_size"] == best else ""
         gain = f"{density / before - 1:+.1%}" if before else ""
-        by_size.add_row(f"{size['vocab_size']:,}{mark}", f"{density:.3f}", gain, f"{value:.3f}")
+        rows.append((f"{size['vocab_size']:,}{mark}", f"{density:.3f}", gain, f"{value:.3f}"))
         before = density
+    by_size = table(("vocabulary", "bytes per token", "gain", "cost of a byte"), rows)
     lines = [f"for a model of {parameters:,.0f} parameters without its embeddings: {best:,} tokens"]
     if best == curve[-1]["vocab_size"]:
         lines[0] += " or more: train a larger vocabulary to know"
@@ -191,18 +191,17 @@ def table(facts: dict[str, Any], parameters: float) -> Group:
 
 def by_group(curve: Sequence[dict[str, Any]], kind: str) -> Table:
     """Bytes per token by language or source."""
-    grouped = Table(f"bytes per token by {kind}", *(f"{size['vocab_size']:,}" for size in curve), title_justify="left")
-    for name in curve[-1][f"by_{kind}"]:
-        grouped.add_row(escape(name), *(f"{size[f'by_{kind}'].get(name, 0):.3f}" for size in curve))
-    return grouped
+    return table(
+        (f"bytes per token by {kind}", *(f"{size['vocab_size']:,}" for size in curve)),
+        ((name, *(f"{size[f'by_{kind}'].get(name, 0):.3f}" for size in curve)) for name in curve[-1][f"by_{kind}"]),
+    )
 
 
 def pieces_table(tokenizer: Tokenizer, text: str) -> Table:
     """Each token of a text with its id, its bytes, and the two tokens that it was merged from."""
-    shown = Table("token", "id", "bytes", "merged from")
-    merges = {256 + number: pair for number, pair in enumerate(tokenizer.vocabulary.merges())}
+    rows, merges = [], {256 + number: pair for number, pair in enumerate(tokenizer.vocabulary.merges())}
     for token in tokenizer.encode(text):
         piece = tokenizer.token_bytes(token)
         parts = " + ".join(repr(tokenizer.decode([part])) for part in merges.get(token, ()))
-        shown.add_row(escape(repr(piece.decode("utf-8", "replace"))), str(token), piece.hex(" "), escape(parts))
-    return shown
+        rows.append((repr(piece.decode("utf-8", "replace")), str(token), piece.hex(" "), parts))
+    return table(("token", "id", "bytes", "merged from"), rows)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.table import Table
 from torch import Tensor
 
 from gristmill.atomic import write_jsonl, write_text
@@ -19,7 +18,7 @@ from gristmill.manifest import Manifest
 from gristmill.model.kernels import fast_products
 from gristmill.model.transformer import Transformer, parameter_count, save_model
 from gristmill.processes import LEADER, RANK, SIZE
-from gristmill.progress import console, quantity
+from gristmill.progress import console, quantity, table
 from gristmill.recipe import Pretrain, seconds_and_flops
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split, open_split
@@ -192,10 +191,11 @@ def show_mixture(sources: list[dict[str, Any]]) -> None:
     """Print how often each source is read, where a mixture is set."""
     if len(sources) < 2:
         return
-    table = Table("source", "documents", "tokens", "weight", "share", "epochs", "repeated", title_justify="left")
-    for row in sources:
-        table.add_row(
+    rows = (
+        (
             *(row["source"], f"{row['documents']:,}", quantity(row["tokens"])),
             *(f"{row['weight']:g}", f"{row['share']:.1%}", f"{row['epochs']:.2f}", quantity(row["tokens_repeated"])),
         )
-    console.print(table)
+        for row in sources
+    )
+    console.print(table(("source", "documents", "tokens", "weight", "share", "epochs", "repeated"), rows))

@@ -16,8 +16,8 @@ from gristmill.document import document_files, read_batches
 from gristmill.errors import UserError
 from gristmill.files import read_jsonl
 from gristmill.manifest import Manifest
+from gristmill.settings.stages import CORPUS
 
-STAGES = ("extract", "filter", "dedup", "redact", "decontaminate")
 UNITS = ("documents", "bytes")
 SHOWN = ("id", "url", "source", "fetched_at", "licence", "language", "cluster", "text")
 
@@ -44,7 +44,7 @@ class Entry:
 def ledger(folders: Mapping[str, Path]) -> list[Entry]:
     """The lines of all corpus stages among the folders of a run's stages. Raises UserError where there is none."""
     entries = []
-    for stage in STAGES:
+    for stage in CORPUS:
         found = Manifest.read(folders[stage]) if stage in folders else None
         if found and "documents_in" in found.counts:
             counts = found.counts
@@ -68,13 +68,13 @@ def way(folders: Mapping[str, Path], name: str) -> Iterator[tuple[str, str]]:
     Raises UserError where no stage knows it. Time grows with the corpus: everything is looked through.
     """
     urls, known = {name}, False
-    for stage in STAGES:
+    for stage in CORPUS:
         if stage not in folders:
             continue
         for found in [*kept_as(folders[stage], name), *dropped_as(folders[stage], name)]:
             known = True
             urls.add(str(found.pop("url")))
-            if stage == next(iter(STAGES)):
+            if stage == CORPUS[0]:
                 yield from crawled(folders, urls)
             yield stage, ", ".join(f"{key} {value}" for key, value in found.items() if value not in ("", None))
     if not known:

@@ -20,7 +20,7 @@ from gristmill.manifest import Manifest
 from gristmill.recipe import Extract
 from gristmill.report.blocks import Block, Pair, Prose, Quote, Section, Table
 from gristmill.report.plot import number
-from gristmill.report.reading import Folders, first_of_each, last_corpus, manifest, redactor
+from gristmill.report.reading import Folders, crawl_of, first_of_each, last_corpus, manifest, redactor
 
 FILE = "(file)"  # in a host's place
 COLUMNS = ("id", "text", "url", "source")
@@ -48,7 +48,7 @@ OUTCOMES = {
 
 def arrived(folders: Folders) -> Section | None:
     """What was fetched or read, and what extraction made of it."""
-    crawl = manifest(folders, "crawl") or manifest(folders, "common_crawl")
+    crawl = manifest(folders, crawl_of(folders))
     extract = manifest(folders, "extract")
     if not crawl and not extract:
         return None
@@ -136,8 +136,7 @@ def rows(folder: Path) -> Any:
 
 def raw_page(folders: Folders, extract: Manifest, source: str) -> str | None:
     """The HTML that a document was taken from; None where it came from something else or is no longer there."""
-    crawls = [folders[stage] for stage in ("crawl", "common_crawl") if stage in folders]
-    inputs = {"crawl": crawls[0]} if crawls else {}
+    inputs = {"crawl": folders[stage]} if (stage := crawl_of(folders)) else {}
     paths = [path for path in extract.params.get("paths", []) if "://" not in path]  # nothing is fetched again
     try:
         files = {file.name: file.path for file in whole_files(input_files(inputs, Extract(paths=paths)))}

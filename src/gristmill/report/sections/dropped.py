@@ -11,6 +11,7 @@ from gristmill.report.plot import bar_chart, number
 from gristmill.report.reading import (
     Folders,
     corpus_stages,
+    crawl_of,
     first_of_each,
     last_corpus,
     manifest,
@@ -65,7 +66,7 @@ def dropped(folders: Folders) -> Section | None:
         *tested(folders),
         Table("Sites that the remaining documents come from", ("host", "documents"), sites(last)),
     ]
-    if entries and ("crawl" in folders or "common_crawl" in folders):
+    if entries and crawl_of(folders):
         blocks.append(Table("What is left, next to published corpora", SHARES, [ours(entries), *PUBLISHED]))
     says = "; ".join(says for stage, says in SAYS.items() if stage in stages)
     says = f"{says[:1].upper()}{says[1:]}. " if says else ""

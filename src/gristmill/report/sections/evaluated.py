@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gristmill.evaluation.questions import FIGURES, OUTCOMES
+from gristmill.evaluation.figures import FIGURES, OUTCOMES, spread
 from gristmill.report.blocks import Block, Figure, Prose, Section, Table, Talk
 from gristmill.report.plot import bar_chart, number
-from gristmill.report.reading import Folders, percent, records, span, spread, times, values
+from gristmill.report.reading import Folders, percent, records, span, times, values
 
 SHOWN_ANSWERS = 3  # of each outcome
 CHANGED = ("", "questions", "before", "after", "won", "lost", "difference", "95 % interval")

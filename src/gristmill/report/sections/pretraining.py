@@ -8,12 +8,13 @@ from math import exp, log
 import torch
 from torch import Tensor
 
+from gristmill.evaluation.figures import spread
 from gristmill.inspection.predictions import label
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import Transformer, load_model
 from gristmill.report.blocks import Block, Figure, Prose, Quote, Section, Table
 from gristmill.report.plot import line_chart, number
-from gristmill.report.reading import Folders, curve, has_model, manifest, read_share, records, spread
+from gristmill.report.reading import Folders, curve, has_model, manifest, read_share, records
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
 

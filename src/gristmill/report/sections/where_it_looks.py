@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gristmill.evaluation.figures import spread
 from gristmill.inspection.attention import attention
 from gristmill.inspection.predictions import label, prompt_ids
 from gristmill.model.transformer import load_model
 from gristmill.report.blocks import Figure, Section
 from gristmill.report.plot import head_maps
-from gristmill.report.reading import Folders, has_model, spread
+from gristmill.report.reading import Folders, has_model
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
 

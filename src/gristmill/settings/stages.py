@@ -33,12 +33,14 @@ class Stage:
 
 CORPUS = ("extract", "filter", "dedup", "redact", "decontaminate")  # documents, as far as the recipe has cleaned them
 MODEL = ("pretrain", "sft", "rl")  # the model, as far as the recipe has trained it
+TRAINING = ("pretrain", "sft", "reward", "rl")
+CRAWLS = ("crawl", "common_crawl")
 TOKENS = {"tokenizer": ("tokenizer",), "tokens": ("tokenize",)}
 BEFORE_REPORT = (
     Stage("miniweb", "miniweb.stage:run", {}),
     Stage("crawl", "crawl.stage:run", {}),
     Stage("common_crawl", "crawl.common_crawl:run", {}),
-    Stage("extract", "corpus.extract.stage:run", {"crawl": ("crawl", "common_crawl")}, frozenset({"crawl"})),
+    Stage("extract", "corpus.extract.stage:run", {"crawl": CRAWLS}, frozenset({"crawl"})),
     Stage("filter", "corpus.filter.stage:run", {"corpus": ("extract",)}),
     Stage("dedup", "corpus.dedup.stage:run", {"corpus": ("extract", "filter")}),
     Stage("redact", "corpus.redact.stage:run", {"corpus": CORPUS[:3]}),
