@@ -10,7 +10,7 @@ from typing import Any
 
 import rich.console
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from gristmill.processes import LEADER
@@ -45,7 +45,8 @@ console = Console(stderr=True, highlight=False, quiet=not LEADER)
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]], title: str = "") -> Table:
     """A table for the terminal. Its cells are shown as they are: no markup is looked for in them."""
-    made = Table(*(Text(name) for name in head), title=Text(title) if title else None, title_justify="left")
+    heading = Text(title, "table.title") if title else None
+    made = Table(*(Column(Text(name)) for name in head), title=heading, title_justify="left")
     for row in rows:
         made.add_row(*(Text(cell) for cell in row))
     return made
