@@ -54,6 +54,29 @@ def contestants(folder: Path, pieces: Sequence[bytes], pattern: str) -> dict[str
     return found
 
 
+def rates(
+    tokenizer: Tokenizer,
+    peers: dict[str, Callable[[list[str]], Any]],
+    parts: Sequence[list[str]],
+    columns: Sequence[pa.Array],
+) -> dict[str, float]:
+    """MB a CPU second of each, in turns, so that all meet the machine in the same state."""
+    seconds, done = dict.fromkeys(("ours", *peers), 0.0), dict.fromkeys(("ours", *peers), 0)
+    for at in range(0, len(parts), TURN):
+        for name in seconds:
+            if name == "tokenizers" and at % (SLOW * TURN):
+                continue
+            started = time.process_time()
+            for part, column in zip(parts[at : at + TURN], columns[at : at + TURN], strict=True):
+                if name == "ours":
+                    tokenizer.encode_bytes(*utf8(column), None)
+                else:
+                    peers[name](part)
+            seconds[name] += time.process_time() - started
+            done[name] += sum(column.nbytes for column in columns[at : at + TURN])
+    return {name: done[name] / 1e6 / spent for name, spent in seconds.items()}
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -75,22 +98,9 @@ def main() -> None:
         write_tokenizer_json(folder / "tokenizer.json", pieces, merges.tolist(), options.pattern)
         peers = contestants(folder, pieces, options.pattern)
     tokenizer = Tokenizer(pieces, options.pattern)
-    seconds, done = dict.fromkeys(("ours", *peers), 0.0), dict.fromkeys(("ours", *peers), 0)
-    for at in range(0, len(parts), TURN):
-        for name in seconds:
-            if name == "tokenizers" and at % (SLOW * TURN):
-                continue
-            started = time.process_time()
-            for part, column in zip(parts[at : at + TURN], columns[at : at + TURN], strict=True):
-                if name == "ours":
-                    tokenizer.encode_bytes(*utf8(column), None)
-                else:
-                    peers[name](part)
-            seconds[name] += time.process_time() - started
-            done[name] += sum(column.nbytes for column in columns[at : at + TURN])
+    rate = rates(tokenizer, peers, parts, columns)
     reference = peers["tiktoken"]
     unequal = sum(a != b for part in parts for a, b in zip(tokenizer.encode_batch(part), reference(part), strict=True))
-    rate = {name: done[name] / 1e6 / spent for name, spent in seconds.items()}
     print(
         {name: f"{value:.1f} MB/s" for name, value in rate.items()}, f"{unequal} of {len(documents)} documents differ"
     )

@@ -143,7 +143,7 @@ def test_the_table_shows_this_run_only(
     done = command("run", str(path), "-o", str(run), "--until", "sft")
     told = done.stderr
     assert not done.code and "nothing to do" in told, told
-    assert "parameters" in told and "bits per byte" not in told and "> Who walks?" not in told
+    assert "parameters" in told and "the finished model" not in told and "> Who walks?" not in told
     assert "report:" not in told
     cli.closing(run, {"run.wall_seconds": 100.0, "run.peak_rss_bytes": 2**20}, 2.0)
     title = " ".join(capsys.readouterr().err.split())

@@ -107,6 +107,17 @@ class Engine:
             if token not in self.stops:
                 yield token
 
+    def check(self, prompts: Sequence[list[int]], temperature: float) -> None:
+        """Raise UserError for what cannot be generated from."""
+        if math.isnan(temperature):
+            raise UserError(f"temperature = {temperature} is no number", "give 0 or more")
+        for prompt in prompts:
+            if not 0 < len(prompt) < self.context:
+                raise UserError(
+                    f"a prompt of {len(prompt)} tokens does not fit this model (1 to {self.context - 1})",
+                    "shorten it",
+                )
+
     @torch.inference_mode()
     def steps(
         self,
@@ -125,14 +136,7 @@ class Engine:
         """
         if not prompts or max_tokens < 1:
             return
-        if math.isnan(temperature):
-            raise UserError(f"temperature = {temperature} is no number", "give 0 or more")
-        for prompt in prompts:
-            if not 0 < len(prompt) < self.context:
-                raise UserError(
-                    f"a prompt of {len(prompt)} tokens does not fit this model (1 to {self.context - 1})",
-                    "shorten it",
-                )
+        self.check(prompts, temperature)
         max_tokens = min(max_tokens, self.context)
         random = torch.Generator(self.device).manual_seed(seed % 2**63)
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)

@@ -11,6 +11,7 @@ from gristmill.miniweb.personal import PAGES, personal_pages
 from gristmill.miniweb.prose import sentence
 
 PER_INDEX = 60
+HTML_HEADERS = {"Content-Type": "text/html; charset=utf-8"}
 GERMAN = (
     "Der Markt ist heute voll, und die Leute kaufen Brot und Käse.",
     "Am Morgen war es kalt, aber die Sonne kam bald.",
@@ -88,7 +89,7 @@ def render(page: Page, siblings: list[Page], draw: random.Random, *, host: str =
         host,
         page.path,
         body=dress(host, page.title, f"<h1>{html.escape(page.title)}</h1>\n{text}", related),
-        headers={"Content-Type": "text/html; charset=utf-8"},
+        headers=HTML_HEADERS,
         truth=truth,
     )
 
@@ -114,7 +115,6 @@ def dress(host: str, title: str, main: str, related: str = "", head: str = "") -
 
 def furniture(host: str, pages: list[Page], hosts: list[str]) -> list[Resource]:
     """Front page, index pages, imprint, robots.txt and sitemap."""
-    kind = {"Content-Type": "text/html; charset=utf-8"}
     indexes = [pages[at : at + PER_INDEX] for at in range(0, len(pages), PER_INDEX)]
     links = "".join(f'<li><a href="/index/{i}.html">Part {i + 1}</a></li>' for i in range(len(indexes)))
     others = "".join(f'<li><a href="http://{other}/">{other}</a></li>' for other in hosts if other != host)
@@ -138,7 +138,7 @@ def furniture(host: str, pages: list[Page], hosts: list[str]) -> list[Resource]:
         Resource(
             host,
             "/",
-            headers=kind,
+            headers=HTML_HEADERS,
             truth="index",
             body=dress(
                 host,
@@ -149,7 +149,7 @@ def furniture(host: str, pages: list[Page], hosts: list[str]) -> list[Resource]:
         Resource(
             host,
             "/imprint.html",
-            headers=kind,
+            headers=HTML_HEADERS,
             body=dress(host, "Imprint", f"<h1>Imprint</h1><p>{IMPRINT}</p>"),
             truth="boilerplate",
         ),
@@ -170,18 +170,15 @@ def furniture(host: str, pages: list[Page], hosts: list[str]) -> list[Resource]:
             + "</urlset>",
         ),
     ]
-    for i, part in enumerate(indexes):
-        items = "".join(f'<li><a href="{page.path}">{html.escape(page.title)}</a></li>' for page in part)
-        found.append(
-            Resource(
-                host,
-                f"/index/{i}.html",
-                headers=kind,
-                truth="index",
-                body=dress(host, f"Part {i + 1}", f"<h1>Part {i + 1}</h1><ul>{items}</ul>"),
-            )
-        )
-    return found
+    return found + [index_page(host, number, part) for number, part in enumerate(indexes)]
+
+
+def index_page(host: str, number: int, pages: list[Page]) -> Resource:
+    """A page that links to others."""
+    items = "".join(f'<li><a href="{page.path}">{html.escape(page.title)}</a></li>' for page in pages)
+    title = f"Part {number + 1}"
+    body = dress(host, title, f"<h1>{title}</h1><ul>{items}</ul>")
+    return Resource(host, f"/index/{number}.html", headers=HTML_HEADERS, truth="index", body=body)
 
 
 def junk(host: str, pages: list[Page], draw: random.Random) -> list[Resource]:
@@ -255,7 +252,7 @@ def mirror(pages: list[Page], draw: random.Random) -> list[Resource]:
         Resource(
             "mirror.test",
             "/",
-            headers={"Content-Type": "text/html; charset=utf-8"},
+            headers=HTML_HEADERS,
             truth="index",
             body=dress("mirror.test", "Mirror", f"<h1>Mirror</h1><ul>{links}</ul>"),
         )

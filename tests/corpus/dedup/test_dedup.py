@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import random
 import re
-import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +15,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gristmill.corpus.dedup import index, passages
+from gristmill.corpus.dedup import index
 from gristmill.corpus.dedup import stage as dedup
 from gristmill.corpus.dedup.index import Index, IndexWriter, Prints
 from gristmill.corpus.dedup.minhash import MinHash, digests, permutations
 from gristmill.corpus.execution import executor
-from gristmill.corpus.execution.executor import Backend, using
 from gristmill.corpus.text.words import ALONE, WORD, fold_table, lower, words
-from gristmill.document import Document, read_documents, write_documents
+from gristmill.document import Document, read_documents
 from gristmill.errors import UserError
 from gristmill.manifest import WORK, Manifest
 from gristmill.recipe import Dedup
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+SHARED = Path(__file__).parents[4] / "shared" / "data"
+RunDedup = Callable[[Path, list[Document], Dedup], Manifest]
 MASK = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15
 TEXTS = st.lists(st.text(), min_size=1, max_size=6)
@@ -192,21 +191,6 @@ def corpus_with_copies(seed: int, count: int, name: str = "") -> list[Document]:
     return [Document(f"{name}{i}", text, url, "h.test") for i, (text, url) in enumerate(zip(texts, urls, strict=True))]
 
 
-def run_dedup(folder: Path, documents: list[Document], params: Dedup) -> Manifest:
-    source = folder / "in"
-    source.mkdir(parents=True)
-    for part in range(3):
-        write_documents(source / f"documents-{part}.parquet", slice_of(documents, part))
-    (folder / "out").mkdir()
-    with using(Backend(workers=1)):
-        return dedup.run({"corpus": source}, params, folder / "out")
-
-
-def slice_of(documents: list[Document], part: int) -> list[Document]:
-    size = -(-len(documents) // 3)
-    return documents[part * size : (part + 1) * size]
-
-
 def log_of(folder: Path) -> dict[str, tuple[str, str]]:
     lines = (folder / "out" / "dropped.jsonl").read_text().splitlines()
     return {record["id"]: (record["rule"], record["kept"]) for record in map(json.loads, lines)}
@@ -214,7 +198,7 @@ def log_of(folder: Path) -> dict[str, tuple[str, str]]:
 
 @pytest.mark.parametrize(("seed", "block"), [(0, 1), (1, 1), (2, 7), (3, 7), (4, 1000), (5, 1000)])
 def test_verdicts_are_those_of_comparing_all_with_all(
-    seed: int, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seed: int, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_dedup: RunDedup
 ) -> None:
     monkeypatch.setattr(dedup, "BLOCK", block)
     monkeypatch.setattr(executor, "SHARD_BYTES", 1)
@@ -230,7 +214,7 @@ def test_verdicts_are_those_of_comparing_all_with_all(
     assert len(result.dropped) == (3 if seed % 2 == 0 else 2)
 
 
-def test_a_new_crawl_against_old_corpora(tmp_path: Path) -> None:
+def test_a_new_crawl_against_old_corpora(tmp_path: Path, run_dedup: RunDedup) -> None:
     one, two, new = (corpus_with_copies(seed, 90, name) for seed, name in ((1, "a"), (2, "b"), (3, "c")))
     draw = random.Random(4)
     new = [
@@ -252,7 +236,7 @@ def test_a_new_crawl_against_old_corpora(tmp_path: Path) -> None:
         run_dedup(tmp_path / "5", new, Dedup(against=[str(tmp_path)]))
 
 
-def test_an_index_is_sorted_and_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_is_sorted_and_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_dedup: RunDedup) -> None:
     monkeypatch.setattr(dedup, "BLOCK", 16)
     documents = corpus_with_copies(5, 100)
     run_dedup(tmp_path, documents, Dedup())
@@ -265,7 +249,9 @@ def test_an_index_is_sorted_and_complete(tmp_path: Path, monkeypatch: pytest.Mon
     assert not (tmp_path / "out" / WORK / "index").exists()
 
 
-def test_a_kill_between_or_within_passes_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_between_or_within_passes_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_dedup: RunDedup
+) -> None:
     documents = corpus_with_copies(6, 200)
     params = Dedup(passage_words=10, host_lines=2)
     whole = run_dedup(tmp_path / "whole", documents, params)
@@ -289,121 +275,7 @@ def test_a_kill_between_or_within_passes_changes_nothing(tmp_path: Path, monkeyp
                 assert (folder / "out" / path.relative_to(tmp_path / "whole" / "out")).read_bytes() == path.read_bytes()
 
 
-def plain_repeats(texts: list[str], span: int) -> list[list[bool]]:
-    """Which words of each text lie in a run of `span` words that occurred before: by a sorted list of all suffixes."""
-    stream = [(t, i, word) for t, text in enumerate(texts) for i, word in enumerate(words(text))]
-    suffixes = []
-    for at, (t, i, _) in enumerate(stream):
-        window = tuple(word for other, _, word in stream[at : at + span] if other == t)
-        if len(window) == span:
-            suffixes.append((window, t, i))
-    suffixes.sort()
-    marked = [[False] * len(words(text)) for text in texts]
-    for (before, _, _), (window, t, i) in itertools.pairwise(suffixes):
-        if before == window:
-            marked[t][i : i + span] = [True] * span
-    return marked
-
-
-@settings(max_examples=150)
-@given(st.integers(0, 10**6), st.integers(2, 9), st.integers(1, 4), st.integers(1, 3))
-def test_passages_are_those_of_a_suffix_array(seed: int, span: int, alphabet: int, shards: int) -> None:
-    draw = random.Random(seed)
-    alphabet *= 3
-    texts = [" ".join(f"w{draw.randrange(alphabet)}" for _ in range(draw.randrange(60))) for _ in range(6)]
-    for i in range(1, 6):
-        if draw.random() < 0.5:
-            pieces, source = texts[i].split(), draw.choice(texts[:i]).split()
-            at = draw.randrange(len(pieces) + 1)
-            texts[i] = " ".join(pieces[:at] + source[len(source) // 3 :] + pieces[at:])
-    with tempfile.TemporaryDirectory() as folder:
-        parts = [strings(list(part)) for part in np.array_split(np.array(texts, object), shards)]
-        stems = [Path(folder) / str(number) for number in range(shards)]
-        for part, stem in zip(parts, stems, strict=True):
-            passages.write_keys(stem, passages.anchors(part, span))
-        passages.repeated_keys(stems, Path(folder) / "repeated.npy")
-        repeated = np.load(Path(folder) / "repeated.npy")
-        found = [passages.windows(part, span, repeated) for part in parts]
-        for spans, stem in zip(found, stems, strict=True):
-            passages.write_keys(stem, spans.keys)
-        passages.mark_repeats(stems, 2)
-        marks = [np.load(f"{stem}-again.npy") for stem in stems]
-    result = []
-    for part, spans, again in zip(parts, found, marks, strict=True):
-        for number, text in enumerate(part.to_pylist()):
-            covered = [False] * len(words(text))
-            starts = [match.start() for match in re.finditer(r"\S+", text)]
-            for at in np.flatnonzero(again & (spans.texts == number)):
-                first = starts.index(spans.starts[at])
-                assert text[spans.starts[at] : spans.stops[at]].split() == text.split()[first : first + span]
-                covered[first : first + span] = [True] * span
-            result.append(covered)
-    assert result == plain_repeats(texts, span)
-
-
-def sentences(seed: int, count: int) -> list[str]:
-    draw = random.Random(seed)
-    return [" ".join(f"{draw.choice('abcdefgh')}{draw.randrange(999)}" for _ in range(9)) + "." for _ in range(count)]
-
-
-def test_a_repeated_passage_stays_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "SHARD_BYTES", 1)
-    monkeypatch.setattr(passages, "RANGE", 50)
-    passage = " ".join(sentences(0, 7))
-    own = [sentences(seed, 12) for seed in range(1, 5)]
-    texts = [
-        " ".join(own[0]),
-        " ".join(own[1][:6]) + "\n\n" + passage + "\n\n" + " ".join(own[1][6:]),
-        " ".join(own[2][:6]) + " " + passage.upper().replace(" ", "  ") + " " + " ".join(own[2][6:]),
-        passage + "\n" + " ".join(own[3]),
-        " ".join(sentences(9, 3)) + " " + " ".join(passage.split()[:40]),
-    ]
-    result = run_dedup(tmp_path, [Document(str(i), t) for i, t in enumerate(texts)], Dedup(passage_words=50))
-    kept = [found.text for found in read_documents(tmp_path / "out")]
-    assert kept[0] == texts[0] and kept[1] == texts[1] and kept[4] == texts[4]
-    assert kept[2] == " ".join(own[2][:6]) + "\n" + " ".join(own[2][6:])
-    assert kept[3] == " ".join(own[3])
-    assert result.counts["passages_cut"] == 2
-    counts = result.counts
-    assert (
-        counts["bytes_edited"] == sum(map(len, texts)) - sum(map(len, kept)) == counts["bytes_in"] - counts["bytes_out"]
-    )
-
-
-def test_repeated_lines_of_one_host_stay_once(tmp_path: Path) -> None:
-    pages = [
-        Document(
-            f"{host}{i}",
-            f"Share this page!\n\n{sentences(hash_of(host, i), 3)[0]}\nShare THIS page\n"
-            + "\n".join(sentences(hash_of(host, i), 9)[3:]),
-            f"http://{host}/{i}",
-            host,
-        )
-        for host, count in (("a.test", 6), ("b.test", 3))
-        for i in range(count)
-    ]
-    result = run_dedup(tmp_path, pages, Dedup(host_lines=4))
-    kept = {found.id: found.text for found in read_documents(tmp_path / "out")}
-    assert all(kept[f"b.test{i}"].lower().count("share this page") == 2 for i in range(3))
-    assert kept["a.test0"] == pages[0].text
-    for i in range(1, 6):
-        assert kept[f"a.test{i}"] == "\n".join(line for line in pages[i].text.split("\n") if "hare" not in line).strip()
-    assert result.counts["lines_cut"] == 10
-
-
-def hash_of(host: str, number: int) -> int:
-    return ord(host[0]) * 100 + number
-
-
-def test_a_document_of_which_nothing_is_left_is_dropped(tmp_path: Path) -> None:
-    passage = " ".join(sentences(0, 7))
-    texts = [passage + " " + " ".join(sentences(1, 20)), " ".join(sentences(2, 20)), passage]
-    result = run_dedup(tmp_path, [Document(str(i), text) for i, text in enumerate(texts)], Dedup(passage_words=50))
-    assert result.dropped == {"nothing_new": 1}
-    assert result.counts["documents_out"] == 2
-
-
-def test_words_of_scripts_without_spaces_are_compared(tmp_path: Path) -> None:
+def test_words_of_scripts_without_spaces_are_compared(tmp_path: Path, run_dedup: RunDedup) -> None:
     draw = random.Random(4)
     text = "".join(chr(0x4E00 + draw.randrange(3000)) for _ in range(200))
     changed = text[:100] + "新" + text[101:]
@@ -427,7 +299,7 @@ def test_memory_of_the_writer_is_a_block(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not (SHARED / "storybooks").exists(), reason="needs the shared real site")
-def test_recall_and_precision_on_real_pages(tmp_path: Path) -> None:
+def test_recall_and_precision_on_real_pages(tmp_path: Path, run_dedup: RunDedup) -> None:
     """Real pages, some changed a little: found are those pairs whose true Jaccard similarity is high."""
     draw = random.Random(0)
     texts = []
