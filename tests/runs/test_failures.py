@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from gristmill.runs.stages import BY_NAME, Stage
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
@@ -28,6 +27,7 @@ from gristmill.manifest import Manifest
 from gristmill.recipe import Pretrain, Recipe
 from gristmill.runs.failures import TRACEBACK, explained
 from gristmill.settings.recipe_file import validate
+from gristmill.settings.stages import BY_NAME, Stage
 
 RECIPE = '[extract]\npaths = ["a.txt"]\n'
 

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from gristmill.runs.stages import BY_NAME, SCALE, STAGES
 
 import gristmill
 from gristmill.recipe import Crawl
 from gristmill.runs.fingerprint import LEFT_OUT, code_of
+from gristmill.settings.stages import BY_NAME, SCALE, STAGES
 
 SOURCE = Path(gristmill.__file__).parent
 

@@ -18,8 +18,8 @@ from gristmill.progress import console
 from gristmill.recipe import Params, Recipe
 from gristmill.runs.fingerprint import ADDRESS, Changes, changes, code_digest, digest, digests_of
 from gristmill.runs.journal import read_journal
-from gristmill.runs.stages import BY_NAME, STAGES, Stage, input_paths, pick_inputs, resolve_paths
 from gristmill.settings.recipe_file import validate
+from gristmill.settings.stages import BY_NAME, STAGES, Stage, input_paths, pick_inputs, resolve_paths
 from gristmill.storage import as_path, is_remote
 
 RECIPE = "recipe.json"

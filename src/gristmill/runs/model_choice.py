@@ -13,7 +13,7 @@ from gristmill.errors import UserError
 from gristmill.manifest import Manifest
 from gristmill.runs.fingerprint import digest
 from gristmill.runs.finished import RECIPE, StageState, examine, gathered, read_recipe
-from gristmill.runs.stages import MODEL
+from gristmill.settings.stages import MODEL
 
 NEWEST = tuple(reversed(MODEL))  # stages that train a model to talk with, the last first
 OURS, HUGGING_FACE = "model.json", "config.json"  # what shows whose folder it is
