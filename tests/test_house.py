@@ -11,7 +11,8 @@ import gristmill
 
 SOURCE = Path(gristmill.__file__).parent
 BASE = (
-    *("errors", "native", "atomic", "files", "folders", "manifest", "storage", "document", "progress", "processes"),
+    *("errors", "native", "atomic", "files", "folders", "manifest", "storage", "document", "record"),
+    *("progress", "processes"),
     *("settings", "recipe"),
 )
 ROOMS = (

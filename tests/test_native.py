@@ -19,7 +19,7 @@ from gristmill import native
 from gristmill.corpus.dedup import index, minhash
 from gristmill.corpus.filter import statistics
 from gristmill.corpus.text import words
-from gristmill.html import main_text
+from gristmill.html import links, main_text
 from gristmill.model import kernels
 from gristmill.tokenizer import encode, pretokens
 
@@ -36,7 +36,7 @@ VALUES: dict[str, Any] = {
 }
 ARRAYS = {**{f"{name}_t": name for name in NUMBERS}, "float": "float32"}
 STRUCTURES: tuple[type[ctypes.Structure], ...] = (
-    main_text.Entities,
+    links.Entities,
     main_text.Forest,
     main_text.Words,
     main_text.Model,

@@ -70,12 +70,11 @@ def whole_file(path: Path) -> bytes:
 
 def charset_of(head: bytes) -> str:
     """The Python codec for a text that begins with `head`; `utf-8-sig` for UTF-8, marked or not."""
-    for mark, name in MARKS:
-        if head.startswith(mark):
-            return name
+    if marked := marked_charset(head):
+        return marked
     zeros = "".join("0" if byte == 0 else "x" for byte in head[:4])
     wide = {"000x": "utf-32-be", "x000": "utf-32-le", "0x0x": "utf-16-be", "x0x0": "utf-16-le"}.get(zeros)
-    if wide or is_utf8(head):
+    if wide or mostly_utf8(head):
         return wide or "utf-8-sig"
     guess = detect_encoding(head) or ""
     try:
@@ -86,7 +85,12 @@ def charset_of(head: bytes) -> str:
     return "cp1252" if codecs.lookup(guess).name.startswith("utf") else guess
 
 
-def is_utf8(head: bytes) -> bool:
+def marked_charset(head: bytes) -> str:
+    """The codec that a byte order mark tells, or an empty string; it takes the mark for no character."""
+    return next((name for mark, name in MARKS if head.startswith(mark)), "")
+
+
+def mostly_utf8(head: bytes) -> bool:
     """Whether the beginning of a text is UTF-8: valid, or damaged in fewer than one in ten characters beyond ASCII."""
     text = codecs.getincrementaldecoder("utf-8")("replace").decode(head)  # a character cut at the end does not count
     broken = text.count("\ufffd")

@@ -6,8 +6,8 @@ import pytest
 
 from gristmill.corpus.extract.stage import extract_record
 from gristmill.corpus.readers.licence import detect_licence
-from gristmill.corpus.readers.record import Record
 from gristmill.document import Document
+from gristmill.record import Record
 
 CC = "https://creativecommons.org/licenses/"
 

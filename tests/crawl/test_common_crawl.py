@@ -20,9 +20,9 @@ from warcio.archiveiterator import ArchiveIterator
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
+from gristmill.corpus.readers.warc_ranges import read_records
 from gristmill.crawl import common_crawl
 from gristmill.crawl.cdx import block_lines, host_keys
-from gristmill.crawl.warc import read_pages
 from gristmill.errors import UserError
 from gristmill.recipe import CommonCrawl
 
@@ -126,7 +126,7 @@ def write_index(folder: Path, lines: list[str], per_block: int = 7) -> None:
 
 
 def kept(out: Path) -> list[str]:
-    return [page.url for path in sorted(out.glob("*.warc.gz")) for page in read_pages(path)]
+    return [page.url for page in read_records(sorted(out.glob("*.warc.gz")))]
 
 
 def wanted(host: Callable[[str], bool], language: str = "", pdf: bool = False) -> set[str]:
@@ -282,10 +282,13 @@ def test_a_genuine_file(serve: Callable[[Path], str], tmp_path: Path) -> None:
     base = serve(root)
     run(tmp_path / "warc", base=base, languages=["spa"])
     run(tmp_path / "wet", base=base, kind="wet", languages=["spa"], hosts=["*.wikipedia.org"])
-    page = next(read_pages(tmp_path / "warc" / "pages-00000.warc.gz"))
-    text = next(read_pages(tmp_path / "wet" / "pages-00000.warc.gz"))
+    page = next(read_records([tmp_path / "warc" / "pages-00000.warc.gz"]))
+    text = next(read_records([tmp_path / "wet" / "pages-00000.warc.gz"]))
     assert page.url == text.url == "https://an.wikipedia.org/wiki/Escopete"
     assert page.content_type == "text/html" and b"<title>Escopete" in page.body
-    assert (text.content_type, text.language) == ("text/plain", "spa") and text.body.startswith(b"Escopete")
+    assert text.content_type == "text/plain" and text.body.startswith(b"Escopete")
+    assert b"WARC-Identified-Content-Language: spa" in gzip.decompress(
+        (tmp_path / "wet" / "pages-00000.warc.gz").read_bytes()
+    )
     with pytest.raises(UserError, match="nothing wanted"):
         run(tmp_path / "none", base=base, languages=["eng"])

@@ -16,9 +16,10 @@ from gristmill.corpus.filter.statistics import measure
 from gristmill.corpus.readers.warc_ranges import read_records
 from gristmill.corpus.readers.wikitext import plain_text
 from gristmill.corpus.text.ngrams import word_hashes
-from gristmill.crawl import links, robots
+from gristmill.crawl import outlinks, robots
 from gristmill.crawl.urls import normalise
 from gristmill.html.charset import to_utf8
+from gristmill.html.links import page_tags
 from gristmill.html.main_text import extract_html
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.patterns import PATTERNS, split
@@ -48,23 +49,22 @@ def read_html(data: bytes) -> None:
 
 def read_links(data: bytes) -> None:
     """A page's links and directives, in its own charset."""
-    links.read_page(data, "utf-8", BASE, "gristmill")
-    links.read_page(data, "utf-16-le", BASE, "gristmill")
+    for charset in ("utf-8", "utf-16-le"):
+        outlinks.read_page(page_tags(data, charset), [], BASE, "gristmill")
 
 
 def read_headers(data: bytes) -> None:
     """Headers that give links and directives."""
-    said = links.Said()
     value = data.decode("latin-1")
-    headers = [("link", value), ("x-robots-tag", value), ("tdm-reservation", value)]
-    links.read_headers(said, headers, BASE, "gristmill")
+    headers = [("link", value), ("x-robots-tag", value), ("tdm-reservation", value), ("content-signal", value)]
+    outlinks.read_page([], headers, BASE, "gristmill")
 
 
 def read_sitemap(data: bytes) -> None:
     """A sitemap, a feed and a TDM policy file."""
-    list(links.read_sitemap(data, BASE))
-    list(links.read_feed(data, BASE))
-    links.read_tdmrep(data)
+    list(outlinks.read_sitemap(data, BASE))
+    list(outlinks.read_feed(data, BASE))
+    outlinks.read_tdmrep(data)
 
 
 def read_robots(data: bytes) -> None:

@@ -157,22 +157,6 @@ def test_markdown(source: str, text: str) -> None:
     assert whole(source) == text
 
 
-def test_facts_of_a_page() -> None:
-    page = extract_html(
-        "<html lang=de><head><title> A &amp; B | Site </title><link rel='canonical' href='https://a.test/?x=1&amp;y'>"
-        "<meta name=ROBOTS content='noindex, noai'><meta name='DC.rights' content='CC BY 4.0'><meta name=x content=y>"
-        "</head><h1>A &amp; B</h1><a rel='license nofollow' href='/licence'>l</a>"
-        "<a href='https://creativecommons.org/licenses/by/4.0/'>cc</a><a href=/other>o</a>"
-    )
-    assert (page.title, page.language, page.canonical) == ("A & B", "de", "https://a.test/?x=1&y")
-    assert page.robots == "noindex, noai"
-    assert page.rights == [
-        ("dc.rights", "CC BY 4.0"),
-        ("license", "/licence"),
-        ("", "https://creativecommons.org/licenses/by/4.0/"),
-    ]
-
-
 # ---- the choice ----
 
 

@@ -1,4 +1,4 @@
-"""What a body is: its media type and charset, from the server's word and from the bytes."""
+"""What a body is: its media type, by what the server says and by the bytes; and the charset that the server names."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import codecs
 import re
 from email.message import Message
 
-from resiliparse.parse.encoding import detect_encoding
-
-from gristmill.crawl.links import known_charset
+from gristmill.files import marked_charset
 
 LONGEST_TYPE = 1_000  # characters of a Content-Type header that are read: the parser's time grows with their square
 UNKNOWN = ("", "application/octet-stream", "application/unknown", "unknown/unknown", "*/*", "binary/octet-stream")
@@ -27,9 +25,6 @@ SIGNATURES = (  # https://mimesniff.spec.whatwg.org/#matching-an-image-type-patt
     (b"\x1f\x8b\x08", "application/gzip"),
 )
 BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
-BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-META_CHARSET = re.compile(rb"<meta[^>]{0,300}?\bcharset\s*=\s*[\"']?\s*([\w.:-]+)", re.I)
-META_BYTES = 4096  # of the head in which a charset is looked for
 
 
 def content_type(value: str) -> tuple[str, str]:
@@ -64,19 +59,4 @@ def sniff(head: bytes) -> str:
 
 def is_text(head: bytes) -> bool:
     """Whether no byte is one that text never holds."""
-    return head.startswith(tuple(mark for mark, _ in BOMS)) or not BINARY.search(head)
-
-
-def charset_of(body: bytes, named: str) -> str:
-    """The charset of an HTML page: byte order mark, header, markup, then what the bytes look like."""
-    for mark, charset in BOMS:
-        if body.startswith(mark):
-            return charset
-    if charset := known_charset(named):
-        return charset
-    found = META_CHARSET.search(body[:META_BYTES])
-    if found and (charset := known_charset(found[1].decode("ascii", "replace"))):
-        return "utf-8" if charset.startswith("utf-16") else charset  # it could not have been read otherwise
-    if body.isascii():
-        return "utf-8"
-    return known_charset(detect_encoding(body) or "") or "utf-8"
+    return bool(marked_charset(head)) or not BINARY.search(head)

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gristmill.crawl.client import Response
-from gristmill.crawl.content_type import charset_of, content_type, payload_type
+from gristmill.crawl.content_type import content_type, payload_type
 from gristmill.crawl.frontier import Found, Frontier, Visit
-from gristmill.crawl.links import FEEDS, Said, read_feed, read_headers, read_page, read_sitemap
+from gristmill.crawl.outlinks import FEEDS, Said, read_feed, read_page, read_sitemap
 from gristmill.crawl.throttle import Rules, redirect_target
 from gristmill.crawl.urls import host_of, shape_of, target_of
 from gristmill.crawl.warc import Original, sha1
+from gristmill.html.links import page_tags
 from gristmill.recipe import Crawl
 
 HTML = ("text/html", "application/xhtml+xml")
@@ -54,10 +55,8 @@ def outcome_of(visit: Visit, response: Response, rules: Rules | None, params: Cr
         return Outcome("feed", [Found(url, visit.depth + 1, 0, "page") for url in read_feed(response.body, visit.url)])
     if kind not in KEPT:
         return Outcome("type", note={"detail": kind})
-    said = Said()
-    if kind in HTML:
-        said = read_page(response.body, charset_of(response.body, charset), visit.url, params.user_agent)
-    read_headers(said, response.headers, visit.url, params.user_agent)
+    tags = page_tags(response.body, charset) if kind in HTML else []
+    said = read_page(tags, response.headers, visit.url, params.user_agent)
     return outcome_of_page(visit, response, said, rules, params, frontier)
 
 
@@ -65,15 +64,19 @@ def outcome_of_page(
     visit: Visit, response: Response, said: Said, rules: Rules | None, params: Crawl, frontier: Frontier
 ) -> Outcome:
     """The outcome of a page, by what it says of itself and by what is known already."""
-    links = [] if said.nofollow else [Found(url, visit.depth + 1, 0, "page") for url in said.links]
+    directives = said.directives
+    links = [] if directives.nofollow else [Found(url, visit.depth + 1, 0, "page") for url in said.links]
     links += [Found(url, visit.depth + 1, 0, "feed") for url in said.feeds]
     robots = rules.robots if rules and rules.robots else None
-    reserved = said.tdm if said.tdm is not None else rules.reserved(target_of(visit.url)) if rules else None
-    signals = {"noindex": said.noindex, "noai": said.noai or bool(robots and robots.noai), "tdm": bool(reserved)}
+    if directives.tdm is None and rules:
+        directives.tdm = rules.reserved(target_of(visit.url))
+    if robots:
+        directives.noai |= robots.noai
+        directives.no_ai_input |= robots.no_ai_input
     decisions: dict[str, Any] = {"robots": robots.decide(target_of(visit.url))[1] or "no rule" if robots else "none"}
-    if present := [name for name, given in signals.items() if given]:
+    if present := directives.signals():
         decisions["signals"] = present
-    if licence := said.licence or (robots.licence if robots else ""):
+    if licence := said.licence if directives.licences or not robots else robots.licence:
         decisions["licence"] = licence
     outcome = Outcome("page", links, dict(decisions), decisions)
     for name in present:

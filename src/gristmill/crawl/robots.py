@@ -11,10 +11,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from gristmill.html.directives import product_token, refuses_input, refuses_training
+
 LONGEST_LINE = 16_384  # characters; what is longer is cut
 UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 KEEP = UNRESERVED | frozenset(b"!#$&'()*+,/:;=?@[]%")  # octets that need no encoding in a rule or path
-TOKEN = re.compile(r"[A-Za-z_-]+")
 ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 
@@ -53,6 +54,7 @@ class Robots:
     crawl_delay: float = 0.0  # seconds; not of the RFC, widely used
     sitemaps: list[str] = field(default_factory=list)
     noai: bool = False  # `Content-Signal: ai-train=no` or `Content-Usage: train-ai=n`
+    no_ai_input: bool = False  # `Content-Signal: ai-input=no`
     licence: str = ""  # of the site, from a `License:` line (RSL 1.0)
 
     def decide(self, path: str) -> tuple[bool, str]:
@@ -86,12 +88,6 @@ def normal_path(path: bytes) -> bytes:
     if path.isascii() and b" " not in path and b'"' not in path:
         return path
     return b"".join(bytes((octet,)) if octet in KEEP else b"%%%02X" % octet for octet in path)
-
-
-def product_token(agent: str) -> str:
-    """The part of a user agent by which robots.txt knows it: `gristmill/0.1 (+https://…)` → `gristmill`."""
-    found = TOKEN.match(agent.strip())
-    return found[0].lower() if found else ""
 
 
 def parse_robots(text: str, agent: str) -> Robots:
@@ -135,10 +131,6 @@ def read_group(lines: Sequence[tuple[str, str, int]], found: Robots) -> None:
         elif name == "crawl-delay":
             seconds = re.match(r"\d+(\.\d+)?", value)
             found.crawl_delay = max(found.crawl_delay, float(seconds[0]) if seconds else 0.0)
-        elif refuses_training(value):
-            found.noai = True
-
-
-def refuses_training(value: str) -> bool:
-    """Whether a Content-Signal (contentsignals.org) or Content-Usage (draft-ietf-aipref-attach) forbids training."""
-    return bool(re.search(r"(?:^|[,;\s])(?:ai-train\s*=\s*no|train-ai\s*=\s*n)\b", value.lower()))
+        else:
+            found.noai |= refuses_training(value)
+            found.no_ai_input |= refuses_input(value)

@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 
 from gristmill.crawl.client import Client, Response
 from gristmill.crawl.frontier import Frontier
-from gristmill.crawl.links import read_tdmrep
+from gristmill.crawl.outlinks import read_tdmrep
 from gristmill.crawl.robots import Robots, Rule, normal_path, parse_robots
 from gristmill.crawl.urls import normalise, origin_of
 from gristmill.errors import FAULT, concerns_all, fault_notes

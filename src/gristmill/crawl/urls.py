@@ -14,6 +14,7 @@ CAMPAIGN = r"(?:utm_[a-z]+|gclid|dclid|fbclid|msclkid|yclid|mc_cid|mc_eid)"
 NOISE = re.compile(rf"(?<=[?&])(?:{CAMPAIGN}=[^&]*|{SESSION}=[0-9a-z_.-]{{16,}})(?:&|$)", re.IGNORECASE)
 PATH_SESSION = re.compile(r";(?:jsessionid|phpsessid)=[0-9a-z_.!-]+", re.IGNORECASE)
 REPEATED = re.compile(r"(/[^/?]+(?:/[^/?]+)*?)\1\1(?=/|$)")  # /a/b/a/b/a/b
+HOST = re.compile(r"https?://(?:[^/?#]*@)?(?:\[([^\]/?#]*)\]|([^:/?#\[\]]*))", re.IGNORECASE)
 SKIPPED = ("mailto:", "javascript:", "tel:", "data:", "#")
 DIGITS = re.compile(r"\d+")
 
@@ -52,9 +53,9 @@ def _normalise(url: str, base: str) -> str | None:
 
 
 def host_of(url: str) -> str:
-    """The host of a normalised URL, without brackets."""
-    authority = url.partition("://")[2].partition("/")[0]
-    return authority.partition("]")[0][1:] if authority.startswith("[") else authority.partition(":")[0]
+    """The host of an http or https URL in lower case, without brackets; an empty string of anything else."""
+    found = HOST.match(url)
+    return (found[1] or found[2] or "").lower() if found else ""
 
 
 def origin_of(url: str) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
 import json
 import os
 import re
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,7 +20,7 @@ from isal import igzip_lib
 from gristmill import __version__
 from gristmill.crawl.client import CutShort, Response, decode
 from gristmill.crawl.content_type import content_type, payload_type
-from gristmill.errors import UserError
+from gristmill.record import Record
 
 NAMESPACE = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")  # RFC 4122 appendix C, for URLs
 LEVEL = 2  # of ISA-L: 9 times as fast as zlib's 6, files 17 % larger (docs/notebook/crawl.md)
@@ -109,70 +108,14 @@ def sha1(data: bytes) -> str:
     return "sha1:" + base64.b32encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode()
 
 
-@dataclass(frozen=True)
-class Page:
-    """One fetched page."""
-
-    url: str
-    body: bytes  # without content and transfer encodings
-    content_type: str  # without parameters, lower case
-    charset: str  # as the header names it; may be empty
-    fetched_at: datetime | None
-    source: str  # `file:offset`
-    language: str = ""  # ISO 639-3, as a WET file names it
-    decisions: dict[str, Any] = field(default_factory=dict)  # robots, signals, licence: what the crawl noted
-
-
-def read_pages(path: Path) -> Iterator[Page]:
-    """Yield the responses with status 200 of a WARC file and the texts of a WET file, whoever wrote it.
-
-    Raises UserError naming file and offset where the file ends within a record or cannot be read; whole records
-    before that point have been yielded by then.
-    """
-    offset = size = 0
-    wanted = WarcRecordType.response | WarcRecordType.conversion
-    try:
-        with path.open("rb") as file:
-            for item in ArchiveIterator(file, record_types=wanted, parse_http=True):
-                offset, size = item.stream_pos, size + 1
-                page = to_page(item, f"{path.name}:{offset}")
-                if page:
-                    yield page
-        check_gzip_end(path, offset)
-    except (EOFError, ValueError, OSError) as error:
-        if isinstance(error, OSError) and error.filename:
-            raise
-        raise UserError(
-            f"{path} is truncated or damaged after offset {offset:,}: {error}",
-            "fetch it again, or save the whole records with `warcio recompress`",
-        ) from error
-    if not size and not any(True for _ in ArchiveIterator(path.open("rb"), parse_http=False)):
-        raise UserError(f"{path} holds no WARC record", "check that it is a WARC file")
-
-
-def check_gzip_end(path: Path, offset: int) -> None:
-    """Raise EOFError where a gzip file ends within a member: FastWARC passes over that in silence.
-
-    Only what lies behind `offset`, the start of the last record read, is unpacked.
-    """
-    with path.open("rb") as raw:
-        if raw.read(2) != b"\x1f\x8b":
-            return
-        raw.seek(offset)
-        with gzip.open(raw) as file:
-            while file.read(1 << 20):
-                pass
-
-
-def to_page(item: WarcRecord, source: str) -> Page | None:
-    """A page from a response or conversion record, or None where it is no successful HTTP response."""
+def to_record(item: WarcRecord, source: str) -> Record | None:
+    """A record from a response, or from the text that a WET file has of one; None where there was no success."""
     headers = item.headers
     url = (headers.get("WARC-Target-URI") or "").strip("<>")
     date = item.record_date
     fetched_at = date.astimezone(UTC) if date else None
     if item.record_type == WarcRecordType.conversion:
-        language = (headers.get("WARC-Identified-Content-Language") or "").partition(",")[0]
-        return Page(url, item.reader.read(), "text/plain", "utf-8", fetched_at, source, language)
+        return Record(item.reader.read(), "text/plain", url, source, "utf-8", fetched_at=fetched_at)
     http = item.http_headers
     if http is None or http.status_code != 200:
         return None
@@ -181,7 +124,16 @@ def to_page(item: WarcRecord, source: str) -> Page | None:
     identified = headers.get("WARC-Identified-Payload-Type") or ""
     if identified and kind in ("", "application/octet-stream", "text/plain"):
         kind = identified.lower()
-    return Page(url, body, payload_type(kind, body), charset, fetched_at, source, "", decisions_of(headers))
+    return Record(
+        body,
+        payload_type(kind, body),
+        url,
+        source,
+        charset,
+        fetched_at=fetched_at,
+        headers=tuple(http.astuples()),
+        decisions=decisions_of(headers),
+    )
 
 
 def decoded(body: bytes, transfer: str, coding: str) -> bytes:

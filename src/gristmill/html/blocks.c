@@ -4,6 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+void gm_html_add_fact(struct page *page, const char *name, const uint8_t *text, size_t length) {
+    if (!gm_buffer_add(&page->facts, name, strlen(name) + 1) || !gm_buffer_add(&page->facts, text, length) ||
+        !gm_buffer_add(&page->facts, "\0\0", 3))
+        page->fault = FAULT_MEMORY;
+}
+
 static void *grown(void *items, size_t count, size_t *capacity, size_t size) {
     if (count < *capacity) return items;
     size_t wanted = *capacity ? *capacity * 2 : 256;

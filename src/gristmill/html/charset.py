@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
-MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+from gristmill.files import marked_charset, mostly_utf8
+
 DECLARED = re.compile(rb"<(?:meta\b[^>]*?charset|\?xml\b[^>]*?encoding)\s*=\s*[\"']?\s*([\w:.-]+)", re.IGNORECASE)
 COMMENT = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
 PRESCAN = 4096  # bytes; the standard says 1024, and pages put it later
@@ -25,11 +27,11 @@ def to_utf8(body: bytes, charset: str = "") -> bytes:
     A declaration that the bytes contradict is passed over: wrong headers are common. Nothing is raised; what cannot be
     decoded becomes U+FFFD.
     """
-    for mark, name in MARKS:
-        if body.startswith(mark):
-            return as_utf8(body[len(mark) :], name)
-    declared = [codec_of(charset), codec_of(declared_charset(body))]
-    for name in declared:
+    if marked := marked_charset(body):
+        return as_utf8(body, marked)
+    declared: list[str] = []
+    for name in declarations(body, charset):
+        declared.append(name)
         if name and (name == "utf-8" or not is_utf8(body) or body.isascii() or not unlikely(name)):
             try:
                 return body if name == "utf-8" and is_utf8(body) else body.decode(name).encode("utf-8")
@@ -44,20 +46,28 @@ def to_utf8(body: bytes, charset: str = "") -> bytes:
     return as_utf8(body, first or "cp1252")
 
 
+def declarations(body: bytes, charset: str) -> Iterator[str]:
+    """The codecs that the HTTP header and the page itself name, in order of trust; empty where one names none."""
+    yield codec_of(charset, wide=b"\0" in body[:PRESCAN])
+    yield codec_of(declared_charset(body))
+
+
 def declared_charset(body: bytes) -> str:
     """What the page says of itself, outside comments."""
     found = DECLARED.search(COMMENT.sub(b"", body[:PRESCAN]))
     return found.group(1).decode("ascii", "replace") if found else ""
 
 
-def codec_of(label: str) -> str:
-    """Python's codec for a label of the standard, or an empty string where there is none."""
+def codec_of(label: str, *, wide: bool = False) -> str:
+    """Python's codec for a label of the standard, or an empty string where there is none; of two bytes a character only
+    where it may be `wide`.
+    """
     name = map_encoding_to_html5(label.strip().lower(), fallback_utf8=False) if label else None
     if not name:
         return ""
     name = name.lower()
     # a page in UTF-16 cannot have been read as far as its declaration (§13.2.3.2)
-    return "utf-8" if name.startswith("utf-16") else WIDER.get(name, name)
+    return "utf-8" if name.startswith("utf-16") and not wide else WIDER.get(name, name)
 
 
 def unlikely(name: str) -> bool:
@@ -72,14 +82,6 @@ def is_utf8(body: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def mostly_utf8(body: bytes) -> bool:
-    """Whether damage is the exception: more than nine in ten characters beyond ASCII are whole."""
-    text = body.decode("utf-8", "replace")
-    broken = text.count("\ufffd")
-    whole = len(text) - broken - sum(map(str.isascii, text))
-    return broken * 9 <= whole
 
 
 def as_utf8(body: bytes, name: str) -> bytes:

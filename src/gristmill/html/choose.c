@@ -206,10 +206,7 @@ static void note_heading(struct page *page) {
     for (size_t i = 0; i < page->block_count; i++) {
         const struct block *block = &page->blocks[i];
         if (page->nodes[block->node].level != 1 || block->gone) continue;
-        if (!gm_buffer_add(&page->facts, "h1\x1f", 3) ||
-            !gm_buffer_add(&page->facts, page->text.at + block->start, block->length) ||
-            !gm_buffer_add(&page->facts, "\x1e", 1))
-            page->fault = FAULT_MEMORY;
+        gm_html_add_fact(page, "h1", page->text.at + block->start, block->length);
         return;
     }
 }

@@ -8,9 +8,8 @@ learned: two small forests of decision trees in `main_text.safetensors`, fitted 
 from __future__ import annotations
 
 import ctypes
-import html.entities
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from gristmill import native
+from gristmill.html.links import Entities, Tag, entities, read_rows
 from gristmill.native import BYTES, POINTER, SIZE
 
 MODEL = Path(__file__).with_name("main_text.safetensors")
@@ -33,10 +33,7 @@ class HtmlPage:
 
     text: str  # Markdown: headings, lists, tables, fenced code, formulas in dollar signs
     title: str
-    language: str = ""  # the `lang` of <html>
-    canonical: str = ""  # <link rel=canonical>
-    robots: str = ""  # <meta name=robots>, several joined by commas
-    rights: list[tuple[str, str]] = field(default_factory=list)  # (rel, href) of licence links, (name, content) of meta
+    tags: list[Tag]  # <meta>, and links to its canonical URL and its licence
 
 
 def extract_html(source: str | bytes, *, comments: bool = False, whole: bool = False) -> HtmlPage:
@@ -58,39 +55,14 @@ def extract_html(source: str | bytes, *, comments: bool = False, whole: bool = F
         if not handle or result.fault:
             raise MemoryError
         text = ctypes.string_at(result.text, result.text_length).decode("utf-8", "replace") if result.text else ""
-        facts = ctypes.string_at(result.facts, result.facts_length) if result.facts else b""
+        tags = list(read_rows(ctypes.string_at(result.facts, result.facts_length) if result.facts else b""))
     finally:
         FREE(handle)
-    return read_facts(text, facts.decode("utf-8", "replace"))
 
+    def fact(name: str) -> str:
+        return next((" ".join(tag[1].split()) for tag in tags if tag[0] == name), "")
 
-def read_facts(text: str, facts: str) -> HtmlPage:
-    """A page from its text and the facts that C found, `name 0x1f value 0x1e` each."""
-    found: dict[str, list[str]] = {}
-    rights = []
-    for fact in facts.split("\x1e")[:-1]:
-        name, _, value = fact.partition("\x1f")
-        name, value = name.strip().lower(), " ".join(html.unescape(value).split())
-        if name in ("title", "h1"):
-            value = " ".join(fact.partition("\x1f")[2].split())
-        if name.startswith("rel:"):
-            rights.append((name[4:], value))
-        elif name in ("lang", "canonical", "robots", "title", "h1"):
-            found.setdefault(name, []).append(value)
-        else:
-            rights.append((name, value))
-
-    def first(name: str) -> str:
-        return found.get(name, [""])[0]
-
-    return HtmlPage(
-        text,
-        page_title(first("title"), first("h1")),
-        first("lang"),
-        first("canonical"),
-        ", ".join(found.get("robots", [])),
-        rights,
-    )
+    return HtmlPage(text, page_title(fact("title"), fact("h1")), [tag for tag in tags if tag[0] not in ("title", "h1")])
 
 
 def page_title(title: str, heading: str) -> str:
@@ -102,18 +74,6 @@ def page_title(title: str, heading: str) -> str:
 
 
 # ---- the C side: page.h and choose.c have the same structures ----
-
-
-class Entities(ctypes.Structure):
-    """Named character references, sorted by name."""
-
-    _fields_ = [
-        ("names", ctypes.c_void_p),
-        ("name_ends", ctypes.c_void_p),
-        ("values", ctypes.c_void_p),
-        ("value_ends", ctypes.c_void_p),
-        ("count", ctypes.c_uint32),
-    ]
 
 
 class Forest(ctypes.Structure):
@@ -175,23 +135,6 @@ EXTRACT = native.Function(
     ctypes.POINTER(Result),
 )
 FREE = native.Function("gm_html_free", None, POINTER)
-
-
-@cache
-def entities() -> Entities:
-    """The references that HTML names."""
-    pairs = sorted((name.encode(), value.encode()) for name, value in html.entities.html5.items())
-    arrays = [
-        array
-        for column in zip(*pairs, strict=True)
-        for array in (
-            np.frombuffer(b"".join(column), np.uint8),
-            np.cumsum([len(item) for item in column], dtype=np.uint32),
-        )
-    ]
-    made = Entities(*(array.ctypes.data for array in arrays), len(pairs))
-    made.arrays = arrays  # keeps them alive
-    return made
 
 
 @cache

@@ -200,7 +200,7 @@ struct page {
     const uint8_t *html;
     size_t size;
     struct buffer text;  /* of all blocks */
-    struct buffer facts; /* name 0x1f value 0x1e …: title, lang, canonical, robots, licence links */
+    struct buffer facts; /* rows as links.h has them: the title, the first <h1>, what the page says of itself */
     struct buffer out;   /* the rendered main text */
     struct node *nodes;
     struct block *blocks;
@@ -214,5 +214,8 @@ enum { MAX_OPEN = 512 };
 /* Elements and blocks that a page of so many bytes may have: one in ten bytes, and some for small pages. Each takes
    about a hundred bytes of memory, so that no page takes more than ten times what plain text of its length does. */
 static inline size_t gm_most_parts(size_t bytes) { return 4096 + bytes / 10; }
+
+/* Adds a row of facts that has a name and a text without zero bytes. */
+void gm_html_add_fact(struct page *page, const char *name, const uint8_t *text, size_t length);
 
 #endif

@@ -4,53 +4,33 @@
    depend on it: void elements, implied end tags, scopes, misnested formatting, raw text, breaking out of <svg>. Work
    and memory grow with the bytes of the page: the stack is bounded (deeper elements count as their parent), and so are
    elements and blocks (gm_most_parts). Any bytes are safe to read. */
+#include "links.h"
 #include "parser.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_FACTS = 64, MAX_FACT = 2048 };
+enum { MAX_FACTS = 1024, MAX_TITLE = 2048 };
 
 /* ---- facts about the page ---- */
 
-static void add_fact(struct parser *parser, struct slice name, struct slice value) {
-    struct page *page = parser->page;
-    if (parser->facts++ >= MAX_FACTS) return;
-    struct slice parts[2] = {name, value};
-    for (int i = 0; i < 2; i++) {
-        size_t length = parts[i].length < MAX_FACT ? parts[i].length : MAX_FACT, start = page->facts.length;
-        uint8_t mark = i ? 0x1e : 0x1f;
-        if (!gm_buffer_add(&page->facts, parts[i].at, length)) page->fault = FAULT_MEMORY;
-        if (page->fault) return;
-        for (size_t j = start; j < page->facts.length; j++)
-            if (page->facts.at[j] < 0x20) page->facts.at[j] = ' ';
-        if (!gm_buffer_add(&page->facts, &mark, 1)) page->fault = FAULT_MEMORY;
-    }
+/* Whether a tag says something of the page itself: every <meta>, and links to what it is or the licence it is under. */
+static bool is_fact(const struct tag_token *token) {
+    const struct slice *value = token->value;
+    if (token->tag == T_META) return true;
+    if (token->tag != T_A && token->tag != T_LINK) return false;
+    return gm_slice_has_word(value[A_REL], "license") || gm_slice_has(value[A_HREF], "creativecommons.org/") ||
+           (token->tag == T_LINK && gm_slice_has_word(value[A_REL], "canonical"));
 }
 
-static struct slice literal(const char *text) { return (struct slice){(const uint8_t *)text, strlen(text)}; }
-
 static void note_facts(struct parser *parser, const struct tag_token *token) {
-    const struct slice *value = token->value;
-    uint32_t has = token->present;
-    if (token->tag == T_HTML && has >> A_LANG & 1) add_fact(parser, literal("lang"), value[A_LANG]);
-    if (token->tag == T_META && has >> A_CONTENT & 1) {
-        struct slice name = has >> A_NAME & 1 ? value[A_NAME] : value[A_PROPERTY];
-        if (!(has >> A_NAME & 1) && !(has >> A_PROPERTY & 1)) return;
-        static const char *const wanted[] = {"robots",          "dc.rights", "dcterms.rights", "dcterms.license",
-                                             "copyright",       "rights",    "license",        "dc.rights.license",
-                                             "tdm-reservation", "tdm-policy"};
-        for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
-            if (gm_slice_is(name, wanted[i])) add_fact(parser, name, value[A_CONTENT]);
+    struct buffer *facts = &parser->page->facts;
+    if (!gm_is_link(token) || !is_fact(token) || parser->facts++ >= MAX_FACTS) return;
+    if (!gm_buffer_grow(facts, gm_link_room(token))) {
+        parser->page->fault = FAULT_MEMORY;
+        return;
     }
-    if ((token->tag == T_A || token->tag == T_LINK) && has >> A_HREF & 1) {
-        if (token->tag == T_LINK && gm_slice_has_word(value[A_REL], "canonical") && has >> A_REL & 1)
-            add_fact(parser, literal("canonical"), value[A_HREF]);
-        else if ((has >> A_REL & 1 && gm_slice_has_word(value[A_REL], "license")))
-            add_fact(parser, literal("rel:license"), value[A_HREF]);
-        else if (gm_slice_has(value[A_HREF], "creativecommons.org/"))
-            add_fact(parser, literal("rel:"), value[A_HREF]);
-    }
+    facts->length = (size_t)(gm_write_link(token, parser->entities, facts->at + facts->length) - facts->at);
 }
 
 /* ---- elements ---- */
@@ -218,12 +198,10 @@ static void note_title(struct parser *parser, const uint8_t *at, const uint8_t *
     gm_html_add_text(parser, at, end);
     parser->skips = skips;
     size_t length = page->text.length - start;
+    length = length < MAX_TITLE ? length : MAX_TITLE;
     if (length) {
-        add_fact(parser, literal("title"), (struct slice){page->text.at + start, length});
-        if (!page->fault) {
-            page->title_length = (uint32_t)(length < MAX_FACT ? length : MAX_FACT);
-            page->title = (uint32_t)(page->facts.length - 1 - page->title_length);
-        }
+        page->title = (uint32_t)(page->facts.length + sizeof "title"), page->title_length = (uint32_t)length;
+        gm_html_add_fact(page, "title", page->text.at + start, length);
     }
     page->text.length = start;
     parser->block = (struct block){.start = start};

@@ -66,7 +66,7 @@ static void add_preformatted(struct parser *parser, const uint8_t *at, const uin
         } else if (*at == '&') {
             uint8_t out[8];
             size_t length;
-            at = gm_read_reference(at, end, parser->entities, out, &length);
+            at = gm_read_reference(at, end, parser->entities, false, out, &length);
             if (byte_class(*out) != DROPPED) gm_html_add_visible(parser, out, length);
         } else {
             if (*at == '\r' && !(at + 1 < end && at[1] == '\n')) gm_html_put(parser, "\n", 1);
@@ -94,7 +94,7 @@ void gm_html_add_text(struct parser *parser, const uint8_t *at, const uint8_t *e
         if (found == WHITE) {
             parser->space = true, at++;
         } else if (found == REFERENCE) {
-            at = gm_read_reference(at, end, parser->entities, out, &length);
+            at = gm_read_reference(at, end, parser->entities, false, out, &length);
             if (length == 1 && gm_is_space(*out))
                 parser->space = true;
             else if (odd_space(out, out + length, &white) == length)

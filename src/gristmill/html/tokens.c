@@ -235,20 +235,23 @@ static int64_t find_entity(const struct entities *entities, const uint8_t *name,
     return -1;
 }
 
-const uint8_t *gm_read_reference(const uint8_t *at, const uint8_t *end, const struct entities *entities, uint8_t *out,
-                                 size_t *length) {
+static bool is_alphanumeric(uint8_t c) { return gm_is_letter(c) || (uint8_t)(c - '0') < 10; }
+
+const uint8_t *gm_read_reference(const uint8_t *at, const uint8_t *end, const struct entities *entities, bool attribute,
+                                 uint8_t *out, size_t *length) {
     if (end - at >= 3 && at[1] == '#') return read_number(at, end, out, length);
     const uint8_t *name = at + 1, *next = name;
-    while (next < end && next - name < LONGEST_REFERENCE && (gm_is_letter(*next) || (uint8_t)(*next - '0') < 10))
-        next++;
+    while (next < end && next - name < LONGEST_REFERENCE && is_alphanumeric(*next)) next++;
     size_t longest = (size_t)(next - name) + (next < end && *next == ';');
     for (size_t size = longest; size >= 2; size--) { /* `&notit;` is `&not` and "it;" */
         int64_t found = find_entity(entities, name, size);
         if (found < 0) continue;
+        const uint8_t *after = name + size;
+        if (attribute && after[-1] != ';' && after < end && (*after == '=' || is_alphanumeric(*after))) break;
         uint32_t start = found ? entities->value_ends[found - 1] : 0;
         *length = entities->value_ends[found] - start;
         memcpy(out, entities->values + start, *length);
-        return name + size;
+        return after;
     }
     return out[0] = '&', *length = 1, at + 1;
 }

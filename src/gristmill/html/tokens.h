@@ -40,9 +40,10 @@ const uint8_t *gm_read_tag(const uint8_t *at, const uint8_t *end, struct tag_tok
 const uint8_t *gm_raw_end(const uint8_t *at, const uint8_t *end, enum tag tag);
 /* What follows a comment, doctype or the like that begins at `at` ("<!", "<?" or "</"). */
 const uint8_t *gm_skip_comment(const uint8_t *at, const uint8_t *end);
-/* Decodes the character reference that begins at `at` ("&") into `out` (8 bytes); returns what follows it. */
-const uint8_t *gm_read_reference(const uint8_t *at, const uint8_t *end, const struct entities *entities, uint8_t *out,
-                                 size_t *length);
+/* Decodes the character reference that begins at `at` ("&") into `out` (8 bytes); returns what follows it. In an
+   attribute's value one without ";" before "=", a letter or a digit is text (§13.2.5.73): `?a=1&copy=2`. */
+const uint8_t *gm_read_reference(const uint8_t *at, const uint8_t *end, const struct entities *entities, bool attribute,
+                                 uint8_t *out, size_t *length);
 bool gm_slice_is(struct slice slice, const char *text);       /* ASCII case does not matter */
 bool gm_slice_has(struct slice slice, const char *text);      /* anywhere inside */
 bool gm_slice_has_word(struct slice slice, const char *text); /* among words separated by space */

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from gristmill.corpus.execution.documents import finish_stage, guarded, log_path, shard_path, text_bytes
 from gristmill.corpus.execution.drop_log import DropLog
@@ -19,17 +18,20 @@ from gristmill.corpus.execution.executor import Executor, Result
 from gristmill.corpus.execution.judge import Dropped
 from gristmill.corpus.extract.language import detect
 from gristmill.corpus.readers.input_files import HTML_TYPES, TEXT_TYPES, UNREAD
-from gristmill.corpus.readers.licence import detect_licence
-from gristmill.corpus.readers.record import Record
+from gristmill.corpus.readers.licence import detect_licence, from_url
 from gristmill.corpus.readers.warc_ranges import Extent, InputRange, cut_inputs, read_range, read_records
+from gristmill.crawl.urls import host_of
 from gristmill.document import Document, document_id, write_documents
 from gristmill.errors import UserError
 from gristmill.files import read_jsonl
 from gristmill.html.charset import to_utf8
+from gristmill.html.directives import read_directives
+from gristmill.html.links import Tag, header_tags
 from gristmill.html.main_text import extract_html
 from gristmill.manifest import WORK, Manifest
 from gristmill.progress import Progress, console
 from gristmill.recipe import Extract
+from gristmill.record import Record
 from gristmill.storage import as_path
 
 LOOKS_LIKE_HTML = re.compile(rb"<(?:!doctype\s+html|html|head|body|title|meta|div|p|h1)\b", re.IGNORECASE)
@@ -37,6 +39,7 @@ CONTROLS = bytes(byte for byte in (*range(0x20), 0x7F) if byte not in b"\t\n\r")
 NONCHARACTERS = ("\ufffe".encode(), "\uffff".encode())
 MARKDOWN_TITLE = re.compile(r"^# +(.+?)\s*#*$", re.MULTILINE)
 UNREADABLE = bytes(code for code in (*range(32), 127) if code not in b"\t\n\f\r")
+AGENT = "gristmill"  # as pages may name us
 SAMPLE = 1 << 16  # bytes of a page that are looked at
 MAX_UNREADABLE = 0.02  # share of replacement and control characters: more is another format or charset
 MAX_BYTES = 64_000_000  # of a page's HTML
@@ -173,7 +176,7 @@ def extract_record(record: Record, comments: bool = False) -> Document | str:
         return "not_html"
     if len(record.body) > MAX_BYTES and not is_text:
         return "too_large"
-    rights: list[tuple[str, str]] = []
+    tags: list[Tag] = []
     raw = to_utf8(record.body, record.charset)
     if is_unreadable(raw[:SAMPLE]):
         return "undecodable"
@@ -183,7 +186,9 @@ def extract_record(record: Record, comments: bool = False) -> Document | str:
         found = heading.group(1) if heading else ""
     else:
         page = extract_html(raw, comments=comments, whole=record.whole)
-        found, text, rights = page.title, page.text, page.rights
+        found, text, tags = page.title, page.text, page.tags
+    headers = record.headers or ()
+    said = read_directives([*tags, *header_tags(headers)], headers, AGENT)
     text = clean(text).strip()
     if not text:
         return "empty"
@@ -199,7 +204,9 @@ def extract_record(record: Record, comments: bool = False) -> Document | str:
         language_score=score,
         fetched_at=record.fetched_at,
         source=clean(record.source),
-        licence=clean(record.licence or detect_licence(rights, text)),
+        licence=clean(
+            record.licence or from_url(str(record.decisions.get("licence", ""))) or detect_licence(said.rights(), text)
+        ),
     )
 
 
@@ -227,12 +234,3 @@ def clean(text: str) -> str:
         for each in NONCHARACTERS:
             data = data.replace(each, b"")
     return data.decode("utf-8")
-
-
-def host_of(url: str) -> str:
-    """The host of an http(s) URL, or an empty string."""
-    try:
-        parts = urlsplit(url)
-        return (parts.hostname or "") if parts.scheme in ("http", "https") else ""
-    except ValueError:
-        return ""

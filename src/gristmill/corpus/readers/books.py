@@ -15,8 +15,8 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from gristmill.corpus.readers.licence import detect_licence
-from gristmill.corpus.readers.record import Record
 from gristmill.errors import MissingExtra
+from gristmill.record import Record
 
 CONTAINER = "META-INF/container.xml"
 CHAPTER_TYPES = ("application/xhtml+xml", "text/html")

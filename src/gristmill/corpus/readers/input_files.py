@@ -15,7 +15,6 @@ from gristmill.corpus.readers import source_code
 from gristmill.corpus.readers.books import read_epub, read_pdf
 from gristmill.corpus.readers.latex import read_latex
 from gristmill.corpus.readers.notebook import read_notebook
-from gristmill.corpus.readers.record import Record
 from gristmill.corpus.readers.rst import read_rst
 from gristmill.corpus.readers.tables import read_csv, read_jsonl, read_parquet
 from gristmill.corpus.readers.wikipedia import read_dump
@@ -24,6 +23,7 @@ from gristmill.errors import RUN_OUT, MissingExtra, TooLarge, UserError
 from gristmill.files import DAMAGED, whole_file
 from gristmill.folders import FoundFile, walk
 from gristmill.manifest import Manifest
+from gristmill.record import Record
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 TEXT_TYPES = ("text/plain", "text/markdown")

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gristmill.corpus.readers.record import Record
 from gristmill.corpus.readers.source_code import fenced
 from gristmill.files import whole_file
+from gristmill.record import Record
 
 
 def read_notebook(path: Path, name: str) -> Iterator[Record]:

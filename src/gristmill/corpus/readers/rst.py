@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from gristmill.corpus.readers.record import Record
 from gristmill.corpus.readers.source_code import fenced
 from gristmill.files import whole_file
 from gristmill.html.charset import to_utf8
+from gristmill.record import Record
 
 ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1+\s*$")
 DIRECTIVE = re.compile(r"\.\.\s+(?:\|(?P<key>[^|]+)\|\s+)?(?P<name>[\w:.+-]+)::(?:\s+(?P<argument>.*))?$")

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from gristmill.corpus.readers.record import Record
 from gristmill.files import whole_file
 from gristmill.html.charset import to_utf8
+from gristmill.record import Record
 
 ENDINGS = tuple(
     f".{name}"

@@ -14,9 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gristmill.corpus.readers.record import Record
 from gristmill.errors import UserError
 from gristmill.files import BadLine, json_lines, text_lines
+from gristmill.record import Record
 
 TEXT_KEYS = ("text", "content")
 OTHER_KEYS = ("url", "id", "title", "fetched_at", "licence", "license")

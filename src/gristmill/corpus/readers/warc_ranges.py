@@ -18,11 +18,10 @@ from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
 from gristmill.corpus.execution.executor import shard_bytes
 from gristmill.corpus.readers.input_files import UNREAD, extensions, input_files, kind_of, read_whatever
-from gristmill.corpus.readers.licence import from_url
-from gristmill.corpus.readers.record import Record
-from gristmill.crawl.warc import to_page
+from gristmill.crawl.warc import to_record
 from gristmill.errors import FAULT, RUN_OUT, UserError, fault_notes
 from gristmill.folders import FoundFile, labels
+from gristmill.record import Record
 
 MAGIC = b"\x1f\x8b\x08"  # of a gzip member (RFC 1952, section 2.3.1)
 GZIP_RATIO = 4  # about how much a gzip file grows: shards are cut by what must be worked on
@@ -178,24 +177,14 @@ def read_warc(part: InputRange, begin: int | None, extent: Extent) -> Iterator[R
 def readable(found: WarcRecord, source: str) -> Record | None:
     """As `to_record`; where that fails for another reason than the file's damage, a record with a fault."""
     try:
+        if found.record_type == WarcRecordType.response:
+            found.parse_http()
         return to_record(found, source)
     except (EOFError, ValueError, OSError, MemoryError):
         raise
     except Exception as error:
         url = found.headers.get("WARC-Target-URI") or ""
         return Record(b"", "", url.strip("<>"), source, fault=FAULT, why=fault_notes(error)["traceback"])
-
-
-def to_record(found: WarcRecord, source: str) -> Record | None:
-    """A record from a response, or from the text that a WET file has of one; None where there was no success."""
-    if found.record_type == WarcRecordType.response:
-        found.parse_http()
-    page = to_page(found, source)
-    if page is None:
-        return None
-    licence = from_url(str(page.decisions.get("licence", "")))
-    about = page.body, page.content_type, page.url, page.source, page.charset
-    return Record(*about, fetched_at=page.fetched_at, licence=licence)
 
 
 def next_record(file: BinaryIO, start: int) -> int:

@@ -12,9 +12,9 @@ from typing import IO
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from gristmill.corpus.readers.record import Record
 from gristmill.corpus.readers.wikitext import plain_text
 from gristmill.errors import UserError
+from gristmill.record import Record
 
 ARTICLES = "0"  # the namespace of articles
 LICENCES = {"wikipedia.org": "CC-BY-SA-4.0", "wiktionary.org": "CC-BY-SA-4.0", "wikivoyage.org": "CC-BY-SA-4.0"}

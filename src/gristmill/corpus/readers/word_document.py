@@ -10,7 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from gristmill.corpus.readers.books import read_part
-from gristmill.corpus.readers.record import Record
+from gristmill.record import Record
 
 MAX_UNPACKED = 256_000_000  # bytes of all parts: an archive may unpack to far more than any document holds
 PROPERTIES = "docProps/core.xml"

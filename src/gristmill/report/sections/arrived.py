@@ -12,7 +12,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 from gristmill.corpus.extract.stage import input_files
 from gristmill.corpus.readers.input_files import HTML_TYPES, kind_of
 from gristmill.corpus.readers.warc_ranges import whole_files
-from gristmill.crawl.warc import to_page
+from gristmill.crawl.warc import to_record
 from gristmill.document import read_columns
 from gristmill.errors import UserError
 from gristmill.html.charset import to_utf8
@@ -155,9 +155,9 @@ def stored_page(path: Path, offset: int) -> str | None:
     with path.open("rb") as file:
         file.seek(offset)
         for item in ArchiveIterator(file, record_types=WarcRecordType.response, parse_http=True):
-            page = to_page(item, "")
-            if page and page.content_type in HTML_TYPES:
-                return to_utf8(page.body, page.charset).decode("utf-8")
+            found = to_record(item, "")
+            if found and found.content_type in HTML_TYPES:
+                return to_utf8(found.body, found.charset).decode("utf-8")
             break
     return None
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Record:
     """One page or text; `fault` names the rule that drops it where it could not even be read."""
 
-    body: bytes
-    content_type: str
+    body: bytes  # without content and transfer encodings
+    content_type: str  # without parameters, lower case
     url: str
     source: str  # file and record in it
-    charset: str = ""
+    charset: str = ""  # as a header names it
     title: str = ""
     fetched_at: datetime | None = None
     licence: str = ""
     fault: str = ""
     why: str = ""  # what was wrong, where there is a fault
     whole: bool = False  # HTML that is all main text, as a book's chapter
+    headers: tuple[tuple[str, str], ...] | None = None  # of the HTTP response that a WARC file keeps
+    decisions: dict[str, Any] = field(default_factory=dict)  # what the crawl noted: robots, signals, licence

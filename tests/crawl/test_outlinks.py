@@ -1,103 +1,19 @@
-"""What pages, headers, sitemaps and feeds name: the C scanner against the standard library's parser, and the rest."""
+"""What pages, headers, sitemaps and feeds name, resolved; URLs and media types."""
 
 from __future__ import annotations
 
-from html.parser import HTMLParser
-from pathlib import Path
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from gristmill.crawl.content_type import charset_of, content_type, payload_type
-from gristmill.crawl.links import Said, read_feed, read_headers, read_page, read_sitemap, read_tdmrep, tags
+from gristmill.crawl.content_type import content_type, payload_type
+from gristmill.crawl.outlinks import Said, read_feed, read_page, read_sitemap, read_tdmrep
 from gristmill.crawl.urls import host_of, normalise, runs_in_circles, shape_of, target_of
+from gristmill.html.links import page_tags
 
-STORYBOOKS = Path(__file__).parents[3] / "shared" / "data" / "storybooks"
-TAGS = ("a", "area", "base", "link", "meta")
-ATTRIBUTES = ("href", "rel", "name", "content", "type")
 BASE = "http://e.org/a/b.html"
 
 
-class Plain(HTMLParser):
-    """The slow, plain version: every attribute of every tag that matters."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=False)
-        self.found: list[tuple[int, dict[int, bytes]]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in TAGS:
-            kept: dict[int, bytes] = {}
-            for name, value in attrs:
-                if name in ATTRIBUTES:
-                    kept.setdefault(ATTRIBUTES.index(name), (value or "").encode())
-            if kept:
-                self.found.append((TAGS.index(tag), kept))
-
-
-def plainly(text: str) -> list[tuple[int, dict[int, bytes]]]:
-    parser = Plain()
-    parser.feed(text)
-    return parser.found
-
-
-def quietly(found: list[tuple[int, dict[int, bytes]]]) -> list[tuple[int, dict[int, str]]]:
-    from html import unescape
-
-    return [(tag, {key: unescape(value.decode()) for key, value in attributes.items()}) for tag, attributes in found]
-
-
-@pytest.mark.skipif(not STORYBOOKS.exists(), reason="../shared/data/storybooks is not there")
-def test_real_pages_against_the_standard_library() -> None:
-    paths = sorted(STORYBOOKS.rglob("*.html"))[::6]
-    assert len(paths) > 50
-    for path in paths:
-        body = path.read_bytes()
-        assert quietly(list(tags(body))) == quietly(plainly(body.decode())), path
-
-
-WELL_FORMED = (
-    "<a href=x>",
-    "<A HREF='y' rel=\"nofollow\">",
-    "</a>",
-    "text > < 3",
-    "<script>'<a href=no>'</script>",
-    "<STYLE>a{}</style >",
-    "<meta name=robots content='noindex'>",
-    "<p class='<a href=no>'>",
-    "<!-- <a href=no> -->",
-    "<!doctype html>",
-)
-PIECES = (
-    *WELL_FORMED,
-    "<a\nhref = z/>",
-    "<link ",
-    "rel=canonical",
-    "href='q'>",
-    "=",
-    "'",
-    '"',
-    "<",
-    ">",
-    "/",
-    "<title>",
-)
-
-
-@given(st.lists(st.sampled_from(WELL_FORMED), max_size=8))
-def test_well_formed_pages_against_the_standard_library(pieces: list[str]) -> None:
-    text = "".join(pieces)
-    assert quietly(list(tags(text.encode()))) == quietly(plainly(text))
-
-
-@settings(max_examples=300)
-@given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=5)), max_size=12))
-def test_any_bytes_are_survived(pieces: list[str]) -> None:
-    body = "".join(pieces).encode("utf-8", "replace")
-    for cut in range(0, len(body), 3):
-        for _, attributes in tags(body[:cut]):
-            assert all(value in body for value in attributes.values())
+def read(page: bytes, charset: str = "utf-8", *headers: tuple[str, str]) -> Said:
+    return read_page(page_tags(page, charset), list(headers), BASE, "gristmill/0.1")
 
 
 def test_what_a_page_says() -> None:
@@ -108,42 +24,35 @@ def test_what_a_page_says() -> None:
     <link rel="canonical" href="/b"><link rel=alternate type="application/rss+xml" href="feed.xml">
     <meta name="TDM-Reservation" content="1">
     <meta name="gristmill" content="noai"><meta name=robots content="nofollow">"""
-    said = read_page(page.encode(), "utf-8", BASE, "gristmill/0.1")
+    said = read(page.encode())
     assert said.links == [
         *("http://e.org/c/d?x=1&y=2", "http://f.org/", "http://e.org/c/i?a&b", "http://e.org/c/g", "http://e.org/c/h")
     ]
     assert said.canonical == "http://e.org/b" and said.feeds == ["http://e.org/c/feed.xml"]
     assert said.licence == "https://creativecommons.org/licenses/by/4.0/"
-    assert (said.noindex, said.nofollow, said.noai, said.tdm) == (False, True, True, True)
-    assert not read_page(b"<meta name=otherbot content=noindex>", "utf-8", BASE, "gristmill").noindex
+    directives = said.directives
+    assert (directives.noindex, directives.nofollow, directives.noai, directives.tdm) == (False, True, True, True)
 
 
 def test_charsets_of_links() -> None:
-    assert read_page('<a href="/é">'.encode("latin-1"), "latin-1", BASE, "g").links == ["http://e.org/%C3%A9"]
-    assert read_page('<a href="/é">'.encode("utf-16"), "utf-16", BASE, "g").links == ["http://e.org/%C3%A9"]
+    assert read('<a href="/é">'.encode("latin-1"), "latin-1").links == ["http://e.org/%C3%A9"]
+    assert read('<a href="/é">'.encode("utf-16"), "utf-16").links == ["http://e.org/%C3%A9"]
 
 
-@pytest.mark.parametrize(
-    ("header", "value", "expected"),
-    [
-        ("X-Robots-Tag", "noindex, nofollow", {"noindex": True, "nofollow": True}),
-        ("X-Robots-Tag", "none", {"noindex": True, "nofollow": True}),
-        ("X-Robots-Tag", "otherbot: noindex", {"noindex": False}),
-        ("X-Robots-Tag", "gristmill: noindex", {"noindex": True}),
-        ("X-Robots-Tag", "unavailable_after: 25 Jun 2010 15:00:00 PST", {"noindex": False}),
-        ("X-Robots-Tag", "noai, noimageai", {"noai": True, "noindex": False}),
-        ("TDM-Reservation", "1", {"tdm": True}),
-        ("TDM-Reservation", "0", {"tdm": False}),
-        ("Content-Usage", "train-ai=n", {"noai": True}),
-        ("Link", '<https://l.org/>; rel="license"', {"licence": "https://l.org/"}),
-        ("Link", "</c>; rel=canonical, </x>; rel=next", {"canonical": "http://e.org/c"}),
-        ("link", '<https://a.org/>; rel="license nofollow"; title="a, b;c"', {"licence": "https://a.org/"}),
-    ],
-)
-def test_what_headers_say(header: str, value: str, expected: dict[str, object]) -> None:
-    said = Said()
-    read_headers(said, [(header, value)], BASE, "gristmill/0.1")
-    assert {name: getattr(said, name) for name in expected} == expected
+def test_a_page_that_one_link_says_not_to_follow_is_followed_by_another() -> None:
+    assert read(b"<a rel=nofollow href=x>1</a><a href='x#top'>2</a><a href='#top'>3</a>").links == ["http://e.org/a/x"]
+
+
+def test_what_link_headers_name_is_relative_to_the_page() -> None:
+    header = "</c>; rel=canonical, <l>; rel=license, <f.xml>; rel=alternate; type=application/atom+xml"
+    said = read(b"<base href='http://f.org/'><a href=x>", "", ("Link", header))
+    assert (said.canonical, said.licence) == ("http://e.org/c", "http://e.org/a/l")
+    assert (said.feeds, said.links) == (["http://e.org/a/f.xml"], ["http://f.org/x"])
+
+
+def test_a_page_that_declares_several_licences_has_none() -> None:
+    assert read(b"<a rel=license href=/1><a rel=license href=/1#x>").licence == "http://e.org/1"
+    assert read(b"<a rel=license href=/1><a rel=license href=/2>").licence == ""
 
 
 def test_sitemaps_of_all_kinds() -> None:
@@ -203,6 +112,7 @@ def test_normalise(url: str, base: str, expected: str | None) -> None:
 
 def test_parts_and_shapes() -> None:
     assert host_of("http://[::1]:80/a") == "::1" and host_of("https://e.org:8/x:y") == "e.org"
+    assert host_of("HTTP://u:p@B.org?x") == "b.org" and host_of("book.epub#c") == host_of("ftp://e.org/") == ""
     assert target_of("http://e.org/a?b") == "/a?b"
     assert shape_of("http://e.org/2024/07/a.html?day=3&x=1") == shape_of("http://e.org/2031/1/b.html?x=2&day=9")
     assert shape_of("http://e.org/a/1") != shape_of("http://e.org/b/1")
@@ -227,11 +137,6 @@ def test_media_types(declared: str, body: bytes, expected: str) -> None:
     assert payload_type(declared, body) == expected
 
 
-def test_content_type_and_charset() -> None:
+def test_content_type() -> None:
     assert content_type('Text/HTML; Charset="UTF-8"') == ("text/html", "utf-8")
     assert content_type("text/html") == ("text/html", "")
-    assert charset_of("é".encode("utf-16"), "utf-8") == "utf-16-le"
-    assert charset_of(b"\xe9", "ISO-8859-15") == "iso8859-15"
-    assert charset_of(b'<meta http-equiv=x content="text/html; charset=koi8-r">\xe9', "no-such") == "koi8-r"
-    assert charset_of("größe".encode(), "") == "utf-8"
-    assert charset_of(b"a", "hex") == "utf-8"

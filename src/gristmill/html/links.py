@@ -1,0 +1,102 @@
+"""The tags by which a page, or a Link header, names other pages and says what may be done with it."""
+
+from __future__ import annotations
+
+import ctypes
+import html.entities
+import re
+import threading
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+import numpy as np
+
+from gristmill.html.charset import to_utf8
+from gristmill.native import BYTES, POINTER, SIZE, Function
+
+# A tag: name, href (of <meta>: content), rel (of <meta>: name or property) and type; what is absent is empty.
+Tag = tuple[str, str, str, str]
+LINK_HEADER = re.compile(r"<([^<>]*)>((?:\s*;\s*[\w*-]+\s*=\s*(?:\"[^\"]*\"|[^\s;,]+))*)")
+PARAMETER = re.compile(r";\s*([\w*-]+)\s*=\s*(?:\"([^\"]*)\"|([^\s;,]+))")
+
+
+class Entities(ctypes.Structure):
+    """Named character references, sorted by name."""
+
+    _fields_ = [
+        ("names", ctypes.c_void_p),
+        ("name_ends", ctypes.c_void_p),
+        ("values", ctypes.c_void_p),
+        ("value_ends", ctypes.c_void_p),
+        ("count", ctypes.c_uint32),
+    ]
+
+
+LINKS = Function("gm_html_links", SIZE, BYTES, SIZE, ctypes.POINTER(Entities), POINTER)
+GROWTH = 3  # bytes of rows for one of the page, at most
+
+
+@cache
+def entities() -> Entities:
+    """The references that HTML names."""
+    pairs = sorted((name.encode(), value.encode()) for name, value in html.entities.html5.items())
+    arrays = [
+        array
+        for column in zip(*pairs, strict=True)
+        for array in (
+            np.frombuffer(b"".join(column), np.uint8),
+            np.cumsum([len(item) for item in column], dtype=np.uint32),
+        )
+    ]
+    made = Entities(*(array.ctypes.data for array in arrays), len(pairs))
+    made.arrays = arrays  # keeps them alive
+    return made
+
+
+def page_tags(page: bytes, charset: str) -> list[Tag]:
+    """The <a>, <area>, <base> and <link> with href and the <meta> with content of a page, in order, with character
+    references decoded; `charset` is as the HTTP header names it. Any bytes are safe; memory and time grow with them.
+    """
+    # which charset it is matters only where more than ASCII is found, or where `<` may be part of another character
+    rows = b"\xff" if b"\0" in page or b"\x1b" in page else scan(page)
+    return list(read_rows(rows if rows.isascii() else scan(to_utf8(page, charset))))
+
+
+def scan(page: bytes) -> bytes:
+    """The rows of a page in a charset in which ASCII bytes are ASCII."""
+    room = ROOM.of(GROWTH * len(page))
+    return ctypes.string_at(room, LINKS(page, len(page), entities(), room))
+
+
+class Room(threading.local):
+    """Memory for what C writes; each thread keeps its own from page to page."""
+
+    def __init__(self) -> None:
+        self.memory = np.empty(0, np.uint8)
+        self.address = 0
+
+    def of(self, size: int) -> int:
+        """The address of so many bytes."""
+        if size > len(self.memory):
+            self.memory = np.empty(size, np.uint8)
+            self.address = self.memory.ctypes.data
+        return self.address
+
+
+ROOM = Room()
+
+
+def read_rows(rows: bytes) -> Iterator[Tag]:
+    """The tags that C wrote, as links.h says."""
+    fields = iter(rows.decode("utf-8", "replace").split("\0"))
+    return zip(fields, fields, fields, fields, strict=False)  # after the last zero byte there is an empty field
+
+
+def header_tags(headers: Iterable[tuple[str, str]]) -> Iterator[Tag]:
+    """The Link headers (RFC 8288) of a response as <link> tags."""
+    for name, value in headers:
+        if name.lower() == "link":
+            for target, parameters in LINK_HEADER.findall(value):
+                # of two parameters with one name the first counts
+                found = {key.lower(): quoted or plain for key, quoted, plain in PARAMETER.findall(parameters)[::-1]}
+                yield "link", target, found.get("rel", ""), found.get("type", "")
