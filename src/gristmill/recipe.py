@@ -49,6 +49,7 @@ def checked(read: Callable[[str], Any]) -> AfterValidator:
     return AfterValidator(lambda text: (read(text), text)[1])
 
 
+Signal = Literal["noindex", "noai", "tdm"]  # by which a page asks to be left out
 Size = Annotated[str, BeforeValidator(str), checked(parameters_of)]
 Budget = Annotated[str, BeforeValidator(str), checked(seconds_and_flops)]
 UserAgent = Annotated[str, checked(header_value)]
@@ -81,7 +82,7 @@ class Crawl(Params):
     max_bytes: Positive = 10_000_000  # longest response body that is kept, after decompression
     max_redirects: Count = 5  # one after another, from one URL
     user_agent: UserAgent = "gristmill/0.1"  # how the crawler names itself, in robots.txt too; say who you are
-    honour: list[Literal["noindex", "noai", "tdm"]] = ["noindex", "noai", "tdm"]  # these keep a page out; else recorded
+    honour: list[Signal] = ["noindex", "noai", "tdm"]  # these keep a page out; else recorded
     previous: InputPath = ""  # folder of an earlier crawl: only what has changed since is kept
     allow_networks: list[str] = []  # private networks that may be contacted, as `127.0.0.0/8`
     connect_to: dict[str, InputPath] = {}  # host pattern → `address:port` to connect to, or a miniature web's folder
@@ -106,6 +107,7 @@ class Extract(Params):
         list[InputPath], NAMED
     ] = []  # files, folders or URLs of any kind that `corpus/read.py` knows; empty: the crawl
     comments: bool = False  # keep readers' comments below articles
+    honour: list[Signal] = ["noindex", "noai", "tdm"]  # these keep a page of a WARC file out, whoever crawled it
 
 
 class Filter(Params):

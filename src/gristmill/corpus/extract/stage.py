@@ -25,7 +25,7 @@ from gristmill.document import Document, document_id, write_documents
 from gristmill.errors import UserError
 from gristmill.files import read_jsonl
 from gristmill.html.charset import to_utf8
-from gristmill.html.directives import read_directives
+from gristmill.html.directives import Directives, read_directives
 from gristmill.html.links import Tag, header_tags
 from gristmill.html.main_text import extract_html
 from gristmill.manifest import WORK, Manifest
@@ -54,6 +54,7 @@ class ExtractedShard:
     documents: Path
     log: Path
     comments: bool = False  # keep readers' comments
+    honour: Sequence[str] = ()  # signals that keep a page out
     begin: int | None = None  # where the first record of the first part is known to be
 
 
@@ -66,8 +67,9 @@ def run(inputs: Mapping[str, Path], params: Extract, out: Path) -> Manifest:
     work = out / WORK
     work.mkdir(exist_ok=True)
     shards = cut_inputs(files)
+    how = params.comments, params.honour
     tasks = [
-        ExtractedShard(number, ranges, shard_path(out, number, len(shards)), log_path(work, number), params.comments)
+        ExtractedShard(number, ranges, shard_path(out, number, len(shards)), log_path(work, number), *how)
         for number, ranges in enumerate(shards)
     ]
     size = sum(part.size for ranges in shards for part in ranges)
@@ -132,7 +134,7 @@ def extract_shard(task: ExtractedShard) -> Result:
                     size = len(record.body)
                     counts["documents_in"] += 1
                     counts["bytes_in"] += size
-                    result = guarded(extract_record, record, task.comments)
+                    result = guarded(extract_record, record, task.comments, task.honour)
                     if not isinstance(result, Document):
                         more = result.more if isinstance(result, Dropped) else why_of(record)
                         result = result.rule if isinstance(result, Dropped) else result
@@ -165,9 +167,9 @@ def input_files(inputs: Mapping[str, Path], params: Extract) -> list[Path]:
     return files
 
 
-def extract_record(record: Record, comments: bool = False) -> Document | str:
-    """The document of one record, or the rule that drops it: damaged, not_html, too_large, undecodable or
-    empty.
+def extract_record(record: Record, comments: bool = False, honour: Sequence[str] = ()) -> Document | str:
+    """The document of one record, or the rule that drops it: damaged, not_html, too_large, undecodable, empty, or
+    one of `honour`.
     """
     if record.fault:
         return record.fault
@@ -189,6 +191,8 @@ def extract_record(record: Record, comments: bool = False) -> Document | str:
         found, text, tags = page.title, page.text, page.tags
     headers = record.headers or ()
     said = read_directives([*tags, *header_tags(headers)], headers, AGENT)
+    if refused := refusal(record, said, honour):
+        return refused
     text = clean(text).strip()
     if not text:
         return "empty"
@@ -213,9 +217,21 @@ def extract_record(record: Record, comments: bool = False) -> Document | str:
 def extract_texts(paths: Sequence[Path]) -> Iterator[str]:
     """The texts of the documents in files; what the stage would drop is passed over."""
     for record in read_records(paths):
-        found = extract_record(record)
+        found = extract_record(record, honour=Extract().honour)
         if isinstance(found, Document):
             yield found.text
+
+
+def refusal(record: Record, said: Directives, honour: Sequence[str]) -> str:
+    """The first signal of `honour` by which a page from the web asks to be left out, or an empty string.
+
+    What the crawl noted counts too: robots.txt and tdmrep.json speak of pages that do not say it themselves.
+    """
+    if record.headers is None or not honour:  # not from a WARC file: a user's own
+        return ""
+    noted = record.decisions.get("signals")
+    given = {*said.signals(), *(noted if isinstance(noted, list) else ())}
+    return next((name for name in honour if name in given), "")
 
 
 def is_unreadable(raw: bytes) -> bool:
