@@ -96,7 +96,7 @@ def test_a_busy_host_may_name_any_date(serve: Serve, tmp_path: Path) -> None:
     assert rows["/busy"]["outcome"] == "page"
 
 
-@pytest.mark.parametrize(("where", "name"), [(stage, "judge"), (stage, "exchange"), (client, "read_response")])
+@pytest.mark.parametrize(("where", "name"), [(stage, "outcome_of"), (stage, "exchange"), (client, "read_response")])
 def test_a_fault_of_ours_is_counted_and_not_met_again(
     where: Any, name: str, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from gristmill import native
 from gristmill.html.links import Entities, entities
-from gristmill.html.main_text import Words
+from gristmill.html.main_text import WordWeights
 
 MAX_FEATURES = 192  # features.h
 LEVEL, TITLE = 13, 32  # places of two features: the heading level, the share of words that the title has too
@@ -56,9 +56,9 @@ def word_table(weights: dict[bytes, float], groups: dict[bytes, int]) -> dict[st
     return table
 
 
-def as_words(table: dict[str, np.ndarray]) -> Words:
+def as_words(table: dict[str, np.ndarray]) -> WordWeights:
     """A table as C takes it."""
-    made = Words(*(table[part].ctypes.data for part in ("keys", "groups", "weights")), len(table["keys"]))
+    made = WordWeights(*(table[part].ctypes.data for part in ("keys", "groups", "weights")), len(table["keys"]))
     made.table = table
     return made
 
@@ -74,7 +74,7 @@ class Element:
 class Cut:
     """One page, parsed; `texts` and the arrays have one row a block."""
 
-    def __init__(self, html: bytes, classes: Words, texts: Words) -> None:
+    def __init__(self, html: bytes, classes: WordWeights, texts: WordWeights) -> None:
         self.html, self.words = html, texts
         self.page = FUNCTIONS["parse"](html, len(html), entities(), classes)
         count = FUNCTIONS["describe"](self.page, texts, None, None, None, None)
@@ -117,7 +117,7 @@ def class_words(names: bytes) -> set[bytes]:
     return {part.lower() for run in CLASS_WORDS.findall(names) for part in CAMEL.split(run)}
 
 
-WORDS = ctypes.POINTER(Words)
+WORDS = ctypes.POINTER(WordWeights)
 FUNCTIONS = {  # for fitting (choose.c)
     "parse": native.Function("gm_html_parse", VOID, ctypes.c_char_p, SIZE, ctypes.POINTER(Entities), WORDS),
     "free": native.Function("gm_html_free", None, VOID),
