@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -233,8 +234,20 @@ def options(
     """From raw web pages to a chat assistant trained from scratch."""
 
 
+def terminate(*_: object) -> None:
+    """Take SIGTERM as Ctrl-C, which every stage knows how to end on."""
+    if signal.getsignal(signal.SIGINT) in (
+        signal.SIG_IGN,
+        signal.SIG_DFL,
+        None,
+    ):  # as shells start what they do not wait for
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGINT)
+
+
 def main() -> None:
     """Entry point: what the user can mend is one message and exit code 2, a fault of ours one line and exit code 1."""
+    signal.signal(signal.SIGTERM, terminate)
     try:
         app()
     except SystemExit as stop:

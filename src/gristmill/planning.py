@@ -20,9 +20,10 @@ import rich.table
 
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest
+from gristmill.processes import peak_rss
 from gristmill.progress import console, duration, quantity, table
 from gristmill.recipe import Params, Pretrain, Recipe, TokenizerParams
-from gristmill.run import execute, peak_rss
+from gristmill.run import execute
 from gristmill.runs.finished import examine
 from gristmill.runs.lock import lock_of, locked
 from gristmill.settings.quantities import seconds_and_flops

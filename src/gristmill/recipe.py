@@ -73,7 +73,7 @@ class Crawl(Params):
 
     seeds: list[str] = Field(min_length=1)  # URLs to begin at
     hosts: list[str] = []  # host patterns that may be crawled, as `*.example.org`; empty: the seeds' hosts
-    max_pages: Positive = 10_000  # pages to keep in all
+    max_pages: Positive = 10_000  # pages to keep in all; ten times as many URLs are asked for at most (1,000 at least)
     max_pages_per_host: Count = 0  # 0: no limit but max_pages
     max_depth: Count = 20  # links away from a seed
     delay: Annotated[float, Field(ge=0)] = 1.0  # seconds between two requests to one host

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import resource
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from gristmill import __version__, atomic
 from gristmill.errors import UserError, nearest
 from gristmill.manifest import WORK, Manifest, heavy_loss
-from gristmill.processes import LEADER, SIZE
+from gristmill.processes import LEADER, SIZE, watching_memory
 from gristmill.progress import console, duration
 from gristmill.recipe import Params, Recipe
 from gristmill.runs.failures import explained, traced
@@ -140,7 +138,6 @@ def execute(
     except OSError as error:
         raise UserError(f"cannot write to {out.parent}: {error.strerror}", "choose another output folder") from error
     console.print(f"[bold]{stage.name}[/bold]")
-    reset_peak_rss()
     result = carry_out(stage, inputs, params, partial)
     result.stage, result.fingerprint, result.version = stage.name, fingerprint, __version__
     result.params, result.inputs, result.code = params.model_dump(), digests, code_of(stage, params)
@@ -157,7 +154,7 @@ def carry_out(stage: Stage, inputs: Mapping[str, Path], params: Params, partial:
     """Call the stage's function; its manifest, with time and memory. What the user can mend is a UserError."""
     started = time.monotonic()
     try:
-        with running_services(params) as ready:
+        with watching_memory() as peak, running_services(params) as ready:
             tell_others(stage, RUN)
             result = stage.function()(inputs, ready, partial)
     except Exception as error:
@@ -165,7 +162,7 @@ def carry_out(stage: Stage, inputs: Mapping[str, Path], params: Params, partial:
             raise known from error
         raise
     result.seconds = round(time.monotonic() - started, 3)
-    result.peak_rss_bytes = peak_rss()
+    result.peak_rss_bytes = peak()
     check_balance(stage, result)
     result.unmeasured = sorted(name for name, value in result.metrics.items() if not math.isfinite(value))
     for name in result.unmeasured:
@@ -281,21 +278,3 @@ def describe(result: Manifest) -> str:
     numbers = [f"{name} {value:,}" for name, value in result.counts.items()]
     numbers += [f"{name} {value:.4g}" for name, value in list(result.metrics.items())[:6]]
     return f"           {', '.join(numbers)} ({duration(result.seconds)})"
-
-
-def reset_peak_rss() -> None:
-    """Restart the kernel's count of this process's peak memory, where it lets us (Linux)."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_rss() -> int:
-    """Peak resident bytes since the last reset (elsewhere than on Linux: since the process began)."""
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used if os.uname().sysname == "Darwin" else used * 1024

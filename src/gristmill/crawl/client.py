@@ -23,9 +23,11 @@ from isal import igzip_lib, isal_zlib
 
 from gristmill.crawl.addresses import is_allowed, redirected
 from gristmill.crawl.urls import host_of
+from gristmill.processes import connections, too_few
 
 CODINGS = "gzip, br, zstd"  # what we ask for
 CONNECT_SECONDS = 15.0
+WANTING_SECONDS, WANTING_TRIES = 0.5, 20  # between two tries to open a socket that nobody here could make room for
 FREE_HANDLES = 256  # kept for reuse
 PROTOCOLS = {pycurl.CURL_HTTP_VERSION_1_0: "http/1.0", pycurl.CURL_HTTP_VERSION_2_0: "h2"}  # as WARC-Protocol has them
 TIMED_OUT, WRITE_REFUSED = pycurl.E_OPERATION_TIMEDOUT, pycurl.E_WRITE_ERROR
@@ -68,6 +70,7 @@ class Transfer:
         self.body = bytearray()  # a list of chunks would take 90 times the memory where each is of one byte
         self.size = self.limit = 0
         self.refused = ""
+        self.wanting: OSError | None = None  # descriptors or memory, when a socket was to be opened
         self.done: asyncio.Future[tuple[int, str]] | None = None
         curl = self.curl = pycurl.Curl()
         for option, value in (
@@ -93,7 +96,11 @@ class Transfer:
         if family not in (socket.AF_INET, socket.AF_INET6) or not self.client.may_connect(place[0]):
             self.refused = str(place[0] if isinstance(place, tuple) else place)
             return pycurl.SOCKET_BAD
-        return socket.socket(family, kind, protocol)
+        try:
+            return socket.socket(family, kind, protocol)
+        except OSError as error:
+            self.wanting = error
+            return pycurl.SOCKET_BAD
 
     def receive_header(self, line: bytes) -> None:
         """Take a header line; a new status line (after 1xx) starts anew."""
@@ -112,6 +119,7 @@ class Transfer:
     def start(self, url: str, headers: Sequence[str], target: str, limit: int) -> None:
         """Make ready for one request."""
         self.lines, self.body, self.size, self.limit, self.refused = [], bytearray(), 0, limit, ""
+        self.wanting = None
         self.curl.setopt(pycurl.URL, url)
         # an ETag goes back as it came, in whatever bytes
         self.curl.setopt(pycurl.HTTPHEADER, [header.encode("latin-1", "replace") for header in headers])
@@ -121,7 +129,15 @@ class Transfer:
 class Client:
     """Runs any number of requests on the running event loop: `async with Client(…) as client`."""
 
-    def __init__(self, agent: str, timeout: float, networks: Sequence[Any], connect_to: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        agent: str,
+        timeout: float,
+        networks: Sequence[Any],
+        connect_to: Mapping[str, str],
+        concurrency: int = FREE_HANDLES,
+    ) -> None:
+        self.concurrency = concurrency  # requests in flight, as many as descriptors allow
         self.agent, self.timeout, self.networks, self.connect_to = agent, timeout, networks, connect_to
         self.certificates = certificates()
         self.free: list[Transfer] = []
@@ -129,16 +145,19 @@ class Client:
         self.timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Client:
+        self.concurrency, idle = connections(self.concurrency)
         self.loop = asyncio.get_running_loop()
         self.multi = pycurl.CurlMulti()
         self.multi.setopt(pycurl.M_SOCKETFUNCTION, self.watch)
         self.multi.setopt(pycurl.M_TIMERFUNCTION, self.set_timer)
         self.multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX)
+        self.multi.setopt(pycurl.M_MAXCONNECTS, idle)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for transfer in [*self.running.values()]:
             self.multi.remove_handle(transfer.curl)
+        self.running.clear()
         if self.timer:
             self.timer.cancel()
         self.multi.close()
@@ -159,8 +178,26 @@ class Client:
     async def get(self, url: str, limit: int, conditions: Mapping[str, str] | None = None) -> Response:
         """One GET request, no redirect followed; `limit` caps the body in bytes, before and after decoding.
 
-        Every failure becomes an `error`: private_address, too_large, timeout, unreachable, damaged.
+        Every failure becomes an `error`: private_address, too_large, timeout, unreachable, damaged. Where no socket can
+        be opened for want of descriptors, that waits for a request that ends; UserError where none is left to end.
         """
+        tries = 0
+        while True:
+            transfer, response = await self.get_once(url, limit, conditions)
+            if transfer.wanting is None or not response.error:
+                break
+            others = [other.done for other in self.running.values() if other.done]
+            tries = 0 if others else tries + 1
+            if tries > WANTING_TRIES:
+                raise too_few(str(transfer.wanting.strerror))
+            if others:
+                await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                await asyncio.sleep(WANTING_SECONDS)
+        return response
+
+    async def get_once(self, url: str, limit: int, conditions: Mapping[str, str] | None) -> tuple[Transfer, Response]:
+        """One request, and what carried it."""
         headers = [f"{name}: {value}" for name, value in self.headers_for(conditions or {})]
         transfer = self.free.pop() if self.free else Transfer(self)
         transfer.start(url, headers, redirected(self.connect_to, host_of(url)), limit)
@@ -170,7 +207,8 @@ class Client:
         try:
             code, message = await transfer.done
         except asyncio.CancelledError:
-            self.multi.remove_handle(transfer.curl)
+            if transfer.curl in self.running:  # else the client has been closed
+                self.multi.remove_handle(transfer.curl)
             raise
         finally:
             self.running.pop(transfer.curl, None)
@@ -178,7 +216,7 @@ class Client:
         transfer.body, transfer.lines = bytearray(), []
         if len(self.free) < FREE_HANDLES:
             self.free.append(transfer)
-        return response
+        return transfer, response
 
     def request_block(self, url: str, conditions: Mapping[str, str] | None = None) -> bytes:
         """The request as it is sent over HTTP/1.1, for the WARC."""

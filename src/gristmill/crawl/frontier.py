@@ -21,7 +21,8 @@ TABLES = """
 CREATE TABLE IF NOT EXISTS hosts (
     id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, pages INTEGER NOT NULL DEFAULT 0,
     turns INTEGER NOT NULL DEFAULT 0, left INTEGER NOT NULL DEFAULT 0, spent INTEGER NOT NULL DEFAULT 0,
-    failures INTEGER NOT NULL DEFAULT 0, late INTEGER NOT NULL DEFAULT 0);
+    failures INTEGER NOT NULL DEFAULT 0, late INTEGER NOT NULL DEFAULT 0, asks INTEGER NOT NULL DEFAULT 0,
+    asked INTEGER NOT NULL DEFAULT 0, fruitless INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS urls (
     id INTEGER PRIMARY KEY, host INTEGER NOT NULL, url TEXT UNIQUE NOT NULL, depth INTEGER NOT NULL,
     hops INTEGER NOT NULL, kind TEXT NOT NULL, via TEXT NOT NULL, outcome TEXT, status INTEGER NOT NULL DEFAULT 0,
@@ -72,7 +73,21 @@ class Turn:
     left: int  # pages that it may still keep
     spent: int  # URLs settled
     failures: int  # in a row
+    asks: int  # URLs that it may ask for, spent ones included
+    fruitless: int  # URLs asked for since the last page that is new
     late: bool  # known to be slow: nobody waits for it
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What may still be kept and asked for, in all and of one host (0: no limit of its own)."""
+
+    pages: int
+    asks: int
+    share: int  # of pages and of requests, a turn
+    host_pages: int
+    host_asks: int
+    fruitless: int  # URLs asked for in a row without a new page, after which a host is left
 
 
 @dataclass(frozen=True)
@@ -238,35 +253,61 @@ class Frontier:
     def turns(self) -> list[Turn]:
         """The turns of this round that are not over, in the order of hosts."""
         rows = self.db.execute(
-            "SELECT id, name, left, spent, failures, late FROM hosts WHERE left > 0 AND EXISTS"
+            "SELECT id, name, left, spent, failures, asks, fruitless, late FROM hosts WHERE left > 0 AND EXISTS"
             " (SELECT 1 FROM urls WHERE host = hosts.id AND outcome IS NULL) ORDER BY id"
         )
-        return [Turn(host, name, left, spent, failed, bool(late)) for host, name, left, spent, failed, late in rows]
+        return [Turn(*most, late=bool(late)) for *most, late in rows]  # type: ignore[misc]  # mypy cannot count them
 
-    def deal(self, budget: int, share: int, host_budget: int, at_most: int, busy: Sequence[int]) -> None:
-        """Give every host with URLs a share of the pages that may still be kept; the least served hosts first.
+    def deal(self, budget: Budget, at_most: int, busy: Sequence[int]) -> None:
+        """Give every host with URLs a share of the budget; the least served hosts first.
 
         `busy` hosts are still at their last turn, and keep what they were given.
         """
         held = f"id IN ({','.join(map(str, busy))})" if busy else "0"
-        budget -= int(self.db.execute(f"SELECT coalesce(sum(left), 0) FROM hosts WHERE {held}").fetchone()[0])
-        self.db.execute(f"UPDATE hosts SET left = 0, spent = 0 WHERE NOT {held}")
+        given = f"SELECT coalesce(sum(left), 0), coalesce(sum(asks - spent), 0) FROM hosts WHERE {held}"
+        held_pages, held_asks = self.db.execute(given).fetchone()
+        pages, asks = budget.pages - int(held_pages), budget.asks - self.asked() - int(held_asks)
+        self.db.execute(f"UPDATE hosts SET left = 0, spent = 0, asks = 0 WHERE NOT {held}")
         rows = self.db.execute(
-            f"SELECT id, pages FROM hosts WHERE NOT {held} AND (pages < ? OR ? = 0) AND EXISTS"
-            " (SELECT 1 FROM urls WHERE host = hosts.id AND outcome IS NULL) ORDER BY turns, id LIMIT ?",
-            (host_budget, host_budget, at_most),
+            f"SELECT id, pages, asked FROM hosts WHERE NOT {held} AND fruitless < ? AND EXISTS"
+            " (SELECT 1 FROM urls WHERE host = hosts.id AND outcome IS NULL)"
+            " AND (? = 0 OR (pages < ? AND asked < ?)) ORDER BY turns, id LIMIT ?",
+            (budget.fruitless, budget.host_pages, budget.host_pages, budget.host_asks, at_most),
         ).fetchall()
-        for place, (host, pages) in enumerate(rows):
-            fair = -(-budget // (len(rows) - place))  # what is left, dealt evenly; early hosts get the odd ones
-            left = max(0, min(share, fair, host_budget - pages if host_budget else share))
-            budget -= left
-            self.db.execute("UPDATE hosts SET left = ?, turns = turns + ? WHERE id = ?", (left, left > 0, host))
+        for place, (host, kept, asked) in enumerate(rows):
+            hosts_left = len(rows) - place  # what is left is dealt evenly; early hosts get the odd ones
+            own_pages, own_asks = budget.share, budget.share
+            if budget.host_pages:
+                own_pages, own_asks = min(own_pages, budget.host_pages - kept), min(own_asks, budget.host_asks - asked)
+            may_ask = max(0, min(own_asks, -(-asks // hosts_left)))
+            left = max(0, min(own_pages, -(-pages // hosts_left))) if may_ask else 0
+            pages, asks = pages - left, asks - may_ask
+            self.db.execute(
+                "UPDATE hosts SET left = ?, asks = ?, turns = turns + ? WHERE id = ?", (left, may_ask, left > 0, host)
+            )
 
-    def save(self, turn: Turn, pages: int) -> None:
-        """Note how far a turn has come; `pages` more were kept."""
+    def asked(self) -> int:
+        """URLs asked for so far, each robots.txt counted as one."""
+        (asked,) = self.db.execute(
+            "SELECT coalesce(sum(asked), 0) + (SELECT count(*) FROM robots) FROM hosts"
+        ).fetchone()
+        return int(asked)
+
+    def fruitless(self, limit: int) -> list[str]:
+        """The hosts that were left because they yielded nothing new, while they had more URLs."""
+        rows = self.db.execute(
+            "SELECT name FROM hosts WHERE fruitless >= ? AND EXISTS"
+            " (SELECT 1 FROM urls WHERE host = hosts.id AND outcome IS NULL) ORDER BY id",
+            (limit,),
+        )
+        return [name for (name,) in rows]
+
+    def save(self, turn: Turn, pages: int, asked: int) -> None:
+        """Note how far a turn has come; `pages` more were kept, `asked` more asked for."""
         self.db.execute(
-            "UPDATE hosts SET left = ?, spent = ?, failures = ?, late = ?, pages = pages + ? WHERE id = ?",
-            (turn.left, turn.spent, turn.failures, turn.late, pages, turn.host),
+            "UPDATE hosts SET left = ?, spent = ?, failures = ?, late = ?, fruitless = ?, pages = pages + ?,"
+            " asked = asked + ? WHERE id = ?",
+            (turn.left, turn.spent, turn.failures, turn.late, turn.fruitless, pages, asked, turn.host),
         )
 
     # robots.txt and earlier crawls

@@ -26,7 +26,7 @@ from typing import Any
 from gristmill.atomic import write_jsonl, write_text
 from gristmill.crawl.addresses import parse_networks
 from gristmill.crawl.client import Client, Response
-from gristmill.crawl.frontier import Found, Frontier, Turn, Visit
+from gristmill.crawl.frontier import Budget, Found, Frontier, Turn, Visit
 from gristmill.crawl.outcomes import STORED, is_trap, outcome_of
 from gristmill.crawl.revisits import conditions, earlier_links, earlier_pages
 from gristmill.crawl.throttle import BUSY, Host, Rules, Throttle
@@ -44,6 +44,8 @@ SHARE = 2_000  # pages a turn, at most
 TURN_SECONDS = 30.0  # that a turn takes where a host answers at once
 LATE_SECONDS = 120.0  # after which nobody waits for it
 FAILING = 8  # fetches that failed in a row, after which a host is left alone
+FRUITLESS = 2_000  # URLs asked for in a row without a new page, after which a host is left
+ASKED_A_PAGE, LEAST_ASKED = 10, 1_000  # URLs that may be asked for, for each page that may be kept, and at the least
 GATHER_SECONDS = 1.0
 COMMIT_SECONDS = 1.0  # between two moments that a kill cannot undo
 STATUS_SECONDS = 5.0
@@ -75,7 +77,7 @@ def run(inputs: Mapping[str, Path], params: Crawl, out: Path) -> Manifest:
     if faults := counts.get(FAULT):
         told = f"crawl: on {faults:,} URLs code of gristmill's fails; urls.jsonl has the tracebacks: please report them"
         console.print(told, style="yellow", markup=False)
-    left, late, requests = frontier.left(), frontier.late(), frontier.requests
+    left, late, requests, fruitless = frontier.left(), frontier.late(), frontier.requests, tell_limits(frontier, params)
     forget(out, frontier)
     return Manifest(
         counts={
@@ -87,8 +89,26 @@ def run(inputs: Mapping[str, Path], params: Crawl, out: Path) -> Manifest:
             "urls_left": left,
         },
         dropped={name: count for name, count in counts.items() if name not in ("page", "copy")},
-        metrics={"late_hosts": late},
+        metrics={"late_hosts": late, "fruitless_hosts": fruitless},
     )
+
+
+def most_asked(pages: int) -> int:
+    """How many URLs may be asked for where so many pages may be kept: pages that are not kept must end too."""
+    return max(LEAST_ASKED, ASKED_A_PAGE * pages)
+
+
+def tell_limits(frontier: Frontier, params: Crawl) -> int:
+    """Print which limits left URLs out that were still to be asked for; returns how many hosts were left."""
+    hosts = frontier.fruitless(FRUITLESS)
+    if hosts:
+        named = ", ".join(hosts[:5]) + (" …" if len(hosts) > 5 else "")
+        told = f"crawl: left after {FRUITLESS:,} requests in a row without a new page: {named}"
+        console.print(told, style="yellow", markup=False)
+    if frontier.left() and frontier.asked() >= most_asked(params.max_pages):
+        told = f"crawl: {frontier.asked():,} URLs were asked for: all that max_pages = {params.max_pages:,} allows"
+        console.print(told, style="yellow", markup=False)
+    return len(hosts)
 
 
 def seed_url(seed: str) -> str:
@@ -140,7 +160,8 @@ class Crawler:
     async def run(self) -> None:
         """Rounds, until nobody has a turn."""
         networks = parse_networks(self.params.allow_networks)
-        client = Client(self.params.user_agent, self.params.timeout, networks, self.params.connect_to)
+        given = self.params
+        client = Client(given.user_agent, given.timeout, networks, given.connect_to, given.concurrency)
         with Progress("crawl", None, "pages") as bar:
             bar.resume(self.pages)
             self.bar = bar
@@ -184,12 +205,14 @@ class Crawler:
         waiting = deque(self.frontier.pending(turn.host, 0, LANES))
         if waiting:
             await self.throttle.rules(host, waiting[0].url)  # the pace is known before the first visit
-        share = max(1, int(TURN_SECONDS / host.delay)) if host.delay else SHARE
+        share = min(turn.asks, max(1, int(TURN_SECONDS / host.delay)) if host.delay else SHARE)
         lanes = 1 if host.delay else LANES
         window: deque[tuple[Visit, asyncio.Task[tuple[Response, Rules | None]]]] = deque()
         last = 0
         while True:
             while len(window) < min(lanes, turn.left, share - turn.spent):
+                if turn.fruitless >= FRUITLESS:
+                    break
                 if not waiting:
                     waiting.extend(self.frontier.pending(turn.host, last, 4 * lanes))
                 if not waiting:
@@ -262,11 +285,12 @@ class Crawler:
         if response.requests:
             turn.failures = turn.failures + 1 if failed else 0
             turn.spent += 1
+            turn.fruitless = 0 if outcome in ("page", "unchanged") else turn.fruitless + 1
         turn.left -= kept
         self.pages += kept
         self.outcomes[outcome] += 1
         self.frontier.bytes += len(response.body)
-        self.frontier.save(turn, kept)
+        self.frontier.save(turn, kept, response.requests > 0)
         self.bar.advance(kept)
 
     def queue(self, turn: Turn, via: str, found: list[Found]) -> None:
@@ -321,8 +345,9 @@ class Crawler:
         busy = list(self.running)
         at_most = min(HOSTS_AT_ONCE, max(0, 2 * HOSTS_AT_ONCE - len(busy)))
         share = min(SHARE, max(1, int(TURN_SECONDS / self.params.delay))) if self.params.delay else SHARE
-        budget = self.params.max_pages - self.pages
-        self.frontier.deal(budget, share, self.params.max_pages_per_host, at_most, busy)
+        most, of_host = self.params.max_pages, self.params.max_pages_per_host
+        budget = Budget(most - self.pages, most_asked(most), share, of_host, most_asked(of_host), FRUITLESS)
+        self.frontier.deal(budget, at_most, busy)
         self.commit()
         moment = time.monotonic()
         self.hosts = {name: host for name, host in self.hosts.items() if host.lock.locked() or host.ready > moment}

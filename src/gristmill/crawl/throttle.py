@@ -66,7 +66,7 @@ class Throttle:
 
     def __init__(self, client: Client, params: Crawl, frontier: Frontier, now: Callable[[], str]) -> None:
         self.client, self.params, self.frontier, self.now = client, params, frontier, now
-        self.slots = asyncio.Semaphore(params.concurrency)
+        self.slots = asyncio.Semaphore(client.concurrency)
         self.in_flight = 0
         self.requests = 0
 

@@ -134,9 +134,10 @@ class Training:
                 done, score = self.state.done, None
                 if done == plan.steps or (self.every and done % self.every == 0):
                     score = self.look()
-                if done < plan.steps and (stopped or done % plan.checkpoint_every == 0) and not self.bad:
+                stopped = stopped or (SIZE == 1 and bool(received))  # one may have come while the model was scored
+                if (stopped or (done < plan.steps and done % plan.checkpoint_every == 0)) and not self.bad:
                     self.save(score)
-                if stopped and done < plan.steps:
+                if stopped:  # after the last step too: other stages would follow
                     console.print(f"           stopped after step {done:,} of {plan.steps:,}; the same command goes on")
                     raise KeyboardInterrupt
                 bar.advance(1, lambda: note(self.log.records, self.speed.value()))

@@ -1,0 +1,92 @@
+"""SIGTERM and Ctrl-C end any stage with a message and exit code 130, soon, and no later stage begins."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from hostile import Answer, Server, response
+
+Serve = Callable[[Answer], Server]
+SECONDS = 10.0
+SMALL = (
+    "layers = 1\nwidth = 32\nheads = 2\nkv_heads = 1\nhead_dim = 16\nffn_width = 32\ncontext = 64\nbatch_tokens = 512\n"
+)
+
+
+def endless(host: str, path: str) -> bytes:
+    """Pages without end."""
+    number = int(path.strip("/") or 0) if path.strip("/").isdigit() else 0
+    return response(f'page {path} <a href="/{number * 2 + 1}">x</a><a href="/{number * 2 + 2}">y</a>')
+
+
+def interrupted(recipe: str, folder: Path, sign: str, number: int) -> str:
+    """Run a recipe, send the signal once `sign` is in its output, and return all that it printed."""
+    folder.mkdir(exist_ok=True)
+    (folder / "recipe.toml").write_text(recipe)
+    command = [sys.executable, "-m", "gristmill", "run", str(folder / "recipe.toml"), "--out", str(folder / "run")]
+    log = folder / "log.txt"
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stderr=file, stdout=file, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    while sign not in log.read_text():
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.02)
+    process.send_signal(number)
+    began = time.monotonic()
+    code = process.wait(60)
+    took, text = time.monotonic() - began, log.read_text()
+    assert code == 130, text
+    assert took < SECONDS and "interrupted; the same command goes on" in text and "Traceback" not in text, text
+    return text
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_crawl_ends(number: int, serve: Serve, tmp_path: Path) -> None:
+    server = serve(endless)
+    recipe = (
+        f'name = "x"\n[crawl]\nseeds = ["http://site.test/"]\nconnect_to = {{ "*.test" = "127.0.0.1:{server.port}" }}\n'
+        'allow_networks = ["127.0.0.0/8"]\ndelay = 0.0\nmax_depth = 1000\n[extract]\n'
+    )
+    for attempt in range(2):  # in the first pages, and going on from there
+        text = interrupted(recipe, tmp_path, "crawl", number)
+        assert "extract" not in text, attempt
+
+
+def corpus(folder: Path, documents: int) -> str:
+    """A folder of text files, and the recipe that reads it."""
+    (folder / "in").mkdir(parents=True)
+    for part in range(documents // 100):
+        texts = (f"The miller {n} walks to the river and back, and looks at mill {n * 7}." for n in range(100))
+        (folder / "in" / f"{part}.txt").write_text("\n".join(f"{part} {text}" for text in texts))
+    begin = f'name = "x"\n[extract]\npaths = ["{folder / "in"}"]\n'
+    return f"{begin}[tokenizer]\nvocab_size = 300\n[tokenize]\nheldout = 0.1\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("stage", ["extract", "tokenizer", "tokenize", "pretrain"])
+def test_every_stage_ends(stage: str, number: int, tmp_path: Path) -> None:
+    recipe = corpus(tmp_path, 2_000) + f"[pretrain]\nsteps = 100000\n{SMALL}[report]\n"
+    text = interrupted(recipe, tmp_path, stage, number)
+    assert "report" not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_last_step_ends(number: int, tmp_path: Path) -> None:
+    recipe = corpus(tmp_path, 2_000) + f"[pretrain]\nsteps = 3\n{SMALL.replace('512', '400000')}[report]\n"
+    folder = tmp_path / "run" / "pretrain.partial"
+    text = ""
+    for attempt in range(3):  # wherever within the three long steps the signal comes
+        text = interrupted(recipe, tmp_path, "pretrain", number)
+        assert "report" not in text, attempt
+        assert folder.exists()
