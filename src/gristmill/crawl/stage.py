@@ -100,14 +100,15 @@ def most_asked(pages: int) -> int:
 
 def tell_limits(frontier: Frontier, params: Crawl) -> int:
     """Print which limits left URLs out that were still to be asked for; returns how many hosts were left."""
-    hosts = frontier.fruitless(FRUITLESS)
+    hosts, told = frontier.fruitless(FRUITLESS), []
     if hosts:
-        named = ", ".join(hosts[:5]) + (" …" if len(hosts) > 5 else "")
-        told = f"crawl: left after {FRUITLESS:,} requests in a row without a new page: {named}"
-        console.print(told, style="yellow", markup=False)
-    if frontier.left() and frontier.asked() >= most_asked(params.max_pages):
-        told = f"crawl: {frontier.asked():,} URLs were asked for: all that max_pages = {params.max_pages:,} allows"
-        console.print(told, style="yellow", markup=False)
+        told.append(
+            f"{len(hosts):,} hosts left after {FRUITLESS:,} requests without a new page: {', '.join(hosts[:5])}"
+        )
+    if frontier.left() and (asked := frontier.asked()) >= most_asked(params.max_pages):
+        told.append(f"{asked:,} URLs were asked for: all that max_pages = {params.max_pages:,} allows")
+    for line in told:
+        console.print(f"crawl: {line}", style="yellow", markup=False)
     return len(hosts)
 
 
