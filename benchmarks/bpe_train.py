@@ -49,7 +49,7 @@ def rustbpe(path: str, vocab: int, pattern: str) -> int:
 
     tokenizer = peer.Tokenizer()
     tokenizer.train_from_iterator(strings(path), vocab, pattern=PATTERNS[pattern])
-    return tokenizer.vocab_size - 256
+    return int(tokenizer.vocab_size) - 256
 
 
 def tokenizers(path: str, vocab: int, pattern: str) -> int:
@@ -101,8 +101,8 @@ def measure(name: str, path: Path, vocab: int, pattern: str) -> tuple[float, flo
 def main() -> None:
     """Measure and print."""
     if "--contestant" in sys.argv:
-        name, path, vocab, pattern = sys.argv[2:]
-        CONTESTANTS[name](path, int(vocab), pattern)
+        contestant, corpus, vocab, pattern = sys.argv[2:]
+        CONTESTANTS[contestant](corpus, int(vocab), pattern)
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")

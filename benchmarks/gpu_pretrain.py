@@ -94,7 +94,7 @@ def ours(params: Pretrain, vocabulary: int, device: str) -> Contestant:
 def peer(params: Pretrain, vocabulary: int, device: str, rate: float, folder: Path | None) -> Contestant:
     """nanoGPT's network, from its checkout or from transformers, trained by its recipe."""
     torch.manual_seed(params.seed)
-    sizes = dict(n_layer=params.layers, n_head=params.heads, n_embd=params.width, vocab_size=vocabulary)
+    sizes: dict[str, Any] = dict(n_layer=params.layers, n_head=params.heads, n_embd=params.width, vocab_size=vocabulary)
     if folder:
         published = load_module(folder / "model.py")
         model = published.GPT(published.GPTConfig(block_size=params.context, bias=False, dropout=0.0, **sizes))
@@ -102,7 +102,7 @@ def peer(params: Pretrain, vocabulary: int, device: str, rate: float, folder: Pa
     else:
         import transformers
 
-        off = dict(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+        off: dict[str, Any] = dict(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
         model = transformers.GPT2LMHeadModel(transformers.GPT2Config(n_positions=params.context, **off, **sizes))
         name, positions = f"transformers {transformers.__version__} GPT-2", model.transformer.wpe.weight.numel()
     model.to(device)
@@ -240,7 +240,8 @@ def corpus(run: Path | None) -> Iterator[tuple[Tokenizer, Split, Split]]:
                 out.mkdir()
                 stage.run(inputs, params, out)
         tokenizer = Tokenizer.load(run / "tokenizer")
-        yield tokenizer, *(open_split(run / "tokenize", name, tokenizer.hash) for name in ("train", "heldout"))
+        training, heldout = (open_split(run / "tokenize", name, tokenizer.hash) for name in ("train", "heldout"))
+        yield tokenizer, training, heldout
 
 
 def main() -> None:
@@ -267,8 +268,8 @@ def main() -> None:
             ours(params, vocabulary, device),
             peer(params, vocabulary, device, given.peer_lr, given.nanogpt),
         ]
-        loaders = (Loader(split, params.context, params.batch, params.seed) for split in (training, heldout))
-        race(contestants, *loaders, seconds, device)
+        reading, measuring = (Loader(split, params.context, params.batch, params.seed) for split in (training, heldout))
+        race(contestants, reading, measuring, seconds, device)
     report(contestants, params.batch * params.context, peak(device, given.peak), device)
 
 

@@ -37,7 +37,7 @@ def documents(paths: list[Path], most: int) -> Iterator[str]:
                 batches = pq.ParquetFile(file).iter_batches(1000, columns=["text"])
                 texts = (text for batch in batches for text in batch["text"].to_pylist())
             else:
-                texts = iter([read(file)])
+                texts = (text for text in [read(file)])
             for text in texts:
                 for at in range(0, len(text), LONGEST):
                     size += len(text[at : at + LONGEST].encode())

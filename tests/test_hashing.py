@@ -34,7 +34,8 @@ def place(low: np.ndarray, high: np.ndarray | int, seed: tuple[int, int] = KNOWN
     low_low, low_high = (a & mask) * (b & mask), (a & mask) * (b >> half)
     high_low, high_high = (a >> half) * (b & mask), (a >> half) * (b >> half)
     middle = (low_low >> half) + (low_high & mask) + (high_low & mask)
-    return a * b ^ (high_high + (low_high >> half) + (high_low >> half) + (middle >> half))
+    found: np.ndarray = a * b ^ (high_high + (low_high >> half) + (high_low >> half) + (middle >> half))
+    return found
 
 
 def spelt(numbers: np.ndarray) -> np.ndarray:
@@ -46,7 +47,8 @@ def mixed(hashes: np.ndarray) -> np.ndarray:
     """The finaliser of splitmix64."""
     hashes = (hashes ^ hashes >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     hashes = (hashes ^ hashes >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
-    return hashes ^ hashes >> np.uint64(31)
+    hashes ^= hashes >> np.uint64(31)
+    return hashes
 
 
 def places_of_pieces(numbers: np.ndarray) -> np.ndarray:

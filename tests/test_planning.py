@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gristmill.manifest import Manifest
 from gristmill.planning import estimates_table, plan_recipe
 from gristmill.recipe import Pretrain, Recipe
-from gristmill.run import BY_NAME, pick_inputs, run_recipe
+from gristmill.run import run_recipe
+from gristmill.settings.stages import BY_NAME, pick_inputs
 
-SHAPE = dict(layers=2, width=64, heads=2, kv_heads=2, head_dim=32, ffn_width=160, context=64, batch=8)
+SHAPE: dict[str, Any] = dict(layers=2, width=64, heads=2, kv_heads=2, head_dim=32, ffn_width=160, context=64, batch=8)
 
 
 @pytest.fixture
@@ -69,7 +71,8 @@ def test_every_training_stage_is_estimated_before_any_has_run(run: Path, corpus:
         assert made.counts["steps"] == estimate.steps
         spent[stage.name] = json.loads((run / stage.name / "log.jsonl").read_text().splitlines()[-1])["tokens"]
     assert spent == {one.stage: one.tokens for one in (pretrain, sft, reward)}  # exactly, however quick the machine
-    assert pretrain.flops == Manifest.read(run / "pretrain").metrics["flops"]
+    trained = Manifest.read(run / "pretrain")
+    assert trained and pretrain.flops == trained.metrics["flops"]
 
 
 def test_without_tokens_it_says_what_it_assumes(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import math
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     train.run(corpus, TokenizerParams(vocab_size=300), folder / "tokenizer")
     tokenize.run({**corpus, "tokenizer": folder / "tokenizer"}, Tokenize(heldout=0.2), folder / "tokens")
     inputs = {"tokenizer": folder / "tokenizer", "tokens": folder / "tokens"}
-    shape = dict(layers=2, width=64, heads=2, kv_heads=2, head_dim=32, ffn_width=128, context=64)
+    shape: dict[str, Any] = dict(layers=2, width=64, heads=2, kv_heads=2, head_dim=32, ffn_width=128, context=64)
     params = Pretrain(**shape, batch=8, max_steps=250, evaluate_every=1000)
     pretrain.run(inputs, params, folder / "model")
     return {**inputs, "model": folder / "model"}

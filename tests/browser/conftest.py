@@ -37,7 +37,8 @@ class Browser:
             pass_fds=(reads, writes),
             stderr=subprocess.DEVNULL,
         )
-        os.close(reads), os.close(writes)
+        os.close(reads)
+        os.close(writes)
         self.number, self.session, self.waiting = 0, "", b""
         self.errors: list[str] = []
         self.requests: list[str] = []
@@ -61,7 +62,8 @@ class Browser:
             answer = self.read()
             if answer.get("id") == self.number:
                 assert "error" not in answer, answer
-                return answer["result"]
+                result: dict[str, Any] = answer["result"]
+                return result
 
     def read(self) -> dict[str, Any]:
         """The next message; of events, keep what tests ask about."""
@@ -72,7 +74,7 @@ class Browser:
             assert more, "the browser has ended"
             self.waiting += more
         data, _, self.waiting = self.waiting.partition(b"\0")
-        message = json.loads(data)
+        message: dict[str, Any] = json.loads(data)
         method, params = message.get("method"), message.get("params", {})
         if method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
@@ -88,7 +90,8 @@ class Browser:
         """Show a page in a window of that size, and forget what the one before logged."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        self.errors.clear(), self.requests.clear()
+        self.errors.clear()
+        self.requests.clear()
         self.call("Page.navigate", url=url)
         self.until("document.readyState == 'complete'")
 
@@ -124,7 +127,8 @@ class Browser:
 
     def close(self) -> None:
         """End it."""
-        os.close(self.out), os.close(self.into)
+        os.close(self.out)
+        os.close(self.into)
         self.process.terminate()
         self.process.wait(PATIENCE)
 

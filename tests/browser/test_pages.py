@@ -20,7 +20,7 @@ from gristmill.serving.assistant import Assistant, Reply
 from gristmill.training import pretrain
 
 Listen = Callable[..., AbstractContextManager[str]]
-SHAPE = dict(layers=2, width=32, heads=4, kv_heads=2, head_dim=8, ffn_width=64, context=128)
+SHAPE: dict[str, Any] = dict(layers=2, width=32, heads=4, kv_heads=2, head_dim=8, ffn_width=64, context=128)
 EXAMPLES = ("Who walks to the river?", "<b>Which</b> mill & whose?", "Where is the market?")
 HOSTILE = "<img src=x onerror=alert(1)><b>Who</b> & what?"
 

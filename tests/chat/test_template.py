@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from gristmill.chat.conversations import LeftOut, read_conversations
 from gristmill.chat.template import JINJA, render
 from gristmill.errors import UserError
-from gristmill.tokenizer.encode import CONTROL, Tokenizer
+from gristmill.tokenizer.encode import Tokenizer
+from gristmill.tokenizer.formats.vocabulary_files import CONTROL
 
 honest = st.text(max_size=40).filter(lambda text: "<|" not in text)
 

@@ -8,6 +8,7 @@ import random
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,9 +91,14 @@ def test_scores_in_the_filter(tmp_path: Path) -> None:
     scorer.save(path)
     draw = random.Random(5)
     good, bad = (Document(name, text(words, draw)) for name, words in (("good", GOOD), ("bad", BAD)))
-    settings = {"rules": [], "languages": [], "scores": {"quality": str(path)}}
-    for limit, told in (({}, [None, None]), ({"least": {"quality": 0.5}}, [None, "quality_low"]),
-                        ({"most": {"quality": 0.5}}, ["quality_high", None])):  # fmt: skip
+    settings: dict[str, Any] = {"rules": [], "languages": [], "scores": {"quality": str(path)}}
+    limits: tuple[tuple[dict[str, Any], list[str | None]], ...]
+    limits = (
+        ({}, [None, None]),
+        ({"least": {"quality": 0.5}}, [None, "quality_low"]),
+        ({"most": {"quality": 0.5}}, ["quality_high", None]),
+    )
+    for limit, told in limits:
         (check,) = filter.chain(Filter(**settings, **limit))
         assert [check(Candidate(found)) for found in (good, bad)] == told
     assert good.quality["quality"] > 0.5 > bad.quality["quality"]

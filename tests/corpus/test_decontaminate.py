@@ -8,6 +8,7 @@ import json
 import random
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,7 +30,7 @@ SHORT = "Where does the river Marl begin?"
 PROSE = "The mill stood still that day, and nobody spoke of it again until the snow had gone from the hills. " * 3
 
 
-def go(tmp_path: Path, texts: list[str], *sets: Path, **settings: int) -> tuple[Manifest, list[str], dict[str, object]]:
+def go(tmp_path: Path, texts: list[str], *sets: Path, **settings: int) -> tuple[Manifest, list[str], dict[str, Any]]:
     """The manifest, the texts that stay, and the report."""
     write_documents(tmp_path / "d.parquet", [Document(str(number), text) for number, text in enumerate(texts)])
     out = tmp_path / "out"
@@ -73,7 +74,7 @@ def test_long_items_are_met_in_any_dress_and_short_ones_only_with_their_answer(t
     assert made.dropped == {"contaminated": 3}
     counts = made.counts
     assert (counts["items"], counts["items_too_short"], counts["items_met"]) == (4, 2, 2)
-    (about,) = report["sets"]  # type: ignore[misc]
+    (about,) = report["sets"]
     assert [(met["item"], met["documents"]) for met in about["items_met"]] == [(1, 2), (2, 1)]
     log = [json.loads(line) for line in (tmp_path / "out" / "dropped.jsonl").read_text().splitlines()]
     assert log[0]["items"] == "0" and log[0]["words"] == "a baker sells forty loaves on each of six days and gives away"

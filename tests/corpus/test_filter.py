@@ -26,7 +26,7 @@ STORY = (
     "thieves and one talking fish. Who could blame them? It is good to have stories that grow."
 )
 SENTENCES = STORY.split(". ")
-BAD = {
+BAD: dict[str, str | Document] = {
     "language": Document("1", STORY, language="de", language_score=0.9),
     "language_score": Document("1", STORY, language="en", language_score=0.1),
     "gopher_too_short": "The boat and the river.",

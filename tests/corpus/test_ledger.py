@@ -62,8 +62,8 @@ def test_the_way_of_a_document(run: Path) -> None:
     assert [stage for stage, _ in told] == ["extract", "filter", "dedup"]
     assert all(text.startswith("kept") and kept.id in text and "in.jsonl:" in text for _, text in told)
     copy = json.loads((run / "dedup" / "dropped.jsonl").read_text().splitlines()[0])
-    told = dict(way(stages_of(run), copy["url"]))
-    assert told["dedup"].startswith("dropped by exact_copy") and copy["kept"] in told["dedup"]
+    fate = dict(way(stages_of(run), copy["url"]))["dedup"]
+    assert fate.startswith("dropped by exact_copy") and copy["kept"] in fate
     with pytest.raises(UserError, match="knows a document nothing"):
         list(way(stages_of(run), "nothing"))
 

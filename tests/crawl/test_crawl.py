@@ -17,7 +17,7 @@ import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,12 @@ class Site:
         return [path for _, _, path in self.asked]
 
     def params(self, **changes: object) -> Crawl:
-        settings = {**LOCAL, "seeds": ["http://site.test/"], "connect_to": {"*.test": f"127.0.0.1:{self.port}"}}
-        return Crawl(**{**settings, **changes})  # type: ignore[arg-type]
+        settings: dict[str, Any] = {
+            **LOCAL,
+            "seeds": ["http://site.test/"],
+            "connect_to": {"*.test": f"127.0.0.1:{self.port}"},
+        }
+        return Crawl(**{**settings, **changes})
 
 
 @pytest.fixture
@@ -96,14 +100,14 @@ def page(*links: str, head: str = "", text: str = "hello") -> web.Response:
     return web.Response(text=f"<html><head>{head}</head><body>{text} {anchors}</body></html>", content_type="text/html")
 
 
-def pages_of(table: dict[str, object]) -> Handler:
+def pages_of(table: Mapping[str, Any]) -> Handler:
     """A site of pages by path; a response factory, or a list of links."""
 
     def handler(request: web.Request) -> web.StreamResponse:
         entry = table.get(request.path_qs)
         if entry is None:
             return web.Response(status=404)
-        return entry(request) if callable(entry) else page(*entry, text=request.path_qs)  # type: ignore[arg-type, misc]
+        return entry(request) if callable(entry) else page(*entry, text=request.path_qs)
 
     return handler
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill.crawl.robots import Rule, normal_path, parse_robots, product_token
+from gristmill.crawl.robots import Rule, normal_path, parse_robots
+from gristmill.html.directives import product_token
 
 GROUPS = """allow: /foo/bar/
 

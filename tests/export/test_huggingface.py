@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +31,8 @@ def test_transformers_computes_the_same(
     out = tmp_path / "hf"
     out.mkdir()
     export(tmp_path / "model", tokenizer_folder, out)
-    peer, words = AutoModelForCausalLM.from_pretrained(out), AutoTokenizer.from_pretrained(out)
+    peer: Any = AutoModelForCausalLM.from_pretrained(out)
+    words: Any = AutoTokenizer.from_pretrained(out)
     assert type(peer).__name__ == "Qwen3ForCausalLM"
     for text in ("Old Anna paints a red boat.", "\0 naïve 日本語 😀 12345\n\n x", "I'll <b>"):
         assert words(text)["input_ids"] == tokenizer.encode(text)

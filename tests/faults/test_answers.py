@@ -20,6 +20,7 @@ from gristmill.corpus.extract import stage as extract
 from gristmill.corpus.redact import stage as redact
 from gristmill.crawl import client, stage
 from gristmill.document import Document, document_id, read_documents, write_documents
+from gristmill.html.main_text import extract_html
 from gristmill.recipe import Extract, Redact
 
 Serve = Callable[[Answer], Server]
@@ -127,7 +128,7 @@ def test_what_every_answer_would_meet_ends_the_crawl(
         crawl(serve(site({})).params(), tmp_path)
 
 
-PACKED = {"gzip": gzip.compress, "deflate": zlib.compress}
+PACKED: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
 
 
 @pytest.mark.parametrize("coding", PACKED)
@@ -170,7 +171,7 @@ def test_a_page_on_which_code_of_ours_fails_costs_no_other(
 ) -> None:
     pages = {f"/{name}": response(f"<p>The {name} page has some words of its own.</p>") for name in ("bad", "good")}
     crawl(serve(site(pages)).params(), tmp_path / "crawl")
-    real = extract.extract_html
+    real = extract_html
 
     def failing(raw: bytes, **options: Any) -> Any:
         if b"The bad page" in raw:

@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from gristmill.training import pretrain
 from gristmill.training.data import IGNORE, Loader
 
 TEXT = "Old Anna walks to"
-SHAPE = dict(layers=2, width=32, heads=4, kv_heads=2, head_dim=8, ffn_width=64, context=64)
+SHAPE: dict[str, Any] = dict(layers=2, width=32, heads=4, kv_heads=2, head_dim=8, ffn_width=64, context=64)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,8 @@ def by_hand(model: Transformer, ids: list[int]) -> np.ndarray:
     c = model.config
 
     def norm(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        return x / np.sqrt((x * x).mean(-1, keepdims=True) + c.norm_eps) * weight
+        normed: np.ndarray = x / np.sqrt((x * x).mean(-1, keepdims=True) + c.norm_eps) * weight
+        return normed
 
     x = norm(w["embed.weight"][ids], w["layers.0.attention_norm.weight"])
     half = c.head_dim // 2

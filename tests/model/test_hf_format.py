@@ -74,7 +74,8 @@ def test_float64_logits_are_those_of_transformers_to_ten_digits(
     from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 
     def norm(self: Any, x: Tensor) -> Tensor:  # its own rounds to float32
-        return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
+        weight: Tensor = self.weight
+        return weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
 
     monkeypatch.setattr(Qwen3RMSNorm, "forward", norm)
     peer = saved(tmp_path, "Qwen3", num_key_value_heads=2).double()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gristmill import native
 from gristmill.model import kernels
-from gristmill.model.transformer import ModelConfig, RMSNorm, Transformer, rotate
+from gristmill.model.transformer import Block, ModelConfig, RMSNorm, Transformer, rotate
 from gristmill.training.data import cross_entropy
 
 
@@ -40,8 +40,9 @@ def compare(fused: Callable[..., Tensor], plain: Callable[..., Tensor], inputs: 
         assert (ours.double() - theirs).abs().max() <= tolerance * (theirs.abs().max() + 1)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, q_weight: Tensor, k_weight: Tensor, angles: tuple[Tensor, Tensor]):
+def attention(inputs: Sequence[Tensor], angles: tuple[Tensor, Tensor]) -> Tensor:
     """QK-norm, rotary positions and causal attention as the equations have them; [B, T, heads, K] in and out."""
+    q, k, v, q_weight, k_weight = inputs
 
     def turned(x: Tensor, weight: Tensor) -> Tensor:
         normed = x / torch.sqrt((x * x).mean(-1, keepdim=True) + 1e-6) * weight
@@ -52,7 +53,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, q_weight: Tensor, k_weight: Tenso
     k, v = (x.repeat_interleave(group, 1) for x in (k, v))
     scores = q @ k.mT / q.size(-1) ** 0.5
     ahead = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
-    return (scores.masked_fill(ahead, -torch.inf).softmax(-1) @ v).transpose(1, 2)
+    y_BTHK: Tensor = (scores.masked_fill(ahead, -torch.inf).softmax(-1) @ v).transpose(1, 2)
+    return y_BTHK
 
 
 @pytest.mark.parametrize(
@@ -68,9 +70,9 @@ def test_attention(B: int, T: int, H: int, G: int, K: int) -> None:
     def fused(*inputs: Tensor) -> Tensor:
         return kernels.Attend.apply(*inputs, *plane, 1e-6)
 
-    compare(fused, lambda *inputs: attention(*inputs, angles), inputs, 1e-5)
+    compare(fused, lambda *inputs: attention(inputs, angles), inputs, 1e-5)
     sharp = [*inputs[:3], inputs[3] * 40, inputs[4] * 40]  # scores of thousands: one key takes all
-    exact = attention(*(x.double() for x in sharp), angles)
+    exact = attention([x.double() for x in sharp], angles)
     assert (fused(*sharp).double() - exact).abs().mean() < 1e-3
 
 
@@ -149,6 +151,7 @@ def test_a_training_step_has_the_same_bits_with_any_number_of_threads() -> None:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
             block = model.layers[0]
+            assert isinstance(block, Block)
             q, k, v = (torch.tensor_split(h, 3, 1)[i][:, :33].reshape(4, 33, 4, 16) for i in range(3))
             angles = (angle[0, 0] for angle in model.angles(torch.arange(33)[None]))
             y = kernels.Attend.apply(

@@ -47,7 +47,7 @@ def plain(model: Transformer, ids: list[int]) -> Tensor:
                 query = turn(norm(part, w[f"{p}.attention.q_norm.weight"]), position)
                 scores = torch.stack([query @ key[group] for key in keys]) / split**0.5
                 outs.append(sum(s * value[group] for s, value in zip(scores.softmax(0), values, strict=True)))
-            x = x + w[f"{p}.attention.o.weight"] @ torch.cat(outs)  # type: ignore[arg-type]
+            x = x + w[f"{p}.attention.o.weight"] @ torch.cat(outs)
             h = norm(x, w[f"{p}.ffn_norm.weight"])
             gate, up = w[f"{p}.ffn.gate.weight"] @ h, w[f"{p}.ffn.up.weight"] @ h
             xs[position] = x + w[f"{p}.ffn.down.weight"] @ (gate * torch.sigmoid(gate) * up)

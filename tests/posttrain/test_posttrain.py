@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from gristmill.tokenizer.encode import Tokenizer
 WORDS = ("mill", "river", "bridge", "boat", "hill", "market")
 
 
-def write(path: Path, records: list[dict[str, object]]) -> str:
+def write(path: Path, records: Iterable[object]) -> str:
     """Write JSON lines; returns the path as a recipe names it."""
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return str(path)
@@ -41,7 +42,9 @@ def chat(question: str, answer: str) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def base(tokenizer: Tokenizer, tokenizer_folder: Path, tokens_folder: Path, tmp_path_factory: pytest.TempPathFactory):
+def base(
+    tokenizer: Tokenizer, tokenizer_folder: Path, tokens_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
     """An untrained base model with the folders that every stage reads."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("base")
@@ -175,7 +178,7 @@ def test_conversations_from_documents(corpus: Path) -> None:
 
 
 USER, SAID = {"role": "user", "content": "Say hill"}, {"role": "assistant", "content": "boat"}
-BAD = {
+BAD: dict[str, list[object]] = {
     "sft": [
         {"messages": "hello"},
         {"messages": [SAID]},

@@ -94,8 +94,8 @@ def run(tmp_path: Path, tokenizer_folder: Path, tokens_folder: Path) -> dict[str
     scores = {"asked": asked, **figures, "wrong_answer_rate": 0.25, "by_stated": [row]}
     Manifest(metrics={**figures, "heldout_bpb": 1.5}, stage="evaluate").write(folders["evaluate"])
     change = {"questions": 8, "before": 5, "after": 3, "gained": 1, "lost": 3, "difference": -0.25}
-    figures = {"all_answerable_accuracy": {**change, "subjects": 4, "low": -0.5, "high": 0.125}}
-    changes = {"before": "sft", "after": "rl", "split": "test", "figures": figures}
+    changed = {"all_answerable_accuracy": {**change, "subjects": 4, "low": -0.5, "high": 0.125}}
+    changes = {"before": "sft", "after": "rl", "split": "test", "figures": changed}
     (folders["evaluate"] / "comparison.json").write_text(json.dumps(changes))
     (folders["evaluate"] / "results.json").write_text(json.dumps({"sft": {"test": scores}, "rl": {"test": scores}}))
     answer = {"model": "rl", "split": "test", "question": HOSTILE, "answer": HOSTILE, "stated": 60}

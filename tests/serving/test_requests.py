@@ -25,7 +25,7 @@ from gristmill.serving.answer import MAX_WAITING
 from gristmill.serving.assistant import Assistant, Reply
 
 Listen = Callable[..., AbstractContextManager[str]]
-ASK = [{"role": "user", "content": "Who walks to the river?"}]
+ASK: list[Any] = [{"role": "user", "content": "Who walks to the river?"}]
 PATIENCE = 60.0  # seconds after which something hangs
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -25,7 +26,7 @@ from gristmill.serving.server import PATIENCE as GRACE
 from gristmill.serving.server import listen, serve
 
 PATIENCE = 60.0  # seconds after which something hangs
-ENDLESS = {"messages": [{"role": "user", "content": "Tell me everything."}], "max_tokens": 90_000}
+ENDLESS: dict[str, Any] = {"messages": [{"role": "user", "content": "Tell me everything."}], "max_tokens": 90_000}
 
 
 @contextmanager
@@ -73,7 +74,7 @@ def test_readers_that_leave_block_nobody_and_sigterm_ends_it(endless_folder: Pat
 def test_an_answer_under_way_is_cut_when_the_server_ends(endless_folder: Path) -> None:
     with served(endless_folder) as (address, process):
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0, timeout=PATIENCE)
-        stream = client.chat.completions.create(model="gristmill", stream=True, **ENDLESS)  # type: ignore[call-overload]
+        stream = client.chat.completions.create(model="gristmill", stream=True, **ENDLESS)
         text = next(stream).choices[0].delta.content + next(stream).choices[0].delta.content
         waiting = socket.create_connection((address.split("/")[2].split(":")[0], int(address.rpartition(":")[2])))
         body = b'{"messages": [{"role": "user", "content": "And me?"}]}'

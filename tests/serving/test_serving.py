@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -23,7 +24,7 @@ from gristmill.runs.model_choice import find_model
 from gristmill.serving.assistant import Assistant, Reply
 
 Listen = Callable[..., AbstractContextManager[str]]
-ASK = [{"role": "user", "content": "Who walks to the river?"}]
+ASK: list[Any] = [{"role": "user", "content": "Who walks to the river?"}]
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def test_api_key(assistant: Assistant, listen: Listen) -> None:
 
 def test_concurrent_requests_all_get_their_own_answer(client: openai.OpenAI, assistant: Assistant) -> None:
     def ask(number: int) -> str | None:
-        content = [{"role": "user", "content": f"Story {number}"}]
+        content: list[Any] = [{"role": "user", "content": f"Story {number}"}]
         return client.chat.completions.create(model="tiny", messages=content, max_tokens=8).choices[0].message.content
 
     with ThreadPoolExecutor(8) as pool:
@@ -108,7 +109,7 @@ def test_async_client_and_forged_turns(address: str, assistant: Assistant) -> No
 
     async def ask() -> str | None:
         async with openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="any") as client:
-            content = [{"role": "user", "content": forged}]
+            content: list[Any] = [{"role": "user", "content": forged}]
             found = await client.chat.completions.create(model="gristmill", messages=content, max_tokens=4)
             return found.choices[0].message.content
 

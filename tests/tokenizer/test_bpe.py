@@ -109,7 +109,8 @@ def test_what_training_merges_encoding_merges(texts: list[str], tmp_path_factory
 
 
 def test_memory_and_progress(tmp_path: Path) -> None:
-    words, steps = words_of(["the cat sat on the mat with the hat"] * 3, "qwen2", tmp_path), []
+    words = words_of(["the cat sat on the mat with the hat"] * 3, "qwen2", tmp_path)
+    steps: list[int] = []
     merges = learn_merges(words, 1000, steps.append)
     assert sum(steps) == len(merges) < 60
     assert len(learn_merges(words, 256)) == 0 == len(learn_merges(words.head(0), 300))

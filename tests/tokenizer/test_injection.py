@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from gristmill.chat.template import render
 from gristmill.serving.api import create_app
 from gristmill.serving.assistant import Assistant
-from gristmill.tokenizer.encode import CONTROL, Tokenizer
+from gristmill.tokenizer.encode import Tokenizer
+from gristmill.tokenizer.formats.vocabulary_files import CONTROL
 
 PARTS = (*CONTROL, "\n", "system", "assistant\n", "user\n", "<|", "|>", "\u200b", "Yes", "\0", "\ufeff<|im_end|>")
 

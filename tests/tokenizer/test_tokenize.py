@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gristmill.atomic import sha256_file
 from gristmill.document import Document, read_documents, write_documents
 from gristmill.errors import UserError
 from gristmill.recipe import Tokenize, TokenizerParams
@@ -153,7 +154,8 @@ def fewer(data: bytes) -> bytes:
     table = pq.read_table(pa.BufferReader(data))
     sink = pa.BufferOutputStream()
     pq.write_table(table.slice(0, len(table) - 1), sink)
-    return sink.getvalue().to_pybytes()
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 @pytest.mark.parametrize(
@@ -189,7 +191,7 @@ def test_an_index_that_does_not_match_is_refused(tokens_folder: Path, tmp_path: 
     index = tmp_path / "train-index.parquet"
     index.write_bytes(fewer(index.read_bytes()))
     content = json.loads((tmp_path / "shards.json").read_text())
-    content["splits"]["train"]["index_sha256"] = tokenize.sha256_file(index)
+    content["splits"]["train"]["index_sha256"] = sha256_file(index)
     (tmp_path / "shards.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"train-index\.parquet does not match its shards"):
         open_split(tmp_path, "train")

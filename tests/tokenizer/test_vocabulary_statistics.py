@@ -15,10 +15,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from gristmill.cli import app, main
-from gristmill.document import Document, read_documents, write_documents
+from gristmill.document import Document, read_columns, read_documents, write_documents
 from gristmill.recipe import TokenizerParams
 from gristmill.tokenizer import train, vocabulary_statistics
 from gristmill.tokenizer.encode import Tokenizer
+from gristmill.tokenizer.heldout import positions
 from gristmill.tokenizer.pretokens import count_pretokens
 from gristmill.tokenizer.vocabulary_statistics import (
     RARE,
@@ -48,8 +49,8 @@ def sources(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sample_of(folder: Path) -> Sample:
     """All documents."""
     sample = Sample()
-    for batch in train.read_columns(folder, train.COLUMNS):
-        sample.add(batch, train.positions(batch), 1.0)
+    for batch in read_columns(folder, train.COLUMNS):
+        sample.add(batch, positions(batch), 1.0)
     return sample
 
 

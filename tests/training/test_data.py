@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_an_epoch_predicts_every_token_once_from_the_one_before(
             assert (document < 0) == (after == IGNORE)
             if after != IGNORE:
                 found.append((before, after))
-    expected = []
+    expected: list[tuple[int, int]] = []
     for number in range(len(lengths)):
         document = split.document(number).tolist()
         expected += zip([END, *document], document, strict=False)
@@ -240,7 +241,7 @@ def test_wrong_mixtures_are_named(mixed: Path, weights: dict[str, float], proble
 
 
 def test_pretraining_takes_a_mixture_and_tells_it(mixed: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
-    shape = dict(layers=1, width=16, heads=2, kv_heads=2, head_dim=8, ffn_width=16, context=32)
+    shape: dict[str, Any] = dict(layers=1, width=16, heads=2, kv_heads=2, head_dim=8, ffn_width=16, context=32)
     params = Pretrain(**shape, batch=4, epochs=2.0, mix={"*.wiki.test": 3.0}, sample_prompts=[])
     made = pretrain.run({"tokenizer": tokenizer_folder, "tokens": mixed}, params, tmp_path)
     rows = {row["source"]: row for row in map(json.loads, (tmp_path / "sources.jsonl").read_text().splitlines())}

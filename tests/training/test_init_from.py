@@ -51,7 +51,9 @@ def saved_model(folder: Path, kind: str, vocab_size: int, **settings: Any) -> No
     import transformers
 
     torch.manual_seed(0)
-    shape = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, head_dim=8)
+    shape: dict[str, Any] = dict(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, head_dim=8
+    )
     config = getattr(transformers, f"{kind}Config")(**shape, vocab_size=vocab_size, num_key_value_heads=2, **settings)
     getattr(transformers, f"{kind}ForCausalLM")(config).save_pretrained(folder)
 
@@ -90,7 +92,8 @@ def test_a_foreign_model_is_trained_further_and_exported(
     ]
     assert bits[-1] < 0.5 * bits[0]
     export(folders["pretrain"], folders["tokenizer"], folders["export"])
-    opened, words = (each.from_pretrained(folders["export"]) for each in (AutoModelForCausalLM, AutoTokenizer))
+    opened: Any = AutoModelForCausalLM.from_pretrained(folders["export"])
+    words: Any = AutoTokenizer.from_pretrained(folders["export"])
     assert type(opened).__name__ == f"{kind}ForCausalLM"
     model = load_model(folders["pretrain"])
     ids = torch.randint(0, tokenizer.vocab_size, (2, 40))

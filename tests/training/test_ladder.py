@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from gristmill.manifest import Manifest
 from gristmill.recipe import Pretrain, Scale
 from gristmill.report.scaling import advice
 from gristmill.training import pretrain
@@ -35,19 +37,23 @@ def test_a_ladder_goes_on_where_it_was_and_is_told(
     inputs = {"tokenizer": tokenizer_folder, "tokens": tokens_folder}
     base = Pretrain(context=64, layers=9, batch=3, size="5M", max_steps=9)  # of these only the context is taken over
     params = Scale(pretrain=base, sizes=["80k", "120k"], tokens=["8k", "16k", "24k"], budgets=["1min", "1e12"])
-    real, trained = pretrain.run, []
+    real: Callable[..., Manifest] = pretrain.run
+    trained: list[tuple[object, ...]] = []
 
-    def killed_at_the_third(*arguments: object) -> object:
+    def counted(*arguments: object) -> Manifest:
+        trained.append(arguments)
+        return real(*arguments)
+
+    def killed_at_the_third(*arguments: object) -> Manifest:
         if len(trained) == 2:
             raise KeyboardInterrupt
-        trained.append(arguments)
-        return real(*arguments)  # type: ignore[arg-type]
+        return counted(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(pretrain, "run", killed_at_the_third)
         ladder.run(inputs, params, tmp_path)
     trained.clear()
-    monkeypatch.setattr(pretrain, "run", lambda *arguments: (trained.append(arguments), real(*arguments))[1])
+    monkeypatch.setattr(pretrain, "run", counted)
     made = ladder.run(inputs, params, tmp_path)
     assert len(trained) == 4 and made.counts["models"] == 6
     assert [path.name for path in tmp_path.iterdir()] == ["scale.json"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_a_model_that_reads_too_little_too_often_is_warned_of(
     tokens_folder: Path, tokenizer_folder: Path, tmp_path: Path
 ) -> None:
     """200 short documents, a dozen times."""
-    shape = dict(layers=1, width=128, heads=2, kv_heads=2, head_dim=64, ffn_width=256, context=64)
+    shape: dict[str, Any] = dict(layers=1, width=128, heads=2, kv_heads=2, head_dim=64, ffn_width=256, context=64)
     params = Pretrain(**shape, batch=32, max_steps=200, evaluate_every=20, warmup=0.02, decay=0.2, sample_prompts=[])
     made = pretrain.run({"tokenizer": tokenizer_folder, "tokens": tokens_folder}, params, tmp_path)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]

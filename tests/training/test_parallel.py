@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from safetensors.torch import load_file
 from gristmill.recipe import Pretrain
 from gristmill.training import pretrain
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     **dict(layers=2, width=32, heads=2, kv_heads=1, head_dim=16, ffn_width=70, context=64),  # 70 rows: uneven in 4
     **dict(batch=8, max_steps=21, evaluate_every=10, checkpoint_every=3),
 }

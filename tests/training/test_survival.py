@@ -98,13 +98,23 @@ def test_killed_at_every_file_operation_and_resumed_equals_uninterrupted_bit_for
     assert int(done.stdout) > 15
 
 
+def signalled(number: signal.Signals) -> Callable[[int], None]:
+    """Sends this process a signal at the seventh step."""
+
+    def at_step(step: int) -> None:
+        if step == 7:
+            os.kill(os.getpid(), number)
+
+    return at_step
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_stops(tmp_path: Path, number: signal.Signals) -> None:
     whole = result(tmp_path / "whole", learn(tmp_path / "whole"))
     out = tmp_path / "stopped"
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt):
-        learn(out, at_step=lambda step: step == 7 and os.kill(os.getpid(), number))
+        learn(out, at_step=signalled(number))
     assert signal.getsignal(number) is before
     assert steps_kept(out)[-1] == 8, "a checkpoint after the step that was going on"
     seen: list[int] = []
@@ -218,7 +228,7 @@ def test_tensorboard_reads_what_was_logged_and_a_resumed_run_leaves_the_same_fil
     plan = Plan("test", 12, PLAN.rates, checkpoint_every=3, tensorboard=True)
     learn(tmp_path / "whole", plan)
     with pytest.raises(KeyboardInterrupt):
-        learn(tmp_path / "stopped", plan, at_step=lambda step: step == 7 and os.kill(os.getpid(), signal.SIGTERM))
+        learn(tmp_path / "stopped", plan, at_step=signalled(signal.SIGTERM))
     learn(tmp_path / "stopped", plan)
     files = [next((tmp_path / name / "tensorboard").iterdir()) for name in ("whole", "stopped")]
     assert files[0].read_bytes() == files[1].read_bytes()

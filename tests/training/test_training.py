@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ def test_a_bad_batch_is_skipped(tmp_path: Path) -> None:
 
 
 def test_the_pretrain_stage_learns_and_repeats(tokens_folder: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
-    shape = dict(layers=2, width=32, heads=2, kv_heads=2, head_dim=16, ffn_width=64, context=64)
+    shape: dict[str, Any] = dict(layers=2, width=32, heads=2, kv_heads=2, head_dim=16, ffn_width=64, context=64)
     params = Pretrain(**shape, batch=8, max_steps=60, evaluate_every=30, sample_prompts=["The"])
     for name in ("one", "two"):
         (tmp_path / name).mkdir()

@@ -40,7 +40,7 @@ def word_table(weights: dict[bytes, float], groups: dict[bytes, int]) -> dict[st
     capacity = 64
     while capacity < 2 * len(words) + 2:
         capacity *= 2
-    table = {
+    table: dict[str, np.ndarray] = {
         "keys": np.zeros(capacity, np.uint32),
         "groups": np.zeros(capacity, np.uint64),
         "weights": np.zeros(capacity, np.float32),

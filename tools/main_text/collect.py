@@ -19,7 +19,9 @@ from snippets import snippet_pages, split_of
 from gristmill.html.charset import to_utf8
 from gristmill.html.main_text import extract_html
 
-DOCS = (  # pattern, how many, what marks the main text, what in it does not belong to it, split
+DOCS: tuple[
+    tuple[str, int, list[str], list[str], str], ...
+] = (  # pattern, how many, what marks the main text, what in it does not belong to it, split
     ("python3.11/html/**/*.html", 70, ["div[role=main]"], [], "train"),
     ("git/html/**/*.html", 50, ["#content"], [], "train"),
     ("apache2-doc/manual/**/*.html*", 70, ["#page-content"], ["#quickview", ".toplang", ".bottomlang"], "train"),

@@ -174,8 +174,8 @@ class Composer:
         if draw.random() < 0.2:
             below += f'<div class="share">{self.links(["Facebook", "Twitter", "E-Mail"])}</div>'
         if draw.random() < 0.2:
-            said = (f"<p>{escape(text)}</p>" for text in self.some(parts.comments, 1, 4))
-            below += f'<div id="comments" class="comments"><h3>Comments</h3>{"".join(said)}</div>'
+            comments = (f"<p>{escape(text)}</p>" for text in self.some(parts.comments, 1, 4))
+            below += f'<div id="comments" class="comments"><h3>Comments</h3>{"".join(comments)}</div>'
         pager = f"<p>{self.links(draw.choice(PAGERS))}</p>" if draw.random() < 0.25 else ""
         style = draw.choice(["semantic", "semantic", "id", "class", "table", "bare"])
         if style == "semantic":

@@ -101,7 +101,8 @@ def coverage(blocks: Sequence[list[str]], text: str, n: int = 4) -> np.ndarray:
             or (len(before) == 2 and f" {' '.join(before + block)} " in joined)
             or (len(after) == 2 and f" {' '.join(block + after)} " in joined)
         )
-    return np.maximum(share, 0)
+    share[share < 0] = 0
+    return share
 
 
 def label(facts: dict[str, Any], texts: list[str], cut: Cut) -> tuple[np.ndarray, np.ndarray]:

@@ -35,7 +35,7 @@ def by_newspaper(html: str) -> str:
     article = newspaper.Article("http://page.test/a", fetch_images=False)
     article.download(input_html=html)
     article.parse()
-    return article.text
+    return str(article.text)
 
 
 def by_readability(html: str) -> str:

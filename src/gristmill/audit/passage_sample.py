@@ -34,10 +34,11 @@ def window_hashes(tokens: np.ndarray, length: int) -> np.ndarray:
     terms = (tokens.astype(np.uint64) + np.uint64(1)) * powers(base, len(tokens))
     sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(terms, dtype=np.uint64)))
     count = len(tokens) - length + 1
-    hashes = (sums[length:] - sums[:count]) * powers(pow(base, -1, 1 << 64), count)
+    hashes: np.ndarray = (sums[length:] - sums[:count]) * powers(pow(base, -1, 1 << 64), count)
     hashes ^= hashes >> np.uint64(31)  # the low bits of a polynomial are poor: mix them
     hashes *= np.uint64(0xBF58476D1CE4E5B9)
-    return hashes ^ (hashes >> np.uint64(29))
+    hashes ^= hashes >> np.uint64(29)
+    return hashes
 
 
 def find_passages(split: Split, length: int, kept: int = KEPT) -> list[Passage]:

@@ -106,7 +106,8 @@ class Store:
 
     def whole(self, path: str) -> bytes:
         """A small file."""
-        return self.patiently(path, self.files.cat_file)
+        data: bytes = self.patiently(path, self.files.cat_file)
+        return data
 
     def size(self, path: str) -> int:
         """Length of a file in bytes."""

@@ -221,10 +221,9 @@ class Frontier:
         earlier = self.db.execute(
             f"{select} round < ? ORDER BY round, host, id LIMIT 1", (digest, self.round)
         ).fetchone()
-        if earlier:
-            return earlier
-        own = self.db.execute(f"{select} round = ? AND host = ? ORDER BY id LIMIT 1", (digest, self.round, host))
-        return own.fetchone()
+        own = f"{select} round = ? AND host = ? ORDER BY id LIMIT 1"
+        page: tuple[str, str] | None = earlier or self.db.execute(own, (digest, self.round, host)).fetchone()
+        return page
 
     def outcome_of(self, url: str) -> str | None:
         """What became of a URL, or None."""
@@ -314,10 +313,10 @@ class Frontier:
 
     def robots(self, origin: str, since: float) -> tuple[Any, ...] | None:
         """An origin's robots.txt fetched since then: date, status, error, detail, text, tdm; or None."""
-        row = self.db.execute(
+        row: tuple[Any, ...] | None = self.db.execute(
             "SELECT date, status, error, detail, text, tdm FROM robots WHERE origin = ? AND at >= ?", (origin, since)
-        )
-        return row.fetchone()
+        ).fetchone()
+        return row
 
     def save_robots(self, origin: str, at: float, row: Sequence[Any]) -> None:
         """Store a robots.txt: date, status, error, detail, text, tdm."""
@@ -351,10 +350,10 @@ class Frontier:
 
     def previous(self, url: str) -> tuple[str, ...] | None:
         """What the earlier crawl knows of a URL: date, digest, etag, modified, original, source."""
-        row = self.db.execute(
+        row: tuple[str, ...] | None = self.db.execute(
             "SELECT date, digest, etag, modified, original, source FROM previous WHERE url = ?", (url,)
-        )
-        return row.fetchone()
+        ).fetchone()
+        return row
 
     # results
 

@@ -13,7 +13,8 @@ from gristmill.atomic import atomic_path, write_text
 from gristmill.chat.template import JINJA
 from gristmill.generation.engine import load_together
 from gristmill.model.hf_format import config_json, renamed
-from gristmill.tokenizer.encode import CONTROL, Tokenizer
+from gristmill.tokenizer.encode import Tokenizer
+from gristmill.tokenizer.formats.vocabulary_files import CONTROL
 
 
 def export(model_folder: Path, tokenizer_folder: Path, out: Path) -> None:

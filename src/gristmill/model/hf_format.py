@@ -161,6 +161,7 @@ def tensor(folder: Path, name: str) -> Tensor:
         if not (folder / file).exists() and list(folder.glob("*.bin")):
             raise UserError(f"{folder}: weights are pickled, which could run code", "convert them to safetensors")
         with safe_open(folder / Path(file).name, framework="pt") as content:
-            return content.get_tensor(name)
+            tensor: Tensor = content.get_tensor(name)
+            return tensor
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise UserError(f"{folder}: {name} cannot be read: {error}", "check the folder") from error

@@ -11,7 +11,7 @@ import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -77,7 +77,16 @@ def fits(x: Tensor, size: int) -> bool:
     return here and x.dtype == torch.float32 and size % LANES == 0 and x.numel() > 0
 
 
-class Attend(Function):
+class Kernel(Function):
+    """An operation with a gradient of its own, whose outcome is one tensor."""
+
+    if TYPE_CHECKING:  # PyTorch's own has no annotations
+
+        @classmethod
+        def apply(cls, *arguments: Any) -> Tensor: ...
+
+
+class Attend(Kernel):
     """Causal attention of queries [B, T, H, K] over keys and values [B, T, G, K], with QK-norm and rotary positions.
 
     Extra memory is that of the output; scores exist a block of 32 queries at a time, in each thread.
@@ -116,7 +125,7 @@ class Attend(Function):
         return (*grads, *(weight.sum(0) for weight in weights), None, None, None)
 
 
-class Norm(Function):
+class Norm(Kernel):
     """RMSNorm over the last dimension."""
 
     @staticmethod
@@ -142,7 +151,7 @@ class Norm(Function):
 NORM_ROWS = 64  # rows that share one part of the weight's gradient, as in kernels.c
 
 
-class SwiGLU(Function):
+class SwiGLU(Kernel):
     """silu(gate) · up."""
 
     @staticmethod
@@ -167,7 +176,7 @@ class SwiGLU(Function):
 CHUNK = 1 << 20  # logits at once
 
 
-class LinearCrossEntropy(Function):
+class LinearCrossEntropy(Kernel):
     """Mean cross-entropy, in nats, of x [N, D] · weight [V, D]ᵀ against targets [N] in 0..V-1.
 
     Rows are taken in chunks, whose logits stay in the cache and become gradients at once; memory for all N × V is never

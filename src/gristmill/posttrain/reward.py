@@ -57,7 +57,7 @@ class RewardModel(nn.Module):
         """Reward of each answer, [B]."""
         hidden = answers.hidden(self.body)
         logprobs = token_logprobs(self.body, hidden, answers.targets_PT)
-        verdict = self.score(hidden[answers.last])[:, 0]
+        verdict: Tensor = self.score(hidden[answers.last])[:, 0]
         return verdict + self.likelihood * answers.mean(logprobs, answers.targets_PT != IGNORE)
 
     def save(self, folder: Path) -> None:
@@ -118,8 +118,8 @@ def run(inputs: Mapping[str, Path], params: Reward, out: Path) -> Manifest:
 def margins(model: RewardModel, pairs: Sequence[Pair]) -> Tensor:
     """By how much each chosen answer's reward is above the rejected one's."""
     answers = fork([prompt for prompt, *_ in pairs], [both for _, *both in pairs], model.score.weight.device)
-    better, worse = model(answers).view(-1, 2).unbind(1)
-    return better - worse
+    rewards_P2: Tensor = model(answers).view(-1, 2)
+    return rewards_P2[:, 0] - rewards_P2[:, 1]
 
 
 @torch.no_grad()

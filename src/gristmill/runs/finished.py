@@ -15,8 +15,8 @@ from typing import Any
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest
 from gristmill.progress import console
-from gristmill.recipe import Params, Recipe
-from gristmill.runs.fingerprint import ADDRESS, Changes, changes, code_digest, digest, digests_of
+from gristmill.recipe import ADDRESS, Params, Recipe
+from gristmill.runs.fingerprint import Changes, changes, code_digest, digest, digests_of
 from gristmill.runs.journal import read_journal
 from gristmill.settings.recipe_file import validate
 from gristmill.settings.stages import BY_NAME, STAGES, Stage, input_paths, pick_inputs, resolve_paths

@@ -10,7 +10,8 @@ def parameters_of(size: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([kMG]?)", size or "0")
     if not found:
         raise ValueError("a size is a number of parameters, as 1M or 124M")
-    return round(float(found[1]) * 1000 ** " kMG".index(found[2] or " "))
+    unit: int = 1000 ** " kMG".index(found[2] or " ")
+    return round(float(found[1]) * unit)
 
 
 def seconds_and_flops(budget: str) -> tuple[float, float]:

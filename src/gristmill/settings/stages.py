@@ -28,7 +28,8 @@ class Stage:
     def function(self) -> StageFunction:
         """The stage's function."""
         module, name = self.run.split(":")
-        return getattr(import_module(f"gristmill.{module}"), name)
+        function: StageFunction = getattr(import_module(f"gristmill.{module}"), name)
+        return function
 
 
 CORPUS = ("extract", "filter", "dedup", "redact", "decontaminate")  # documents, as far as the recipe has cleaned them

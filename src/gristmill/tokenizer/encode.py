@@ -78,7 +78,8 @@ class Tokenizer:
         """Ids of a text; control tokens written out in it are ordinary text. Lone surrogates become U+FFFD."""
         data = to_utf8(text)
         bounds = np.array([0, len(data)])
-        return self.encode_bytes(np.frombuffer(data, np.uint8), bounds, None)[0].tolist()
+        ids: list[int] = self.encode_bytes(np.frombuffer(data, np.uint8), bounds, None)[0].tolist()
+        return ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of many texts, a list each: as `encode` has them, and faster."""

@@ -88,12 +88,14 @@ class Split:
     @cached_property
     def ids(self) -> list[str]:
         """Document ids."""
-        return self.column("id").to_pylist()
+        ids: list[str] = self.column("id").to_pylist()
+        return ids
 
     @cached_property
     def urls(self) -> list[str]:
         """Document URLs."""
-        return self.column("url").to_pylist()
+        urls: list[str] = self.column("url").to_pylist()
+        return urls
 
     @property
     def total_bytes(self) -> int:

@@ -151,7 +151,8 @@ def training_facts(folder: Path, texts: Path | None = None) -> dict[str, Any]:
 
 def width_of(parameters: float) -> float:
     """The width of a transformer of usual proportions: 12 width² a layer, and a layer for every 64 of width."""
-    return (parameters * 64 / 12) ** (1 / 3)
+    width: float = (parameters * 64 / 12) ** (1 / 3)
+    return width
 
 
 def costs(curve: Sequence[dict[str, Any]], parameters: float) -> list[float]:

@@ -167,7 +167,8 @@ def examined(folder: Path) -> tuple[State | None, str]:
 def score_of(folder: Path) -> float | None:
     """Held-out bits per byte at a checkpoint, if they were measured there."""
     try:
-        return json.loads((folder / STATE).read_text()).get("heldout_bpb")
+        score: float | None = json.loads((folder / STATE).read_text()).get("heldout_bpb")
+        return score
     except (OSError, ValueError, AttributeError):
         return None
 

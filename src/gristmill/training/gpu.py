@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 from torch.utils.checkpoint import checkpoint
 
+from gristmill.model.kernels import Kernel
 from gristmill.model.transformer import Transformer
 
 CHUNK = 8192  # tokens whose logits are held at once: 1.6 GB in float32 at a vocabulary of 50,000
@@ -55,11 +56,10 @@ def cross_entropy(model: Transformer, inputs_BT: Tensor, targets_BT: Tensor) -> 
     device = model.embed.weight.device
     with torch.autocast(device.type, torch.bfloat16):
         hidden_ND = model.hidden(upload(inputs_BT, device)).flatten(0, 1)
-    loss: Tensor = ChunkedLoss.apply(hidden_ND.bfloat16(), model.unembedding, upload(targets_BT, device).flatten())
-    return loss
+    return ChunkedLoss.apply(hidden_ND.bfloat16(), model.unembedding, upload(targets_BT, device).flatten())
 
 
-class ChunkedLoss(torch.autograd.Function):
+class ChunkedLoss(Kernel):
     """Cross-entropy of `hidden @ weight.T`, CHUNK tokens at a time.
 
     The gradients of a chunk are computed with its loss, as they need nothing that comes later but a factor; so the

@@ -186,7 +186,8 @@ class Training:
         record = {"step": self.state.done, "tokens": self.state.tokens} | figures
         warn(self.log.records, record)
         self.log.add(record)
-        return figures.get("heldout_bpb")
+        score: float | None = figures.get("heldout_bpb")
+        return score
 
     def tensors(self) -> dict[str, Tensor]:
         """All numbers of model and optimizer. Writing into them changes both."""

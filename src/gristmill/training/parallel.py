@@ -31,7 +31,8 @@ LONG = timedelta(days=30)  # the others wait while the leader crawls and cleans
 @cache
 def store() -> dist.Store:
     """The key-value store that torchrun keeps for its processes."""
-    return next(dist.rendezvous("env://", RANK, SIZE, timeout=LONG))[0]
+    found: dist.Store = next(dist.rendezvous("env://", RANK, SIZE, timeout=LONG))[0]
+    return found
 
 
 def tell(name: str, word: str) -> None:
@@ -43,7 +44,8 @@ def tell(name: str, word: str) -> None:
 def hear(name: str) -> str:
     """What the leader told under this name; waits for it."""
     store().wait([f"gristmill/{name}"], LONG)
-    return store().get(f"gristmill/{name}").decode()
+    word: bytes = store().get(f"gristmill/{name}")
+    return word.decode()
 
 
 def join() -> None:
@@ -72,7 +74,8 @@ def from_leader(function: Callable[[], T]) -> T:
         return function()
     word: list[Any] = [json.dumps(function()) if LEADER else None]
     dist.broadcast_object_list(word)
-    return json.loads(word[0])
+    value: T = json.loads(word[0])
+    return value
 
 
 class Caller(nn.Module):

@@ -19,7 +19,8 @@ from gristmill.model.kernels import fast_products
 from gristmill.model.transformer import Transformer, parameter_count, save_model
 from gristmill.processes import LEADER, RANK, SIZE
 from gristmill.progress import console, quantity, table
-from gristmill.recipe import Pretrain, seconds_and_flops
+from gristmill.recipe import Pretrain
+from gristmill.settings.quantities import seconds_and_flops
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split, open_split
 from gristmill.training import gpu

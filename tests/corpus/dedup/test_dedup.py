@@ -60,8 +60,8 @@ def plain_signature(text: str, minhash: MinHash) -> list[int]:
         for hashed in hashes[i : i + minhash.ngram]:
             value = (value * GOLDEN + hashed) & MASK
         shingles.append(mix(value) >> 32)
-    pairs = zip(*permutations(minhash.bands * minhash.rows, minhash.seed), strict=True)
-    pairs = list(pairs)[: minhash.bands * minhash.rows]
+    count = minhash.bands * minhash.rows
+    pairs = list(zip(*permutations(count, minhash.seed), strict=True))[:count]
     return [min((int(a) * x + int(b)) % 2**32 for x in shingles) for a, b in pairs]
 
 
@@ -259,7 +259,7 @@ def test_a_kill_between_or_within_passes_changes_nothing(
     for name in names:
         folder, real, calls = tmp_path / name, getattr(dedup, name), Counter[str]()
 
-        def dies(task: dedup.DedupedShard, real=real, calls=calls) -> object:  # type: ignore[no-untyped-def]
+        def dies(task: object, real: Callable[..., object] = real, calls: Counter[str] = calls) -> object:
             calls["all"] += 1
             if calls["all"] == 2:
                 raise KeyboardInterrupt

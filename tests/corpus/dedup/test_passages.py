@@ -73,7 +73,8 @@ def test_passages_are_those_of_a_suffix_array(seed: int, span: int, alphabet: in
         for number, text in enumerate(part.to_pylist()):
             covered = [False] * len(words(text))
             starts = [match.start() for match in re.finditer(r"\S+", text)]
-            for at in np.flatnonzero(again & (spans.texts == number)):
+            for repeat in np.flatnonzero(again & (spans.texts == number)):
+                at = int(repeat)
                 first = starts.index(spans.starts[at])
                 assert text[spans.starts[at] : spans.stops[at]].split() == text.split()[first : first + span]
                 covered[first : first + span] = [True] * span

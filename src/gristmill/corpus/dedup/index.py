@@ -99,12 +99,14 @@ class Run:
     @property
     def keys(self) -> np.ndarray:
         """uint64 [columns, size]."""
-        return np.load(f"{self.stem}-keys.npy", mmap_mode="r")
+        keys: np.ndarray = np.load(f"{self.stem}-keys.npy", mmap_mode="r")
+        return keys
 
     @property
     def numbers(self) -> np.ndarray:
         """uint32 [columns, size]: whose key it is."""
-        return np.load(f"{self.stem}-numbers.npy", mmap_mode="r")
+        numbers: np.ndarray = np.load(f"{self.stem}-numbers.npy", mmap_mode="r")
+        return numbers
 
     def delete(self) -> None:
         """Remove the files."""

@@ -46,7 +46,7 @@ class DedupedShard:
 
 def verdicts_of(task: DedupedShard) -> np.ndarray:
     """What was decided on the documents of a shard."""
-    everything = np.load(task.work / "verdicts.npy", mmap_mode="r")
+    everything: np.ndarray = np.load(task.work / "verdicts.npy", mmap_mode="r")
     return everything[task.first : task.first + task.shard.rows]
 
 
