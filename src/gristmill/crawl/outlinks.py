@@ -1,4 +1,4 @@
-"""What pages, sitemaps and feeds name, and what a page says to crawlers."""
+"""What pages, sitemaps and feeds link to, as absolute URLs, with what a page asks of crawlers."""
 
 from __future__ import annotations
 

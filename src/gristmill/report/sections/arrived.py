@@ -21,6 +21,7 @@ from gristmill.recipe import Extract
 from gristmill.report.blocks import Block, Pair, Prose, Quote, Section, Table
 from gristmill.report.plot import number
 from gristmill.report.reading import Folders, crawl_of, first_of_each, last_corpus, manifest, redactor
+from gristmill.report.sections.rules import SIGNALS
 
 FILE = "(file)"  # in a host's place
 COLUMNS = ("id", "text", "url", "source")
@@ -36,13 +37,11 @@ OUTCOMES = {
     "type": "no page but another kind of file",
     "unchanged": "as it was at an earlier crawl",
     "depth": "further from the first addresses than the recipe's largest depth",
-    "noai": "asks not to be used for AI",
-    "noindex": "asks not to be indexed",
     "no_sitemap": "a sitemap that is not there",
     "redirect": "sends on to another address, which is counted itself",
     "robots": "robots.txt of the site forbids it",
     "sitemap": "a site's list of its pages, read for addresses",
-    "tdm": "reserves the right to text and data mining",
+    **SIGNALS,
 }
 
 

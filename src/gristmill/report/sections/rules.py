@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import re
 
+SIGNALS = {
+    "noai": "asks not to be used for AI",
+    "noindex": "asks not to be indexed",
+    "tdm": "reserves the right to text and data mining",
+}
 RULES = {
     "language": "not in a wanted language",
     "language_score": "its language is not sure enough",
@@ -36,6 +41,7 @@ RULES = {
     "damaged": "cannot be read",
     "too_large": "too large",
     "fault": "code of gristmill's fails on it; the traceback is in the log",
+    **SIGNALS,
     "undecodable": "in no character set that is known",
     "not_html": "neither HTML nor text",
     "too_complex": "HTML nested too deeply",
