@@ -57,6 +57,34 @@ CONSTANTS = (
 )
 
 
+ORACLES = {  # a test that compares with a slow, plain version, a peer or the definition → the functions that it calls
+    "corpus/dedup/test_dedup.py::test_signatures_are_their_definition": "gm_signatures",
+    "corpus/dedup/test_dedup.py::test_digests_are_equal_just_where_the_words_are": "gm_digest",
+    "corpus/dedup/test_dedup.py::test_verdicts_are_those_of_comparing_all_with_all": "gm_find gm_settle gm_merge",
+    "corpus/dedup/test_passages.py::test_passages_are_those_of_a_suffix_array": "gm_anchors gm_windows",
+    "corpus/dedup/test_passages.py::test_lines_are_those_that_hold_words": "gm_lines",
+    "corpus/test_statistics.py::test_counts_are_their_definitions": "gm_measure",
+    "corpus/test_language.py::test_scores_are_the_librarys": "gm_language_scores",
+    "corpus/test_decontaminate.py::test_an_index_finds_what_a_plain_search_finds": "gm_word_hashes",
+    "html/test_main_text.py::test_text_is_that_of_a_standard_parser": "gm_html_extract gm_html_free",
+    "html/test_links.py::test_well_formed_pages_against_the_standard_library": "gm_html_links",
+    "tokenizer/test_split.py::test_pieces_equal_the_expression_on_any_text": "gm_split",
+    "tokenizer/test_pretokens.py::test_counts_are_exact": "gm_words_new gm_words_free gm_words_count gm_words_list",
+    "tokenizer/test_pretokens.py::test_threads_order_and_spilling_change_nothing": "gm_words_add gm_words_size",
+    "tokenizer/test_bpe.py::test_merges_are_those_of_a_plain_implementation": "gm_merger_new gm_merger_run "
+    "gm_merger_free",
+    "tokenizer/test_encode.py::test_any_text_equals_tiktoken_and_comes_back": "gm_encode gm_cache_new gm_cache_free "
+    "gm_vocabulary_new gm_vocabulary_free",
+    "training/test_data.py::test_packing_is_best_fit_the_longest_first": "gm_pack",
+    "training/test_data.py::test_an_epoch_predicts_every_token_once_from_the_one_before": "gm_fill_16 gm_fill_32",
+    "training/test_goldfish.py::test_it_is_its_definition": "gm_goldfish_16 gm_goldfish_32",
+    "model/test_kernels.py::test_attention": "gm_attend gm_attend_back",
+    "model/test_kernels.py::test_rms_norm": "gm_rms_norm gm_rms_norm_back",
+    "model/test_kernels.py::test_swiglu": "gm_swiglu gm_swiglu_back",
+    "model/test_kernels.py::test_cross_entropy": "gm_cross_entropy",
+}
+
+
 def compile_only(text: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Let the C compiler read a program without making anything of it."""
     command = ["cc", "-std=c11", "-fsyntax-only", "-w", *options, "-x", "c", "-"]
@@ -91,7 +119,10 @@ def tool(name: str) -> Any:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec and spec.loader
     sys.modules[path.stem] = module = importlib.util.module_from_spec(spec)  # where dataclasses look
+    known = dict(native.Function.declared)
     spec.loader.exec_module(module)
+    native.Function.declared.clear()
+    native.Function.declared.update(known)  # the package's alone
     return module
 
 
@@ -143,6 +174,21 @@ def test_a_wrong_declaration_would_be_found() -> None:
     assert not agrees("const uint8_t *", native.U16) and not agrees("uint8_t *", native.SIZE)
     assert not agrees("size_t", native.INT) and not agrees("float", ctypes.c_double)
     assert not agrees("int64_t", native.I64) and not agrees("uint64_t *", native.I64)
+
+
+def test_every_function_has_an_oracle_and_a_run_under_sanitizers() -> None:
+    """The table above names a test for each function of the package, among those that `make sanitize` runs."""
+    tests = Path(__file__).parent
+    makefile = (tests.parent / "Makefile").read_text().replace("\\\n", "")
+    sanitized = next(re.finditer(r"^NATIVE_TESTS := (.*)$", makefile, re.M)).group(1).split()
+    named = [name for names in ORACLES.values() for name in names.split()]
+    assert sorted(declared()) == sorted(named)
+    for test in ORACLES:
+        file, _, name = test.partition("::")
+        assert f"def {name}(" in (tests / file).read_text(), test
+        assert any(f"tests/{file}".startswith(path) for path in sanitized), (
+            f"{file} is not in the Makefile's NATIVE_TESTS"
+        )
 
 
 def test_structures_have_the_layout_that_the_compiler_gives_them() -> None:

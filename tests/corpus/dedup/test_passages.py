@@ -111,6 +111,24 @@ def test_a_repeated_passage_stays_once(tmp_path: Path, monkeypatch: pytest.Monke
     )
 
 
+@settings(max_examples=50)
+@given(st.lists(st.tuples(st.text("ab é日.\n", max_size=12), st.sampled_from(["a.test", "b.test"])), max_size=8))
+def test_lines_are_those_that_hold_words(pages: list[tuple[str, str]]) -> None:
+    texts, hosts = ([page[part] for page in pages] for part in (0, 1))
+    found = passages.lines(strings(texts), strings(hosts))
+    plain = []
+    for number, text in enumerate(texts):
+        at = 0
+        for line in text.split("\n"):
+            size = len(line.encode())
+            if words(line):
+                plain.append(((tuple(words(line)), hosts[number]), number, at, at + size))
+            at += size + 1
+    assert [row[1:] for row in plain] == list(zip(*(part.tolist() for part in found[1:]), strict=True))
+    keys = dict(zip((row[0] for row in plain), found.keys.tolist(), strict=True))
+    assert [keys[row[0]] for row in plain] == found.keys.tolist() and len(set(keys.values())) == len(keys)
+
+
 def test_repeated_lines_of_one_host_stay_once(tmp_path: Path, run_dedup: RunDedup) -> None:
     pages = [
         Document(
