@@ -29,15 +29,21 @@ static float running(const struct page *page, const struct block *block) {
     return free < 800 ? free : 800;
 }
 
+/* The next run of letters from `*stop` on; whether there is one. */
+static bool next_word(const uint8_t *text, size_t length, size_t *start, size_t *stop) {
+    size_t at = *stop;
+    while (at < length && !gm_is_letter(text[at]) && text[at] < 0x80) at++;
+    *start = at;
+    while (at < length && (gm_is_letter(text[at]) || text[at] >= 0x80)) at++;
+    *stop = at;
+    return at > *start;
+}
+
 /* Sum, least and greatest weight of the words of a short text. */
 static void weigh_words(const uint8_t *text, size_t length, const struct words *words, float out[3]) {
     out[0] = out[1] = out[2] = 0;
-    for (size_t at = 0; at < length;) {
-        while (at < length && !gm_is_letter(text[at]) && text[at] < 0x80) at++;
-        size_t start = at;
-        while (at < length && (gm_is_letter(text[at]) || text[at] >= 0x80)) at++;
-        if (at == start) break;
-        int64_t found = gm_word_find(words, gm_word_hash(text + start, at - start));
+    for (size_t start, stop = 0; next_word(text, length, &start, &stop);) {
+        int64_t found = gm_word_find(words, gm_word_hash(text + start, stop - start));
         if (found < 0) continue;
         float weight = words->weights[found];
         out[0] += weight;
@@ -51,10 +57,6 @@ struct hashed {
     uint32_t hash, block;
 };
 
-static struct hashed hash_text(const uint8_t *text, size_t length, size_t block) {
-    return (struct hashed){gm_fnv32_of(text, length), (uint32_t)block};
-}
-
 static int by_hash(const void *a, const void *b) {
     uint32_t one = ((const struct hashed *)a)->hash, two = ((const struct hashed *)b)->hash;
     return (one > two) - (one < two);
@@ -62,34 +64,24 @@ static int by_hash(const void *a, const void *b) {
 
 /* The hashes of the title's words. */
 static size_t title_words(const struct page *page, uint32_t *out) {
-    size_t count = 0, at = page->title, end = page->title + page->title_length;
+    size_t count = 0, start, stop = page->title, end = page->title + page->title_length;
     const uint8_t *text = page->facts.at;
-    while (at < end && count < TITLE_WORDS) {
-        while (at < end && !gm_is_letter(text[at]) && text[at] < 0x80) at++;
-        size_t start = at;
-        while (at < end && (gm_is_letter(text[at]) || text[at] >= 0x80)) at++;
-        if (at > start) out[count++] = gm_word_hash(text + start, at - start);
-    }
+    while (count < TITLE_WORDS && next_word(text, end, &start, &stop))
+        out[count++] = gm_word_hash(text + start, stop - start);
     return count;
 }
 
 /* The share of a block's words that the title has too. */
 static float in_title(const struct page *page, const struct block *block, const uint32_t *title, size_t count) {
     const uint8_t *text = page->text.at + block->start;
-    size_t at = 0, words = 0, shared = 0;
+    size_t start, stop = 0, words = 0, shared = 0;
     if (!count || block->words > 40) return 0;
-    while (at < block->length) {
-        while (at < block->length && !gm_is_letter(text[at]) && text[at] < 0x80) at++;
-        size_t start = at;
-        while (at < block->length && (gm_is_letter(text[at]) || text[at] >= 0x80)) at++;
-        if (at == start) break;
-        uint32_t hash = gm_word_hash(text + start, at - start);
+    while (next_word(text, block->length, &start, &stop)) {
+        uint32_t hash = gm_word_hash(text + start, stop - start);
         words++;
-        for (size_t i = 0; i < count; i++)
-            if (title[i] == hash) {
-                shared++;
-                break;
-            }
+        size_t known = 0;
+        while (known < count && title[known] != hash) known++;
+        shared += known < count;
     }
     return words ? (float)shared / (float)words : 0;
 }
@@ -99,8 +91,10 @@ static float in_title(const struct page *page, const struct block *block, const 
 static bool count_copies(struct view *view) {
     struct hashed *texts = malloc((view->count + 1) * sizeof *texts);
     if (!texts) return false;
-    for (size_t i = 0; i < view->count; i++)
-        texts[i] = hash_text(view->page->text.at + view->block[i]->start, view->block[i]->length, i);
+    for (size_t i = 0; i < view->count; i++) {
+        const uint8_t *text = view->page->text.at + view->block[i]->start;
+        texts[i] = (struct hashed){gm_fnv32_of(text, view->block[i]->length), (uint32_t)i};
+    }
     qsort(texts, view->count, sizeof *texts, by_hash);
     for (size_t start = 0, stop = 0; start < view->count; start = stop) {
         while (stop < view->count && texts[stop].hash == texts[start].hash) stop++;
