@@ -170,8 +170,7 @@ static void look_around(struct view *view) {
         words += block->words;
         chars += block->chars;
     }
-    view->total_words = words;
-    view->total_chars = chars;
+    view->total_words = words, view->total_chars = chars;
     int32_t next = -1;
     uint64_t until = 0;
     for (size_t i = view->count; i-- > 0;) {
@@ -192,8 +191,7 @@ bool gm_view_open(struct view *view, struct page *page, const struct words *word
         if (!page->blocks[i].gone) view->block[view->count++] = &page->blocks[i];
     sum_nodes(view);
     look_around(view);
-    if (!count_copies(view)) return gm_view_close(view), false;
-    return true;
+    return count_copies(view) || (gm_view_close(view), false);
 }
 
 void gm_view_close(struct view *view) {
