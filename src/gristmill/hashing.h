@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #define GM_GOLDEN UINT64_C(0x9E3779B97F4A7C15) /* 2⁶⁴ over the golden ratio */
-#define GM_FNV32 UINT32_C(2166136261)          /* where FNV-1a begins (Fowler, Noll and Vo) */
+#define GM_FNV32 UINT32_C(2166136261) /* where FNV-1a begins (Fowler, Noll and Vo) */
 #define GM_FNV64 UINT64_C(0xCBF29CE484222325)
 
 /* Mixes a hash so that all its bits are alike: the finaliser of splitmix64 (Steele et al. 2014). */

@@ -99,11 +99,10 @@ static uint64_t role_groups(struct slice role) {
     static const struct {
         const char *role;
         uint64_t groups;
-    } known[] = {{"navigation", G_NAV},   {"banner", G_HEADER},     {"contentinfo", G_FOOTER},
-                 {"complementary", G_ASIDE},
-                 {"search", G_FORM},      {"dialog", G_POPUP},      {"alertdialog", G_POPUP},  {"menu", G_NAV},
-                 {"menubar", G_NAV},      {"toolbar", G_NAV},       {"tablist", G_NAV},        {"main", G_MAIN},
-                 {"article", G_ARTICLE},  {"button", G_BUTTON},     {"alert", G_POPUP},        {"form", G_FORM}};
+    } known[] = {{"navigation", G_NAV},  {"banner", G_HEADER}, {"contentinfo", G_FOOTER}, {"complementary", G_ASIDE},
+                 {"search", G_FORM},     {"dialog", G_POPUP},  {"alertdialog", G_POPUP},  {"menu", G_NAV},
+                 {"menubar", G_NAV},     {"toolbar", G_NAV},   {"tablist", G_NAV},        {"main", G_MAIN},
+                 {"article", G_ARTICLE}, {"button", G_BUTTON}, {"alert", G_POPUP},        {"form", G_FORM}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (gm_slice_is(role, known[i].role)) return known[i].groups;
     return 0;
@@ -111,12 +110,16 @@ static uint64_t role_groups(struct slice role) {
 
 static uint64_t tag_groups(enum tag tag) {
     switch (tag) {
-        case T_NAV: case T_MENU: return G_NAV;
+        case T_NAV:
+        case T_MENU: return G_NAV;
         case T_HEADER: return G_HEADER;
         case T_FOOTER: return G_FOOTER;
         case T_ASIDE: return G_ASIDE;
-        case T_FORM: case T_FIELDSET: case T_SEARCH: return G_FORM;
-        case T_FIGURE: case T_FIGCAPTION: return G_FIGURE;
+        case T_FORM:
+        case T_FIELDSET:
+        case T_SEARCH: return G_FORM;
+        case T_FIGURE:
+        case T_FIGCAPTION: return G_FIGURE;
         case T_MAIN: return G_MAIN;
         case T_ARTICLE: return G_ARTICLE;
         case T_BUTTON: return G_BUTTON;
@@ -135,9 +138,9 @@ struct cached_class gm_html_judge(struct parser *parser, const struct tag_token 
     if (has >> A_ROLE & 1) found.groups |= role_groups(value[A_ROLE]);
     if (has >> A_HIDDEN & 1 && !gm_slice_is(value[A_HIDDEN], "false")) found.groups |= G_HIDDEN;
     if (has >> A_ARIA_HIDDEN & 1 && gm_slice_is(value[A_ARIA_HIDDEN], "true")) found.groups |= G_HIDDEN;
-    if (has >> A_STYLE & 1 && (gm_slice_has(value[A_STYLE], "display:none") ||
-                               gm_slice_has(value[A_STYLE], "display: none") ||
-                               gm_slice_has(value[A_STYLE], "visibility:hidden")))
+    if (has >> A_STYLE & 1 &&
+        (gm_slice_has(value[A_STYLE], "display:none") || gm_slice_has(value[A_STYLE], "display: none") ||
+         gm_slice_has(value[A_STYLE], "visibility:hidden")))
         found.groups |= G_HIDDEN;
     if (has >> A_ITEMPROP & 1 && gm_slice_has_word(value[A_ITEMPROP], "articlebody")) found.groups |= G_BODY_TEXT;
     static const enum attribute names[] = {A_CLASS, A_ID};
@@ -204,8 +207,14 @@ static void join_row(struct parser *parser, const struct open *row) {
     bool goes_on = before && before->row && page->nodes[before->node].parent == page->nodes[node].parent;
     if (page->block_count >= gm_most_parts(page->size) || (filled < 2 && !(filled && goes_on))) return;
     struct block joined = page->blocks[first];
-    joined = (struct block){.start = (uint32_t)page->text.length, .node = node, .source = joined.source, .row = true,
-                            .head = head, .list = joined.list, .depth = joined.depth, .groups = joined.groups};
+    joined = (struct block){.start = (uint32_t)page->text.length,
+                            .node = node,
+                            .source = joined.source,
+                            .row = true,
+                            .head = head,
+                            .list = joined.list,
+                            .depth = joined.depth,
+                            .groups = joined.groups};
     size_t next = first;
     bool begun = false;
     for (size_t cell = (size_t)node + 1; cell < page->node_count; cell++) {
@@ -260,7 +269,6 @@ static void pop_one(struct parser *parser) {
 
 /* Closes the innermost open element, and forms around it whose end tag has come. */
 void gm_html_pop(struct parser *parser) {
-    do
-        pop_one(parser);
+    do pop_one(parser);
     while (parser->stack[parser->depth - 1].ended);
 }

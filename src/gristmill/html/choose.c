@@ -261,7 +261,7 @@ struct page *gm_html_extract(const uint8_t *html, size_t size, const struct enti
     if (!page) return NULL;
     if (!page->fault) note_heading(page);
     if (!page->fault && !choose(page, model, options)) page->fault = FAULT_MEMORY;
-    *result = (struct result){page->out.at,          page->facts.at,    page->out.length,
+    *result = (struct result){page->out.at,       page->facts.at,    page->out.length,
                               page->facts.length, page->block_count, page->fault};
     return page;
 }

@@ -59,11 +59,13 @@ static void leave_svg(struct parser *parser) {
 void gm_html_break_out(struct parser *parser, enum tag tag) {
     if (!parser->svgs) return;
     switch (tag) {
+            /* clang-format off */
         case T_B: case T_BIG: case T_BLOCKQUOTE: case T_BODY: case T_BR: case T_CENTER: case T_CODE: case T_DD:
-        case T_DIV: case T_DL: case T_DT: case T_EM: case T_EMBED: case T_H1: case T_H2: case T_H3: case T_H4: case T_H5: case T_H6:
-        case T_HEAD: case T_HR: case T_I: case T_IMG: case T_LI: case T_LISTING: case T_MENU: case T_META: case T_NOBR:
-        case T_OL: case T_P: case T_PRE: case T_S: case T_SMALL: case T_SPAN: case T_STRONG: case T_STRIKE: case T_SUP:
-        case T_TABLE: case T_TT: case T_U: case T_UL: break;
+        case T_DIV: case T_DL: case T_DT: case T_EM: case T_EMBED: case T_H1: case T_H2: case T_H3: case T_H4: case T_H5:
+        case T_H6: case T_HEAD: case T_HR: case T_I: case T_IMG: case T_LI: case T_LISTING: case T_MENU: case T_META:
+        case T_NOBR: case T_OL: case T_P: case T_PRE: case T_S: case T_SMALL: case T_SPAN: case T_STRONG: case T_STRIKE:
+        case T_SUP: case T_TABLE: case T_TT: case T_U: case T_UL: break;
+        /* clang-format on */
         default: return;
     }
     leave_svg(parser);
@@ -75,8 +77,8 @@ void gm_html_break_out(struct parser *parser, enum tag tag) {
    matters to one thing: their end tags close an <svg> that was begun since. */
 
 static bool is_marker(enum tag tag) {
-    return tag == T_TD || tag == T_TH || tag == T_CAPTION || tag == T_TEMPLATE || tag == T_OBJECT ||
-           tag == T_APPLET || tag == T_MARQUEE;
+    return tag == T_TD || tag == T_TH || tag == T_CAPTION || tag == T_TEMPLATE || tag == T_OBJECT || tag == T_APPLET ||
+           tag == T_MARQUEE;
 }
 
 /* Forgets the last formatting element of that tag since the last marker; whether there was one. */
@@ -154,7 +156,12 @@ void gm_html_close_implied(struct parser *parser, enum tag tag) {
         gm_html_close_to(parser, place);
     const struct open *top = &parser->stack[parser->depth - 1];
     switch (tag) {
-        case T_H1: case T_H2: case T_H3: case T_H4: case T_H5: case T_H6:
+        case T_H1:
+        case T_H2:
+        case T_H3:
+        case T_H4:
+        case T_H5:
+        case T_H6:
             if (top->tag >= T_H1 && top->tag <= T_H6) gm_html_pop(parser);
             break;
         case T_A:
@@ -167,9 +174,13 @@ void gm_html_close_implied(struct parser *parser, enum tag tag) {
         case T_OPTGROUP:
             if (top->tag == T_OPTION) gm_html_pop(parser);
             break;
-        case T_TR: case T_TBODY: case T_THEAD: case T_TFOOT: case T_TD: case T_TH: case T_CAPTION:
-            close_table_parts(parser, tag);
-            break;
+        case T_TR:
+        case T_TBODY:
+        case T_THEAD:
+        case T_TFOOT:
+        case T_TD:
+        case T_TH:
+        case T_CAPTION: close_table_parts(parser, tag); break;
         default: break;
     }
 }
@@ -197,10 +208,8 @@ static void end_form(struct parser *parser, int place) {
     parser->form = false;
     if (!begun || !place) return;
     while (has_implied_end(parser->stack[parser->depth - 1].tag)) gm_html_pop(parser);
-    if (place == parser->depth - 1)
-        gm_html_pop(parser);
-    else
-        lift(parser, &parser->stack[place]), parser->stack[place].ended = true;
+    if (place == parser->depth - 1) gm_html_pop(parser);
+    else lift(parser, &parser->stack[place]), parser->stack[place].ended = true;
 }
 
 /* ---- end tags ---- */

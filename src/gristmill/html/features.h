@@ -4,7 +4,8 @@
 #include "tokens.h"
 
 enum { MAIN_PARTS = 3, GROUPS = 28, ANCESTORS = 3, WINDOW = 3, NEAR = 5, AROUND = ANCESTORS + 2, MAX_FEATURES = 192 };
-enum { /* how many features `gm_view_features` and `gm_view_context` write */
+/* How many features `gm_view_features` and `gm_view_context` write. */
+enum {
     OWN = 34,
     PLACE = 20 + MAIN_PARTS,
     ELEMENTS = 9 + 5 * ANCESTORS + GROUPS + 12,
@@ -12,7 +13,8 @@ enum { /* how many features `gm_view_features` and `gm_view_context` write */
     FEATURES = OWN + PLACE + ELEMENTS + NEIGHBOURS,
     CONTEXT = 2 * NEAR + 1 + 2 + AROUND + 3
 };
-_Static_assert(FEATURES + CONTEXT <= MAX_FEATURES && MAX_FEATURES <= UINT8_MAX + 1, "a split has its feature as uint8_t");
+_Static_assert(FEATURES + CONTEXT <= MAX_FEATURES && MAX_FEATURES <= UINT8_MAX + 1,
+               "a split has its feature as uint8_t");
 _Static_assert(GROUPS <= 48, "groups of words have the bits below those of elements");
 
 struct look {

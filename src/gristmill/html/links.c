@@ -7,7 +7,10 @@ enum { GROWTH = 3 }; /* a zero byte becomes the three of U+FFFD; no reference gr
 
 bool gm_is_link(const struct tag_token *token) {
     switch (token->tag) {
-        case T_A: case T_AREA: case T_BASE: case T_LINK: return token->present >> A_HREF & 1;
+        case T_A:
+        case T_AREA:
+        case T_BASE:
+        case T_LINK: return token->present >> A_HREF & 1;
         case T_META: return token->present >> A_CONTENT & 1;
         default: return false;
     }
@@ -36,10 +39,8 @@ static uint8_t *write_value(struct slice value, const struct entities *entities,
         out += at - start;
         if (at == end) break;
         size_t length = 3;
-        if (*at)
-            at = gm_read_reference(at, end, entities, true, out, &length);
-        else
-            memcpy(out, "\xEF\xBF\xBD", length), at++;
+        if (*at) at = gm_read_reference(at, end, entities, true, out, &length);
+        else memcpy(out, "\xEF\xBF\xBD", length), at++;
         out += length;
     }
     *out = 0;

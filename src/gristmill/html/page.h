@@ -114,6 +114,7 @@
     X(WBR, "wbr", VOID)                                                                                                \
     X(XMP, "xmp", RAW | CLOSES_P)
 
+/* clang-format off */
 enum tag {
     T_OTHER,
 #define X(id, name, kind) T_##id,
@@ -121,6 +122,7 @@ enum tag {
 #undef X
     T_COUNT
 };
+/* clang-format on */
 _Static_assert(T_COUNT <= UINT8_MAX, "tags are kept as uint8_t");
 
 enum kind {

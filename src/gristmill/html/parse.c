@@ -88,9 +88,10 @@ static void push(struct parser *parser, const struct tag_token *token) {
     parser->svgs += token->tag == T_SVG;
     parser->block.links = (uint16_t)(parser->block.links + open.link);
     switch (token->tag) {
-        case T_UL: case T_OL: case T_DIR: begin_list(parser, &open, token); break;
-        case T_TABLE:
-            break;
+        case T_UL:
+        case T_OL:
+        case T_DIR: begin_list(parser, &open, token); break;
+        case T_TABLE: break;
         case T_LI:
             parser->item = true;
             if (parser->list >= 0 && parser->stack[parser->list].counter >= 0) parser->stack[parser->list].counter++;
@@ -109,8 +110,9 @@ static void push(struct parser *parser, const struct tag_token *token) {
 static void push_foreign(struct parser *parser, const struct tag_token *token) {
     if (parser->depth == MAX_OPEN) return;
     const struct open *above = &parser->stack[parser->depth - 1];
-    gm_html_open(parser, (struct open){.tag = (uint8_t)token->tag, .name = token->name, .node = above->node,
-                                       .groups = above->groups});
+    gm_html_open(
+        parser,
+        (struct open){.tag = (uint8_t)token->tag, .name = token->name, .node = above->node, .groups = above->groups});
 }
 
 /* ---- special elements ---- */
@@ -264,8 +266,7 @@ static void parse(struct parser *parser) {
         if (gm_is_letter(next) || (next == '/' && parser->end - open > 2 && gm_is_letter(open[2]))) {
             const uint8_t *after = gm_read_tag(open, parser->end, &token);
             if (!after) return;
-            if (!token.end)
-                parser->at = start_element(parser, &token, after);
+            if (!token.end) parser->at = start_element(parser, &token, after);
             else {
                 if (token.tag == T_BR || token.tag == T_P) gm_html_break_out(parser, token.tag);
                 if (token.tag == T_BR) add_break(parser);

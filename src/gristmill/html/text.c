@@ -59,10 +59,8 @@ static void add_preformatted(struct parser *parser, const uint8_t *at, const uin
         if (at > start) {
             bool visible = false;
             for (const uint8_t *c = start; c < at && !visible; c++) visible = !gm_is_space(*c);
-            if (visible)
-                gm_html_add_visible(parser, start, (size_t)(at - start));
-            else
-                gm_html_put(parser, start, (size_t)(at - start));
+            if (visible) gm_html_add_visible(parser, start, (size_t)(at - start));
+            else gm_html_put(parser, start, (size_t)(at - start));
         } else if (*at == '&') {
             uint8_t out[8];
             size_t length;
@@ -95,12 +93,9 @@ void gm_html_add_text(struct parser *parser, const uint8_t *at, const uint8_t *e
             parser->space = true, at++;
         } else if (found == REFERENCE) {
             at = gm_read_reference(at, end, parser->entities, false, out, &length);
-            if (length == 1 && gm_is_space(*out))
-                parser->space = true;
-            else if (odd_space(out, out + length, &white) == length)
-                parser->space |= white;
-            else if (byte_class(*out) != DROPPED)
-                gm_html_add_visible(parser, out, length);
+            if (length == 1 && gm_is_space(*out)) parser->space = true;
+            else if (odd_space(out, out + length, &white) == length) parser->space |= white;
+            else if (byte_class(*out) != DROPPED) gm_html_add_visible(parser, out, length);
         } else if (found == DROPPED) {
             at++;
         } else if ((length = odd_space(at, end, &white))) {
@@ -134,8 +129,8 @@ void gm_html_measure(const uint8_t *text, struct block *block) {
         }
         c = gm_character(at, end, &length);
         block->commas += c == 0x060C || c == 0x3001 || c == 0xFF0C;
-        block->stops += c == 0x061F || c == 0x0964 || c == 0x0965 || c == 0x2026 || c == 0x3002 || c == 0xFF01 ||
-                        c == 0xFF1F;
+        block->stops +=
+            c == 0x061F || c == 0x0964 || c == 0x0965 || c == 0x2026 || c == 0x3002 || c == 0xFF01 || c == 0xFF1F;
         if (c >= 0x3000 && c < 0xA000) { /* kana, ideographs and their punctuation */
             ideographs++, word = false;
         } else if (c < 0xC0 || (c >= 0x2000 && c < 0x3000) || (c >= 0xFF00 && c < 0xFF40)) {

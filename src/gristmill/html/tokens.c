@@ -53,10 +53,8 @@ static enum tag find_tag(const uint8_t *name, size_t length) {
         for (size_t i = 0; !order && i < length && i < known; i++) order = name[i] - other[i];
         if (!order) order = (length > known) - (length < known);
         if (!order) return (enum tag)middle;
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
+        if (order < 0) high = middle;
+        else low = middle + 1;
     }
     return T_OTHER;
 }
@@ -227,10 +225,8 @@ static int64_t find_entity(const struct entities *entities, const uint8_t *name,
         int order = memcmp(name, entities->names + start, length < known ? length : known);
         if (!order) order = (length > known) - (length < known);
         if (!order) return middle;
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
+        if (order < 0) high = middle;
+        else low = middle + 1;
     }
     return -1;
 }

@@ -8,6 +8,7 @@ struct slice {
     size_t length;
 };
 
+/* clang-format off */
 #define ATTRIBUTES(X)                                                                                                  \
     X(ALT, "alt") X(ALTTEXT, "alttext") X(ARIA_HIDDEN, "aria-hidden") X(CLASS, "class") X(CONTENT, "content")          \
     X(DISPLAY, "display") X(HIDDEN, "hidden") X(HREF, "href") X(ID, "id") X(ITEMPROP, "itemprop") X(LANG, "lang")      \
@@ -20,6 +21,7 @@ enum attribute {
 #undef X
     A_COUNT
 };
+/* clang-format on */
 _Static_assert(A_COUNT <= 32, "tag_token.present has a bit for each attribute");
 
 struct tag_token {

@@ -43,18 +43,18 @@ static void work(void *data) {
 static int spread(region *pool, unsigned threads, void (*item)(const void *, size_t, float *), const void *job,
                   size_t items, size_t scratch) {
     queue q = {.item = item, .job = job, .items = items, .scratch = scratch};
-    if (pool && threads > 1 && items > 1)
-        pool(work, &q, threads, 0);
-    else
-        work(&q);
+    if (pool && threads > 1 && items > 1) pool(work, &q, threads, 0);
+    else work(&q);
     return atomic_load(&q.failed);
 }
 
 int gm_attend(const float *q, const float *k, const float *v, const float *q_weight, const float *k_weight,
               const float *cosine, const float *sine, float *out, float *lse, size_t B, size_t T, size_t H, size_t G,
               size_t K, float eps, region *pool, unsigned threads) {
+    /* clang-format off */
     attention c = {.q = q, .k = k, .v = v, .q_weight = q_weight, .k_weight = k_weight, .cosine = cosine, .sine = sine,
                    .out = out, .lse = lse, .B = B, .T = T, .H = H, .G = G, .K = K, .eps = eps};
+    /* clang-format on */
     size_t P = padded(T);
     return spread(pool, threads, WIDEST(gm_attend_item), &c, B * G, 2 * BLOCK * K + 2 * P * K + BLOCK * P);
 }
@@ -63,9 +63,11 @@ int gm_attend_back(const float *q, const float *k, const float *v, const float *
                    const float *cosine, const float *sine, const float *y, const float *lse, const float *dy, float *dq,
                    float *dk, float *dv, float *dq_weight, float *dk_weight, size_t B, size_t T, size_t H, size_t G,
                    size_t K, float eps, region *pool, unsigned threads) {
+    /* clang-format off */
     attention c = {.q = q, .k = k, .v = v, .q_weight = q_weight, .k_weight = k_weight, .cosine = cosine, .sine = sine,
                    .y = y, .lse = (float *)lse, .dy = dy, .dq = dq, .dk = dk, .dv = dv, .dq_weight = dq_weight,
                    .dk_weight = dk_weight, .B = B, .T = T, .H = H, .G = G, .K = K, .eps = eps};
+    /* clang-format on */
     size_t P = padded(T);
     size_t scratch = 3 * BLOCK * K + 5 * P * K + 2 * BLOCK * P;
     return spread(pool, threads, WIDEST(gm_attend_back_item), &c, B * G, scratch);
@@ -82,8 +84,8 @@ int gm_rms_norm(const float *x, const float *weight, float *y, size_t rows, size
 /* `dweight` [items][width]: by item. */
 int gm_rms_norm_back(const float *x, const float *weight, const float *dy, float *dx, float *dweight, size_t rows,
                      size_t width, float eps, region *pool, unsigned threads) {
-    rms_norm c = {.x = x, .weight = weight, .dy = dy, .dx = dx, .dweight = dweight, .rows = rows, .width = width,
-                  .eps = eps};
+    rms_norm c = {
+        .x = x, .weight = weight, .dy = dy, .dx = dx, .dweight = dweight, .rows = rows, .width = width, .eps = eps};
     return spread(pool, threads, WIDEST(gm_rms_norm_back_item), &c, gm_rms_norm_items(rows), 0);
 }
 
@@ -93,15 +95,15 @@ int gm_swiglu(const float *gate, const float *up, float *y, size_t n, region *po
     return spread(pool, threads, WIDEST(gm_swiglu_item), &c, (n + SWIGLU_RUN - 1) / SWIGLU_RUN, 0);
 }
 
-int gm_swiglu_back(const float *gate, const float *up, const float *dy, float *dgate, float *dup, size_t n, region *pool,
-                   unsigned threads) {
+int gm_swiglu_back(const float *gate, const float *up, const float *dy, float *dgate, float *dup, size_t n,
+                   region *pool, unsigned threads) {
     swiglu c = {.gate = gate, .up = up, .dy = dy, .dgate = dgate, .dup = dup, .n = n};
     return spread(pool, threads, WIDEST(gm_swiglu_back_item), &c, (n + SWIGLU_RUN - 1) / SWIGLU_RUN, 0);
 }
 
 /* Losses in nats, and logits [rows][V] turned into `scale` times their gradients. Returns -1 for a target beyond V. */
-int gm_cross_entropy(float *logits, const int64_t *targets, float *loss, size_t rows, size_t V, float scale, region *pool,
-                     unsigned threads) {
+int gm_cross_entropy(float *logits, const int64_t *targets, float *loss, size_t rows, size_t V, float scale,
+                     region *pool, unsigned threads) {
     for (size_t r = 0; r < rows; r++)
         if (targets[r] < 0 || (uint64_t)targets[r] >= V) return -1;
     cross_entropy c = {.logits = logits, .targets = targets, .loss = loss, .rows = rows, .V = V, .scale = scale};

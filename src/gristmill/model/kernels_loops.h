@@ -318,4 +318,3 @@ TARGET void NAME(gm_cross_entropy_item)(const void *job, size_t index, float *sc
         x[c->targets[r]] -= c->scale;
     }
 }
-

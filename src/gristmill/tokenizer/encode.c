@@ -8,9 +8,9 @@
 struct gm_vocabulary {
     uint32_t byte_tokens[256];
     uint32_t *byte_pairs; /* [256 * 256] token that two bytes make, or NONE */
-    uint64_t *merges;     /* hash table of all pairs: left, right and what they make, ID_BITS each; 0 where free */
-    uint64_t *filter;     /* a bit for each pair of the table: small enough to stay near, it settles most misses */
-    size_t capacity;      /* a power of two: slots of the table; four times as many bits in the filter */
+    uint64_t *merges; /* hash table of all pairs: left, right and what they make, ID_BITS each; 0 where free */
+    uint64_t *filter; /* a bit for each pair of the table: small enough to stay near, it settles most misses */
+    size_t capacity; /* a power of two: slots of the table; four times as many bits in the filter */
 };
 
 /* Pieces seen lately with their tokens: a thread's own. Most pieces are small. Two of them share a line of memory: the
@@ -215,7 +215,7 @@ INLINE size_t encode_piece(const struct gm_vocabulary *v, const uint8_t *text, c
 
 /* The tokens of one text; SIZE_MAX where memory is short or a piece too long. */
 INLINE size_t encode_text(const struct gm_vocabulary *v, struct gm_cache *cache, const uint8_t *classes,
-                                 const uint8_t *text, size_t n, uint32_t *tokens, gm_splitter next) {
+                          const uint8_t *text, size_t n, uint32_t *tokens, gm_splitter next) {
     struct waiting pieces[WAITING];
     size_t written = 0;
     for (size_t at = 0; at < n;) {
@@ -238,8 +238,8 @@ INLINE size_t encode_text(const struct gm_vocabulary *v, struct gm_cache *cache,
 }
 
 INLINE int64_t encode_texts(const struct gm_vocabulary *v, struct gm_cache *cache, const uint8_t *classes,
-                                   const uint8_t *text, const int64_t *offsets, size_t texts, int64_t end_token,
-                                   uint32_t *tokens, int64_t *counts, gm_splitter next) {
+                            const uint8_t *text, const int64_t *offsets, size_t texts, int64_t end_token,
+                            uint32_t *tokens, int64_t *counts, gm_splitter next) {
     size_t written = 0;
     for (size_t i = 0; i < texts; i++) {
         size_t n = (size_t)(offsets[i + 1] - offsets[i]);
@@ -314,7 +314,8 @@ struct gm_vocabulary *gm_vocabulary_new(const uint8_t *bytes, const int64_t *off
         *wrong = (int64_t)i;
         pairs[i] = 0;
         if (length == 1) continue;
-        if (length) count = length > SHORT ? encode_long(v, piece, length, parts) : encode_short(v, piece, length, parts);
+        if (length)
+            count = length > SHORT ? encode_long(v, piece, length, parts) : encode_short(v, piece, length, parts);
         if (count != 2) goto end;
         pairs[i] = (uint64_t)parts[0] << 32 | parts[1];
         add_merge(v, parts[0], parts[1], (uint32_t)i);

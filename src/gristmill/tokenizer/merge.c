@@ -207,8 +207,8 @@ struct gm_merger *gm_merger_new(const uint8_t *bytes, const int64_t *offsets, co
     struct gm_merger *m = calloc(1, sizeof *m);
     uint32_t *first = calloc(ALPHABET * ALPHABET, sizeof *first);
     if (m) {
-        *m = (struct gm_merger){.symbols_now = ALPHABET, .symbols_most = most, .room = 1 << 12, .capacity = 1 << 13,
-                                .heap_room = 1 << 12};
+        *m = (struct gm_merger){
+            .symbols_now = ALPHABET, .symbols_most = most, .room = 1 << 12, .capacity = 1 << 13, .heap_room = 1 << 12};
         m->symbols = malloc(((size_t)offsets[words] + words + 1) * sizeof *m->symbols);
         m->words = malloc((words + 1) * sizeof *m->words);
         m->pairs = malloc(m->room * sizeof *m->pairs);

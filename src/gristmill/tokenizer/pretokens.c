@@ -129,8 +129,8 @@ static bool flush(struct gm_words *table, struct waiting *waiting) {
     return true;
 }
 
-INLINE bool count_texts(struct gm_words *table, const uint8_t *classes, const uint8_t *text,
-                               const int64_t *offsets, size_t texts, gm_splitter next) {
+INLINE bool count_texts(struct gm_words *table, const uint8_t *classes, const uint8_t *text, const int64_t *offsets,
+                        size_t texts, gm_splitter next) {
     struct waiting waiting = {.used = 0};
     for (size_t i = 0; i < texts; i++) {
         const uint8_t *document = text + offsets[i];
@@ -168,7 +168,7 @@ bool gm_words_add(struct gm_words *table, const uint8_t *bytes, const int64_t *o
         size_t at = (size_t)offsets[i], length = (size_t)offsets[i + 1] - at;
         struct gm_key key = length > KEPT_WHOLE ? (struct gm_key){0, 0} : gm_key_of(bytes, n, at, length);
         bool fine = length > KEPT_WHOLE ? add_long(table, bytes + at, length, counts[i])
-                                    : add_short(table, key, gm_key_place(key), counts[i]);
+                                        : add_short(table, key, gm_key_place(key), counts[i]);
         if (!fine) return false;
     }
     return true;
@@ -201,10 +201,8 @@ size_t gm_words_list(const struct gm_words *table, size_t part, size_t parts, ui
         for (size_t i = 0; i < table->capacity; i++) {
             const struct entry *entry = &table->entries[i];
             if (!entry->count || (parts > 1 && (hash_of(entry) >> 40 & (parts - 1)) != part)) continue;
-            if (placing)
-                sorted[places[rank_of(entry->count)]++] = entry;
-            else
-                places[rank_of(entry->count) + 1]++, found++;
+            if (placing) sorted[places[rank_of(entry->count)]++] = entry;
+            else places[rank_of(entry->count) + 1]++, found++;
         }
         for (size_t i = 0; !placing && i <= COMMON; i++) places[i + 1] += places[i];
     }

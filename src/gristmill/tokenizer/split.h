@@ -109,8 +109,7 @@ INLINE size_t white_space(struct text t, size_t at, bool breaks) {
 INLINE size_t signs(struct text t, size_t at, bool breaks, bool slash) {
     size_t from = at + (t.bytes[at] == ' '), end = run_of(t, from, SIGNS);
     if (end == from) return at;
-    while (breaks && end < t.n &&
-           (t.bytes[end] == '\n' || t.bytes[end] == '\r' || (slash && t.bytes[end] == '/')))
+    while (breaks && end < t.n && (t.bytes[end] == '\n' || t.bytes[end] == '\r' || (slash && t.bytes[end] == '/')))
         end++;
     return end;
 }
@@ -166,7 +165,8 @@ INLINE size_t gpt_4o(const uint8_t *classes, const uint8_t *bytes, size_t n, siz
     unsigned class = class_at(t, at, &length);
     size_t after = class & PREFIX ? at + length : at; /* the prefix is tried first, then left out */
     if ((end = ends_small(t, after)) > after || (end = ends_small(t, at)) > at) return contraction(t, end, true);
-    if ((end = begins_capital(t, after)) > after || (end = begins_capital(t, at)) > at) return contraction(t, end, true);
+    if ((end = begins_capital(t, after)) > after || (end = begins_capital(t, at)) > at)
+        return contraction(t, end, true);
     if (class & 1u << NUMBER) return numbers(t, at, 3);
     if ((end = signs(t, at, true, true)) > at) return end;
     return white_space(t, at, true);

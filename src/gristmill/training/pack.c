@@ -12,7 +12,7 @@ int64_t gm_pack(const int32_t *lengths, size_t n, int32_t capacity, int64_t *row
     size_t room = (size_t)capacity + 1, leaves = 1;
     while (leaves < room) leaves *= 2;
     int64_t *sorted = malloc((n + 1) * sizeof *sorted), *next = malloc((n + 1) * sizeof *next);
-    int64_t *newest = malloc(room * sizeof *newest); /* of the rows with that much room left; `next` leads to the others */
+    int64_t *newest = malloc(room * sizeof *newest); /* of the rows with that much room; `next` leads to the others */
     size_t *places = calloc(room + 1, sizeof *places);
     bool *any = calloc(2 * leaves, 1); /* a tree over the room left: whether a row has it */
     int64_t rows = -1;

@@ -10,12 +10,14 @@
 
 enum { ALPHABETIC = 1, WORD = 2, SPACE = 4, TERMINAL = 8, CLOSING = 16, JOINING = 32, BULLET = 64, MARK = 128 };
 enum { CLASSES = 0x40000, SHORT_LINE = 30, TOP = 2, TOPS = 3, REPEATED = 5, REPEATS = 6 };
+/* clang-format off */
 enum {
     CHARACTERS, TOKENS, WORDS, WORD_CHARACTERS, STOP_WORDS, HASHES, ELLIPSES, CHUNKS, ALPHABETIC_CHUNKS, LONGEST_CHUNK,
     SENTENCES, LINES, LINE_CHARACTERS, BULLET_LINES, ELLIPSIS_LINES, TERMINAL_LINES, SHORT_LINES, REPEATED_LINES,
     REPEATED_LINE_CHARACTERS, PARAGRAPHS, REPEATED_PARAGRAPHS, REPEATED_PARAGRAPH_CHARACTERS, TOP_NGRAMS,
     REPEATED_NGRAMS = TOP_NGRAMS + TOPS, COUNTS = REPEATED_NGRAMS + REPEATS
 };
+/* clang-format on */
 static const char STOPS[][5] = {"the", "be", "to", "of", "and", "that", "have", "with"};
 
 /* A set of 64-bit hashes that numbers its members in the order in which they came. */
@@ -90,8 +92,7 @@ static size_t read_token(const uint8_t *text, size_t left, uint32_t c, size_t st
                 if (!(next & JOINING) || !(kind & WORD) || beyond == left) break;
                 if (!(CLASS(gm_character(text + beyond, text + left, &unused)) & WORD)) break;
             }
-        } else if (c != token->first)
-            break;
+        } else if (c != token->first) break;
         kind = next;
     }
     token->hash = gm_mix(token->hash);
