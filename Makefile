@@ -16,6 +16,7 @@ check: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $$(find src -name '*.[ch]')
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/pretrain.py
