@@ -119,10 +119,7 @@ def tool(name: str) -> Any:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec and spec.loader
     sys.modules[path.stem] = module = importlib.util.module_from_spec(spec)  # where dataclasses look
-    known = dict(native.Function.declared)
     spec.loader.exec_module(module)
-    native.Function.declared.clear()
-    native.Function.declared.update(known)  # the package's alone
     return module
 
 
@@ -182,7 +179,8 @@ def test_every_function_has_an_oracle_and_a_run_under_sanitizers() -> None:
     makefile = (tests.parent / "Makefile").read_text().replace("\\\n", "")
     sanitized = next(re.finditer(r"^NATIVE_TESTS := (.*)$", makefile, re.M)).group(1).split()
     named = [name for names in ORACLES.values() for name in names.split()]
-    assert sorted(declared()) == sorted(named)
+    package = "".join(path.read_text() for path in SOURCE.rglob("*.py"))
+    assert sorted(named) == sorted(name for name in declared() if f'"{name}"' in package)  # tools/ has some too
     for test in ORACLES:
         file, _, name = test.partition("::")
         assert f"def {name}(" in (tests / file).read_text(), test
