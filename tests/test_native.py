@@ -42,7 +42,6 @@ STRUCTURES: tuple[type[ctypes.Structure], ...] = (
     main_text.Model,
     main_text.Result,
 )
-NAMES = {main_text.WordWeights: "words"}  # of those that C calls otherwise
 CONSTANTS = (
     ("utf8.h", "CODE_POINTS", words.CODE_POINTS),
     ("corpus/dedup/index.c", "NEAR_COPY", index.RULES.index("near_copy")),
@@ -131,9 +130,9 @@ def declared() -> dict[str, native.Function]:
     return native.Function.declared
 
 
-def c_name(structure: type[Any]) -> str:
+def c_name(made: type) -> str:
     """What C calls a structure."""
-    return NAMES.get(structure, structure.__name__.lower())
+    return "struct " + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", made.__name__).lower()
 
 
 def agrees(kind: str, said: Any) -> bool:
@@ -146,7 +145,7 @@ def agrees(kind: str, said: Any) -> bool:
     if said is ctypes.c_char_p:
         return target in ("uint8_t", "char")
     if isinstance(said, type) and issubclass(said, ctypes._Pointer):
-        return target == c_name(said._type_)
+        return f"struct {target}" == c_name(said._type_)
     return said is ctypes.c_void_p
 
 
@@ -195,7 +194,7 @@ def test_structures_have_the_layout_that_the_compiler_gives_them() -> None:
     def asserted(shift: int) -> str:
         lines = ['#include "html/choose.c"']
         for made in STRUCTURES:
-            name = f"struct {c_name(made)}"
+            name = c_name(made)
             lines.append(f'_Static_assert(sizeof({name}) == {ctypes.sizeof(made) + shift}, "size of {name}");')
             for field in made._fields_:
                 offset = getattr(made, field[0]).offset

@@ -23,7 +23,7 @@ struct forest {
 
 struct model {
     struct forest first, second;
-    struct words classes, texts;
+    struct word_weights classes, texts;
     float threshold;
 };
 
@@ -38,7 +38,7 @@ enum { WITH_COMMENTS = 1, WITH_EVERYTHING = 2 };
 #define COMMENTS (1ull << 4) /* the group of comments among class words: tools/main_text.py */
 
 struct page *gm_html_parse(const uint8_t *html, size_t size, const struct entities *entities,
-                           const struct words *words);
+                           const struct word_weights *words);
 
 enum { BATCH = 64, REMEMBERED = 4096 }; /* blocks judged at once; blocks whose features are worked out once */
 enum { JUDGED = 4096, BYTES_EACH = 320 }; /* blocks that any page may have judged, and one more in so many bytes */
@@ -270,8 +270,8 @@ struct page *gm_html_extract(const uint8_t *html, size_t size, const struct enti
 
 /* The text and the features of all blocks: `spans` [count, 2] byte offsets, `features` [count, width], `node` [count];
    returns the count, or with NULLs the most there can be. `width` gets the number of features. */
-size_t gm_html_describe(struct page *page, const struct words *texts, uint32_t *spans, float *features, int32_t *nodes,
-                        size_t *width) {
+size_t gm_html_describe(struct page *page, const struct word_weights *texts, uint32_t *spans, float *features,
+                        int32_t *nodes, size_t *width) {
     struct view view;
     float one[MAX_FEATURES];
     if (!spans) return page->block_count;
@@ -288,7 +288,8 @@ size_t gm_html_describe(struct page *page, const struct words *texts, uint32_t *
 }
 
 /* What the first guesses (sums of the first forest) tell of every block: `out` [count, width]. */
-size_t gm_html_context(struct page *page, const struct words *texts, const float *sums, float *out, size_t *width) {
+size_t gm_html_context(struct page *page, const struct word_weights *texts, const float *sums, float *out,
+                       size_t *width) {
     struct view view;
     if (!gm_view_open(&view, page, texts)) return 0;
     size_t count = view.count;

@@ -40,7 +40,7 @@ static bool next_word(const uint8_t *text, size_t length, size_t *start, size_t 
 }
 
 /* Sum, least and greatest weight of the words of a short text. */
-static void weigh_words(const uint8_t *text, size_t length, const struct words *words, float out[3]) {
+static void weigh_words(const uint8_t *text, size_t length, const struct word_weights *words, float out[3]) {
     out[0] = out[1] = out[2] = 0;
     for (size_t start, stop = 0; next_word(text, length, &start, &stop);) {
         int64_t found = gm_word_find(words, gm_word_hash(text + start, stop - start));
@@ -181,7 +181,7 @@ static void look_around(struct view *view) {
     }
 }
 
-bool gm_view_open(struct view *view, struct page *page, const struct words *words) {
+bool gm_view_open(struct view *view, struct page *page, const struct word_weights *words) {
     *view = (struct view){.page = page, .words = words};
     view->block = calloc(page->block_count + 1, sizeof *view->block);
     view->facts = calloc(page->block_count + 1, sizeof *view->facts);

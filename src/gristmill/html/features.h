@@ -33,7 +33,7 @@ struct block_facts {
 
 struct view {
     struct page *page;
-    const struct words *words; /* of text */
+    const struct word_weights *words; /* of text */
     struct block **block;      /* those that are not gone */
     struct block_facts *facts;
     struct look *looks;
@@ -45,7 +45,7 @@ struct view {
     float kept;
 };
 
-bool gm_view_open(struct view *view, struct page *page, const struct words *words);
+bool gm_view_open(struct view *view, struct page *page, const struct word_weights *words);
 void gm_view_close(struct view *view);
 /* Writes the features of block i; returns how many (the same for all). */
 size_t gm_view_features(const struct view *view, size_t i, float *out);

@@ -284,7 +284,7 @@ static void parse(struct parser *parser) {
 
 /* The blocks of a page of `size` bytes (below 1 GiB) of UTF-8; NULL where there is no memory. */
 struct page *gm_html_parse(const uint8_t *html, size_t size, const struct entities *entities,
-                           const struct words *words) {
+                           const struct word_weights *words) {
     struct page *page = calloc(1, sizeof *page);
     struct parser *parser = calloc(1, sizeof *parser);
     struct node *root = calloc(256, sizeof *root);

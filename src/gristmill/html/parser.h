@@ -29,7 +29,7 @@ struct parser {
     struct page *page;
     const uint8_t *at, *end;
     const struct entities *entities;
-    const struct words *words;
+    const struct word_weights *words;
     struct open stack[MAX_OPEN];
     int depth;
     int links, pres, skips, bolds, svgs;

@@ -7,7 +7,7 @@ static inline uint8_t gm_lower(uint8_t c) { return (uint8_t)(c - 'A') < 26 ? c |
 
 /* Words and what they tell: an open-addressing table by `gm_word_hash`, `capacity` a power of two, key 0 empty. It ships
    with the package: pages look words up in it and add none. */
-struct words {
+struct word_weights {
     const uint32_t *keys;
     const uint64_t *groups;
     const float *weights;
@@ -22,7 +22,7 @@ static inline uint32_t gm_word_hash(const uint8_t *word, size_t length) {
 }
 
 /* The place of a word, or -1. */
-static inline int64_t gm_word_find(const struct words *words, uint32_t hash) {
+static inline int64_t gm_word_find(const struct word_weights *words, uint32_t hash) {
     for (uint32_t at = hash & (words->capacity - 1), tries = 0; tries < words->capacity; tries++) {
         if (words->keys[at] == hash) return at;
         if (!words->keys[at]) return -1;
