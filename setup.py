@@ -2,7 +2,6 @@
 recipes along.
 """
 
-from glob import glob
 from pathlib import Path
 from shutil import copytree
 
@@ -14,6 +13,7 @@ class WithRecipes(build_py):
     """Copies `recipes/` into the package that is built; an editable install reads them where they are."""
 
     def run(self) -> None:
+        """Build, then copy."""
         super().run()
         if not self.editable_mode:
             copytree("recipes", Path(self.build_lib, "gristmill", "recipes"), dirs_exist_ok=True)
@@ -24,8 +24,8 @@ setup(
     ext_modules=[
         Extension(
             "gristmill._native",
-            sorted(glob("src/gristmill/**/*.c", recursive=True)),
-            depends=sorted(glob("src/gristmill/**/*.h", recursive=True)),
+            sorted(map(str, Path("src/gristmill").rglob("*.c"))),
+            depends=sorted(map(str, Path("src/gristmill").rglob("*.h"))),
             extra_compile_args=["-O3", "-std=c11", "-Wall", "-Wextra", "-Wno-psabi"],
         )
     ],

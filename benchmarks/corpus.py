@@ -83,7 +83,7 @@ def write_warc(path: Path, folders: list[Path], most: int) -> int:
 def cpu_seconds(command: list[str], **more: Any) -> tuple[float, int]:
     """CPU seconds of a command with all its processes, and the largest resident bytes of one of them."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(command, capture_output=True, text=True, **more)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, **more)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-4000:]}")
@@ -97,10 +97,9 @@ def whole_path(folder: Path, pages: list[Path], quick: bool) -> list[dict[str, A
     count = write_warc(warc, pages, 150 if quick else 5_200)
     (folder / "recipe.toml").write_text(RECIPE.format(warc=warc))
     run = [sys.executable, "-m", "gristmill", "run", str(folder / "recipe.toml"), "--workers", "1"]
-    ours: list[float] = []
     theirs, _ = cpu_seconds([sys.executable, str(PEER), str(warc), str(folder / "theirs")])
-    for number in range(1 if quick else 3):
-        ours.append(cpu_seconds([*run, "--out", str(folder / f"ours{number}")])[0])
+    repeats = range(1 if quick else 3)
+    ours = [cpu_seconds([*run, "--out", str(folder / f"ours{number}")])[0] for number in repeats]
     start, _ = cpu_seconds([*run[:4], "--help"])
     kept = count_documents(folder / "ours0" / "dedup")
     peers = json.loads((folder / "theirs" / "kept.json").read_text())

@@ -115,7 +115,9 @@ def measure(python: str, code: str, url: str, *more: str) -> tuple[int, float, f
     with tempfile.TemporaryDirectory() as out:
         script = Path(out) / "run.py"  # Scrapy reads its spider's source: `python -c` has none
         script.write_text(code)
-        done = subprocess.run([python, str(script), url, out, *more], capture_output=True, text=True, timeout=600)
+        done = subprocess.run(
+            [python, str(script), url, out, *more], check=False, capture_output=True, text=True, timeout=600
+        )
     if done.returncode:
         sys.exit(f"{python}: {done.stderr[-2000:]}")
     pages, cpu, wall = json.loads(done.stdout.splitlines()[-1])
@@ -134,7 +136,10 @@ def main() -> None:
     if not (site / given.start).exists():
         sys.exit(f"no {given.start} in {site}: name a folder of HTML with --site")
     version = subprocess.run(
-        [given.peer_python, "-c", "import scrapy; print(scrapy.__version__)"], capture_output=True, text=True
+        [given.peer_python, "-c", "import scrapy; print(scrapy.__version__)"],
+        check=False,
+        capture_output=True,
+        text=True,
     ).stdout.strip()
     if not version:
         sys.exit(f"{given.peer_python} has no Scrapy: pip install scrapy==2.19.0, or name another with --peer-python")

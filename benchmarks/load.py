@@ -38,7 +38,7 @@ def write_split(folder: Path, tokens: int) -> Split:
     (folder / "train-00000.bin").write_bytes(data.tobytes())
     blank = pa.array([""] * len(lengths))
     starts = np.cumsum(lengths) - lengths
-    columns = {name: blank for name in ("id", "url", "host", "source", "cluster")}
+    columns = dict.fromkeys(("id", "url", "host", "source", "cluster"), blank)
     columns |= {"shard": np.zeros(len(lengths), np.int32), "start": starts, "tokens": lengths, "bytes": lengths * 4}
     index = folder / "train-index.parquet"
     pq.write_table(pa.table(columns).select(INDEX.names).cast(INDEX), index)

@@ -256,7 +256,7 @@ def main() -> None:
         raise
     except KeyboardInterrupt:  # while the command line was still being read
         sys.exit(INTERRUPTED)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is told in one line
         if known := explained(error):
             console.print(f"error: {known}", style="red", markup=False, soft_wrap=True)
             sys.exit(2)

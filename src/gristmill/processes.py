@@ -37,7 +37,7 @@ def connections(wanted: int) -> tuple[int, int]:
     The process's own limit is raised as far as the system allows. Raises UserError where not one connection is left.
     """
     try:
-        used = len(os.listdir("/dev/fd"))
+        used = len(list(Path("/dev/fd").iterdir()))
     except OSError:
         used = UNKNOWN
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -91,8 +91,8 @@ def descendants(process: int) -> list[int]:
     found = [process]
     for one in found:
         with suppress(OSError):
-            for task in os.listdir(f"/proc/{one}/task"):
-                found += map(int, Path(f"/proc/{one}/task/{task}/children").read_text().split())
+            for task in Path(f"/proc/{one}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
     return found
 
 

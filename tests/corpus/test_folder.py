@@ -72,7 +72,7 @@ def test_one_bad_file_never_ends_a_run(folder: Path, tmp_path: Path) -> None:
     }
     for name, data in bad.items():
         (folder / name).write_bytes(data)
-    os.symlink("/nowhere/at/all", folder / "link.txt")
+    (folder / "link.txt").symlink_to("/nowhere/at/all")
     os.mkfifo(folder / "pipe.txt")
     (folder / ".git").mkdir()
     (folder / ".git/config.txt").write_text("hidden")
@@ -92,7 +92,7 @@ def test_one_bad_file_never_ends_a_run(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a file that exists and cannot be read")
 def test_a_file_that_cannot_be_read_is_named(folder: Path, tmp_path: Path) -> None:
     for name in ("a.txt", "a.jsonl", "a.html"):
-        os.symlink("/proc/self/mem", folder / name)
+        (folder / name).symlink_to("/proc/self/mem")
     found, left, _ = extract(tmp_path / "out", folder)
     assert [document.source for document in found] == ["good.txt"]
     assert left == dict.fromkeys(("a.txt", "a.jsonl", "a.html"), "unreadable")
@@ -101,11 +101,10 @@ def test_a_file_that_cannot_be_read_is_named(folder: Path, tmp_path: Path) -> No
 def test_links_and_names(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "far").mkdir()
     (tmp_path / "far/b.txt").write_text(TEXT + " b")
-    os.symlink(tmp_path / "far", folder / "linked")
-    os.symlink("..", folder / "loop")
-    os.symlink(tmp_path / "far", folder / "twice")
-    with open(os.fsencode(folder) + b"/caf\xe9.txt", "w") as file:
-        file.write(TEXT + " c")
+    (folder / "linked").symlink_to(tmp_path / "far")
+    (folder / "loop").symlink_to("..")
+    (folder / "twice").symlink_to(tmp_path / "far")
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.txt")).write_text(TEXT + " c")
     (folder / "naïve 日本\n語.md").write_text("# Title\n\n" + TEXT)
     found, left, _ = extract(tmp_path / "out", folder)
     sources = {document.source for document in found}
@@ -124,7 +123,7 @@ def test_its_own_runs_are_not_read(folder: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_changes_nothing_is_done_again(folder: Path, tmp_path: Path) -> None:
-    os.symlink("loop", folder / "loop")
+    (folder / "loop").symlink_to("loop")
     params = Extract(paths=[str(folder)])
     assert execute(BY_NAME["extract"], {}, params, tmp_path / "out")
     assert execute(BY_NAME["extract"], {}, params, tmp_path / "out") is None

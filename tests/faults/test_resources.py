@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import resource
 import subprocess
@@ -90,7 +89,7 @@ def test_too_few_descriptors_are_told(serve: Serve, tmp_path: Path) -> None:
     assert not (tmp_path / "urls.jsonl").exists()
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="only Linux tells of other processes' memory")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells of other processes' memory")
 def test_the_memory_of_all_processes_counts() -> None:
     hold = "import sys; data = bytearray(150_000_000); print('held', flush=True); sys.stdin.read()"
     with watching_memory() as peak:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import certifi
@@ -266,7 +266,7 @@ class Client:
 def certificates() -> str:
     """The file of trusted certificates: the system's (or `SSL_CERT_FILE`), else the one that certifi ships."""
     found = ssl.get_default_verify_paths().cafile
-    return found if found and os.path.exists(found) else certifi.where()
+    return found if found and Path(found).exists() else certifi.where()
 
 
 def read_response(url: str, transfer: Transfer, code: int, message: str, timeout: float) -> Response:

@@ -67,8 +67,7 @@ def build_site(pages: list[Page], canaries: list[str], seed: int) -> list[Resour
         draw.choice(pages).paragraphs.append(sentence_to_plant)
     by_host = {host: [page for page in pages if page.host == host] for host in hosts}
     for host, own in by_host.items():
-        for page in own:
-            found.append(render(page, by_host[host], draw))
+        found += [render(page, own, draw) for page in own]
         found += furniture(host, own, hosts)
         found += junk(host, own, draw)
         found += people(host, seed)

@@ -146,8 +146,8 @@ def questions(world: World, draw: random.Random) -> list[JsonObject]:
                 for form in draw.sample(relation(fact.relation).questions, 2):
                     text = form.format(n=entity.name)
                     found.append(question(text, [fact.value], split, fact.stated, "fact", entity.name))
-        for it in unanswerable(world, entities, len(found), draw):
-            found.append(question(it.ask(draw), [], split, 0, it.kind, it.name))
+        asked = unanswerable(world, entities, len(found), draw)
+        found += [question(it.ask(draw), [], split, 0, it.kind, it.name) for it in asked]
         records += found
     return records
 

@@ -26,7 +26,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] | None = None) -> Rec
     Raises UserError naming the file and key of whatever is wrong.
     """
     path = Path(path)
-    if not path.exists() and path.parent in (Path("."), Path("recipes")) and path.stem in shipped_names():
+    if not path.exists() and path.parent in (Path(), Path("recipes")) and path.stem in shipped_names():
         path = shipped_folder() / f"{path.stem}.toml"  # as `gristmill run miniweb`, wherever one is
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))

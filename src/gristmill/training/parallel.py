@@ -87,6 +87,7 @@ class Caller(nn.Module):
         self.model = model
 
     def forward(self, function: Callable[..., T], *arguments: Any) -> T:
+        """What the function gives."""
         return function(*arguments)
 
 

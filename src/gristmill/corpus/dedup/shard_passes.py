@@ -89,8 +89,8 @@ def lines_cut(task: DedupedShard, columns: Sequence[str], counts: Counter[str]) 
 def anchor_shard(task: DedupedShard) -> Result:
     """Fourth pass, if asked for: the anchors of a shard's passages."""
     span, keys = task.params.passage_words, [np.empty(0, np.uint64)]
-    for batch in lines_cut(task, ("text", "host"), Counter()):
-        keys.append(passages.anchors(batch.column("text"), span))
+    batches = lines_cut(task, ("text", "host"), Counter())
+    keys.extend(passages.anchors(batch.column("text"), span) for batch in batches)
     passages.write_keys(task.stem("anchors"), np.concatenate(keys))
     return {"documents": task.shard.rows}
 

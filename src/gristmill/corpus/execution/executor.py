@@ -45,7 +45,7 @@ current = Backend()
 @contextmanager
 def using(backend: Backend) -> Iterator[None]:
     """Run the shards of every stage within the block on this engine."""
-    global current
+    global current  # noqa: PLW0603
     before, current = current, backend
     try:
         yield

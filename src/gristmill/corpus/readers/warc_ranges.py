@@ -182,7 +182,7 @@ def readable(found: WarcRecord, source: str) -> Record | None:
         return to_record(found, source)
     except (EOFError, ValueError, OSError, MemoryError):
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # one record stops no run
         url = found.headers.get("WARC-Target-URI") or ""
         return Record(b"", "", url.strip("<>"), source, fault=FAULT, why=fault_notes(error)["traceback"])
 

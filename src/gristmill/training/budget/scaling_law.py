@@ -28,6 +28,7 @@ class Law:
     beta: float
 
     def __call__(self, parameters: float, tokens: float) -> float:
+        """The loss, in nats per token."""
         return float(self.e + self.a * parameters**-self.alpha + self.b * tokens**-self.beta)
 
 
