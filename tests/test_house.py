@@ -5,11 +5,25 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import gristmill
 
 SOURCE = Path(gristmill.__file__).parent
+ROOT = SOURCE.parents[1]
+EVERYWHERE = ("src", "tests", "tools", "benchmarks")
+MOST_LINES, MOST_FUNCTION_LINES, MOST_FILES = 400, 60, 16
+OVER: dict[str, int] = {  # what is above a limit: these figures may only fall
+    "tests/crawl/test_crawl.py": 752,
+    "src/gristmill/crawl/stage.py": 402,
+    "src/gristmill/html/features.c": 408,
+    "src/gristmill": 20,
+    "src/gristmill/html": 20,
+    "src/gristmill/training": 18,
+    "src/gristmill/posttrain/rl.py: run": 62,
+    "src/gristmill/training/pretrain.py: run": 78,
+}
 BASE = (
     *("errors", "native", "atomic", "files", "folders", "manifest", "storage", "document", "record"),
     *("progress", "processes"),
@@ -68,6 +82,67 @@ def test_no_room_imports_from_the_public_face() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module == "gristmill":
                 assert {alias.name for alias in node.names} <= modules, path
+
+
+def code_files(*folders: str) -> list[Path]:
+    """Every source file in folders of the repository, Python and C."""
+    return sorted(
+        path
+        for folder in folders
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".c", ".h") and "__pycache__" not in path.parts
+    )
+
+
+def names_of(path: Path) -> str:
+    """A file's place in the repository."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_no_file_is_longer_than_a_reader_can_hold() -> None:
+    lines = {names_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in code_files(*EVERYWHERE)}
+    assert not {name: count for name, count in lines.items() if count > OVER.get(name, MOST_LINES)}
+
+
+def test_every_function_fits_a_screen() -> None:
+    lines = {
+        f"{names_of(path)}: {node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for path in code_files(*EVERYWHERE)
+        if path.suffix == ".py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert not {name: count for name, count in lines.items() if count > OVER.get(name, MOST_FUNCTION_LINES)}
+
+
+def test_no_folder_holds_too_many_files_side_by_side() -> None:
+    counts = Counter(names_of(path.parent) for path in code_files(*EVERYWHERE))
+    assert not {name: count for name, count in counts.items() if count > OVER.get(name, MOST_FILES)}
+
+
+def test_no_two_files_share_a_name() -> None:
+    for folder, shared in (("src", {"__init__.py", "stage.py"}), ("tests", {"conftest.py"})):
+        counts = Counter(path.name for path in code_files(folder))
+        assert not {name for name, count in counts.items() if count > 1} - shared
+
+
+def test_no_two_public_classes_of_a_room_share_a_name() -> None:
+    found = Counter(
+        (room_of(path), node.name)
+        for path in SOURCE.rglob("*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert not [name for name, count in found.items() if count > 1]
+
+
+def test_no_corpus_stage_imports_another() -> None:
+    stages = {path.parent.name: path.parent for path in (SOURCE / "corpus").glob("*/stage.py")}
+    assert {"extract", "filter", "dedup", "redact", "decontaminate"} == stages.keys()
+    for stage, folder in stages.items():
+        for path in folder.glob("*.py"):
+            others = [name for name in stages if name != stage and f"gristmill.corpus.{name}" in path.read_text()]
+            assert not others, f"{path.relative_to(SOURCE)} imports {others}"
 
 
 def test_importing_everything_opens_no_connection() -> None:
