@@ -1,13 +1,12 @@
 """`gristmill plan`: what every training stage of a recipe takes, before it is spent.
 
-Each stage is begun for real, on the files that there are, in a process of its own, and stopped after a few steps
-(`training/budget/timing.py`): parameters, steps and tokens are exact, time and memory measured. What is not there yet
-is made up and said: a model with random weights, a number of tokens.
+Each stage's job is prepared for real, on the files that there are, in a process of its own, and a few of its steps are
+timed (`training/budget/timing.py`): parameters, steps and tokens are exact, time and memory measured. What is not there
+yet is made up and said: a model with random weights, a number of tokens.
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import rich.table
 
 from gristmill.errors import UserError
-from gristmill.manifest import Manifest
 from gristmill.processes import peak_rss
 from gristmill.progress import console, duration, quantity, table
 from gristmill.recipe import Params, Pretrain, Recipe, TokenizerParams
@@ -96,7 +94,9 @@ def alone(function: Callable[..., Estimate], *arguments: Any) -> Estimate:
 
 def one(stage: Stage, params: Params, done: dict[str, Path], scratch: Path, vocab_size: int, tokens: int) -> Estimate:
     """The estimate of one stage. Models that are not trained yet lie in `scratch`, made by the stage before."""
-    from gristmill.training.budget.timing import PROBE, Probed, probe
+    from gristmill.model.transformer import parameter_count, save_model
+    from gristmill.training.budget.timing import estimated
+    from gristmill.training.pretrain import Pretraining
 
     estimate, out = Estimate(stage.name), scratch / f"{stage.name}.partial"
     out.mkdir()
@@ -110,25 +110,20 @@ def one(stage: Stage, params: Params, done: dict[str, Path], scratch: Path, voca
         if name not in done and (scratch / name).exists():
             done[name] = scratch / name
             estimate.assumed.append(f"{name}: a model with random weights")
-    before = PROBE.set(probe)
     try:
-        stage.function()(pick_inputs(stage, done), params, out)
-    except Probed as found:
-        estimate.parameters, estimate.steps, estimate.seconds = found.parameters, found.steps, found.seconds
-        estimate.tokens, estimate.memory = found.tokens, peak_memory()
-        keep(found.model, scratch / stage.name)
-        if isinstance(params, Pretrain):
-            made = params.model_copy(update=read_dial(out))
-            tokenized = Manifest.read(done["tokenize"])
-            heldout = tokenized.metrics.get("heldout_tokens", 0) if tokenized else 0
-            estimate.seconds += heldout / found.step.tokens * found.step.seconds / 3  # forward only
-            in_full(estimate, made, found.model.config)
-        elif stage.name != "rl":  # which reads with several models, and writes
-            estimate.flops = 6.0 * estimate.parameters * estimate.tokens
+        job = stage.named("prepare")(pick_inputs(stage, done), params, out)
+        found = estimated(job)
     except UserError as error:
         estimate.missing = error.problem
-    finally:
-        PROBE.reset(before)
+        return estimate
+    estimate.parameters, estimate.steps = parameter_count(job.model), found.steps
+    estimate.tokens, estimate.seconds, estimate.memory = found.tokens, found.seconds, peak_memory()
+    save_model(job.model, scratch / stage.name)
+    if isinstance(job, Pretraining):
+        estimate.seconds += len(job.heldout.tokens) / found.step.tokens * found.step.seconds / 3  # forward only
+        in_full(estimate, job.params, job.model.config)
+    elif stage.name != "rl":  # which reads with several models, and writes
+        estimate.flops = 6.0 * estimate.parameters * estimate.tokens
     return estimate
 
 
@@ -165,24 +160,6 @@ def in_full(estimate: Estimate, made: Pretrain, config: ModelConfig) -> None:
     told = {name: getattr(config, name) for name in SHAPE}
     told |= {name: getattr(made, name) for name in ("batch", "muon_lr", "embed_lr", "head_lr")}
     estimate.shape = ", ".join(f"{name} {value:g}" for name, value in told.items())
-
-
-def keep(model: Any, folder: Path) -> None:
-    """Save a model for the stages that read it."""
-    from gristmill.model.transformer import Transformer, save_model
-
-    folder.mkdir()
-    if isinstance(model, Transformer):
-        save_model(model, folder)
-    else:
-        model.save(folder)  # a reward model
-
-
-def read_dial(out: Path) -> dict[str, Any]:
-    """What the dial chose, if it was turned."""
-    path = out / "dial.json"
-    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return found
 
 
 def peak_memory() -> int:

@@ -141,7 +141,7 @@ def test_reward_is_its_definition_whatever_stands_beside(tuned: dict[str, Path],
             likelihood = np.mean([float(logprobs[len(prompt) + i - 1, token]) for i, token in enumerate(answer)])
             expected = float(hidden[-1] @ model.score.weight[0]) + float(model.likelihood) * likelihood
             assert float(value) == pytest.approx(expected, abs=1e-4)
-        model.save(tmp_path)
+        save_model(model, tmp_path)
         assert torch.equal(RewardModel.load(tmp_path)(batch), found)
 
 
@@ -218,7 +218,7 @@ def test_wrong_records_are_left_out_and_named(
 ) -> None:
     inputs = tuned
     if stage == "rl":
-        RewardModel(load_model(tuned["model"])).save(tmp_path)
+        save_model(RewardModel(load_model(tuned["model"])), tmp_path)
         inputs = {**tuned, "reward": tmp_path}
     for number, line in enumerate(BAD[stage]):
         path = write(tmp_path / "bad.jsonl", [line])

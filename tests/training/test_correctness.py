@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gristmill.model.transformer import ModelConfig, Transformer
-from gristmill.training.loop import Plan, train
+from gristmill.training.job import Job, Plan, StepLoss
+from gristmill.training.loop import train
 from gristmill.training.optimizer import Rates
 
 GOLDEN = Path(__file__).with_name("golden.json")
@@ -41,13 +42,13 @@ def losses(out: Path, steps: int, tied: bool, fixed: bool = False, double: bool 
         model.double()
     seen: list[float] = []
 
-    def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
+    def loss(step: int) -> StepLoss:
         ids = successor(0 if fixed else step)
         value = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
         seen.append(value.item())
-        return value, ids[:, 1:].numel(), {}
+        return StepLoss(value, ids[:, 1:].numel())
 
-    train(model, loss, Plan("test", steps, Rates(0.02, 0.02, 0.005), checkpoint_every=1000), out)
+    train(Job(model, loss, Plan("test", steps, Rates(0.02, 0.02, 0.005), checkpoint_every=1000)), out)
     return seen
 
 

@@ -16,14 +16,15 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from gristmill import progress
 from gristmill.errors import UserError
 from gristmill.model.transformer import ModelConfig, Transformer
 from gristmill.training.checkpoint import STATE, Checkpoints
+from gristmill.training.job import Job, Plan, StepLoss
 from gristmill.training.log import befell
-from gristmill.training.loop import MOST_ROLLBACKS, Plan, train
+from gristmill.training.loop import MOST_ROLLBACKS, train
 from gristmill.training.optimizer import Rates
 
 PLAN = Plan("test", 12, Rates(0.02, 0.02, 0.005, 0.01), checkpoint_every=3)
@@ -36,13 +37,13 @@ def learn(
     torch.manual_seed(0)
     model = Transformer(ModelConfig(40, 2, 8, 2, 1, 4, 12, 16))
 
-    def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
+    def loss(step: int) -> StepLoss:
         at_step(step)
         ids = torch.randint(0, 40, (2, 9), generator=torch.Generator().manual_seed(step))
         value = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
-        return value * (math.nan if step in spoil else 1), 16, {"batch": step}
+        return StepLoss(value * (math.nan if step in spoil else 1), 16, {"batch": step})
 
-    train(model, loss, plan, out, every=4, evaluate=lambda step: {"heldout_bpb": abs(step - 4) + 1.0})
+    train(Job(model, loss, plan, lambda step: {"heldout_bpb": abs(step - 4) + 1.0}, every=4), out)
     return model
 
 

@@ -19,7 +19,8 @@ from gristmill.tokenizer.shards import open_split
 from gristmill.training import pretrain
 from gristmill.training.checkpoint import discard_checkpoint
 from gristmill.training.data import IGNORE, bits_per_byte, padded
-from gristmill.training.loop import Plan, train
+from gristmill.training.job import Job, Plan, StepLoss
+from gristmill.training.loop import train
 from gristmill.training.optimizer import Optimizer, Rates, orthogonalize, share_of_peak
 
 RATES = Rates(0.02, 0.02, 0.005, 0.01)
@@ -41,13 +42,13 @@ def go(out: Path, die_at: int = -1) -> dict[str, Tensor]:
     model = tiny()
     tokens = torch.from_numpy(np.random.default_rng(0).integers(0, 40, (20, 4, 17)))
 
-    def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
+    def loss(step: int) -> StepLoss:
         if step == die_at:
             raise Killed
         ids, targets = tokens[step, :, :-1], tokens[step, :, 1:]
-        return F.cross_entropy(model(ids).flatten(0, 1), targets.flatten()), ids.numel(), {}
+        return StepLoss(F.cross_entropy(model(ids).flatten(0, 1), targets.flatten()), ids.numel())
 
-    train(model, loss, Plan("test", 20, RATES, checkpoint_every=5), out)
+    train(Job(model, loss, Plan("test", 20, RATES, checkpoint_every=5)), out)
     return model.state_dict()
 
 
@@ -72,10 +73,10 @@ def test_a_bad_batch_is_skipped(tmp_path: Path) -> None:
     model = tiny()
     before = {name: value.clone() for name, value in model.state_dict().items()}
 
-    def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
-        return model(torch.zeros(1, 4, dtype=torch.long)).sum() * math.nan, 4, {}
+    def loss(step: int) -> StepLoss:
+        return StepLoss(model(torch.zeros(1, 4, dtype=torch.long)).sum() * math.nan, 4)
 
-    log = train(model, loss, Plan("test", 1, RATES), tmp_path)
+    log = train(Job(model, loss, Plan("test", 1, RATES)), tmp_path)
     assert log[0]["skipped"] and all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 

@@ -172,7 +172,13 @@ class Block(nn.Module):
         return x_BTD + self.ffn(self.ffn_norm(x_BTD))
 
 
-class Transformer(nn.Module):
+class Network(nn.Module):
+    """A model that its configuration rebuilds: what can be trained and saved."""
+
+    config: ModelConfig
+
+
+class Transformer(Network):
     """Token ids in, logits over the next token out."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -255,7 +261,7 @@ def parameter_count(model: nn.Module) -> int:
     return sum(weight.numel() for weight in model.parameters())
 
 
-def save_model(model: Transformer, folder: Path) -> None:
+def save_model(model: Network, folder: Path) -> None:
     """Write `model.safetensors` and `model.json`, each atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / "model.safetensors") as path:

@@ -13,42 +13,42 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from gristmill.atomic import atomic_path, write_text
 from gristmill.chat.conversations import LeftOut, Messages, asked, nothing_left, read_records, report
 from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest
-from gristmill.model.transformer import ModelConfig, Transformer
+from gristmill.model.transformer import ModelConfig, Network, Transformer
 from gristmill.posttrain.examples import Answers, Order, fork, token_logprobs
 from gristmill.recipe import Reward
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.training.checkpoint import discard_checkpoint
 from gristmill.training.data import IGNORE
-from gristmill.training.log import befell, mean_of
-from gristmill.training.loop import Plan, best_device, train
+from gristmill.training.job import Job, Plan, StepLoss
+from gristmill.training.log import LogLine, mean_of
+from gristmill.training.loop import best_device
 from gristmill.training.optimizer import Rates
+from gristmill.training.stage import conclude, run_job
 
 Pair = tuple[list[int], list[int], list[int]]  # prompt, chosen, rejected
 LIKELIHOOD = 1.0  # at the start
 HELD_OUT = 0.1  # share of the prompts whose pairs only measure
 
 
-class RewardModel(nn.Module):
+class RewardModel(Network):
     """A transformer that judges finished conversations: score · last hidden state + likelihood · mean log p(answer)."""
 
     def __init__(self, body: Transformer) -> None:
         super().__init__()
-        self.body = body
+        self.body, self.config = body, body.config
         self.score = nn.Linear(body.config.width, 1, bias=False)
         nn.init.zeros_(self.score.weight)
         self.likelihood = nn.Parameter(torch.full((1,), LIKELIHOOD))
@@ -59,12 +59,6 @@ class RewardModel(nn.Module):
         logprobs = token_logprobs(self.body, hidden, answers.targets_PT)
         verdict: Tensor = self.score(hidden[answers.last])[:, 0]
         return verdict + self.likelihood * answers.mean(logprobs, answers.targets_PT != IGNORE)
-
-    def save(self, folder: Path) -> None:
-        """Write `model.safetensors` and `model.json`."""
-        with atomic_path(folder / "model.safetensors") as path:
-            save_file({name: value.contiguous() for name, value in self.state_dict().items()}, path)
-        write_text(folder / "model.json", json.dumps(asdict(self.body.config), indent=2) + "\n")
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> RewardModel:
@@ -79,8 +73,22 @@ class RewardModel(nn.Module):
         return model.eval()
 
 
+@dataclass(kw_only=True)
+class Preferences(Job):
+    """The training of a reward model, and the pairs that it is scored on."""
+
+    model: RewardModel
+    train_pairs: list[Pair]
+    heldout_pairs: list[Pair]
+
+
 def run(inputs: Mapping[str, Path], params: Reward, out: Path) -> Manifest:
     """Train the reward model, starting from the chat model, and score it on pairs of held-out prompts."""
+    return run_job(prepare(inputs, params, out), out, finish)
+
+
+def prepare(inputs: Mapping[str, Path], params: Reward, out: Path) -> Preferences:
+    """The training: its loss is the likelihood that each pair's chosen answer is preferred."""
     torch.manual_seed(params.seed)
     body, tokenizer = load_together(inputs["model"], inputs["tokenizer"])
     model = RewardModel(body).to(best_device())
@@ -92,9 +100,9 @@ def run(inputs: Mapping[str, Path], params: Reward, out: Path) -> Manifest:
     counts |= report("reward", left_out, out)
     order = Order(len(train_pairs), params.batch, params.seed)
 
-    def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
+    def loss(step: int) -> StepLoss:
         pairs = [train_pairs[index] for index in order(step)]
-        return -F.logsigmoid(margins(model, pairs)).mean(), tokens(step), {}
+        return StepLoss(-F.logsigmoid(margins(model, pairs)).mean(), tokens(step))
 
     def tokens(step: int) -> int:
         return sum(len(part) for index in order(step) for part in train_pairs[index])
@@ -105,14 +113,19 @@ def run(inputs: Mapping[str, Path], params: Reward, out: Path) -> Manifest:
         checkpoint_every=params.checkpoint_every,
         tokens=lambda: sum(map(tokens, range(steps))),
     )
-    log = train(model, loss, plan, out)
-    model.eval().save(out)
-    discard_checkpoint(out)
+    return Preferences(
+        model=model, loss=loss, plan=plan, counts=counts, train_pairs=train_pairs, heldout_pairs=test_pairs
+    )
+
+
+def finish(job: Preferences, log: list[LogLine], out: Path) -> Manifest:
+    """Write the reward model, and how often it prefers the chosen answer."""
+    job.model.eval()
     metrics = {"loss": mean_of(log[-10:], "loss")}
-    for name, pairs in (("train_accuracy", train_pairs), ("heldout_accuracy", test_pairs)):
+    for name, pairs in (("train_accuracy", job.train_pairs), ("heldout_accuracy", job.heldout_pairs)):
         if pairs:
-            metrics[name] = accuracy(model, pairs[:2000])
-    return Manifest(counts=counts | {"steps": steps} | befell(log), metrics=metrics)
+            metrics[name] = accuracy(job.model, pairs[:2000])
+    return conclude(job, log, out, metrics)
 
 
 def margins(model: RewardModel, pairs: Sequence[Pair]) -> Tensor:

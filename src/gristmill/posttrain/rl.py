@@ -19,20 +19,26 @@ from gristmill.errors import UserError
 from gristmill.generation.engine import Engine, load_together
 from gristmill.manifest import Manifest
 from gristmill.model.kernels import fast_products
-from gristmill.model.transformer import load_model, save_model
+from gristmill.model.transformer import load_model
 from gristmill.posttrain.examples import Order, fork, token_logprobs
 from gristmill.posttrain.reward import RewardModel
 from gristmill.recipe import RL
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.training.checkpoint import discard_checkpoint
 from gristmill.training.data import IGNORE
-from gristmill.training.log import befell, mean_of
-from gristmill.training.loop import Plan, best_device, train
+from gristmill.training.job import Job, Plan, StepLoss
+from gristmill.training.log import LogLine, mean_of
+from gristmill.training.loop import best_device
 from gristmill.training.optimizer import Rates
+from gristmill.training.stage import conclude, run_job
 
 
 def run(inputs: Mapping[str, Path], params: RL, out: Path) -> Manifest:
     """Align the chat model with the reward model."""
+    return run_job(prepare(inputs, params, out), out, finish)
+
+
+def prepare(inputs: Mapping[str, Path], params: RL, out: Path) -> Job:
+    """The alignment: its loss samples answers, has them rewarded, and compares them within their group."""
     torch.manual_seed(params.seed)
     device = best_device()
     policy, tokenizer = load_together(inputs["model"], inputs["tokenizer"], device)
@@ -46,7 +52,7 @@ def run(inputs: Mapping[str, Path], params: RL, out: Path) -> Manifest:
     counts = {"prompts": len(prompts), "too_long": too_long} | report("rl", left_out, out)
     order = Order(len(prompts), params.batch, params.seed)
 
-    def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
+    def loss(step: int) -> StepLoss:
         asked = [prompts[index] for index in order(step)]
         policy.eval()
         with fast_products(False):  # sampling comes in a shape for every number of answers still going
@@ -75,24 +81,25 @@ def run(inputs: Mapping[str, Path], params: RL, out: Path) -> Manifest:
             "kl": round(float(kl.detach().mean()), 5),
             "length": round(float(borne.sum() / len(answers)), 2),
         }
-        return value, int(borne.sum()), figures
+        return StepLoss(value, int(borne.sum()), figures)
 
     steps = order.steps(params.epochs)
     plan = Plan(
         "rl", steps, Rates.of(params).scaled(params.lr), params.warmup, 1.0, checkpoint_every=params.checkpoint_every
     )
-    log = train(policy, loss, plan, out)
-    save_model(policy, out)
-    discard_checkpoint(out)
+    counts["answers"] = steps * order.batch * params.group
+    return Job(policy, loss, plan, counts=counts)
+
+
+def finish(job: Job, log: list[LogLine], out: Path) -> Manifest:
+    """Write the aligned model; what it was rewarded with before and after, and how far it went from where it began."""
     tenth = max(1, len(log) // 10)
-    return Manifest(
-        counts=counts | {"steps": steps, "answers": steps * order.batch * params.group} | befell(log),
-        metrics={
-            "reward_before": mean_of(log[:tenth], "reward"),
-            "reward_after": mean_of(log[-tenth:], "reward"),
-            "kl": mean_of(log[-tenth:], "kl"),
-        },
-    )
+    metrics = {
+        "reward_before": mean_of(log[:tenth], "reward"),
+        "reward_after": mean_of(log[-tenth:], "reward"),
+        "kl": mean_of(log[-tenth:], "kl"),
+    }
+    return conclude(job, log, out, metrics)
 
 
 def read_prompts(

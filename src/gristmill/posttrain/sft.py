@@ -6,24 +6,27 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from gristmill.chat.conversations import LeftOut, nothing_left, read_conversations, report
 from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest
-from gristmill.model.transformer import save_model
 from gristmill.posttrain.examples import Order, batch_of, conversations_from_documents, render_all
 from gristmill.recipe import SFT
 from gristmill.tokenizer.shards import open_split
-from gristmill.training.checkpoint import discard_checkpoint
 from gristmill.training.data import Loader, cross_entropy
-from gristmill.training.log import befell, mean_of
-from gristmill.training.loop import Plan, best_device, train
+from gristmill.training.job import Job, Plan, StepLoss
+from gristmill.training.loop import best_device
 from gristmill.training.optimizer import Rates
+from gristmill.training.stage import run_job
 
 
 def run(inputs: Mapping[str, Path], params: SFT, out: Path) -> Manifest:
-    """Fine-tune the base model. Some pretraining text in every step keeps what was read from being forgotten."""
+    """Fine-tune the base model."""
+    return run_job(prepare(inputs, params, out), out)
+
+
+def prepare(inputs: Mapping[str, Path], params: SFT, out: Path) -> Job:
+    """The fine-tuning. Some pretraining text in every step keeps what was read from being forgotten."""
     torch.manual_seed(params.seed)
     model, tokenizer = load_together(inputs["model"], inputs["tokenizer"], best_device())
     source = Path(params.conversations) if params.conversations else None
@@ -40,14 +43,14 @@ def run(inputs: Mapping[str, Path], params: SFT, out: Path) -> Manifest:
     split = open_split(inputs["tokens"], "train", tokenizer.hash)
     text = Loader(split, model.config.context, max(1, params.batch // 8), params.seed)
 
-    def loss(step: int) -> tuple[Tensor, int, dict[str, float]]:
+    def loss(step: int) -> StepLoss:
         chosen = [examples[index] for index in order(step)]
         ids, targets = batch_of(chosen)
         value = cross_entropy(model, ids, targets)
         if params.replay:
             batch = text(step)
             value = (1 - params.replay) * value + params.replay * cross_entropy(model, batch.inputs, batch.targets)
-        return value, tokens(step), {}
+        return StepLoss(value, tokens(step))
 
     def tokens(step: int) -> int:
         replayed = text.batch * text.context if params.replay else 0
@@ -59,10 +62,4 @@ def run(inputs: Mapping[str, Path], params: SFT, out: Path) -> Manifest:
         checkpoint_every=params.checkpoint_every,
         tokens=lambda: sum(map(tokens, range(steps))),
     )
-    log = train(model, loss, plan, out)
-    save_model(model, out)
-    discard_checkpoint(out)
-    return Manifest(
-        counts=counts | {"steps": steps} | befell(log),
-        metrics={"loss": mean_of(log[-max(1, len(log) // 10) :], "loss")},
-    )
+    return Job(model, loss, plan, counts=counts)

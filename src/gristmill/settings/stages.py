@@ -27,8 +27,12 @@ class Stage:
 
     def function(self) -> StageFunction:
         """The stage's function."""
-        module, name = self.run.split(":")
-        function: StageFunction = getattr(import_module(f"gristmill.{module}"), name)
+        function: StageFunction = self.named(self.run.partition(":")[2])
+        return function
+
+    def named(self, name: str) -> Callable[..., Any]:
+        """Another function of the stage's module, as a training stage's `prepare`."""
+        function: Callable[..., Any] = getattr(import_module(f"gristmill.{self.run.partition(':')[0]}"), name)
         return function
 
 

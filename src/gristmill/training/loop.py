@@ -1,4 +1,4 @@
-"""The one training loop. Pretraining, SFT, reward model and RL give it a loss; it does the rest."""
+"""The one training loop. A job says what is trained and how; the loop does the rest."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gristmill.errors import UserError
 from gristmill.model.kernels import fast_products
 from gristmill.processes import SIZE
 from gristmill.progress import Progress, Rate, console, quantity
-from gristmill.training.budget.timing import PROBE
 from gristmill.training.checkpoint import Checkpoints
+from gristmill.training.job import Job, StepLoss
 from gristmill.training.log import Log, LogLine, befell
-from gristmill.training.optimizer import Optimizer, Rates, share_of_peak
+from gristmill.training.optimizer import Optimizer, share_of_peak
 from gristmill.training.overfitting import warn
 from gristmill.training.parallel import Shared, join, total
 
@@ -30,35 +29,6 @@ LOG_EVERY = 10  # steps
 PATIENCE = 3  # steps in a row that may have no finite loss and gradient
 MOST_ROLLBACKS = 3
 SPEED_SECONDS = 10.0  # of training that tokens per second are told of
-
-
-class Loss(Protocol):
-    """A step's loss. A pure function of the model and the step number: that makes resuming exact."""
-
-    def __call__(self, step: int, part: int = 0, /) -> tuple[Tensor, int, dict[str, float]]:
-        """The loss (a scalar to call backward on), the tokens it covers, and figures for the log.
-
-        Where a step has several parts (`Plan.accumulate`) or processes, this is a part's share in this process: all
-        shares add up to the step's loss.
-        """
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long and how fast to train, and in what manner."""
-
-    task: str
-    steps: int
-    rates: Rates
-    warmup: float = 0.02  # share of all steps
-    decay: float = 0.6  # share of all steps
-    clip: float = 1.0  # gradient norm
-    checkpoint_every: int = 200  # steps
-    keep: int = 2  # checkpoints, beside the best
-    accumulate: int = 1  # parts of a step, one after the other
-    parallel: str = "ddp"
-    tensorboard: bool = False
-    tokens: Callable[[], int] | None = None  # of all steps, exactly, where the data tells them without training
 
 
 @dataclass
@@ -71,48 +41,30 @@ class Trained:
     records: int = 0  # of the log
 
 
-def train(
-    model: nn.Module,
-    loss: Loss | Callable[[int], tuple[Tensor, int, dict[str, float]]],
-    plan: Plan,
-    out: Path,
-    *,
-    every: int = 0,
-    evaluate: Callable[[int], dict[str, Any]] | None = None,
-) -> list[LogLine]:
-    """Train `model` in place and write `out/log.jsonl`; returns the log's records.
+def train(job: Job, out: Path) -> list[LogLine]:
+    """Train a job's model in place and write `out/log.jsonl`; returns the log's records.
 
     Every `plan.checkpoint_every` steps the whole state goes to `out/checkpoints`; a run that finds some there goes on
     from the newest and ends with the same bits as if it had never stopped (on one machine and thread count). SIGTERM
-    and Ctrl-C write one too and raise KeyboardInterrupt. `evaluate` is called before the first step, every `every`
-    steps and after the last one; what it returns joins the log.
+    and Ctrl-C write one too and raise KeyboardInterrupt. `job.evaluate` is called before the first step, every
+    `job.every` steps and after the last one.
 
     A step without a finite loss and gradient changes nothing. After PATIENCE of them in a row training goes back to the
     newest checkpoint, and on from there with the data that comes after the bad step (as PaLM did, arXiv:2204.02311
     §5.1). Raises UserError where that has happened MOST_ROLLBACKS times and happens again.
     """
-    if probe := PROBE.get():  # `gristmill plan`: a few steps are timed, and no more done
-        probe(model, loss, plan, every, evaluate)
-    return Training(model, loss, plan, out, every, evaluate).run()
+    return Training(job, out).run()
 
 
 class Training:
     """A training in progress."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        loss: Callable[..., tuple[Tensor, int, dict[str, float]]],
-        plan: Plan,
-        out: Path,
-        every: int,
-        evaluate: Callable[[int], dict[str, Any]] | None,
-    ) -> None:
+    def __init__(self, job: Job, out: Path) -> None:
         join()
-        self.model, self.loss, self.plan, self.every, self.evaluate = model, loss, plan, every, evaluate
-        self.shared = Shared(model, plan.parallel)
-        self.optimizer = Optimizer(model, plan.rates)
-        self.log, self.checkpoints = Log(out, plan.tensorboard), Checkpoints(out, plan.keep)
+        self.job, self.model, self.plan = job, job.model, job.plan
+        self.shared = Shared(job.model, job.plan.parallel)
+        self.optimizer = Optimizer(job.model, job.plan.rates)
+        self.log, self.checkpoints = Log(out, job.plan.tensorboard), Checkpoints(out, job.plan.keep)
         self.state, self.bad = Trained(), 0  # bad: steps in a row
         self.speed = Rate(SPEED_SECONDS)  # tokens a second of steps alone: not of scoring and checkpoints
 
@@ -124,7 +76,7 @@ class Training:
         with fast_products(), Progress(plan.task, plan.steps, "steps") as bar, signals() as received:
             bar.resume(self.state.done)
             if fresh:
-                self.save(self.look())
+                self.save(self.evaluate())
             while self.state.done < plan.steps:
                 stopped = self.step(received)
                 if self.bad == PATIENCE:
@@ -132,8 +84,8 @@ class Training:
                     bar.resume(self.state.done)
                     continue
                 done, score = self.state.done, None
-                if done == plan.steps or (self.every and done % self.every == 0):
-                    score = self.look()
+                if done == plan.steps or (self.job.every and done % self.job.every == 0):
+                    score = self.evaluate()
                 stopped = stopped or (SIZE == 1 and bool(received))  # one may have come while the model was scored
                 if (stopped or (done < plan.steps and done % plan.checkpoint_every == 0)) and not self.bad:
                     self.save(score)
@@ -148,13 +100,14 @@ class Training:
     def step(self, received: list[int]) -> bool:
         """Compute a step and change the weights, if it is sound; returns whether a process was told to stop."""
         plan, state, began = self.plan, self.state, time.monotonic()
-        value, tokens, figures = 0.0, 0, {}
+        value, tokens = 0.0, 0
+        figures: dict[str, float] = {}
         for part in range(plan.accumulate):
             arguments = (state.done + state.shift, part) if plan.accumulate > 1 else (state.done + state.shift,)
             with self.shared.part(last=part == plan.accumulate - 1):
-                loss, count, figures = self.shared.call(self.loss, *arguments)
-                (loss * SIZE if SIZE > 1 else loss).backward()  # they take the mean over processes
-            value, tokens = value + loss.item(), tokens + count
+                loss: StepLoss = self.shared.call(self.job.loss, *arguments)
+                (loss.value * SIZE if SIZE > 1 else loss.value).backward()  # they take the mean over processes
+            value, tokens, figures = value + loss.value.item(), tokens + loss.tokens, loss.figures
         norm = self.shared.clip(plan.clip)
         value, all_tokens, stops = total(value, tokens, len(received))
         share = share_of_peak(state.done, plan.steps, plan.warmup, plan.decay)
@@ -174,13 +127,13 @@ class Training:
         self.speed.add(all_tokens, began, time.monotonic())
         return stops > 0
 
-    def look(self) -> float | None:
-        """Evaluate, if there is something to; returns held-out bits per byte, if that is found."""
-        if self.evaluate is None:
+    def evaluate(self) -> float | None:
+        """Evaluate, if the job says how; returns held-out bits per byte, if that is found."""
+        if self.job.evaluate is None:
             return None
         self.model.eval()
         with torch.no_grad():
-            figures = self.shared.call(self.evaluate, self.state.done)
+            figures = self.shared.call(self.job.evaluate, self.state.done)
         self.shared.reshard()
         self.model.train()
         record = {"step": self.state.done, "tokens": self.state.tokens} | figures

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from gristmill.atomic import write_jsonl, write_text
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest
 from gristmill.model.kernels import fast_products
-from gristmill.model.transformer import Transformer, parameter_count, save_model
+from gristmill.model.transformer import Transformer, parameter_count
 from gristmill.processes import LEADER, RANK, SIZE
 from gristmill.progress import console, quantity, table
 from gristmill.recipe import Pretrain
@@ -25,25 +25,44 @@ from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split, open_split
 from gristmill.training import gpu
 from gristmill.training.budget.sizing import flops_per_token, turn
-from gristmill.training.checkpoint import discard_checkpoint
 from gristmill.training.data import IGNORE, Batch, Loader, bits_per_byte, cross_entropy
 from gristmill.training.initial_model import new_model, with_shape
-from gristmill.training.log import befell, mean_of
-from gristmill.training.loop import Plan, best_device, train
+from gristmill.training.job import Job, Plan, StepLoss
+from gristmill.training.log import LogLine, mean_of
+from gristmill.training.loop import best_device
 from gristmill.training.optimizer import Rates
 from gristmill.training.overfitting import growth, warnings
 from gristmill.training.parallel import from_leader, join, total
 from gristmill.training.snapshots import Snapshots
+from gristmill.training.stage import conclude, run_job
 from gristmill.training.stopwatch import Stopwatch
 
 WATCH_TOKENS = 20_000  # held-out tokens scored while training; all of them at the end
 SAMPLE_TOKENS = 60
 MANNER = ("checkpoint_every", "keep", "accumulate", "parallel", "tensorboard")
-Tasks = tuple[Callable[..., tuple[Tensor, int, dict[str, float]]], Callable[[int], dict[str, Any]]]
+
+
+@dataclass(kw_only=True)
+class Pretraining(Job):
+    """Pretraining, and what is known of it before it begins."""
+
+    model: Transformer
+    params: Pretrain  # with what was chosen
+    chosen: dict[str, Any]
+    heldout: Split
+    snapshots: Snapshots
+    sources: list[dict[str, Any]]  # what is read of each
+    epochs: float
+    flops: float
 
 
 def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     """Train a base model on the train split and score it on the held-out documents."""
+    return run_job(prepare(inputs, params, out), out, finish)
+
+
+def prepare(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Pretraining:
+    """Pretraining as the settings have it; what they leave to a size or a budget is chosen first."""
     join()
     params = with_shape(params)
     tokenizer = Tokenizer.load(inputs["tokenizer"])
@@ -54,7 +73,7 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
         rank=RANK,
         world=SIZE,
     )
-    chosen = {}
+    chosen: dict[str, Any] = {}
     if params.size or params.budget:
         chosen = from_leader(lambda: choose(params, tokenizer, splits, batches, out))
         params = params.model_copy(update=chosen)
@@ -67,13 +86,13 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     model = new_model(params, tokenizer).to(best_device())
     steps = params.max_steps or batches.steps(params.epochs)
     passes = batches.passes(steps)
+    sources = batches.mixture.table(passes)
     seen = steps * params.batch * batches.context
     flops = flops_per_token(params, tokenizer.vocab_size) * seen
     console.print(
         f"           {quantity(parameter_count(model))} parameters, {quantity(seen)} tokens in {steps:,} steps"
         f" ({passes:.2f} epochs), {flops:.3g} FLOPs"
     )
-    sources = batches.mixture.table(passes)
     show_mixture(sources)
     if LEADER:
         write_jsonl(out / "sources.jsonl", sources)
@@ -81,45 +100,52 @@ def run(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Manifest:
     whole = SIZE == 1 or params.parallel == "ddp"  # with FSDP no process has all of the model
     snapshots = Snapshots(model, out, steps, params.snapshots if LEADER and whole else 0)
     loss, evaluate = tasks(model, params, tokenizer, splits, batches, snapshots)
-    how = {name: getattr(params, name) for name in MANNER}
-    plan = Plan(
-        *("pretrain", steps, Rates.of(params), params.warmup, params.decay, params.clip),
-        tokens=lambda: batches.tokens(steps),
-        **how,
+    manner = {name: getattr(params, name) for name in MANNER}
+    rates, shares = Rates.of(params), (params.warmup, params.decay, params.clip)
+    return Pretraining(
+        model=model,
+        loss=loss,
+        plan=Plan("pretrain", steps, rates, *shares, tokens=lambda: batches.tokens(steps), **manner),
+        evaluate=evaluate,
+        every=params.evaluate_every,
+        params=params,
+        chosen=chosen,
+        heldout=splits["heldout"],
+        snapshots=snapshots,
+        sources=sources,
+        epochs=passes,
+        flops=flops,
     )
-    log = train(model, loss, plan, out, every=params.evaluate_every, evaluate=evaluate)
+
+
+def finish(job: Pretraining, log: list[LogLine], out: Path) -> Manifest:
+    """Write the model with its samples, scored on all held-out documents. Processes but the leader have nothing to."""
     if not LEADER:
         return Manifest()
-    snapshots.finish(steps)
+    steps, model = job.plan.steps, job.model.eval()
+    job.snapshots.finish(steps)
     with fast_products():
-        heldout = bits_per_byte(model.eval(), splits["heldout"])
-    save_model(model, out)
+        heldout = bits_per_byte(model, job.heldout)
     samples = [
         {"step": record["step"], "prompt": prompt, "text": text}
         for record in log
-        for prompt, text in zip(params.sample_prompts, record.get("samples", ()), strict=False)
+        for prompt, text in zip(job.params.sample_prompts, record.get("samples", ()), strict=False)
     ]
     write_jsonl(out / "samples.jsonl", samples)
-    discard_checkpoint(out)
-    return Manifest(
-        counts={
-            "steps": steps,
-            "tokens": log[-1]["tokens"],
-            "tokens_repeated": sum(source["tokens_repeated"] for source in sources),
-            **befell(log),
-        },
-        metrics={
-            "parameters": parameter_count(model),
-            "heldout_bpb": round(heldout, 5),
-            "train_bpb": log[-1]["train_bpb"],
-            "gap_growth": round(growth(log)[-1], 5),
-            "loss": mean_of(log[-10:], "loss"),
-            "epochs": round(passes, 4),
-            "flops": flops,
-            **{f"{name}_at_step": step for name, step in warnings(log).items()},
-            **chosen,
-        },
-    )
+    repeated = sum(source["tokens_repeated"] for source in job.sources)
+    job.counts |= {"steps": steps, "tokens": log[-1]["tokens"], "tokens_repeated": repeated}
+    metrics = {
+        "parameters": parameter_count(model),
+        "heldout_bpb": round(heldout, 5),
+        "train_bpb": log[-1]["train_bpb"],
+        "gap_growth": round(growth(log)[-1], 5),
+        "loss": mean_of(log[-10:], "loss"),
+        "epochs": round(job.epochs, 4),
+        "flops": job.flops,
+        **{f"{name}_at_step": step for name, step in warnings(log).items()},
+        **job.chosen,
+    }
+    return conclude(job, log, out, metrics)
 
 
 def tasks(
@@ -129,8 +155,8 @@ def tasks(
     splits: Mapping[str, Split],
     batches: Loader,
     snapshots: Snapshots | None = None,
-) -> Tasks:
-    """What the loop calls: the loss of a step, and what is looked at now and then."""
+) -> tuple[Callable[..., StepLoss], Callable[[int], dict[str, Any]]]:
+    """What the loop calls: the loss of a step, and the evaluation."""
 
     @lru_cache(maxsize=1)
     def batch_of(step: int) -> tuple[Batch, float]:
@@ -138,14 +164,14 @@ def tasks(
         batch = batches(step)
         return batch, total(int((batch.targets != IGNORE).sum()))[0]
 
-    def loss(step: int, part: int = 0) -> tuple[Tensor, int, dict[str, float]]:
+    def loss(step: int, part: int = 0) -> StepLoss:
         batch, targets = batch_of(step)
         rows = slice(part, None, params.accumulate)
         own = int((batch.targets[rows] != IGNORE).sum())
         if snapshots and not part:
             snapshots(step, lambda: cross_entropy(model, batch.inputs[rows], batch.targets[rows]))
         value = cross_entropy(model, batch.inputs[rows], batch.targets[rows]) * (own / targets)
-        return value, int((batch.documents[rows] >= 0).sum()), {}
+        return StepLoss(value, int((batch.documents[rows] >= 0).sum()))
 
     def evaluate(step: int) -> dict[str, Any]:
         prompts = [[tokenizer.end_of_text, *tokenizer.encode(prompt)] for prompt in params.sample_prompts]

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from gristmill.model.transformer import Transformer
 from gristmill.processes import SIZE
@@ -23,6 +22,7 @@ from gristmill.training import gpu
 from gristmill.training.budget.sizing import config_of, evaluations, flops_per_token
 from gristmill.training.budget.timing import LEAST, SECONDS, Timed, seconds_of, timed
 from gristmill.training.data import cross_entropy
+from gristmill.training.job import Job, Plan, StepLoss
 from gristmill.training.loop import best_device
 from gristmill.training.optimizer import Rates
 
@@ -44,7 +44,7 @@ class Pace:
 
 
 class Stopwatch:
-    """A clock for the dial (`dial.Clock`), to be used in a `with` block, which shows what it does."""
+    """A clock for the dial (`sizing.Clock`), to be used in a `with` block, which shows what it does."""
 
     def __init__(
         self, seconds: float, vocab_size: int, scored: int = 0, last: int = 0, evaluate: Evaluation | None = None
@@ -140,8 +140,9 @@ def try_out(
     gpu.prepare(model, params.compile, params.recompute)
     ids = torch.randint(model.config.vocab_size, (rows or rows_of(params), params.context + 1))
 
-    def loss(step: int, part: int = 0) -> tuple[Tensor, int, dict[str, float]]:
-        return cross_entropy(model, ids[:, :-1], ids[:, 1:].contiguous()), ids[:, 1:].numel(), {}
+    def loss(step: int) -> StepLoss:
+        return StepLoss(cross_entropy(model, ids[:, :-1], ids[:, 1:].contiguous()), ids[:, 1:].numel())
 
-    part = timed(model, loss, Rates.of(params), params.clip, seconds, least, warm_up)
+    plan = Plan("measuring", 0, Rates.of(params), clip=params.clip)
+    part = timed(Job(model, loss, plan), seconds, least, warm_up)
     return part if rows else part.repeated(params.accumulate, SIZE)

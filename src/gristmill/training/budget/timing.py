@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 import torch
-from torch import nn
 
 from gristmill.model.kernels import fast_products
-from gristmill.model.transformer import parameter_count
-from gristmill.training.optimizer import Optimizer, Rates
-
-if TYPE_CHECKING:
-    from gristmill.training.loop import Loss, Plan
+from gristmill.training.job import Job
+from gristmill.training.optimizer import Optimizer
 
 WARM_UP = 2  # steps that are not timed: the first ones allocate
 LEAST = 3  # timed steps
@@ -38,14 +33,15 @@ class Timed:
         return Timed(seconds, self.tokens * parts * processes, self.update, self.startup)
 
 
-class Probed(Exception):
-    """Raised out of a stage that was probed, with what it would take."""
+@dataclass(frozen=True)
+class Estimated:
+    """What a whole training takes."""
 
-    def __init__(self, model: Any, steps: int, tokens: float, step: Timed, evaluations: int, evaluation: float) -> None:
-        super().__init__("probed")
-        self.model, self.parameters, self.step = model, parameter_count(model), step
-        self.steps, self.tokens = steps, tokens  # of the whole training
-        self.evaluations, self.evaluation = evaluations, evaluation  # their number, and seconds for one
+    tokens: float
+    step: Timed
+    steps: int
+    evaluation: float  # seconds for one
+    evaluations: int
 
     @property
     def seconds(self) -> float:
@@ -53,19 +49,12 @@ class Probed(Exception):
         return self.steps * self.step.seconds + self.evaluations * self.evaluation
 
 
-def timed(
-    model: nn.Module,
-    loss: Loss,
-    rates: Rates,
-    clip: float = 1.0,
-    seconds: float = SECONDS,
-    least: int = LEAST,
-    warm_up: int = WARM_UP,
-) -> Timed:
+def timed(job: Job, seconds: float = SECONDS, least: int = LEAST, warm_up: int = WARM_UP) -> Timed:
     """Train a few steps: some that are not timed, then `least` and as many more as fit into `seconds`. The model is
-    changed. Tokens are counted in the steps that are made in any case.
+    changed. Of a step with several parts one is timed. Tokens are counted in the steps that are made in any case.
     """
-    optimizer = Optimizer(model, rates)
+    model, plan = job.model, job.plan
+    optimizer = Optimizer(model, plan.rates)
     model.train()
     first = spent = update = 0.0
     tokens = step = 0
@@ -73,16 +62,16 @@ def timed(
         while step < warm_up + least or spent < seconds:
             wait_for_device()
             started = time.perf_counter()
-            value, covered, _ = loss(step)
-            value.backward()
+            loss = job.loss(step)
+            loss.value.backward()
             wait_for_device()
             updating = time.perf_counter()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
             optimizer.step(1e-3)
             wait_for_device()
             ended = time.perf_counter()
             if step < warm_up + least:
-                tokens += covered
+                tokens += loss.tokens
             if step >= warm_up:
                 spent, update = spent + ended - started, update + ended - updating
             elif step == 0:
@@ -108,17 +97,13 @@ def seconds_of(call: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def probe(
-    model: nn.Module, loss: Loss, plan: Plan, every: int, evaluate: Callable[[int], dict[str, Any]] | None
-) -> NoReturn:
-    """Stand in for `train`: time a few steps and one evaluation, and raise Probed."""
-    step = timed(model, loss, plan.rates, plan.clip).repeated(plan.accumulate)
+def estimated(job: Job) -> Estimated:
+    """Time a few steps and one evaluation of a job, in this process alone. The model is changed."""
+    plan = job.plan
+    step = timed(job).repeated(plan.accumulate)
     tokens = plan.tokens() if plan.tokens else plan.steps * step.tokens
-    evaluations, evaluation = 0, 0.0
-    if evaluate and every:
-        model.eval()
-        evaluations, evaluation = -(-plan.steps // every) + 1, seconds_of(lambda: evaluate(0))
-    raise Probed(model, plan.steps, tokens, step, evaluations, evaluation)
-
-
-PROBE: ContextVar[Callable[..., NoReturn] | None] = ContextVar("probe", default=None)
+    if job.evaluate is None:
+        return Estimated(tokens, step, plan.steps, 0.0, 0)
+    job.model.eval()
+    evaluate, between = job.evaluate, job.every or plan.steps
+    return Estimated(tokens, step, plan.steps, seconds_of(lambda: evaluate(0)), -(-plan.steps // between) + 1)

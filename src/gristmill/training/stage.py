@@ -1,0 +1,41 @@
+"""A training stage: `prepare` makes a job of what it reads, the loop trains it, `finish` writes what comes out.
+
+A new objective is a file with a `prepare`, and a `finish` of its own where it measures or writes more than the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from gristmill.manifest import Manifest
+from gristmill.model.transformer import save_model
+from gristmill.training.checkpoint import discard_checkpoint
+from gristmill.training.job import Job
+from gristmill.training.log import LogLine, befell, mean_of
+from gristmill.training.loop import train
+
+J = TypeVar("J", bound=Job)
+
+
+def finish(job: Job, log: list[LogLine], out: Path) -> Manifest:
+    """Write the model; the figure of its training is the loss at the end."""
+    return conclude(job, log, out, {"loss": mean_of(last_tenth(log), "loss")})
+
+
+def run_job(job: J, out: Path, finish: Callable[[J, list[LogLine], Path], Manifest] = finish) -> Manifest:
+    """Train a job, from its newest checkpoint if it has one, and finish it."""
+    return finish(job, train(job, out), out)
+
+
+def conclude(job: Job, log: list[LogLine], out: Path, metrics: dict[str, float]) -> Manifest:
+    """What every `finish` ends with: the model is written, the checkpoints go, the manifest is made."""
+    save_model(job.model, out)
+    discard_checkpoint(out)
+    return Manifest(counts=job.counts | {"steps": job.plan.steps} | befell(log), metrics=metrics)
+
+
+def last_tenth(log: list[LogLine]) -> list[LogLine]:
+    """The last records, a tenth of all."""
+    return log[-max(1, len(log) // 10) :]
