@@ -38,6 +38,7 @@ from torch import Tensor, nn
 
 import texts
 from gristmill.document import Document, write_documents
+from gristmill.model.loss import IGNORE, cross_entropy
 from gristmill.model.transformer import ModelConfig, Transformer, parameter_count
 from gristmill.recipe import Pretrain, Tokenize, TokenizerParams
 from gristmill.settings.recipe_file import load_recipe
@@ -45,7 +46,7 @@ from gristmill.tokenizer import tokenize, train
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split, open_split
 from gristmill.training import gpu
-from gristmill.training.data import IGNORE, Loader, cross_entropy
+from gristmill.training.data import Loader
 from gristmill.training.optimizer import Optimizer, Rates, share_of_peak
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "h100.toml"

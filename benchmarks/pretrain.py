@@ -32,9 +32,9 @@ import pyarrow.parquet as pq
 import torch
 
 from gristmill.model.kernels import fast_products
+from gristmill.model.loss import cross_entropy
 from gristmill.model.transformer import ModelConfig, Transformer, parameter_count
 from gristmill.recipe import Dedup, Extract, Filter, Params, Tokenize, TokenizerParams
-from gristmill.training.data import cross_entropy
 from gristmill.training.optimizer import Optimizer, Rates
 from pretrain_contestants import CONTEXT, SETTINGS, now
 

@@ -23,9 +23,10 @@ import torch
 from torch import Tensor
 
 from gristmill.model.kernels import fast_products
+from gristmill.model.loss import IGNORE, cross_entropy, padded
 from gristmill.model.transformer import ModelConfig, Transformer, parameter_count
 from gristmill.tokenizer.shards import Split, description, open_split
-from gristmill.training.data import IGNORE, Loader, cross_entropy, padded
+from gristmill.training.data import Loader
 from gristmill.training.optimizer import Optimizer, Rates, share_of_peak
 
 CONTEXT = 256
@@ -236,7 +237,7 @@ def transformers(s: dict[str, float], split: Split, vocabulary: int, clock: Cloc
 
 @torch.no_grad()
 def bits_per_byte(nats: Nats, split: Split, most: int) -> float:
-    """As `gristmill.training.data.bits_per_byte`, on documents spread evenly over the held-out ones."""
+    """As `gristmill.model.loss.bits_per_byte`, on documents spread evenly over the held-out ones."""
     windows, size = [], 0
     for number in range(0, len(split), max(1, len(split.tokens) // most)):
         document = split.document(number).astype(np.int64)

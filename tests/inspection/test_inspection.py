@@ -20,13 +20,14 @@ from gristmill.export.huggingface import export
 from gristmill.inspection.attention import attention
 from gristmill.inspection.predictions import label, moments, predict, predictions, prompt_ids, steps
 from gristmill.manifest import Manifest
+from gristmill.model.loss import IGNORE
 from gristmill.model.transformer import Transformer, load_model
 from gristmill.recipe import Pretrain
 from gristmill.report.learning import inspect
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
 from gristmill.training import pretrain
-from gristmill.training.data import IGNORE, Loader
+from gristmill.training.data import Loader
 
 TEXT = "Old Anna walks to"
 SHAPE: dict[str, Any] = dict(layers=2, width=32, heads=4, kv_heads=2, head_dim=8, ffn_width=64, context=64)

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from gristmill import native
 from gristmill.model import kernels
-from gristmill.model.transformer import Block, ModelConfig, RMSNorm, Transformer, rotate
-from gristmill.training.data import cross_entropy
+from gristmill.model.loss import cross_entropy, linear_cross_entropy
+from gristmill.model.ops import apply_rope
+from gristmill.model.transformer import Block, ModelConfig, RMSNorm, Transformer
 
 
 @pytest.fixture(params=["widest", "narrow"], autouse=True)
@@ -46,7 +47,7 @@ def attention(inputs: Sequence[Tensor], angles: tuple[Tensor, Tensor]) -> Tensor
 
     def turned(x: Tensor, weight: Tensor) -> Tensor:
         normed = x / torch.sqrt((x * x).mean(-1, keepdim=True) + 1e-6) * weight
-        return rotate(normed.transpose(1, 2), *(angle.to(x) for angle in angles))
+        return apply_rope(normed.transpose(1, 2), *(angle.to(x) for angle in angles))
 
     group = q.size(2) // k.size(2)
     q, k, v = turned(q, q_weight), turned(k, k_weight), v.transpose(1, 2)
@@ -104,7 +105,7 @@ def test_cross_entropy(rows: int, vocabulary: int, size: float) -> None:
     inputs = [torch.randn(rows, 16), torch.randn(vocabulary, 16) * size]
     targets = torch.randint(vocabulary, (rows,))
     compare(
-        lambda x, w: kernels.LinearCrossEntropy.apply(x, w, targets, True),
+        lambda x, w: linear_cross_entropy(x, w, targets),
         lambda x, w: F.cross_entropy(x @ w.T, targets),
         inputs,
         1e-5,
@@ -113,22 +114,22 @@ def test_cross_entropy(rows: int, vocabulary: int, size: float) -> None:
 
 def test_logits_of_any_size_give_a_finite_loss() -> None:
     x, weight, targets = torch.randn(9, 16), torch.randn(40, 16) * 1e6, torch.randint(40, (9,))
-    loss = kernels.LinearCrossEntropy.apply(x, weight, targets, True)
+    loss = linear_cross_entropy(x, weight, targets)
     assert loss.item() == pytest.approx(F.cross_entropy((x @ weight.T).double(), targets).item(), rel=1e-5)
 
 
 def test_chunks_of_the_loss_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     x, weight, targets = torch.randn(50, 16), torch.randn(30, 16), torch.randint(30, (50,))
-    whole = kernels.LinearCrossEntropy.apply(x, weight, targets, False)
-    monkeypatch.setattr(kernels, "CHUNK", 7 * 30)
-    assert torch.allclose(whole, kernels.LinearCrossEntropy.apply(x, weight, targets, False))
+    whole = linear_cross_entropy(x, weight, targets)
+    monkeypatch.setattr("gristmill.model.loss.CHUNK_LOGITS", 7 * 30)
+    assert torch.allclose(whole, linear_cross_entropy(x, weight, targets))
     test_cross_entropy()
 
 
 @pytest.mark.parametrize("wrong", [-1, 30, 1 << 40])
 def test_a_target_beyond_the_vocabulary_is_refused(wrong: int) -> None:
     with pytest.raises(IndexError):
-        kernels.LinearCrossEntropy.apply(torch.randn(2, 16), torch.randn(30, 16), torch.tensor([3, wrong]), True)
+        linear_cross_entropy(torch.randn(2, 16), torch.randn(30, 16), torch.tensor([3, wrong]))
 
 
 def test_nan_is_not_hidden() -> None:
@@ -136,7 +137,7 @@ def test_nan_is_not_hidden() -> None:
     x[2, 5] = torch.nan
     assert kernels.SwiGLU.apply(x, x)[2, 5].isnan() and kernels.SwiGLU.apply(x, x).isnan().sum() == 1
     assert kernels.Norm.apply(x, torch.ones(32), 1e-6)[2].isnan().all()
-    assert kernels.LinearCrossEntropy.apply(x, torch.randn(9, 32), torch.zeros(4, dtype=torch.long), True).isnan()
+    assert linear_cross_entropy(x, torch.randn(9, 32), torch.zeros(4, dtype=torch.long)).isnan()
 
 
 def test_a_training_step_has_the_same_bits_with_any_number_of_threads() -> None:

@@ -21,11 +21,11 @@ from gristmill.document import Document, write_documents
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest
+from gristmill.model.loss import cross_entropy
 from gristmill.recipe import Extract, Report
 from gristmill.report import stage
 from gristmill.report.plot import MAX_POINTS, bar_chart, line_chart, ticks
 from gristmill.tokenizer.shards import open_split
-from gristmill.training.data import cross_entropy
 
 HOSTILE = "<script>alert(1)</script>\"'&</table>"
 VOID = {"meta", "br"}

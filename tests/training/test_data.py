@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 
 from gristmill.document import Document, write_documents
 from gristmill.errors import UserError
+from gristmill.model.loss import IGNORE
 from gristmill.recipe import Pretrain, Tokenize
 from gristmill.tokenizer import tokenize
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split, Tokens, open_split
 from gristmill.training import pretrain
-from gristmill.training.data import IGNORE, Batch, Loader
+from gristmill.training.data import Batch, Loader
 from gristmill.training.mixture import OTHERS
 
 END = 60_000

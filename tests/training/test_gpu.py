@@ -7,17 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import hypothesis.strategies as st
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
 
+from gristmill.model.loss import IGNORE, cross_entropy
 from gristmill.model.transformer import ModelConfig, Transformer, parameter_count
 from gristmill.settings.recipe_file import load_recipe
 from gristmill.training import gpu
 from gristmill.training.budget.sizing import SHAPE
-from gristmill.training.data import IGNORE, cross_entropy
 
 
 def small(tied: bool = False) -> Transformer:
@@ -44,40 +42,18 @@ def slopes(model: Transformer) -> torch.Tensor:
     return found
 
 
-@settings(max_examples=30)
-@given(st.integers(1, 40), st.integers(2, 30), st.integers(1, 50), st.integers(0, 1000))
-def test_the_chunked_loss_is_the_plain_one(rows: int, vocabulary: int, chunk: int, seed: int) -> None:
-    random = torch.Generator().manual_seed(seed)
-    hidden = torch.randn(rows, 7, generator=random, dtype=torch.float64)
-    weight = torch.randn(vocabulary, 7, generator=random, dtype=torch.float64)
-    targets = torch.randint(-1, vocabulary, (rows,), generator=random)
-    targets[targets < 0] = IGNORE
-    targets[0] = 0
-    found = []
-    for chunked in (True, False):
-        h, w = (value.clone().requires_grad_() for value in (hidden, weight))
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(gpu, "CHUNK", chunk)
-            loss = gpu.ChunkedLoss.apply(h, w, targets) if chunked else F.cross_entropy(h @ w.T, targets)
-        (loss * 3).backward()
-        assert h.grad is not None and w.grad is not None
-        found.append((loss.detach().double(), h.grad, w.grad))
-    for ours, plain in zip(*found, strict=True):
-        assert torch.allclose(ours, plain, atol=1e-5)
-
-
 @pytest.mark.parametrize("tied", [False, True])
 def test_bfloat16_is_near_and_its_gradients_are_float32(tied: bool) -> None:
     model, (inputs, targets) = small(tied), batch()
     cross_entropy(model, inputs, targets).backward()
     exact = slopes(model)
-    loss = gpu.cross_entropy(model, inputs, targets)
+    loss = cross_entropy(model, inputs, targets, bfloat16=True)
     loss.backward()
     assert loss.dtype == torch.float32
     assert all(w.grad is not None and w.grad.dtype == w.dtype == torch.float32 for w in model.parameters())
     with torch.no_grad():
         plain = cross_entropy(model, inputs, targets)
-        assert gpu.cross_entropy(model, inputs, targets) == loss
+        assert cross_entropy(model, inputs, targets, bfloat16=True) == loss
     assert float(loss.detach()) == pytest.approx(float(plain), rel=0.02)
     assert F.cosine_similarity(slopes(model), exact, dim=0) > 0.99
 

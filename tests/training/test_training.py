@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gristmill.model.loss import IGNORE, bits_per_byte, padded
 from gristmill.model.transformer import ModelConfig, Transformer, load_model
 from gristmill.recipe import Pretrain
 from gristmill.tokenizer.shards import open_split
 from gristmill.training import pretrain
 from gristmill.training.checkpoint import discard_checkpoint
-from gristmill.training.data import IGNORE, bits_per_byte, padded
 from gristmill.training.job import Job, Plan, StepLoss
 from gristmill.training.loop import train
 from gristmill.training.optimizer import Optimizer, Rates, orthogonalize, share_of_peak

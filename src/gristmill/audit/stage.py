@@ -23,10 +23,10 @@ from gristmill.errors import UserError
 from gristmill.files import read_jsonl
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest
+from gristmill.model.loss import IGNORE, padded
 from gristmill.progress import Progress
 from gristmill.recipe import Audit
 from gristmill.tokenizer.shards import Split, open_split
-from gristmill.training.data import IGNORE, padded
 from gristmill.training.loop import best_device
 
 BUCKETS = ((1, 1), (2, 3), (4, 9), (10, 10**9))  # copies of a passage

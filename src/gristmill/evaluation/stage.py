@@ -14,10 +14,10 @@ from gristmill.evaluation.questions import Question, ask, outcome, read_question
 from gristmill.files import read_jsonl
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest
+from gristmill.model.loss import bits_per_byte
 from gristmill.progress import console, table
 from gristmill.recipe import Evaluate
 from gristmill.tokenizer.shards import open_split
-from gristmill.training.data import bits_per_byte
 from gristmill.training.loop import best_device
 
 COMPARISON = "comparison.json"

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
@@ -173,39 +172,8 @@ class SwiGLU(Kernel):
         return dgate, dup
 
 
-CHUNK = 1 << 20  # logits at once
-
-
-class LinearCrossEntropy(Kernel):
-    """Mean cross-entropy, in nats, of x [N, D] · weight [V, D]ᵀ against targets [N] in 0..V-1.
-
-    Rows are taken in chunks, whose logits stay in the cache and become gradients at once; memory for all N × V is never
-    needed (as in Liger, arXiv:2410.10989).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, wanted: bool) -> Tensor:
-        """The mean loss; the gradients too where they are wanted."""
-        rows, vocabulary = len(x), len(weight)
-        losses = x.new_empty(rows)
-        dx, dweight = (torch.empty_like(x), torch.zeros_like(weight)) if wanted else (None, None)
-        count = max(1, CHUNK // vocabulary)
-        for at in range(0, rows, count):
-            part = slice(at, min(at + count, rows))
-            whole = part.stop - at == count  # what is left over comes in any number of rows
-            with nullcontext() if whole else fast_products(False):
-                logits = F.linear(x[part], weight)
-                size = (len(logits), vocabulary)
-                call(CROSS_ENTROPY, (logits, targets[part].contiguous(), losses[part]), size, 1 / rows)
-                if dx is not None and dweight is not None:
-                    torch.mm(logits, weight, out=dx[part])
-                    dweight.addmm_(logits.T, x[part])
-        ctx.save_for_backward(dx, dweight)
-        return losses.mean()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x and weight."""
-        dx, dweight = ctx.saved_tensors
-        return dx * dy, dweight * dy, None, None
+def cross_entropy(logits_NV: Tensor, targets_N: Tensor, share: float) -> Tensor:
+    """The loss of each row in nats, [N]. The logits become the gradient of `share` times the rows' sum by them."""
+    losses = logits_NV.new_empty(len(logits_NV))
+    call(CROSS_ENTROPY, (logits_NV, targets_N.contiguous(), losses), tuple(logits_NV.shape), share)
+    return losses

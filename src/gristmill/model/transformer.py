@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 
 from gristmill.atomic import atomic_path, write_text
 from gristmill.errors import UserError
-from gristmill.model import kernels
+from gristmill.model import ops
 
 
 @dataclass(frozen=True)
@@ -82,17 +83,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        if kernels.fits(x, x.size(-1)):
-            return kernels.Norm.apply(x, self.weight, self.eps)
-        # vector_norm is one fused pass; `F.rms_norm` runs as many small ones on a CPU
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        return x * torch.rsqrt(norm * norm / x.size(-1) + self.eps) * self.weight
-
-
-def rotate(x_BHTK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
-    """Turn each pair (i, i + K/2) by its position's angle."""
-    a, b = x_BHTK.chunk(2, dim=-1)
-    return torch.cat((a * cos_TK - b * sin_TK, b * cos_TK + a * sin_TK), dim=-1)
+        return ops.rms_norm(x, self.weight, self.eps)
 
 
 class Attention(nn.Module):
@@ -106,8 +97,9 @@ class Attention(nn.Module):
         self.k = nn.Linear(config.width, inner_kv, bias=False)
         self.v = nn.Linear(config.width, inner_kv, bias=False)
         self.o = nn.Linear(inner, config.width, bias=False)
-        self.q_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
-        self.k_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
+        if config.qk_norm:
+            self.q_norm = RMSNorm(config.head_dim, config.norm_eps)
+            self.k_norm = RMSNorm(config.head_dim, config.norm_eps)
 
     def forward(
         self,
@@ -118,22 +110,11 @@ class Attention(nn.Module):
         mask: Tensor | None,
     ) -> Tensor:
         B, T, _ = x_BTD.shape
-        K = self.config.head_dim
-        normed = self.config.qk_norm and cache is None and mask is None  # as in training
-        if normed and angles[0].size(0) == 1 and kernels.fits(x_BTD, K):
-            q, k, v = (part(x_BTD).view(B, T, -1, K) for part in (self.q, self.k, self.v))
-            if kernels.fits(q, K):  # not so under autocast
-                weights = self.q_norm.weight, self.k_norm.weight
-                y_BTHK = kernels.Attend.apply(q, k, v, *weights, angles[0][0, 0], angles[1][0, 0], self.q_norm.eps)
-                return self.o(y_BTHK.view(B, T, -1))
-        q = rotate(self.q_norm(self.q(x_BTD).view(B, T, -1, K)).transpose(1, 2), *angles)
-        k = rotate(self.k_norm(self.k(x_BTD).view(B, T, -1, K)).transpose(1, 2), *angles)
-        v = self.v(x_BTD).view(B, T, -1, K).transpose(1, 2)
-        if cache is not None:
-            k, v = cache.extend(layer, k, v)
-        grouped = self.config.heads != self.config.kv_heads
-        y_BHTK = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped)
-        return self.o(y_BHTK.transpose(1, 2).reshape(B, T, -1))
+        q, k, v = (part(x_BTD).view(B, T, -1, self.config.head_dim) for part in (self.q, self.k, self.v))
+        norms = (self.q_norm.weight, self.k_norm.weight) if self.config.qk_norm else None
+        extend = None if cache is None else partial(cache.extend, layer)
+        y_BTHK = ops.attend(q, k, v, angles, norms, self.config.norm_eps, extend, mask)
+        return self.o(y_BTHK.reshape(B, T, -1))
 
 
 class FeedForward(nn.Module):
@@ -146,8 +127,7 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(config.ffn_width, config.width, bias=False)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        gate, up = self.gate(x_BTD), self.up(x_BTD)
-        return self.down(kernels.SwiGLU.apply(gate, up) if kernels.fits(gate, gate.numel()) else F.silu(gate) * up)
+        return self.down(ops.swiglu(self.gate(x_BTD), self.up(x_BTD)))
 
 
 class Block(nn.Module):
@@ -244,12 +224,12 @@ class Transformer(Network):
         half = torch.arange(0, self.config.head_dim, 2, device=positions_BT.device, dtype=torch.float32)
         frequency = 1.0 / self.config.rope_theta ** (half / self.config.head_dim)
         if self.config.rope_scaling:
-            frequency = stretched(frequency, *self.config.rope_scaling)
+            frequency = llama3_rope_scaling(frequency, *self.config.rope_scaling)
         angle = positions_BT[:, None, :, None].float() * frequency
         return angle.cos(), angle.sin()
 
 
-def stretched(frequency: Tensor, factor: float, low: float, high: float, context: float) -> Tensor:
+def llama3_rope_scaling(frequency: Tensor, factor: float, low: float, high: float, context: float) -> Tensor:
     """Rotary frequencies for a longer context, as Llama 3.1 has them: slow ones slower, fast ones as they are."""
     turns = context * frequency / (2 * math.pi)  # within the context before
     kept = ((turns - low) / (high - low)).clamp(0, 1)

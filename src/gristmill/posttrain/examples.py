@@ -15,9 +15,9 @@ from torch import Tensor
 from gristmill.chat.template import render
 from gristmill.document import read_documents
 from gristmill.errors import UserError
+from gristmill.model.loss import IGNORE, padded, rounded_up
 from gristmill.model.transformer import Transformer
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.training.data import IGNORE, padded, rounded_up
 
 STORY_REQUESTS = (
     "Tell me a story.",

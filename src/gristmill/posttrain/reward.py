@@ -27,11 +27,11 @@ from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest
+from gristmill.model.loss import IGNORE
 from gristmill.model.transformer import ModelConfig, Network, Transformer
 from gristmill.posttrain.examples import Answers, Order, fork, token_logprobs
 from gristmill.recipe import Reward
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.training.data import IGNORE
 from gristmill.training.job import Job, Plan, StepLoss
 from gristmill.training.log import LogLine, mean_of
 from gristmill.training.loop import best_device

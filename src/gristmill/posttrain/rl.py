@@ -19,12 +19,12 @@ from gristmill.errors import UserError
 from gristmill.generation.engine import Engine, load_together
 from gristmill.manifest import Manifest
 from gristmill.model.kernels import fast_products
+from gristmill.model.loss import IGNORE
 from gristmill.model.transformer import load_model
 from gristmill.posttrain.examples import Order, fork, token_logprobs
 from gristmill.posttrain.reward import RewardModel
 from gristmill.recipe import RL
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.training.data import IGNORE
 from gristmill.training.job import Job, Plan, StepLoss
 from gristmill.training.log import LogLine, mean_of
 from gristmill.training.loop import best_device

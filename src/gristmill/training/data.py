@@ -12,19 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from gristmill import native
 from gristmill.errors import UserError
-from gristmill.model import kernels
-from gristmill.model.transformer import Transformer
+from gristmill.model.loss import IGNORE
 from gristmill.native import I32, I64, POINTER, SIZE, U8, U64
 from gristmill.tokenizer.shards import Split
-from gristmill.training import gpu
 from gristmill.training.mixture import Mixture
 
-IGNORE = -100  # target that bears no loss
 LONG = ctypes.c_int64
 PACK = native.Function("gm_pack", LONG, I32, SIZE, ctypes.c_int32, I64)
 ROWS = (U64, I32, I64, I32, U8, I64, SIZE, SIZE, LONG, LONG, POINTER, POINTER, POINTER)
@@ -212,63 +208,3 @@ def divided(batch: int, world: int) -> int:
             f"a batch of {batch} rows does not divide among {world} processes", f"use a multiple of {world}"
         )
     return batch
-
-
-def cross_entropy(model: Transformer, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
-    """Mean next-token loss in nats over the targets that are not IGNORE."""
-    if model.embed.weight.is_cuda:
-        return gpu.cross_entropy(model, inputs_BT, targets_BT)
-    hidden, targets = model.hidden(inputs_BT), targets_BT
-    borne = targets != IGNORE
-    if not borne.all():
-        hidden, targets = hidden[borne], targets[borne]
-    hidden, targets = hidden.flatten(0, -2), targets.flatten()
-    if kernels.fits(hidden, kernels.LANES):
-        return kernels.LinearCrossEntropy.apply(hidden, model.unembedding, targets, torch.is_grad_enabled())
-    return F.cross_entropy(model.logits(hidden), targets)
-
-
-@torch.no_grad()
-def bits_per_byte(model: Transformer, split: Split, max_tokens: int = 0, batch: int = 16) -> float:
-    """Loss in bits over UTF-8 bytes, each document alone from its first token (which nothing predicts but the end
-    of the document before it), its end token included. `max_tokens` > 0 takes documents from all over the split, as far
-    as they have about that many tokens together.
-
-    Comparable between tokenizers. Long documents are read in windows of the model's context.
-    """
-    context = model.config.context
-    windows: list[np.ndarray] = []
-    total_bytes = 0
-    count = min(len(split), -(-max_tokens * len(split) // len(split.tokens))) if max_tokens else len(split)
-    for index in (number * len(split) // count for number in range(count)):
-        document = split.document(index).astype(np.int64)
-        total_bytes += int(split.bytes[index])
-        document = np.concatenate((document[-1:], document))  # the end token opens every document
-        windows += [document[at : at + context + 1] for at in range(0, len(document) - 1, context)]
-    windows.sort(key=len)
-    nats = 0.0
-    for at in range(0, len(windows), batch):
-        inputs, targets = padded(windows[at : at + batch])
-        count = int((targets != IGNORE).sum())
-        nats += float(cross_entropy(model, inputs, targets)) * count
-    return nats / float(np.log(2)) / max(1, total_bytes)
-
-
-def rounded_up(length: int, step: int = 16) -> int:
-    """The next multiple of `step`: so that batches come in few shapes (see `kernels.fast_products`)."""
-    return -(-length // step) * step
-
-
-def padded(rows: list[np.ndarray], masks: list[np.ndarray] | None = None) -> tuple[Tensor, Tensor]:
-    """Rows of unequal length as inputs and targets [B, T], padded on the right; a mask says which tokens bear loss."""
-    longest = rounded_up(max(len(row) for row in rows) - 1)
-    inputs = torch.zeros(len(rows), longest, dtype=torch.int64)
-    targets = torch.full((len(rows), longest), IGNORE, dtype=torch.int64)
-    for i, row in enumerate(rows):
-        length = len(row) - 1
-        inputs[i, :length] = torch.from_numpy(row[:-1])
-        target = torch.from_numpy(row[1:].copy())
-        if masks is not None:
-            target[~torch.from_numpy(masks[i][1:])] = IGNORE
-        targets[i, :length] = target
-    return inputs, targets

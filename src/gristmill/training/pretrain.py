@@ -16,6 +16,7 @@ from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest
 from gristmill.model.kernels import fast_products
+from gristmill.model.loss import IGNORE, bits_per_byte, cross_entropy
 from gristmill.model.transformer import Transformer, parameter_count
 from gristmill.processes import LEADER, RANK, SIZE
 from gristmill.progress import console, quantity, table
@@ -25,7 +26,7 @@ from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split, open_split
 from gristmill.training import gpu
 from gristmill.training.budget.sizing import flops_per_token, turn
-from gristmill.training.data import IGNORE, Batch, Loader, bits_per_byte, cross_entropy
+from gristmill.training.data import Batch, Loader
 from gristmill.training.initial_model import new_model, with_shape
 from gristmill.training.job import Job, Plan, StepLoss
 from gristmill.training.log import LogLine, mean_of

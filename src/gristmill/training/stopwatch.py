@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from gristmill.model.loss import cross_entropy
 from gristmill.model.transformer import Transformer
 from gristmill.processes import SIZE
 from gristmill.progress import Progress, console, duration, quantity
@@ -21,7 +22,6 @@ from gristmill.recipe import Pretrain
 from gristmill.training import gpu
 from gristmill.training.budget.sizing import config_of, evaluations, flops_per_token
 from gristmill.training.budget.timing import LEAST, SECONDS, Timed, seconds_of, timed
-from gristmill.training.data import cross_entropy
 from gristmill.training.job import Job, Plan, StepLoss
 from gristmill.training.loop import best_device
 from gristmill.training.optimizer import Rates
