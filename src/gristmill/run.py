@@ -196,18 +196,18 @@ def tell_loss(made: Manifest, folder: Path) -> None:
 def follow(stage: Stage, inputs: Mapping[str, Path], params: Params, out: Path) -> None:
     """Run a stage together with the leader, when it says so."""
     if stage.together:
-        from gristmill.training.parallel import hear
+        from gristmill.training.parallel import receive
 
-        if hear(stage.name) == RUN:
+        if receive(stage.name) == RUN:
             stage.function()(inputs, params, out.with_name(out.name + ".partial"))
 
 
 def tell_others(stage: Stage, word: str) -> None:
     """Tell the other processes whether a stage is run or skipped."""
     if stage.together and SIZE > 1:
-        from gristmill.training.parallel import tell
+        from gristmill.training.parallel import broadcast
 
-        tell(stage.name, word)
+        broadcast(stage.name, word)
 
 
 def begin(partial: Path, fingerprint: str) -> None:

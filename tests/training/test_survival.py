@@ -23,7 +23,7 @@ from gristmill.errors import UserError
 from gristmill.model.transformer import ModelConfig, Transformer
 from gristmill.training.checkpoint import STATE, Checkpoints
 from gristmill.training.job import Job, Plan, StepLoss
-from gristmill.training.log import befell
+from gristmill.training.log import mishaps
 from gristmill.training.loop import MOST_ROLLBACKS, train
 from gristmill.training.optimizer import Rates
 
@@ -188,7 +188,7 @@ def test_a_full_disk_does_not_stop_training(tmp_path: Path, capsys: pytest.Captu
     assert "no checkpoint could be written" in capsys.readouterr().err
     assert steps_kept(tmp_path / "full") == [0, 3, 9]
     log = records(tmp_path / "full")
-    assert befell(log) == {"skipped_steps": 0, "rollbacks": 0, "failed_checkpoints": 1}
+    assert mishaps(log) == {"skipped_steps": 0, "rollbacks": 0, "failed_checkpoints": 1}
     assert [record["step"] for record in log if "loss" in record] == list(range(12)), "nothing of the log is lost"
 
 
@@ -202,12 +202,12 @@ def test_weights_that_are_not_finite_are_no_checkpoint(tmp_path: Path) -> None:
 
 def test_single_bad_batches_are_skipped_and_several_lead_back(tmp_path: Path) -> None:
     learn(tmp_path / "skipped", spoil=frozenset({2, 7, 8}))
-    assert befell(records(tmp_path / "skipped"))["skipped_steps"] == 3
-    assert befell(records(tmp_path / "skipped"))["rollbacks"] == 0
+    assert mishaps(records(tmp_path / "skipped"))["skipped_steps"] == 3
+    assert mishaps(records(tmp_path / "skipped"))["rollbacks"] == 0
 
     learn(tmp_path / "back", spoil=frozenset({7, 8, 9}))
     log = records(tmp_path / "back")
-    assert befell(log) == {"skipped_steps": 3, "rollbacks": 1, "failed_checkpoints": 0}
+    assert mishaps(log) == {"skipped_steps": 3, "rollbacks": 1, "failed_checkpoints": 0}
     learned = [(record["step"], record["batch"]) for record in log if "loss" in record]
     # back to step 6, on with the batches after the bad ones: no step is learned twice, none is left out
     assert learned == [(step, step if step < 6 else step + 4) for step in range(12)]

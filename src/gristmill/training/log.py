@@ -111,8 +111,8 @@ class Events:
                 self.writer(file).write(event.SerializeToString())
 
 
-def befell(records: list[LogLine]) -> dict[str, int]:
-    """What a log tells of mishaps, for a manifest's counts."""
+def mishaps(records: list[LogLine]) -> dict[str, int]:
+    """How many mishaps of each kind a log has, for a manifest's counts."""
     named = {"skipped_steps": "skipped", "rollbacks": "rolled_back_from", "failed_checkpoints": "checkpoint_failed"}
     return {name: sum(mark in record for record in records) for name, mark in named.items()}
 

@@ -20,7 +20,7 @@ from gristmill.processes import SIZE
 from gristmill.progress import Progress, Rate, console, quantity
 from gristmill.training.checkpoint import Checkpoints
 from gristmill.training.job import Job, StepLoss
-from gristmill.training.log import Log, LogLine, befell
+from gristmill.training.log import Log, LogLine, mishaps
 from gristmill.training.optimizer import Optimizer, share_of_peak
 from gristmill.training.overfitting import warn
 from gristmill.training.parallel import Shared, join, total
@@ -166,7 +166,7 @@ class Training:
     def roll_back(self) -> None:
         """Go back to the newest checkpoint, and on with later data."""
         before, log = self.state, self.log.records
-        times = befell(log)["rollbacks"]
+        times = mishaps(log)["rollbacks"]
         if times == MOST_ROLLBACKS or not self.restore():
             raise UserError(
                 f"{self.plan.task}: loss or gradient is not finite from step {before.done - PATIENCE:,} on,"

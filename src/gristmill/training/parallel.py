@@ -35,14 +35,14 @@ def store() -> dist.Store:
     return found
 
 
-def tell(name: str, word: str) -> None:
-    """Tell the other processes something. The leader calls it."""
+def broadcast(name: str, word: str) -> None:
+    """Send the other processes a word under a name. The leader calls it."""
     if SIZE > 1:
         store().set(f"gristmill/{name}", word)
 
 
-def hear(name: str) -> str:
-    """What the leader told under this name; waits for it."""
+def receive(name: str) -> str:
+    """The word that the leader sent under a name; waits for it."""
     store().wait([f"gristmill/{name}"], LONG)
     word: bytes = store().get(f"gristmill/{name}")
     return word.decode()

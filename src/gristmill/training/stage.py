@@ -13,7 +13,7 @@ from gristmill.manifest import Manifest
 from gristmill.model.transformer import save_model
 from gristmill.training.checkpoint import discard_checkpoint
 from gristmill.training.job import Job
-from gristmill.training.log import LogLine, befell, mean_of
+from gristmill.training.log import LogLine, mean_of, mishaps
 from gristmill.training.loop import train
 
 J = TypeVar("J", bound=Job)
@@ -33,7 +33,7 @@ def conclude(job: Job, log: list[LogLine], out: Path, metrics: dict[str, float])
     """What every `finish` ends with: the model is written, the checkpoints go, the manifest is made."""
     save_model(job.model, out)
     discard_checkpoint(out)
-    return Manifest(counts=job.counts | {"steps": job.plan.steps} | befell(log), metrics=metrics)
+    return Manifest(counts=job.counts | {"steps": job.plan.steps} | mishaps(log), metrics=metrics)
 
 
 def last_tenth(log: list[LogLine]) -> list[LogLine]:

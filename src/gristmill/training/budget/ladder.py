@@ -1,8 +1,8 @@
 """Stage-like `scale`: tokens → what size and data a budget is best spent on, from a ladder of small models.
 
 Every rung is a model of one size trained from scratch on one number of tokens, by the same rules as any other
-(`dial.py`). A law is fitted to all of them (`law.py`); for a budget, every shape of the dial's family is tried on it
-with the tokens that the budget leaves. Each rung is a folder of its own: an interrupted ladder goes on where it was.
+(`sizing.py`). A law is fitted to all of them (`scaling_law.py`); for a budget, every shape of that family is tried on
+it with the tokens that the budget leaves. Each rung is a folder of its own: an interrupted ladder goes on where it was.
 """
 
 from __future__ import annotations
