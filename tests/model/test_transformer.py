@@ -87,7 +87,7 @@ def test_wrong_models_are_named(model_folder: Path, tmp_path: Path) -> None:
     save_model(load_model(model_folder), tmp_path)
     config = json.loads((tmp_path / "model.json").read_text())
     (tmp_path / "model.json").write_text(json.dumps({**config, "layers": 5}))
-    with pytest.raises(UserError, match="no readable model"):
+    with pytest.raises(UserError, match="not those of the model"):
         load_model(tmp_path)
     with pytest.raises(UserError, match="heads = 3"):
         ModelConfig(50, 1, 8, 3, 2, 4, 8, 8)
