@@ -57,7 +57,7 @@ def test_every_training_stage_is_estimated_before_any_has_run(run: Path, corpus:
     assert "random weights" in sft.assumed[0] and len(rl.assumed) == 3
     assert all(one.seconds > 0 and one.memory > 50 << 20 for one in found)
     shown = estimates_table(found, price=2.0)
-    assert shown.row_count == 5 and [column.header for column in shown.columns][-1] == "cost"
+    assert shown.row_count == 5 and str(shown.columns[-1].header) == "cost"
     spent = {}
     for estimate in (pretrain, sft, reward):  # sampled answers have no length before they are sampled
         stage, params = BY_NAME[estimate.stage], getattr(recipe, estimate.stage)
