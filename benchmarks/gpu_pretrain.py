@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 import texts
 from gristmill.document import Document, write_documents
-from gristmill.model.loss import IGNORE, cross_entropy
+from gristmill.model.loss import IGNORE, cross_entropy, upload
 from gristmill.model.transformer import ModelConfig, Transformer, parameter_count
 from gristmill.recipe import Pretrain, Tokenize, TokenizerParams
 from gristmill.settings.recipe_file import load_recipe
@@ -116,7 +116,7 @@ def peer(params: Pretrain, vocabulary: int, device: str, rate: float, folder: Pa
     network = torch.compile(model) if on_gpu else model
 
     def nats(called: Callable[..., Any], inputs: Tensor, targets: Tensor) -> Tensor:
-        inputs, targets = (gpu.upload(value, torch.device(device)) for value in (inputs, targets))
+        inputs, targets = (upload(value, torch.device(device)) for value in (inputs, targets))
         with torch.autocast("cuda", torch.bfloat16) if on_gpu else contextlib.nullcontext():
             if folder:  # it ignores -1
                 loss: Tensor = called(inputs, torch.where(targets == IGNORE, -1, targets))[1]

@@ -54,6 +54,7 @@ def test_without_a_target_the_loss_and_its_gradients_are_zero() -> None:
         hidden, weight = (torch.randn(size, 16, dtype=kind).requires_grad_() for size in (3, 20))
         value = linear_cross_entropy(hidden, weight, torch.full((3,), IGNORE))
         value.backward()
+        assert hidden.grad is not None and weight.grad is not None
         assert value.item() == 0 and not hidden.grad.any() and not weight.grad.any()
 
 
