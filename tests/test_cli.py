@@ -46,7 +46,7 @@ def test_every_setting_has_a_meaning_and_stands_in_the_reference() -> None:
     tool = importlib.util.module_from_spec(found)
     found.loader.exec_module(tool)
     page = tool.PAGE.read_text(encoding="utf-8")
-    assert page == tool.written(page), "docs/reference.md is old: run tools/settings_reference.py"
+    assert page == tool.written(page), "docs/settings.md is old: run tools/settings_reference.py"
 
 
 def test_help_explains_every_command_and_every_setting() -> None:

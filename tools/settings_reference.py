@@ -1,4 +1,4 @@
-"""Write the settings of every stage, as recipe.py has them, into docs/reference.md."""
+"""Write the settings of every stage, as recipe.py has them, into docs/settings.md."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from gristmill.recipe import Params, Recipe, stage_params
 from gristmill.settings.descriptions import settings_of
 
-PAGE = Path(__file__).parent.parent / "docs" / "reference.md"
+PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 BEGIN, END = "<!-- settings: written by tools/settings_reference.py -->\n", "<!-- end of settings -->\n"
 
 
@@ -18,7 +18,7 @@ def section() -> str:
     parts = ["At the top of a recipe:\n", table(shared)]
     for name, model in tables.items():
         if model is not Params:
-            parts.append(f"### `[{name}]`\n\n{' '.join((model.__doc__ or '').split())}\n")
+            parts.append(f"## `[{name}]`\n\n{' '.join((model.__doc__ or '').split())}\n")
             parts.append(table(settings_of(model)) if model.model_fields else "It has no settings.\n")
     return "\n".join(parts)
 
