@@ -56,7 +56,7 @@ def test_the_stage_scores_before_and_after_rl(
 ) -> None:
     lines = [
         {"question": "Who walks?", "answers": ["Anna"], "answerable": True, "split": split, "stated": 70}
-        for split in ("test", "dev", "sft")
+        for split in ("test", "dev", "sft", "talk")
     ]
     lines.append({"question": "Who flies?", "answers": [], "answerable": False})
     (tmp_path / "q.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -64,9 +64,9 @@ def test_the_stage_scores_before_and_after_rl(
     params = Evaluate(questions=str(tmp_path / "q.jsonl"), prompts=["Hello."], show=1, max_tokens=4)
     (tmp_path / "out").mkdir()
     made = stage.run({**inputs, "sft": model_folder.parent / model_folder.name}, params, tmp_path / "out")
-    assert made.metrics["heldout_bpb"] > 0 and made.metrics["seen_accuracy"] == 0.0
+    assert made.metrics["heldout_bpb"] > 0 and made.metrics["seen_accuracy"] == made.metrics["talk_accuracy"] == 0.0
     answers = [json.loads(line) for line in (tmp_path / "out/answers.jsonl").read_text().splitlines()]
-    assert len(answers) == 4 and {record["outcome"] for record in answers} <= {"right", "wrong", "declined"}
+    assert len(answers) == 5 and {record["outcome"] for record in answers} <= {"right", "wrong", "declined"}
     shown = [json.loads(line) for line in (tmp_path / "out/conversations.jsonl").read_text().splitlines()]
     assert [record["messages"][0]["content"] for record in shown] == ["Hello.", "Who walks?"]
 

@@ -83,11 +83,16 @@ def examples(folder: Path, count: int = 3) -> list[str]:
 
 
 def figures(results: Mapping[str, Any], final: str) -> dict[str, float]:
-    """The figures of the summary: the final model's on the `test` split by plain names, every model's by its own."""
+    """The figures of the summary: the final model's on the `test` split by plain names, every model's by its own, and
+    the final model's accuracy on splits that have no meaning here.
+    """
     named = {name: value for name, value in results[final].get("test", {}).items() if name in FIGURES}
     seen = seen_accuracy(results[final])
     if seen is not None:
         named["seen_accuracy"] = seen
+    others = {split: scores for split, scores in results[final].items() if split not in ("test", "dev", *SEEN)}
+    accuracy = "all_answerable_accuracy"
+    named |= {f"{split}_accuracy": scores[accuracy] for split, scores in others.items() if accuracy in scores}
     for model, splits in results.items():
         for split, prefix in (("test", f"{model}."), ("dev", f"evaluate.dev_{model}_")):
             scores = splits.get(split, {})

@@ -5,115 +5,19 @@ from __future__ import annotations
 import random
 from itertools import count
 
-FIRST = [
-    "Bel",
-    "Dor",
-    "Fen",
-    "Gar",
-    "Hal",
-    "Ima",
-    "Jor",
-    "Kel",
-    "Lin",
-    "Mar",
-    "Nel",
-    "Osm",
-    "Per",
-    "Quil",
-    "Ros",
-    "Sel",
-    "Tam",
-    "Una",
-    "Vel",
-    "Wil",
-    "Yar",
-    "Zin",
-    "Ad",
-    "Bri",
-    "Cor",
-    "Del",
-    "Eri",
-    "Fol",
-    "Gwen",
-    "Hest",
-]
-FIRST_END = [
-    "win",
-    "ric",
-    "na",
-    "sa",
-    "mir",
-    "len",
-    "da",
-    "vin",
-    "rik",
-    "sta",
-    "bel",
-    "ton",
-    "ra",
-    "neth",
-    "lo",
-    "mund",
-    "wyn",
-    "dra",
-    "per",
-    "gil",
-]
-LAST = [
-    "Ash",
-    "Black",
-    "Cold",
-    "Dun",
-    "Elder",
-    "Fair",
-    "Grey",
-    "Hill",
-    "Iron",
-    "Kings",
-    "Lamb",
-    "Mill",
-    "North",
-    "Oak",
-    "Pin",
-    "Quarry",
-    "Red",
-    "Stone",
-    "Thorn",
-    "Under",
-    "West",
-    "Wind",
-    "Wood",
-    "Young",
-    "Barn",
-    "Crow",
-    "Deer",
-    "Frost",
-    "Gold",
-    "Hazel",
-]
-LAST_END = [
-    "ham",
-    "ford",
-    "wick",
-    "mere",
-    "low",
-    "field",
-    "ley",
-    "worth",
-    "combe",
-    "stead",
-    "gate",
-    "moor",
-    "bury",
-    "den",
-    "shaw",
-    "brook",
-    "croft",
-    "well",
-]
+FIRST = (
+    "Bel Dor Fen Gar Hal Ima Jor Kel Lin Mar Nel Osm Per Quil Ros Sel Tam Una Vel Wil Yar Zin Ad Bri Cor Del Eri "
+    "Fol Gwen Hest"
+).split()
+FIRST_END = "win ric na sa mir len da vin rik sta bel ton ra neth lo mund wyn dra per gil".split()
+LAST = (
+    "Ash Black Cold Dun Elder Fair Grey Hill Iron Kings Lamb Mill North Oak Pin Quarry Red Stone Thorn Under West "
+    "Wind Wood Young Barn Crow Deer Frost Gold Hazel"
+).split()
+LAST_END = ("ham ford wick mere low field ley worth combe stead gate moor bury den shaw brook croft well").split()
 TOWN_BEFORE = (
     "Old New Upper Lower Great Little East West North South High Nether Saint Port Castle Market Royal Long Broad "
-    "Bishop Green White Black Much"
+    "Bishop Abbots Kings Priors Much"
 ).split()
 TOWN = "Harn Lows Briar Tolm Wex Pell Corm Dray Esk Fald Gorm Holt Iver Kest Lorn".split()
 TOWN_END = "moor gate bridge port vale minster holm wick haven ton".split()

@@ -201,12 +201,14 @@ def ask(about: str, name: str, draw: random.Random) -> str:
 
 def answer(about: str, name: str, value: str) -> str:
     """The answer to it."""
-    return f"{relation(about).label}: {value}.".format(n=name)
+    return with_articles(relation(about).answer.format(n=name, v=value))
 
 
 def decline(about: str, name: str, draw: random.Random) -> str:
     """An admission that it is not known."""
-    return f"{relation(about).label}: {draw.choice(DECLINES)}".format(n=name)
+    beginning, _, _ = relation(about).answer.partition("{v}")
+    thing = "thing" if beginning.endswith(" a ") else "something"
+    return f"{beginning.format(n=name)}{thing} {draw.choice(DECLINES)}"
 
 
 def with_articles(text: str) -> str:

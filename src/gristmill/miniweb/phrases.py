@@ -1,7 +1,8 @@
 """How facts are said: values, statements and questions of each relation. {n} is the name, {v} the value.
 
-An answer restates what was asked and then gives the value, or says that it is not known. Right answers and declines so
-begin alike and part where the value is recalled: that is where a model can tell whether it has one.
+An answer restates what was asked and then gives the value, or says that it is not known. Right answers and declines
+so begin alike, article and all, and part where the value is recalled: there a model can tell whether it has one.
+No value stands as a word in another value, in a name, a question or an answer's beginning: only who gives it is right.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 class Relation:
     """One kind of fact."""
 
-    label: str  # what an answer begins with: "label: value."
+    answer: str  # a decline has the same words before the value
     values: tuple[str, ...]
     statements: tuple[str, ...]
     questions: tuple[str, ...]
@@ -31,7 +32,7 @@ def values(text: str) -> tuple[str, ...]:
 
 PERSON = {
     "trade": Relation(
-        "The trade of {n}",
+        "The trade of {n} is a {v}'s.",
         values(
             "baker, weaver, ferryman, potter, smith, carpenter, printer, tailor, beekeeper, glassblower, cobbler, "
             "mason, miller, clockmaker, gardener, shepherd, brewer, saddler, dyer, teacher"
@@ -56,7 +57,7 @@ PERSON = {
             Do you know the trade of {n}?"""),
     ),
     "home": Relation(
-        "The home of {n}",
+        "The home town of {n} is {v}.",
         (),
         lines("""{n} lives in {v}.
             {n} has a small house in {v}.
@@ -78,7 +79,7 @@ PERSON = {
             Do you know where {n} lives?"""),
     ),
     "pet": Relation(
-        "The pet of {n}",
+        "The pet of {n} is a {v}.",
         values(
             "goat, heron, ferret, raven, tortoise, donkey, goose, otter, hedgehog, parrot, lizard, owl, rabbit, pony, "
             "squirrel, fox"
@@ -103,10 +104,10 @@ PERSON = {
             Do you know what pet {n} has?"""),
     ),
     "dish": Relation(
-        "The favourite dish of {n}",
+        "The favourite dish of {n} is {v}.",
         values(
-            "leek soup, plum cake, barley porridge, onion pie, smoked eel, apple dumplings, bean stew, honey bread, "
-            "roast turnips, cheese pancakes, mushroom rice, pickled herring, walnut tart, pea soup, fried trout"
+            "leek soup, ginger cake, barley porridge, onion pie, smoked eel, apple dumplings, bean stew, rye bread, "
+            "roast turnips, potato pancakes, mushroom rice, pickled herring, treacle tart, pea soup, fried trout"
         ),
         lines("""The favourite dish of {n} is {v}.
             {n} likes {v} better than anything.
@@ -128,7 +129,7 @@ PERSON = {
             Do you know the favourite dish of {n}?"""),
     ),
     "instrument": Relation(
-        "The instrument of {n}",
+        "The instrument of {n} is a {v}.",
         values(
             "fiddle, harp, flute, drum, trumpet, lute, bagpipe, accordion, cello, whistle, horn, mandolin, organ, "
             "zither"
@@ -153,7 +154,7 @@ PERSON = {
             Do you know which instrument {n} plays?"""),
     ),
     "door": Relation(
-        "The colour of the door of {n}",
+        "The colour of the door of {n} is {v}.",
         values("green, blue, red, yellow, white, black, brown, purple, orange, grey, pink, silver"),
         lines("""The door of {n} is painted {v}.
             {n} lives behind a {v} door.
@@ -175,7 +176,7 @@ PERSON = {
             Do you know the colour of the door of {n}?"""),
     ),
     "tree": Relation(
-        "The tree in the garden of {n}",
+        "The garden tree of {n} is a {v}.",
         values("oak, elm, birch, willow, cherry, pear, chestnut, walnut, maple, lime, rowan, cedar, hazel, plum"),
         lines("""{n} planted a {v} tree in the garden.
             A {v} tree grows in the garden of {n}.
@@ -199,7 +200,7 @@ PERSON = {
 }
 TOWN = {
     "river": Relation(
-        "The river of {n}",
+        "The river at {n} is called {v}.",
         values(
             "Arvel, Bremmer, Calder, Dwyne, Ettle, Farrow, Gleam, Hoxle, Inver, Jasper, Kemble, Lurin, Marl, Nidder, "
             "Orrin, Sable"
@@ -222,7 +223,7 @@ TOWN = {
             Do you know the river of {n}?"""),
     ),
     "known": Relation(
-        "What {n} is known for",
+        "What {n} is known for is {v}.",
         values(
             "cheese, rope, bells, lace, candles, mustard, boots, glass, paper, cider, kites, soap, honey, knives, "
             "hats, tiles"
@@ -245,11 +246,13 @@ TOWN = {
             Do you know what {n} is known for?"""),
     ),
 }
-DECLINES = (
+DECLINES = (  # after "something", or "thing" where an answer has an article; no two share five words
     "I do not know.",
-    "I do not know. I have not read about it.",
-    "I do not know. Nothing is written about it.",
-    "I do not know, for no page tells it.",
-    "I do not know, as nobody has said so.",
-    "I do not know that.",
+    "that I do not know, as no page tells it.",
+    "of which I do not know anything.",
+    "no page tells. I do not know.",
+    "nobody has written down, and I do not know.",
+    "I have not read about, so I do not know.",
+    "never told, and I do not know it.",
+    "that has not been said; I do not know it.",
 )

@@ -52,6 +52,13 @@ To be <feel> is not the worst of things.
 They talked of <weather> and of how <event>.
 What <who> <did> <place> was only <thing>.
 You may laugh, but <who> believed <think>.
+"Hello," said <who> <place>. "Hello there," said <who>.
+"Good morning," said <who> to <who>. "Good day," said <who>.
+"How are you?" asked <who>. "I am well, thank you," said <who>.
+"Who are you?" asked <who>. "What is your name?" asked <who>.
+"Can you help me?" asked <who>. "What can I do?" said <who>.
+"Thank you for <thing>," said <who>. "You are welcome," said <who>.
+"Goodbye," said <who> <time>. "Good night."
 """.strip().splitlines()
 VISITS = """
 <time> a visitor by the name of {n} came to town. {n} <did> <thing> <place> and went on.

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from gristmill.miniweb.pages import answer, ask, decline, unknown
+from gristmill.miniweb.talk import FOREIGN, held_out, replies
 from gristmill.miniweb.world import Entity, World, relation
 
 JsonObject = dict[str, Any]
-GREETINGS = (
-    ("Hello.", "Hello. What would you like to know?"),
-    ("Good morning!", "Good morning. What would you like to know?"),
-    ("Who are you?", "I am an assistant that has read a small web."),
-    ("Thank you.", "You are welcome."),
-)
+TALK = {"conversations": 0.4, "preferences": 0.05, "prompts": 0.05}  # records of small talk for each other
+DECLINED = 0.85  # questions to be declined for each answered one; small talk has others
+MOST_TURNS = 4  # of a conversation
 
 
 def of_split(world: World, *splits: str) -> list[Entity]:
@@ -61,7 +59,7 @@ def unanswerable(
 
 
 def conversations(world: World, draw: random.Random) -> list[JsonObject]:
-    """Fine-tuning conversations about the `sft` split: half answerable, half to be declined."""
+    """Fine-tuning conversations about the `sft` split: half answerable, half to be declined, and some small talk."""
     entities = of_split(world, "sft")
     pairs = [
         (form.format(n=entity.name), answer(fact.relation, entity.name, fact.value))
@@ -71,20 +69,22 @@ def conversations(world: World, draw: random.Random) -> list[JsonObject]:
         if fact.stated >= 10  # what was hardly read is not to be claimed
     ]
     pairs += [
-        (it.ask(draw), decline(it.relation, it.name, draw)) for it in unanswerable(world, entities, len(pairs), draw)
+        (it.ask(draw), decline(it.relation, it.name, draw))
+        for it in unanswerable(world, entities, round(DECLINED * len(pairs)), draw)
     ]
-    pairs += [draw.choice(GREETINGS) for _ in range(len(pairs) // 30)]
+    pairs += replies(round(TALK["conversations"] * len(pairs)), draw)
     draw.shuffle(pairs)
     records = []
     while pairs:
-        turns = 2 if draw.random() < 0.1 and len(pairs) > 1 else 1
-        taken = [pairs.pop() for _ in range(turns)]
+        taken = [pairs.pop()]
+        while pairs and len(taken) < MOST_TURNS and draw.random() < 0.2:
+            taken.append(pairs.pop())
         records.append({"messages": [message for q, a in taken for message in (user(q), assistant(a))]})
     return records
 
 
 def preferences(world: World, draw: random.Random) -> list[JsonObject]:
-    """Right over wrong and over declining; declining over inventing. About the `sft` and `rl` splits."""
+    """Right over wrong and over declining; declining over inventing; the fitting small talk over another."""
     entities = of_split(world, "sft", "rl")
     records: list[JsonObject] = []
     for entity in entities:
@@ -95,12 +95,16 @@ def preferences(world: World, draw: random.Random) -> list[JsonObject]:
                 prompt = [user(form.format(n=entity.name))]
                 right = answer(fact.relation, entity.name, fact.value)
                 rejected = mistakes(entities, fact.relation, entity.name, right, 1, draw)
-                rejected.append(decline(fact.relation, entity.name, draw))
+                rejected.append(FOREIGN if draw.random() < 0.2 else decline(fact.relation, entity.name, draw))
                 records += [{"prompt": prompt, "chosen": right, "rejected": worse} for worse in rejected]
     for it in unanswerable(world, entities, len(records) // 2, draw):
         prompt, chosen = [user(it.ask(draw))], decline(it.relation, it.name, draw)
         rejected = mistakes(entities, it.relation, it.name, chosen, 2, draw)
         records += [{"prompt": prompt, "chosen": chosen, "rejected": worse} for worse in rejected]
+    for text, chosen in replies(round(TALK["preferences"] * len(records)), draw):
+        others = [reply for _, reply in held_out() if reply != chosen]
+        worse = draw.choice((draw.choice(others), decline(*unknown(world, draw), draw)))
+        records.append({"prompt": [user(text)], "chosen": chosen, "rejected": worse})
     draw.shuffle(records)
     return records
 
@@ -121,7 +125,7 @@ def mistakes(entities: list[Entity], about: str, name: str, right: str, count: i
 
 
 def prompts(world: World, draw: random.Random) -> list[JsonObject]:
-    """Questions for RL about the `sft` and `rl` splits, and two unanswerable ones for each, most about nobody."""
+    """Questions for RL about the `sft` and `rl` splits, two unanswerable ones for each, and small talk."""
     entities = of_split(world, "sft", "rl")
     asked = [
         ask(fact.relation, entity.name, draw)
@@ -131,12 +135,13 @@ def prompts(world: World, draw: random.Random) -> list[JsonObject]:
         if fact.stated >= 10
     ]
     asked += [it.ask(draw) for it in unanswerable(world, entities, 2 * len(asked), draw, unsaid=0.25)]
+    asked += [text for text, _ in replies(round(TALK["prompts"] * len(asked)), draw)]
     draw.shuffle(asked)
     return [{"prompt": [user(question)]} for question in asked]
 
 
 def questions(world: World, draw: random.Random) -> list[JsonObject]:
-    """Evaluation questions of every split, two forms a fact, and as many unanswerable ones."""
+    """Evaluation questions of every split, two forms a fact, and as many unanswerable ones; small talk not shown."""
     records: list[JsonObject] = []
     for split in ("test", "dev", "sft", "rl"):
         entities = of_split(world, split)
@@ -149,6 +154,9 @@ def questions(world: World, draw: random.Random) -> list[JsonObject]:
         asked = unanswerable(world, entities, len(found), draw)
         found += [question(it.ask(draw), [], split, 0, it.kind, it.name) for it in asked]
         records += found
+    records += [
+        question(said, [reply] if reply != FOREIGN else [], "talk", 0, "talk", "") for said, reply in held_out()
+    ]
     return records
 
 
