@@ -114,7 +114,8 @@ class Attention(nn.Module):
         norms = (self.q_norm.weight, self.k_norm.weight) if self.config.qk_norm else None
         extend = None if cache is None else partial(cache.extend, layer)
         y_BTHK = ops.attend(q, k, v, angles, norms, self.config.norm_eps, extend, mask)
-        return self.o(y_BTHK.reshape(B, T, -1))
+        y_BTD: Tensor = self.o(y_BTHK.reshape(B, T, -1))
+        return y_BTD
 
 
 class FeedForward(nn.Module):
@@ -127,7 +128,8 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(config.ffn_width, config.width, bias=False)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        return self.down(ops.swiglu(self.gate(x_BTD), self.up(x_BTD)))
+        y_BTD: Tensor = self.down(ops.swiglu(self.gate(x_BTD), self.up(x_BTD)))
+        return y_BTD
 
 
 class Block(nn.Module):
@@ -149,7 +151,8 @@ class Block(nn.Module):
         mask: Tensor | None,
     ) -> Tensor:
         x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), angles, layer, cache, mask)
-        return x_BTD + self.ffn(self.ffn_norm(x_BTD))
+        x_BTD = x_BTD + self.ffn(self.ffn_norm(x_BTD))
+        return x_BTD
 
 
 class Network(nn.Module):
@@ -204,7 +207,8 @@ class Transformer(Network):
             x_BTD = block(x_BTD, angles, layer, cache, mask)
         if cache is not None:
             cache.used += ids_BT.size(1)
-        return self.norm(x_BTD)
+        normed_BTD: Tensor = self.norm(x_BTD)
+        return normed_BTD
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits of hidden states, [..., V]."""
