@@ -187,9 +187,9 @@ def test_what_is_not_there_is_named_with_a_remedy(
 
 UNGUARDED = """
 from pathlib import Path
-from gristmill.corpus.execution.executor import SHARD_BYTES, Engine, Executor, using
+from gristmill.corpus.execution.executor import SHARD_BYTES, Backend, Executor, using
 import json
-with using(Engine(workers=2)), Executor(SHARD_BYTES + 1) as executor:
+with using(Backend(workers=2)), Executor(SHARD_BYTES + 1) as executor:
     executor.map(json.loads, ["{}", "{}"], Path("shards"), print)
 """
 

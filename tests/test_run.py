@@ -182,3 +182,10 @@ def test_a_stage_alone_on_files(tmp_path: Path) -> None:
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ, timeout=60)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "unique" / "documents.parquet").exists()
+
+
+def test_a_missing_input_is_reported_before_any_stage_runs(tmp_path: Path) -> None:
+    recipe = load_recipe(ROOT / "recipes" / "miniweb.toml", ["sft.conversations=nope.jsonl", "miniweb.pages=200"])
+    with pytest.raises(UserError, match=r"sft\.conversations: no such file or folder: .*nope\.jsonl"):
+        run_recipe(recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "miniweb").exists()

@@ -64,6 +64,8 @@ def survey(path: Path) -> Survey:
         spent = time.perf_counter() - started
         text += size * (found / read if read else EXPANSION.get(kind, 0.5))
         seconds += spent * size / read if read else 0.0
+    if not text:
+        raise UserError(f"no text was found in {path}", "give files that hold some")
     count = sum(map(len, by_kind.values()))
     return Survey(count, len(ranges) - count, round(text), seconds)
 

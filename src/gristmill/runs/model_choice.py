@@ -45,6 +45,8 @@ def find_model(folder: Path | str | None, named: str | None = None, choose: Sequ
     if path is None:
         raise UserError("no model is named", "give a run folder, as runs/miniweb, or --model DIR")
     if not path.is_dir():
+        if named:
+            raise UserError(f"no model {named}", f"name one of {', '.join(MODEL)}, or the folder of one")
         raise UserError(f"no run folder {path}", "make one first: gristmill run recipes/miniweb.toml")
     if (path / RECIPE).exists():
         return of_run(path, choose)
@@ -67,9 +69,8 @@ def of_run(run: Path, choose: Sequence[str]) -> Model:
     for stage in choose:
         if stage not in found:
             if len(choose) == 1:
-                raise UserError(
-                    f"{run}: its recipe has no {stage}", f"choose one of {', '.join(MODEL)}, or name a folder"
-                )
+                others = ", ".join(name for name in MODEL if name in found) or "none"
+                raise UserError(f"{run}: its recipe has no {stage}", f"choose one of {others}, or name a folder")
         elif found[stage].fault:
             wrong[stage] = found[stage]
         else:

@@ -17,6 +17,7 @@ from gristmill.atomic import write_jsonl
 from gristmill.document import Document
 from gristmill.errors import UserError
 from gristmill.files import read_jsonl
+from gristmill.manifest import Manifest
 
 SAMPLES = "samples.jsonl"
 A_RULE = 20  # documents
@@ -82,4 +83,7 @@ def show(folders: Sequence[Path], rule: str, count: int) -> Iterator[dict[str, A
             if record["rule"] == rule and known[rule] <= count:
                 yield record
     if not known[rule]:
+        counted = [folder for folder in folders if (made := Manifest.read(folder)) and rule in made.dropped]
+        if counted:
+            raise UserError(f"no text is kept of what {rule} drops", f"each is named in {counted[0] / 'dropped.jsonl'}")
         raise UserError(f"nothing was dropped by `{rule}` in {where}", f"choose from {', '.join(sorted(known))}")
