@@ -4,7 +4,7 @@ BIN := .venv/bin
 # of the draws in `make bench`; `make bench SEED=…` repeats them
 SEED := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
-.PHONY: demo test check bench sanitize fuzz clean
+.PHONY: demo test check bench faults sanitize fuzz clean
 
 demo: .venv/ready
 	$(BIN)/gristmill run recipes/miniweb.toml
@@ -24,6 +24,10 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/encode.py
 	$(BIN)/python benchmarks/load.py
 	$(BIN)/python -m pytest -q -m "slow or hypothesis" --hypothesis-profile=fresh --hypothesis-seed=$(SEED)
+
+# Hostile answers, resources that run out, signals at every stage, and the time of every reader at two sizes.
+faults: .venv/ready
+	$(BIN)/python -m pytest -q -m "slow or not slow" tests/faults
 
 # The native part under address and undefined-behaviour sanitizers, and the tests that call it most.
 SANITIZED := build/sanitized/_native.so

@@ -18,9 +18,7 @@ from hostile import Answer, Server, response
 
 Serve = Callable[[Answer], Server]
 SECONDS = 10.0
-SMALL = (
-    "layers = 1\nwidth = 32\nheads = 2\nkv_heads = 1\nhead_dim = 16\nffn_width = 32\ncontext = 64\nbatch_tokens = 512\n"
-)
+SMALL = "layers = 1\nwidth = 32\nheads = 2\nkv_heads = 1\nhead_dim = 16\nffn_width = 32\ncontext = 64\n"
 
 
 def endless(host: str, path: str) -> bytes:
@@ -75,7 +73,7 @@ def corpus(folder: Path, documents: int) -> str:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("stage", ["extract", "tokenizer", "tokenize", "pretrain"])
 def test_every_stage_ends(stage: str, number: int, tmp_path: Path) -> None:
-    recipe = corpus(tmp_path, 2_000) + f"[pretrain]\nsteps = 100000\n{SMALL}[report]\n"
+    recipe = corpus(tmp_path, 2_000) + f"[pretrain]\nmax_steps = 100000\nbatch = 8\n{SMALL}[report]\n"
     text = interrupted(recipe, tmp_path, stage, number)
     assert "report" not in text
 
@@ -83,7 +81,7 @@ def test_every_stage_ends(stage: str, number: int, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_last_step_ends(number: int, tmp_path: Path) -> None:
-    recipe = corpus(tmp_path, 2_000) + f"[pretrain]\nsteps = 3\n{SMALL.replace('512', '400000')}[report]\n"
+    recipe = corpus(tmp_path, 2_000) + f"[pretrain]\nmax_steps = 3\nbatch = 4000\n{SMALL}[report]\n"
     folder = tmp_path / "run" / "pretrain.partial"
     text = ""
     for attempt in range(3):  # wherever within the three long steps the signal comes

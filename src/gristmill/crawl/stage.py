@@ -102,9 +102,7 @@ def tell_limits(frontier: Frontier, params: Crawl) -> int:
     """Print which limits left URLs out that were still to be asked for; returns how many hosts were left."""
     hosts, told = frontier.fruitless(FRUITLESS), []
     if hosts:
-        told.append(
-            f"{len(hosts):,} hosts left after {FRUITLESS:,} requests without a new page: {', '.join(hosts[:5])}"
-        )
+        told.append(f"left after {FRUITLESS:,} requests in a row without a new page: {', '.join(hosts[:5])}")
     if frontier.left() and (asked := frontier.asked()) >= most_asked(params.max_pages):
         told.append(f"{asked:,} URLs were asked for: all that max_pages = {params.max_pages:,} allows")
     for line in told:

@@ -37,7 +37,7 @@ from gristmill.storage import as_path
 LOOKS_LIKE_HTML = re.compile(rb"<(?:!doctype\s+html|html|head|body|title|meta|div|p|h1)\b", re.IGNORECASE)
 CONTROLS = bytes(byte for byte in (*range(0x20), 0x7F) if byte not in b"\t\n\r")
 NONCHARACTERS = ("\ufffe".encode(), "\uffff".encode())
-MARKDOWN_TITLE = re.compile(r"^# +(.+?)\s*#*$", re.MULTILINE)
+MARKDOWN_TITLE = re.compile(r"^# +(.+)$", re.MULTILINE)
 UNREADABLE = bytes(code for code in (*range(32), 127) if code not in b"\t\n\f\r")
 AGENT = "gristmill"  # as pages may name us
 SAMPLE = 1 << 16  # bytes of a page that are looked at
@@ -185,7 +185,7 @@ def extract_record(record: Record, comments: bool = False, honour: Sequence[str]
     if is_text:
         text = raw.decode("utf-8")
         heading = MARKDOWN_TITLE.search(text) if record.content_type == "text/markdown" else None
-        found = heading.group(1) if heading else ""
+        found = heading.group(1).rstrip("#").rstrip() if heading else ""
     else:
         page = extract_html(raw, comments=comments, whole=record.whole)
         found, text, tags = page.title, page.text, page.tags

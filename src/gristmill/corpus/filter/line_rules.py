@@ -18,7 +18,7 @@ POLICIES = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "
 LONGEST_WORD = 1000
 SENTENCE_END = re.compile(f"(?<!\\.\\.)[{re.escape(TERMINAL.replace('…', ''))}][{re.escape(CLOSING)}]*\\s*$")
 COUNTER = re.compile(
-    r"\W*\d[\d.,]*\s*[kKmM]?\+?\s*(?:likes?|shares?|comments?|views?|replies|retweets?|followers?|following|subscribers?|"
+    r"\W*\d[\d.,]*+\s*+[kKmM]?\+?\s*+(?:likes?|shares?|comments?|views?|replies|retweets?|followers?|following|subscribers?|"
     r"reviews?|ratings?|votes?|points?|posts?|downloads?|reads?|hits?|claps?|stars?|reposts?)\W*",
     re.IGNORECASE,
 )
@@ -26,10 +26,11 @@ AT_START = re.compile(
     r"\s*(?:sign[ -]?in|sign[ -]?up|log[ -]?in|log[ -]?out|register|subscribe)\b[\s|·:-]*", re.IGNORECASE
 )
 AT_END = re.compile(
-    r"(?:[\s|·»>-]+|^)(?:read more|continue reading|see more|show more|learn more|view more|load more)[\s.…»>→]*$",
+    r"(?:(?<![\s|·»>-])[\s|·»>-]++|^)"
+    r"(?:read more|continue reading|see more|show more|learn more|view more|load more)[\s.…»>→]*$",
     re.IGNORECASE,
 )
-ANYWHERE = re.compile(r"\s*\b(?:\d+\s+)?items? in (?:your )?(?:cart|basket|bag)\b\s*", re.IGNORECASE)
+ANYWHERE = re.compile(r"(?:(?<!\s)\s++)?\b(?:\d++\s++)?items? in (?:your )?(?:cart|basket|bag)\b\s*", re.IGNORECASE)
 SHORT = 10  # words of a line of which a pattern is cut
 FLAGGED = 0.05  # of a document's words
 

@@ -89,12 +89,12 @@ def to_markdown(source: str) -> tuple[str, str]:
     text = replaced(text, MATH, formula)
     head, begun, body = text.partition("\\begin{document}")
     body = body.partition("\\end{document}")[0] if begun else head
-    named = re.search(r"\\title\s*(?:\[[^\]]*\])?\s*(?=\{)", text)
+    named = re.search(r"\\title\s*+(?:\[[^\]\[]*\]\s*+)?(?=\{)", text)
     title = " ".join(without_commands(argument(text, named.end())[0]).split()) if named else ""
     made = re.sub(r"\n[ \t]+", "\n", without_commands(body))
     made = re.sub(r"(?<=\S)[ \t]{2,}", " ", made)
     made = re.sub(r"\ue000(\d+)\ue001", lambda found: held[int(found[1])], made)
-    made = re.sub(r"[ \t]+\n", "\n", made)
+    made = re.sub(r"(?<![ \t])[ \t]++\n", "\n", made)
     return title, re.sub(r"\n{3,}", "\n\n", made).strip("\n") + "\n"
 
 

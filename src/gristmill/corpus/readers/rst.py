@@ -17,7 +17,7 @@ from gristmill.files import whole_file
 from gristmill.html.charset import to_utf8
 from gristmill.record import Record
 
-ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1+\s*$")
+ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1++\s*+$")
 DIRECTIVE = re.compile(r"\.\.\s+(?:\|(?P<key>[^|]+)\|\s+)?(?P<name>[\w:.+-]+)::(?:\s+(?P<argument>.*))?$")
 NOTE = re.compile(r"\.\.\s+\[(?P<label>[^\]]+)\]\s*(?P<text>.*)$")
 OPTION = re.compile(r":[\w -]+:(?:\s|$)")
@@ -32,10 +32,10 @@ SILENT = frozenset(
 )
 INLINE = (
     (re.compile(r"``(.+?)``"), r"\1"),
-    (re.compile(r":[\w:+.-]+:`([^`<]*?)\s*<[^`>]*>`", re.DOTALL), r"\1"),  # :ref:`words <target>`
-    (re.compile(r":[\w:+.-]+:`~(?:[^`]*?\.)?([^`.]*)`"), r"\1"),  # :class:`~package.Name`
-    (re.compile(r":[\w:+.-]+:`!?([^`]*)`"), r"\1"),
-    (re.compile(r"`([^`<]*?)\s*<[^`>]*>`__?"), r"\1"),
+    (re.compile(r":[\w:+.-]{1,60}:`([^`<]{0,500}?)\s*<[^`>]*>`", re.DOTALL), r"\1"),  # :ref:`words <target>`
+    (re.compile(r":[\w:+.-]{1,60}:`~(?:[^`]*?\.)?([^`.]*)`"), r"\1"),  # :class:`~package.Name`
+    (re.compile(r":[\w:+.-]{1,60}:`!?([^`]*)`"), r"\1"),
+    (re.compile(r"`([^`<]{0,500}?)\s*<[^`>]*>`__?"), r"\1"),
     (re.compile(r"`([^`]+)`(?:__?)?"), r"\1"),
     (re.compile(r"\[([\w#*.-]+)\]_\b"), r"[\1]"),
     (re.compile(r"\b(\w+)__?(?=[\s.,;:!?)]|$)(?<!__)"), r"\1"),

@@ -13,15 +13,17 @@ COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 DROPPED = (
     "ref|references|gallery|timeline|score|imagemap|mapframe|maplink|graph|templatestyles|inputbox|noinclude|hiero"
 )
-DROPPED_TAG = re.compile(rf"<({DROPPED})\b[^<>]*?(?:/>|>.*?</\1\s*>)", re.DOTALL | re.IGNORECASE)
-MATHS = re.compile(r"<(?:math|chem)\b([^<>]*)>(.*?)</(?:math|chem)\s*>", re.DOTALL | re.IGNORECASE)
-CODE = re.compile(r"<(syntaxhighlight|source|pre)\b([^<>]*)>(.*?)</\1\s*>", re.DOTALL | re.IGNORECASE)
-VERBATIM = re.compile(r"<nowiki\s*>(.*?)</nowiki\s*>", re.DOTALL | re.IGNORECASE)
+DROPPED_TAG = re.compile(rf"<({DROPPED})\b[^<>]*?(?:/>|>(?:(?!<\1\b).)*?</\1\s*>)", re.DOTALL | re.IGNORECASE)
+MATHS = re.compile(
+    r"<(?:math|chem)\b([^<>]*)>((?:(?!<(?:math|chem)\b).)*?)</(?:math|chem)\s*>", re.DOTALL | re.IGNORECASE
+)
+CODE = re.compile(r"<(syntaxhighlight|source|pre)\b([^<>]*)>((?:(?!<\1\b).)*?)</\1\s*>", re.DOTALL | re.IGNORECASE)
+VERBATIM = re.compile(r"<nowiki\s*>((?:(?!<nowiki\s*>).)*?)</nowiki\s*>", re.DOTALL | re.IGNORECASE)
 TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 BREAK = re.compile(r"<(?:br|/p|/div|/tr)\b[^<>]*>", re.IGNORECASE)
 BRACKETS = re.compile(r"\{\{|\}\}|\{\||\n\|\}|\[\[|\]\]")
-EXTERNAL = re.compile(r"\[(?:https?:|ftp:|mailto:|//)[^\s\[\]]+\s*([^\[\]\n]*)\]")
-HEADING = re.compile(r"^(={1,6})\s*(.+?)\s*\1\s*$", re.MULTILINE)
+EXTERNAL = re.compile(r"\[(?:https?:|ftp:|mailto:|//)[^\s\[\]]++\s*+([^\[\]\n]*+)\]")
+HEADING = re.compile(r"^(={1,6})\s*+(.+?)(?<!\s)\s*+\1\s*+$", re.MULTILINE)
 QUOTES = re.compile(r"'{2,5}")
 MAGIC = re.compile(r"__[A-Z]{3,}__")
 LIST = re.compile(r"^([*#:;]+)\s*(.*)$")

@@ -1,0 +1,152 @@
+"""Time grows with the length of what others write and not with its square: each reader at two sizes."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gristmill.corpus.extract.stage import extract_record
+from gristmill.corpus.filter.candidate import Candidate
+from gristmill.corpus.filter.line_rules import c4_line_ends, refinedweb_lines
+from gristmill.corpus.readers.input_files import read_file
+from gristmill.corpus.readers.wikitext import plain_text
+from gristmill.crawl.client import decode, parse_headers
+from gristmill.crawl.content_type import content_type
+from gristmill.crawl.outlinks import read_feed, read_page, read_sitemap, read_tdmrep
+from gristmill.crawl.robots import parse_robots
+from gristmill.document import Document
+from gristmill.html.charset import to_utf8
+from gristmill.html.links import page_tags
+from gristmill.record import Record
+
+Reader = Callable[[bytes], object]
+URL = "http://site.test/"
+
+
+def file(name: str) -> Callable[[Path], Reader]:
+    def reader(folder: Path) -> Reader:
+        def read(data: bytes) -> object:
+            (folder / name).write_bytes(data)
+            return list(read_file(folder / name, name))
+
+        return read
+
+    return reader
+
+
+def header(name: str) -> Reader:
+    return lambda data: read_page([], [(name, data.decode("latin-1"))], URL, "gristmill")
+
+
+def lines(rule: Callable[[Candidate], object]) -> Reader:
+    return lambda data: rule(Candidate(Document("x", data.decode(), URL)))
+
+
+READERS: dict[str, Reader] = {
+    "link header": header("Link"),
+    "robots header": header("X-Robots-Tag"),
+    "usage header": header("Content-Usage"),
+    "content type": lambda data: content_type(data.decode("latin-1")),
+    "folded headers": lambda data: parse_headers(data.splitlines(keepends=True)),
+    "feed": lambda data: list(read_feed(data, URL)),
+    "sitemap": lambda data: list(read_sitemap(data, URL)),
+    "tdmrep": read_tdmrep,
+    "robots.txt": lambda data: parse_robots(data.decode("latin-1"), "gristmill"),
+    "tags": lambda data: page_tags(data, ""),
+    "charset": to_utf8,
+    "gzip": lambda data: decode(data, "gzip", 1 << 30),
+    "page": lambda data: extract_record(Record(data, "text/html", URL, "x")),
+    "markdown": lambda data: extract_record(Record(data, "text/markdown", URL, "x")),
+    "wikitext": lambda data: plain_text(data.decode()),
+    "web lines": lines(refinedweb_lines),
+    "line ends": lines(c4_line_ends),
+}
+ATTACKS: list[tuple[str, bytes, bytes, bytes]] = [  # reader; beginning, what is repeated, end
+    ("link header", b"", b"<", b""),
+    ("link header", b"", b'<x>;a="', b""),
+    ("link header", b"<x>", b" ", b"x"),
+    ("link header", b"<x>;", b"a", b" "),
+    ("robots header", b"", b"a:", b""),
+    ("usage header", b"", b"train-ai ", b"="),
+    ("content type", b'text/html;a="', b";", b""),
+    ("folded headers", b"A: b\n", b" c\n", b""),
+    ("feed", b"<rss><item>", b"<link ", b""),
+    ("feed", b"<rss>", b"<item>", b""),
+    ("feed", b"<rss><item>", b"<link>", b""),
+    ("feed", b"<item>", b"<link href='", b""),
+    ("feed", b"<", b"a", b""),
+    ("feed", b"<item><link>", b" ", b""),
+    ("sitemap", b"", b"<loc>", b""),
+    ("sitemap", b"<loc>", b" ", b""),
+    ("sitemap", b"<loc><![CDATA[", b"]", b""),
+    ("tdmrep", b"", b"[", b""),
+    ("robots.txt", b"", b"user-agent: a\nallow: /\n", b""),
+    ("robots.txt", b"user-agent: *\nallow: /", b"*a", b""),
+    ("robots.txt", b"user-agent: *\nallow: /", b"%", b""),
+    ("tags", b"", b"<a href=", b""),
+    ("tags", b"", b"<!--", b""),
+    ("tags", b"", b"<title>", b""),
+    ("tags", b"<a href='", b"&#", b"'>"),
+    ("charset", b"", b"<meta ", b""),
+    ("charset", b"", b"<!--", b""),
+    ("gzip", b"", gzip.compress(b""), b""),
+    ("page", b"", b"<div>", b""),
+    ("page", b"<p>", b" - ", b""),
+    ("page", b"<title>", b" | ", b"</title>"),
+    ("markdown", b"# a", b" ", b"b"),
+    ("markdown", b"# a", b"#", b"b"),
+    ("web lines", b"1", b" ", b"b"),
+    ("web lines", b"a", b" ", b"b c"),
+    ("web lines", b"a b", b"|", b"b"),
+    ("web lines", b"a b", b" 1", b" b"),
+    ("line ends", b"a", b".", b"b"),
+    ("line ends", b'a."', b" ", b"b"),
+    ("a.tex", b"\\title", b" ", b"x"),
+    ("a.tex", b"", b"\\title[", b""),
+    ("a.tex", b"a", b" ", b"b"),
+    ("a.tex", b"", b"$", b"x"),
+    ("a.tex", b"", b"\\begin{a}", b""),
+    ("a.rst", b"a\n", b"=", b"b\n"),
+    ("a.rst", b"`", b":a", b""),
+    ("a.rst", b"", b"`a <", b""),
+    ("a.rst", b"`", b" ", b"x"),
+    ("a.rst", b"", b"*a ", b""),
+    ("a.html", b"", b"<", b""),
+    ("wikitext", b"", b"<ref>", b""),
+    ("wikitext", b"", b"<math>", b""),
+    ("wikitext", b"", b"<pre>", b""),
+    ("wikitext", b"", b"<nowiki>", b""),
+    ("wikitext", b"", b"<!--", b""),
+    ("wikitext", b"[", b"ftp:", b""),
+    ("wikitext", b"= a", b" ", b"b"),
+    ("wikitext", b"", b"{{", b""),
+    ("wikitext", b"", b"[[", b""),
+]
+pytestmark = pytest.mark.slow
+SIZE, TIMES = 60_000, 4
+
+
+def seconds(read: Reader, attack: tuple[bytes, bytes, bytes], size: int) -> float:
+    begin, unit, end = attack
+    data = begin + unit * (size // len(unit)) + end
+    took = []
+    for _ in range(2):
+        began = time.process_time()
+        read(data)
+        took.append(time.process_time() - began)
+        if took[-1] > 1:
+            break
+    return min(took)
+
+
+@pytest.mark.parametrize(("reader", "begin", "unit", "end"), ATTACKS, ids=lambda value: repr(value)[:24])
+def test_time_grows_with_the_length(reader: str, begin: bytes, unit: bytes, end: bytes, tmp_path: Path) -> None:
+    """Four times the length take four times as long: with the square it would be sixteen times."""
+    read = READERS[reader] if reader in READERS else file(reader)(tmp_path)
+    attack = (begin, unit, end)
+    small, large = seconds(read, attack, SIZE), seconds(read, attack, TIMES * SIZE)
+    assert large < 10 * small + 0.6, f"{small:.3f} s, then {large:.3f} s"
