@@ -84,7 +84,7 @@ def readable(page: ElementTree.Element, source: str, base: str, licence: str, na
         return article(page, source, base, licence, namespaces)
     except MemoryError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - one page costs no other
         return Record(b"", "", source, source, fault=FAULT, why=fault_notes(error)["traceback"])
 
 
