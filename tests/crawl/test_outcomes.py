@@ -1,0 +1,127 @@
+"""What becomes of a page: what it says of itself, traps, copies, feeds, types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from aiohttp import web
+from crawling import (
+    Handler,
+    Site,
+    crawl,
+    page,
+    pages_of,
+    rows_of,
+    warc_records,
+    words,
+)
+
+from gristmill.corpus.readers.warc_ranges import read_records
+
+
+def test_what_pages_say_of_their_use_is_honoured_or_recorded(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+    def tdmrep(_: web.Request) -> web.StreamResponse:
+        return web.json_response([{"location": "/reserved/*", "tdm-reservation": 1}])
+
+    licence = "https://creativecommons.org/licenses/by/4.0/"
+
+    def said(head: str = "", **headers: str) -> Handler:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+
+        def answer(request: web.Request) -> web.StreamResponse:
+            made = page(head=head, text=request.path)
+            made.headers.update(named)
+            return made
+
+        return answer
+
+    table = {
+        "/.well-known/tdmrep.json": tdmrep,
+        "/": ["/noai", "/noindex", "/tdm", "/reserved/x", "/usage", "/free"],
+        "/noai": said('<meta name="robots" content="noai, noimageai">'),
+        "/noindex": said(X_Robots_Tag="noindex"),
+        "/tdm": said(tdm_reservation="1"),
+        "/reserved/x": said(),
+        "/usage": said(Content_Usage="train-ai=n"),
+        "/free": said(f'<link rel="license" href="{licence}">'),
+    }
+    site = serve(pages_of(table))
+    _, _, outcome = crawl(site.params(), tmp_path / "a")
+    expected = {"/noai": "noai", "/noindex": "noindex", "/tdm": "tdm", "/reserved/x": "tdm", "/usage": "noai"}
+    assert {path: outcome[path] for path in expected} == expected and outcome["/free"] == "page"
+    _, _, outcome = crawl(site.params(honour=[]), tmp_path / "b")
+    assert {outcome[path] for path in table if not path.startswith("/.")} == {"page"}
+    decisions = {found.url: found.decisions for found in read_records([tmp_path / "b" / "pages-00000.warc.gz"])}
+    assert decisions["http://site.test/free"] == {"robots": "no rule", "licence": licence}
+    assert decisions["http://site.test/reserved/x"]["signals"] == ["tdm"]
+    assert rows_of(tmp_path / "b")["http://site.test/free"]["licence"] == licence
+
+
+def test_traps_circles_and_session_ids(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+    def answer(request: web.Request) -> web.StreamResponse:
+        path = request.path
+        if path == "/":
+            return page("/day/0", "/x/", "/list?PHPSESSID=0123456789abcdef0123", "/list?PHPSESSID=fedcba9876543210")
+        if path.startswith("/day/"):
+            number = int(path[5:])
+            return page(f"/day/{number + 1}", text=f"Nothing happens on day {number}.")
+        if path.startswith("/x/"):
+            return page("y/", text=words(len(path)))
+        return page(text="list") if path == "/list" else web.Response(status=404)
+
+    site = serve(answer)
+    _, dropped, outcome = crawl(site.params(max_depth=500), tmp_path)
+    days = sum(path.startswith("/day/") for path in site.paths())
+    assert 64 <= days < 70 and outcome["/day/64"] == "trap"
+    assert outcome["/x/y/y/"] == "page" and outcome["/x/y/y/y/"] == "trap" and dropped["trap"] == 2
+    assert outcome["/list"] == "page" and not any("PHPSESSID" in path for path in site.paths())
+
+
+def test_canonical_links_and_copies(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+    def canonical(target: str, text: str) -> Handler:
+        return lambda _: page(head=f'<link rel="canonical" href="{target}">', text=text)
+
+    table: dict[str, object] = {
+        "/": ["/a", "/a?print=1", "/b?sort=up", "/copy", "/wrong"],
+        "/a": lambda _: page(text="the text of a"),
+        "/a?print=1": canonical("/a", "the text of a, to print"),
+        "/b?sort=up": canonical("/b", "b, sorted"),
+        "/b": lambda _: page(text="b"),
+        "/copy": lambda _: page(text="the text of a"),
+        "/wrong": canonical("/", "all pages of this site name the home page"),
+    }
+    _, _, outcome = crawl(serve(pages_of(table)).params(), tmp_path)
+    expected = {"/a": "page", "/a?print=1": "canonical", "/b?sort=up": "page", "/b": "page", "/copy": "copy"}
+    assert {path: outcome[path] for path in expected} == expected and outcome["/wrong"] == "page"
+    revisit = [record for record in warc_records(tmp_path) if record[0] == "revisit"]
+    assert [(headers["WARC-Target-URI"], headers["WARC-Refers-To-Target-URI"]) for _, headers, _ in revisit] == [
+        ("http://site.test/copy", "http://site.test/a")
+    ]
+
+
+def test_feeds_are_read(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+    feed = "<rss><channel><item><link>http://site.test/new</link></item></channel></rss>"
+    head = '<link rel="alternate" type="application/rss+xml" href="/feed">'
+    table: dict[str, object] = {
+        "/": lambda _: page(head=head),
+        "/feed": lambda _: web.Response(text=feed, content_type="text/xml"),
+        "/new": [],
+    }
+    _, _, outcome = crawl(serve(pages_of(table)).params(), tmp_path)
+    assert (outcome["/feed"], outcome["/new"]) == ("feed", "page")
+
+
+def test_types_are_told_from_the_bytes(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+    def typed(body: bytes, kind: str) -> Handler:
+        return lambda _: web.Response(body=body, headers={"Content-Type": kind})
+
+    html = b"<!doctype html><title>x</title><p>Really a page"
+    table = {
+        "/": ["/a", "/b"],
+        "/a": typed(html, "application/octet-stream"),
+        "/b": typed(b"\x89PNG\r\n\x1a\n\0", "text/plain"),
+    }
+    _, _, outcome = crawl(serve(pages_of(table)).params(), tmp_path)
+    assert (outcome["/a"], outcome["/b"]) == ("page", "type")
+    assert [found.content_type for found in read_records([tmp_path / "pages-00000.warc.gz"])] == ["text/html"] * 2
