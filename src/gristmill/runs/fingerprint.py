@@ -168,12 +168,17 @@ def imported(path: Path) -> frozenset[Path]:
 
 @cache
 def included(path: Path) -> frozenset[Path]:
-    """The headers that a C file includes, in whichever folder, and those that they include."""
-    if path.suffix not in NATIVE:
-        return frozenset()
-    found = {path.parent.joinpath(name).resolve() for name in INCLUDE.findall(path.read_text(encoding="utf-8"))}
-    headers = {header for header in found if header.is_file() and header.is_relative_to(SOURCE)}
-    return frozenset(headers.union(*map(included, headers)))
+    """The headers that a C file includes, in whichever folder, those that they include, and the C files next to each."""
+    found, waiting = set[Path](), [path] if path.suffix in NATIVE else []
+    while waiting:
+        current = waiting.pop()
+        text = current.read_text(encoding="utf-8")
+        headers = {current.parent.joinpath(name).resolve() for name in INCLUDE.findall(text)}
+        inside = {header for header in headers if header.is_file() and header.is_relative_to(SOURCE)}
+        more = inside.union(*(header.parent.glob("*.c") for header in inside)) - found
+        found |= more
+        waiting += more
+    return frozenset(found)
 
 
 @cache
