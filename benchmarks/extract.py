@@ -27,7 +27,7 @@ from snippets import score, snippet_pages  # noqa: E402
 
 from gristmill.corpus.extract.language import detect  # noqa: E402
 from gristmill.html.charset import to_utf8  # noqa: E402
-from gristmill.html.main_text import extract_html  # noqa: E402
+from gristmill.html.content.main_text import extract_html  # noqa: E402
 
 ARCHIVE = ROOT.parent / "shared/data/extraction/trafilatura-eval.tar.xz"
 QUICK = 25  # pages

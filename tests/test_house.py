@@ -15,19 +15,15 @@ ROOT = SOURCE.parents[1]
 EVERYWHERE = ("src", "tests", "tools", "benchmarks")
 MOST_LINES, MOST_FUNCTION_LINES, MOST_FILES = 400, 60, 16
 OVER: dict[str, int] = {  # what is above a limit: these figures may only fall
-    "tests/crawl/test_crawl.py": 752,
     "src/gristmill/crawl/stage.py": 402,
-    "src/gristmill/html/features.c": 408,
-    "src/gristmill": 20,
-    "src/gristmill/html": 20,
+    "src/gristmill/html/content/features.c": 408,
     "src/gristmill/training": 18,
     "src/gristmill/posttrain/rl.py: run": 62,
     "src/gristmill/training/pretrain.py: run": 78,
 }
 BASE = (
-    *("errors", "native", "atomic", "files", "folders", "manifest", "storage", "document", "record"),
-    *("progress", "processes"),
-    *("settings", "recipe"),
+    *("errors", "native", "files", "manifest", "document", "record", "progress", "processes"),
+    *("inputs", "settings", "recipe"),
 )
 ROOMS = (
     *("miniweb", "html", "crawl", "corpus", "tokenizer", "model", "generation", "training", "chat", "posttrain"),

@@ -19,7 +19,8 @@ from gristmill import native
 from gristmill.corpus.dedup import index, minhash
 from gristmill.corpus.filter import statistics
 from gristmill.corpus.text import words
-from gristmill.html import links, main_text
+from gristmill.html import links
+from gristmill.html.content import main_text
 from gristmill.model import kernels
 from gristmill.tokenizer import encode, pretokens
 
@@ -43,7 +44,7 @@ STRUCTURES: tuple[type[ctypes.Structure], ...] = (
     main_text.Result,
 )
 CONSTANTS = (
-    ("utf8.h", "CODE_POINTS", words.CODE_POINTS),
+    ("c/utf8.h", "CODE_POINTS", words.CODE_POINTS),
     ("corpus/dedup/index.c", "NEAR_COPY", index.RULES.index("near_copy")),
     ("corpus/dedup/minhash.c", "LANES", minhash.LANES),
     ("corpus/filter/statistics.c", "CLASSES", statistics.CLASSES),

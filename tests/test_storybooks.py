@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gristmill.document import read_documents
-from gristmill.files import read_jsonl
+from gristmill.inputs.text_files import read_jsonl
 
 ROOT = Path(__file__).parent.parent
 BOOKS = ROOT.parent / "shared" / "data" / "storybooks"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gristmill.document import Document, read_documents
     from gristmill.errors import UserError
     from gristmill.generation.engine import Engine
-    from gristmill.html.main_text import extract_html
+    from gristmill.html.content.main_text import extract_html
     from gristmill.model.transformer import load_model
     from gristmill.run import run_recipe
     from gristmill.runs.model_choice import find_model

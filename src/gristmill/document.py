@@ -15,8 +15,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gristmill.atomic import atomic_path
 from gristmill.errors import UserError
+from gristmill.files import atomic_path
 
 ROWS_PER_GROUP = 1_000  # with the next line, bounds the memory of readers and writers, whatever the file's size
 CHARACTERS_PER_GROUP = 16_000_000

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gristmill.atomic import write_text
+from gristmill.files import write_text
 
 MANIFEST = "manifest.json"
 HEAVY = 1 / 3  # share of the documents whose loss is told

@@ -15,8 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
-from gristmill import __version__, atomic
+from gristmill import __version__
 from gristmill.errors import UserError, nearest
+from gristmill.files import make_readable, sha256_file, write_text
 from gristmill.manifest import WORK, Manifest, heavy_loss
 from gristmill.processes import LEADER, SIZE, watching_memory
 from gristmill.progress import console, duration
@@ -63,7 +64,7 @@ def run_recipe(
     check_inputs(recipe, stages, folder)
     with locked(folder / LOCK), traced(folder) if LEADER else nullcontext():
         if LEADER:
-            atomic.write_text(folder / "recipe.json", recipe.model_dump_json(indent=2, exclude_none=True) + "\n")
+            write_text(folder / "recipe.json", recipe.model_dump_json(indent=2, exclude_none=True) + "\n")
         journal = Journal(folder)
         done: dict[str, Path] = {}
         for stage in stages:
@@ -189,8 +190,8 @@ def finish(result: Manifest, partial: Path) -> None:
     (partial / FINGERPRINT).unlink()
     files = [path for path in sorted(partial.rglob("*")) if path.is_file()]
     for path in files:
-        atomic.make_readable(path)
-    result.outputs = {str(path.relative_to(partial)): atomic.sha256_file(path) for path in files}
+        make_readable(path)
+    result.outputs = {str(path.relative_to(partial)): sha256_file(path) for path in files}
     result.write(partial)
 
 
@@ -229,7 +230,7 @@ def begin(partial: Path, fingerprint: str) -> None:
     if partial.exists() and not (mark.exists() and mark.read_text() == fingerprint):
         shutil.rmtree(partial)
     partial.mkdir(parents=True, exist_ok=True)
-    atomic.write_text(mark, fingerprint)
+    write_text(mark, fingerprint)
 
 
 def adopt(partial: Path, out: Path, fingerprint: str) -> None:
@@ -282,7 +283,7 @@ def summarise(folder: Path, names: list[str]) -> dict[str, float]:
     last_corpus = [name for name in CORPUS if name in names]
     if last_corpus:
         summary["corpus.documents_kept"] = summary.get(f"{last_corpus[-1]}.documents_out", 0)
-    atomic.write_text(folder / "summary.json", json.dumps(summary, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    write_text(folder / "summary.json", json.dumps(summary, indent=2, sort_keys=True, allow_nan=False) + "\n")
     return summary
 
 

@@ -16,8 +16,8 @@ import pytest
 from gristmill.corpus.readers.input_files import read_whatever
 from gristmill.document import Document, read_documents
 from gristmill.errors import UserError
-from gristmill.files import read_jsonl
-from gristmill.folders import labels
+from gristmill.inputs.folders import labels
+from gristmill.inputs.text_files import read_jsonl
 from gristmill.manifest import Manifest
 from gristmill.recipe import Extract
 from gristmill.run import BY_NAME, execute
@@ -210,7 +210,7 @@ def test_notebook_code_and_packed_text(folder: Path, tmp_path: Path) -> None:
 def test_a_file_longer_than_any_document_is_left_out(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gristmill.files.MAX_WHOLE", 1_000)
+    monkeypatch.setattr("gristmill.inputs.text_files.MAX_WHOLE", 1_000)
     (folder / "a.txt").write_text(TEXT * 20)
     (folder / "b.py.gz").write_bytes(gzip.compress(b"x = 1\n" * 1_000))
     (folder / "c.jsonl").write_text(f'{{"text": "{TEXT * 20}"}}\n')

@@ -22,7 +22,7 @@ from gristmill.corpus.readers.input_files import read_file
 from gristmill.corpus.readers.wikitext import plain_text
 from gristmill.document import Document, read_documents
 from gristmill.errors import UserError
-from gristmill.files import read_jsonl
+from gristmill.inputs.text_files import read_jsonl
 from gristmill.recipe import Extract
 from gristmill.run import BY_NAME, execute
 

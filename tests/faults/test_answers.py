@@ -20,7 +20,7 @@ from gristmill.corpus.extract import stage as extract
 from gristmill.corpus.redact import stage as redact
 from gristmill.crawl import client, stage
 from gristmill.document import Document, document_id, read_documents, write_documents
-from gristmill.html.main_text import extract_html
+from gristmill.html.content.main_text import extract_html
 from gristmill.recipe import Extract, Redact
 
 Serve = Callable[[Answer], Server]

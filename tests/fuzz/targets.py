@@ -19,8 +19,8 @@ from gristmill.corpus.text.ngrams import word_hashes
 from gristmill.crawl import outlinks, robots
 from gristmill.crawl.urls import normalise
 from gristmill.html.charset import to_utf8
+from gristmill.html.content.main_text import extract_html
 from gristmill.html.links import page_tags
-from gristmill.html.main_text import extract_html
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.patterns import PATTERNS, split
 

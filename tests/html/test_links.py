@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.html.charset import to_utf8
+from gristmill.html.content.main_text import extract_html
 from gristmill.html.directives import Directives, read_directives, refuses_input, refuses_training
 from gristmill.html.links import Tag, header_tags, page_tags
-from gristmill.html.main_text import extract_html
 
 STORYBOOKS = Path(__file__).parents[3] / "shared" / "data" / "storybooks"
 

@@ -19,7 +19,7 @@ from resiliparse.parse.html import HTMLTree
 from safetensors.numpy import load_file
 
 from gristmill.html.charset import to_utf8
-from gristmill.html.main_text import MODEL, extract_html, model
+from gristmill.html.content.main_text import MODEL, extract_html, model
 
 ROOT = Path(__file__).parents[2]
 EVALUATION = ROOT.parent / "shared/data/extraction/trafilatura-eval.tar.xz"
@@ -290,7 +290,7 @@ DEEP = {  # what stands before: elements that each part looks through
 PAGES = {name: ("", part) for name, part in HOSTILE.items()} | DEEP
 CODE = """
 import resource, sys, time
-from gristmill.html.main_text import extract_html
+from gristmill.html.content.main_text import extract_html
 first, part = sys.argv[1:]
 def page(first, part, size): return (first + part * (size // len(part))).encode()
 def seconds(source):

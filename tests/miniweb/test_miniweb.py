@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gristmill.evaluation.questions import Question, outcome
-from gristmill.files import read_jsonl
+from gristmill.inputs.text_files import read_jsonl
 from gristmill.manifest import Manifest
 from gristmill.miniweb import names, stage
 from gristmill.miniweb.phrases import PERSON, TOWN

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from gristmill.atomic import write_jsonl
 from gristmill.chat.template import render
 from gristmill.corpus.extract import stage as extract
 from gristmill.crawl.warc import record, warc_name
 from gristmill.document import Document, write_documents
 from gristmill.errors import UserError
+from gristmill.files import write_jsonl
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest
 from gristmill.model.loss import cross_entropy

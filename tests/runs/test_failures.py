@@ -21,8 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from gristmill import cli, run
-from gristmill.atomic import atomic_path
 from gristmill.errors import UserError
+from gristmill.files import atomic_path
 from gristmill.manifest import Manifest
 from gristmill.recipe import Pretrain, Recipe
 from gristmill.runs.failures import TRACEBACK, explained

@@ -56,7 +56,7 @@ def test_the_code_of_a_stage_is_all_that_it_imports(stage: object) -> None:
 
 
 def test_data_and_c_are_code_where_they_are_used() -> None:
-    assert {"html/main_text.safetensors", "html/parse.c", "manifest.py"} <= code_of(BY_NAME["extract"]).keys()
+    assert {"html/content/main_text.safetensors", "html/parse.c", "manifest.py"} <= code_of(BY_NAME["extract"]).keys()
     assert {"corpus/dedup/minhash.c", "corpus/text/words.h"} <= code_of(BY_NAME["dedup"]).keys()
     assert {"tokenizer/merge.c", "tokenizer/split.h", "tokenizer/unicode_classes.txt"} <= code_of(
         BY_NAME["tokenizer"]
@@ -94,7 +94,7 @@ def test_a_changed_file_changes_the_stages_that_use_it(tmp_path: Path) -> None:
     for file in (
         "corpus/filter/document_rules.py",
         "posttrain/rl.py",
-        "html/main_text.safetensors",
+        "html/content/main_text.safetensors",
         "cli.py",
         "progress.py",
     ):

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gristmill.atomic import sha256_file
 from gristmill.document import Document, read_documents, write_documents
 from gristmill.errors import UserError
+from gristmill.files import sha256_file
 from gristmill.recipe import Tokenize, TokenizerParams
 from gristmill.tokenizer import batches, tokenize, train
 from gristmill.tokenizer.encode import Tokenizer

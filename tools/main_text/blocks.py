@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gristmill import native
+from gristmill.html.content.main_text import WordWeights
 from gristmill.html.links import Entities, entities
-from gristmill.html.main_text import WordWeights
 
 MAX_FEATURES = 192  # features.h
 LEVEL, TITLE = 13, 32  # places of two features: the heading level, the share of words that the title has too

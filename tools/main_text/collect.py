@@ -17,7 +17,7 @@ import lxml.html
 from snippets import snippet_pages, split_of
 
 from gristmill.html.charset import to_utf8
-from gristmill.html.main_text import extract_html
+from gristmill.html.content.main_text import extract_html
 
 DOCS: tuple[
     tuple[str, int, list[str], list[str], str], ...

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from gristmill.atomic import write_text
 from gristmill.audit.passage_sample import Passage, find_passages
 from gristmill.errors import UserError
-from gristmill.files import read_jsonl
+from gristmill.files import write_text
 from gristmill.generation.engine import Engine
+from gristmill.inputs.text_files import read_jsonl
 from gristmill.manifest import Manifest
 from gristmill.model.loss import IGNORE, padded
 from gristmill.progress import Progress

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gristmill.atomic import write_jsonl
 from gristmill.chat.template import check
 from gristmill.errors import UserError
-from gristmill.files import BadLine, json_lines
+from gristmill.files import write_jsonl
+from gristmill.inputs.text_files import BadLine, json_lines
 from gristmill.progress import console
 
 LEFT_OUT = "left_out.jsonl"

@@ -25,12 +25,12 @@ from typing import Any, TypeVar
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
 from gristmill import __version__
-from gristmill.atomic import write_text
 from gristmill.crawl.cdx import Entry, search
 from gristmill.crawl.content_type import content_type
 from gristmill.crawl.urls import host_of, normalise
 from gristmill.crawl.warc import open_at, sync, warc_name
 from gristmill.errors import UserError
+from gristmill.files import write_text
 from gristmill.manifest import Manifest
 from gristmill.progress import Progress
 from gristmill.recipe import CommonCrawl

@@ -6,7 +6,7 @@ import codecs
 import re
 from email.message import Message
 
-from gristmill.files import marked_charset
+from gristmill.inputs.text_files import marked_charset
 
 LONGEST_TYPE = 1_000  # characters of a Content-Type header that are read: the parser's time grows with their square
 UNKNOWN = ("", "application/octet-stream", "application/unknown", "unknown/unknown", "*/*", "binary/octet-stream")

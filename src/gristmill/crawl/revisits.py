@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gristmill.crawl.frontier import Found, Frontier, Visit
 from gristmill.crawl.warc import read_outlinks
-from gristmill.files import read_jsonl
+from gristmill.inputs.text_files import read_jsonl
 
 
 def earlier_pages(folder: str) -> Iterator[tuple[str, ...]]:

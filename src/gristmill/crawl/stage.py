@@ -23,7 +23,6 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from gristmill.atomic import write_jsonl, write_text
 from gristmill.crawl.addresses import parse_networks
 from gristmill.crawl.client import Client, Response
 from gristmill.crawl.frontier import Budget, Found, Frontier, Turn, Visit
@@ -33,6 +32,7 @@ from gristmill.crawl.throttle import BUSY, Host, Rules, Throttle
 from gristmill.crawl.urls import host_of, normalise, origin_of, runs_in_circles, target_of
 from gristmill.crawl.warc import exchange, info, open_at, sync, warc_name
 from gristmill.errors import FAULT, UserError, concerns_all, fault_notes
+from gristmill.files import write_jsonl, write_text
 from gristmill.manifest import Manifest
 from gristmill.progress import Progress, console
 from gristmill.recipe import Crawl

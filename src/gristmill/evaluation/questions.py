@@ -11,8 +11,8 @@ from typing import Any
 from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.evaluation.figures import FIGURES, OFTEN, OUTCOMES
-from gristmill.files import read_jsonl
 from gristmill.generation.engine import Engine
+from gristmill.inputs.text_files import read_jsonl
 from gristmill.progress import Progress
 
 BUCKETS = (

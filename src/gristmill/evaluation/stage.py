@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gristmill.atomic import write_jsonl, write_text
 from gristmill.evaluation.comparison import compare
 from gristmill.evaluation.figures import FIGURES, spread
 from gristmill.evaluation.questions import Question, ask, outcome, read_questions, score
-from gristmill.files import read_jsonl
+from gristmill.files import write_jsonl, write_text
 from gristmill.generation.engine import Engine
+from gristmill.inputs.text_files import read_jsonl
 from gristmill.manifest import Manifest
 from gristmill.model.loss import bits_per_byte
 from gristmill.progress import console, table

@@ -9,8 +9,8 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from gristmill.atomic import atomic_path, write_text
 from gristmill.chat.template import JINJA
+from gristmill.files import atomic_path, write_text
 from gristmill.generation.engine import load_together
 from gristmill.model.hf_format import config_json, renamed
 from gristmill.tokenizer.encode import Tokenizer

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "../utf8.h"
+#include "../c/utf8.h"
 
 bool gm_html_put(struct parser *parser, const void *bytes, size_t length) {
     if (gm_buffer_add(&parser->page->text, bytes, length)) return true;

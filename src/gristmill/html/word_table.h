@@ -1,7 +1,7 @@
 /* Words that are looked up by their hash. */
 #ifndef GRISTMILL_HTML_WORD_TABLE_H
 #define GRISTMILL_HTML_WORD_TABLE_H
-#include "../hashing.h"
+#include "../c/hashing.h"
 
 static inline uint8_t gm_lower(uint8_t c) { return (uint8_t)(c - 'A') < 26 ? c | 32 : c; }
 

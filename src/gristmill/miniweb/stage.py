@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from gristmill.atomic import write_jsonl, write_text
+from gristmill.files import write_jsonl, write_text
 from gristmill.manifest import Manifest
 from gristmill.miniweb import truth
 from gristmill.miniweb.pages import make_pages

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from gristmill.atomic import atomic_path, write_text
 from gristmill.errors import UserError
+from gristmill.files import atomic_path, write_text
 from gristmill.model import ops
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.table import Table
 
-from gristmill.atomic import write_text
 from gristmill.errors import UserError
+from gristmill.files import write_text
 from gristmill.inspection.predictions import moments, predictions, predictions_table
 from gristmill.report.page import page
 from gristmill.report.sections.single_steps import learned

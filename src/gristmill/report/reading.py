@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gristmill.atomic import sha256_file
 from gristmill.chat.template import render
 from gristmill.corpus.redact.stage import RedactionJudge, redact
-from gristmill.files import read_jsonl
+from gristmill.files import sha256_file
+from gristmill.inputs.text_files import read_jsonl
 from gristmill.manifest import Manifest
 from gristmill.recipe import Redact
 from gristmill.settings.stages import CORPUS, CRAWLS

@@ -9,7 +9,7 @@ from typing import Any
 import rich.table
 from markupsafe import Markup
 
-from gristmill.atomic import write_text
+from gristmill.files import write_text
 from gristmill.progress import duration, quantity, table
 from gristmill.report.blocks import Figure, Section, Table
 from gristmill.report.page import page

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from gristmill.atomic import write_text
 from gristmill.errors import UserError
+from gristmill.files import write_text
 from gristmill.manifest import Manifest
 from gristmill.recipe import Report
 from gristmill.report.headlines import headlines

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gristmill.atomic import write_text
 from gristmill.errors import UserError
+from gristmill.files import write_text
 
 TRACEBACK = "traceback.txt"  # in a run folder
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

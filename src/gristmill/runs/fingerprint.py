@@ -15,13 +15,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from gristmill import __version__, atomic
+from gristmill import __version__
 from gristmill.errors import UserError
-from gristmill.folders import source_names, walk
+from gristmill.files import sha256_file
+from gristmill.inputs.folders import source_names, walk
+from gristmill.inputs.storage import as_path, remote_digest
 from gristmill.manifest import Manifest
 from gristmill.recipe import ADDRESS, HOW, NAMED, Params, marked_fields, path_fields
 from gristmill.settings.stages import Stage, input_paths
-from gristmill.storage import as_path, remote_digest
 
 SOURCE = Path(__file__).resolve().parents[1]
 # Modules that cannot change what a stage writes: messages (errors, progress), names for other modules (__init__), and
@@ -168,7 +169,7 @@ def imported(path: Path) -> frozenset[Path]:
 
 @cache
 def included(path: Path) -> frozenset[Path]:
-    """The headers that a C file includes, in whichever folder, those that they include, and the C files next to each."""
+    """The headers that a C file includes, in whichever folder, and the C files next to each; of those likewise."""
     found, waiting = set[Path](), [path] if path.suffix in NATIVE else []
     while waiting:
         current = waiting.pop()
@@ -184,7 +185,7 @@ def included(path: Path) -> frozenset[Path]:
 @cache
 def file_digest(path: Path) -> str:
     """The beginning of a source file's SHA-256."""
-    return atomic.sha256_file(path)[:16]
+    return sha256_file(path)[:16]
 
 
 def digests_of(params: Params, inputs: Mapping[str, Path]) -> dict[str, str]:
@@ -205,12 +206,12 @@ def digest(path: Path) -> str:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     if not path.exists():
         raise UserError(f"no such file or folder: {path}", "check the path")
-    return atomic.sha256_file(path)
+    return sha256_file(path)
 
 
 def content_of(path: Path) -> str:
     """The checksum of a file in a folder; `unreadable` where it cannot be read: the stage says so."""
     try:
-        return atomic.sha256_file(path)
+        return sha256_file(path)
     except OSError:
         return "unreadable"

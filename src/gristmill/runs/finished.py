@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.errors import UserError
+from gristmill.inputs.storage import as_path, is_remote
 from gristmill.manifest import Manifest
 from gristmill.progress import console
 from gristmill.recipe import ADDRESS, Params, Recipe
@@ -20,7 +21,6 @@ from gristmill.runs.fingerprint import Changes, changes, code_digest, digest, di
 from gristmill.runs.journal import read_journal
 from gristmill.settings.recipe_file import validate
 from gristmill.settings.stages import BY_NAME, STAGES, Stage, input_paths, pick_inputs, resolve_paths
-from gristmill.storage import as_path, is_remote
 
 RECIPE = "recipe.json"
 SHOWN = 3  # source files in a message

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill import __version__
-from gristmill.atomic import write_text
+from gristmill.files import write_text
 from gristmill.runs.fingerprint import Changes
 
 JOURNAL = "run.json"

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill import native
-from gristmill.atomic import sha256_file
 from gristmill.errors import UserError
+from gristmill.files import sha256_file
 from gristmill.native import I64, INT, POINTER, SIZE, U8, U32, U64, utf8
 from gristmill.tokenizer.formats.vocabulary_files import CONTROL, end_of_text, read_tokenizer_json
 from gristmill.tokenizer.patterns import INDEX, classes

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../hashing.h"
+#include "../c/hashing.h"
 
 enum { ALPHABET = 256 }; /* the symbols at the beginning: bytes */
 static const uint32_t NONE = UINT32_MAX;

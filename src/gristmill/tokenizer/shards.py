@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gristmill.atomic import sha256_file
 from gristmill.errors import UserError
+from gristmill.files import sha256_file
 
 DESCRIPTION = "shards.json"
 REMEDY = "run tokenize again"

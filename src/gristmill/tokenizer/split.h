@@ -10,8 +10,8 @@
 #include <emmintrin.h>
 #endif
 
-#include "../hashing.h"
-#include "../utf8.h"
+#include "../c/hashing.h"
+#include "../c/utf8.h"
 
 #define INLINE static inline __attribute__((always_inline))
 

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gristmill.atomic import sha256_file, write_text
 from gristmill.document import count_documents, read_columns
 from gristmill.errors import UserError
+from gristmill.files import sha256_file, write_text
 from gristmill.manifest import Manifest
 from gristmill.native import utf8
 from gristmill.progress import Progress

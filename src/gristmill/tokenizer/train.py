@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from gristmill.atomic import write_text
 from gristmill.document import count_documents, read_columns
 from gristmill.errors import UserError
+from gristmill.files import write_text
 from gristmill.manifest import Manifest
 from gristmill.progress import Progress, console
 from gristmill.recipe import TokenizerParams

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 
-from gristmill.atomic import sha256_file, write_text
+from gristmill.files import sha256_file, write_text
 from gristmill.processes import LEADER, SIZE
 from gristmill.progress import console
 from gristmill.training.parallel import from_leader, local, total

@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from gristmill.atomic import write_text
 from gristmill.errors import UserError
+from gristmill.files import write_text
 from gristmill.processes import LEADER
 from gristmill.progress import console
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from gristmill.atomic import write_jsonl, write_text
 from gristmill.errors import UserError
+from gristmill.files import write_jsonl, write_text
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest
 from gristmill.model.kernels import fast_products

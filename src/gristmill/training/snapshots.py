@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from gristmill.atomic import write_text
+from gristmill.files import write_text
 from gristmill.model.transformer import Transformer, save_model
 
 FOLDER = "snapshots"

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gristmill.errors import UserError
-from gristmill.files import BadLine, json_lines, text_lines
+from gristmill.inputs.text_files import BadLine, json_lines, text_lines
 
 ANSWERS = ("answer", "answers", "target", "targets", "solution", "output", "response", "completion", "chosen")
 # fields that file an item and are no part of it

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from gristmill.atomic import write_text
 from gristmill.corpus.decontaminate.evaluation_sets import Item, read_items
 from gristmill.corpus.execution.documents import map_documents
 from gristmill.corpus.execution.judge import Dropped, Judge
@@ -24,7 +23,8 @@ from gristmill.corpus.text.ngrams import ngram_hashes, word_hashes
 from gristmill.corpus.text.words import words
 from gristmill.document import Document
 from gristmill.errors import UserError
-from gristmill.files import read_jsonl
+from gristmill.files import write_text
+from gristmill.inputs.text_files import read_jsonl
 from gristmill.manifest import WORK, Manifest
 from gristmill.recipe import Decontaminate
 

@@ -25,9 +25,9 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill import native
-from gristmill.atomic import write_text
 from gristmill.corpus.dedup.minhash import MinHash
 from gristmill.errors import UserError
+from gristmill.files import write_text
 from gristmill.native import INT, SIZE, U8, U16, U32, U64
 
 RULES = ("", "url_copy", "exact_copy", "near_copy")  # as numbered in index.c

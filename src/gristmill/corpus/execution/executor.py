@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gristmill.atomic import write_text
 from gristmill.errors import UserError
+from gristmill.files import write_text
 from gristmill.processes import cores
 
 A = TypeVar("A")

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from gristmill.document import document_files, read_batches
 from gristmill.errors import UserError
-from gristmill.files import read_jsonl
+from gristmill.inputs.text_files import read_jsonl
 from gristmill.manifest import Manifest
 from gristmill.settings.stages import CORPUS
 

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gristmill.atomic import write_jsonl
 from gristmill.document import Document
 from gristmill.errors import UserError
-from gristmill.files import read_jsonl
+from gristmill.files import write_jsonl
+from gristmill.inputs.text_files import read_jsonl
 from gristmill.manifest import Manifest
 
 SAMPLES = "samples.jsonl"

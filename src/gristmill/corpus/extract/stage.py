@@ -23,16 +23,16 @@ from gristmill.corpus.readers.warc_ranges import Extent, InputRange, cut_inputs,
 from gristmill.crawl.urls import host_of
 from gristmill.document import Document, document_id, write_documents
 from gristmill.errors import UserError
-from gristmill.files import read_jsonl
 from gristmill.html.charset import to_utf8
+from gristmill.html.content.main_text import extract_html
 from gristmill.html.directives import Directives, read_directives
 from gristmill.html.links import Tag, header_tags
-from gristmill.html.main_text import extract_html
+from gristmill.inputs.storage import as_path
+from gristmill.inputs.text_files import read_jsonl
 from gristmill.manifest import WORK, Manifest
 from gristmill.progress import Progress, console
 from gristmill.recipe import Extract
 from gristmill.record import Record
-from gristmill.storage import as_path
 
 LOOKS_LIKE_HTML = re.compile(rb"<(?:!doctype\s+html|html|head|body|title|meta|div|p|h1)\b", re.IGNORECASE)
 CONTROLS = bytes(byte for byte in (*range(0x20), 0x7F) if byte not in b"\t\n\r")

@@ -17,10 +17,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from gristmill.atomic import atomic_path
 from gristmill.corpus.filter.candidate import Candidate, Rule
 from gristmill.corpus.text.ngrams import ngram_hashes, word_hashes
 from gristmill.errors import UserError
+from gristmill.files import atomic_path
 
 BITS = 20  # 2**20 weights, 4 MiB
 WORDS = 2_000  # of a text that are looked at: the cost of a score is bounded

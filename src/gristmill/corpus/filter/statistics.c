@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../hashing.h"
-#include "../../utf8.h"
+#include "../../c/hashing.h"
+#include "../../c/utf8.h"
 
 enum { ALPHABETIC = 1, WORD = 2, SPACE = 4, TERMINAL = 8, CLOSING = 16, JOINING = 32, BULLET = 64, MARK = 128 };
 enum { CLASSES = 0x40000, SHORT_LINE = 30, TOP = 2, TOPS = 3, REPEATED = 5, REPEATS = 6 };

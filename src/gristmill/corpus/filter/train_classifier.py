@@ -10,7 +10,7 @@ import numpy as np
 
 from gristmill.corpus.filter.classifier import BITS, Scorer, features
 from gristmill.errors import UserError
-from gristmill.files import read_jsonl
+from gristmill.inputs.text_files import read_jsonl
 from gristmill.progress import Progress
 
 EPOCHS = 5

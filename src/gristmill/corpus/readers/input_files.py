@@ -20,8 +20,8 @@ from gristmill.corpus.readers.tables import read_csv, read_jsonl, read_parquet
 from gristmill.corpus.readers.wikipedia import read_dump
 from gristmill.corpus.readers.word_document import read_docx
 from gristmill.errors import RUN_OUT, MissingExtra, TooLarge, UserError
-from gristmill.files import DAMAGED, whole_file
-from gristmill.folders import FoundFile, walk
+from gristmill.inputs.folders import FoundFile, walk
+from gristmill.inputs.text_files import DAMAGED, whole_file
 from gristmill.manifest import Manifest
 from gristmill.record import Record
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gristmill.corpus.readers.source_code import fenced
-from gristmill.files import whole_file
 from gristmill.html.charset import to_utf8
+from gristmill.inputs.text_files import whole_file
 from gristmill.record import Record
 
 HEADINGS = {"part": 1, "chapter": 1, "section": 2, "subsection": 3, "subsubsection": 4, "paragraph": 5}

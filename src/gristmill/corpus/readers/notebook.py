@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.corpus.readers.source_code import fenced
-from gristmill.files import whole_file
+from gristmill.inputs.text_files import whole_file
 from gristmill.record import Record
 
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gristmill.corpus.readers.source_code import fenced
-from gristmill.files import whole_file
 from gristmill.html.charset import to_utf8
+from gristmill.inputs.text_files import whole_file
 from gristmill.record import Record
 
 ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1++\s*+$")

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from gristmill.files import whole_file
 from gristmill.html.charset import to_utf8
+from gristmill.inputs.text_files import whole_file
 from gristmill.record import Record
 
 ENDINGS = tuple(

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gristmill.errors import UserError
-from gristmill.files import BadLine, json_lines, text_lines
+from gristmill.inputs.text_files import BadLine, json_lines, text_lines
 from gristmill.record import Record
 
 TEXT_KEYS = ("text", "content")

@@ -20,7 +20,7 @@ from gristmill.corpus.execution.executor import shard_bytes
 from gristmill.corpus.readers.input_files import UNREAD, extensions, input_files, kind_of, read_whatever
 from gristmill.crawl.warc import to_record
 from gristmill.errors import FAULT, RUN_OUT, UserError, fault_notes
-from gristmill.folders import FoundFile, labels
+from gristmill.inputs.folders import FoundFile, labels
 from gristmill.record import Record
 
 MAGIC = b"\x1f\x8b\x08"  # of a gzip member (RFC 1952, section 2.3.1)

@@ -1,8 +1,8 @@
 /* Words of UTF-8 text, one at a time and already hashed: what Python's re finds in the lower-cased text (words.py). */
 #ifndef GM_WORDS_H
 #define GM_WORDS_H
-#include "../../hashing.h"
-#include "../../utf8.h"
+#include "../../c/hashing.h"
+#include "../../c/utf8.h"
 
 #define GM_ALONE 0x80000000u /* in the table: this character is a word of its own */
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from gristmill.atomic import write_text
 from gristmill.errors import UserError
+from gristmill.files import write_text
 from gristmill.progress import console
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats.vocabulary_files import (

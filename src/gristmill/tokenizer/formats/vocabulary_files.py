@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gristmill.atomic import atomic_path, write_text
+from gristmill.files import atomic_path, write_text
 from gristmill.tokenizer.patterns import PATTERNS
 
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")

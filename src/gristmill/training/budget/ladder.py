@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gristmill.atomic import write_text
+from gristmill.files import write_text
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import Transformer
 from gristmill.progress import console

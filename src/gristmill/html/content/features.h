@@ -1,7 +1,7 @@
 /* A page as its blocks in order, with what is known of each. See features.c. */
 #ifndef GRISTMILL_HTML_FEATURES_H
 #define GRISTMILL_HTML_FEATURES_H
-#include "tokens.h"
+#include "../tokens.h"
 
 enum { MAIN_PARTS = 3, GROUPS = 28, ANCESTORS = 3, WINDOW = 3, NEAR = 5, AROUND = ANCESTORS + 2, MAX_FEATURES = 192 };
 /* How many features `gm_view_features` and `gm_view_context` write. */

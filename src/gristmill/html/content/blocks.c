@@ -1,5 +1,5 @@
 /* Blocks and the block-level elements that hold them; what elements say of themselves; rows of tables. */
-#include "parser.h"
+#include "../parser.h"
 
 #include <stdlib.h>
 #include <string.h>

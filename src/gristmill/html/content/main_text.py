@@ -2,7 +2,7 @@
 
 The work is done in C, one pass over the bytes and no tree: tokens.c (tags and references), parse.c (blocks of
 text), features.c (what tells main text from the rest), choose.c (the choice, and Markdown). The choice is
-learned: two small forests of decision trees in `main_text.safetensors`, fitted by `tools/main_text.py`.
+learned: two small forests of decision trees in `main_text.safetensors`, fitted by `tools/main_text/`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from gristmill.errors import UserError
-from gristmill.files import BadLine, json_lines, read_jsonl, text_lines
+from gristmill.inputs.text_files import BadLine, json_lines, read_jsonl, text_lines
 
 RECORDS = [{"text": "Die Mühle am Fluß läuft über Nacht, und das Café öffnet früh."}, {"text": "Größe"}]
 LINES = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in RECORDS)
@@ -67,7 +67,7 @@ def test_one_bad_line_costs_no_other(tmp_path: Path) -> None:
 
 
 def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gristmill.files.MAX_LINE", 1000)
+    monkeypatch.setattr("gristmill.inputs.text_files.MAX_LINE", 1000)
     (tmp_path / "a.jsonl").write_bytes(b'{"a": 1}\n"' + b"x" * 5000 + b'"\n{"a": 2}\n')
     first, long, last = (value for _, value in json_lines(tmp_path / "a.jsonl"))
     assert (first, last) == ({"a": 1}, {"a": 2}) and "longer than" in long.why

@@ -1,0 +1,1 @@
+"""What users name: files and their lines, folders, addresses of remote storage."""

@@ -1,0 +1,211 @@
+"""Lines and JSON records of the files that users name, whatever they are packed in and whichever charset they have.
+
+A charset is told by a byte order mark, by the pattern of zero bytes that UTF-16 and UTF-32 leave in JSON and other
+mostly Western text (RFC 4627, section 3), or by the first 256 kB being valid UTF-8; only where all of these say no is
+it detected. Memory is bounded by the longest line, and lines by MAX_LINE.
+"""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
+from resiliparse.parse.encoding import detect_encoding
+
+from gristmill.errors import TooLarge, UserError
+
+HEAD = 1 << 18  # bytes that tell the charset
+MAX_LINE = 1 << 26  # bytes
+MAX_WHOLE = 1 << 28  # bytes of a file that is one document, or one JSON value
+MARKS = (  # UTF-32's first: UTF-16's little-endian mark is the beginning of it
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowException, OSError)  # what unpacking raises
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line that cannot be read, and why."""
+
+    why: str
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A file's content, unpacked as its name asks (`.gz`, `.zst`, `.bz2`)."""
+    with path.open("rb") as raw:
+        ending = path.suffix.lower()
+        if ending == ".zst":
+            yield cast(BinaryIO, io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw), "zstd")))
+        elif ending in (".gz", ".bz2"):
+            with gzip.open(raw) if ending == ".gz" else bz2.open(raw) as file:
+                yield cast(BinaryIO, file)
+        else:
+            # remote files know no readline with a limit
+            yield cast(BinaryIO, raw if isinstance(path, Path) else io.BufferedReader(raw))
+
+
+def whole_file(path: Path) -> bytes:
+    """All of a file, unpacked. Raises TooLarge where it is longer than any document."""
+    with opened(path) as file:
+        data = file.read(MAX_WHOLE + 1)
+    if len(data) > MAX_WHOLE:
+        raise TooLarge(f"{path} is longer than {MAX_WHOLE:,} bytes", "divide it, or write it as JSON lines")
+    return data
+
+
+def charset_of(head: bytes) -> str:
+    """The Python codec for a text that begins with `head`; `utf-8-sig` for UTF-8, marked or not."""
+    if marked := marked_charset(head):
+        return marked
+    zeros = "".join("0" if byte == 0 else "x" for byte in head[:4])
+    wide = {"000x": "utf-32-be", "x000": "utf-32-le", "0x0x": "utf-16-be", "x0x0": "utf-16-le"}.get(zeros)
+    if wide or mostly_utf8(head):
+        return wide or "utf-8-sig"
+    guess = detect_encoding(head) or ""
+    try:
+        codecs.lookup(guess)
+    except LookupError:
+        return "cp1252"
+    # the detector falls back on UTF-8, which has just been ruled out, and takes the wide ones for binary data
+    return "cp1252" if codecs.lookup(guess).name.startswith("utf") else guess
+
+
+def marked_charset(head: bytes) -> str:
+    """The codec that a byte order mark tells, or an empty string; it takes the mark for no character."""
+    return next((name for mark, name in MARKS if head.startswith(mark)), "")
+
+
+def mostly_utf8(head: bytes) -> bool:
+    """Whether the beginning of a text is UTF-8: valid, or damaged in fewer than one in ten characters beyond ASCII."""
+    text = codecs.getincrementaldecoder("utf-8")("replace").decode(head)  # a character cut at the end does not count
+    broken = text.count("\ufffd")
+    return broken * 9 <= len(text) - broken - sum(map(str.isascii, text)) if broken else True
+
+
+def text_lines(path: Path) -> Iterator[str | BadLine]:
+    """The lines of a text file with their ends. What a line's own damage is costs that line alone.
+
+    Raises UserError where the file cannot be opened, or is truncated or damaged as an archive: the lines before have
+    been yielded by then.
+    """
+    number = 0
+    try:
+        with opened(path) as file:
+            charset = charset_of(file.read(HEAD))
+        with opened(path) as file:
+            if charset.startswith(("utf-16", "utf-32")):
+                lines = io.TextIOWrapper(file, charset, "replace", newline="")
+                source: Iterator[str | BadLine] = iter(lambda: lines.readline(MAX_LINE), "")
+            else:
+                source = (decoded(line, charset) for line in byte_lines(file))
+            for line in source:
+                number += 1
+                yield line
+    except FileNotFoundError as error:
+        raise UserError(f"no such file: {path}", "check the path") from error
+    except DAMAGED as error:
+        if isinstance(error, OSError) and error.errno is not None and not number:
+            raise UserError(f"cannot read {path}: {error.strerror}", "check the path and your rights") from error
+        raise UserError(f"{path} is truncated or damaged after line {number}: {error}", "fetch it again") from error
+
+
+def byte_lines(file: BinaryIO) -> Iterator[bytes]:
+    """Lines of a file; of one longer than MAX_LINE the first MAX_LINE + 1 bytes, to be refused."""
+    while line := file.readline(MAX_LINE + 1):
+        yield line
+        while len(line) > MAX_LINE and not line.endswith(b"\n"):
+            line = file.readline(MAX_LINE + 1) or b"\n"
+
+
+def decoded(line: bytes, charset: str) -> str | BadLine:
+    """A line as text; UTF-8 wherever it is that, for files are put together from several."""
+    if len(line) > MAX_LINE:
+        return BadLine(f"longer than {MAX_LINE:,} bytes")
+    try:
+        return line.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if charset == "utf-8-sig":
+            return BadLine(f"not valid UTF-8 at byte {error.start + 1}")
+    return line.decode(charset, "replace")
+
+
+def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """Number and value of each line of a JSON-lines file, or of each item of a JSON list; a BadLine where it is none.
+
+    Empty lines are passed over. Lone surrogates, which no text file can hold, become U+FFFD. Raises UserError as
+    `text_lines` does.
+    """
+    items = whole_list(path)
+    if items is not None:
+        yield from enumerate(items, 1)
+        return
+    for number, line in enumerate(text_lines(path), 1):
+        if isinstance(line, BadLine):
+            yield number, line
+        elif line.strip():
+            yield number, parse(line)
+
+
+def parse(text: str) -> Any:
+    """A JSON value, or a BadLine."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        return BadLine("nested too deeply")
+    except ValueError as error:
+        return BadLine(f"not valid JSON: {error}")
+    return whole_characters(value) if "\\ud" in text or "\\uD" in text else value
+
+
+def whole_characters(value: Any) -> Any:
+    """A JSON value in which lone surrogates are replaced."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {whole_characters(key): whole_characters(item) for key, item in value.items()}
+    return [whole_characters(item) for item in value] if isinstance(value, list) else value
+
+
+def whole_list(path: Path) -> list[Any] | None:
+    """The items of a file that is one JSON list, or one object over several lines; None where it is something else."""
+    if not path.name.lower().removesuffix(".gz").endswith(".json"):
+        return None
+    try:
+        with opened(path) as file:
+            data = file.read(MAX_WHOLE + 1)
+    except OSError:
+        return None  # reading it by lines says what is wrong
+    except DAMAGED:
+        return None
+    value = parse(data.decode(charset_of(data[:HEAD]), "replace")) if len(data) <= MAX_WHOLE else None
+    if isinstance(value, dict):
+        return [value]
+    return value if isinstance(value, list) else None
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON-lines file.
+
+    Raises UserError naming the file and line of the first that is no JSON object.
+    """
+    for number, value in json_lines(path):
+        if isinstance(value, BadLine):
+            raise UserError(f"{path}:{number}: {value.why}", "one JSON object a line")
+        if not isinstance(value, dict):
+            raise UserError(f"{path}:{number}: not a JSON object", "one JSON object a line")
+        yield value
