@@ -193,7 +193,7 @@ def test_structures_have_the_layout_that_the_compiler_gives_them() -> None:
     """Sizes and offsets as Python has them, asserted in C."""
 
     def asserted(shift: int) -> str:
-        lines = ['#include "html/choose.c"']
+        lines = ['#include "html/content/choose.c"']
         for made in STRUCTURES:
             name = c_name(made)
             lines.append(f'_Static_assert(sizeof({name}) == {ctypes.sizeof(made) + shift}, "size of {name}");')
@@ -224,5 +224,5 @@ def test_features_are_as_many_as_their_header_says() -> None:
         f"FEATURES > {tensors['first.feature'].max()}",
         f"FEATURES + CONTEXT > {tensors['second.feature'].max()}",
     ]
-    done = compile_only('#include "html/features.h"\n' + "".join(f'_Static_assert({line}, "");\n' for line in lines))
+    done = compile_only('#include "html/content/features.h"\n' + "".join(f'_Static_assert({line}, "");\n' for line in lines))
     assert done.returncode == 0, done.stderr
