@@ -46,7 +46,7 @@ from gristmill.tokenizer import tokenize, train
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split, open_split
 from gristmill.training import gpu
-from gristmill.training.data import Loader
+from gristmill.training.data.loader import Loader
 from gristmill.training.optimizer import Optimizer, Rates, share_of_peak
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "h100.toml"

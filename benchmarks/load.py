@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import torch
 
 from gristmill.tokenizer.shards import INDEX, Split, open_split
-from gristmill.training.data import Loader
+from gristmill.training.data.loader import Loader
 
 CONTEXT, BATCH, VOCAB = 1024, 64, 32_000
 

@@ -26,7 +26,7 @@ from gristmill.model.kernels import fast_products
 from gristmill.model.loss import IGNORE, cross_entropy, padded
 from gristmill.model.transformer import ModelConfig, Transformer, parameter_count
 from gristmill.tokenizer.shards import Split, description, open_split
-from gristmill.training.data import Loader
+from gristmill.training.data.loader import Loader
 from gristmill.training.optimizer import Optimizer, Rates, share_of_peak
 
 CONTEXT = 256

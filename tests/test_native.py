@@ -75,8 +75,8 @@ ORACLES = {  # a test that compares with a slow, plain version, a peer or the de
     "gm_merger_free",
     "tokenizer/test_encode.py::test_any_text_equals_tiktoken_and_comes_back": "gm_encode gm_cache_new gm_cache_free "
     "gm_vocabulary_new gm_vocabulary_free",
-    "training/test_data.py::test_packing_is_best_fit_the_longest_first": "gm_pack",
-    "training/test_data.py::test_an_epoch_predicts_every_token_once_from_the_one_before": "gm_fill_16 gm_fill_32",
+    "training/test_loader.py::test_packing_is_best_fit_the_longest_first": "gm_pack",
+    "training/test_loader.py::test_an_epoch_predicts_every_token_once_from_the_one_before": "gm_fill_16 gm_fill_32",
     "training/test_goldfish.py::test_it_is_its_definition": "gm_goldfish_16 gm_goldfish_32",
     "model/test_kernels.py::test_attention": "gm_attend gm_attend_back",
     "model/test_kernels.py::test_rms_norm": "gm_rms_norm gm_rms_norm_back",
@@ -224,5 +224,7 @@ def test_features_are_as_many_as_their_header_says() -> None:
         f"FEATURES > {tensors['first.feature'].max()}",
         f"FEATURES + CONTEXT > {tensors['second.feature'].max()}",
     ]
-    done = compile_only('#include "html/content/features.h"\n' + "".join(f'_Static_assert({line}, "");\n' for line in lines))
+    done = compile_only(
+        '#include "html/content/features.h"\n' + "".join(f'_Static_assert({line}, "");\n' for line in lines)
+    )
     assert done.returncode == 0, done.stderr

@@ -27,7 +27,7 @@ from gristmill.report.learning import inspect
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
 from gristmill.training import pretrain
-from gristmill.training.data import Loader
+from gristmill.training.data.loader import Loader
 
 TEXT = "Old Anna walks to"
 SHAPE: dict[str, Any] = dict(layers=2, width=32, heads=4, kv_heads=2, head_dim=8, ffn_width=64, context=64)

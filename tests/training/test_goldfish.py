@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gristmill.errors import UserError
 from gristmill.model.loss import IGNORE
 from gristmill.tokenizer.shards import Split, Tokens
-from gristmill.training.data import Loader
+from gristmill.training.data.loader import Loader
 
 END, WINDOW, MASK = 500, 13, (1 << 64) - 1
 

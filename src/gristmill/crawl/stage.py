@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -30,7 +28,7 @@ from gristmill.crawl.outcomes import STORED, is_trap, outcome_of
 from gristmill.crawl.revisits import conditions, earlier_links, earlier_pages
 from gristmill.crawl.throttle import BUSY, Host, Rules, Throttle
 from gristmill.crawl.urls import host_of, normalise, origin_of, runs_in_circles, target_of
-from gristmill.crawl.warc import exchange, info, open_at, sync, warc_name
+from gristmill.crawl.warc import date_now, exchange, info, open_at, sync, warc_name
 from gristmill.errors import FAULT, UserError, concerns_all, fault_notes
 from gristmill.files import write_jsonl, write_text
 from gristmill.manifest import Manifest
@@ -165,7 +163,7 @@ class Crawler:
             bar.resume(self.pages)
             self.bar = bar
             async with client as self.client:
-                self.throttle = Throttle(client, self.params, self.frontier, now)
+                self.throttle = Throttle(client, self.params, self.frontier, date_now)
                 begun = False  # a run that was killed at the end of a round begins with that end
                 while True:
                     for turn in self.frontier.turns():
@@ -234,7 +232,7 @@ class Crawler:
             if concerns_all(error):
                 raise
             response, outcome = Response(visit.url), FAULT
-            self.frontier.settle(visit, FAULT, 0, "", now(), fault_notes(error))
+            self.frontier.settle(visit, FAULT, 0, "", date_now(), fault_notes(error))
         self.count(turn, response, outcome)
         if time.monotonic() - self.committed > COMMIT_SECONDS:
             self.commit()
@@ -258,7 +256,7 @@ class Crawler:
 
     def settle(self, turn: Turn, visit: Visit, response: Response, rules: Rules | None) -> str:
         """Note the outcome and return it, keep the records, and queue what was named."""
-        date = now()
+        date = date_now()
         outcome = outcome_of(visit, response, rules, self.params, self.frontier)
         if response.status == 304 and outcome.name == "unchanged":
             outcome.links = earlier_links(self.frontier, self.params.previous, visit)
@@ -333,7 +331,7 @@ class Crawler:
                 self.frontier.file, self.frontier.offset = self.frontier.file + 1, 0
                 self.file = open_at(self.out / warc_name(self.frontier.file), 0)
             if not self.file.tell():
-                self.file.write(info(now(), self.params.user_agent, warc_name(self.frontier.file)))
+                self.file.write(info(date_now(), self.params.user_agent, warc_name(self.frontier.file)))
             places.append((self.frontier.file, self.file.tell(), number))
             self.file.write(data)
         sync(self.file)
@@ -381,7 +379,7 @@ class Crawler:
     def status(self) -> dict[str, Any]:
         """The state of the crawl, for programs."""
         return {
-            "time": now(),
+            "time": date_now(),
             "round": self.frontier.round,
             "pages": self.pages,
             "urls": self.frontier.seen(),
@@ -391,10 +389,3 @@ class Crawler:
             "outcomes": dict(self.outcomes),
             "hosts": {turn.name: {"left": turn.left, "late": turn.late} for turn, _, _ in self.running.values()},
         }
-
-
-def now() -> str:
-    """The time for WARC-Date (RFC 3339), or the one in SOURCE_DATE_EPOCH where a build must be reproducible."""
-    fixed = os.environ.get("SOURCE_DATE_EPOCH")
-    moment = datetime.fromtimestamp(int(fixed), UTC) if fixed else datetime.now(UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -14,7 +14,7 @@ from gristmill.model.loss import cross_entropy
 from gristmill.posttrain.examples import Order, batch_of, conversations_from_documents, render_all
 from gristmill.recipe import SFT
 from gristmill.tokenizer.shards import open_split
-from gristmill.training.data import Loader
+from gristmill.training.data.loader import Loader
 from gristmill.training.job import Job, Plan, StepLoss
 from gristmill.training.loop import best_device
 from gristmill.training.optimizer import Rates

@@ -26,7 +26,7 @@ from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split, open_split
 from gristmill.training import gpu
 from gristmill.training.budget.sizing import flops_per_token, turn
-from gristmill.training.data import Batch, Loader
+from gristmill.training.data.loader import Batch, Loader
 from gristmill.training.initial_model import new_model, with_shape
 from gristmill.training.job import Job, Plan, StepLoss
 from gristmill.training.log import LogLine, mean_of

@@ -36,8 +36,8 @@ from gristmill.training.budget.sizing import (
     nearest,
     parameters,
 )
+from gristmill.training.data.mixture import Mixture
 from gristmill.training.loop import best_device
-from gristmill.training.mixture import Mixture
 from gristmill.training.stopwatch import try_out
 
 RUNGS = "rungs"

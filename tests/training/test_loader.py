@@ -23,8 +23,8 @@ from gristmill.tokenizer import tokenize
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split, Tokens, open_split
 from gristmill.training import pretrain
-from gristmill.training.data import Batch, Loader
-from gristmill.training.mixture import OTHERS
+from gristmill.training.data.loader import Batch, Loader
+from gristmill.training.data.mixture import OTHERS
 
 END = 60_000
 

@@ -1,6 +1,6 @@
 /* Goldfish loss (Hans et al. 2024, arXiv:2406.10209 §3): which tokens bear no loss is decided by a hash of the WINDOW
    tokens before them, so that a passage loses the same tokens wherever and however often it is read. */
-#include "../c/hashing.h"
+#include "../../c/hashing.h"
 
 enum { WINDOW = 13 };
 

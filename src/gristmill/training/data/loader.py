@@ -19,7 +19,7 @@ from gristmill.errors import UserError
 from gristmill.model.loss import IGNORE
 from gristmill.native import I32, I64, POINTER, SIZE, U8, U64
 from gristmill.tokenizer.shards import Split
-from gristmill.training.mixture import Mixture
+from gristmill.training.data.mixture import Mixture
 
 LONG = ctypes.c_int64
 PACK = native.Function("gm_pack", LONG, I32, SIZE, ctypes.c_int32, I64)
