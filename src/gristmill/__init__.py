@@ -42,7 +42,7 @@ else:  # a type checker that saw `__getattr__` would take any name for one of ou
         "Engine": "generation.engine",
         "Tokenizer": "tokenizer.encode",
         "UserError": "errors",
-        "extract_html": "html.main_text",
+        "extract_html": "html.content.main_text",
         "find_model": "runs.model_choice",
         "load_model": "model.transformer",
         "load_recipe": "settings.recipe_file",
