@@ -137,8 +137,8 @@ class Dedup(Params):
     rows: Positive = 8  # hashes in a band
     seed: Seed = 0  # of the hash functions
     against: list[InputPath] = []  # finished dedup folders: what they kept counts as kept before
-    host_lines: Count = 0  # cut lines that stand on this many pages of one host, but for the first; 0: keep them
-    passage_words: Count = 0  # cut passages of this many words that stand elsewhere before (50 is usual); 0: keep them
+    host_lines: Count = 0  # cut lines that occur on this many pages of one host, but for the first; 0: keep them
+    passage_words: Count = 0  # cut passages of this many words that occur elsewhere before (50 is usual); 0: keep them
 
 
 class Redact(Params):
@@ -211,7 +211,9 @@ class Pretrain(Params):
     recompute: Annotated[bool, HOW] = False  # each layer anew for its gradient: a third more work, less memory
     snapshots: Count = 8  # models kept on the way, most of them early, for `gristmill inspect`
     sample_prompts: list[str] = ["The", "Once"]  # continued at every scoring, and shown in the report
-    goldfish: Count = 0  # k: one token in k bears no loss, the same each time it is read, against memorising; 0: off
+    goldfish: Count = (
+        0  # k: one token in k is left out of the loss, always the same, against memorising; 0: off
+    )
 
     @model_validator(mode="after")
     def agree(self) -> Pretrain:
@@ -233,7 +235,7 @@ class Scale(Params):
     pretrain: Pretrain = Pretrain()  # what all of them share
     sizes: list[Size] = []  # parameters, as `500k`; empty: the smallest there is, and up to 5 times it
     tokens: list[Size] = ["250k", "500k", "1M"]
-    budgets: list[Budget] = []  # as `1h` or `1e15`: told of, beside those of 1, 10 and 100 times the costliest model
+    budgets: list[Budget] = []  # as `1h` or `1e15`: reported, next to those of 1, 10 and 100 times the costliest model
 
 
 class Tune(Params):
@@ -302,7 +304,7 @@ class Export(Params):
 
 
 class Report(Params):
-    """One HTML file that tells the run."""
+    """One HTML file that reports the run."""
 
 
 class Recipe(Params):
@@ -331,7 +333,7 @@ class Recipe(Params):
 
 
 def marked_fields(params: type[Params], mark: str) -> list[str]:
-    """Names of the fields that bear a mark as HOW."""
+    """Names of the fields that are marked as HOW."""
     return [name for name, field in params.model_fields.items() if mark in field.metadata]
 
 

@@ -35,7 +35,7 @@ EXAMPLES = 6
 
 
 def run(inputs: Mapping[str, Path], params: Audit, out: Path) -> Manifest:
-    """Write `audit.json`: extraction by number of copies, beside held-out text, and the canaries' exposure."""
+    """Write `audit.json`: extraction by number of copies, next to held-out text, and the canaries' exposure."""
     engine = Engine.load(inputs["model"], inputs["tokenizer"], best_device())
     splits = {name: open_split(inputs["tokens"], name, engine.tokenizer.hash) for name in ("train", "heldout")}
     prompt, rest = lengths(params, splits["train"], engine.context)

@@ -304,7 +304,7 @@ def copy_files(store: Store, copy: Copy, params: CommonCrawl, bar: Progress) -> 
 def consider(
     copy: Copy, path: str, offset: int, raw: bytes, record: WarcRecord | str, params: CommonCrawl, bar: Progress
 ) -> tuple[str, int, bytes] | None:
-    """Keep a record, or count why not; returned is one whose language only the metadata behind it tells.
+    """Keep a record, or count why not; returned is one whose language only the metadata after it tells.
 
     `record` is the rule that drops it where it cannot be read.
     """
@@ -363,7 +363,7 @@ def language_of(metadata: WarcRecord) -> str:
 def members(store: Store, path: str, start: int, size: int) -> Iterator[tuple[int, int, bytes, str]]:
     """The gzip members of a file from `start` on: start, end, bytes, and the rule that drops one that is unreadable.
 
-    What lies behind damage cannot be told apart: the rest of the file is one damaged member.
+    What follows damage cannot be told apart: the rest of the file is one damaged member.
     """
     at, buffer, used = start, b"", 0
     while at < size or used < len(buffer):

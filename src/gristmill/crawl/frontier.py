@@ -1,7 +1,7 @@
 """The frontier: every URL seen, host by host, on disk. It survives a kill at any moment.
 
 Everything since the last whole round, fetched records included, is in one SQLite file; a transaction is kept whole or
-not at all. Within a host, URLs stand in the order in which that host's own pages named them, with those that other
+not at all. Within a host, URLs are in the order in which that host's own pages named them, with those that other
 hosts named (`mail`) let in between rounds.
 """
 

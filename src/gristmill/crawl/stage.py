@@ -3,7 +3,7 @@
 In a round every host is crawled by itself, in the order in which its own pages name URLs, up to a share of pages. What
 hosts name of each other is delivered between rounds, in the order of hosts. So what a host does in a round depends on
 its own pages alone: same site, same bytes, however the answers arrive. A host that takes too long for its share is
-marked late; nobody waits for it again (only then does timing decide what stands in which round).
+marked late; nobody waits for it again (only then does timing decide what is in which round).
 
 Memory holds the turns of up to HOSTS_AT_ONCE hosts and the answers in flight; the frontier on disk grows with the URLs
 seen, and holds the records of one round.
@@ -361,7 +361,7 @@ class Crawler:
             write_text(self.out / "status.json", json.dumps(self.status(), indent=1) + "\n")
 
     def show(self) -> None:
-        """Have the progress line say how it stands now; every URL in the frontier counts as a page still to come."""
+        """Have the progress line say how it is now; every URL in the frontier counts as a page still to come."""
         began = time.monotonic()
         if began >= self.count_again:
             self.waiting = self.frontier.left()

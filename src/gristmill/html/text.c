@@ -40,7 +40,7 @@ static inline int byte_class(uint8_t c) {
     return c == 0xC2 ? LEAD_C2 : c == 0xE2 ? LEAD_E2 : c == 0xE3 ? LEAD_E3 : c == 0xEF ? LEAD_EF : PLAIN;
 }
 
-/* How many bytes of white (or no) space stand here: non-breaking, ideographic and zero-width spaces, soft hyphens. */
+/* How many bytes of white (or no) space are here: non-breaking, ideographic and zero-width spaces, soft hyphens. */
 static size_t odd_space(const uint8_t *at, const uint8_t *end, bool *white) {
     size_t length;
     uint32_t c = gm_character(at, end, &length);

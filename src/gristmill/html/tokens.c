@@ -128,7 +128,7 @@ const uint8_t *gm_read_tag(const uint8_t *at, const uint8_t *end, struct tag_tok
     return NULL;
 }
 
-/* Whether "</name" or "<name" with something that ends the name stands here. */
+/* Whether "</name" or "<name" with something that ends the name is here. */
 static bool names(const uint8_t *at, const uint8_t *end, const char *name, size_t length) {
     if ((size_t)(end - at) <= length) return false;
     uint8_t after = at[length];

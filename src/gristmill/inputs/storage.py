@@ -37,7 +37,7 @@ def as_path(path: str) -> Path:
 
 
 def remote_digest(path: Path) -> str:
-    """What tells whether a remote file, or a file below a remote folder, has changed: names, sizes, dates and tags."""
+    """What says whether a remote file, or a file below a remote folder, has changed: names, sizes, dates and tags."""
     storage: Any = path
     try:
         keys = sorted(

@@ -1,4 +1,4 @@
-"""Where a model looks: the attention of each head, taken while the model runs and not computed beside it."""
+"""Where a model looks: the attention of each head, taken while the model runs and not computed next to it."""
 
 from __future__ import annotations
 

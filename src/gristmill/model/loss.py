@@ -17,7 +17,7 @@ from gristmill.model import kernels
 from gristmill.model.transformer import Transformer
 from gristmill.tokenizer.shards import Split
 
-IGNORE = -100  # target that bears no loss
+IGNORE = -100  # target that is left out of the loss
 CHUNK_LOGITS = 1 << 20  # at once on a CPU: what its cache holds
 CHUNK_TOKENS = 8192  # at once on a GPU: 1.6 GB of logits in float32 at a vocabulary of 50,000
 
@@ -150,7 +150,7 @@ def bits_per_byte(model: Transformer, split: Split, max_tokens: int = 0, batch: 
 
 
 def padded(rows: list[np.ndarray], masks: list[np.ndarray] | None = None) -> tuple[Tensor, Tensor]:
-    """Rows of unequal length as inputs and targets [B, T], padded on the right; a mask says which tokens bear loss."""
+    """Rows of unequal length as inputs and targets [B, T], padded on the right; a mask says which count in the loss."""
     longest = rounded_up(max(len(row) for row in rows) - 1)
     inputs = torch.zeros(len(rows), longest, dtype=torch.int64)
     targets = torch.full((len(rows), longest), IGNORE, dtype=torch.int64)

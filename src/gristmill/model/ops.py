@@ -1,4 +1,4 @@
-"""The operations of the transformer beside its matrix products, each by the fastest way that there is for its tensors:
+"""The operations of the transformer next to its matrix products, each by the fastest way that there is for its tensors:
 fused C for float32 on a CPU (`kernels.py`), otherwise PyTorch, which `torch.compile` fuses on a GPU.
 
 Shape letters as in `transformer.py`.

@@ -35,7 +35,7 @@ class Example:
     """One rendered conversation."""
 
     ids: np.ndarray  # int64 [T]
-    mask: np.ndarray  # bool [T]: True where the token bears loss
+    mask: np.ndarray  # bool [T]: True where the token counts in the loss
 
 
 def batch_of(examples: Sequence[Example]) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ P(chosen over rejected) = sigmoid(r(chosen) - r(rejected)) (Christiano et al. 20
 
 The reward has two parts: a number read off the last token, as usual, and the mean log-likelihood of the answer's tokens
 (Meng et al. 2024, arXiv:2405.14734 §2.2). Whether a small model knows something shows in what it expects to read next,
-and hardly in the state behind the last token.
+and hardly in the state after the last token.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def axis(values: Sequence[float], log: bool) -> tuple[list[float], Callable[[float], float]]:
-    """The ticks of an axis, and how far along it a value stands, from 0 to 1. Logarithmic only above 0."""
+    """The ticks of an axis, and how far along it a value is, from 0 to 1. Logarithmic only above 0."""
     log = log and min(values) > 0
     marks = log_ticks(min(values), max(values)) if log else ticks(min(values), max(values))
     scale = log10 if log else float

@@ -15,7 +15,7 @@ struct gm_vocabulary {
 
 /* Pieces seen lately with their tokens: a thread's own. Most pieces are small. Two of them share a line of memory: the
    first is for pieces that are one token, which are the frequent ones; the others drive each other out of the second.
-   The key's topmost byte holds the length and, from bit 4 of it, the number of tokens, or IN_LARGE where they stand in
+   The key's topmost byte holds the length and, from bit 4 of it, the number of tokens, or IN_LARGE where they are in
    `large`; it is 0 in an unused entry. */
 enum { SMALL_BYTES = 15, SMALL_TOKENS = 4, IN_LARGE = 15, PLACES = 2, SMALL_ENTRIES = 1 << 16 };
 struct small {

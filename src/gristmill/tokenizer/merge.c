@@ -178,7 +178,7 @@ static bool first_pairs(struct gm_merger *m, size_t words, uint32_t *first) {
             uint32_t *known = &first[at[0] * ALPHABET + at[1]];
             if (!*known && !(*known = pair_of(m, at[0], at[1]) + 1)) return false; /* NONE + 1 is 0 */
             m->pairs[*known - 1].count += m->words[i].count;
-            m->pairs[*known - 1].used++; /* as often as it stands somewhere: no fewer than the words that hold it */
+            m->pairs[*known - 1].used++; /* as often as it occurs somewhere: no fewer than the words that hold it */
         }
     m->initial = malloc((total + 1) * sizeof *m->initial);
     if (!m->initial) return false;

@@ -5,7 +5,7 @@
 #include "split.h"
 
 /* Words of up to 15 bytes are kept whole in their entry. For longer ones `low` is a hash, `high` is LONG and where the
-   word stands in `long_words`: its length in four bytes, then its bytes. An empty entry has the count 0. */
+   word is in `long_words`: its length in four bytes, then its bytes. An empty entry has the count 0. */
 struct entry {
     struct gm_key key;
     uint64_t count;

@@ -34,7 +34,7 @@ class Plan:
     decay: float = 0.6  # share of all steps
     clip: float = 1.0  # gradient norm
     checkpoint_every: int = 200  # steps
-    keep: int = 2  # checkpoints, beside the best
+    keep: int = 2  # checkpoints, next to the best
     accumulate: int = 1  # parts of a step, one after the other
     parallel: str = "ddp"
     tensorboard: bool = False

@@ -1,4 +1,4 @@
-"""A training's log: JSON lines, written as training goes; TensorBoard's events beside them, if wanted."""
+"""A training's log: JSON lines, written as training goes; TensorBoard's events next to them, if wanted."""
 
 from __future__ import annotations
 

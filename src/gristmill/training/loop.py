@@ -28,7 +28,7 @@ from gristmill.training.parallel import Shared, join, total
 LOG_EVERY = 10  # steps
 PATIENCE = 3  # steps in a row that may have no finite loss and gradient
 MOST_ROLLBACKS = 3
-SPEED_SECONDS = 10.0  # of training that tokens per second are told of
+SPEED_SECONDS = 10.0  # of training that tokens per second are reported for
 
 
 @dataclass

@@ -63,7 +63,7 @@ class Snapshots:
 
 def snapshot_steps(steps: int, count: int) -> list[int]:
     """About `count` of a training's steps, the first among them, the others each the same factor later than the one
-    before: early on, when most happens, they stand close together.
+    before: early on, when most happens, they are close together.
     """
     if count < 1:
         return []
@@ -97,7 +97,7 @@ def layer_of(parameter: str) -> str:
 
 
 def place(parameter: str) -> tuple[int, int, str]:
-    """Where a parameter stands on the way from the input to the output."""
+    """Where a parameter is on the way from the input to the output."""
     first, second, *_ = parameter.split(".")
     return (
         {"embed": 0, "layers": 1, "norm": 2, "head": 3}.get(first, 2),

@@ -1,8 +1,8 @@
 """Stage `decontaminate`: → documents that hold no item of an evaluation set.
 
 A document goes where it shares a run of `ngram` words with an item (13 words, Brown et al. 2020, arXiv:2005.14165, §C;
-case and punctuation do not count). A shorter question tells nothing when it is met alone, for people ask it anywhere;
-with its answer right behind it is a leak. So an item under `ngram` words counts only whole, question and answer in a
+case and punctuation do not count). A shorter question says nothing when it is met alone, for people ask it anywhere;
+with its answer right after it is a leak. So an item under `ngram` words counts only whole, question and answer in a
 row, and where that is under `min_words` (8, as there) it is not looked for: the report counts such items. A run that
 more than ten items of a set have in common is their template ("Choose the right answer …") and no evidence.
 """

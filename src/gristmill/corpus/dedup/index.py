@@ -2,7 +2,7 @@
 
 New documents are decided in blocks, in order. A block is looked up in the older ones, kept as sorted runs of keys, and
 then in itself, in a hash table; its kept documents become a run. Two runs of like size are merged into one, so there
-are few, and at the end there is one. A corpus's index stays beside it; a later corpus is looked up in it first.
+are few, and at the end there is one. A corpus's index stays next to it; a later corpus is looked up in it first.
 
 The first document stays. One is a copy of an earlier kept one where the URL is the same (`url_copy`), the words are
 the same (`exact_copy`), or a band of the MinHash signature is the same and so is a share of its positions no smaller

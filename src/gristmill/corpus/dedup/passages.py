@@ -1,4 +1,4 @@
-"""Passages and lines that stand in several documents: all but the first are cut out.
+"""Passages and lines that occur in several documents: all but the first are cut out.
 
 Passages: runs of at least `span` words that occurred before, in this document or an earlier one. The words cut are
 those of Lee et al. 2021 (arXiv:2107.06499, §4.1), who find them with a suffix array of the whole corpus: a run of
@@ -6,7 +6,7 @@ those of Lee et al. 2021 (arXiv:2107.06499, §4.1), who find them with a suffix 
 that fit into memory: a first pass writes one anchor for about every 13 words, a second those windows whose anchor
 occurs twice, and in sorted order equal ones meet. Words are compared in lower case, without what is between them.
 
-Lines: those that stand on a given number of pages of one host, or more.
+Lines: those that occur on a given number of pages of one host, or more.
 
 A pass over the text is a map over shards; what it writes is sorted within each shard, and read back a range of keys at
 a time: time grows as n log n, memory is that of one range.
@@ -124,7 +124,7 @@ def in_ranges(stems: Sequence[Path]) -> Iterator[tuple[np.ndarray, np.ndarray, n
 
 
 def group_starts(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of sorted keys: where each value begins and how often it stands."""
+    """Of sorted keys: where each value begins and how often it occurs."""
     starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
     return starts, np.diff(np.append(starts, len(keys)))
 
@@ -139,7 +139,7 @@ def repeated_keys(stems: Sequence[Path], path: Path) -> None:
 
 
 def mark_repeats(stems: Sequence[Path], least: int) -> None:
-    """For each shard write `-again.npy`, bool by place: which pieces repeat an earlier one, of those that stand `least`
+    """For each shard write `-again.npy`, bool by place: which pieces repeat an earlier one, of those that occur `least`
     times or more.
     """
     marks = []
@@ -179,7 +179,7 @@ def cut(texts: list[str], spans: Spans, again: np.ndarray) -> list[str]:
 
 
 def without(text: bytes, pieces: Iterable[tuple[int, int]]) -> bytes:
-    """A text without pieces of it (in order; they may overlap), nor the punctuation and line end behind each."""
+    """A text without pieces of it (in order; they may overlap), nor the punctuation and line end after each."""
     left, at = [], 0
     for start, stop in pieces:
         if start > at:

@@ -96,7 +96,7 @@ def anchor_shard(task: DedupedShard) -> Result:
 
 
 def window_shard(task: DedupedShard) -> Result:
-    """Fifth pass, if asked for: those windows of a shard that may stand elsewhere too."""
+    """Fifth pass, if asked for: those windows of a shard that may occur elsewhere too."""
     keys = [np.empty(0, np.uint64), *(spans.keys for _, spans in shard_windows(task, ("text", "host"), Counter()))]
     passages.write_keys(task.stem("windows"), np.concatenate(keys))
     return {"documents": task.shard.rows}
@@ -105,14 +105,14 @@ def window_shard(task: DedupedShard) -> Result:
 def shard_windows(
     task: DedupedShard, columns: Sequence[str], counts: Counter[str]
 ) -> Iterator[tuple[pa.RecordBatch, passages.Spans]]:
-    """The kept rows of a shard with their windows that may stand elsewhere too."""
+    """The kept rows of a shard with their windows that may occur elsewhere too."""
     repeated = np.load(task.work / "repeated.npy", mmap_mode="r")
     for batch in lines_cut(task, columns, counts):
         yield batch, passages.windows(batch.column("text"), task.params.passage_words, repeated)
 
 
 def passages_cut(task: DedupedShard, columns: Sequence[str], counts: Counter[str]) -> Iterator[pa.RecordBatch]:
-    """The kept rows of a shard without the passages that stand elsewhere before."""
+    """The kept rows of a shard without the passages that occur elsewhere before."""
     if not task.params.passage_words:
         yield from lines_cut(task, columns, counts)
         return

@@ -110,7 +110,7 @@ def log_path(work: Path, number: int) -> Path:
 
 
 def samples_path(log: Path) -> Path:
-    """Where a shard's samples go, beside its drop log."""
+    """Where a shard's samples go, next to its drop log."""
     return log.with_name(log.name.replace("dropped", "samples"))
 
 

@@ -2,7 +2,7 @@
 
 A shard is a small description (a path and a range), its result a small JSON object; text goes through files, so no
 document crosses from one process to another. What a shard holds depends on the input alone: the bytes that come out
-are the same whatever runs them. A finished shard's result stays on disk, and a rerun begins behind it.
+are the same whatever runs them. A finished shard's result stays on disk, and a rerun begins after it.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Executor:
         except BrokenProcessPool:
             raise UserError(
                 "a worker process was ended from outside, most often for want of memory",
-                "run the same command again, with fewer --workers: it goes on behind the finished shards "
+                "run the same command again, with fewer --workers: it goes on after the finished shards "
                 '(a script of your own calls gristmill under `if __name__ == "__main__":`, for workers import it)',
             ) from None
         finally:

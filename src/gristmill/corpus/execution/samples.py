@@ -1,4 +1,4 @@
-"""What each rule took away: a few documents a rule, kept beside the stage's output for people to look at.
+"""What each rule took away: a few documents a rule, kept next to the stage's output for people to look at.
 
 Which documents are shown depends on their ids alone (the smallest hashes), so that a sample is fair, small whatever the
 corpus, and the same however the work was shared out.

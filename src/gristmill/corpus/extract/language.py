@@ -41,7 +41,7 @@ SCORES = native.Function("gm_language_scores", None, BYTES, SIZE, U32, U16, I32,
 
 @dataclass(frozen=True)
 class Model:
-    """The automaton that finds n-grams, and what each tells of every class."""
+    """The automaton that finds n-grams, and what each says of every class."""
 
     moves: np.ndarray
     rows: np.ndarray

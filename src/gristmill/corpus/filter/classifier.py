@@ -54,7 +54,7 @@ class Scorer:
         return float(1 / (1 + np.exp(-raw))) if self.probability else min(self.high, max(self.low, raw))
 
     def save(self, path: Path) -> None:
-        """Write one safetensors file; what the weights are of stands in its metadata."""
+        """Write one safetensors file; its metadata says what the weights are of."""
         facts = {"bits": BITS, "bias": self.bias, "low": self.low, "high": self.high, "probability": self.probability}
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:

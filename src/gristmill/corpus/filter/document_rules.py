@@ -2,7 +2,7 @@
 
 Gopher: Rae et al. 2021, arXiv:2112.11446, §A.1.1 "Quality Filtering" and "Repetition Removal" with table A1. C4:
 Raffel et al. 2020, arXiv:1910.10683, §2.2. FineWeb: Penedo et al. 2024, arXiv:2406.17557, §3.6 (and its code in
-datatrove). What a word, a line or a sentence is stands in measures.py: the papers do not say. Where datatrove's rules
+datatrove). What a word, a line or a sentence is, statistics.py says: the papers do not say. Where datatrove's rules
 differ on real pages, and why, is in docs/notebook/corpus.md.
 """
 
@@ -28,7 +28,7 @@ REPEATED_NGRAMS = (
 
 def gopher_quality(minimum: int) -> Rule:
     """50 (or `minimum`) to 100,000 words of 3 to 10 characters on average; at most 0.1 `#` or ellipses a word, 90 % of
-    lines with a bullet, 30 % of lines that break off; letters in 80 % of what stands between white space; in English
+    lines with a bullet, 30 % of lines that break off; letters in 80 % of what is between white space; in English
     two stop words. Marks of headings, tables and lists, as extraction writes them, do not count.
     """
 

@@ -29,7 +29,7 @@ IS_UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
 def block_list(paths: Sequence[str]) -> Rule:
-    """The document's host, a domain above it, or its URL up to one of its slashes stands in none of the lists.
+    """The document's host, a domain above it, or its URL up to one of its slashes is in none of the lists.
 
     Raises UserError for a file that holds no entry. Eight bytes of memory an entry (as 64-bit hashes).
     """
@@ -134,7 +134,7 @@ def entry_hash(entry: str) -> int:
 
 
 def bad_words(paths: Sequence[str], most: float) -> Rule:
-    """At most a share `most` of the words, or phrases, stand on the lists; 0: none may (C4, arXiv:1910.10683 §2.2).
+    """At most a share `most` of the words, or phrases, are on the lists; 0: none may (C4, arXiv:1910.10683 §2.2).
 
     Case does not matter. Whole words count, but for scripts that put no space between words (as C4 does).
     Raises UserError for a file that holds no word.

@@ -76,5 +76,5 @@ def run(inputs: Mapping[str, Path], params: Filter, out: Path) -> Manifest:
 
     Lines that rules remove from kept documents are counted too.
     """
-    chain(params)  # a wrong name is told at once
+    chain(params)  # a wrong name is reported at once
     return map_documents("filter", inputs["corpus"], FilterJudge, params, out)

@@ -22,7 +22,7 @@ CONTAINER = "META-INF/container.xml"
 CHAPTER_TYPES = ("application/xhtml+xml", "text/html")
 MAX_PART = 64_000_000  # bytes of one unpacked part of an EPUB
 MAX_INDEX = 4_000_000  # bytes of its list of parts
-RUNNING_PAGES = 4  # pages from which lines that stand on most of them are headers and footers
+RUNNING_PAGES = 4  # pages from which lines that occur on most of them are headers and footers
 EDGE_LINES = 2  # lines at the top and the bottom of a page that may be such
 LEADERS = re.compile(r"(?:\. ?){6,}")  # of a table of contents
 SENTENCE_END = re.compile(r"[.!?…:;。！？][\"'”’»)\]]*$")
@@ -130,7 +130,7 @@ def page_lines(document: object, number: int) -> list[str]:
 
 
 def without_running_lines(pages: list[list[str]]) -> list[str]:
-    """The lines of all pages, without tables of contents and without what stands at the edges of most pages, the same
+    """The lines of all pages, without tables of contents and without what is at the edges of most pages, the same
     but for its digits.
     """
     keys: Counter[str] = Counter()

@@ -44,7 +44,7 @@ KINDS = {
     "text/plain": (".txt", ".text", ".org", ".adoc", ".asciidoc"),
     "code": source_code.ENDINGS,
 }
-PACKED = ("jsonl", "csv", "rst", "latex", "text/html", "text/markdown", "text/plain", "code")  # also with .gz behind
+PACKED = ("jsonl", "csv", "rst", "latex", "text/html", "text/markdown", "text/plain", "code")  # also with .gz after it
 PLAIN_NAMES = ("readme", "license", "licence", "copying", "changelog", "changes", "news", "install", "todo", "authors")
 READERS: dict[str, Callable[[Path, str], Iterator[Record]]] = {
     "jsonl": read_jsonl,

@@ -165,7 +165,7 @@ def command_text(text: str, command: str, at: int) -> tuple[str, int]:
         return f"\n\n{without_commands(shown)}\n\n" if command == "caption" else "", at
     if command == "href":
         at = argument(text, at)[1]
-        return "", at  # the words of the link stand in the next braces
+        return "", at  # the words of the link are in the next braces
     for _ in range(ARGUMENTS.get(command, 0)):
         at = skip_option(text, argument(text, at)[1])
     return "", at
@@ -200,7 +200,7 @@ def argument(text: str, at: int) -> tuple[str, int]:
 
 
 def skip_option(text: str, at: int) -> int:
-    """The place behind an option in brackets, if there is one."""
+    """The place after an option in brackets, if there is one."""
     found = re.compile(r"\[[^\[\]]*\]").match(text, at)
     return found.end() if found else at
 

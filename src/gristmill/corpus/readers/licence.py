@@ -58,7 +58,7 @@ def detect_licence(links: Sequence[tuple[str, str]], text: str) -> str:
     meta = [href for rel, href in links if "rights" in rel.lower() or "copyright" in rel.lower()]
     linked = [href for rel, href in links if href not in declared and href not in meta]
     if linked and CC_NAME.search(text):
-        linked = []  # a link beside text that names a licence is mostly a picture's credit: what the text says counts
+        linked = []  # a link next to text that names a licence is mostly a picture's credit: what the text says counts
     for evidence in (map(from_url, declared), map(from_meta, meta), map(from_url, linked), from_sentences(text)):
         found = {licence for licence in evidence if licence}
         if found:

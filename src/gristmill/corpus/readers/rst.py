@@ -151,7 +151,7 @@ class Converter:
 
 
 def indented(lines: list[str], at: int) -> int:
-    """The line behind an indented block that begins at a line; empty lines at its end are not of it."""
+    """The line after an indented block that begins at a line; empty lines at its end are not of it."""
     end = at
     for number in range(at, len(lines)):
         if lines[number].startswith(" "):

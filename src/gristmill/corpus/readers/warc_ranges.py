@@ -45,7 +45,7 @@ class InputRange:
 
 @dataclass
 class Extent:
-    """What was read of a range: offsets of its first record and of the first behind it."""
+    """What was read of a range: offsets of its first record and of the first after it."""
 
     begin: int = 0
     end: int = 0
@@ -116,7 +116,7 @@ def cut_file(file: InputRange, limit: int) -> list[InputRange]:
 
 def read_range(part: InputRange, begin: int | None, extent: Extent) -> Iterator[Record]:
     """The records of a part, in order. Of a WARC file `extent` is filled; `begin` is where its first record is known
-    to be. A damaged record, or one that the file's end cuts off, has a fault; reading goes on behind it. What cannot be
+    to be. A damaged record, or one that the file's end cuts off, has a fault; reading goes on after it. What cannot be
     read at all is one record with a fault.
     """
     if part.fault:
@@ -188,7 +188,7 @@ def readable(found: WarcRecord, source: str) -> Record | None:
 
 
 def next_record(file: BinaryIO, start: int) -> int:
-    """Offset of the first compressed WARC record at `start` or behind it; the file's size where there is none."""
+    """Offset of the first compressed WARC record at `start` or after it; the file's size where there is none."""
     while True:
         file.seek(start)
         block = file.read(LOOKAHEAD)
@@ -212,7 +212,7 @@ def begins_record(head: bytes) -> bool:
 
 
 def check_end(file: BinaryIO, at: int, size: int) -> None:
-    """Raise EOFError where the file ends within the compressed record at `at` or one behind it: FastWARC passes over
+    """Raise EOFError where the file ends within the compressed record at `at` or one after it: FastWARC passes over
     that in silence.
     """
     file.seek(at)
@@ -225,7 +225,7 @@ def check_end(file: BinaryIO, at: int, size: int) -> None:
 
 
 def member_end(file: BinaryIO, start: int) -> int | None:
-    """Offset behind the gzip member at `start`; None where it is damaged or the file ends within it."""
+    """Offset after the gzip member at `start`; None where it is damaged or the file ends within it."""
     member = zlib.decompressobj(GZIP)
     file.seek(start)
     try:

@@ -102,7 +102,7 @@ def resolve_brackets(text: str, namespaces: frozenset[str]) -> str:
 
 
 def template(content: str) -> str:
-    """What stands in a template's place."""
+    """What takes a template's place."""
     name, *arguments = content.split("|")
     name = name.strip().lower()
     if name in DASHES:

@@ -16,7 +16,7 @@ from functools import lru_cache
 
 Span = tuple[int, int]
 ALPHABET = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-NEAR = 40  # characters before a number in which the word may stand
+NEAR = 40  # characters before a number in which the word may be
 ALONE = r"(?<![\w])(?<!\w[-./])"  # no letter or digit before, nor beyond one separator
 END = r"(?![-./]?\w)"
 # a number as people write it: seven digits or more, with separators (`re` skips fast to a first character of one kind)
@@ -63,7 +63,7 @@ def iban(text: str) -> bool:
 
 @lru_cache(maxsize=1)
 def numbers(text: str) -> list[tuple[int, int, int]]:
-    """Where digits stand together: start, end, how many digits."""
+    """Where digits are together: start, end, how many digits."""
     return [(*found.span(), len(re.sub("[^0-9]", "", found.group()))) for found in NUMBER.finditer(text)]
 
 
@@ -265,7 +265,7 @@ class Identifier:
 
     form: re.Pattern[str]
     valid: Callable[[str], bool]
-    near: re.Pattern[str] | None = None  # must stand shortly before
+    near: re.Pattern[str] | None = None  # must be shortly before
 
     @classmethod
     def of(cls, form: str, valid: Callable[[str], bool], near: str = "") -> Identifier:
@@ -288,7 +288,7 @@ S = r"[ \u00a0]?"
 TAX_ID = r"steuer|tax\s?id|idnr|identifikationsnummer|tin\b"
 DNI = Identifier.of(r"\d{8}[ -]?[A-Z]", es_dni)
 HETU = Identifier.of(r"\d{6}[-+A-FU-Y]\d{3}[0-9A-Y]", fi_hetu)
-# numbers that begin with a digit: looked for where digits stand together
+# numbers that begin with a digit: looked for where digits are together
 NUMERIC = (
     DNI,
     Identifier.of(r"\d{3}-\d{2}-\d{4}", us_ssn),

@@ -1,6 +1,6 @@
 """Keys, tokens and passwords: what a service's prefix or a setting's name gives away, and a check can confirm.
 
-Prefixes are those that the services document (so that leaked keys can be found). Everything else must stand where a
+Prefixes are those that the services document (so that leaked keys can be found). Everything else must be where a
 setting puts it (`api_key = …`) and look random.
 """
 
@@ -48,7 +48,7 @@ PEM = re.compile(r"-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?)-----[\s\S]
 JWT = re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{16,}")
 # `user:password` is an example
 IN_URL = re.compile(r"://([^\s/:@<>\[\]\"']{1,64}:(?!pass(?:word|wd)?@)[^\s/:@<>\[\]\"']{3,128})@")
-# what the name of a setting ends with → what must stand before it
+# what the name of a setting ends with → what must be before it
 SETTINGS = tuple(
     (sign, re.compile(before + "$"))
     for sign, before in (

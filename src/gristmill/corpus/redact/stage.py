@@ -31,7 +31,7 @@ FINDERS: dict[str, Finder] = {  # where two overlap, the one around the other st
     "ip_address": find_ip_addresses,
     "phone": find_phones,
 }
-AROUND = 60  # characters shown beside a redaction in samples
+AROUND = 60  # characters shown around a redaction in samples
 
 
 def find(text: str, finders: Mapping[str, Finder] = FINDERS) -> list[tuple[int, int, str]]:
@@ -88,6 +88,6 @@ class RedactionJudge(Judge):
 
 
 def run(inputs: Mapping[str, Path], params: Redact, out: Path) -> Manifest:
-    """Redact every document; none is dropped. `samples.jsonl` shows what stands around redactions."""
-    RedactionJudge(params)  # a wrong name is told at once
+    """Redact every document; none is dropped. `samples.jsonl` shows what is around redactions."""
+    RedactionJudge(params)  # a wrong name is reported at once
     return map_documents("redact", inputs["corpus"], RedactionJudge, params, out)

@@ -223,7 +223,7 @@ static void drop_headline(const struct view *view, bool *kept) {
     }
 }
 
-/* Whether a block is all links (but for the spaces), in a part that says itself that it is beside the text. */
+/* Whether a block is all links (but for the spaces), in a part that says itself that it is next to the text. */
 static bool is_side_link(const struct view *view, size_t i) {
     uint64_t groups = view->page->nodes[view->block[i]->node].all | view->block[i]->groups;
     return view->facts[i].share > 0.7f && groups & (G_NAV | G_ASIDE | G_FOOTER);
@@ -307,7 +307,7 @@ const uint8_t *gm_html_page_text(const struct page *page, size_t *length) {
     return page->text.at;
 }
 
-/* Where in the HTML the class and the id of an element stand: start and length of each; returns its parent or -1. */
+/* Where in the HTML the class and the id of an element are: start and length of each; returns its parent or -1. */
 int32_t gm_html_names(const struct page *page, int32_t node, uint32_t out[4]) {
     if (node < 0 || (size_t)node >= page->node_count) return -1;
     memcpy(out, page->nodes[node].names, sizeof page->nodes[node].names);

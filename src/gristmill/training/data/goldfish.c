@@ -1,11 +1,11 @@
-/* Goldfish loss (Hans et al. 2024, arXiv:2406.10209 §3): which tokens bear no loss is decided by a hash of the WINDOW
+/* Goldfish loss (Hans et al. 2024, arXiv:2406.10209 §3): which tokens are left out of the loss is decided by a hash of the WINDOW
    tokens before them, so that a passage loses the same tokens wherever and however often it is read. */
 #include "../../c/hashing.h"
 
 enum { WINDOW = 13 };
 
 /* Set to `ignore` one in `every` of the targets that `gm_fill` wrote for these rows. Piece p is [start, start + length) of
-   its shard; what stands before it there counts, back to the end of the document before (`end_token`). Targets with fewer
+   its shard; what comes before it there counts, back to the end of the document before (`end_token`). Targets with fewer
    than WINDOW tokens of their document before them are kept. */
 #define GOLDFISH(name, token)                                                                                          \
     void name(const uint64_t *shards, const int32_t *shard, const int64_t *start, const int32_t *length,               \

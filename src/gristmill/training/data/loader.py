@@ -78,7 +78,7 @@ class Loader:
     Memory: 13 bytes a piece and 8 a row, for two epochs at most, and some ten times that while an epoch is planned.
     Tokens are read from the mapped shards as needed.
     `batch` is that of all processes together, of which this is number `rank` of `world`.
-    With `goldfish` = k, one target in k bears no loss: goldfish.c.
+    With `goldfish` = k, one target in k is left out of the loss: goldfish.c.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ class Mixture:
             raise UserError(f"mix: a weight between 0 and {LEAST}", "use 0 to leave a source out")
         if not (self.documents_of * self.weights).any():
             raise UserError("mix: every document has the weight 0", "give some a weight above 0")
-        # where between two readings a document stands: so that fractions are read evenly
+        # where between two readings a document is: so that fractions are read evenly
         self.phase = np.random.default_rng([seed, 1]).random(len(split)) if weights else np.zeros(len(split))
 
     def documents(self, epoch: int) -> np.ndarray:
