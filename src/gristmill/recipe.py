@@ -211,9 +211,7 @@ class Pretrain(Params):
     recompute: Annotated[bool, HOW] = False  # each layer anew for its gradient: a third more work, less memory
     snapshots: Count = 8  # models kept on the way, most of them early, for `gristmill inspect`
     sample_prompts: list[str] = ["The", "Once"]  # continued at every scoring, and shown in the report
-    goldfish: Count = (
-        0  # k: one token in k is left out of the loss, always the same, against memorising; 0: off
-    )
+    goldfish: Count = 0  # k: one token in k is left out of the loss, always the same, against memorising; 0: off
 
     @model_validator(mode="after")
     def agree(self) -> Pretrain:
