@@ -206,7 +206,7 @@ def closing(folder: Path, summary: dict[str, float], seconds: float) -> None:
     made, stages = summary["run.wall_seconds"], [name.removesuffix(".seconds") for name in summary]
     earlier = f"; its stages took {duration(made)} when they were made" if made > seconds + 1 else ""
     rows = [(one.label, one.value, one.condition) for one in headlines({n: folder / n for n in stages if n in BY_NAME})]
-    rows.append(("peak memory", f"{summary['run.peak_rss_bytes'] / 2**20:,.0f} MiB", "of the process that needed most"))
+    rows.append(("peak memory", f"{summary['run.peak_rss_bytes'] / 2**20:,.0f} MiB", "of a stage, all its processes"))
     console.print(table(("result", "value", ""), rows, f"{folder} in {duration(seconds)}{earlier}"))
     conversations = folder / "evaluate" / "conversations.jsonl"
     if "evaluate.seconds" in summary and conversations.exists():
