@@ -133,7 +133,7 @@ def test_importing_loads_nothing_and_a_name_only_what_it_needs() -> None:
         "import gristmill; print(*loaded()); gristmill.UserError; print(*loaded())\n"
         "gristmill.Tokenizer; gristmill.read_documents; print('numpy' in loaded(), 'torch' in loaded())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
     assert done.stdout.splitlines() == ["gristmill", "gristmill", "True False"]
 
 
@@ -197,6 +197,6 @@ with using(Backend(workers=2)), Executor(SHARD_BYTES + 1) as executor:
 def test_a_script_that_workers_cannot_import_is_told_how_to_be_written(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(UNGUARDED)
     done = subprocess.run(
-        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode and 'if __name__ == "__main__":' in done.stderr.rpartition("UserError")[2]

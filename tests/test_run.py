@@ -179,7 +179,7 @@ def test_a_stage_alone_on_files(tmp_path: Path) -> None:
     source = texts(tmp_path / "texts", 6)
     for arguments in (["extract", str(source), "-o", "docs"], ["dedup", "docs", "-o", "unique"]):
         command = [sys.executable, "-m", "gristmill", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ, timeout=60)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ, timeout=300)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "unique" / "documents.parquet").exists()
 

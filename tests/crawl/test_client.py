@@ -151,7 +151,7 @@ def test_size_time_and_broken_connections(raw: Callable[..., Raw]) -> None:
     short = raw(lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
     none = raw(lambda _: b"")
     urls = [f"http://127.0.0.1:{server.port}/" for server in (large, short, none)]
-    answers = get(*urls, "http://nowhere.invalid/", limit=100_000, timeout=60)
+    answers = get(*urls, "http://nowhere.invalid/", limit=100_000, timeout=300)
     assert [answer.error for answer in answers] == ["too_large", "unreachable", "unreachable", "unreachable"]
     assert [answer.error for answer in get(f"http://127.0.0.1:{slow.port}/", timeout=1)] == ["timeout"]
 

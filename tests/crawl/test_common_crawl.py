@@ -226,7 +226,7 @@ def test_killed_and_run_again(hosts: list[str], serve: Callable[[Path], str], sn
     def run_until(out: Path, page: int) -> int:
         out.mkdir(exist_ok=True)
         command = [sys.executable, "-c", code, params.model_dump_json(), str(out), str(page)]
-        return subprocess.run(command, timeout=60).returncode
+        return subprocess.run(command, timeout=300).returncode
 
     assert run_until(tmp_path / "whole", -1) == 0
     broken = tmp_path / "broken"

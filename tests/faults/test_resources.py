@@ -59,7 +59,7 @@ def limited(descriptors: int, code: str, *arguments: str) -> subprocess.Complete
         [sys.executable, "-c", code, *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limits),
     )
 

@@ -22,9 +22,10 @@ SMALL = "layers = 1\nwidth = 32\nheads = 2\nkv_heads = 1\nhead_dim = 16\nffn_wid
 
 
 def endless(host: str, path: str) -> bytes:
-    """Pages without end."""
+    """Pages without end, each with a word of its own: so that it is no trap, which a quick crawl would soon be out of."""
     number = int(path.strip("/") or 0) if path.strip("/").isdigit() else 0
-    return response(f'page {path} <a href="/{number * 2 + 1}">x</a><a href="/{number * 2 + 2}">y</a>')
+    word = "".join("abcdefghij"[int(digit)] for digit in str(number))
+    return response(f'page {word} <a href="/{number * 2 + 1}">x</a><a href="/{number * 2 + 2}">y</a>')
 
 
 def interrupted(recipe: str, folder: Path, sign: str, number: int) -> str:
@@ -40,7 +41,7 @@ def interrupted(recipe: str, folder: Path, sign: str, number: int) -> str:
         time.sleep(0.02)
     process.send_signal(number)
     began = time.monotonic()
-    code = process.wait(60)
+    code = process.wait(300)
     took, text = time.monotonic() - began, log.read_text()
     assert code == 130, text
     assert took < SECONDS and "interrupted; the same command goes on" in text and "Traceback" not in text, text

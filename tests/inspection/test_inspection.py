@@ -158,7 +158,7 @@ def test_the_page_and_the_command(run: Path, tmp_path: Path) -> None:
         [sys.executable, "-m", "gristmill", "inspect", str(run), TEXT, "--out", str(tmp_path / "page.html")],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert shown.returncode == 0, shown.stderr
     assert "likeliest next tokens" in shown.stderr and "page.html" in shown.stderr

@@ -81,7 +81,7 @@ print({stage.name: code_digest(stage) for stage in STAGES})
 
 def digests(source: Path) -> dict[str, str]:
     """Every stage's code digest, of a copy of the package."""
-    done = subprocess.run([sys.executable, "-c", CHANGE, str(source)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", CHANGE, str(source)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     found: dict[str, str] = ast.literal_eval(done.stdout)
     return found

@@ -26,7 +26,7 @@ from gristmill.serving.assistant import Assistant, Reply
 
 Listen = Callable[..., AbstractContextManager[str]]
 ASK: list[Any] = [{"role": "user", "content": "Who walks to the river?"}]
-PATIENCE = 60.0  # seconds after which something hangs
+PATIENCE = 300.0  # seconds after which something hangs
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from gristmill.serving.guard import is_loopback
 from gristmill.serving.server import PATIENCE as GRACE
 from gristmill.serving.server import listen, serve
 
-PATIENCE = 60.0  # seconds after which something hangs
+PATIENCE = 300.0  # seconds after which something hangs
 ENDLESS: dict[str, Any] = {"messages": [{"role": "user", "content": "Tell me everything."}], "max_tokens": 90_000}
 
 

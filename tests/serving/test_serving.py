@@ -169,6 +169,6 @@ def test_terminal_chat_on_a_pipe(run_folder: Path, assistant: Assistant) -> None
     question = ASK[0]["content"]
     lines = f"{question}\n/reset\n".encode() + b"\xff\xed\xa0\x80\n/reset\n" + f"{question}\n/quit\nnot read\n".encode()
     command = [sys.executable, "-m", "gristmill", "chat", str(run_folder)]
-    done = subprocess.run(command, input=lines, capture_output=True, timeout=60, env=os.environ)
+    done = subprocess.run(command, input=lines, capture_output=True, timeout=300, env=os.environ)
     assert done.returncode == 0, done.stderr
     assert done.stdout.decode().count(assistant.reply(ASK).text().strip()) == 2

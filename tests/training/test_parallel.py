@@ -56,7 +56,7 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGSTOP)
     subprocess.run(["pkill", "-KILL", "-P", str(process.pid)], check=True)
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
 
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> str:

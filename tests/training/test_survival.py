@@ -255,7 +255,7 @@ def test_a_command_that_is_stopped_says_how_to_go_on(
     while not (log.exists() and log.read_text().count('"loss"') > 3):
         assert process.poll() is None
     process.terminate()
-    told = process.communicate(timeout=60)[1]
+    told = process.communicate(timeout=300)[1]
     assert process.returncode == 130
     assert "stopped after step" in told and "the same command goes on" in told
     assert len(steps_kept(tmp_path / "out.partial")) == 2
