@@ -1,24 +1,26 @@
 # `make demo` and `make test` set up everything on a machine with Python 3.11 or newer, make and a C compiler.
 PYTHON ?= python3
-BIN := .venv/bin
+# a Python that is named (`make test PYTHON=python3.13`) has an environment of its own
+VENV := .venv$(if $(filter-out file,$(origin PYTHON)),-$(notdir $(PYTHON)))
+BIN := $(VENV)/bin
 # of the draws in `make bench`; `make bench SEED=…` repeats them
 SEED := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
 .PHONY: demo test check bench faults sanitize fuzz clean
 
-demo: .venv/ready
+demo: $(VENV)/ready
 	$(BIN)/gristmill run recipes/miniweb.toml
 
-test: .venv/ready
+test: $(VENV)/ready
 	$(BIN)/python -m pytest -q
 
-check: .venv/ready
+check: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror $$(find src -name '*.[ch]')
 
-bench: .venv/ready
+bench: $(VENV)/ready
 	$(BIN)/python benchmarks/pretrain.py
 	$(BIN)/python benchmarks/bpe_train.py
 	$(BIN)/python benchmarks/encode.py
@@ -37,10 +39,10 @@ NATIVE_TESTS := tests/test_hashing.py tests/html tests/tokenizer tests/fuzz test
 	tests/corpus/dedup tests/corpus/test_statistics.py tests/corpus/test_language.py tests/corpus/test_decontaminate.py \
 	tests/training/test_loader.py tests/training/test_goldfish.py
 
-sanitize: .venv/ready $(SANITIZED)
+sanitize: $(VENV)/ready $(SANITIZED)
 	$(UNDER_SANITIZERS) $(BIN)/python -m pytest -q $(NATIVE_TESTS)
 
-fuzz: .venv/ready $(SANITIZED)
+fuzz: $(VENV)/ready $(SANITIZED)
 	$(UNDER_SANITIZERS) $(BIN)/python tests/fuzz/fuzz.py --seconds $(or $(SECONDS),60)
 
 $(SANITIZED): $(shell find src/gristmill -name "*.[ch]")
@@ -48,10 +50,10 @@ $(SANITIZED): $(shell find src/gristmill -name "*.[ch]")
 	$(CC) -shared -fPIC -O1 -g -std=c11 -Wall -Wextra -Wno-psabi -fno-omit-frame-pointer \
 		-fsanitize=address,undefined -fno-sanitize-recover=all $(filter %.c,$^) -lm -o $@
 
-.venv/ready: pyproject.toml constraints.txt setup.py $(shell find src/gristmill -name "*.[ch]")
-	$(PYTHON) -m venv .venv
+$(VENV)/ready: pyproject.toml constraints.txt setup.py $(shell find src/gristmill -name "*.[ch]")
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
 	touch $@
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv .venv-* runs
