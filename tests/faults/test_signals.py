@@ -22,7 +22,7 @@ SMALL = "layers = 1\nwidth = 32\nheads = 2\nkv_heads = 1\nhead_dim = 16\nffn_wid
 
 
 def endless(host: str, path: str) -> bytes:
-    """Pages without end, each with a word of its own: so that it is no trap, which a quick crawl would soon be out of."""
+    """Pages without end, each with a word of its own, so that none is taken for a trap."""
     number = int(path.strip("/") or 0) if path.strip("/").isdigit() else 0
     word = "".join("abcdefghij"[int(digit)] for digit in str(number))
     return response(f'page {word} <a href="/{number * 2 + 1}">x</a><a href="/{number * 2 + 2}">y</a>')
