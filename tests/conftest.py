@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 import socket
 import threading
 import time
@@ -30,6 +31,9 @@ from gristmill.tokenizer.encode import Tokenizer
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
 settings.register_profile("fresh", deadline=None, database=None, print_blob=True)
 settings.load_profile("fixed")
+
+# A shell that starts the tests in the background has Ctrl-C ignored, which the commands that they start would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 WHO = ("The miller", "A baker", "Old Anna", "The smith", "My neighbour", "A grey cat", "The ferryman", "Young Tom")
 DOES = ("walks to", "looks at", "talks about", "dreams of", "comes back from", "paints", "forgets", "remembers")
