@@ -194,9 +194,9 @@ def test_a_full_disk_does_not_stop_training(tmp_path: Path, capsys: pytest.Captu
 
 def test_weights_that_are_not_finite_are_no_checkpoint(tmp_path: Path) -> None:
     kept, weights = Checkpoints(tmp_path, 2), {"model.w": torch.ones(3)}
-    assert not kept.save({"done": 1}, weights, before=lambda: None)
+    assert not kept.save({"done": 1}, weights, also=lambda folder: None)
     weights["model.w"][1] = math.inf
-    assert "finite" in kept.save({"done": 2}, weights, before=lambda: None)
+    assert "finite" in kept.save({"done": 2}, weights, also=lambda folder: None)
     assert kept.load(weights) and weights["model.w"].tolist() == [1, 1, 1]
 
 

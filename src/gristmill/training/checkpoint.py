@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 
-from gristmill.files import sha256_file, write_text
+from gristmill.files import sealed, sha256_file, unsealed, write_text
 from gristmill.processes import LEADER, SIZE
 from gristmill.progress import console
 from gristmill.training.parallel import from_leader, local, total
@@ -41,17 +41,18 @@ class Checkpoints:
     def __init__(self, out: Path, keep: int) -> None:
         self.folder, self.keep = out / FOLDER, keep
 
-    def save(self, state: State, tensors: Mapping[str, Tensor], before: Callable[[], None]) -> str:
-        """Write a checkpoint, once `before` is done. Where that fails, it says so and returns what was wrong."""
+    def save(self, state: State, tensors: Mapping[str, Tensor], also: Callable[[Path], None]) -> str:
+        """Write a checkpoint; `also` puts more files into its folder. Where that fails, it says so and returns what was
+        wrong."""
         new = self.folder / f"{name_of(state['done'])}{PARTIAL}"
 
         def prepare() -> None:
             if not all(bool(local(tensor).isfinite().all()) for tensor in tensors.values()):
                 raise ValueError("not all numbers of the model are finite")
             if LEADER:
-                before()
                 shutil.rmtree(new, ignore_errors=True)
                 new.mkdir(parents=True)
+                also(new)
 
         def write() -> None:
             writer = dcp.HuggingFaceStorageWriter(str(new), save_distributed=True)
@@ -61,7 +62,7 @@ class Checkpoints:
         def finish() -> None:
             if LEADER:
                 sums = {file.name: sha256_file(file) for file in sorted(new.iterdir())}
-                write_text(new / STATE, json.dumps({**state, "sha256": sums}, indent=1) + "\n")
+                write_text(new / STATE, sealed(json.dumps({**state, "sha256": sums}, indent=1)))
                 sync(new)
                 final = new.with_suffix("")
                 shutil.rmtree(final, ignore_errors=True)
@@ -153,23 +154,25 @@ def attempt(action: Callable[[], None]) -> str | None:
 def examined(folder: Path) -> tuple[State | None, str]:
     """A checkpoint's state, or None and what is wrong with it."""
     try:
-        state: State = json.loads((folder / STATE).read_text())
+        state: State = unsealed(folder / STATE)
         for name, expected in state["sha256"].items():
             if sha256_file(folder / name) != expected:
                 return None, f"{name} is not what was written"
         if name_of(state["done"]) != folder.name:
             return None, f"{STATE} is of another step"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return None, str(error) or type(error).__name__
+    except ValueError as error:
+        return None, f"{STATE}: {error}"
+    except (OSError, KeyError) as error:
+        return None, str(error)
     return state, ""
 
 
 def score_of(folder: Path) -> float | None:
     """Held-out bits per byte at a checkpoint, if they were measured there."""
     try:
-        score: float | None = json.loads((folder / STATE).read_text()).get("heldout_bpb")
+        score: float | None = unsealed(folder / STATE).get("heldout_bpb")
         return score
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError):
         return None
 
 

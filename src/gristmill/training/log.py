@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +27,11 @@ class Log:
         self.behind = False  # whether the file lacks records, the disk being full
         self.events = Events(out / "tensorboard") if tensorboard else None
 
-    def go_on(self, count: int) -> None:
-        """Keep the first `count` records, of what an earlier run has written if this one has none yet."""
-        if count and not self.records and self.path.exists():
-            with suppress(ValueError):
-                for line in self.path.read_text(encoding="utf-8").splitlines()[:count]:
-                    self.records.append(json.loads(line))
+    def go_on(self, count: int, checkpoint: Path) -> None:
+        """Keep the first `count` records, of those in the checkpoint's folder if this run has none yet."""
+        if count and not self.records:
+            lines = (checkpoint / self.path.name).read_text(encoding="utf-8").splitlines()
+            self.records = [json.loads(line) for line in lines]
         self.back_to(self.records[:count])
 
     def back_to(self, records: list[LogLine]) -> None:
@@ -42,7 +39,7 @@ class Log:
         self.records = records
         if LEADER:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(self.path, "".join(json.dumps(record) + "\n" for record in records))
+            write_text(self.path, lines_of(records))
             if self.events:
                 self.events.restart(records)
 
@@ -61,18 +58,21 @@ class Log:
             self.behind = True
             console.print(f"           cannot write {self.path}: {error.strerror}; training goes on", style="yellow")
 
-    def sync(self) -> None:
-        """Have all records on the disk before a checkpoint relies on them. Raises OSError."""
-        if self.behind:
-            self.finish()
-        with self.path.open("rb") as file:
-            os.fsync(file.fileno())
+    def save(self, checkpoint: Path) -> None:
+        """Put all records into a checkpoint's folder, whose checksums are theirs too. Raises OSError."""
+        self.finish()
+        write_text(checkpoint / self.path.name, lines_of(self.records))
 
     def finish(self) -> None:
         """Write what could not be written before. Raises OSError."""
         if self.behind and LEADER:
-            write_text(self.path, "".join(json.dumps(record) + "\n" for record in self.records))
+            write_text(self.path, lines_of(self.records))
             self.behind = False
+
+
+def lines_of(records: list[LogLine]) -> str:
+    """Records as JSON lines."""
+    return "".join(json.dumps(record) + "\n" for record in records)
 
 
 class Events:

@@ -18,7 +18,7 @@ from gristmill.errors import UserError
 from gristmill.model.kernels import fast_products
 from gristmill.processes import SIZE
 from gristmill.progress import Progress, Rate, console, quantity
-from gristmill.training.checkpoint import Checkpoints
+from gristmill.training.checkpoint import Checkpoints, name_of
 from gristmill.training.job import Job, StepLoss
 from gristmill.training.log import Log, LogLine, mishaps
 from gristmill.training.optimizer import Optimizer, share_of_peak
@@ -151,7 +151,7 @@ class Training:
         """Write a checkpoint, if possible."""
         self.state.records = len(self.log.records)
         state = asdict(self.state) | ({} if score is None else {"heldout_bpb": score})
-        problem = self.checkpoints.save(state, self.tensors(), before=self.log.sync)
+        problem = self.checkpoints.save(state, self.tensors(), also=self.log.save)
         if problem:
             self.log.add({"step": self.state.done, "tokens": self.state.tokens, "checkpoint_failed": problem})
 
@@ -160,7 +160,7 @@ class Training:
         found = self.checkpoints.load(self.tensors())
         if found:
             self.state = Trained(**{name: found[name] for name in asdict(self.state)})
-        self.log.go_on(self.state.records)
+        self.log.go_on(self.state.records, self.checkpoints.folder / name_of(self.state.done))
         return found is not None
 
     def roll_back(self) -> None:
