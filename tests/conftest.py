@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from command_line import Command, typed
 from hypothesis import settings
 
 from gristmill.document import Document, document_id, write_documents
@@ -106,6 +107,12 @@ def endless_folder(model_folder: Path, tokenizer_folder: Path, tmp_path_factory:
     save_model(longer, folder / "sft")
     shutil.copytree(tokenizer_folder, folder / "tokenizer")
     return folder
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a command as a user does: `command("inspect", folder, "--tokens", "the")`."""
+    return typed(capsys, monkeypatch)
 
 
 Listen = Callable[..., AbstractContextManager[str]]

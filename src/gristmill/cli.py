@@ -199,6 +199,29 @@ def inspect(
         console.print(f"attention and single steps of training: open {page}", markup=False, soft_wrap=True)
 
 
+@app.command(rich_help_panel=LOOK)
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run folder, a stage's, or one with such in it.")],
+) -> None:
+    """Compare every file with the checksum that was taken when it was written; exit code 2 where one differs."""
+    from gristmill.runs.verify import verify as check
+
+    rows, wrong, extra = [], [], []
+    for one in check(folder):
+        name = one.folder.relative_to(folder).as_posix()
+        rows.append((name, f"{one.files:,}", f"{one.bytes:,}", ", ".join(sorted({*one.wrong.values()})) or "ok"))
+        wrong += [f"{one.folder / file} is {fault}" for file, fault in one.wrong.items()]
+        extra += [f"{one.folder / file} was not there when the stage was finished" for file in one.extra]
+    console.print(table(("folder", "files", "bytes", "state"), rows))
+    for line in extra + wrong:
+        console.print(line, style="yellow", markup=False)
+    if wrong:
+        raise UserError(
+            f"{len(wrong)} files in {folder} are not what was written",
+            "gristmill run RECIPE makes damaged stages of a run again; or put whole copies there",
+        )
+
+
 def closing(folder: Path, summary: dict[str, float], seconds: float) -> None:
     """Print the table of results, a few answers, and what to do next: of what this run made or found unchanged."""
     from gristmill.report.headlines import headlines

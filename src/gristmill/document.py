@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from gristmill.errors import UserError
 from gristmill.files import atomic_path
+from gristmill.manifest import intact
 
 ROWS_PER_GROUP = 1_000  # with the next line, bounds the memory of readers and writers, whatever the file's size
 CHARACTERS_PER_GROUP = 16_000_000
@@ -116,7 +117,12 @@ def write_batches(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
     with (
         atomic_path(path) as temporary,
         pq.ParquetWriter(
-            temporary, SCHEMA, compression="zstd", use_dictionary=list(REPEATING), write_statistics=False
+            temporary,
+            SCHEMA,
+            compression="zstd",
+            use_dictionary=list(REPEATING),
+            write_statistics=False,
+            write_page_checksum=True,
         ) as writer,
     ):
         for batch in batches:
@@ -140,7 +146,7 @@ def document_files(folder: Path) -> list[Path]:
 def open_documents(path: Path) -> pq.ParquetFile:
     """One Parquet file of documents. Raises UserError where it is none."""
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path} is not a readable Parquet file: {error}", "run the stage before again") from error
     missing = {"id", "text"} - set(file.schema_arrow.names)
@@ -183,7 +189,7 @@ def fill(batch: pa.RecordBatch, name: str) -> pa.Array:
 
 def read_columns(folder: Path, columns: Sequence[str], rows: int = ROWS_PER_GROUP) -> Iterator[pa.RecordBatch]:
     """Yield some columns of a stage folder's documents in file and row order, at most `rows` at a time."""
-    for path in document_files(folder):
+    for path in map(intact, document_files(folder)):
         for batch in read_batches(path, columns=columns):
             for at in range(0, len(batch), rows):
                 yield batch.slice(at, rows)
@@ -196,7 +202,7 @@ def read_documents(folder: Path | str) -> Iterator[Document]:
     Memory is bounded by a row group: of ours at most 1,000 documents or about 16 million characters.
     Raises UserError, when it gets there, where there is no such file or one is unreadable or has other columns.
     """
-    for path in document_files(Path(folder)):
+    for path in map(intact, document_files(Path(folder))):
         for batch in read_batches(path):
             yield from from_batch(batch)
 

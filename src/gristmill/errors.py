@@ -50,6 +50,10 @@ def fault_notes(error: Exception) -> dict[str, str]:
     return {"why": why[:500], "traceback": lines}
 
 
+class Damaged(UserError):
+    """A file that is not as it was written, or that is gone."""
+
+
 class TooLarge(UserError):
     """A file that is longer than any document."""
 

@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gristmill.files import write_text
+from gristmill.errors import Damaged
+from gristmill.files import sealed, sha256_file, unsealed, write_text
+from gristmill.processes import cores
+from gristmill.progress import Progress
 
 MANIFEST = "manifest.json"
 HEAVY = 1 / 3  # share of the documents whose loss is told
 NO_DOCUMENT = frozenset(("unread_kind", "hidden", "own_run", "linked_twice", "not_a_file"))  # rules for other files
+MARKS = (b'"outputs"', b'"fingerprint"')  # what other programs' manifest.json does not hold
+LARGE = 2e9  # bytes: checking them takes seconds, which are shown
 WORK = ".work"  # in a stage's folder: what lets an interrupted run go on; the runner removes it at the end
 
 
@@ -52,15 +60,74 @@ class Manifest:
         figures = {**self.counts, **self.metrics, "seconds": self.seconds}
         if wrong := [name for name, value in figures.items() if not math.isfinite(value)]:
             raise ValueError(f"{self.stage or folder}: not finite: {', '.join(wrong)}")
-        write_text(folder / MANIFEST, json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False) + "\n")
+        write_text(folder / MANIFEST, sealed(json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False)))
 
     @classmethod
     def read(cls, folder: Path) -> Manifest | None:
-        """The folder's manifest, or None where the folder is missing or unfinished."""
+        """The folder's manifest, or None where the folder is missing, unfinished or another program's.
+
+        Raises Damaged where the manifest is not as it was written. One of a version that wrote no checksum is taken.
+        """
+        path = folder / MANIFEST
         try:
-            return cls(**json.loads((folder / MANIFEST).read_text()))
-        except (OSError, ValueError, TypeError):
+            data = path.read_bytes()
+        except OSError:
             return None
+        try:
+            content = json.loads(data)
+            return cls(**(unsealed(path) if "checksum" in content else content))
+        except (ValueError, TypeError) as error:
+            if not any(mark in data for mark in MARKS):
+                return None
+            raise Damaged(f"{path} is damaged", remedy(folder)) from error
+
+
+def faults(folder: Path, outputs: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Those of some files of a stage's folder (name → SHA-256) that are not what was written, each with what is wrong:
+    `damaged`, `missing`, or the error that reading it gives.
+    """
+    sizes = [path.stat().st_size for name in outputs if (path := folder / name).exists()]
+    bar = Progress("check", sum(sizes), f"bytes of {folder}") if sum(sizes) > LARGE else None
+
+    def fault(name: str) -> str:
+        path = folder / name
+        try:
+            found = "" if sha256_file(path) == outputs[name] else "damaged"
+            if bar:
+                bar.advance(path.stat().st_size)
+            return found
+        except FileNotFoundError:
+            return "missing"
+        except OSError as error:
+            return f"unreadable ({error.strerror})"
+
+    with bar or nullcontext(), ThreadPoolExecutor(cores()) as pool:
+        yield from ((name, wrong) for name, wrong in zip(outputs, pool.map(fault, outputs), strict=True) if wrong)
+
+
+def intact(path: Path) -> Path:
+    """A file or folder, once all of it that the manifest of its stage lists has the checksums that stand there.
+
+    A file is read for that once in a process. Outside a stage's folder there is nothing to check. Raises Damaged naming
+    the first file that is not what was written.
+    """
+    place = path.absolute()
+    for folder in (place, *place.parents) if isinstance(path, Path) else ():  # remote storage has checksums of its own
+        if made := Manifest.read(folder):
+            own = place.relative_to(folder).as_posix()
+            names = (name for name in made.outputs if own in (".", name) or name.startswith(f"{own}/"))
+            for name, fault in faults(folder, {name: made.outputs[name] for name in names}):
+                raise Damaged(f"{folder / name} is {fault}", remedy(folder))
+            break
+    return path
+
+
+def remedy(folder: Path) -> str:
+    """What to do about a stage's folder that is damaged."""
+    run = folder.parent
+    if (run / "recipe.json").exists():
+        return f"make it again: gristmill run RECIPE --out {run}"
+    return f"put a whole copy there, or make {folder} again with the command that made it"
 
 
 def heavy_loss(made: Manifest, folder: Path) -> str:

@@ -16,17 +16,26 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from gristmill import __version__
-from gristmill.errors import UserError, nearest
-from gristmill.files import make_readable, sha256_file, write_text
-from gristmill.manifest import WORK, Manifest, heavy_loss
+from gristmill.errors import Damaged, UserError, nearest
+from gristmill.files import make_readable, sealed, sha256_file, write_text
+from gristmill.inputs.folders import RECIPE
+from gristmill.manifest import WORK, Manifest, heavy_loss, intact
 from gristmill.processes import LEADER, SIZE, watching_memory
 from gristmill.progress import console, duration
 from gristmill.recipe import ADDRESS, Params, Recipe
 from gristmill.runs.failures import explained, traced
-from gristmill.runs.fingerprint import changes, code_digest, code_of, digests_of, fingerprint_of, folders_served
-from gristmill.runs.journal import KEPT, RAN, SKIPPED, Journal
+from gristmill.runs.fingerprint import (
+    Changes,
+    changes,
+    code_digest,
+    code_of,
+    digests_of,
+    fingerprint_of,
+    folders_served,
+)
+from gristmill.runs.journal import KEPT, RAN, SKIPPED, SUMMARY, Journal
 from gristmill.runs.lock import LOCK, lock_of, locked
-from gristmill.settings.stages import BY_NAME, CORPUS, STAGES, Stage, input_paths, pick_inputs, resolve_paths
+from gristmill.settings.stages import BY_NAME, CORPUS, CRAWLS, STAGES, Stage, input_paths, pick_inputs, resolve_paths
 
 RUN, SKIP = "run", "skip"
 FINGERPRINT = "fingerprint"  # file in a `.partial` folder: what it was begun for
@@ -64,7 +73,7 @@ def run_recipe(
     check_inputs(recipe, stages, folder)
     with locked(folder / LOCK), traced(folder) if LEADER else nullcontext():
         if LEADER:
-            write_text(folder / "recipe.json", recipe.model_dump_json(indent=2, exclude_none=True) + "\n")
+            write_text(folder / RECIPE, sealed(recipe.model_dump_json(indent=2, exclude_none=True)))
         journal = Journal(folder)
         done: dict[str, Path] = {}
         for stage in stages:
@@ -133,20 +142,19 @@ def execute(
     fingerprint = fingerprint_of(stage, params, digests)
     partial = out.with_name(out.name + ".partial")
     adopt(partial, out, fingerprint)
-    existing = Manifest.read(out)
-    if existing and existing.fingerprint == fingerprint and not redo:
-        tell_others(stage, SKIP)
-        journal.note(stage.name, SKIPPED, "unchanged")
-        return None
-    if out.exists() and existing is None and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists and was not written by gristmill", "choose another output folder")
+    existing, damage = found_in(out)
     changed = changes(existing, stage, params, digests) if existing else None
-    if keep_old and changed and not redo and changed.only_code():
-        tell_others(stage, SKIP)
-        journal.note(stage.name, KEPT, str(changed), changed, code_digest(stage, params))
-        told = f"{stage.name}: kept, though made by other code ({changed})"
-        console.print(told, style="yellow", markup=False, soft_wrap=True)
-        return None
+    same = existing is not None and existing.fingerprint == fingerprint
+    if not redo and (same or (keep_old and changed and changed.only_code())):
+        damage = found_in(out, whole=True)[1]
+        if not damage:
+            tell_others(stage, SKIP)
+            keep(stage, journal, "" if same else str(changed), changed, code_digest(stage, params))
+            return None
+    if out.exists() and existing is None and not damage and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists and was not written by gristmill", "remove it, or choose another output folder")
+    if damage and not redo:
+        tell_damage(stage, params, damage)
     try:
         begin(partial, fingerprint)
     except OSError as error:
@@ -160,8 +168,36 @@ def execute(
     adopt(partial, out, fingerprint)
     console.print(f"[dim]{describe(result)}[/dim]")
     tell_loss(result, out)
-    journal.note(stage.name, RAN, "--from" if redo else str(changed or "new"), changed)
+    journal.note(stage.name, RAN, "--from" if redo else damage or str(changed or "new"), changed)
     return result
+
+
+def found_in(out: Path, whole: bool = False) -> tuple[Manifest | None, str]:
+    """The manifest of a stage's folder, and what is damaged there: of the files only where `whole` asks for it."""
+    try:
+        existing = Manifest.read(out)
+        if whole:
+            intact(out)
+    except Damaged as error:
+        return None, error.problem
+    return existing, ""
+
+
+def keep(stage: Stage, journal: Journal, why: str, changed: Changes | None, code: str) -> None:
+    """Note of a stage that it is not run: being unchanged, or made by other code, which `why` tells."""
+    if not why:
+        journal.note(stage.name, SKIPPED, "unchanged")
+        return
+    journal.note(stage.name, KEPT, why, changed, code)
+    told = f"{stage.name}: kept, though made by other code ({why})"
+    console.print(told, style="yellow", markup=False, soft_wrap=True)
+
+
+def tell_damage(stage: Stage, params: Params, damage: str) -> None:
+    """Say why a finished stage is made again. Raises Damaged where that would fetch pages anew, which may be others."""
+    if stage.name in CRAWLS and not folders_served(params):
+        raise Damaged(damage, f"put a whole copy there, or fetch the pages as they are now: --from {stage.name}")
+    console.print(f"{stage.name}: {damage}; it is made again", style="yellow", markup=False, soft_wrap=True)
 
 
 def carry_out(stage: Stage, inputs: Mapping[str, Path], params: Params, partial: Path) -> Manifest:
@@ -235,7 +271,7 @@ def begin(partial: Path, fingerprint: str) -> None:
 
 def adopt(partial: Path, out: Path, fingerprint: str) -> None:
     """Rename a finished working folder into place (also one whose run was killed just before)."""
-    finished = Manifest.read(partial)
+    finished, _ = found_in(partial)
     if finished and finished.fingerprint == fingerprint:
         if out.exists():
             shutil.rmtree(out)
@@ -283,7 +319,7 @@ def summarise(folder: Path, names: list[str]) -> dict[str, float]:
     last_corpus = [name for name in CORPUS if name in names]
     if last_corpus:
         summary["corpus.documents_kept"] = summary.get(f"{last_corpus[-1]}.documents_out", 0)
-    write_text(folder / "summary.json", json.dumps(summary, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    write_text(folder / SUMMARY, json.dumps(summary, indent=2, sort_keys=True, allow_nan=False) + "\n")
     return summary
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import Command
 
 from gristmill import cli
 from gristmill.errors import UserError
 from gristmill.export.huggingface import export
+from gristmill.files import sealed
 from gristmill.manifest import Manifest
 from gristmill.recipe import Recipe
 from gristmill.run import run_recipe
@@ -26,9 +24,6 @@ from gristmill.settings.recipe_file import validate
 
 SHAPE = {"layers": 1, "width": 16, "heads": 1, "kv_heads": 1, "head_dim": 16, "ffn_width": 16, "context": 64}
 ASK = {"role": "user", "content": "Who walks?"}
-
-
-Command = Callable[..., "Done"]
 
 
 def recipe(folder: Path, **changes: dict[str, Any]) -> Recipe:
@@ -71,31 +66,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(finished: Path, tmp_path: Path) -> Path:
     """A copy of the run to change. Its recipe names the inputs where they are."""
     return Path(shutil.copytree(finished / "run", tmp_path / "run"))
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a command gave."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
-    """Runs a command as a user does, `text` being what is typed."""
-
-    def go(*arguments: str, text: str = "") -> Done:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["gristmill", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        told = capsys.readouterr()
-        return Done(int(stop.value.code or 0), told.out, told.err)
-
-    return go
 
 
 def faults(folder: Path) -> dict[str, str]:
@@ -169,7 +139,8 @@ def test_other_files_and_settings(finished: Path, run: Path) -> None:
     content = json.loads((run / "recipe.json").read_text())
     content["pretrain"]["max_steps"] = 5
     content["sft"]["conversations"] = str(finished / "prompts.jsonl")
-    (run / "recipe.json").write_text(json.dumps(content))
+    del content["checksum"]
+    (run / "recipe.json").write_text(sealed(json.dumps(content)))
     told = faults(run)
     assert told["pretrain"] == "was made with other settings (max_steps)"
     assert told["sft"] == "was made from other files (conversations.0)"

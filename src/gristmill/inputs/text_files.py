@@ -23,6 +23,7 @@ import pyarrow as pa
 from resiliparse.parse.encoding import detect_encoding
 
 from gristmill.errors import TooLarge, UserError
+from gristmill.manifest import intact
 
 HEAD = 1 << 18  # bytes that tell the charset
 MAX_LINE = 1 << 26  # bytes
@@ -203,7 +204,7 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 
     Raises UserError naming the file and line of the first that is no JSON object.
     """
-    for number, value in json_lines(path):
+    for number, value in json_lines(intact(path)):
         if isinstance(value, BadLine):
             raise UserError(f"{path}:{number}: {value.why}", "one JSON object a line")
         if not isinstance(value, dict):

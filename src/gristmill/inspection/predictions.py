@@ -12,7 +12,7 @@ import torch
 from rich.table import Table
 
 from gristmill.errors import UserError
-from gristmill.manifest import Manifest
+from gristmill.manifest import Manifest, intact
 from gristmill.model.transformer import Transformer, load_model
 from gristmill.progress import table
 from gristmill.tokenizer.encode import Tokenizer
@@ -91,7 +91,7 @@ def steps(found: list[Moment]) -> Iterator[dict[str, Any]]:
     for moment in found:
         path = moment.folder / snapshots.STEP
         if path.exists():
-            yield json.loads(path.read_text())
+            yield json.loads(intact(path).read_text())
 
 
 def label(tokenizer: Tokenizer, token: int) -> str:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from gristmill.errors import UserError
 from gristmill.files import atomic_path, write_text
+from gristmill.manifest import intact
 from gristmill.model import ops
 
 
@@ -263,6 +264,8 @@ def load_model(folder: Path | str, device: str = "cpu") -> Transformer:
     Raises UserError naming the file that is missing or does not fit.
     """
     folder = Path(folder)
+    for name in ("model.json", "model.safetensors"):
+        intact(folder / name)
     try:
         config = ModelConfig(**json.loads((folder / "model.json").read_text()))
         weights = load_file(folder / "model.safetensors", device=device)

@@ -26,7 +26,7 @@ from gristmill.chat.conversations import LeftOut, Messages, asked, nothing_left,
 from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.generation.engine import load_together
-from gristmill.manifest import Manifest
+from gristmill.manifest import Manifest, intact
 from gristmill.model.loss import IGNORE
 from gristmill.model.transformer import ModelConfig, Network, Transformer
 from gristmill.posttrain.examples import Answers, Order, fork, token_logprobs
@@ -64,9 +64,9 @@ class RewardModel(Network):
     def load(cls, folder: Path, device: str = "cpu") -> RewardModel:
         """Read a reward model's folder. Raises UserError where there is none."""
         try:
-            config = ModelConfig(**json.loads((folder / "model.json").read_text()))
+            config = ModelConfig(**json.loads(intact(folder / "model.json").read_text()))
             model = cls(Transformer(config)).to(device)
-            model.load_state_dict(load_file(folder / "model.safetensors", device))
+            model.load_state_dict(load_file(intact(folder / "model.safetensors"), device))
         except (OSError, ValueError, RuntimeError) as error:
             why = str(error).splitlines()[0]  # of a model of another kind, torch names every tensor after that
             raise UserError(f"no readable reward model in {folder}: {why}", "run the reward stage") from error

@@ -11,7 +11,7 @@ from gristmill.chat.template import render
 from gristmill.corpus.redact.stage import RedactionJudge, redact
 from gristmill.files import sha256_file
 from gristmill.inputs.text_files import read_jsonl
-from gristmill.manifest import Manifest
+from gristmill.manifest import Manifest, intact
 from gristmill.recipe import Redact
 from gristmill.settings.stages import CORPUS, CRAWLS
 from gristmill.tokenizer.encode import Tokenizer
@@ -47,7 +47,7 @@ def first_of_each(folders: Folders, stage: str, file: str, key: str) -> dict[str
 def values(folders: Folders, stage: str, file: str) -> dict[str, Any]:
     """A stage's JSON file, or nothing."""
     path = folders[stage] / file if stage in folders else None
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path and path.exists() else {}
+    return dict(json.loads(intact(path).read_text(encoding="utf-8"))) if path and path.exists() else {}
 
 
 def has_model(folders: Folders, stage: str) -> bool:

@@ -10,6 +10,7 @@ import rich.table
 from markupsafe import Markup
 
 from gristmill.files import write_text
+from gristmill.manifest import intact
 from gristmill.progress import duration, quantity, table
 from gristmill.report.blocks import Figure, Section, Table
 from gristmill.report.page import page
@@ -20,7 +21,7 @@ HEAD = ("budget, FLOPs", "time here", "parameters", "likely", "shape", "tokens",
 
 def advice(stage: Path, out: Path) -> rich.table.Table:
     """Write the page to `out` and return the table, from a finished `scale` folder."""
-    found = json.loads((stage / "scale.json").read_text())
+    found = json.loads(intact(stage / "scale.json").read_text())
     rows = [row(one) for one in found["advice"]]
     write_text(out, page("What a budget is best spent on", [section(found, rows)]))
     return table(HEAD, rows, f"{out}")

@@ -20,7 +20,7 @@ from gristmill.errors import UserError
 from gristmill.files import sha256_file
 from gristmill.inputs.folders import source_names, walk
 from gristmill.inputs.storage import as_path, remote_digest
-from gristmill.manifest import Manifest
+from gristmill.manifest import MANIFEST, Manifest, intact
 from gristmill.recipe import ADDRESS, HOW, NAMED, Params, marked_fields, path_fields
 from gristmill.settings.stages import Stage, input_paths
 
@@ -189,17 +189,25 @@ def file_digest(path: Path) -> str:
 
 
 def digests_of(params: Params, inputs: Mapping[str, Path]) -> dict[str, str]:
-    """Input name → digest, for the folders that a stage reads and the paths among its parameters."""
+    """Input name → digest, for the folders that a stage reads and the paths among its parameters.
+
+    Raises Damaged where a file of a stage among them is not as it was written.
+    """
     found = {name: digest(path) for name, path in inputs.items()}
     for name, path in input_paths(params).items():
         found[name] = path if ADDRESS.search(path) else digest(as_path(path))
     return found
 
 
-def digest(path: Path) -> str:
-    """The content of a stage folder (through its manifest's checksums), another folder or a file, as one hash."""
+def digest(path: Path, trust: bool = False) -> str:
+    """The content of a stage folder (through its manifest's checksums), another folder or a file, as one hash.
+
+    Raises Damaged where a file of a stage is not what its manifest says, unless they are trusted to be.
+    """
     if not isinstance(path, Path):
         return remote_digest(path)
+    if not trust:
+        intact(path)
     if path.is_dir():
         known = Manifest.read(path)
         parts = known.outputs if known else {found.name: found.fault or content_of(found.path) for found in walk(path)}
@@ -210,7 +218,12 @@ def digest(path: Path) -> str:
 
 
 def content_of(path: Path) -> str:
-    """The checksum of a file in a folder; `unreadable` where it cannot be read: the stage says so."""
+    """The checksum of a file in a folder; `unreadable` where it cannot be read: the stage says so.
+
+    With a manifest all that it lists is checked.
+    """
+    if path.name == MANIFEST:
+        intact(path.parent)
     try:
         return sha256_file(path)
     except OSError:

@@ -6,18 +6,18 @@ settings, by inputs that were redone since, or by other code.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gristmill.errors import UserError
+from gristmill.errors import Damaged, UserError
+from gristmill.files import unsealed
 from gristmill.inputs.storage import as_path, is_remote
-from gristmill.manifest import Manifest
+from gristmill.manifest import MANIFEST, Manifest
 from gristmill.progress import console
 from gristmill.recipe import ADDRESS, Params, Recipe
-from gristmill.runs.fingerprint import Changes, changes, code_digest, digest, digests_of
+from gristmill.runs.fingerprint import Changes, changes, code_digest, digest
 from gristmill.runs.journal import read_journal
 from gristmill.settings.recipe_file import validate
 from gristmill.settings.stages import BY_NAME, STAGES, Stage, input_paths, pick_inputs, resolve_paths
@@ -37,7 +37,7 @@ class StageState:
     @property
     def made(self) -> bool:
         """Whether there is anything."""
-        return Manifest.read(self.folder) is not None
+        return (self.folder / MANIFEST).exists()
 
 
 def examine(recipe: Recipe, run: Path) -> dict[str, StageState]:
@@ -58,10 +58,10 @@ def examine(recipe: Recipe, run: Path) -> dict[str, StageState]:
 
 def state_of(stage: Stage, params: Params, folder: Path, before: Mapping[str, StageState], accepted: str) -> StageState:
     """Whether a stage's folder may be used. `accepted` is the digest of the code under which it was kept."""
-    made = Manifest.read(folder)
-    if made is None:
-        return StageState(folder, "is not made yet")
     try:
+        made = Manifest.read(folder)
+        if made is None:
+            return StageState(folder, "is not made yet")
         inputs = pick_inputs(stage, {name: one.folder for name, one in before.items()})
         needed = [before[name] for name in used(params, inputs, folder.parent) if name in before]
         missing = next((one for one in needed if not one.made), None)
@@ -101,7 +101,7 @@ def gathered(found: Mapping[str, StageState]) -> list[str]:
 def known_digests(params: Params, made: Manifest, inputs: Mapping[str, Path], run: Path) -> dict[str, str]:
     """The digests of what a stage reads, without reading data: from manifests, and for paths outside the run, where
     they are the same paths as when the stage was made, as they were then."""
-    found = digests_of(Params(), inputs)
+    found = {name: digest(path, trust=True) for name, path in inputs.items()}
     for name, path in input_paths(params).items():
         owner, file = inside(path, run)
         if ADDRESS.search(path):
@@ -160,9 +160,10 @@ def read_recipe(run: Path) -> Recipe:
     """The recipe that a run folder was last run with. Raises UserError where it cannot be read."""
     path = run / RECIPE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = unsealed(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}", "run the recipe again: gristmill run RECIPE") from error
+        remedy = f"run the recipe again: gristmill run RECIPE --out {run}"
+        raise Damaged(f"cannot read {path}: {error}", remedy) from error
     return validate(Recipe, content, str(path))
 
 

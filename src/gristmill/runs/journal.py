@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from gristmill import __version__
-from gristmill.files import write_text
+from gristmill.files import sealed, sha256_file, unsealed, write_text
+from gristmill.progress import console
 from gristmill.runs.fingerprint import Changes
 
-JOURNAL = "run.json"
+JOURNAL, SUMMARY = "run.json", "summary.json"
 RAN, SKIPPED, KEPT = "ran", "skipped", "kept-old"
 
 
@@ -53,17 +54,22 @@ class Journal:
         return time.monotonic() - self.began
 
     def write(self, finished: bool = False) -> None:
-        """Write the file."""
+        """Write the file; at the end with the checksum of the summary."""
         self.content |= {"seconds": round(self.seconds(), 3), "finished": finished}
         if self.path:
-            write_text(self.path, json.dumps(self.content, indent=2) + "\n")
+            if finished:
+                self.content["files"] = {SUMMARY: sha256_file(self.path.with_name(SUMMARY))}
+            write_text(self.path, sealed(json.dumps(self.content, indent=2)))
 
 
 def read_journal(folder: Path) -> dict[str, dict[str, Any]]:
-    """What was noted of each stage; empty where nothing was."""
+    """What was noted of each stage; empty where nothing was, and, which is told, where the file is damaged."""
     try:
-        stages = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))["stages"]
-    except (OSError, ValueError, KeyError, TypeError):
+        stages: dict[str, dict[str, Any]] = unsealed(folder / JOURNAL)["stages"]
+    except OSError:
         return {}
-    known = stages if isinstance(stages, dict) else {}
-    return {name: entry for name, entry in known.items() if isinstance(entry, dict)}
+    except ValueError as error:
+        told = f"{folder / JOURNAL} is damaged ({error}): what was noted in it counts for nothing"
+        console.print(told, style="yellow", markup=False)
+        return {}
+    return stages

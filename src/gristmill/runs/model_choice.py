@@ -72,6 +72,7 @@ def of_run(run: Path, choose: Sequence[str]) -> Model:
                 others = ", ".join(name for name in MODEL if name in found) or "none"
                 raise UserError(f"{run}: its recipe has no {stage}", f"choose one of {others}, or name a folder")
         elif found[stage].fault:
+            Manifest.read(run / stage)  # a damaged one is refused, not passed over for an older model
             wrong[stage] = found[stage]
         else:
             about = f"{stage} ({'; '.join(gathered(wrong))})" if wrong else stage

@@ -13,6 +13,7 @@ import pyarrow as pa
 from gristmill import native
 from gristmill.errors import UserError
 from gristmill.files import sha256_file
+from gristmill.manifest import intact
 from gristmill.native import I64, INT, POINTER, SIZE, U8, U32, U64, utf8
 from gristmill.tokenizer.formats.vocabulary_files import CONTROL, end_of_text, read_tokenizer_json
 from gristmill.tokenizer.patterns import INDEX, classes
@@ -61,7 +62,7 @@ class Tokenizer:
         path = Path(path)
         file = path / "tokenizer.json" if path.is_dir() else path
         try:
-            pieces, pattern, controls = read_tokenizer_json(file)
+            pieces, pattern, controls = read_tokenizer_json(intact(file))
             return cls(pieces, pattern, sha256_file(file), controls)
         except OSError as error:
             raise UserError(f"no tokenizer in {path}: {error.strerror}", "run the tokenizer stage first") from error

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from gristmill.errors import UserError
 from gristmill.files import sha256_file
+from gristmill.manifest import intact
 
 DESCRIPTION = "shards.json"
 REMEDY = "run tokenize again"
@@ -83,7 +84,7 @@ class Split:
 
     def column(self, name: str) -> pa.ChunkedArray:
         """A column of the index, as `url`, by document."""
-        return pq.read_table(index_path(self.folder, self.name), columns=[name])[name]
+        return pq.read_table(index_path(self.folder, self.name), columns=[name], page_checksum_verification=True)[name]
 
     @cached_property
     def ids(self) -> list[str]:
@@ -127,7 +128,7 @@ def open_split(folder: Path, split: str, tokenizer: str | None = None) -> Split:
         shards = [open_shard(folder / shard["file"], dtype, shard) for shard in described["shards"]]
         path = index_path(folder, split)
         check(path, described["index_sha256"])
-        index = pq.read_table(path, columns=["start", "tokens", "bytes", "shard"])
+        index = pq.read_table(path, columns=["start", "tokens", "bytes", "shard"], page_checksum_verification=True)
         lengths, owners = index["tokens"].to_numpy(), index["shard"].to_numpy()
         held = np.bincount(owners, lengths, len(shards)).astype(np.int64)
         starts = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))
@@ -162,6 +163,6 @@ def check(path: Path, sha256: str) -> None:
 def description(folder: Path) -> dict[str, Any]:
     """`shards.json` of a folder. Raises UserError where there is none."""
     try:
-        return dict(json.loads((folder / DESCRIPTION).read_text()))
+        return dict(json.loads(intact(folder / DESCRIPTION).read_text()))
     except (OSError, ValueError) as error:
         raise UserError(f"{folder} holds no token shards: {error}", "run the tokenize stage first") from error

@@ -103,7 +103,7 @@ class SplitWriter:
         self.documents = self.tokens = self.bytes = 0
         self.file: BinaryIO | None = None
         self.digest = hashlib.sha256()
-        self.index = pq.ParquetWriter(self.index_path, INDEX, compression="zstd")
+        self.index = pq.ParquetWriter(self.index_path, INDEX, compression="zstd", write_page_checksum=True)
 
     @property
     def index_path(self) -> Path:

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from gristmill.document import read_columns
 from gristmill.errors import UserError
+from gristmill.manifest import intact
 from gristmill.progress import table
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.heldout import positions
@@ -138,7 +139,7 @@ def training_facts(folder: Path, texts: Path | None = None) -> dict[str, Any]:
     """
     tokenizer = Tokenizer.load(folder)
     try:
-        facts: dict[str, Any] = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        facts: dict[str, Any] = json.loads(intact(folder / "facts.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / 'facts.json'} is not readable: {error}", "run the tokenizer stage") from error
     if texts is not None:

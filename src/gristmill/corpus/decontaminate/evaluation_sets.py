@@ -42,7 +42,7 @@ def read_items(path: Path) -> Iterator[Item]:
         yield from map(to_item, csv.DictReader(lines, delimiter="\t" if name.endswith(".tsv") else ","))
     elif name.endswith(".parquet"):
         try:
-            for batch in pq.ParquetFile(path).iter_batches(1_000):
+            for batch in pq.ParquetFile(path, page_checksum_verification=True).iter_batches(1_000):
                 yield from map(to_item, batch.to_pylist())
         except (pa.ArrowInvalid, OSError) as error:
             raise UserError(f"{path} is not a readable Parquet file: {error}", "write or fetch it again") from error

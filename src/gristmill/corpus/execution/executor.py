@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gristmill.errors import UserError
-from gristmill.files import write_text
+from gristmill.files import sealed, unsealed, write_text
 from gristmill.processes import cores
 
 A = TypeVar("A")
@@ -104,13 +104,15 @@ class Executor:
         """
         folder.mkdir(exist_ok=True)
         paths = [folder / f"{number:05d}.json" for number in range(len(shards))]
-        for path in paths:
-            if path.exists():
-                done(json.loads(path.read_text()))
-        tasks = [(function, shard, path) for shard, path in zip(shards, paths, strict=True) if not path.exists()]
+        tasks: list[Task] = []
+        for shard, path in zip(shards, paths, strict=True):
+            try:
+                done(unsealed(path))
+            except (FileNotFoundError, ValueError):  # not made yet, or damaged since
+                tasks.append((function, shard, path))
         for result in self.run(tasks):
             done(result)
-        return [json.loads(path.read_text()) for path in paths]
+        return [unsealed(path) for path in paths]
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Result]:
         """The results of tasks as they are finished."""
@@ -146,7 +148,7 @@ def finish(task: Task) -> Result:
     """Do one task and leave its result, last of all its files."""
     function, shard, path = task
     result = function(shard)
-    write_text(path, json.dumps(result))
+    write_text(path, sealed(json.dumps(result)))
     return result
 
 

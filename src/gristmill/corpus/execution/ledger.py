@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from gristmill.document import document_files, read_batches
 from gristmill.errors import UserError
 from gristmill.inputs.text_files import read_jsonl
-from gristmill.manifest import Manifest
+from gristmill.manifest import Manifest, intact
 from gristmill.settings.stages import CORPUS
 
 UNITS = ("documents", "bytes")
@@ -83,7 +83,7 @@ def way(folders: Mapping[str, Path], name: str) -> Iterator[tuple[str, str]]:
 
 def kept_as(folder: Path, name: str) -> Iterator[dict[str, object]]:
     """The rows with this id or URL in a stage's documents."""
-    for path in document_files(folder):
+    for path in map(intact, document_files(folder)):
         for batch in read_batches(path, columns=SHOWN):
             same = pc.or_(pc.equal(batch.column("id"), name), pc.equal(batch.column("url"), name))
             for row in batch.filter(same).to_pylist():

@@ -79,7 +79,7 @@ def read_parquet(path: Path, name: str) -> Iterator[Record]:
     """One record a row; a table without texts is one record. Raises UserError where the file is unreadable."""
     try:
         with path.open("rb") as raw:
-            file = pq.ParquetFile(raw)
+            file = pq.ParquetFile(raw, page_checksum_verification=True)
             names = file.schema_arrow.names
             if not set(TEXT_KEYS) & set(names):
                 rows = (row.values() for batch in file.iter_batches(ROWS) for row in batch.to_pylist())

@@ -1,0 +1,38 @@
+"""Commands as a user gives them, in this process."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from gristmill import cli
+
+Command = Callable[..., "Done"]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command gave."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def typed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a command as a user does, `text` being what is typed."""
+
+    def go(*arguments: object, text: str = "") -> Done:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["gristmill", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        told = capsys.readouterr()
+        return Done(int(stop.value.code or 0), told.out, told.err)
+
+    return go
