@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
+from resiliparse.parse.encoding import detect_encoding
 
+from gristmill.html.encodings import decode, encoding_of
 from gristmill.inputs.text_files import marked_charset, mostly_utf8
 
-DECLARED = re.compile(rb"<(?:meta\b[^>]*?charset|\?xml\b[^>]*?encoding)\s*=\s*[\"']?\s*([\w:.-]+)", re.IGNORECASE)
-COMMENT = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
-PRESCAN = 4096  # bytes; the standard says 1024, and pages put it later
-WIDER = {  # what the standard means by these names: Python's codecs of that name know fewer characters
-    "shift_jis": "cp932",
-    "euc_kr": "cp949",
-    "gbk": "gb18030",
-    "big5": "big5hkscs",
-    "iso-8859-11": "cp874",
-}
+PRESCAN = 1 << 14  # bytes; the standard says 1024, but a parser that meets one later begins again
+# what the prescan meets: comments, <meta>, other tags, declarations and the like (HTML §13.2.3.2)
+MARKUP = re.compile(
+    rb"<(?:!--(?P<comment>)|(?P<meta>meta)(?=[\t\n\f\r /])|/?[a-z](?P<tag>)[^\t\n\f\r >]*|[!/?])", re.IGNORECASE
+)
+COMMENT_END = re.compile(rb"(?<=--)>|(?<=<!--)>|(?<=<!---)>")
+ATTRIBUTE = re.compile(
+    rb"[\t\n\f\r /]*(?P<name>[^\t\n\f\r />][^\t\n\f\r />=]*)[\t\n\f\r ]*"
+    rb"(?:=[\t\n\f\r ]*(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<plain>[^\"'\t\n\f\r >][^\t\n\f\r >]*)|(?=>)))?"
+)
+TAG_END = re.compile(rb"[\t\n\f\r /]*>")
+IN_CONTENT = re.compile(
+    rb"charset[\t\n\f\r ]*=[\t\n\f\r ]*(?:\"([^\"]*)\"|'([^']*)'|([^\"'\t\n\f\r ;][^\t\n\f\r ;]*))", re.IGNORECASE
+)
+XML = re.compile(rb"<\?xml\b[^>]*?\bencoding\s*=\s*(?:\"([^\">]*)\"|'([^'>]*)')")
 
 
 def to_utf8(body: bytes, charset: str = "") -> bytes:
@@ -27,52 +33,85 @@ def to_utf8(body: bytes, charset: str = "") -> bytes:
     A declaration that the bytes contradict is passed over: wrong headers are common. Nothing is raised; what cannot be
     decoded becomes U+FFFD.
     """
+    return decoded_page(body, charset)[0]
+
+
+def decoded_page(body: bytes, charset: str = "") -> tuple[bytes, str]:
+    """As `to_utf8`, and the encoding that it was in (encodings.py)."""
     if marked := marked_charset(body):
-        return as_utf8(body, marked)
+        return as_utf8(body, marked), marked
     declared: list[str] = []
     for name in declarations(body, charset):
         declared.append(name)
         if name and (name == "utf-8" or not is_utf8(body) or body.isascii() or not unlikely(name)):
-            try:
-                return body if name == "utf-8" and is_utf8(body) else body.decode(name).encode("utf-8")
-            except (UnicodeError, LookupError):
-                continue
+            if name == "utf-8" and is_utf8(body):
+                return body, name
+            text = decode(body, name)
+            if "\ufffd" not in text or name == "replacement":
+                return text.encode(), name
     if is_utf8(body):
-        return body
-    guess = codec_of(detect_encoding(body) or "")
+        return body, "utf-8"
+    guess = encoding_of(detect_encoding(body) or "")
     first = next((name for name in declared if name), guess)
     if first == "utf-8" and not mostly_utf8(body):
-        first = guess if guess != "utf-8" else "cp1252"
-    return as_utf8(body, first or "cp1252")
+        first = guess if guess != "utf-8" else "windows-1252"
+    first = first or "windows-1252"
+    return as_utf8(body, first), first
 
 
 def declarations(body: bytes, charset: str) -> Iterator[str]:
-    """The codecs that the HTTP header and the page itself name, in order of trust; empty where one names none."""
-    yield codec_of(charset, wide=b"\0" in body[:PRESCAN])
-    yield codec_of(declared_charset(body))
+    """The encodings that the HTTP header and the page itself name, in order of trust; empty where one names none."""
+    named = encoding_of(charset)
+    # a page that is read as ASCII is not of two bytes a character, whatever a header says
+    yield "utf-8" if named.startswith("utf-16") and b"\0" not in body[:PRESCAN] else named
+    yield declared_encoding(body)
 
 
-def declared_charset(body: bytes) -> str:
-    """What the page says of itself, outside comments."""
-    found = DECLARED.search(COMMENT.sub(b"", body[:PRESCAN]))
-    return found.group(1).decode("ascii", "replace") if found else ""
+def declared_encoding(body: bytes) -> str:
+    """The encoding that a page says of itself (HTML §13.2.3.2, the prescan), or an empty string."""
+    head = body[:PRESCAN]
+    if (found := XML.match(head)) and (name := encoding_of((found[1] or found[2] or b"").decode("latin-1"))):
+        return in_ascii(name)
+    at = 0
+    while found := MARKUP.search(head, at):
+        at = found.end()
+        if found["comment"] is not None:
+            end = COMMENT_END.search(head, found.start() + 4)
+            at = end.end() if end else len(head)
+        elif found["meta"] or found["tag"] is not None:
+            given: dict[bytes, bytes] = {}
+            while attribute := ATTRIBUTE.match(head, at):
+                at = attribute.end()
+                value = attribute["double"] or attribute["single"] or attribute["plain"] or b""
+                given.setdefault(attribute["name"].lower(), value)
+            if not TAG_END.match(head, at):
+                return ""  # the page, or what is looked at, ends within a tag
+            if found["meta"] and (name := meta_encoding(given)):
+                return in_ascii(name)
+        else:
+            at = head.find(b">", at) + 1 or len(head)
+    return ""
 
 
-def codec_of(label: str, *, wide: bool = False) -> str:
-    """Python's codec for a label of the standard, or an empty string where there is none; of two bytes a character only
-    where it may be `wide`.
-    """
-    name = map_encoding_to_html5(label.strip().lower(), fallback_utf8=False) if label else None
-    if not name:
-        return ""
-    name = name.lower()
-    # a page in UTF-16 cannot have been read as far as its declaration (§13.2.3.2)
-    return "utf-8" if name.startswith("utf-16") and not wide else WIDER.get(name, name)
+def meta_encoding(given: Mapping[bytes, bytes]) -> str:
+    """The encoding that a <meta> with these attributes names, or an empty string."""
+    if b"charset" in given:
+        return encoding_of(given[b"charset"].decode("latin-1"))
+    if given.get(b"http-equiv", b"").lower() == b"content-type" and (
+        found := IN_CONTENT.search(given.get(b"content", b""))
+    ):
+        return encoding_of(next(filter(None, found.groups()), b"").decode("latin-1"))
+    return ""
+
+
+def in_ascii(name: str) -> str:
+    """What a declaration means that was read as ASCII: a page in UTF-16 could not have been read as far as it."""
+    return "utf-8" if name.startswith("utf-16") else "windows-1252" if name == "x-user-defined" else name
 
 
 def unlikely(name: str) -> bool:
-    """Whether a declaration of this codec is a server's default rather than a statement: valid UTF-8 contradicts it."""
-    return name == "cp1252"
+    """Whether a declaration of this encoding is a server's default, no statement: valid UTF-8 contradicts it."""
+    return name == "windows-1252"
 
 
 def is_utf8(body: bytes) -> bool:
@@ -86,4 +125,4 @@ def is_utf8(body: bytes) -> bool:
 
 def as_utf8(body: bytes, name: str) -> bytes:
     """Decode with replacement characters and encode again."""
-    return body.decode(name, "replace").encode("utf-8", "replace")
+    return decode(body, name).encode("utf-8", "replace")

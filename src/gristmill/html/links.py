@@ -11,7 +11,8 @@ from functools import cache
 
 import numpy as np
 
-from gristmill.html.charset import to_utf8
+from gristmill.html.charset import decoded_page
+from gristmill.html.encodings import percent_encode
 from gristmill.native import BYTES, POINTER, SIZE, Function
 
 # A tag: name, href (of <meta>: content), rel (of <meta>: name or property) and type; what is absent is empty.
@@ -59,7 +60,23 @@ def page_tags(page: bytes, charset: str) -> list[Tag]:
     """
     # which charset it is matters only where more than ASCII is found, or where `<` may be part of another character
     rows = b"\xff" if b"\0" in page or b"\x1b" in page else scan(page)
-    return list(read_rows(rows if rows.isascii() else scan(to_utf8(page, charset))))
+    if rows.isascii():
+        return list(read_rows(rows))
+    text, encoding = decoded_page(page, charset)
+    tags = list(read_rows(scan(text)))
+    if encoding.startswith("utf") or encoding == "replacement":
+        return tags
+    return [
+        tag if tag[1].isascii() or tag[0] == "meta" else (tag[0], in_encoding(tag[1], encoding), *tag[2:])
+        for tag in tags
+    ]
+
+
+def in_encoding(href: str, encoding: str) -> str:
+    """A URL whose query is encoded as that of its page (HTML §2.4.3, URL §4.4)."""
+    url, mark, fragment = href.partition("#")
+    path, question, query = url.partition("?")
+    return path + question + percent_encode(query, encoding) + mark + fragment
 
 
 def scan(page: bytes) -> bytes:
