@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 from gristmill.corpus.extract.stage import extract_record
 from gristmill.corpus.readers.input_files import kind_of
-from gristmill.corpus.readers.warc_ranges import Extent, InputRange, read_range, whole_files
+from gristmill.corpus.readers.warc_ranges import InputRange, read_range, whole_files
+from gristmill.corpus.readers.warc_records import Extent
 from gristmill.document import Document
 from gristmill.errors import UserError
 from gristmill.progress import console, duration, quantity

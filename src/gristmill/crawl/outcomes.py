@@ -12,7 +12,7 @@ from gristmill.crawl.frontier import Found, Frontier, Visit
 from gristmill.crawl.outlinks import FEEDS, Said, read_feed, read_page, read_sitemap
 from gristmill.crawl.throttle import Rules, redirect_target
 from gristmill.crawl.urls import host_of, shape_of, target_of
-from gristmill.crawl.warc import Original, sha1
+from gristmill.crawl.warc import SUCCESS, Original, sha1
 from gristmill.html.links import page_tags
 from gristmill.recipe import Crawl
 
@@ -44,7 +44,7 @@ def outcome_of(visit: Visit, response: Response, rules: Rules | None, params: Cr
         return Outcome("redirect", [Found(target, visit.depth, visit.hops + 1, visit.kind)], digest=sha1(response.body))
     if response.status == 304 and (earlier := frontier.previous(visit.url)):
         return unchanged(visit, earlier)
-    if response.status != 200:
+    if response.status not in SUCCESS:
         return Outcome(f"no_{visit.kind}" if visit.kind != "page" else f"status_{response.status}")
     if visit.kind == "sitemap":
         named = [Found(url, visit.depth + 1, 0, kind_of(url)) for url in read_sitemap(response.body, visit.url)]

@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
+from fastwarc.warc import ArchiveIterator, WarcRecordType
 from isal import igzip_lib
 
 from gristmill import __version__
-from gristmill.crawl.client import CutShort, Response, decode
+from gristmill.crawl.client import CutShort, Response, decode, parse_headers
 from gristmill.crawl.content_type import content_type, payload_type
 from gristmill.record import Record
 
@@ -29,6 +29,11 @@ FIELDS = {"Content-Type": "application/warc-fields"}
 DECISIONS = "WARC-JSON-Metadata"  # field with what was decided of a page: robots, signals, licence
 MAX_BODY = 100_000_000  # bytes of a stored body, unpacked
 CHUNK = re.compile(rb"([0-9a-fA-F]{1,8})[^\r\n]{0,100}\r\n")
+PAGES = ("response", "resource", "conversion")  # types of records that may hold a page
+OTHERS = ("warcinfo", "request", "metadata", "revisit", "continuation")
+SUCCESS = (200, 203)  # 203: changed on the way (RFC 9110 §15.3.4)
+STATUS = re.compile(rb"HTTP/\d(?:\.\d)?[ \t]+(\d{3})(?!\d)", re.IGNORECASE)
+BLANK = re.compile(rb"(\r?\n\r?\n)")
 REVISIT = "http://netpreserve.org/warc/1.1/revisit/"  # WARC 1.1 §6.7.2 and §6.7.3
 SAME_PAYLOAD, NOT_MODIFIED = REVISIT + "identical-payload-digest", REVISIT + "server-not-modified"
 
@@ -108,32 +113,51 @@ def sha1(data: bytes) -> str:
     return "sha1:" + base64.b32encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode()
 
 
-def to_record(item: WarcRecord, source: str) -> Record | None:
-    """A record from a response, or from the text that a WET file has of one; None where there was no success."""
-    headers = item.headers
-    url = (headers.get("WARC-Target-URI") or "").strip("<>")
-    date = item.record_date
-    fetched_at = date.astimezone(UTC) if date else None
-    if item.record_type == WarcRecordType.conversion:
-        return Record(item.reader.read(), "text/plain", url, source, "utf-8", fetched_at=fetched_at)
-    http = item.http_headers
-    if http is None or http.status_code != 200:
-        return None
-    body = decoded(item.reader.read(), http.get("Transfer-Encoding") or "", http.get("Content-Encoding") or "")
-    kind, charset = content_type(http.get("Content-Type", "") or "")
-    identified = headers.get("WARC-Identified-Payload-Type") or ""
-    if identified and kind in ("", "application/octet-stream", "text/plain"):
-        kind = identified.lower()
+def to_record(fields: Mapping[str, str], block: bytes, source: str) -> Record | str:
+    """The page in a record, from its fields (names in lower case) and its block; or why it holds none: its type, or
+    what the server said.
+
+    Pages are in responses of success, in resources, and in conversions: the text that a WET file has of a page.
+    """
+    kind = fields.get("warc-type", "").lower()
+    if kind not in PAGES:
+        return kind if kind in OTHERS else "other_type"
+    headers: list[tuple[str, str]] = []
+    given = {"content-type": fields.get("content-type", "")}
+    if kind == "response":
+        head, _, block = BLANK.split(block, 1) if BLANK.search(block) else (block, b"", b"")
+        status = STATUS.match(head)
+        if not status:
+            return "no_http"
+        if int(status[1]) not in SUCCESS:
+            return f"status_{status[1].decode()}"
+        headers = parse_headers(head.split(b"\n")[1:])
+        given = {name.lower(): value for name, value in reversed(headers)}  # the first of each name counts
+        block = decoded(block, given.get("transfer-encoding", ""), given.get("content-encoding", ""))
+    media, charset = content_type(given.get("content-type", ""))
+    identified = fields.get("warc-identified-payload-type", "")
+    if identified and media in ("", "application/octet-stream", "text/plain"):
+        media = identified.lower()
+    conversion = kind == "conversion"
     return Record(
-        body,
-        payload_type(kind, body),
-        url,
+        block,
+        "text/plain" if conversion else payload_type(media, block),
+        fields.get("warc-target-uri", "").strip("<>"),
         source,
-        charset,
-        fetched_at=fetched_at,
-        headers=tuple(http.astuples()),
-        decisions=decisions_of(headers),
+        "utf-8" if conversion else charset,
+        fetched_at=moment(fields.get("warc-date", "")),
+        headers=None if conversion else tuple(headers),
+        decisions=decisions_of(fields.get(DECISIONS.lower(), "")),
     )
+
+
+def moment(date: str) -> datetime | None:
+    """A WARC-Date, or None where it is none."""
+    try:
+        found = datetime.fromisoformat(date)
+    except ValueError:
+        return None
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def decoded(body: bytes, transfer: str, coding: str) -> bytes:
@@ -161,9 +185,8 @@ def without_chunks(body: bytes) -> bytes:
     return b"".join(parts) if parts and at >= len(body) else body
 
 
-def decisions_of(headers: Any) -> dict[str, Any]:
+def decisions_of(text: str) -> dict[str, Any]:
     """What the crawl noted of a page, or nothing."""
-    text = headers.get(DECISIONS)
     try:
         found = json.loads(text) if text else {}
     except ValueError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from gristmill.corpus.execution.judge import Dropped
 from gristmill.corpus.extract.language import detect
 from gristmill.corpus.readers.input_files import HTML_TYPES, TEXT_TYPES, UNREAD
 from gristmill.corpus.readers.licence import detect_licence, from_url
-from gristmill.corpus.readers.warc_ranges import Extent, InputRange, cut_inputs, read_range, read_records
+from gristmill.corpus.readers.warc_ranges import InputRange, cut_inputs, read_range, read_records
+from gristmill.corpus.readers.warc_records import Extent
 from gristmill.crawl.urls import host_of
 from gristmill.document import Document, document_id, write_documents
 from gristmill.errors import UserError
@@ -146,7 +147,11 @@ def extract_shard(task: ExtractedShard) -> Result:
                     yield result
 
         counts["documents_out"] = write_documents(task.documents, documents())
-    found = [asdict(extent) for extent in extents]
+    passed = sum((extent.passed for extent in extents), Counter[str]())
+    if passed:
+        counts["records_without_page"] = passed.total()
+        counts.update({f"extract.records_without_page.{why}": count for why, count in passed.items()})
+    found = [{"begin": extent.begin, "end": extent.end} for extent in extents]
     return {"counts": counts, "dropped": log.rules, "dropped_bytes": log.bytes, "extents": found}
 
 

@@ -7,12 +7,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from fastwarc.warc import ArchiveIterator, WarcRecordType
-
 from gristmill.corpus.extract.stage import input_files
 from gristmill.corpus.readers.input_files import HTML_TYPES, kind_of
-from gristmill.corpus.readers.warc_ranges import whole_files
-from gristmill.crawl.warc import to_record
+from gristmill.corpus.readers.warc_ranges import InputRange, read_range, whole_files
+from gristmill.corpus.readers.warc_records import Extent
 from gristmill.document import read_columns
 from gristmill.errors import UserError
 from gristmill.html.charset import to_utf8
@@ -139,9 +137,9 @@ def raw_page(folders: Folders, extract: Manifest, source: str) -> str | None:
     paths = [path for path in extract.params.get("paths", []) if "://" not in path]  # nothing is fetched again
     try:
         files = {file.name: file.path for file in whole_files(input_files(inputs, Extract(paths=paths)))}
-        name, _, offset = source.rpartition(":")
-        if name in files and kind_of(files[name]) == "warc" and offset.isdigit():
-            return stored_page(files[name], int(offset))
+        name = source.rpartition(":")[0]
+        if name in files and kind_of(files[name]) == "warc":
+            return stored_page(files[name], source)
         if source in files and kind_of(files[source]) == "text/html":
             return to_utf8(files[source].read_bytes(), "").decode("utf-8")
     except (UserError, OSError, EOFError, ValueError):  # it was moved, or has changed since
@@ -149,15 +147,13 @@ def raw_page(folders: Folders, extract: Manifest, source: str) -> str | None:
     return None
 
 
-def stored_page(path: Path, offset: int) -> str | None:
-    """The HTML of the WARC record at an offset."""
-    with path.open("rb") as file:
-        file.seek(offset)
-        for item in ArchiveIterator(file, record_types=WarcRecordType.response, parse_http=True):
-            found = to_record(item, "")
-            if found and found.content_type in HTML_TYPES:
-                return to_utf8(found.body, found.charset).decode("utf-8")
-            break
+def stored_page(path: Path, source: str) -> str | None:
+    """The HTML of a document's WARC record."""
+    name, _, offset = source.rpartition(":")
+    size = path.stat().st_size
+    for found in read_range(InputRange(path, name, size), int(offset.partition("+")[0]), Extent()):
+        if found.source == source:
+            return to_utf8(found.body, found.charset).decode("utf-8") if found.content_type in HTML_TYPES else None
     return None
 
 

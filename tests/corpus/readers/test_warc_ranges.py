@@ -14,7 +14,8 @@ import pytest
 from gristmill.corpus.execution import executor
 from gristmill.corpus.execution.executor import Backend, using
 from gristmill.corpus.extract import stage as extract
-from gristmill.corpus.readers.warc_ranges import Extent, InputRange, cut_inputs, read_range
+from gristmill.corpus.readers.warc_ranges import InputRange, cut_inputs, read_range
+from gristmill.corpus.readers.warc_records import Extent
 from gristmill.crawl.warc import DECISIONS, info, record
 from gristmill.document import read_documents
 from gristmill.manifest import Manifest
