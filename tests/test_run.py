@@ -78,7 +78,8 @@ def test_wrong_recipes_and_options(
     assert "[tokenizer]" in fails(capsys, monkeypatch, *alone)
     assert "no such stage" in fails(capsys, monkeypatch, *alone, "--until", "rl")
     (tmp_path / "file").write_text("")
-    blocked = ["run", str(tmp_path / "alone.toml"), "--out", str(tmp_path / "file" / "out")]
+    (tmp_path / "texts.toml").write_text("[extract]\npaths = ['file']\n")
+    blocked = ["run", str(tmp_path / "texts.toml"), "--out", str(tmp_path / "file" / "out")]
     assert "cannot write to" in fails(capsys, monkeypatch, *blocked)
     assert "--out" in fails(capsys, monkeypatch, "extract", str(tmp_path))
 

@@ -21,27 +21,43 @@ from pydantic import (
     model_validator,
 )
 
-from gristmill.settings.choices import refuse_contradictions
-from gristmill.settings.quantities import header_value, parameters_of, seconds_and_flops
+from gristmill.settings.choices import refuse_contradictions, refuse_unscored
+from gristmill.settings.languages import three_letters, two_letters
+from gristmill.settings.quantities import (
+    header_value,
+    host_pattern,
+    media_type,
+    network,
+    not_one,
+    parameters_of,
+    plain_name,
+    reading_weight,
+    seconds_and_flops,
+    something,
+    web_address,
+)
 
 InputPath = Annotated[str, "path"]
+InputFile = Annotated[str, "path", "file"]
+InputFolder = Annotated[str, "path", "folder"]
 Place = Annotated[str, "place"]  # a path or URL whose content is not part of the fingerprint
 ADDRESS = re.compile(r":\d+$")  # what may stand in a path's place where a service is meant
 NAMED = "named"  # marks paths whose last names show in what comes out
 HOW = "how"  # marks a setting that says how a stage works and not what comes out: changing it redoes nothing
+# Bounds are far beyond what is of use: a slip of the finger must not become hours of work or all of the memory.
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0, le=10**12)]
+Positive = Annotated[int, Field(ge=1, le=10**12)]
+Few = Annotated[int, Field(ge=1, le=1_000)]
+FewOrNone = Annotated[int, Field(ge=0, le=1_000)]
+Rows = Annotated[int, Field(ge=1, le=1_000_000)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+Steps = Annotated[int, Field(ge=0, le=10**7)]
 Seed = Annotated[int, Field(ge=0, lt=1 << 32)]
 P = TypeVar("P", bound="Params")
-Rate = Annotated[float, Field(gt=0)]
-
-
-def folder_name(name: str) -> str:
-    """A name that can be a folder's, and leads nowhere else. Raises ValueError where it is none."""
-    if name in ("", ".", "..") or re.search(r"[/\\\0\n]", name) or len(name.encode()) > 200:
-        raise ValueError("a name is that of the folder in runs/: not empty, without / or \\, and neither . nor ..")
-    return name
+Rate = Annotated[float, Field(gt=0, le=1e6)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+Epochs = Annotated[float, Field(gt=0, le=1_000)]
 
 
 def checked(read: Callable[[str], Any]) -> AfterValidator:
@@ -53,6 +69,13 @@ Signal = Literal["noindex", "noai", "tdm"]  # by which a page asks to be left ou
 Size = Annotated[str, BeforeValidator(str), checked(parameters_of)]
 Budget = Annotated[str, BeforeValidator(str), checked(seconds_and_flops)]
 UserAgent = Annotated[str, checked(header_value)]
+Host = Annotated[str, checked(host_pattern)]
+Goldfish = Annotated[FewOrNone, AfterValidator(not_one)]
+Words = Annotated[str, checked(something)]
+SplitPattern = Literal["qwen2", "llama-bpe", "gpt-4o", "gpt-2"]
+LineRule = Literal["c4_lines", "c4_short_lines", "c4_line_ends", "refinedweb_lines"]
+FilterRule = Literal["gopher_repetition", "gopher_quality", LineRule, "c4", "fineweb"]
+RedactRule = Literal["email", "phone", "ip_address", "iban", "card", "national_id", "key"]
 
 
 class Params(BaseModel):
@@ -65,38 +88,45 @@ class Miniweb(Params):
     """The miniature web: a synthetic internet with known truth."""
 
     seed: Seed = 0  # of the invented world
-    pages: Annotated[int, Field(ge=200)] = 4000  # about this many pages that should be kept
+    pages: Annotated[int, Field(ge=200, le=1_000_000)] = 4000  # about this many pages that should be kept
 
 
 class Crawl(Params):
     """Seeds → WARC."""
 
-    seeds: list[str] = Field(min_length=1)  # URLs to begin at
-    hosts: list[str] = []  # host patterns that may be crawled, as `*.example.org`; empty: the seeds' hosts
+    seeds: list[Annotated[str, checked(web_address)]] = Field(min_length=1)  # URLs to begin at
+    hosts: list[Host] = []  # host patterns that may be crawled, as `*.example.org`; empty: the seeds' hosts
     max_pages: Positive = 10_000  # pages to keep in all; ten times as many URLs are asked for at most (1,000 at least)
     max_pages_per_host: Count = 0  # 0: no limit but max_pages
     max_depth: Count = 20  # links away from a seed
-    delay: Annotated[float, Field(ge=0)] = 1.0  # seconds between two requests to one host
-    concurrency: Positive = 128  # requests in flight over all hosts; at most 16 to one host, where delay is 0
+    delay: Weight = 1.0  # seconds between two requests to one host
+    concurrency: Rows = 128  # requests in flight over all hosts; at most 16 to one host, where delay is 0
     timeout: Rate = 30.0  # seconds for one request
     max_bytes: Positive = 10_000_000  # longest response body that is kept, after decompression
-    max_redirects: Count = 5  # one after another, from one URL
+    max_redirects: FewOrNone = 5  # one after another, from one URL
     user_agent: UserAgent = "gristmill/0.1"  # how the crawler names itself, in robots.txt too; say who you are
     honour: list[Signal] = ["noindex", "noai", "tdm"]  # these keep a page out; else recorded
-    previous: InputPath = ""  # folder of an earlier crawl: only what has changed since is kept
-    allow_networks: list[str] = []  # private networks that may be contacted, as `127.0.0.0/8`
+    previous: InputFolder = ""  # folder of an earlier crawl: only what has changed since is kept
+    allow_networks: list[
+        Annotated[str, checked(network)]
+    ] = []  # private networks that may be contacted, as `127.0.0.0/8`
     connect_to: dict[str, InputPath] = {}  # host pattern → `address:port` to connect to, or a miniature web's folder
 
 
 class CommonCrawl(Params):
     """A Common Crawl snapshot → the WARC records wanted. Takes the place of `crawl`."""
 
-    snapshot: str  # as CC-MAIN-2024-22
+    snapshot: Annotated[str, checked(plain_name)]  # as CC-MAIN-2024-22
     base: Place = "https://data.commoncrawl.org"  # or s3://commoncrawl, a mirror, a folder: whatever fsspec opens
     kind: Literal["warc", "wet"] = "warc"  # pages, or their text as Common Crawl extracted it
-    hosts: list[str] = []  # host patterns, as `*.example.org`: found through the URL index; empty: any, in random order
-    languages: list[str] = []  # likeliest language, ISO 639-3, as `eng`; empty: any
-    mimes: list[str] = ["text/html", "application/xhtml+xml"]  # detected types; empty: any (a WET file is all text)
+    hosts: list[
+        Host
+    ] = []  # host patterns, as `*.example.org`: found through the URL index; empty: any, in random order
+    languages: list[Annotated[str, checked(three_letters)]] = []  # likeliest language, ISO 639-3, as `eng`; empty: any
+    mimes: list[Annotated[str, checked(media_type)]] = [
+        "text/html",
+        "application/xhtml+xml",
+    ]  # detected types; empty: any (a WET file is all text)
     max_pages: Positive = 10_000  # records to take
 
 
@@ -113,18 +143,24 @@ class Extract(Params):
 class Filter(Params):
     """Documents → good documents."""
 
-    languages: list[str] = ["en"]  # ISO 639-1; empty: any
+    languages: list[Annotated[str, checked(two_letters)]] = ["en"]  # ISO 639-1; empty: any
     min_language_score: Fraction = 0.5  # how sure the language must be
-    licences: list[str] = []  # patterns of SPDX identifiers, as `CC-BY-*`; empty: any licence and none
+    licences: list[Words] = []  # patterns of SPDX identifiers, as `CC-BY-*`; empty: any licence and none
     block_lists: list[InputPath] = []  # hosts and URLs to leave out: files or folders in the usual formats
     min_words: Count = 50  # of a document (Gopher)
     # also c4_short_lines, c4_line_ends and refinedweb_lines, which take out lines; applied in this order
-    rules: list[str] = ["gopher_repetition", "gopher_quality", "c4_lines", "c4", "fineweb"]
-    bad_words: list[InputPath] = []  # files of words and phrases, one a line
+    rules: list[FilterRule] = ["gopher_repetition", "gopher_quality", "c4_lines", "c4", "fineweb"]
+    bad_words: list[InputFile] = []  # files of words and phrases, one a line
     max_bad_words: Fraction = 0.0  # share of a document's words that may be on these lists
-    scores: dict[str, InputPath] = {}  # name of a score → its model, as `gristmill corpus score` writes it
+    scores: dict[str, InputFile] = {}  # name of a score → its model, as `gristmill corpus score` writes it
     least: dict[str, float] = {}  # score → documents below go
     most: dict[str, float] = {}  # score → documents above go
+
+    @model_validator(mode="after")
+    def agree(self) -> Filter:
+        """Every bound is of a score that has a model."""
+        refuse_unscored(self)
+        return self
 
 
 class Dedup(Params):
@@ -132,42 +168,43 @@ class Dedup(Params):
 
     urls: bool = True  # a page of a URL that was kept before is a copy, whatever it says
     near: bool = True  # what is nearly the same is a copy too; false: only what has the same words
-    ngram: Positive = 5  # words in a shingle
-    bands: Positive = 14  # of MinHash LSH: documents that agree in one are compared
-    rows: Positive = 8  # hashes in a band
+    ngram: Few = 5  # words in a shingle
+    bands: Few = 14  # of MinHash LSH: documents that agree in one are compared
+    rows: Few = 8  # hashes in a band
     seed: Seed = 0  # of the hash functions
-    against: list[InputPath] = []  # finished dedup folders: what they kept counts as kept before
+    against: list[InputFolder] = []  # finished dedup folders: what they kept counts as kept before
     host_lines: Count = 0  # cut lines that occur on this many pages of one host, but for the first; 0: keep them
-    passage_words: Count = 0  # cut passages of this many words that occur elsewhere before (50 is usual); 0: keep them
+    passage_words: FewOrNone = 0  # cut passages of this many words that occur elsewhere before (50 is usual); 0: keep
 
 
 class Redact(Params):
     """Documents → no personal data: what is found is replaced by its kind, as `<EMAIL>`."""
 
-    rules: list[str] = ["email", "phone", "ip_address", "iban", "card", "national_id", "key"]  # kinds to look for
-    names: InputPath = ""  # folder of a spaCy pipeline that finds people's names; empty: names stay
+    # kinds to look for
+    rules: list[RedactRule] = ["email", "phone", "ip_address", "iban", "card", "national_id", "key"]
+    names: InputFolder = ""  # folder of a spaCy pipeline that finds people's names; empty: names stay
 
 
 class Decontaminate(Params):
     """Documents → no test answers: those that share an n-gram with an evaluation set go."""
 
-    sets: list[InputPath] = []  # JSONL, CSV, Parquet or text, an item a row or line; empty: `evaluate.questions`
-    ngram: Positive = 13  # words in a row that a document may not share with an item (GPT-3)
-    min_words: Positive = 8  # of a shorter item, which must occur whole; still shorter ones are not looked for
+    sets: list[InputFile] = []  # JSONL, CSV, Parquet or text, an item a row or line; empty: `evaluate.questions`
+    ngram: Few = 13  # words in a row that a document may not share with an item (GPT-3)
+    min_words: Few = 8  # of a shorter item, which must occur whole; still shorter ones are not looked for
 
 
 class TokenizerParams(Params):
     """Documents → byte-level BPE vocabulary."""
 
     vocab_size: Annotated[int, Field(ge=259, le=1 << 21)] = 2048  # number of tokens, control tokens included
-    pattern: str = "qwen2"  # split pattern, by llama.cpp's name: qwen2, llama-bpe, gpt-4o or gpt-2
-    init_from: InputPath = ""  # a Hugging Face folder, whose tokenizer is taken instead of learning one
+    pattern: SplitPattern = "qwen2"  # split pattern, by llama.cpp's name: qwen2, llama-bpe, gpt-4o or gpt-2
+    init_from: InputFolder = ""  # a Hugging Face folder, whose tokenizer is taken instead of learning one
 
 
 class Tokenize(Params):
     """Documents → token shards; some documents are held out by hash."""
 
-    heldout: Fraction = 0.02  # share of the documents that are never trained on, by hash
+    heldout: Annotated[float, Field(ge=0, lt=1)] = 0.02  # share of the documents that are never trained on, by hash
     shard_tokens: Positive = 100_000_000  # tokens in a file
 
 
@@ -179,39 +216,41 @@ class Pretrain(Params):
     """
 
     seed: Seed = 0  # of the first weights and of the order of the text
-    init_from: InputPath = ""  # a Hugging Face folder (Llama, Qwen3) to go on from; the shape is its own then
+    init_from: InputFolder = ""  # a Hugging Face folder (Llama, Qwen3) to go on from; the shape is its own then
     size: Size = ""  # parameters, as `1M`
     budget: Budget = ""  # time, as `5min` or `2h`, or FLOPs, as `1e15`: what training may take
-    layers: Positive = 4  # of the transformer
-    width: Positive = 128  # of the residual stream
-    heads: Positive = 4  # attention heads; a multiple of kv_heads
-    kv_heads: Positive = 2  # heads of keys and values
-    head_dim: Positive = 32  # width of a head; even
-    ffn_width: Positive = 384  # width of the feed-forward layers
-    context: Positive = 256  # tokens in a row, the most that the model can read
+    layers: Few = 4  # of the transformer
+    width: Width = 128  # of the residual stream
+    heads: Width = 4  # attention heads; a multiple of kv_heads
+    kv_heads: Width = 2  # heads of keys and values
+    head_dim: Width = 32  # width of a head; even
+    ffn_width: Width = 384  # width of the feed-forward layers
+    context: Rows = 256  # tokens in a row, the most that the model can read
     tie_embeddings: bool = False  # one matrix for reading tokens and predicting them
-    batch: Positive = 8  # sequences a step
-    epochs: Rate = 3.0  # passes over the training tokens
-    mix: dict[str, Annotated[float, Field(ge=0)]] = {}  # pattern of host or source file → readings an epoch (else 1)
-    max_steps: Count = 0  # 0: as many as the epochs take
+    batch: Rows = 8  # sequences a step
+    epochs: Epochs = 3.0  # passes over the training tokens
+    mix: dict[
+        str, Annotated[float, AfterValidator(reading_weight)]
+    ] = {}  # pattern of host or source file → readings an epoch (else 1)
+    max_steps: Steps = 0  # 0: as many as the epochs take
     muon_lr: Rate = 0.02  # peak learning rate of the layers' matrices (Muon)
     embed_lr: Rate = 0.3  # of the embedding (AdamW)
     head_lr: Rate = 0.02  # of the output matrix (AdamW)
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0  # decoupled, of the matrices
+    weight_decay: Weight = 0.0  # decoupled, of the matrices
     warmup: Fraction = 0.02  # share of all steps in which the rates rise
     decay: Fraction = 0.6  # share of all steps, at the end, in which they fall to zero
     clip: Rate = 1.0  # largest norm of the gradient
     evaluate_every: Positive = 200  # steps between two scorings of held-out text
     checkpoint_every: Annotated[Positive, HOW] = 200  # steps between two checkpoints
-    keep: Annotated[Positive, HOW] = 2  # checkpoints kept while training, next to the best one
-    accumulate: Annotated[Positive, HOW] = 1  # parts that a step's batch is computed in, where memory is short
+    keep: Annotated[Few, HOW] = 2  # checkpoints kept while training, next to the best one
+    accumulate: Annotated[Rows, HOW] = 1  # parts that a step's batch is computed in, where memory is short
     parallel: Annotated[Literal["ddp", "fsdp"], HOW] = "ddp"  # under torchrun: weights in every process, or shared out
     tensorboard: Annotated[bool, HOW] = False  # event files next to the log
     compile: bool | None = None  # layers by torch.compile; not set: on a GPU only
     recompute: Annotated[bool, HOW] = False  # each layer anew for its gradient: a third more work, less memory
-    snapshots: Count = 8  # models kept on the way, most of them early, for `gristmill inspect`
+    snapshots: FewOrNone = 8  # models kept on the way, most of them early, for `gristmill inspect`
     sample_prompts: list[str] = ["The", "Once"]  # continued at every scoring, and shown in the report
-    goldfish: Count = 0  # k: one token in k is left out of the loss, always the same, against memorising; 0: off
+    goldfish: Goldfish = 0  # k: one token in k is left out of the loss, always the same, against memorising; 0: off
 
     @model_validator(mode="after")
     def agree(self) -> Pretrain:
@@ -244,9 +283,9 @@ class Tune(Params):
     muon_lr: Rate = 0.02  # peak learning rate of the layers' matrices (Muon)
     embed_lr: Rate = 0.02  # of the embedding (AdamW)
     head_lr: Rate = 0.02  # of the output matrix (AdamW)
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0  # decoupled, of the matrices
-    epochs: Rate = 2.0  # passes over the examples
-    batch: Positive = 32  # conversations, pairs or prompts a step
+    weight_decay: Weight = 0.0  # decoupled, of the matrices
+    epochs: Epochs = 2.0  # passes over the examples
+    batch: Rows = 32  # conversations, pairs or prompts a step
     warmup: Fraction = 0.05  # share of all steps in which the rates rise
     checkpoint_every: Annotated[Positive, HOW] = 200  # steps between two checkpoints
 
@@ -254,47 +293,47 @@ class Tune(Params):
 class SFT(Tune):
     """Conversations → chat model."""
 
-    conversations: InputPath = ""  # JSONL of {"messages": [{"role", "content"}]}; empty: made from documents
+    conversations: InputFile = ""  # JSONL of {"messages": [{"role", "content"}]}; empty: made from documents
     replay: Fraction = 0.25  # weight of pretraining text in the loss, against forgetting
 
 
 class Reward(Tune):
     """Preference pairs → reward model (Bradley–Terry)."""
 
-    preferences: InputPath  # JSONL of {"prompt": [messages], "chosen": str, "rejected": str}
+    preferences: InputFile  # JSONL of {"prompt": [messages], "chosen": str, "rejected": str}
 
 
 class RL(Tune):
     """Prompts + reward model → aligned model: GRPO (arXiv:2402.03300) with a KL penalty to the SFT model."""
 
-    prompts: InputPath  # JSONL of {"prompt": [messages]}
-    batch: Positive = 16  # prompts a step
-    group: Annotated[int, Field(ge=2)] = 8  # answers sampled for a prompt
-    max_tokens: Positive = 32  # of an answer
+    prompts: InputFile  # JSONL of {"prompt": [messages]}
+    batch: Rows = 16  # prompts a step
+    group: Annotated[int, Field(ge=2, le=1_000)] = 8  # answers sampled for a prompt
+    max_tokens: Rows = 32  # of an answer
     temperature: Rate = 1.0  # of the sampling
-    kl: Annotated[float, Field(ge=0)] = 0.05  # weight of the penalty for leaving the SFT model
-    epochs: Rate = 1.0  # passes over the prompts
+    kl: Weight = 0.05  # weight of the penalty for leaving the SFT model
+    epochs: Epochs = 1.0  # passes over the prompts
     checkpoint_every: Annotated[Positive, HOW] = 20  # steps between two checkpoints
 
 
 class Evaluate(Params):
     """Model → scores."""
 
-    questions: InputPath = ""  # JSONL of {"question", "answers", "answerable", "split", "stated"}
-    declines: list[str] = ["I do not know"]  # an answer that holds one of these declines
-    prompts: list[str] = []  # asked too, and shown in the report
-    show: Count = 8  # questions shown with them in the report
-    max_tokens: Positive = 48  # of an answer
+    questions: InputFile = ""  # JSONL of {"question", "answers", "answerable", "split", "stated"}
+    declines: list[Words] = ["I do not know"]  # an answer that holds one of these declines
+    prompts: list[Words] = []  # asked too, and shown in the report
+    show: FewOrNone = 8  # questions shown with them in the report
+    max_tokens: Rows = 48  # of an answer
 
 
 class Audit(Params):
     """Model + corpus → what was memorised."""
 
     seed: Seed = 0  # of the choice of passages
-    prompt_tokens: Positive = 50  # of a training passage that the model is given
-    continuation_tokens: Positive = 50  # after them that it would have to give word for word
-    samples: Positive = 400  # passages tried for each number of copies
-    canaries: InputPath = ""  # JSONL of {"prefix", "secret", "copies", "alternatives"}
+    prompt_tokens: Rows = 50  # of a training passage that the model is given
+    continuation_tokens: Rows = 50  # after them that it would have to give word for word
+    samples: Rows = 400  # passages tried for each number of copies
+    canaries: InputFile = ""  # JSONL of {"prefix", "secret", "copies", "alternatives"}
 
 
 class Export(Params):
@@ -308,7 +347,7 @@ class Report(Params):
 class Recipe(Params):
     """One file = one whole run."""
 
-    name: Annotated[str, AfterValidator(folder_name)] = "run"  # of the run: its folder is runs/NAME
+    name: Annotated[str, checked(plain_name)] = "run"  # of the run: its folder is runs/NAME
     seed: Seed = 0  # of every stage that names none of its own
     miniweb: Miniweb | None = None
     crawl: Crawl | None = None

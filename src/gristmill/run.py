@@ -11,7 +11,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from gristmill.inputs.folders import RECIPE
 from gristmill.manifest import WORK, Manifest, heavy_loss, intact
 from gristmill.processes import LEADER, SIZE, watching_memory
 from gristmill.progress import console, duration
-from gristmill.recipe import ADDRESS, Params, Recipe
+from gristmill.recipe import Params, Recipe
 from gristmill.runs.failures import explained, traced
 from gristmill.runs.fingerprint import (
     Changes,
@@ -35,7 +35,8 @@ from gristmill.runs.fingerprint import (
 )
 from gristmill.runs.journal import KEPT, RAN, SKIPPED, SUMMARY, Journal
 from gristmill.runs.lock import LOCK, lock_of, locked
-from gristmill.settings.stages import BY_NAME, CORPUS, CRAWLS, STAGES, Stage, input_paths, pick_inputs, resolve_paths
+from gristmill.runs.ready import check_inputs
+from gristmill.settings.stages import BY_NAME, CORPUS, CRAWLS, STAGES, Stage, pick_inputs, resolve_paths
 
 RUN, SKIP = "run", "skip"
 FINGERPRINT = "fingerprint"  # file in a `.partial` folder: what it was begun for
@@ -70,7 +71,7 @@ def run_recipe(
         raise UserError(f"--from {first} comes after --until {until}", "name them the other way round")
     if until:
         stages = stages[: names.index(until) + 1]
-    check_inputs(recipe, stages, folder)
+    check_inputs(recipe, stages, folder, {})
     with locked(folder / LOCK), traced(folder) if LEADER else nullcontext():
         if LEADER:
             write_text(folder / RECIPE, sealed(recipe.model_dump_json(indent=2, exclude_none=True)))
@@ -82,6 +83,7 @@ def run_recipe(
             redo = stage.name == first
             execute(stage, inputs, params, folder / stage.name, redo=redo, keep_old=keep_old, journal=journal)
             done[stage.name] = folder / stage.name
+            check_inputs(recipe, stages, folder, done)
         if not LEADER:
             return {}
         work = journal.count(RAN)
@@ -97,18 +99,6 @@ def run_recipe(
         told = f"finished, {kept} of them by other code" if kept else "finished and unchanged"
         console.print(f"{folder}: all {len(stages)} stages are {told}; nothing to do")
     return summary
-
-
-def check_inputs(recipe: Recipe, stages: Sequence[Stage], folder: Path) -> None:
-    """Raise UserError for the first input path on this machine that is not there: before any stage runs, not after
-    hours at the stage that reads it.
-    """
-    for stage in stages:
-        resolve_paths(getattr(recipe, stage.name), folder)  # a placeholder of no stage is reported
-        for name, path in input_paths(getattr(recipe, stage.name)).items():
-            if not path.startswith("{") and "://" not in path and not ADDRESS.search(path) and not Path(path).exists():
-                setting = f"{stage.name}.{name.removesuffix('.0')}"
-                raise UserError(f"{setting}: no such file or folder: {path}", "check the path")
 
 
 def run_alone(stage: Stage, inputs: Mapping[str, Path], params: Params, out: Path) -> Manifest | None:

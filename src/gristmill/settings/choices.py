@@ -1,4 +1,4 @@
-"""What of pretraining may be set together: `size` and `budget` choose, and cannot choose what is set already.
+"""What may be set together. Of pretraining, `size` and `budget` choose, and cannot choose what is set already.
 
 A size fixes how large the model is; so do `layers` and `width` together. A budget chooses two things, the size of the
 model and how long it trains: either may be set, not both. Every other setting is a wish that the choice respects.
@@ -6,12 +6,14 @@ model and how long it trains: either may be set, not both. Every other setting i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from gristmill.errors import UserError
 
 if TYPE_CHECKING:
-    from gristmill.recipe import Pretrain
+    from gristmill.recipe import Filter, Pretrain, Recipe
 
 SHAPE = ("layers", "width", "heads", "kv_heads", "head_dim", "ffn_width")
 LENGTH = ("epochs", "max_steps")
@@ -25,6 +27,7 @@ def by_hand(params: Pretrain) -> set[str]:
 def refuse_contradictions(params: Pretrain) -> None:
     """Raise UserError where settings contradict each other: it names them and says how to remove one."""
     hand = by_hand(params)
+    refuse_impossible(params, hand)
     shape = [name for name in SHAPE if name in hand]
     dials = [name for name in ("size", "budget") if getattr(params, name)]
     if params.init_from and dials:
@@ -48,6 +51,53 @@ def refuse_contradictions(params: Pretrain) -> None:
             f" {options(['budget'])}; for the largest model that the budget pays for:"
             f" {options(['size'] if params.size else shape)}",
         )
+
+
+def refuse_impossible(params: Pretrain, hand: set[str]) -> None:
+    """Raise UserError for a shape that no model has, and for a batch that does not divide into its parts."""
+    open_to_choice = bool(params.size or params.budget)
+
+    def stands(*names: str) -> bool:
+        """Whether these are what is trained with: a dial leaves only what was set by hand as it is."""
+        return not open_to_choice or hand >= set(names)
+
+    if stands("batch", "accumulate") and params.batch % params.accumulate:
+        problem = f"{named(params, ['batch', 'accumulate'])}: the batch does not divide into so many parts"
+        raise UserError(problem, "set a divisor of the batch")
+    if params.init_from:
+        return  # that model has its shape
+    if stands("heads", "kv_heads") and params.heads % params.kv_heads:
+        problem = f"{named(params, ['heads', 'kv_heads'])}: the heads are no multiple of those of keys and values"
+        raise UserError(problem, "set kv_heads to a divisor of heads")
+    if stands("head_dim") and params.head_dim % 2:
+        problem = f"{named(params, ['head_dim'])} is odd"
+        raise UserError(problem, "rotary positions need an even one")
+
+
+def refuse_unscored(params: Filter) -> None:
+    """Raise UserError where a bound is of a score without a model."""
+    if without := sorted((params.least.keys() | params.most.keys()) - params.scores.keys()):
+        where = "filter.least" if without[0] in params.least else "filter.most"
+        raise UserError(f"{where}: no model for the score {', '.join(without)}", "name its file in filter.scores")
+
+
+def refuse_gaps(recipe: Recipe, stages: Sequence[str]) -> None:
+    """Raise UserError where a stage that is to run lacks what other tables should give it."""
+    if recipe.extract and "extract" in stages and not (recipe.extract.paths or recipe.crawl or recipe.common_crawl):
+        raise UserError("extract has nothing to read", "set extract.paths, or add a [crawl] table to the recipe")
+    if recipe.redact and "redact" in stages and recipe.redact.names and find_spec("spacy") is None:
+        raise UserError("redact.names needs spaCy", "pip install 'gristmill[names]'")
+    if recipe.decontaminate and "decontaminate" in stages and not recipe.decontaminate.sets:
+        raise UserError("decontaminate has no evaluation set", "name files in decontaminate.sets or evaluate.questions")
+    if recipe.rl and "rl" in stages and recipe.pretrain and not recipe.pretrain.init_from:
+        refuse_no_room(recipe.rl.max_tokens, recipe.pretrain.context)
+
+
+def refuse_no_room(max_tokens: int, context: int) -> None:
+    """Raise UserError where the answers of RL would take all that the model reads."""
+    if max_tokens >= context:
+        problem = f"rl.max_tokens = {max_tokens} leaves no room for a prompt: the model reads {context} tokens"
+        raise UserError(problem, "set a lower rl.max_tokens")
 
 
 def named(params: Pretrain, names: list[str]) -> str:

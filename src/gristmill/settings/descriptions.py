@@ -6,10 +6,11 @@ import ast
 import inspect
 import io
 import json
+import re
 import reprlib
 import tokenize
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -67,7 +68,7 @@ def kind_of(annotation: Any, marks: list[Any]) -> str:
     if origin is Annotated:
         return kind_of(inner[0], [*marks, *inner[1:]])
     if origin in (Union, types.UnionType):
-        return kind_of(next(one for one in inner if one is not type(None)), marks)
+        return " or ".join(kind_of(one, marks) for one in inner if one is not type(None))
     if origin is Literal:
         return " or ".join(json.dumps(value) for value in inner)
     if origin is list:
@@ -84,7 +85,36 @@ def kind_of(annotation: Any, marks: list[Any]) -> str:
 def plural(kind: str) -> str:
     """Several of a kind."""
     word, comma, rest = kind.partition(",")
-    return f"{word}s{comma}{rest}" if word in ("path", "text", "number", "integer") else kind
+    return f"{word}s{comma}{rest}" if word in ("path", "text", "number", "integer", "table") else kind
+
+
+def kind_at(model: Model, place: Sequence[int | str]) -> str:
+    """The type, with its bounds and an article, of what stands at a place in a model: a setting, an item in it."""
+    annotation: Any = model
+    marks: list[Any] = []
+    for part in place:
+        while get_origin(annotation) in (Annotated, Union, types.UnionType):
+            options = get_args(annotation)
+            annotation = next((one for one in options if get_origin(one) is list and isinstance(part, int)), options[0])
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            field = annotation.model_fields[str(part)]
+            annotation, marks = field.annotation, field.metadata
+        elif inner := get_args(annotation):
+            annotation, marks = inner[-1], []
+    kind = kind_of(annotation, marks)
+    return kind if kind.startswith(('"', "true")) else f"an {kind}" if kind.startswith("integer") else f"a {kind}"
+
+
+def wrong_value(item: Mapping[str, Any], model: Model, place: Sequence[int | str]) -> str:
+    """What is wrong with a value that pydantic refuses, as it goes on after the value's name."""
+    if item["type"] == "value_error":
+        return f": {item['msg'].removeprefix('Value error, ')}"
+    if item["type"] == "missing":
+        return " is not set"
+    near = ""
+    if item["type"] == "literal_error" and isinstance(item["input"], str):
+        near = nearest(item["input"], re.findall(r"'([^']+)'", item["ctx"]["expected"]))
+    return f" takes {kind_at(model, place)}{near}"
 
 
 def bounds_of(mark: Any) -> str:
@@ -92,7 +122,7 @@ def bounds_of(mark: Any) -> str:
     parts = getattr(mark, "metadata", None) or [mark]  # Field(ge=…) within Annotated holds the marks
     names = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "min_length": "at least"}
     return ", ".join(
-        f"{word} {getattr(part, name)}" + (" of them" if name == "min_length" else "")
+        f"{word} {getattr(part, name):,.15g}" + (" of them" if name == "min_length" else "")
         for part in parts
         if isinstance(part, annotated_types.BaseMetadata)
         for name, word in names.items()
@@ -124,12 +154,11 @@ def wrong_settings(error: ValidationError, where: str, model: Model, stages: Map
         key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)[1:]
         if item["type"] == "extra_forbidden":
             told.append(unknown(key, str(place[-1]), str(place[0]) if len(place) > 1 else "", model, stages))
-        elif item["type"] == "missing":
-            told.append(f"`{key}` is not set")
-        elif item["type"] == "model_type":
-            told.append(f"`{key}` should be a table, [{key}] (given: {reprlib.repr(item['input'])})")
         else:
-            told.append(f"`{key}`{reason(item['msg'])} (given: {reprlib.repr(item['input'])})")
+            wrong = wrong_value(item, model, item["loc"])
+            wrong += f", [{key}]" * (item["type"] == "model_type")
+            given = f" (given: {reprlib.repr(item['input'])})" * (item["type"] != "missing")
+            told.append(f"`{key}`{wrong}{given}")
     known = [name for name in stages if name in tables]
     remedy = (
         f"gristmill {known[0]} --help lists its settings"
@@ -137,12 +166,6 @@ def wrong_settings(error: ValidationError, where: str, model: Model, stages: Map
         else "gristmill STAGE --help lists a stage's settings"
     )
     return UserError(f"{where}: {'; '.join(told)}", remedy)
-
-
-def reason(message: str) -> str:
-    """Pydantic's message as it goes on after a name, in the case in which it was written."""
-    problem = message.removeprefix("Value error, ").removeprefix("Input ")
-    return f" {problem}" if problem.startswith("should") else f": {problem}"
 
 
 def unknown(key: str, name: str, stage: str, model: Model, stages: Mapping[str, Model]) -> str:

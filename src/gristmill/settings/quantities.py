@@ -1,17 +1,21 @@
-"""Values as people write them in recipes and options: sizes, budgets, what goes into an HTTP header."""
+"""Values as people write them in recipes and options: sizes, budgets, addresses, what goes into an HTTP header."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
+
+LEAST_WEIGHT = 0.001  # readings an epoch
+MOST_PARAMETERS, MOST_SECONDS, MOST_FLOPS = 10**13, 1e8, 1e27
 
 
 def parameters_of(size: str) -> int:
-    """A number of parameters, as `1M` or `124M`; 0 for none. Raises ValueError where it is none."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kMG]?)", size or "0")
-    if not found:
-        raise ValueError("a size is a number of parameters, as 1M or 124M")
-    unit: int = 1000 ** " kMG".index(found[2] or " ")
-    return round(float(found[1]) * unit)
+    """A number of parameters, as `1M` or `124M`; 0 for an empty text. Raises ValueError where it is none."""
+    found = re.fullmatch(r"(\d{1,20}(?:\.\d{1,20})?)([kMG]?)", size)
+    number = round(float(found[1]) * 1000 ** " kMG".index(found[2] or " ")) if found else 0
+    if size and not 1 <= number <= MOST_PARAMETERS:
+        raise ValueError("a size is a number of parameters, as 1M or 124M, up to 10000G")
+    return number
 
 
 def seconds_and_flops(budget: str) -> tuple[float, float]:
@@ -19,11 +23,16 @@ def seconds_and_flops(budget: str) -> tuple[float, float]:
 
     Raises ValueError where it is neither.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\+?\d+)?)(s|min|h|d|)", budget or "0")
-    if not found:
-        raise ValueError("a budget is a time, as 90s, 5min, 2h or 1d, or a number of FLOPs, as 1e15")
-    seconds = {"s": 1, "min": 60, "h": 3600, "d": 86400}.get(found[2], 0)
-    return float(found[1]) * seconds, 0.0 if seconds else float(found[1])
+    if not budget:
+        return 0.0, 0.0
+    found = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\+?\d+)?)(s|min|h|d|)", budget)
+    unit = {"s": 1, "min": 60, "h": 3600, "d": 86400}.get(found[2], 0) if found else 0
+    number = float(found[1]) * (unit or 1) if found else 0.0
+    if not 0 < number <= (MOST_SECONDS if unit else MOST_FLOPS):
+        raise ValueError(
+            "a budget is a time, as 90s, 5min, 2h or 1d, or a number of FLOPs, as 1e15; up to 1000d or 1e27"
+        )
+    return (number, 0.0) if unit else (0.0, number)
 
 
 def header_value(text: str) -> str:
@@ -31,3 +40,61 @@ def header_value(text: str) -> str:
     if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", text):
         raise ValueError("it goes into an HTTP header: printable ASCII on one line, without spaces at the ends")
     return text
+
+
+def plain_name(name: str) -> str:
+    """A name that can be a folder's, and leads nowhere else. Raises ValueError where it is none."""
+    if name in ("", ".", "..") or re.search(r"[/\\\0\n]", name) or len(name.encode()) > 200:
+        raise ValueError("a name is that of a folder: not empty, without / or \\, and neither . nor ..")
+    return name
+
+
+def something(text: str) -> str:
+    """A text that says something. Raises ValueError for another."""
+    if not text.strip():
+        raise ValueError("it is empty")
+    return text
+
+
+def web_address(url: str) -> str:
+    """An http or https URL. Raises ValueError for another."""
+    if not re.match(r"https?://[^\s/?#]", url, re.IGNORECASE):
+        raise ValueError("a seed is an address, as https://example.org/")
+    return url
+
+
+def host_pattern(text: str) -> str:
+    """The name of a host, or a pattern of it. Raises ValueError for another."""
+    if not re.fullmatch(r"[^\s/]+", text):
+        raise ValueError("a host is named as example.org or *.example.org, without https:// and path")
+    return text
+
+
+def network(text: str) -> str:
+    """A network's addresses. Raises ValueError for another."""
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError("a network is written as 127.0.0.0/8") from None
+    return text
+
+
+def media_type(text: str) -> str:
+    """A media type (RFC 6838). Raises ValueError for another."""
+    if not re.fullmatch(r"[^\s/]+/[^\s/]+", text):
+        raise ValueError("a media type is written as text/html")
+    return text
+
+
+def reading_weight(weight: float) -> float:
+    """How often a document is read an epoch. Raises ValueError where that cannot be done."""
+    if weight and not LEAST_WEIGHT <= weight <= 1 / LEAST_WEIGHT:
+        raise ValueError(f"a weight is 0, which leaves a source out, or from {LEAST_WEIGHT:g} to {1 / LEAST_WEIGHT:g}")
+    return weight
+
+
+def not_one(k: int) -> int:
+    """One token in k can be left out. Raises ValueError for 1, which would leave none."""
+    if k == 1:
+        raise ValueError("1 would leave no token to learn from; 4 is usual, 0 turns it off")
+    return k

@@ -125,10 +125,11 @@ def validate(model: type[P], data: dict[str, Any], where: str) -> P:
 
     Raises UserError that names every wrong setting, and for an unknown one the nearest that there is.
     """
-    if model is Recipe and isinstance(data.get("seed", 0), int):
+    seed = data.get("seed", 0)
+    if model is Recipe and isinstance(seed, int) and 0 <= seed < 1 << 32:  # a wrong one is told once
         for name in Recipe.model_fields:
             if isinstance(data.get(name), dict) and "seed" in stage_params(name).model_fields:
-                data[name].setdefault("seed", data.get("seed", 0))
+                data[name].setdefault("seed", seed)
     if model is Recipe and isinstance(data.get("decontaminate"), dict) and isinstance(data.get("evaluate"), dict):
         data["decontaminate"].setdefault(
             "sets", [data["evaluate"]["questions"]] if "questions" in data["evaluate"] else []

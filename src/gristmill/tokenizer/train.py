@@ -21,7 +21,6 @@ from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats.import_hf import adopt
 from gristmill.tokenizer.formats.vocabulary_files import CONTROL, write_ranks, write_tokenizer_json
 from gristmill.tokenizer.heldout import positions
-from gristmill.tokenizer.patterns import PATTERNS
 from gristmill.tokenizer.pretokens import count_pretokens
 from gristmill.tokenizer.vocabulary_statistics import Sample, describe
 
@@ -39,8 +38,6 @@ def run(inputs: Mapping[str, Path], params: TokenizerParams, out: Path) -> Manif
     """
     if params.init_from:
         return take_along(inputs["corpus"], Path(params.init_from), out)
-    if params.pattern not in PATTERNS:
-        raise UserError(f"unknown split pattern {params.pattern!r}", f"choose one of {', '.join(PATTERNS)}")
     documents, sample = count_documents(inputs["corpus"]), Sample()
     share = HELD_OUT if documents >= ENOUGH else 0.0
     with Progress("tokenizer", documents, "documents") as bar:

@@ -13,7 +13,6 @@ from gristmill.corpus.filter.candidate import Candidate, Rule
 from gristmill.corpus.filter.classifier import score_rule
 from gristmill.corpus.filter.lists import bad_words, block_list
 from gristmill.document import Document
-from gristmill.errors import UserError
 from gristmill.manifest import Manifest
 from gristmill.recipe import Filter
 
@@ -21,7 +20,7 @@ from gristmill.recipe import Filter
 def chain(params: Filter) -> list[Rule]:
     """The rules of a recipe, in order: what needs no text, the published rules, lists of words, learned scores.
 
-    Raises UserError for a name that is none, and for a list or model that cannot be read.
+    Raises UserError for a list or model that cannot be read.
     """
     known: dict[str, Rule] = {
         "gopher_repetition": document_rules.gopher_repetition,
@@ -33,12 +32,6 @@ def chain(params: Filter) -> list[Rule]:
         "c4": document_rules.c4,
         "fineweb": document_rules.fineweb,
     }
-    unknown = [name for name in params.rules if name not in known]
-    if unknown:
-        raise UserError(f"filter.rules: unknown rule {', '.join(unknown)}", f"choose from {', '.join(known)}")
-    without = sorted((params.least.keys() | params.most.keys()) - params.scores.keys())
-    if without:
-        raise UserError(f"filter: no model for the score {', '.join(without)}", "name its file in filter.scores")
     chosen = [document_rules.language(params.languages, params.min_language_score)] if params.languages else []
     chosen += [document_rules.licence(params.licences)] if params.licences else []
     chosen += [block_list(params.block_lists)] if params.block_lists else []
@@ -76,5 +69,5 @@ def run(inputs: Mapping[str, Path], params: Filter, out: Path) -> Manifest:
 
     Lines that rules remove from kept documents are counted too.
     """
-    chain(params)  # a wrong name is reported at once
+    chain(params)  # a list or model that cannot be read is reported at once
     return map_documents("filter", inputs["corpus"], FilterJudge, params, out)

@@ -157,7 +157,12 @@ def family(params: Pretrain) -> list[Pretrain]:
         heads = params.heads if "heads" in hand else max(1, width // head_dim)
         ffn_width = max(32, round(width * 8 / 3 / 32) * 32)
         chosen = dict(width=width, layers=layers, head_dim=head_dim, heads=heads, kv_heads=heads, ffn_width=ffn_width)
-        shapes.append(params.model_copy(update=by_hand_wins(hand, chosen)))
+        shape = params.model_copy(update=by_hand_wins(hand, chosen))
+        if shape.heads % shape.kv_heads == 0 and shape.head_dim % 2 == 0:
+            shapes.append(shape)
+    if not shapes:
+        by = named(params, [name for name in SIZES if name in hand])
+        raise UserError(f"{by}: no model has such a shape", "set less of the shape")
     return shapes
 
 

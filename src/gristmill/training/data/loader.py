@@ -94,8 +94,6 @@ class Loader:
         world: int = 1,
     ) -> None:
         """Raises UserError where the batch does not divide among the processes or the mixture fits no document."""
-        if goldfish == 1:
-            raise UserError("goldfish = 1 would leave no token to learn from", "use 4 or so; 0 turns it off")
         self.split, self.batch, self.seed, self.rank, self.world = split, divided(batch, world), seed, rank, world
         self.mixture = Mixture(split, mix or {}, seed)
         self.context = min(context, len(split.tokens))

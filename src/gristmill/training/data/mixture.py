@@ -13,7 +13,6 @@ from gristmill.errors import UserError
 from gristmill.tokenizer.shards import Split
 
 OTHERS = "(others)"
-LEAST = 0.001  # weight
 
 
 class Mixture:
@@ -36,8 +35,6 @@ class Mixture:
                     f"mix: {name!r} fits no document that an earlier one leaves",
                     f"the first document's host and source are {known}",
                 )
-        if ((self.weights > 0) & (self.weights < LEAST)).any():
-            raise UserError(f"mix: a weight between 0 and {LEAST}", "use 0 to leave a source out")
         if not (self.documents_of * self.weights).any():
             raise UserError("mix: every document has the weight 0", "give some a weight above 0")
         # where between two readings a document is: so that fractions are read evenly

@@ -1,0 +1,54 @@
+"""Whether a recipe's stages can begin: what each reads is there, or a stage before it makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gristmill.errors import UserError
+from gristmill.recipe import ADDRESS, Recipe, path_fields, stage_params
+from gristmill.settings.choices import refuse_gaps
+from gristmill.settings.stages import Stage, input_paths, pick_inputs, resolve_paths
+
+MUST_HOLD = {  # setting → what must be in the folder that it names
+    "tokenizer.init_from": "tokenizer.json",
+    "pretrain.init_from": "config.json",
+    "dedup.against": "index",
+}
+
+
+def check_inputs(recipe: Recipe, stages: Sequence[Stage], folder: Path, finished: Mapping[str, Path]) -> None:
+    """Raise UserError for the first stage that could not begin: before any stage runs, not after hours when it is its
+    turn. Each must have the stages that it reads, and the files and folders that its settings name: those that the
+    `finished` stages should have written too.
+    """
+    refuse_gaps(recipe, [stage.name for stage in stages])
+    before: dict[str, Path] = {}
+    for stage in stages:
+        pick_inputs(stage, before)
+        params = getattr(recipe, stage.name)
+        resolved = input_paths(resolve_paths(params, folder))  # a placeholder of no stage is reported
+        places = {name: getattr(params, name) for name in path_fields(type(params), "place")}
+        for name, path in {**input_paths(params), **places}.items():
+            maker = path[1:].partition("}")[0] if path.startswith("{") else ""
+            if "://" not in path and not ADDRESS.search(path) and (maker not in before or maker in finished):
+                setting = f"{stage.name}.{name.removesuffix('.0')}"
+                if recipe.evaluate and path == recipe.evaluate.questions:
+                    setting = "evaluate.questions"  # from where decontaminate may have it
+                unmade = f"`{path}`: {maker} does not run before; " if maker and maker not in before else ""
+                check_input(stage, name, Path(resolved.get(name, path)), f"{setting}: {unmade}")
+        before[stage.name] = folder / stage.name
+
+
+def check_input(stage: Stage, name: str, path: Path, begins: str) -> None:
+    """Raise UserError where what a setting names is not there, or is a folder where a file is wanted, or no folder."""
+    field = name.partition(".")[0]
+    inside = MUST_HOLD.get(f"{stage.name}.{field}", "")
+    if not path.exists():
+        raise UserError(f"{begins}no such file or folder: {path}", "check the path")
+    if path.is_dir() and field in path_fields(stage_params(stage.name), "file"):
+        raise UserError(f"{begins}{path} is a folder", "name a file")
+    if not path.is_dir() and field in path_fields(stage_params(stage.name), "folder"):
+        raise UserError(f"{begins}{path} is a file", "name a folder")
+    if not (path / inside).exists():
+        raise UserError(f"{begins}{path} has no {inside}", "name another folder")
