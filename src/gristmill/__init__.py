@@ -6,7 +6,12 @@ These names are the public face; `docs/python.md` shows them at work. Each is im
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
+
+# Read by OpenMP when PyTorch loads it. Threads that wait for work sleep, as they spin by default: where other programs
+# want the cores too, spinning makes training on two threads three times as slow as on one.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 __version__ = "0.1.0"
 __all__ = [
