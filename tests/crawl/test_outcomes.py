@@ -125,3 +125,64 @@ def test_types_are_told_from_the_bytes(serve: Callable[[Handler], Site], tmp_pat
     _, _, outcome = crawl(serve(pages_of(table)).params(), tmp_path)
     assert (outcome["/a"], outcome["/b"]) == ("page", "type")
     assert [found.content_type for found in read_records([tmp_path / "pages-00000.warc.gz"])] == ["text/html"] * 2
+
+
+def test_a_page_behind_a_question_for_cookies_is_kept(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+    def asks(back: str) -> Handler:
+        def answer(request: web.Request) -> web.StreamResponse:
+            if request.cookies.get("seen") == "1" and request.cookies.get("more", "2") == "2":
+                return page(text=f"the page {request.path}")
+            response = web.Response(status=302, headers={"Location": back})
+            response.set_cookie("seen", "1")
+            return response
+
+        return answer
+
+    def check(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=302, headers={"Location": "/through", "Set-Cookie": "more=2; Path=/"})
+
+    def never(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=302, headers={"Location": "/never", "Set-Cookie": "a=b"})
+
+    def out(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=302, headers={"Location": "/private", "Set-Cookie": "a=b"})
+
+    table = {
+        "/robots.txt": lambda _: web.Response(text="User-agent: *\nDisallow: /private"),
+        "/": ["/itself", "/through", "/never", "/out", "/elsewhere"],
+        "/itself": asks("/itself"),
+        "/through": asks("/check"),
+        "/check": check,
+        "/never": never,
+        "/out": out,
+        "/elsewhere": asks("/other"),
+        "/other": [],
+    }
+    site = serve(pages_of(table))
+    _, rows, outcome = crawl(site.params(), tmp_path)
+    kept = {path for path, what in outcome.items() if what == "page"}
+    assert kept == {"/", "/itself", "/through", "/other"} and outcome["/elsewhere"] == outcome["/never"] == "redirect"
+    assert "cookies" in next(row["detail"] for row in rows_of(tmp_path).values() if row["url"].endswith("/never"))
+    assert "/private" not in site.paths() and outcome["/private"] == "robots"
+    requests = [content for kind, headers, content in warc_records(tmp_path) if kind == "request"]
+    assert len(rows) and not any(b"Cookie" in each for each in requests[:1])
+
+
+def test_refreshes_frames_and_sitemaps_lead_to_pages(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+    index = "<sitemapindex><sitemap><loc>/maps.php?part=1</loc></sitemap></sitemapindex>"
+    urls = "\ufeff<s:urlset xmlns:s='x'><s:url><s:loc>/mapped</s:loc></s:url></s:urlset>"
+    linked = "<urlset><url><loc>/from-a-link</loc></url></urlset>"
+    table = {
+        "/robots.txt": lambda _: web.Response(text="Sitemap: /all-of-it"),
+        "/all-of-it": lambda _: web.Response(text=index, content_type="application/xml"),
+        "/maps.php?part=1": lambda _: web.Response(body=urls.encode("utf-16"), content_type="application/xml"),
+        "/a-map": lambda _: web.Response(text=linked, content_type="text/xml"),
+        "/": lambda _: page("/a-map", head="<meta http-equiv=refresh content='0;url=/start'>"),
+        "/start": lambda _: web.Response(
+            text="start<iframe src=/frame></iframe>", content_type="text/html", headers={"Refresh": "9; url=/next"}
+        ),
+        **{path: [] for path in ("/next", "/frame", "/mapped", "/from-a-link")},
+    }
+    _, _, outcome = crawl(serve(pages_of(table)).params(), tmp_path)
+    kept = {path for path, what in outcome.items() if what == "page"}
+    assert kept == {"/", "/start", "/next", "/frame", "/mapped", "/from-a-link"}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
 from gristmill.crawl.content_type import content_type, payload_type
-from gristmill.crawl.outlinks import Said, read_feed, read_page, read_sitemap, read_tdmrep
+from gristmill.crawl.outlinks import Said, is_sitemap, read_feed, read_page, read_sitemap, read_tdmrep
 from gristmill.crawl.urls import host_of, normalise, runs_in_circles, shape_of, target_of
 from gristmill.html.links import page_tags
 
@@ -56,10 +58,48 @@ def test_a_page_that_declares_several_licences_has_none() -> None:
 
 
 def test_sitemaps_of_all_kinds() -> None:
-    body = b"<sitemapindex><loc> http://e.org/a&amp;b.xml </loc><sitemap><loc><![CDATA[/c]]></loc></sitemap>"
-    assert list(read_sitemap(body, BASE)) == ["http://e.org/a&b.xml", "http://e.org/c"]
-    assert list(read_sitemap(b"http://e.org/1\nhttp://e.org/2\n", BASE)) == ["http://e.org/1", "http://e.org/2"]
-    assert list(read_sitemap(b"\x1f\x8bdamaged", BASE)) == []
+    index = b"<sitemapindex><loc> http://e.org/a&amp;b.xml </loc><sitemap><loc><![CDATA[/c]]></loc></sitemap>"
+    assert read_sitemap(index, BASE) == [("http://e.org/a&b.xml", True), ("http://e.org/c", True)]
+    lines = b"\xef\xbb\xbfhttp://e.org/1\nhttp://e.org/2\n"
+    assert read_sitemap(lines, BASE) == [("http://e.org/1", False), ("http://e.org/2", False)]
+    assert read_sitemap(b"\x1f\x8bdamaged", BASE) == []
+    atom = b"<feed><entry><link href='/3'/></entry></feed>"
+    assert read_sitemap(atom, BASE) == [("http://e.org/3", False)]
+
+
+def test_sitemaps_in_other_spellings() -> None:
+    plain = "<?xml version='1.0'?><urlset xmlns='x'><url><loc>/é</loc></url></urlset>"
+    picture = "<url><loc >/b</loc><image:image><image:loc>/b.png</image:loc></image:image></url>"
+    prefixed = plain.replace("<", "<s:").replace("<s:/", "</s:").replace("<s:?", "<?")
+    for body in (
+        plain.encode(),
+        b"\xef\xbb\xbf" + plain.encode(),
+        plain.encode("utf-16"),
+        plain.replace("?>", " encoding='iso-8859-1'?>").encode("latin-1"),
+        prefixed.encode(),
+        gzip.compress(plain.encode("utf-16")),
+    ):
+        assert read_sitemap(body, BASE) == [("http://e.org/%C3%A9", False)], body
+    with_picture = plain.replace("</urlset>", f"{picture}</urlset>").encode()
+    assert [url for url, _ in read_sitemap(with_picture, BASE)] == ["http://e.org/%C3%A9", "http://e.org/b"]
+    assert is_sitemap(plain.encode("utf-16")) and is_sitemap(prefixed.encode()) and not is_sitemap(b"<rss></rss>")
+
+
+def test_frames_are_links_and_a_refresh_leads_on() -> None:
+    page = b"<base href=/c/><frame src=a><iframe src=b></iframe><meta http-equiv=refresh content='0;URL=\"d?e#f\"'>"
+    said = read(page)
+    assert said.links == ["http://e.org/c/a", "http://e.org/c/b"] and said.refresh == "http://e.org/c/d?e"
+    assert read(b"", "", ("Refresh", "5; url=/x")).refresh == "http://e.org/x"
+    for content, target in (
+        ("3", ""),
+        ("0, /x", "/x"),
+        ("0 url = '/x' more", "/x"),
+        ("1.5;/x", "/x"),
+        ("url=/x", ""),
+        ("0;", ""),
+    ):
+        found = read(f'<meta http-equiv="REFRESH" content="{content}">'.encode()).refresh
+        assert found == (f"http://e.org{target}" if target else ""), content
 
 
 def test_feeds_of_all_kinds() -> None:
@@ -101,6 +141,10 @@ def test_tdmrep() -> None:
         ("/a?PHPSESSID=0123456789abcdef01", "http://e.org/", "http://e.org/a"),
         ("/a;jsessionid=1A2B.node1?x=1", "http://e.org/", "http://e.org/a?x=1"),
         ("/a?sid=12", "http://e.org/", "http://e.org/a?sid=12"),
+        ("/a?sid=2f0c4a1e9b7d3856&b", "http://e.org/", "http://e.org/a?b"),
+        ("/a?sid=the-mill-at-the-river-in-2024", "http://e.org/", "http://e.org/a?sid=the-mill-at-the-river-in-2024"),
+        ("/a?sess=understandingsessions", "http://e.org/", "http://e.org/a?sess=understandingsessions"),
+        ("/a?PHPSESSID=el4ukv0kqbvoirg7nkp4dncpk3", "http://e.org/", "http://e.org/a"),
         ("/" + "a" * 2000, "http://e.org/", None),
     ],
 )

@@ -36,7 +36,10 @@ class Plain(HTMLParser):
         if tag in ("a", "area", "base", "link") and "href" in given:
             self.found.append((tag, given["href"], given.get("rel", ""), kind))
         elif tag == "meta" and "content" in given:
-            self.found.append((tag, given["content"], given.get("name", given.get("property", "")), kind))
+            about = given.get("name", given.get("property", ""))
+            self.found.append((tag, given["content"], about, given.get("http-equiv", "")))
+        elif tag in ("frame", "iframe") and "src" in given:
+            self.found.append((tag, given["src"], "", kind))
 
 
 def plainly(text: str) -> list[Tag]:
@@ -143,6 +146,15 @@ def test_charsets(codec: str) -> None:
     word = {"latin-1": "é", "cp1251": "ж", "utf-16": "жé", "utf-8": "жé", "big5": "功許蓋"}.get(codec, "表示ソ")
     page = f'<p>{word}<a href="/{word}" rel="x">{word}</a><a href=y>'.encode(codec)
     assert page_tags(page, codec) == [("a", f"/{word}", "x", ""), ("a", "y", "", "")]
+
+
+def test_frames_and_refreshes_are_tags_too() -> None:
+    body = b"<META HTTP-EQUIV=Refresh content='0; url=/x'><frame src=a>"
+    body += b"<iframe src='b?c&amp;d'><a href=no></iframe><a href=e>"
+    assert page_tags(body, "") == [
+        ("meta", "0; url=/x", "", "Refresh"),
+        *(("frame", "a", "", ""), ("iframe", "b?c&d", "", ""), ("a", "e", "", "")),
+    ]
 
 
 def test_svg_and_scripts_hide_no_links() -> None:

@@ -51,6 +51,7 @@ class Response:
     error: str = ""
     detail: str = ""
     requests: int = 1
+    cookie: dict[str, str] = field(default_factory=dict)  # the Cookie header with which it was asked for, if any
 
     def header(self, name: str) -> str:
         """The first header of that name (in lower case), or nothing."""

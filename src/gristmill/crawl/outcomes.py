@@ -9,7 +9,7 @@ from typing import Any
 from gristmill.crawl.client import Response
 from gristmill.crawl.content_type import content_type, payload_type
 from gristmill.crawl.frontier import Found, Frontier, Visit
-from gristmill.crawl.outlinks import FEEDS, Said, read_feed, read_page, read_sitemap
+from gristmill.crawl.outlinks import FEEDS, Said, is_sitemap, read_feed, read_page, read_sitemap
 from gristmill.crawl.throttle import Rules, redirect_target
 from gristmill.crawl.urls import host_of, shape_of, target_of
 from gristmill.crawl.warc import SUCCESS, Original, sha1
@@ -41,18 +41,21 @@ def outcome_of(visit: Visit, response: Response, rules: Rules | None, params: Cr
     if response.error:
         return Outcome(response.error, note={"detail": response.detail} if response.detail else {})
     if target := redirect_target(response):
-        return Outcome("redirect", [Found(target, visit.depth, visit.hops + 1, visit.kind)], digest=sha1(response.body))
+        named = [Found(target, visit.depth, visit.hops + 1, visit.kind)]
+        note = {"detail": "redirect to itself, with the cookies that it sets too"} if target == visit.url else {}
+        return Outcome("redirect", named, note, digest=sha1(response.body))
     if response.status == 304 and (earlier := frontier.previous(visit.url)):
         return unchanged(visit, earlier)
     if response.status not in SUCCESS:
         return Outcome(f"no_{visit.kind}" if visit.kind != "page" else f"status_{response.status}")
     if visit.kind == "sitemap":
-        named = [Found(url, visit.depth + 1, 0, kind_of(url)) for url in read_sitemap(response.body, visit.url)]
-        return Outcome("sitemap", named)
+        return Outcome("sitemap", sitemap_links(visit, response))
     kind, charset = content_type(response.header("content-type"))
     kind = payload_type(kind, response.body)
     if visit.kind == "feed" or kind in FEEDS or (kind in XML and is_feed(response.body)):
         return Outcome("feed", [Found(url, visit.depth + 1, 0, "page") for url in read_feed(response.body, visit.url)])
+    if kind in XML and is_sitemap(response.body):
+        return Outcome("sitemap", sitemap_links(visit, response))
     if kind not in KEPT:
         return Outcome("type", note={"detail": kind})
     tags = page_tags(response.body, charset) if kind in HTML else []
@@ -67,6 +70,7 @@ def outcome_of_page(
     directives = said.directives
     links = [] if directives.nofollow else [Found(url, visit.depth + 1, 0, "page") for url in said.links]
     links += [Found(url, visit.depth + 1, 0, "feed") for url in said.feeds]
+    links += [Found(said.refresh, visit.depth, visit.hops + 1, "page")] if said.refresh else []
     robots = rules.robots if rules and rules.robots else None
     if directives.tdm is None and rules:
         directives.tdm = rules.reserved(target_of(visit.url))
@@ -146,6 +150,7 @@ def is_feed(body: bytes) -> bool:
     return any(mark in head for mark in (b"<rss", b"<feed", b"<rdf:rdf"))
 
 
-def kind_of(url: str) -> str:
-    """What a sitemap's entry is: another sitemap, or a page."""
-    return "sitemap" if url.partition("?")[0].endswith((".xml", ".xml.gz")) else "page"
+def sitemap_links(visit: Visit, response: Response) -> list[Found]:
+    """What a sitemap names: pages, and other sitemaps."""
+    named = read_sitemap(response.body, visit.url)
+    return [Found(url, visit.depth + 1, 0, "sitemap" if sitemap else "page") for url, sitemap in named]

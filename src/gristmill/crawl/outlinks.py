@@ -11,11 +11,15 @@ from dataclasses import dataclass, field
 from gristmill.crawl.client import CutShort, Headers, gunzip
 from gristmill.crawl.robots import Rule, normal_path
 from gristmill.crawl.urls import normalise
+from gristmill.html.charset import to_utf8
 from gristmill.html.directives import Directives, read_directives
-from gristmill.html.links import Tag, header_tags
+from gristmill.html.links import Tag, header_tags, refresh_target
 
 LONGEST_WRITTEN = 4_000  # characters of a URL with character references: twice the longest that is kept
 MAX_SITEMAP = 50_000_000  # bytes unpacked, https://www.sitemaps.org/protocol.html
+SITEMAP_ROOT = re.compile(r"<([\w.-]{1,40}:)?(urlset|sitemapindex)[\s>]")
+SITEMAP_HEAD = 1 << 16  # characters that hold a sitemap's first tag
+SITEMAP_NAME = re.compile(r"\.xml(?:\.gz)?(?:\?|$)")
 TDMREP = ("location", "tdm-reservation")
 FEEDS = ("application/rss+xml", "application/atom+xml", "application/feed+json", "application/rdf+xml")
 # no `<` within a tag: else every `<` of a damaged file would be followed to the file's end
@@ -32,6 +36,7 @@ class Said:
     links: list[str] = field(default_factory=list)  # in page order, each once
     feeds: list[str] = field(default_factory=list)
     canonical: str = ""  # resolved
+    refresh: str = ""  # where it sends its readers, resolved
     licence: str = ""  # URL of the one that it declares: nothing where it declares several
 
 
@@ -50,16 +55,17 @@ def read_page(tags: list[Tag], headers: Headers, url: str, agent: str) -> Said:
         list(read_links(tags, base)),
         [feed for tag in tags if (feed := feed_of(tag, base))],
         normalise(directives.canonical, base) or "" if directives.canonical else "",
+        (normalise(target, base) or "") if (target := refresh_target(tags, headers)) else "",
         declared.pop() if len(declared) == 1 else "",
     )
 
 
 def read_links(tags: Iterable[Tag], base: str) -> dict[str, None]:
-    """The pages that are linked, each once, less those that a link says not to follow and licences."""
+    """The pages that are linked or framed, each once, less those that a link says not to follow and licences."""
     links: dict[str, None] = {}
     seen: set[str] = set()  # an index may name one page hundreds of times
     for name, href, rel, _ in tags:
-        if name not in ("a", "area"):
+        if name not in ("a", "area", "frame", "iframe"):
             continue
         if rel and {"nofollow", "license"} & set(rel.lower().split()):
             continue
@@ -78,23 +84,35 @@ def feed_of(tag: Tag, base: str) -> str | None:
     return normalise(href.strip(), base) if is_feed else None
 
 
-def read_sitemap(body: bytes, base: str) -> Iterator[str]:
-    """URLs of a sitemap, sitemap index, or plain list (https://www.sitemaps.org/protocol.html)."""
+def read_sitemap(body: bytes, base: str) -> list[tuple[str, bool]]:
+    """URLs of a sitemap, sitemap index, plain list or feed (https://www.sitemaps.org/protocol.html), each with whether
+    it is a sitemap's.
+    """
     try:
-        body = gunzip(body, MAX_SITEMAP)
+        body = to_utf8(gunzip(body, MAX_SITEMAP))
     except CutShort as error:
-        body = error.begin
+        body = to_utf8(error.begin)
     except OSError:
-        return
+        return []
+    # regular expressions, not an XML parser: nothing to expand, and damaged files still give their URLs
     text = body.decode("utf-8", "replace")
-    # a regular expression, not an XML parser: nothing to expand, and damaged files still give their URLs
-    places = re.findall(r"<loc>\s*([^<]*(?:<!\[CDATA\[[^<]*)?)", text) or (text.split() if "<" not in text else [])
-    yield from unique(places, base)
+    root = SITEMAP_ROOT.search(text, 0, SITEMAP_HEAD)
+    if not root and "<" in text:
+        return [(url, False) for url in read_feed(body, base)]
+    prefix = re.escape(root[1] or "") if root else ""
+    places = re.findall(rf"<{prefix}loc(?:\s[^<>]*)?>\s*([^<]*(?:<!\[CDATA\[[^<]*)?)", text) if root else text.split()
+    index = bool(root) and root[2] == "sitemapindex"  # type: ignore[index]
+    return [(url, index or SITEMAP_NAME.search(url) is not None) for url in unique(places, base)]
+
+
+def is_sitemap(body: bytes) -> bool:
+    """Whether an XML document is a sitemap or an index of them."""
+    return bool(SITEMAP_ROOT.search(to_utf8(body[:SITEMAP_HEAD]).decode("utf-8", "replace")))
 
 
 def read_feed(body: bytes, base: str) -> Iterator[str]:
     """URLs of the entries of an RSS, Atom (RFC 4287) or JSON feed."""
-    text = body.decode("utf-8", "replace")
+    text = to_utf8(body).decode("utf-8")
     if text.lstrip().startswith("{"):
         try:
             items = json.loads(text).get("items", [])

@@ -93,30 +93,35 @@ def normal_path(path: bytes) -> bytes:
 def parse_robots(text: str, agent: str) -> Robots:
     """The rules for `agent` in a robots.txt: those of all groups that name it, else of all groups for `*`."""
     token = product_token(agent)
-    groups: list[tuple[set[str], list[tuple[str, str, int]]]] = []
+    named: set[str] = set()  # the agents of all groups
+    agents: set[str] = set()  # of the group that is read: whom its rules are for
+    latest: set[str] = set()  # those of them that were named last, in a row: whom its other lines are for
+    lines: list[tuple[set[str], tuple[str, str, int]]] = []  # whom each is for
     found = Robots()
-    open_group = False
+    open_group = row = False  # more agents may come: only rules end that (RFC 9309 §2.2.4), any line ends a row
     for number, line in enumerate(re.split(r"\r\n|\n|\r", text.removeprefix("\ufeff")), 1):
         name, separator, value = line[:LONGEST_LINE].partition("#")[0].partition(":")
         if not separator:
             name, _, value = line[:LONGEST_LINE].partition("#")[0].strip().partition(" ")  # a colon forgotten
         name, value = name.strip().lower(), value.strip()
         if name in ("user-agent", "useragent"):
-            if not open_group:
-                groups.append((set(), []))
-                open_group = True
-            groups[-1][0].add("*" if value.partition(" ")[0] == "*" else product_token(value))
-        elif name in ("allow", "disallow", "crawl-delay", "content-signal", "content-usage"):
-            if groups:
-                groups[-1][1].append((name, value, number))
-            open_group = False
+            agents = agents if open_group else set()
+            latest = latest if row else set()
+            open_group = row = True
+            for known in (named, agents, latest):
+                known.add("*" if value.partition(" ")[0] == "*" else product_token(value))
+        elif name in ("allow", "disallow"):
+            lines.append((agents, (name, value, number)))
+            open_group = row = False
+        elif name in ("crawl-delay", "content-signal", "content-usage"):
+            lines.append((latest, (name, value, number)))
+            row = False
         elif name == "sitemap" and value:
             found.sitemaps.append(value)
         elif name in ("license", "licence") and value:
             found.licence = found.licence or value
-    chosen = [lines for agents, lines in groups if token and token in agents]
-    for lines in chosen or [lines for agents, lines in groups if "*" in agents]:
-        read_group(lines, found)
+    who = token if token and token in named else "*"
+    read_group([line for meant, line in lines if who in meant], found)
     return found
 
 

@@ -251,8 +251,7 @@ class Crawler:
         allowed, line = rules.robots.decide(target_of(visit.url))
         if not allowed:
             return Response(visit.url, error="robots", detail=line, requests=0), rules
-        headers = conditions(self.frontier, visit.url)
-        return await self.throttle.get(host, visit.url, self.params.max_bytes, headers), rules
+        return await self.throttle.get_page(host, rules, visit.url, conditions(self.frontier, visit.url)), rules
 
     def settle(self, turn: Turn, visit: Visit, response: Response, rules: Rules | None) -> str:
         """Note the outcome and return it, keep the records, and queue what was named."""
@@ -268,7 +267,7 @@ class Crawler:
         if outcome.name in STORED:
             notes = [("hopsFromSeed", str(visit.depth)), *([("via", visit.via)] if visit.via else [])]
             notes += [("outlink", f"{link.url} L a/@href") for link in outcome.links]
-            request = self.client.request_block(visit.url, conditions(self.frontier, visit.url))
+            request = self.client.request_block(visit.url, conditions(self.frontier, visit.url) | response.cookie)
             data = exchange(response, date, request, notes, outcome.decisions, outcome.digest, outcome.original)
             self.frontier.keep(visit, data)
         self.queue(turn, visit.url, found)

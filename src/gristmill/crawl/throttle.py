@@ -13,7 +13,7 @@ from gristmill.crawl.client import Client, Response
 from gristmill.crawl.frontier import Frontier
 from gristmill.crawl.outlinks import read_tdmrep
 from gristmill.crawl.robots import Robots, Rule, normal_path, parse_robots
-from gristmill.crawl.urls import normalise, origin_of
+from gristmill.crawl.urls import normalise, origin_of, target_of
 from gristmill.errors import FAULT, concerns_all, fault_notes
 from gristmill.recipe import Crawl
 
@@ -23,6 +23,7 @@ ROBOTS_SECONDS = 24 * 3600  # RFC 9309 §2.4
 TRIES = 3
 LONGEST_WAIT = 120.0  # seconds that a Retry-After may ask of us; who asks for more is not asked again
 LONGEST_DELAY = 60.0  # seconds between two requests that a host can make us wait, in robots.txt or by being slow
+MOST_COOKIES, LONGEST_COOKIE = 50, 4_096  # RFC 6265 §6.1
 BUSY = (429, 503)
 
 
@@ -122,6 +123,22 @@ class Throttle:
             response.error = ""  # what came within the limit counts
         return response
 
+    async def get_page(self, host: Host, rules: Rules, url: str, conditions: Mapping[str, str]) -> Response:
+        """Fetch a page. A redirect that sets cookies is followed with them on its own origin: where it leads back to
+        the page, as sites do that ask whether cookies are kept, what it gives then is the page. No cookie is kept.
+        """
+        first = response = await self.get(host, url, self.params.max_bytes, conditions)
+        target, cookies = redirect_target(first), dict[str, str]()
+        for _ in range(self.params.max_redirects):
+            cookies |= cookies_of(response)
+            allowed = rules.robots and target and rules.robots.decide(target_of(target))[0]
+            if not (target and cookies and allowed and origin_of(target) == origin_of(url)):
+                break
+            sent = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
+            response = await self.get(host, target, self.params.max_bytes, {**conditions, **sent})
+            response.cookie, target = sent, redirect_target(response)
+        return response if response.url == url and not target else first
+
     async def get(self, host: Host, url: str, limit: int, conditions: Mapping[str, str] | None = None) -> Response:
         """Fetch with the host's pause before, and again where it is busy or breaks off."""
         tries = 0
@@ -174,6 +191,12 @@ def retry_after(response: Response) -> float:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
     except (ValueError, TypeError, OverflowError):  # no date, one without a zone, one of the year 99999999999
         return 0.0
+
+
+def cookies_of(response: Response) -> dict[str, str]:
+    """The cookies that a response sets, without their attributes (RFC 6265 §5.2)."""
+    pairs = (value.partition(";")[0].partition("=") for value in response.headers_named("set-cookie")[:MOST_COOKIES])
+    return {name.strip(): value.strip() for name, _, value in pairs if len(name) + len(value) <= LONGEST_COOKIE}
 
 
 def redirect_target(response: Response) -> str | None:

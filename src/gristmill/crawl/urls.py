@@ -11,7 +11,9 @@ LONGEST = 2_000  # characters
 # parameters that name a visit or a campaign, not a page
 SESSION = r"(?:phpsessid|jsessionid|aspsessionid[a-z]*|sessionid|session_id|sess|sid|oscsid|zenid|cftoken|cfid)"
 CAMPAIGN = r"(?:utm_[a-z]+|gclid|dclid|fbclid|msclkid|yclid|mc_cid|mc_eid)"
-NOISE = re.compile(rf"(?<=[?&])(?:{CAMPAIGN}=[^&]*|{SESSION}=[0-9a-z_.-]{{16,}})(?:&|$)", re.IGNORECASE)
+# what such an id looks like: letters and digits at random, in servlets with the node behind them; not a page's name
+RANDOM = r"(?=[0-9a-z]*\d)(?=[0-9a-z]*[a-z])[0-9a-z]{16,}(?:[.!:~-][0-9a-z.!:~_-]*)?"
+NOISE = re.compile(rf"(?<=[?&])(?:{CAMPAIGN}=[^&]*|{SESSION}=(?:{RANDOM}|\d{{16,}})(?=&|$))(?:&|$)", re.IGNORECASE)
 PATH_SESSION = re.compile(r";(?:jsessionid|phpsessid)=[0-9a-z_.!-]+", re.IGNORECASE)
 REPEATED = re.compile(r"(/[^/?]+(?:/[^/?]+)*?)\1\1(?=/|$)")  # /a/b/a/b/a/b
 HOST = re.compile(r"https?://(?:[^/?#]*@)?(?:\[([^\]/?#]*)\]|([^:/?#\[\]]*))", re.IGNORECASE)
@@ -28,7 +30,7 @@ def normalise(url: str, base: str = "") -> str | None:
         return None
     url = url.partition("#")[0]
     # a relative URL depends on the folder of its base alone, unless it is a query: so menus are resolved once
-    return _normalise(url, base if url.startswith("?") or not url else base[: base.rfind("/") + 1])
+    return _normalise(url, base if url.startswith("?") or not url.strip() else base[: base.rfind("/") + 1])
 
 
 @lru_cache(32_768)

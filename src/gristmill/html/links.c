@@ -12,16 +12,18 @@ bool gm_is_link(const struct tag_token *token) {
         case T_BASE:
         case T_LINK: return token->present >> A_HREF & 1;
         case T_META: return token->present >> A_CONTENT & 1;
+        case T_FRAME:
+        case T_IFRAME: return token->present >> A_SRC & 1;
         default: return false;
     }
 }
 
 /* Value, relation and type of a row. */
 static void fields(const struct tag_token *token, struct slice field[3]) {
-    bool meta = token->tag == T_META;
-    field[0] = token->value[meta ? A_CONTENT : A_HREF];
+    bool meta = token->tag == T_META, frame = token->tag == T_FRAME || token->tag == T_IFRAME;
+    field[0] = token->value[meta ? A_CONTENT : frame ? A_SRC : A_HREF];
     field[1] = token->value[!meta ? A_REL : token->present >> A_NAME & 1 ? A_NAME : A_PROPERTY];
-    field[2] = token->value[A_TYPE];
+    field[2] = token->value[meta ? A_HTTP_EQUIV : A_TYPE];
 }
 
 size_t gm_link_room(const struct tag_token *token) {
@@ -71,10 +73,9 @@ size_t gm_html_links(const uint8_t *html, size_t size, const struct entities *en
             at = gm_read_tag(at, end, &token);
             if (!at) break; /* the file ends within a tag: no tag */
             bool closed = token.closed && (foreign || token.tag == T_SVG || token.tag == T_MATH);
+            if (!token.end && gm_is_link(&token)) out = gm_write_link(&token, entities, out);
             if (token.end) {
                 if ((token.tag == T_SVG || token.tag == T_MATH) && foreign) foreign--;
-            } else if (gm_is_link(&token)) {
-                out = gm_write_link(&token, entities, out);
             } else if (closed) { /* <title/> and <style/> have an end in foreign content alone */
                 continue;
             } else if (token.tag == T_SVG || token.tag == T_MATH) {

@@ -15,9 +15,14 @@ from gristmill.html.charset import decoded_page
 from gristmill.html.encodings import percent_encode
 from gristmill.native import BYTES, POINTER, SIZE, Function
 
-# A tag: name, href (of <meta>: content), rel (of <meta>: name or property) and type; what is absent is empty.
+# A tag: name, href (of frames: src; of <meta>: content), rel (of <meta>: name or property) and type (of <meta>:
+# http-equiv); what is absent is empty.
 Tag = tuple[str, str, str, str]
 LINK_HEADER = re.compile(r"<([^<>]*)>((?:\s*;\s*[\w*-]+\s*=\s*(?:\"[^\"]*\"|[^\s;,]+))*)")
+# where a refresh leads (HTML §4.2.5.3)
+REFRESH = re.compile(
+    r"\s*(?:\d+[\d.]*|[\d.]+)(?:\s*[;,]\s*|\s+)(?:url\s*=\s*)?(?:\"([^\"]*)|'([^']*)|(\S.*))", re.IGNORECASE
+)
 PARAMETER = re.compile(r";\s*([\w*-]+)\s*=\s*(?:\"([^\"]*)\"|([^\s;,]+))")
 
 
@@ -55,8 +60,9 @@ def entities() -> Entities:
 
 
 def page_tags(page: bytes, charset: str) -> list[Tag]:
-    """The <a>, <area>, <base> and <link> with href and the <meta> with content of a page, in order, with character
-    references decoded; `charset` is as the HTTP header names it. Any bytes are safe; memory and time grow with them.
+    """The <a>, <area>, <base> and <link> with href, frames with src and <meta> with content of a page, in order, with
+    character references decoded; `charset` is as the HTTP header names it. Any bytes are safe; memory and time grow
+    with them.
     """
     # which charset it is matters only where more than ASCII is found, or where `<` may be part of another character
     rows = b"\xff" if b"\0" in page or b"\x1b" in page else scan(page)
@@ -117,3 +123,11 @@ def header_tags(headers: Iterable[tuple[str, str]]) -> Iterator[Tag]:
                 # of two parameters with one name the first counts
                 found = {key.lower(): quoted or plain for key, quoted, plain in PARAMETER.findall(parameters)[::-1]}
                 yield "link", target, found.get("rel", ""), found.get("type", "")
+
+
+def refresh_target(tags: Iterable[Tag], headers: Iterable[tuple[str, str]]) -> str:
+    """Where a page sends its readers, as written: the Refresh header, or the first <meta http-equiv=refresh>."""
+    said = [value for name, value in headers if name.lower() == "refresh"]
+    said += [value for name, value, _, kind in tags if name == "meta" and kind.strip().lower() == "refresh"]
+    found = next(filter(None, map(REFRESH.match, said)), None)
+    return next(filter(None, found.groups()), "").strip() if found else ""

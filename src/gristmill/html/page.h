@@ -42,6 +42,7 @@
     X(FOOTER, "footer", BLOCK | CLOSES_P)                                                                              \
     X(FOREIGNOBJECT, "foreignobject", SCOPE | SKIP)                                                                    \
     X(FORM, "form", BLOCK | CLOSES_P)                                                                                  \
+    X(FRAME, "frame", VOID)                                                                                            \
     X(H1, "h1", BLOCK | CLOSES_P)                                                                                      \
     X(H2, "h2", BLOCK | CLOSES_P)                                                                                      \
     X(H3, "h3", BLOCK | CLOSES_P)                                                                                      \
