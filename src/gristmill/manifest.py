@@ -19,7 +19,7 @@ from gristmill.progress import Progress
 
 MANIFEST = "manifest.json"
 HEAVY = 1 / 3  # share of the documents whose loss is told
-NO_DOCUMENT = frozenset(("unread_kind", "hidden", "own_run", "linked_twice", "not_a_file"))  # rules for other files
+NO_DOCUMENT = frozenset(("hidden", "own_run", "linked_twice"))  # rules for what nobody means to be read
 MARKS = (b'"outputs"', b'"fingerprint"')  # what other programs' manifest.json does not hold
 LARGE = 2e9  # bytes: checking them takes seconds, which are shown
 WORK = ".work"  # in a stage's folder: what lets an interrupted run go on; the runner removes it at the end
@@ -133,7 +133,7 @@ def remedy(folder: Path) -> str:
 def heavy_loss(made: Manifest, folder: Path) -> str:
     """What to tell where a stage dropped over a third of the documents that came in: the rules to blame; else nothing.
 
-    Files that are no documents (pictures, hidden files) do not count.
+    Hidden files and the like do not count.
     """
     dropped = Counter({rule: count for rule, count in made.dropped.items() if rule not in NO_DOCUMENT})
     came = dropped.total() + made.counts.get("documents_out", 0)

@@ -71,7 +71,9 @@ def test_a_heavy_loss_is_told_with_its_rules(folder: Path, tmp_path: Path, capsy
     assert "warning" not in capsys.readouterr().err
 
 
-def test_a_folder_becomes_a_recipe(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_becomes_a_recipe(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     told: list[tuple[int, float]] = []
     monkeypatch.setattr(
@@ -88,7 +90,8 @@ def test_a_folder_becomes_a_recipe(folder: Path, tmp_path: Path, monkeypatch: py
     size = sum(len(text.encode()) for text in PAGES.values())
     assert told[0][0] == pytest.approx(size / 2.6, rel=0.02)
     found = survey(folder)
-    assert (found.files, found.unread) == (len(PAGES), 1)
+    assert (found.files, found.unread) == (len(PAGES), ["photo.png"])
+    assert "not read: 1 files: photo.png" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"my-docs\.toml exists"):
         new_folder(Path("my docs"))
     with pytest.raises(UserError, match="no such file or folder"):

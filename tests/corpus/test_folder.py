@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -13,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gristmill.corpus.readers.input_files import read_whatever
+from gristmill import cli, corpus
+from gristmill.corpus.execution.rules import meaning
+from gristmill.corpus.readers.input_files import UNREAD, read_whatever
 from gristmill.document import Document, read_documents
 from gristmill.errors import UserError
 from gristmill.inputs.folders import labels
@@ -41,6 +44,14 @@ def extract(out: Path, *paths: Path) -> tuple[list[Document], dict[str, str], Ma
     left = {str(record["source"]): str(record["rule"]) for record in read_jsonl(out / "dropped.jsonl")}
     assert found.counts["documents_in"] == found.counts["documents_out"] + len(left)
     return list(read_documents(out)), left, found
+
+
+def command(*words: str) -> int:
+    """The exit code of `gristmill WORDS`."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stop:
+        patch.setattr(sys, "argv", ["gristmill", *words])
+        cli.main()
+    return int(stop.value.code or 0)
 
 
 def test_one_bad_file_never_ends_a_run(folder: Path, tmp_path: Path) -> None:
@@ -120,6 +131,64 @@ def test_its_own_runs_are_not_read(folder: Path, tmp_path: Path) -> None:
     found, left, _ = extract(folder / "out", folder)
     assert [document.source for document in found] == ["good.txt"]
     assert left == {"runs/a": "own_run", "out.partial": "own_run"}
+
+
+def test_its_own_output_is_not_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        assert command("extract", str(folder), "-o", str(folder / "out")) == 0
+    assert "nothing to do" in capsys.readouterr().err
+    assert command("filter", str(folder / "out"), "-o", str(folder / "good"), "--set", "rules=[]") == 0
+    (folder / "more.txt").write_text(TEXT + " m")
+    assert command("extract", str(folder), "-o", str(folder / "out")) == 0
+    assert [document.source for document in read_documents(folder / "out")] == ["good.txt", "more.txt"]
+    assert command("extract", str(folder / "out"), "-o", str(folder.parent / "again")) == 0  # as it is named itself
+    assert len(list(read_documents(folder.parent / "again"))) == 2
+
+
+def test_what_is_named_and_of_no_known_kind_is_counted(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.xyz").write_text("x")
+    (tmp_path / "none").mkdir()
+    names = [str(tmp_path / "a.xyz"), str(tmp_path / "none"), str(folder / "good.txt")]
+    assert command("extract", *names, "-o", str(tmp_path / "out")) == 0
+    told = capsys.readouterr().err
+    assert "unread_kind 1: a.xyz (files that end with .xyz are not read)" in told and "empty 1: none" in told
+    assert "warning: extract dropped 2 of 3 documents (67%)" in told and "unread_kind 1" in told
+    assert str(tmp_path / "out" / "dropped.jsonl") in told
+    assert command("extract", *names[:2], "-o", str(tmp_path / "nothing")) == 2
+    told = capsys.readouterr().err
+    assert "a.xyz" in told and "nothing readable" in told
+
+
+def test_a_heavy_loss_is_told_and_what_was_lost_is_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(5):
+        (folder / f"scan{number}.pdf").write_bytes(b"%PDF-1.4 nothing behind")
+        (folder / f"blank{number}.html").write_text("<p> </p>")
+    (folder / "noise.txt").write_bytes(bytes(range(256)) * 20)
+    assert command("extract", str(folder), "-o", str(tmp_path / "out")) == 0
+    told = capsys.readouterr().err
+    assert "warning: extract dropped 11 of 12 documents (92%)" in told
+    assert "empty 5: blank0.html (no text), blank1.html (no text), blank2.html (no text) …" in told
+    assert "noise.txt (in no character set that is known)" in told and "scan0.pdf (" in told
+    assert all(record["why"] for record in read_jsonl(tmp_path / "out" / "dropped.jsonl"))
+
+
+def test_every_rule_has_its_meaning() -> None:
+    source = Path(corpus.__file__).parent
+    code = "\n".join(path.read_text(encoding="utf-8") for path in source.rglob("*.py"))
+    rules = set(re.findall(r'(?:return |fault=|Dropped\(|"rule": |fault = |FoundFile\(\w+, \w+, )"([a-z]\w+)"', code))
+    assert {"damaged", "gopher_too_short", "unread_kind", "empty", "minified"} <= rules | {UNREAD}
+    lines = {
+        "refinedweb_one_word",
+        "refinedweb_pattern",
+        "refinedweb_counter",
+        "refinedweb_capitals",
+        "refinedweb_digits",
+    }
+    assert not [rule for rule in rules - lines - {"cp1252", "code"} if not meaning(rule)]
 
 
 def test_nothing_changes_nothing_is_done_again(folder: Path, tmp_path: Path) -> None:

@@ -199,3 +199,15 @@ def test_another_tokenizer_is_refused(tokens_folder: Path, tokenizer: Tokenizer)
     open_split(tokens_folder, "train", tokenizer.hash)
     with pytest.raises(UserError, match=r"shards\.json: these tokens were made by another tokenizer"):
         open_split(tokens_folder, "train", "0" * 64)
+
+
+@pytest.mark.parametrize(("count", "words", "told"), [(40, 50, True), (200, 50, False), (200, 1, True)])
+def test_a_tiny_held_out_set_gives_a_caution(
+    count: int, words: int, told: bool, tmp_path: Path, tokenizer_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    documents = [Document(f"{number}", "river " * words) for number in range(count)]
+    write_documents(tmp_path / "documents.parquet", documents)
+    (tmp_path / "out").mkdir()
+    inputs = {"corpus": tmp_path, "tokenizer": tokenizer_folder}
+    tokenize.run(inputs, Tokenize(heldout=0.05), tmp_path / "out")
+    assert ("caution: only" in capsys.readouterr().err) == told

@@ -25,6 +25,7 @@ from gristmill.errors import UserError
 from gristmill.progress import console, duration, quantity
 from gristmill.settings.recipe_file import load_recipe, shipped_recipe
 
+NAMED = 10  # files that are not read
 SAMPLED = 24  # files of a kind that are read to know how much text such files hold
 SAMPLED_BYTES = 4_000_000  # of a kind
 EXPANSION = {"parquet": 3.0, "wikipedia": 4.0, "warc": 1.0}  # text for a byte where files are too large to be sampled
@@ -45,7 +46,7 @@ class Survey:
     """What a folder holds, roughly."""
 
     files: int
-    unread: int  # files of kinds that are not read, hidden ones and the like
+    unread: list[str]  # names of files of kinds that are not read, hidden ones and the like
     text_bytes: int
     seconds: float  # that extracting all of it takes in one process
 
@@ -68,7 +69,7 @@ def survey(path: Path) -> Survey:
     if not text:
         raise UserError(f"no text was found in {path}", "give files that hold some")
     count = sum(map(len, by_kind.values()))
-    return Survey(count, len(ranges) - count, round(text), seconds)
+    return Survey(count, [part.name for part in ranges if part.fault], round(text), seconds)
 
 
 def sample(files: list[InputRange]) -> tuple[int, int]:
@@ -109,7 +110,9 @@ def new_folder(path: Path, out: Path | None = None) -> Path:
     place.write_text(filled(shipped_recipe("folder"), values, about), encoding="utf-8")
     console.print(f"{place}: written for {about}", markup=False, soft_wrap=True)
     if found.unread:
-        console.print(f"{found.unread:,} files are not read (pictures, programs, hidden files …)", soft_wrap=True)
+        more = " …; a run names all of them" if len(found.unread) > NAMED else ""
+        told = f"not read: {len(found.unread):,} files: {', '.join(found.unread[:NAMED])}{more}"
+        console.print(told, style="yellow", markup=False, soft_wrap=True)
     console.print(
         f"vocabulary {vocab_size:,}, {layers} layers of width {width}, {epochs:g} epochs",
         soft_wrap=True,

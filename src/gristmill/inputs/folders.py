@@ -1,7 +1,7 @@
 """What lies below a folder that a user names: every file in a fixed order, and why those that cannot be read cannot.
 
 Links are followed, and every real folder is entered once, so that a loop of links ends. Hidden files and folders, and
-the run folders of gristmill itself, are named and not entered.
+what gristmill itself made of documents, are named and not entered.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gristmill.errors import RUN_OUT
 
 RECIPE = "recipe.json"  # in a run folder
+MANIFEST = "manifest.json"  # in a stage's
+LOCK = ".lock"  # at the end of the name of what says that a process works here
+PAGES = ("miniweb", "crawl", "common_crawl")  # stages whose folders hold pages to be read
 WORKING = "fingerprint"  # in the folder of a stage that is not finished
 
 
@@ -46,7 +50,7 @@ def walk(folder: Path) -> Iterator[FoundFile]:
         elif identity(found.path) in entered:
             yield FoundFile(found.path, found.name, "linked_twice", "this folder is read under another name")
         elif is_run(found.path):
-            yield FoundFile(found.path, found.name, "own_run", "a run folder of gristmill")
+            yield FoundFile(found.path, found.name, "own_run", "made by gristmill; name it itself to have it read")
         else:
             entered.add(identity(found.path))
             waiting.append(entries(found.path, f"{found.name}/"))
@@ -65,7 +69,7 @@ def entries(folder: Path, prefix: str) -> Iterator[FoundFile]:
     for each in names:
         path, name = folder / each, prefix + valid(each)
         if each.startswith("."):
-            yield FoundFile(path, name, "hidden")
+            yield FoundFile(path, name, "own_run" if each.endswith(LOCK) else "hidden")
         elif path.is_dir() or path.is_file():
             yield FoundFile(path, name)
         else:
@@ -87,15 +91,25 @@ def valid(name: str) -> str:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether gristmill ran a recipe into this folder, or works in it: reading it would be reading one's own output."""
+    """Whether gristmill ran a recipe, or a stage that reads documents, into this folder, or works in it: reading it
+    would be reading one's own output.
+    """
     if folder.suffix == ".partial" and (folder / WORKING).exists():
         return True
+    made = content(folder / MANIFEST)
+    return {"name", "seed"} <= content(folder / RECIPE).keys() or bool(
+        made.get("fingerprint") and made.get("stage") not in (*PAGES, None)
+    )
+
+
+def content(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; an empty one where there is none."""
     try:
-        with (folder / RECIPE).open(encoding="utf-8") as file:
-            recipe = json.loads(file.read(1 << 20))
+        with path.open(encoding="utf-8") as file:
+            found = json.loads(file.read(1 << 24))
     except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(recipe, dict) and {"name", "seed"} <= recipe.keys()
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def source_names(paths: Sequence[str]) -> list[str]:

@@ -17,7 +17,7 @@ from gristmill.errors import UserError
 from gristmill.files import sha256_file, write_text
 from gristmill.manifest import Manifest
 from gristmill.native import utf8
-from gristmill.progress import Progress
+from gristmill.progress import Progress, console
 from gristmill.recipe import Tokenize
 from gristmill.tokenizer.batches import in_order, threads
 from gristmill.tokenizer.encode import Tokenizer
@@ -27,6 +27,7 @@ from gristmill.tokenizer.shards import DESCRIPTION, INDEX
 SPLITS = ("train", "heldout")
 COLUMNS = ("id", "text", "url", "host", "source", "cluster")
 NAMES = tuple(name for name in COLUMNS if name != "text")
+FEW_DOCUMENTS, FEW_TOKENS = 5, 100  # held out: with fewer, chance decides what the scores are
 BATCH = 256  # documents encoded at once by one thread
 
 
@@ -60,6 +61,13 @@ def run(inputs: Mapping[str, Path], params: Tokenize, out: Path) -> Manifest:
     for split, facts in described.items():
         if not facts["documents"]:
             raise UserError(f"the corpus is too small: no document for the {split} split", "give more documents")
+    kept_out = described["heldout"]
+    if kept_out["documents"] < FEW_DOCUMENTS or kept_out["tokens"] < FEW_TOKENS:
+        told = f"{kept_out['documents']:,} documents ({kept_out['tokens']:,} tokens)"
+        console.print(
+            f"caution: only {told} are held out: scores on them say little; set a larger tokenize.heldout",
+            style="yellow",
+        )
     content = {
         "dtype": dtype.name,
         "vocab_size": tokenizer.vocab_size,

@@ -10,11 +10,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from gristmill.corpus.execution.rules import meaning
+
 NOTHING: Mapping[str, str] = {}
 
 
 class DropLog:
-    """Writes `dropped.jsonl` (`id`, `url`, `source`, `rule`, `bytes` and what the stage adds), and counts by rule."""
+    """Writes `dropped.jsonl` (`id`, `url`, `source`, `rule`, `bytes`, `why` and what the stage adds), and counts by
+    rule."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -41,7 +44,8 @@ class DropLog:
         """Record one dropped document of `size` bytes."""
         self.rules[rule] += 1
         self.bytes[rule] += size
-        record = {"id": identity, "url": url, "source": source, "rule": rule, "bytes": size, **more}
+        about = {"id": identity, "url": url, "source": source, "rule": rule, "bytes": size}
+        record = {**about, "why": meaning(rule), **more}
         self.file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 

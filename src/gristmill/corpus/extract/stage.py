@@ -6,8 +6,8 @@ Memory is bounded by a group of rows a worker; time grows with the input's bytes
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from gristmill.corpus.execution.drop_log import DropLog
 from gristmill.corpus.execution.executor import Executor, Result
 from gristmill.corpus.execution.judge import Dropped
 from gristmill.corpus.extract.language import detect
-from gristmill.corpus.readers.input_files import HTML_TYPES, TEXT_TYPES, UNREAD
+from gristmill.corpus.readers.input_files import HTML_TYPES, TEXT_TYPES
 from gristmill.corpus.readers.licence import detect_licence, from_url
 from gristmill.corpus.readers.warc_ranges import InputRange, cut_inputs, read_range, read_records
 from gristmill.corpus.readers.warc_records import Extent
@@ -41,6 +41,7 @@ NONCHARACTERS = ("\ufffe".encode(), "\uffff".encode())
 MARKDOWN_TITLE = re.compile(r"^# +(.+)$", re.MULTILINE)
 UNREADABLE = bytes(code for code in (*range(32), 127) if code not in b"\t\n\f\r")
 AGENT = "gristmill"  # as pages may name us
+NAMED = 3  # files of a rule that are named on the console
 SAMPLE = 1 << 16  # bytes of a page that are looked at
 MAX_UNREADABLE = 0.02  # share of replacement and control characters: more is another format or charset
 MAX_BYTES = 64_000_000  # of a page's HTML
@@ -84,10 +85,8 @@ def run(inputs: Mapping[str, Path], params: Extract, out: Path) -> Manifest:
             f"no document in {named}: {made.dropped or 'no records'}" + (f" ({why})" if why else ""),
             "check what the input holds",
         )
-    tell_unread(part for ranges in shards for part in ranges)
-    if made.dropped.get("needs_extra"):
-        remedy = next(r["why"] for r in read_jsonl(out / "dropped.jsonl") if r["rule"] == "needs_extra")
-        console.print(f"{made.dropped['needs_extra']:,} files need an extra: {remedy}", markup=False, soft_wrap=True)
+    if params.paths:
+        tell_left_out(out)
     return made
 
 
@@ -96,17 +95,22 @@ def first_reasons(log: Path) -> Iterator[str]:
     return (f"{record['source']}: {record['why']}" for record in read_jsonl(log) if record.get("why"))
 
 
-def tell_unread(ranges: Iterable[InputRange]) -> None:
-    """Print how many files of which kinds were not read."""
-    kinds = Counter(part.why or "without ending" for part in ranges if part.fault == UNREAD)
-    if kinds:
-        listed = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common(8))
-        more = " …" if len(kinds) > 8 else ""
-        console.print(
-            f"{kinds.total():,} files are of kinds that are not read (named in dropped.jsonl): {listed}{more}",
-            markup=False,
-            soft_wrap=True,
-        )
+def tell_left_out(out: Path) -> None:
+    """Name on the console, by rule, the first files, and records of files, that could not be read."""
+    counts, first = Counter[str](), defaultdict[str, list[str]](list)
+    for record in read_jsonl(out / "dropped.jsonl"):
+        # a page of the web has a URL of its own
+        if record["url"] == record["source"] and record["rule"] != "own_run":
+            rule = record["rule"]
+            counts[rule] += 1
+            if len(first[rule]) < NAMED:
+                first[rule].append(f"{record['source']} ({record['why']})")
+    if counts:
+        log = out.with_name(out.name.removesuffix(".partial")) / "dropped.jsonl"
+        console.print(f"{counts.total():,} files or records were left out, all named in {log}:", markup=False)
+    for rule, count in counts.most_common():
+        more = " …" if count > NAMED else ""
+        console.print(f"  {rule} {count:,}: {', '.join(first[rule])}{more}", markup=False)
 
 
 def join_ranges(tasks: Sequence[ExtractedShard], results: Sequence[Result]) -> list[Result]:

@@ -65,24 +65,30 @@ UNREAD = "unread_kind"
 def input_files(path: Path) -> Iterator[FoundFile]:
     """The file, or all files below the folder; those that cannot be read have a fault.
 
-    Raises UserError where there is nothing at `path`, or one file of no known kind.
+    Raises UserError where there is nothing at `path`.
     """
     if not path.exists():
         raise UserError(f"no such file or folder: {path}", "check the path")
     if path.is_file():
-        if not kind_of(path):
-            raise UserError(f"{path} is of no known kind", f"give a file that ends with {', '.join(extensions())}")
-        yield FoundFile(path, path.name)
+        yield of_kind(FoundFile(path, path.name))
         return
     is_stage = cache(lambda folder: bool((made := Manifest.read(folder)) and made.fingerprint))
     for found in walk(path):
-        kind = kind_of(found.path)
         if found.fault:
             yield found
-        elif is_stage(found.path.parent) and kind not in ("parquet", "warc"):
+        elif is_stage(found.path.parent) and kind_of(found.path) not in ("parquet", "warc"):
             continue  # the logs of a stage, whose documents or pages are read
         else:
-            yield found if kind else FoundFile(found.path, found.name, UNREAD, found.path.suffix.lower())
+            yield of_kind(found)
+
+
+def of_kind(found: FoundFile) -> FoundFile:
+    """The file, with a fault where it is of no known kind."""
+    if kind_of(found.path):
+        return found
+    ending = found.path.suffix.lower()
+    why = f"files that end with {ending} are not read" if ending else "files without an ending are not read"
+    return FoundFile(found.path, found.name, UNREAD, why)
 
 
 def kind_of(path: Path) -> str:

@@ -39,22 +39,21 @@ def whole_files(paths: Sequence[Path]) -> list[InputRange]:
     """The files of paths, in the order given and by name within folders; those that are not read have a fault.
 
     Where several paths are given, names begin with the end of the path that tells them apart. Raises UserError where a
-    path is missing, a file is of no known kind, or a folder holds nothing readable.
+    path is missing, or none holds anything readable.
     """
     files: list[InputRange] = []
     for path, label in zip(paths, labels([str(path) for path in paths]), strict=True):
-        found = list(input_files(path))
-        if all(each.fault for each in found):
-            held = Counter(each.why if each.fault == UNREAD else each.fault for each in found)
-            inside = ", ".join(f"{count} {kind or 'without ending'}" for kind, count in held.most_common(5))
-            raise UserError(
-                f"nothing readable in {path}" + (f": {inside}" if inside else ""),
-                f"give files that end with {', '.join(extensions())}",
-            )
-        for each in found:
+        for each in list(input_files(path)) or [FoundFile(path, ".", "empty", "a folder without files")]:
             below = each.path != path  # each is in a folder that was named
             name = each.name if len(paths) == 1 else f"{label}/{each.name}" if below else label
             files.append(InputRange(each.path, name, size_of(each), fault=each.fault, why=each.why))
+    if all(file.fault for file in files):
+        held = Counter(file.path.suffix.lower() if file.fault == UNREAD else file.fault for file in files)
+        inside = ", ".join(f"{count} {kind or 'without ending'}" for kind, count in held.most_common(5))
+        raise UserError(
+            f"nothing readable in {', '.join(map(str, paths[:3]))}{' …' if len(paths) > 3 else ''}: {inside}",
+            f"give files that end with {', '.join(extensions())}",
+        )
     return files
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from gristmill.corpus.execution.rules import SIGNALS
 from gristmill.corpus.extract.stage import input_files
 from gristmill.corpus.readers.input_files import HTML_TYPES, kind_of
 from gristmill.corpus.readers.warc_ranges import InputRange, read_range, whole_files
@@ -19,7 +20,6 @@ from gristmill.recipe import Extract
 from gristmill.report.blocks import Block, Pair, Prose, Quote, Section, Table
 from gristmill.report.plot import number
 from gristmill.report.reading import Folders, crawl_of, first_of_each, last_corpus, manifest, redactor
-from gristmill.report.sections.rules import SIGNALS
 
 FILE = "(file)"  # in a host's place
 COLUMNS = ("id", "text", "url", "source")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gristmill.corpus.execution.ledger import Entry, ledger
+from gristmill.corpus.execution.rules import meaning
 from gristmill.errors import UserError
 from gristmill.report.blocks import Block, Figure, Fold, Quote, Section, Table
 from gristmill.report.plot import bar_chart, number
@@ -19,7 +20,6 @@ from gristmill.report.reading import (
     values,
 )
 from gristmill.report.sections.arrived import FILE, hosts
-from gristmill.report.sections.rules import meaning
 
 LEDGER = ("stage", "documents in", "dropped", "kept", "bytes in", "dropped", "edited", "kept", "balances")
 SHARES = ("corpus", "share of", "after language", "after quality rules", "after deduplication", "at the end")
@@ -129,7 +129,8 @@ def examples(folders: Folders) -> list[Quote]:
         for rule, count in made.dropped.items():
             record = samples.get(rule) or logged.get(rule, {})
             text = clean(str(record.get("text", ""))) or "(its text was not kept)"
-            says = f"{rule}, {number(count)} dropped{meaning(rule)}. {record.get('url') or record.get('source', '')}"
+            means = f": {meaning(rule)}" if meaning(rule) else ""
+            says = f"{rule}, {number(count)} dropped{means}. {record.get('url') or record.get('source', '')}"
             shown.append(Quote(says, text[:LONGEST] + (" …" if len(text) > LONGEST else "")))
     return shown
 

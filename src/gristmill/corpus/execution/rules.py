@@ -48,18 +48,30 @@ RULES = {
     "blocked_host": "its host is on a list of those not wanted",
     "blocked_url": "its address is on a list of those not wanted",
     "bad_words": "too many words of a list of those not wanted",
+    "unread_kind": "a file of a kind that is not read",
+    "hidden": "its name begins with a dot",
+    "own_run": "made by gristmill itself",
+    "linked_twice": "read under another name",
+    "not_a_file": "neither a file nor a folder",
+    "unreadable": "cannot be read",
+    "needs_extra": "a library that reads it is not installed",
+    "no_text": "no `text` and no `content`",
+    "large_table": "a table without texts, too large to be one",
+    "minified": "code that was made short for machines",
+    "redirect": "leads to another article",
 }
 PATTERNS = (
+    (r"(\w+)_alone", "nothing but lines that {} takes out"),
     (r"gopher_top_(\d+)gram", "one sequence of {} words makes up too much of it"),
     (r"gopher_repeated_(\d+)grams", "too much of it is in sequences of {} words that it repeats"),
 )
 
 
 def meaning(rule: str) -> str:
-    """`: what the rule means`, or nothing where the name says it already."""
+    """What a rule means; nothing of one that is not known."""
     if rule in RULES:
-        return f": {RULES[rule]}"
+        return RULES[rule]
     for pattern, words in PATTERNS:
         if found := re.fullmatch(pattern, rule):
-            return f": {words.format(found[1])}"
+            return words.format(found[1])
     return ""
