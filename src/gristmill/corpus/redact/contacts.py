@@ -54,6 +54,8 @@ PHONE_FORMS = tuple(
         rf"(?:\+{SEPARATOR}?|(?<!\d )00(?=[\d ]{{1,4}}[ .-])){SEPARATOR}?\d{{1,3}}{GROUPS}",  # international
         r"(?<!\d )(?:1[-. ])?(?:\(\d{3}\)[-. ]?|\d{3}[-.])\d{3}[-.]\d{4}",  # North America: 3-3-4
         r"(?<!\d )(?:1 )?\(?[2-9]\d\d\)? [2-9]\d\d[ -]\d{4}",
+        r"(?<!\d )1[3-9]\d[ -]\d{4}[ -]\d{4}",  # Chinese mobiles
+        r"(?<!\d )8[ -]?\(?[3489]\d\d\)?[ -]\d{3}[ -]\d\d[ -]\d\d",  # Russia, with its trunk prefix
         rf"(?<!\d )\(?0[1-9]\d{{0,4}}\)?(?:{JOIN}\d{{2,8}}){{1,4}}",  # trunk prefix 0, in groups
     )
 )
@@ -61,11 +63,14 @@ NAMED_NUMBER = re.compile(rf"(\(?\+?\(?\d+\)?(?:{SEPARATOR}{{0,3}}\(?\d{{1,12}}\
 NAMED = re.compile(
     r"(?<!\w)(?:tele?(?:phone|fon|fax)?|t[ée]l(?:[ée]phone)?|phone|ph|call|cell(?:ular)?|mobile?|fax|whats-?app|sms|text"
     r"|dial|handy|fon|mob|gsm|tfn?o|m[óo]vil|cellulare|hotline|reach (?:me|him|her|us) at|telefoon|puhelin|тел)"
-    r"(?:\s(?:number|no|nr|us|me|him|her|at|on|is))*[ .:=\u00a0()]{1,4}$",
+    r"(?:\s(?:number|no|nr|us|me|him|her|at|on|is))*[ .:=\u00a0()。]{1,4}$",
     re.IGNORECASE,
 )
 NO_PHONE = re.compile(r"\+\d+\.\d+|\d{5}-\d{4}")
-DATE = re.compile(r"(?<!\d)(?:\d{1,2}[./-]\d{1,2}[./-](?:19|20)?\d\d|(?:19|20)\d\d[./-]\d{1,2}[./-]\d{1,2})(?!\d)")
+# a date by itself: pairs of digits go on after what looks like one within a longer number
+DATE = re.compile(
+    r"(?<!\d)(?<!\d[./-])(?:\d{1,2}[./-]\d{1,2}[./-](?:19|20)?\d\d|(?:19|20)\d\d[./-]\d{1,2}[./-]\d{1,2})(?![./-]?\d)"
+)
 
 
 def find_emails(text: str) -> Iterator[Span]:

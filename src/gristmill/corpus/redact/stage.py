@@ -6,6 +6,7 @@ contacts.py, identifiers.py and secrets.py. How many findings a document had, by
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from gristmill.corpus.redact.contacts import find_emails, find_ip_addresses, fin
 from gristmill.corpus.redact.identifiers import Span, find_cards, find_ibans, find_national_ids
 from gristmill.corpus.redact.person_names import name_finder
 from gristmill.corpus.redact.secrets import find_keys
+from gristmill.corpus.text.words import UNSPACED
 from gristmill.document import Document
 from gristmill.manifest import Manifest
 from gristmill.recipe import Redact
@@ -30,13 +32,29 @@ FINDERS: dict[str, Finder] = {  # where two overlap, the one around the other st
     "ip_address": find_ip_addresses,
     "phone": find_phones,
 }
+# Scripts whose words stand next to an address without a space between: those without any, and Korean with its particles
+TOGETHER = rf"{UNSPACED}\u1100-\u11ff\u3130-\u318f\uac00-\ud7af"
+# a host's name in such a script belongs to its address
+FOREIGN = re.compile(
+    rf"(@(?:[\w-]{{1,63}}\.){{1,4}}(?:[a-z]{{2,24}}|中国|中國|公司|网络|香港|台灣|한국)(?![a-z]))|[{TOGETHER}]+"
+)
+CALLS = re.compile(
+    "电话|電話|手机|手機|携帯|传真|傳真|热线|전화|휴대폰|팩스|연락처"
+)  # words that announce a telephone's number
+FAR = re.compile("[\u0e00-\u1fff\u3000-\U0003ffff]")  # where all of these scripts are, and few texts in others look
+FULL_WIDTH = re.compile("[\uff01-\uff5e]")
+ASCII = {0xFEE0 + code: code for code in range(0x21, 0x7F)}
+BLANK = "。"  # a character that is neither a word's nor within a number
 AROUND = 60  # characters shown around a redaction in samples
 
 
 def find(text: str, finders: Mapping[str, Finder] = FINDERS) -> list[tuple[int, int, str]]:
     """Start, end and rule of everything found, in order and without overlap."""
+    seen = in_latin(text)
     found = [
-        (start, order, end, rule) for order, (rule, spans) in enumerate(finders.items()) for start, end in spans(text)
+        (start, order, end, rule)
+        for order, (rule, spans) in enumerate(finders.items())
+        for start, end in spans(text if rule == "name" else seen)
     ]
     kept: list[tuple[int, int, int, str]] = []
     for span in sorted(found):
@@ -45,6 +63,18 @@ def find(text: str, finders: Mapping[str, Finder] = FINDERS) -> list[tuple[int, 
         elif span[2] > kept[-1][2] and span[1] < kept[-1][1]:
             kept[-1] = span
     return [(start, end, rule) for start, _, end, rule in kept]
+
+
+def in_latin(text: str) -> str:
+    """A text of the same length in which full-width characters are ASCII, and words that may stand next to an address
+    without a space are blank, but for those that announce a telephone's number.
+    """
+    if text.isascii() or not FAR.search(text):
+        return text
+    if FULL_WIDTH.search(text):
+        text = text.translate(ASCII)
+    text = CALLS.sub(lambda found: "ph".rjust(len(found[0]), BLANK), text)
+    return FOREIGN.sub(lambda found: found[1] or BLANK * len(found[0]), text)
 
 
 def redact(text: str, finders: Mapping[str, Finder] = FINDERS) -> tuple[str, Counter[str]]:
