@@ -87,7 +87,8 @@ def test_texts_of_next_to_nothing_stop_no_rule(text: str, rule: str) -> None:
         ("c4_lines", "Please turn on JavaScript to read this.", None, "c4_javascript"),
         ("c4_lines", "Read our Privacy Policy before you go on.", None, "c4_policy"),
         ("c4_lines", "x" * 1001 + " and more.", None, "c4_long_word"),
-        ("c4_lines", "As was shown.[12] And again.[citation needed]", "As was shown. And again.", ""),
+        ("c4_lines", "As was shown.[12] And again.[citation needed]", "As was shown. And again.", "c4_citations"),
+        ("c4_lines", "Call `names[1]` or names[0] of names[].", "Call `names[1]` or names[0] of names[].", ""),
         ("c4_short_lines", "Home page", None, "c4_short_lines"),
         ("c4_short_lines", "# Home page", "# Home page", ""),
         ("c4_line_ends", "a list of things to buy", None, "c4_line_ends"),
@@ -112,6 +113,18 @@ def test_line_rules(rule: str, line: str, left: str | None, counted: str) -> Non
     assert candidate.text == "\n\n".join(part for part in (STORY, left, f"{STORY} Too.") if part)
     assert dict(candidate.removed) == ({counted: 1} if counted else {})
     assert candidate.measures.lines == before - (left is None)  # counted anew
+
+
+def test_code_in_fences_is_left_alone() -> None:
+    code = "    names = [1]\n\n\n\nJavaScript = names[1]\nX\n3 likes\n{"
+    text = f"{STORY}\n\n```js\n{code}\n```\n\nHome[1]\n\n~~~~\n```\n{code}\n~~~\n~~~~\n\n{STORY} Too."
+    rules = ["c4_lines", "c4_short_lines", "c4_line_ends", "refinedweb_lines", "c4"]
+    candidate = Candidate(Document("1", text))
+    assert not any(check(candidate) for check in filter.chain(Filter(rules=rules, languages=[])))  # type: ignore[arg-type]
+    assert candidate.text == text.replace("Home[1]\n\n", "")
+    assert dict(candidate.removed) == {"c4_citations": 1, "c4_short_lines": 1}
+    (check,) = filter.chain(Filter(rules=["c4"], languages=[]))
+    assert check(Candidate(Document("1", f"{STORY} {{"))) == "c4_curly_bracket"
 
 
 def test_documents_of_nothing_but_bad_lines_go() -> None:

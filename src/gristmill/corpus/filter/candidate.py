@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 from gristmill.corpus.filter.statistics import Measures, measure
 from gristmill.document import Document
+
+FENCE = re.compile(r"\s*(`{3,}|~{3,})([^`]*)$")
+
+
+def fenced_lines(text: str) -> Iterator[tuple[str, bool]]:
+    """The lines of a text, each with whether it belongs to code in fences (CommonMark 0.31, §4.5)."""
+    open_fence = ""
+    for line in text.split("\n"):
+        fence = FENCE.match(line)
+        yield line, bool(fence or open_fence)
+        if fence and not open_fence:
+            open_fence = fence[1]
+        elif fence and fence[1].startswith(open_fence) and not fence[2].strip():
+            open_fence = ""
 
 
 class Candidate:
@@ -23,6 +38,12 @@ class Candidate:
         return self.document.text
 
     @cached_property
+    def prose(self) -> str:
+        """The text without code in fences."""
+        fenced = "```" in self.text or "~~~" in self.text
+        return "\n".join(line for line, code in fenced_lines(self.text) if not code) if fenced else self.text
+
+    @cached_property
     def lower(self) -> str:
         """The text in lower case."""
         return self.text.lower()
@@ -34,7 +55,7 @@ class Candidate:
 
     def edit(self, text: str, removed: Counter[str]) -> None:
         """Go on with another text."""
-        for made in ("lower", "measures"):
+        for made in ("prose", "lower", "measures"):
             self.__dict__.pop(made, None)
         self.text = self.document.text = text
         self.removed += removed

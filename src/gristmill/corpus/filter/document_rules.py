@@ -77,8 +77,8 @@ def gopher_repetition(candidate: Candidate) -> str | None:
 
 
 def c4(candidate: Candidate) -> str | None:
-    """Placeholder text, code, fewer than five sentences. C4's rules for lines are in lines.py."""
-    if "{" in candidate.text:
+    """Placeholder text, code outside fences, fewer than five sentences. C4's rules for lines are in line_rules.py."""
+    if "{" in candidate.prose:
         return "c4_curly_bracket"
     if "lorem ipsum" in candidate.lower:
         return "c4_lorem_ipsum"

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 
-from gristmill.corpus.filter.candidate import Candidate
+from gristmill.corpus.filter.candidate import Candidate, fenced_lines
 from gristmill.corpus.filter.statistics import CLOSING, TERMINAL
 
-CITATIONS = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
+# marks of notes in prose; `[]` and `[0]` are code, and code in backquotes is matched to be left alone
+CITATIONS = re.compile(r"(`[^`]*`)|\[[1-9]\d*\]|\[edit\]|\[citation needed\]")
 POLICIES = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 LONGEST_WORD = 1000
 SENTENCE_END = re.compile(f"(?<!\\.\\.)[{re.escape(TERMINAL.replace('…', ''))}][{re.escape(CLOSING)}]*\\s*$")
@@ -44,29 +46,27 @@ def c4_lines(candidate: Candidate) -> str | None:
     script, citations = "javascript" in lower, "[" in text and CITATIONS.search(text)
     if not (policies or script or citations or candidate.measures.longest_chunk > LONGEST_WORD):
         return None
-    kept, removed = [], Counter[str]()
-    for line in text.split("\n"):
+
+    def change(line: str) -> tuple[str, str | None]:
         small = line.lower()
         if script and "javascript" in small:
-            removed["c4_javascript"] += 1
-        elif any(phrase in small for phrase in policies):
-            removed["c4_policy"] += 1
-        elif len(line) > LONGEST_WORD and any(len(word) > LONGEST_WORD for word in line.split()):
-            removed["c4_long_word"] += 1
-        else:
-            kept.append(CITATIONS.sub("", line) if citations else line)
-    return edited(candidate, kept, removed)
+            return "c4_javascript", None
+        if any(phrase in small for phrase in policies):
+            return "c4_policy", None
+        if len(line) > LONGEST_WORD and any(len(word) > LONGEST_WORD for word in line.split()):
+            return "c4_long_word", None
+        left = CITATIONS.sub(lambda found: found[1] or "", line) if citations else line
+        return "c4_citations" if left != line else "", left
+
+    return edited(candidate, change)
 
 
 def c4_short_lines(candidate: Candidate) -> str | None:
     """Remove lines of fewer than three words. An empty document fails."""
-    kept, removed = [], Counter[str]()
-    for line in candidate.text.split("\n"):
-        if 0 < len(line.split(None, 3)) < 3 and not heading(line):
-            removed["c4_short_lines"] += 1
-        else:
-            kept.append(line)
-    return edited(candidate, kept, removed)
+    return edited(
+        candidate,
+        lambda line: ("c4_short_lines", None) if 0 < len(line.split(None, 3)) < 3 and not heading(line) else ("", line),
+    )
 
 
 def c4_line_ends(candidate: Candidate) -> str | None:
@@ -74,31 +74,28 @@ def c4_line_ends(candidate: Candidate) -> str | None:
 
     FineWeb leaves this rule out, for it takes 30 % of all tokens (arXiv:2406.17557, §3.6).
     """
-    kept, removed = [], Counter[str]()
-    for line in candidate.text.split("\n"):
-        if line.strip() and not SENTENCE_END.search(line) and not heading(line):
-            removed["c4_line_ends"] += 1
-        else:
-            kept.append(line)
-    return edited(candidate, kept, removed)
+
+    def change(line: str) -> tuple[str, str | None]:
+        goes = line.strip() and not SENTENCE_END.search(line) and not heading(line)
+        return ("c4_line_ends", None) if goes else ("", line)
+
+    return edited(candidate, change)
 
 
 def refinedweb_lines(candidate: Candidate) -> str | None:
     """Remove lines mostly in capitals, of digits alone, of one word, counters ("3 likes"); cut "sign in", "read more"
     and "items in cart" from lines of at most ten words. A document with more than 5 % of its words in such lines fails.
     """
-    kept, removed = [], Counter[str]()
-    flagged = 0
-    for line in candidate.text.split("\n"):
+    flagged, words = 0, candidate.measures.words
+
+    def change(line: str) -> tuple[str, str | None]:
+        nonlocal flagged
         rule, left = refinedweb_line(line)
-        if rule:
-            removed[rule] += 1
-            flagged += len(line.split())
-        if left is not None:
-            kept.append(left)
-    if flagged > FLAGGED * candidate.measures.words:
-        return "refinedweb_flagged_words"
-    return edited(candidate, kept, removed)
+        flagged += len(line.split()) if rule else 0
+        return rule, left
+
+    failed = edited(candidate, change)
+    return "refinedweb_flagged_words" if flagged > FLAGGED * words else failed
 
 
 def refinedweb_line(line: str) -> tuple[str, str | None]:
@@ -129,13 +126,26 @@ def heading(line: str) -> bool:
     return line.startswith("#") and line.lstrip("#").startswith(" ")
 
 
-def edited(candidate: Candidate, kept: list[str], removed: Counter[str]) -> str | None:
-    """Put the lines that are kept in the text's place; the rule that an emptied document fails."""
-    text = "\n".join(kept)
-    if text == candidate.text:
+def edited(candidate: Candidate, change: Callable[[str], tuple[str, str | None]]) -> str | None:
+    """Put what is left of the lines in the text's place; the rule that an emptied document fails. Code in fences stays
+    as it is: the rules were made for prose.
+
+    `change` gives the rule that a line breaks, or an empty string, and what is left of it: None where it goes.
+    """
+    kept, removed, gap = list[str](), Counter[str](), False
+    for line, code in fenced_lines(candidate.text):
+        rule, left = ("", line) if code else change(line)
+        if rule:
+            removed[rule] += 1
+        if left is None:
+            gap = True
+        elif not gap or left.strip() or (kept and kept[-1].strip()):  # one blank line where there were two around it
+            kept.append(left)
+            gap = False
+    if not removed:
         return None
-    text = re.sub(r"\n{3,}", "\n\n", text).strip("\n")
+    text = "\n".join(kept).strip("\n")
     if not text.strip():
-        return f"{removed.most_common(1)[0][0]}_alone" if removed else "empty"
+        return f"{removed.most_common(1)[0][0]}_alone"
     candidate.edit(text, removed)
     return None
