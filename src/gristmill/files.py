@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from gristmill.errors import Damaged
+
 UMASK = os.umask(0)
 os.umask(UMASK)  # it can only be read by setting it
 
@@ -41,12 +43,12 @@ def sealed(text: str) -> str:
     return f'{{\n  "checksum": "{hashlib.sha256(body.encode()).hexdigest()}",{body}'
 
 
-def unsealed(path: Path) -> dict[str, Any]:
-    """The object in a file of such text. Raises ValueError where it is not as it was written, or OSError."""
+def unsealed(path: Path, remedy: str) -> dict[str, Any]:
+    """The object in a file of such text. Raises Damaged where it is not as it was written, OSError where it is none."""
     data = path.read_bytes()
     head = SEAL.match(data)
     if not head or hashlib.sha256(data[head.end() :]).hexdigest() != head[1].decode():
-        raise ValueError("its checksum differs")
+        raise Damaged(f"{path} is damaged", remedy)
     content: dict[str, Any] = json.loads(data)
     del content["checksum"]
     return content

@@ -20,7 +20,7 @@ from gristmill.progress import Progress
 MANIFEST = "manifest.json"
 HEAVY = 1 / 3  # share of the documents whose loss is told
 NO_DOCUMENT = frozenset(("hidden", "own_run", "linked_twice"))  # rules for what nobody means to be read
-MARKS = (b'"outputs"', b'"fingerprint"')  # what other programs' manifest.json does not hold
+MARKS = (b'"peak_rss_bytes"', b'"unmeasured"')  # what other programs' manifest.json does not hold
 LARGE = 2e9  # bytes: checking them takes seconds, which are shown
 WORK = ".work"  # in a stage's folder: what lets an interrupted run go on; the runner removes it at the end
 
@@ -73,12 +73,12 @@ class Manifest:
             data = path.read_bytes()
         except OSError:
             return None
+        if not any(mark in data for mark in MARKS) and not in_run(folder):
+            return None
         try:
             content = json.loads(data)
-            return cls(**(unsealed(path) if "checksum" in content else content))
+            return cls(**(unsealed(path, remedy(folder)) if "checksum" in content else content))
         except (ValueError, TypeError) as error:
-            if not any(mark in data for mark in MARKS):
-                return None
             raise Damaged(f"{path} is damaged", remedy(folder)) from error
 
 
@@ -122,11 +122,15 @@ def intact(path: Path) -> Path:
     return path
 
 
+def in_run(folder: Path) -> bool:
+    """Whether a folder lies in a run's."""
+    return (folder.parent / "recipe.json").exists()
+
+
 def remedy(folder: Path) -> str:
     """What to do about a stage's folder that is damaged."""
-    run = folder.parent
-    if (run / "recipe.json").exists():
-        return f"make it again: gristmill run RECIPE --out {run}"
+    if in_run(folder):
+        return f"make it again: gristmill run RECIPE --out {folder.parent}"
     return f"put a whole copy there, or make {folder} again with the command that made it"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -16,11 +18,13 @@ from command_line import Command
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from hostile import Server, response
+from hostile import Server, crawl, response
 
+from gristmill.corpus.extract import stage as extract
 from gristmill.document import Document, read_documents, write_documents
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest
+from gristmill.recipe import Extract
 from gristmill.runs.verify import verify
 from gristmill.training.checkpoint import Checkpoints
 
@@ -239,3 +243,41 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
         right = used is not None and used["done"] == 1 and bool((tensors["model.w"] == 1).all())
         found["found" if right and str(path.parent) in told and path.name in told else "silent"] += 1
     assert found == {"found": flips}, found
+
+
+@many(6)
+def test_a_crawl_does_not_go_on_from_a_damaged_database(flips: int, tmp_path: Path) -> None:
+    def answer(host: str, path: str) -> bytes:
+        if path == "/6" and not (tmp_path / "urls.jsonl").exists() and server.asked.count((host, path)) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return page(host, path)
+
+    server, draw = Server(answer), random.Random(6)
+    with pytest.raises(KeyboardInterrupt):
+        crawl(server.params(concurrency=1), tmp_path)
+    for _ in range(flips):
+        with flipped(tmp_path / "frontier.db", draw), pytest.raises(UserError, match=r"frontier\.db is damaged"):
+            crawl(server.params(), tmp_path)
+    made, rows = crawl(server.params(), tmp_path)
+    assert made.counts["pages"] == 1 + len(PAGES) and {row["outcome"] for row in rows.values()} >= {"page"}
+    assert not list(tmp_path.glob("frontier.db*"))
+    server.loop.call_soon_threadsafe(server.loop.stop)
+
+
+@many(2)
+@pytest.mark.parametrize("name", ["documents.parquet", ".work/00000.json", ".work/dropped-00000.jsonl"])
+def test_a_damaged_shard_is_made_again(name: str, flips: int, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(20):
+        (tmp_path / "in" / f"{number}.txt").write_text(" ".join(random.Random(number).choices(WORDS, k=50)))
+    (tmp_path / "in" / "empty.txt").write_text("")
+    params, out, draw = Extract(paths=[str(tmp_path / "in")]), tmp_path / "out", random.Random(name)
+    out.mkdir()
+    made = extract.run({}, params, out)  # without a runner, which would remove what an interrupted stage goes on from
+    whole = (out / "documents.parquet").read_bytes(), (out / "dropped.jsonl").read_bytes()
+    for _ in range(flips):
+        before = bytearray((out / name).read_bytes())
+        before[draw.randrange(len(before))] ^= 1 << draw.randrange(8)
+        (out / name).write_bytes(before)
+        assert extract.run({}, params, out) == made
+        assert whole == ((out / "documents.parquet").read_bytes(), (out / "dropped.jsonl").read_bytes())

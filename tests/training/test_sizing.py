@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from gristmill.errors import UserError
+from gristmill.files import sealed, unsealed
 from gristmill.model.transformer import Transformer, parameter_count
 from gristmill.recipe import Pretrain, Recipe
 from gristmill.run import BY_NAME, fingerprint_of
@@ -188,9 +189,9 @@ def test_an_interrupted_run_keeps_its_choice(
     params = Pretrain(budget="2min", **shape, sample_prompts=[], checkpoint_every=5)
     pretrain.prepare(inputs, params, tmp_path)  # what a run that was killed before its first step has done
     assert "measuring how fast this machine trains: at most 12s of the 2m00s" in capsys.readouterr().err
-    chosen = json.loads((tmp_path / "dial.json").read_text())
+    chosen = unsealed(tmp_path / "dial.json", "")
     chosen["max_steps"] = 7  # as a slower machine would have chosen
-    (tmp_path / "dial.json").write_text(json.dumps(chosen))
+    (tmp_path / "dial.json").write_text(sealed(json.dumps(chosen)))
     made = pretrain.run(inputs, params, tmp_path)
     assert made.counts["steps"] == 7 and made.metrics["max_steps"] == 7
 

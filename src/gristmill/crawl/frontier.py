@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.crawl.warc import warc_name
+from gristmill.errors import Damaged
+from gristmill.files import sha256_file
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS hosts (
@@ -105,6 +107,11 @@ class Frontier:
     """Nothing is kept until `commit`."""
 
     def __init__(self, path: Path) -> None:
+        """Raises Damaged where the file is not as a crawl that was stopped left it."""
+        self.path, self.checksum = path, path.with_name(f"{path.name}.sha256")
+        if self.checksum.exists() and self.checksum.read_text() != sha256_file(path):
+            raise Damaged(f"{path} is damaged", f"remove {path.parent}, and give the command again: it begins anew")
+        self.checksum.unlink(missing_ok=True)
         self.db = sqlite3.connect(path, isolation_level=None)
         self.db.executescript("".join(f"PRAGMA {pragma};" for pragma in PRAGMAS) + TABLES)
         self.db.execute("BEGIN")
@@ -387,6 +394,7 @@ class Frontier:
             yield {name: value for name, value in row.items() if value is not None} | json.loads(note or "{}")
 
     def close(self) -> None:
-        """Close the file without committing."""
+        """Close the file without committing, and leave its checksum."""
         self.db.execute("ROLLBACK")
         self.db.close()
+        self.checksum.write_text(sha256_file(self.path))

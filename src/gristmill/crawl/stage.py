@@ -14,9 +14,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sqlite3
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -64,7 +66,12 @@ def run(inputs: Mapping[str, Path], params: Crawl, out: Path) -> Manifest:
     if not frontier.round:
         frontier.remember(earlier_pages(params.previous))
         frontier.post(0, "", crawl.sorted_by_host([Found(seed, 0, 0, "page") for seed in seeds]))
-    asyncio.run(crawl.run())
+    try:
+        asyncio.run(crawl.run())
+    except BaseException:
+        with suppress(sqlite3.Error, OSError):  # what ended the crawl is told, not what that leads to
+            frontier.close()
+        raise
     counts = frontier.counts()
     if not counts.get("page") and not counts.get("unchanged"):
         error = nothing_kept(frontier)

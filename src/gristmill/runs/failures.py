@@ -22,6 +22,7 @@ FULL_TEXT = re.compile(
 )
 NO_MEMORY = re.compile(r"can't allocate memory|out of memory", re.I)  # PyTorch's, of processor and GPU
 UNWRITABLE = re.compile(r"disk I/O error|readonly database|unable to open database file")  # SQLite's
+BROKEN = re.compile(r"malformed|not a database|unsupported file format")
 
 
 def explained(error: BaseException, where: str = "") -> UserError | None:
@@ -46,6 +47,8 @@ def explained(error: BaseException, where: str = "") -> UserError | None:
             return UserError(f"{begins}not enough memory: {what}", "set a smaller model, batch or context")
         if isinstance(cause, sqlite3.OperationalError) and UNWRITABLE.search(str(cause)):
             return UserError(f"{begins}a database cannot be written: {cause}", "check the disk's space and rights")
+        if isinstance(cause, sqlite3.DatabaseError) and BROKEN.search(str(cause)):
+            return UserError(f"{begins}a database is damaged: {cause}", "remove the .partial folder, and begin anew")
         if isinstance(cause, OSError) and cause.errno is not None and cause.filename is not None:
             return UserError(f"{begins}{cause.strerror}: {cause.filename}", "check the path, space and rights")
     return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gristmill.errors import Damaged, UserError
+from gristmill.errors import UserError
 from gristmill.files import unsealed
 from gristmill.inputs.storage import as_path, is_remote
 from gristmill.manifest import MANIFEST, Manifest
@@ -158,12 +158,11 @@ def describe(changed: Changes, inputs: Mapping[str, Path]) -> str:
 
 def read_recipe(run: Path) -> Recipe:
     """The recipe that a run folder was last run with. Raises UserError where it cannot be read."""
-    path = run / RECIPE
+    path, remedy = run / RECIPE, f"run the recipe again: gristmill run RECIPE --out {run}"
     try:
-        content = unsealed(path)
-    except (OSError, ValueError) as error:
-        remedy = f"run the recipe again: gristmill run RECIPE --out {run}"
-        raise Damaged(f"cannot read {path}: {error}", remedy) from error
+        content = unsealed(path, remedy)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}", remedy) from error
     return validate(Recipe, content, str(path))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill import __version__
+from gristmill.errors import Damaged
 from gristmill.files import sealed, sha256_file, unsealed, write_text
 from gristmill.progress import console
 from gristmill.runs.fingerprint import Changes
@@ -65,11 +66,10 @@ class Journal:
 def read_journal(folder: Path) -> dict[str, dict[str, Any]]:
     """What was noted of each stage; empty where nothing was, and, which is told, where the file is damaged."""
     try:
-        stages: dict[str, dict[str, Any]] = unsealed(folder / JOURNAL)["stages"]
+        stages: dict[str, dict[str, Any]] = unsealed(folder / JOURNAL, "")["stages"]
     except OSError:
         return {}
-    except ValueError as error:
-        told = f"{folder / JOURNAL} is damaged ({error}): what was noted in it counts for nothing"
-        console.print(told, style="yellow", markup=False)
+    except Damaged as error:
+        console.print(f"{error.problem}; what was noted in it counts for nothing", style="yellow", markup=False)
         return {}
     return stages

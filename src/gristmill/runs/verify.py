@@ -69,10 +69,10 @@ def of_run(run: Path) -> Iterator[Verified]:
     wrong, content = {}, {}
     for name in (RECIPE, JOURNAL):
         try:
-            content = unsealed(run / name)
+            content = unsealed(run / name, "")
         except FileNotFoundError:
             wrong[name] = "missing"
-        except (OSError, ValueError):
+        except (OSError, Damaged):
             wrong[name] = "damaged"
     journal = {} if JOURNAL in wrong else content
     noted = journal.get("files", {})
@@ -89,8 +89,6 @@ def of_stage(folder: Path) -> Iterator[Verified]:
         if made := Manifest.read(folder):
             listed = {*made.outputs, MANIFEST}
             yield verified(folder, listed, dict(faults(folder, made.outputs)), sorted(there - listed))
-        elif folder.name in BY_NAME:
-            raise Damaged(f"{folder / MANIFEST} is no manifest of ours")
     except Damaged:
         yield verified(folder, there, {MANIFEST: "damaged"})
 

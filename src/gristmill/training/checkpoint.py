@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 
+from gristmill.errors import Damaged
 from gristmill.files import sealed, sha256_file, unsealed, write_text
 from gristmill.processes import LEADER, SIZE
 from gristmill.progress import console
@@ -154,15 +155,13 @@ def attempt(action: Callable[[], None]) -> str | None:
 def examined(folder: Path) -> tuple[State | None, str]:
     """A checkpoint's state, or None and what is wrong with it."""
     try:
-        state: State = unsealed(folder / STATE)
+        state: State = unsealed(folder / STATE, "")
         for name, expected in state["sha256"].items():
             if sha256_file(folder / name) != expected:
                 return None, f"{name} is not what was written"
         if name_of(state["done"]) != folder.name:
             return None, f"{STATE} is of another step"
-    except ValueError as error:
-        return None, f"{STATE}: {error}"
-    except (OSError, KeyError) as error:
+    except (OSError, Damaged) as error:
         return None, str(error)
     return state, ""
 
@@ -170,9 +169,9 @@ def examined(folder: Path) -> tuple[State | None, str]:
 def score_of(folder: Path) -> float | None:
     """Held-out bits per byte at a checkpoint, if they were measured there."""
     try:
-        score: float | None = unsealed(folder / STATE).get("heldout_bpb")
+        score: float | None = unsealed(folder / STATE, "").get("heldout_bpb")
         return score
-    except (OSError, ValueError):
+    except (OSError, Damaged):
         return None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from gristmill.errors import UserError
-from gristmill.files import write_jsonl, write_text
+from gristmill.files import sealed, unsealed, write_jsonl, write_text
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest
 from gristmill.model.kernels import fast_products
@@ -193,7 +193,7 @@ def choose(
     """Turn the dial, once: the machine's speed is in it, so an interrupted run keeps what it chose."""
     path = out / "dial.json"
     if path.exists():
-        chosen: dict[str, Any] = json.loads(path.read_text())
+        chosen = unsealed(path, f"remove {path.parent}, and give the same command again")
     else:
         vocab_size, epoch_tokens = tokenizer.vocab_size, batches.mixture.tokens
         seconds, _ = seconds_and_flops(params.budget)
@@ -209,7 +209,7 @@ def choose(
                 chosen = turn(params, vocab_size, epoch_tokens, clock)
         else:
             chosen = turn(params, vocab_size, epoch_tokens)
-        write_text(path, json.dumps(chosen, indent=2) + "\n")
+        write_text(path, sealed(json.dumps(chosen, indent=2)))
     told = ", ".join(f"{name} {value:g}" for name, value in chosen.items())
     console.print(f"           chosen: {told}")
     return chosen

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from gristmill.corpus.dedup import passages
 from gristmill.corpus.dedup.minhash import MinHash
-from gristmill.corpus.execution.documents import Shard
+from gristmill.corpus.execution.documents import Shard, log_path, samples_path, shard_path
 from gristmill.corpus.execution.executor import Result
 from gristmill.document import read_batches
 from gristmill.manifest import WORK
@@ -33,6 +33,12 @@ class DedupedShard:
     def work(self) -> Path:
         """What is on disk between the passes."""
         return self.out / WORK
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What its last pass leaves."""
+        log = log_path(self.work, self.shard.number)
+        return shard_path(self.out, self.shard.number, self.shards), log, samples_path(log)
 
     def stem(self, what: str) -> Path:
         """Beginning of the names of this shard's files of one kind."""

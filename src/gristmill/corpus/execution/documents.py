@@ -46,6 +46,11 @@ class JudgedShard(Generic[P]):
     documents: Path
     log: Path
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What it leaves."""
+        return self.documents, self.log, samples_path(self.log)
+
 
 def map_documents(stage: str, corpus: Path, build: Callable[[P], Judge], params: P, out: Path) -> Manifest:
     """Judge every document of `corpus`; write those that stay and `dropped.jsonl`, and count documents and bytes.

@@ -21,13 +21,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gristmill.errors import UserError
-from gristmill.files import sealed, unsealed, write_text
+from gristmill.errors import Damaged, UserError
+from gristmill.files import sealed, sha256_file, unsealed, write_text
+from gristmill.manifest import faults
 from gristmill.processes import cores
 
 A = TypeVar("A")
 Result = dict[str, Any]
 SHARD_BYTES = 16_000_000  # of input: less is not worth a process's start
+AGAIN = "give the same command again: what is damaged is made again"
 MOST_SHARDS = 1_000  # of one stage: larger inputs have larger shards
 
 
@@ -107,12 +109,12 @@ class Executor:
         tasks: list[Task] = []
         for shard, path in zip(shards, paths, strict=True):
             try:
-                done(unsealed(path))
-            except (FileNotFoundError, ValueError):  # not made yet, or damaged since
+                done(result_in(path))
+            except (FileNotFoundError, Damaged):  # not made yet, or damaged since
                 tasks.append((function, shard, path))
         for result in self.run(tasks):
             done(result)
-        return [unsealed(path) for path in paths]
+        return [result_in(path) for path in paths]
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Result]:
         """The results of tasks as they are finished."""
@@ -145,10 +147,22 @@ class Executor:
 
 
 def finish(task: Task) -> Result:
-    """Do one task and leave its result, last of all its files."""
+    """Do one task and leave its result, last of all its files, whose checksums go with it."""
     function, shard, path = task
     result = function(shard)
-    write_text(path, sealed(json.dumps(result)))
+    files = {
+        os.path.relpath(file, path.parent): sha256_file(file) for file in getattr(shard, "files", ()) if file.exists()
+    }
+    write_text(path, sealed(json.dumps({"result": result, "files": files})))
+    return result
+
+
+def result_in(path: Path) -> Result:
+    """What a task left. Raises Damaged where that or one of its files is not as it was written."""
+    found = unsealed(path, AGAIN)
+    for name, fault in faults(path.parent, found["files"]):
+        raise Damaged(f"{path.parent / name} is {fault}", AGAIN)
+    result: Result = found["result"]
     return result
 
 

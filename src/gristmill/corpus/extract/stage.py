@@ -59,6 +59,11 @@ class ExtractedShard:
     honour: Sequence[str] = ()  # signals that keep a page out
     begin: int | None = None  # where the first record of the first part is known to be
 
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """What it leaves."""
+        return self.documents, self.log
+
 
 def run(inputs: Mapping[str, Path], params: Extract, out: Path) -> Manifest:
     """Extract the crawl's WARC files, or `params.paths`, into `documents*.parquet` and `dropped.jsonl`.

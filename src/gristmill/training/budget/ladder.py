@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gristmill.files import write_text
+from gristmill.files import sealed, unsealed, write_text
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import Transformer
 from gristmill.progress import console
@@ -91,8 +91,7 @@ def climb(inputs: Mapping[str, Path], shape: Pretrain, hand: set[str], tokens: i
     """Train one model, or read what became of it."""
     path = folder / "rung.json"
     if path.exists():
-        rung: dict[str, Any] = json.loads(path.read_text())
-        return rung
+        return unsealed(path, f"remove {folder}, and give the same command again")
     made = shape.model_copy(update=by_hand_wins(hand, batch_and_rates(shape, tokens)))
     steps = max(1, round(tokens / (made.batch * made.context)))
     quiet = {"max_steps": steps, "evaluate_every": steps, "sample_prompts": [], "snapshots": 0}
@@ -101,7 +100,7 @@ def climb(inputs: Mapping[str, Path], shape: Pretrain, hand: set[str], tokens: i
     names = ("parameters", "flops", "heldout_bpb", "train_bpb", "epochs")
     shape_told = {name: getattr(made, name) for name in TURNED}
     rung = {**{name: done.metrics[name] for name in names}, "tokens": done.counts["tokens"], **shape_told}
-    write_text(path, json.dumps(rung) + "\n")
+    write_text(path, sealed(json.dumps(rung)))
     (folder / "model.safetensors").unlink()
     return rung
 
