@@ -69,7 +69,9 @@ def outputs(out: Path) -> dict[str, dict[str, str]]:
 def journey(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A finished run, and what it printed."""
     out = tmp_path_factory.mktemp("journey") / "run"
-    return out, run(out).stderr
+    done = run(out)
+    assert "held-out test questions" not in done.stderr and " steps " not in done.stdout  # progress is no result
+    return out, done.stdout
 
 
 def test_every_stage_runs_and_every_figure_is_there(journey: tuple[Path, str]) -> None:

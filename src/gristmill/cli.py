@@ -18,7 +18,7 @@ from gristmill.commands.new import new
 from gristmill.commands.stage_commands import add_stages
 from gristmill.corpus.execution.executor import parse_backend, using
 from gristmill.errors import UserError
-from gristmill.progress import console, duration, table
+from gristmill.progress import console, duration, results, table
 from gristmill.recipe import Scale
 from gristmill.run import run_recipe
 from gristmill.runs.failures import explained, told_fault
@@ -89,8 +89,8 @@ def plan(
         raise UserError(f"{recipe} has no stage that trains", "give it a [pretrain] table")
     for one in estimates:
         for told in [one.shape] * bool(one.shape) + [f"assumed: {what}" for what in one.assumed]:
-            console.print(f"{one.stage}: {told}", soft_wrap=True, markup=False)
-    console.print(estimates_table(estimates, price))
+            results.print(f"{one.stage}: {told}", soft_wrap=True, markup=False)
+    results.print(estimates_table(estimates, price))
 
 
 @app.command(rich_help_panel=PLAN)
@@ -113,7 +113,7 @@ def scale(
     shared = loaded.pretrain.model_dump(exclude_unset=True) if loaded.pretrain else {}
     params = validate(Scale, data | {"pretrain": shared}, "gristmill scale")
     scale_recipe(loaded, params, folder)
-    console.print(advice(folder / "scale", folder / "scale.html"))
+    results.print(advice(folder / "scale", folder / "scale.html"))
 
 
 @app.command(rich_help_panel=TALK)
@@ -165,7 +165,7 @@ def tokenizer_report(
     """What a vocabulary does to text, and the size to choose for a model."""
     from gristmill.tokenizer.vocabulary_statistics import report, training_facts
 
-    console.print(report(training_facts(stage_of(folder, "tokenizer"), texts), parameters))
+    results.print(report(training_facts(stage_of(folder, "tokenizer"), texts), parameters))
 
 
 @app.command(rich_help_panel=LOOK)
@@ -187,7 +187,7 @@ def inspect(
         from gristmill.tokenizer.encode import Tokenizer
         from gristmill.tokenizer.vocabulary_statistics import pieces_table
 
-        console.print(pieces_table(Tokenizer.load(stage_of(folder, "tokenizer")), tokens))
+        results.print(pieces_table(Tokenizer.load(stage_of(folder, "tokenizer")), tokens))
     if text is not None:
         from gristmill.report.learning import inspect as write
         from gristmill.runs.model_choice import find_model, in_our_form
@@ -195,8 +195,8 @@ def inspect(
         found = find_model(folder, model, choose=("pretrain",))  # the one that has snapshots
         console.print(f"model: {found.about}", markup=False, soft_wrap=True)
         page = out or folder / "inspect.html"
-        console.print(write(folder, text, page, model=in_our_form(found), tokenizer=found.tokenizer))
-        console.print(f"attention and single steps of training: open {page}", markup=False, soft_wrap=True)
+        results.print(write(folder, text, page, model=in_our_form(found), tokenizer=found.tokenizer))
+        results.print(f"attention and single steps of training: open {page}", markup=False, soft_wrap=True)
 
 
 @app.command(rich_help_panel=LOOK)
@@ -212,7 +212,7 @@ def verify(
         rows.append((name, f"{one.files:,}", f"{one.bytes:,}", ", ".join(sorted({*one.wrong.values()})) or "ok"))
         wrong += [f"{one.folder / file} is {fault}" for file, fault in one.wrong.items()]
         extra += [f"{one.folder / file} was not there when the stage was finished" for file in one.extra]
-    console.print(table(("folder", "files", "bytes", "state"), rows))
+    results.print(table(("folder", "files", "bytes", "state"), rows))
     for line in extra + wrong:
         console.print(line, style="yellow", markup=False)
     if wrong:
@@ -230,17 +230,17 @@ def closing(folder: Path, summary: dict[str, float], seconds: float) -> None:
     earlier = f"; its stages took {duration(made)} when they were made" if made > seconds + 1 else ""
     rows = [(one.label, one.value, one.condition) for one in headlines({n: folder / n for n in stages if n in BY_NAME})]
     rows.append(("peak memory", f"{summary['run.peak_rss_bytes'] / 2**20:,.0f} MiB", "of a stage, all its processes"))
-    console.print(table(("result", "value", ""), rows, f"{folder} in {duration(seconds)}{earlier}"))
+    results.print(table(("result", "value", ""), rows, f"{folder} in {duration(seconds)}{earlier}"))
     conversations = folder / "evaluate" / "conversations.jsonl"
     if "evaluate.seconds" in summary and conversations.exists():
         for line in conversations.read_text(encoding="utf-8").splitlines():
             question, answer = (message["content"] for message in json.loads(line)["messages"][:2])
-            console.print(f"> {question}", style="bold", markup=False)
-            console.print(f"  {answer}", markup=False)
+            results.print(f"> {question}", style="bold", markup=False)
+            results.print(f"  {answer}", markup=False)
     if "pretrain.seconds" in summary:
-        console.print(f"\nchat:    gristmill chat {folder}\nserve:   gristmill serve {folder}", markup=False)
+        results.print(f"\nchat:    gristmill chat {folder}\nserve:   gristmill serve {folder}", markup=False)
     if "report.seconds" in summary:
-        console.print(f"report:  open {folder / 'report' / 'index.html'}", markup=False)
+        results.print(f"report:  open {folder / 'report' / 'index.html'}", markup=False)
 
 
 def version(show: bool) -> None:

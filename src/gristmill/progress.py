@@ -40,7 +40,8 @@ class Console(rich.console.Console):
         super().print(*objects, soft_wrap=text if soft_wrap is None else soft_wrap, **options)
 
 
-console = Console(stderr=True, highlight=False, quiet=not LEADER)
+console = Console(stderr=True, highlight=False, quiet=not LEADER)  # what is going on
+results = Console(highlight=False, quiet=not LEADER)  # what was asked for: to standard output, for a pipe to take
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]], title: str = "") -> Table:

@@ -109,7 +109,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
         monkeypatch.setattr(sys, "argv", ["gristmill", "corpus", "score", "--out", str(tmp_path / "m.st"), *arguments])
         with pytest.raises(SystemExit) as stop:
             cli.main()
-        return int(stop.value.code or 0), " ".join(capsys.readouterr().err.split())
+        return int(stop.value.code or 0), " ".join("".join(capsys.readouterr()).split())
 
     for name, label in (("good", 1.0), ("bad", 0.0)):
         lines = [json.dumps({"text": one}) for one, kind in examples(150) if kind == label]

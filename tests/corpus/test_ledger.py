@@ -74,7 +74,7 @@ def test_the_command(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch:
         with pytest.raises(SystemExit) as end:
             cli.main()
         assert not end.value.code
-        assert told in capsys.readouterr().err
+        assert told in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["gristmill", "corpus", "ledger", str(run / "dedup")])
     with pytest.raises(SystemExit) as end:
         cli.main()

@@ -161,7 +161,7 @@ def test_the_page_and_the_command(run: Path, tmp_path: Path) -> None:
         timeout=300,
     )
     assert shown.returncode == 0, shown.stderr
-    assert "likeliest next tokens" in shown.stderr and "page.html" in shown.stderr
+    assert "likeliest next tokens" in shown.stdout and "page.html" in shown.stdout
     text = (tmp_path / "page.html").read_text()
     assert (
         "backpropagation" in text and "Layer 2 of 2, each of its heads" in text and text.count("head 4<") == 2 * 2

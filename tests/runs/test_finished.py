@@ -111,12 +111,12 @@ def test_the_table_shows_this_run_only(
     ]
     path.write_text("".join(lines))
     done = command("run", str(path), "-o", str(run), "--until", "sft")
-    told = done.stderr
-    assert not done.code and "nothing to do" in told, told
+    told = done.stdout
+    assert not done.code and "nothing to do" in done.stderr, done.stderr
     assert "parameters" in told and "the finished model" not in told and "> Who walks?" not in told
     assert "report:" not in told
     cli.closing(run, {"run.wall_seconds": 100.0, "run.peak_rss_bytes": 2**20}, 2.0)
-    title = " ".join(capsys.readouterr().err.split())
+    title = " ".join(capsys.readouterr().out.split())
     assert "in 2s; its stages took 1m40s when they were made" in title and "gristmill chat" not in title
 
 
@@ -184,7 +184,7 @@ def test_a_model_alone(finished: Path, run: Path, tmp_path: Path, command: Comma
     assert (found.folder, found.tokenizer, found.name) == (alone, run / "tokenizer", "alone")
     assert find_model(run, str(alone)).folder == alone and find_model(None, str(alone)).folder == alone
     shown = command("inspect", str(alone), "The miller", "--out", str(tmp_path / "page.html"))
-    assert shown.code == 0 and "likeliest next tokens" in shown.stderr, shown.stderr
+    assert shown.code == 0 and "likeliest next tokens" in shown.stdout, shown.stderr
     assert find_model(run / "sft").folder == run / "sft"
     run_recipe(recipe(finished, tokenizer={"vocab_size": 280}), run, until="tokenizer")
     with pytest.raises(UserError, match="the tokenizer that the model was trained with is not at"):

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from gristmill.commands.groups import Commands
 from gristmill.errors import UserError
-from gristmill.progress import console
+from gristmill.progress import results
 from gristmill.runs.finished import stages_of
 from gristmill.settings.stages import CORPUS
 
@@ -47,7 +47,7 @@ def ledger(
         raise UserError(f"no corpus stage in {run}", "name a run folder, as runs/miniweb")
     if document:
         for stage, told in way(folders, document):
-            console.print(f"{stage}: {told}", markup=False, soft_wrap=True)
+            results.print(f"{stage}: {told}", markup=False, soft_wrap=True)
         return
     table = Table("stage", "rule", "documents", "bytes")
     for entry in entries(folders):
@@ -57,7 +57,7 @@ def ledger(
         table.add_row("", "edited", "", f"{-entry.edited:,}")
         kept = "kept" if entry.balances() else "kept (DOES NOT BALANCE)"
         table.add_row("", kept, *(f"{value:,}" for value in entry.kept.values()), end_section=True)
-    console.print(table)
+    results.print(table)
 
 
 @corpus.command()
@@ -78,4 +78,4 @@ def score(
     contrasted = ((text, label) for paths, label in kinds for text in extract_texts(paths))
     scorer, found = train(graded(labels) if labels else contrasted, probability=not labels, seed=seed)
     scorer.save(out)
-    console.print(f"{out}: {', '.join(f'{name} {value:,.4g}' for name, value in found.items())}", soft_wrap=True)
+    results.print(f"{out}: {', '.join(f'{name} {value:,.4g}' for name, value in found.items())}", soft_wrap=True)
