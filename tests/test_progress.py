@@ -99,6 +99,11 @@ def test_a_rate_forgets_how_slowly_it_began() -> None:
     assert rate.value() == 1 / 60
 
 
+def test_the_time_left_is_never_less_than_is_known_to_pass() -> None:
+    code = STEPS.replace("    for number", "    bar.least = 100.0\n    for number")
+    assert all("ETA 1m40s" in line for line in piped(code)[:3])
+
+
 def test_a_resumed_run_tells_the_rate_of_what_it_does_itself(tmp_path: Path) -> None:
     code = STEPS.replace("    for number", "    bar.resume(1_000_000)\n    for number").replace(
         "10 * (", "2_000_000 + ("

@@ -101,13 +101,14 @@ class Rate:
 class Progress:
     """One task's progress: `with Progress("crawl", total, "pages") as bar: bar.advance(1, "queue 20")`.
 
-    `total` may be None (unknown); it and `note` may be changed while running. A note that is a function is called
-    whenever a line is shown, from another thread on a terminal.
+    `total` may be None (unknown); it, `least` and `note` may be changed while running. A note that is a function is
+    called whenever a line is shown, from another thread on a terminal.
     """
 
     def __init__(self, task: str, total: int | None, unit: str) -> None:
         self.task, self.total, self.unit = task, total, unit
         self.done = self.counted = 0  # counted: of them, by this process
+        self.least = 0.0  # seconds that what is left takes, however fast the last units came
         self.note: str | Callable[[], str] = ""
         self.rate = Rate(WINDOW)
         self.live: Live | None = None
@@ -165,7 +166,8 @@ class Progress:
         parts = [f"{self.task:>10}  {quantity(self.done)}{of} {self.unit}", f"{quantity(rate)}/s"]
         if final:
             parts.append(f"in {duration(elapsed)}")
-        elif self.total and rate:
-            parts.append(f"ETA {duration(max(0, self.total - self.done) / rate)}")
+        elif self.total and (rate or self.least):
+            at_this_rate = max(0, self.total - self.done) / rate if rate else 0.0
+            parts.append(f"ETA {duration(max(at_this_rate, self.least))}")
         note = self.note if isinstance(self.note, str) else self.note()
         return "  ".join([*parts, note]).rstrip()

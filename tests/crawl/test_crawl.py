@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -174,8 +175,8 @@ def test_unreachable_seed_and_wrong_seed_are_named(tmp_path: Path) -> None:
             ),
             tmp_path / "a",
         )
-    with pytest.raises(UserError, match="ftp://x"):
-        crawl(Crawl(seeds=["ftp://x"]), tmp_path / "b")
+    with pytest.raises(UserError, match="no http or https URL"):
+        crawl(Crawl(seeds=["http://[x]/"]), tmp_path / "b")
 
 
 def test_a_site_that_was_down_is_tried_again(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
@@ -225,6 +226,25 @@ def test_progress_counts_what_is_in_sight(
     crawl(site.params(max_pages=5000), tmp_path)
     lines = [line for line in capsys.readouterr().err.splitlines() if " pages " in line]
     assert lines[-1].split()[1] == "4/4" and not any("/5k" in line for line in lines)
+
+
+def test_the_time_left_is_that_of_the_longest_queue(
+    serve: Callable[[Handler], Site],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def answer(request: web.Request) -> web.StreamResponse:
+        if request.path in ("/robots.txt", "/sitemap.xml"):
+            return web.Response(status=404)
+        return page(*(f"/{number}" for number in range(10) if request.host == "h0.test"), text=request.path)
+
+    site = serve(answer)
+    monkeypatch.setattr(progress, "LOG_EVERY", -1.0)  # every line
+    crawl(site.params(seeds=[f"http://h{number}.test/" for number in range(20)], delay=0.25), tmp_path)
+    told = re.findall(r" (\d+)/(\d+) pages .*ETA (\d+)s", capsys.readouterr().err)
+    # 19 hosts are done at once, which says nothing of the one that is asked for ten more pages
+    assert any(int(total) >= 30 and int(done) >= 15 and int(eta) >= 2 for done, total, eta in told), told
 
 
 def test_robots_are_asked_for_once_a_day_and_a_missing_one_allows(

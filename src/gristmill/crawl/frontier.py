@@ -375,7 +375,13 @@ class Frontier:
 
     def left(self) -> int:
         """URLs without an outcome."""
-        return int(self.db.execute("SELECT count(*) FROM urls WHERE outcome IS NULL").fetchone()[0])
+        return self.queues()[0]
+
+    def queues(self) -> tuple[int, int]:
+        """URLs without an outcome: of all hosts, and of the host that has most of them."""
+        by_host = "SELECT count(*) AS waiting FROM urls WHERE outcome IS NULL GROUP BY host"
+        together, longest = self.db.execute(f"SELECT sum(waiting), max(waiting) FROM ({by_host})").fetchone()
+        return together or 0, longest or 0
 
     def late(self) -> int:
         """Hosts that were too slow for their share."""

@@ -155,7 +155,8 @@ class Crawler:
         self.pages = frontier.pages()
         self.outcomes = Counter(frontier.counts())
         self.committed = self.told = time.monotonic()
-        self.waiting, self.count_again = 0, 0.0  # URLs in the frontier, as counted last, and when to count again
+        # URLs in the frontier, and of the host that has most, as counted last, and when to count again
+        self.waiting, self.longest, self.count_again = 0, 0, 0.0
         for path in out.glob("pages-*.warc.gz"):
             if path.name > warc_name(frontier.file):  # begun by a round that a kill undid
                 path.unlink()
@@ -370,10 +371,12 @@ class Crawler:
         """Have the progress line say how it is now; every URL in the frontier counts as a page still to come."""
         began = time.monotonic()
         if began >= self.count_again:
-            self.waiting = self.frontier.left()
+            self.waiting, self.longest = self.frontier.queues()
             ended = time.monotonic()
             self.count_again = ended + 50 * (ended - began)  # a large frontier takes its time to be counted
         self.bar.total = min(self.params.max_pages, self.pages + self.waiting)
+        pause = min((host.delay for host in self.hosts.values()), default=self.params.delay)
+        self.bar.least = pause * min(self.longest, self.params.max_pages - self.pages)
         self.bar.refresh(self.note())
 
     def note(self) -> str:
