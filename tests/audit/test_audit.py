@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from gristmill.audit import stage
 from gristmill.audit.passage_sample import find_passages
 from gristmill.document import Document, write_documents
-from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.recipe import Audit, Pretrain, Tokenize, TokenizerParams
 from gristmill.tokenizer import tokenize, train
@@ -98,7 +97,16 @@ def test_long_passages_are_shortened_to_what_there_is(trained: dict[str, Path], 
     assert 2 <= written["prompt_tokens"] + written["continuation_tokens"] <= 64
 
 
-def test_a_wrong_canary_is_named(tmp_path: Path) -> None:
-    (tmp_path / "c.jsonl").write_text('{"prefix": "x"}\n')
-    with pytest.raises(UserError, match=r"c\.jsonl: record 1: missing or wrong secret, copies, alternatives"):
-        stage.read_canaries(tmp_path / "c.jsonl")
+def test_a_bad_canary_is_named_and_the_others_are_tried(trained: dict[str, Path], tmp_path: Path) -> None:
+    good = {"prefix": "mill ", "secret": "river stone", "copies": 1, "alternatives": ["cart hill", "lamp"]}
+    bad = [{"prefix": "x"}, {**good, "alternatives": [5]}, {**good, "alternatives": []}, {**good, "prefix": "x " * 500}]
+    path = tmp_path / "c.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in [*bad, good, "no object"]) + "{broken\n")
+    made = stage.run(trained, Audit(prompt_tokens=9, continuation_tokens=9, samples=2, canaries=str(path)), tmp_path)
+    assert made.counts["canaries"] == 1 and made.counts["left_out"] == 6
+    assert made.metrics["canary_exposure_possible"] == pytest.approx(math.log2(3), abs=1e-3)
+    named = [json.loads(line) for line in (tmp_path / "left_out.jsonl").read_text().splitlines()]
+    assert [one["record"] for one in named] == [1, 2, 3, 4, 6, 7]
+    assert (
+        named[0]["why"] == "missing or wrong secret, copies, alternatives" and "the model reads 64" in named[3]["why"]
+    )

@@ -11,7 +11,7 @@ import pytest
 from gristmill.errors import UserError
 from gristmill.evaluation import stage
 from gristmill.evaluation.comparison import compare
-from gristmill.evaluation.questions import Question, outcome, read_questions, score
+from gristmill.evaluation.questions import Question, outcome, score
 from gristmill.recipe import Evaluate
 
 DECLINES = ["I do not know"]
@@ -128,7 +128,55 @@ def test_an_interval_draws_subjects_and_not_questions() -> None:
     assert 2 < (found["high"] - found["low"]) / (apart["high"] - apart["low"]) < 5
 
 
-def test_a_wrong_question_is_named(tmp_path: Path) -> None:
-    (tmp_path / "q.jsonl").write_text('{"question": "Who?"}\n')
-    with pytest.raises(UserError, match=r"q\.jsonl: record 1"):
-        read_questions(tmp_path / "q.jsonl")
+GOOD = {"question": "Who walks?", "answers": ["Anna"], "answerable": True, "stated": 60}
+BAD = {
+    "no question": {"answers": ["x"], "answerable": True},
+    "no answers": {"question": "Who?", "answerable": True},
+    "an empty answer": {**GOOD, "answers": [""]},
+    "none, and answerable": {**GOOD, "answers": []},
+    "answers of the wrong kind": {**GOOD, "answers": [["x"]]},
+    "a text for true": {**GOOD, "answerable": "false"},
+    "a count that is none": {**GOOD, "stated": "often"},
+    "longer than the context": {**GOOD, "question": "word " * 500},
+    "no object": ["Who?"],
+}
+
+
+def test_a_bad_question_is_named_and_the_others_are_asked(
+    model_folder: Path,
+    tokenizer_folder: Path,
+    tokens_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = [json.dumps(record) for record in (GOOD, *BAD.values(), {**GOOD, "answers": "Anna"})]
+    (tmp_path / "q.jsonl").write_text("\n".join([*lines, "{broken"]))
+    inputs = {"model": model_folder, "tokenizer": tokenizer_folder, "tokens": tokens_folder}
+    params = Evaluate(questions=str(tmp_path / "q.jsonl"), prompts=["Hello.", "word " * 500], show=0, max_tokens=4)
+    (tmp_path / "out").mkdir()
+    made = stage.run(inputs, params, tmp_path / "out")
+    assert made.counts == {"questions": 2, "left_out": len(BAD) + 2}
+    named = [json.loads(line) for line in (tmp_path / "out/left_out.jsonl").read_text().splitlines()]
+    assert [one["record"] for one in named] == [*range(2, 2 + len(BAD)), 12, 2]
+    assert "does not fit this model" in named[7]["why"] and named[-1]["file"] == "evaluate.prompts"
+    assert "q.jsonl: record 2: it has no" in capsys.readouterr().err
+    scores = json.loads((tmp_path / "out/results.json").read_text())[model_folder.name]["test"]
+    assert scores["asked"] == {"often": 2, "answerable": 2, "unanswerable": 0}
+    (tmp_path / "q.jsonl").write_text(json.dumps(BAD["no answers"]))
+    with pytest.raises(UserError, match=r'q\.jsonl: record 1: "answers" is no list'):
+        stage.run(inputs, params, tmp_path / "out")
+
+
+def test_questions_of_ones_own_are_scored(
+    model_folder: Path, tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "ask", lambda engine, questions, *_: ["It is Marl."] * len(questions))
+    inputs = {"model": model_folder, "tokenizer": tokenizer_folder, "tokens": tokens_folder}
+    for number, more in enumerate(({}, {"split": "validation"}, {"answers": "Marl"})):
+        record = {"question": "Which river?", "answers": ["Marl"], "answerable": True, **more}
+        (tmp_path / "q.jsonl").write_text(json.dumps(record))
+        (tmp_path / f"{number}").mkdir()
+        made = stage.run(inputs, Evaluate(questions=str(tmp_path / "q.jsonl")), tmp_path / f"{number}")
+        name = "validation_accuracy" if more.get("split") else "all_answerable_accuracy"
+        assert made.metrics[name] == 1.0
+        assert not {"answerable_accuracy", "unanswerable_declined", "wrong_answer_rate"} & made.metrics.keys()

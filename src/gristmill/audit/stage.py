@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ import torch
 import torch.nn.functional as F
 
 from gristmill.audit.passage_sample import Passage, find_passages
+from gristmill.chat.conversations import LeftOut, read_records, report
 from gristmill.errors import UserError
 from gristmill.files import write_text
 from gristmill.generation.engine import Engine
-from gristmill.inputs.text_files import read_jsonl
 from gristmill.manifest import Manifest
 from gristmill.model.loss import IGNORE, padded
 from gristmill.progress import Progress
@@ -50,7 +51,9 @@ def run(inputs: Mapping[str, Path], params: Audit, out: Path) -> Manifest:
                 table.append({"from": low, "to": high, "in_text": sum(p.copies for p in bucket), **summary(tried)})
                 examples += tried
         tried = complete(engine, splits["heldout"], pick(found["heldout"], params.samples, draw), prompt, rest, bar)
-    canaries = read_canaries(Path(params.canaries)) if params.canaries else []
+    left_out: list[LeftOut] = []
+    read = partial(canary_of, engine=engine)
+    canaries = list(read_records(Path(params.canaries), read, left_out)) if params.canaries else []
     with Progress("audit", len(canaries), "canaries") as bar:
         exposed = []
         for canary in canaries:
@@ -75,7 +78,8 @@ def run(inputs: Mapping[str, Path], params: Audit, out: Path) -> Manifest:
             "canary_exposure_bits": by_copies[-1]["mean"],
             "canary_exposure_possible": by_copies[-1]["possible"],
         }
-    return Manifest(counts={"passages": len(examples) + len(tried), "canaries": len(canaries)}, metrics=metrics)
+    counts = {"passages": len(examples) + len(tried), "canaries": len(canaries)} | report("audit", left_out, out)
+    return Manifest(counts=counts, metrics=metrics)
 
 
 def lengths(params: Audit, split: Split, context: int) -> tuple[int, int]:
@@ -134,16 +138,19 @@ def summary(results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     }
 
 
-def read_canaries(path: Path) -> list[dict[str, Any]]:
-    """Read canaries. Raises UserError naming the record that is wrong."""
-    canaries = []
-    for number, record in enumerate(read_jsonl(path), 1):
-        kinds = {"prefix": str, "secret": str, "copies": int, "alternatives": list}
-        wrong = [key for key, kind in kinds.items() if not isinstance(record.get(key), kind)]
-        if wrong:
-            raise UserError(f"{path}: record {number}: missing or wrong {', '.join(wrong)}", f"give {', '.join(kinds)}")
-        canaries.append(record)
-    return canaries
+def canary_of(record: dict[str, Any], engine: Engine) -> dict[str, Any]:
+    """The canary of a record. Raises UserError where it is none, or longer than the model can read."""
+    kinds = {"prefix": str, "secret": str, "copies": int, "alternatives": list}
+    wrong = [key for key, kind in kinds.items() if not isinstance(record.get(key), kind)]
+    if wrong:
+        raise UserError(f"missing or wrong {', '.join(wrong)}", f"give {', '.join(kinds)}")
+    secrets = [record["secret"], *record["alternatives"]]
+    if len(secrets) < 2 or not all(isinstance(secret, str) and secret for secret in secrets):
+        raise UserError("a secret, or an alternative to it, is empty or no text", "give the secrets that it might be")
+    longest = max(len(engine.tokenizer.encode(record["prefix"] + secret)) for secret in secrets)
+    if longest > engine.context:
+        raise UserError(f"it has {longest} tokens; the model reads {engine.context}", "shorten its prefix")
+    return record
 
 
 def expose(engine: Engine, canary: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gristmill.chat.conversations import LeftOut, nothing_left, read_records
 from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.evaluation.figures import FIGURES, OFTEN, OUTCOMES
 from gristmill.generation.engine import Engine
-from gristmill.inputs.text_files import read_jsonl
 from gristmill.progress import Progress
 
 BUCKETS = (
@@ -44,33 +44,66 @@ class Question:
         return ("answerable", "often") if self.stated >= OFTEN else ("answerable",)
 
 
-def read_questions(path: Path) -> list[Question]:
-    """Read questions. Raises UserError naming the record that is wrong."""
-    questions = []
-    for number, record in enumerate(read_jsonl(path), 1):
-        try:
-            questions.append(
-                Question(
-                    str(record["question"]),
-                    tuple(map(str, record["answers"])),
-                    bool(record["answerable"]),
-                    str(record.get("split", "test")),
-                    int(record.get("stated", 0)),
-                    str(record.get("subject", "")),
-                )
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{path}: record {number} is no question: {error}", 'it needs "question", "answers" and "answerable"'
-            ) from error
+def read_questions(path: Path, engine: Engine, left_out: list[LeftOut]) -> list[Question]:
+    """The questions that can be asked and judged; the others join `left_out`.
+
+    Raises UserError where the file cannot be read, or holds no such question.
+    """
+
+    def read(record: dict[str, Any]) -> Question:
+        made = question_of(record)
+        prompt_of(engine, made.question)
+        return made
+
+    questions = list(read_records(path, read, left_out))
+    if not questions:
+        raise nothing_left(f"{path} holds no question", "give some, or leave evaluate.questions out", left_out)
     return questions
+
+
+def question_of(record: dict[str, Any]) -> Question:
+    """The question of a record. Raises UserError where it is none, or cannot be judged."""
+    text, answers, answerable = (record.get(name) for name in ("question", "answers", "answerable"))
+    stated = record.get("stated", 0)
+    if not isinstance(text, str) or not text.strip():
+        raise UserError('it has no "question"', 'it needs "question", "answers" and "answerable"')
+    if isinstance(answers, str | int | float):
+        answers = [answers]  # there is but one
+    if not isinstance(answers, list) or not all(isinstance(one, str | int | float) for one in answers):
+        raise UserError('"answers" is no list of texts', 'write "answers": ["Marl"]; [] where there is none')
+    if not isinstance(answerable, bool):
+        raise UserError(f'"answerable" is {answerable!r}', 'write "answerable": true or false, without quotes')
+    if not all(str(one).strip() for one in answers) or (answerable and not answers):
+        raise UserError("a right answer is empty", 'write what a right answer holds, or "answerable": false')
+    if isinstance(stated, bool) or not isinstance(stated, int) or stated < 0:
+        raise UserError(f'"stated" is {stated!r}', "give how often the text states the fact, or leave it out")
+    named = str(record.get("split", "test")), stated, str(record.get("subject", ""))
+    return Question(text, tuple(map(str, answers)), answerable, *named)
+
+
+def prompt_of(engine: Engine, question: str) -> list[int]:
+    """What the model reads to answer a question. Raises UserError where that is more than it can read."""
+    prompt, _ = render([{"role": "user", "content": question}], engine.tokenizer, generation_prompt=True)
+    engine.check([prompt])
+    return prompt
+
+
+def askable(engine: Engine, prompts: Sequence[str], left_out: list[LeftOut]) -> list[str]:
+    """Those of a recipe's own prompts that the model can read; the others join `left_out`."""
+    fitting = []
+    for number, text in enumerate(prompts, 1):
+        try:
+            prompt_of(engine, text)
+        except UserError as error:
+            left_out.append(LeftOut("evaluate.prompts", number, error.problem, error.remedy))
+        else:
+            fitting.append(text)
+    return fitting
 
 
 def ask(engine: Engine, questions: Sequence[str], max_tokens: int, batch: int = 64) -> list[str]:
     """Greedy answers to single-turn questions."""
-    prompts = [
-        render([{"role": "user", "content": text}], engine.tokenizer, generation_prompt=True)[0] for text in questions
-    ]
+    prompts = [prompt_of(engine, text) for text in questions]
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     answers = [""] * len(prompts)
     with Progress("evaluate", len(prompts), "questions") as bar:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gristmill.chat.conversations import LeftOut, report
 from gristmill.evaluation.comparison import compare
 from gristmill.evaluation.figures import FIGURES, spread
-from gristmill.evaluation.questions import Question, ask, outcome, read_questions, score
+from gristmill.evaluation.questions import Question, ask, askable, outcome, read_questions, score
 from gristmill.files import write_jsonl, write_text
 from gristmill.generation.engine import Engine
 from gristmill.inputs.text_files import read_jsonl
@@ -30,7 +31,9 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
     engine = Engine.load(inputs["model"], inputs["tokenizer"], best_device())
     heldout = open_split(inputs["tokens"], "heldout", engine.tokenizer.hash)
     metrics = {"heldout_bpb": round(bits_per_byte(engine.model, heldout), 5)}
-    questions = read_questions(Path(params.questions)) if params.questions else []
+    left_out: list[LeftOut] = []
+    questions = read_questions(Path(params.questions), engine, left_out) if params.questions else []
+    prompts = askable(engine, params.prompts, left_out)
     engines = {inputs["model"].name: engine}
     if questions and "sft" in inputs and inputs["sft"] != inputs["model"]:
         engines = {"sft": Engine.load(inputs["sft"], inputs["tokenizer"], best_device()), **engines}
@@ -53,10 +56,10 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
     write_text(out / "results.json", json.dumps(results, indent=2) + "\n")
     if changes:
         write_text(out / COMPARISON, json.dumps(changes, indent=2) + "\n")
-    asked = params.prompts + spread([q.question for q in questions if q.split == "test"], params.show)
+    asked = prompts + spread([q.question for q in questions if q.split == "test"], params.show)
     shown = zip(asked, ask(engine, asked, max(params.max_tokens, engine.context // 2)), strict=True)
     write_jsonl(out / "conversations.jsonl", [{"messages": exchange(*pair)} for pair in shown])
-    return Manifest(counts={"questions": len(questions)}, metrics=metrics)
+    return Manifest(counts={"questions": len(questions)} | report("evaluate", left_out, out), metrics=metrics)
 
 
 def record(name: str, question: Question, answer: str, outcome: str) -> dict[str, Any]:

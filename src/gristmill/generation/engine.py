@@ -107,7 +107,7 @@ class Engine:
             if token not in self.stops:
                 yield token
 
-    def check(self, prompts: Sequence[list[int]], temperature: float) -> None:
+    def check(self, prompts: Sequence[list[int]], temperature: float = 0.0) -> None:
         """Raise UserError for what cannot be generated from."""
         if math.isnan(temperature):
             raise UserError(f"temperature = {temperature} is no number", "give 0 or more")
