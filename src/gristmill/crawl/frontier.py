@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gristmill.crawl.database import Database
 from gristmill.crawl.warc import warc_name
 from gristmill.errors import Damaged
 from gristmill.files import sha256_file
@@ -112,7 +113,7 @@ class Frontier:
         if self.checksum.exists() and self.checksum.read_text() != sha256_file(path):
             raise Damaged(f"{path} is damaged", f"remove {path.parent}, and give the command again: it begins anew")
         self.checksum.unlink(missing_ok=True)
-        self.db = sqlite3.connect(path, isolation_level=None)
+        self.db = sqlite3.connect(path, isolation_level=None, factory=Database)
         self.db.executescript("".join(f"PRAGMA {pragma};" for pragma in PRAGMAS) + TABLES)
         self.db.execute("BEGIN")
         row = self.db.execute("SELECT round, file, offset, requests, bytes FROM progress").fetchone()
@@ -135,7 +136,7 @@ class Frontier:
         try:
             yield
         except BaseException:
-            with suppress(sqlite3.OperationalError):  # a full disk has undone the whole transaction
+            with suppress(sqlite3.OperationalError):  # after a full disk there is nothing to go on with
                 self.db.execute("ROLLBACK TO one")
                 self.db.execute("RELEASE one")
             self.recent.clear()  # they name URLs that are there no longer

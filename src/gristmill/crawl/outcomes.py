@@ -8,10 +8,10 @@ from typing import Any
 
 from gristmill.crawl.client import Response
 from gristmill.crawl.content_type import content_type, payload_type
-from gristmill.crawl.frontier import Found, Frontier, Visit
+from gristmill.crawl.frontier import Found, Frontier, Turn, Visit
 from gristmill.crawl.outlinks import FEEDS, Said, is_sitemap, read_feed, read_page, read_sitemap
 from gristmill.crawl.throttle import Rules, redirect_target
-from gristmill.crawl.urls import host_of, shape_of, target_of
+from gristmill.crawl.urls import host_of, runs_in_circles, shape_of, target_of
 from gristmill.crawl.warc import SUCCESS, Original, sha1
 from gristmill.html.links import page_tags
 from gristmill.recipe import Crawl
@@ -20,6 +20,7 @@ HTML = ("text/html", "application/xhtml+xml")
 KEPT = (*HTML, "text/plain", "text/markdown")
 XML = ("text/xml", "application/xml")
 STORED = ("page", "redirect", "copy", "unchanged")  # outcomes that are written to the WARC
+FAILING = 8  # fetches that failed in a row, after which a host is left alone
 TRAP_PAGES = 64  # of one shape, from which on a trap can be told
 TRAP_FRESH = 1 / 8  # share of them that differ in more than their numbers: fewer is a trap
 
@@ -94,8 +95,6 @@ def outcome_of_page(
         if target_of(said.canonical) != "/" and frontier.outcome_of(said.canonical) == "page":
             outcome.name = "canonical"
             return outcome
-    if is_trap(visit.url, visit.host, frontier):
-        return Outcome("trap", note=outcome.note)
     return compare(visit, response, outcome, frontier)
 
 
@@ -128,6 +127,13 @@ def unchanged(visit: Visit, earlier: tuple[str, ...]) -> Outcome:
         digest=digest,
         original=Original(visit.url, original, digest),
     )
+
+
+def hopeless(turn: Turn, visit: Visit, frontier: Frontier) -> str:
+    """Why a URL need not be asked for, or nothing, by what has become of its host's URLs before it."""
+    if turn.failures >= FAILING:
+        return "host_failing"
+    return "trap" if runs_in_circles(visit.url) or is_trap(visit.url, visit.host, frontier) else ""
 
 
 def is_trap(url: str, host: int, frontier: Frontier) -> bool:

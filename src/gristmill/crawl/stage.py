@@ -26,10 +26,10 @@ from typing import Any
 from gristmill.crawl.addresses import parse_networks
 from gristmill.crawl.client import Client, Response
 from gristmill.crawl.frontier import Budget, Found, Frontier, Turn, Visit
-from gristmill.crawl.outcomes import STORED, is_trap, outcome_of
+from gristmill.crawl.outcomes import STORED, hopeless, outcome_of
 from gristmill.crawl.revisits import conditions, earlier_links, earlier_pages
 from gristmill.crawl.throttle import BUSY, Host, Rules, Throttle
-from gristmill.crawl.urls import host_of, normalise, origin_of, runs_in_circles, target_of
+from gristmill.crawl.urls import host_of, normalise, origin_of, target_of
 from gristmill.crawl.warc import date_now, exchange, info, open_at, sync, warc_name
 from gristmill.errors import FAULT, UserError, concerns_all, fault_notes
 from gristmill.files import write_jsonl, write_text
@@ -43,7 +43,6 @@ LANES = 16  # requests in flight to one host that asks for no delay
 SHARE = 2_000  # pages a turn, at most
 TURN_SECONDS = 30.0  # that a turn takes where a host answers at once
 LATE_SECONDS = 120.0  # after which nobody waits for it
-FAILING = 8  # fetches that failed in a row, after which a host is left alone
 FRUITLESS = 2_000  # URLs asked for in a row without a new page, after which a host is left
 ASKED_A_PAGE, LEAST_ASKED = 10, 1_000  # URLs that may be asked for, for each page that may be kept, and at the least
 GATHER_SECONDS = 1.0
@@ -172,25 +171,32 @@ class Crawler:
             self.bar = bar
             async with client as self.client:
                 self.throttle = Throttle(client, self.params, self.frontier, date_now)
-                begun = False  # a run that was killed at the end of a round begins with that end
-                while True:
-                    for turn in self.frontier.turns():
-                        if turn.host not in self.running:
-                            task = asyncio.create_task(self.turn(turn))
-                            self.running[turn.host] = (turn, time.monotonic(), task)
-                    if begun and not self.running:
-                        break
-                    await self.wait()
-                    self.end_round()
-                    begun = True
+                try:
+                    await self.rounds()
+                finally:
+                    for _, _, task in self.running.values():  # nothing may be noted after what has ended the crawl
+                        task.cancel()
         self.file.close()
+
+    async def rounds(self) -> None:
+        """One after the other; a run that was killed at the end of a round begins with that end."""
+        begun = False
+        while True:
+            for turn in self.frontier.turns():
+                if turn.host not in self.running:
+                    self.running[turn.host] = turn, time.monotonic(), asyncio.create_task(self.turn(turn))
+            if begun and not self.running:
+                return
+            await self.wait()
+            self.end_round()
+            begun = True
 
     async def wait(self) -> None:
         """Wait for the turns of this round, but not for late hosts while there are others."""
         while self.running:
             prompt = [task for turn, _, task in self.running.values() if not turn.late]
             tasks = prompt or [task for _, _, task in self.running.values()]
-            until = asyncio.ALL_COMPLETED if prompt else asyncio.FIRST_COMPLETED
+            until = asyncio.FIRST_EXCEPTION if prompt else asyncio.FIRST_COMPLETED
             await asyncio.wait(tasks, timeout=1.0 if prompt else LATE_SECONDS, return_when=until)
             self.show()
             if not prompt:
@@ -234,6 +240,8 @@ class Crawler:
         """Settle a URL when it has been fetched. What fails in that is the outcome of this URL, not of the crawl."""
         try:
             response, rules = await task
+            if error := hopeless(turn, visit, self.frontier):  # asked for before that was known
+                response, rules = Response(visit.url, error=error, requests=0), None
             with self.frontier.undoing():
                 outcome = self.settle(turn, visit, response, rules)
         except Exception as error:
@@ -247,10 +255,8 @@ class Crawler:
 
     async def attempt(self, host: Host, turn: Turn, visit: Visit) -> tuple[Response, Rules | None]:
         """Fetch one URL, unless a rule of ours forbids it."""
-        if turn.failures >= FAILING:
-            return Response(visit.url, error="host_failing", requests=0), None
-        if runs_in_circles(visit.url) or (visit.kind == "page" and is_trap(visit.url, visit.host, self.frontier)):
-            return Response(visit.url, error="trap", requests=0), None
+        if error := hopeless(turn, visit, self.frontier):
+            return Response(visit.url, error=error, requests=0), None
         rules = await self.throttle.rules(host, visit.url)
         if rules.robots is None:
             error = rules.answer.error if rules.answer.error == "private_address" else "robots_unreachable"
