@@ -23,7 +23,7 @@ from gristmill.manifest import WORK, Manifest, heavy_loss, intact
 from gristmill.processes import LEADER, SIZE, watching_memory
 from gristmill.progress import console, duration
 from gristmill.recipe import Params, Recipe
-from gristmill.runs.failures import explained, traced
+from gristmill.runs.failures import explaining, traced
 from gristmill.runs.fingerprint import (
     Changes,
     changes,
@@ -72,7 +72,7 @@ def run_recipe(
     if until:
         stages = stages[: names.index(until) + 1]
     check_inputs(recipe, stages, folder, {})
-    with locked(folder / LOCK), traced(folder) if LEADER else nullcontext():
+    with locked(folder / LOCK), traced(folder) if LEADER else nullcontext(), explaining("", folder):
         if LEADER:
             write_text(folder / RECIPE, sealed(recipe.model_dump_json(indent=2, exclude_none=True)))
         journal = Journal(folder)
@@ -145,16 +145,14 @@ def execute(
         raise UserError(f"{out} exists and was not written by gristmill", "remove it, or choose another output folder")
     if damage and not redo:
         tell_damage(stage, params, damage)
-    try:
-        begin(partial, fingerprint)
-    except OSError as error:
-        raise UserError(f"cannot write to {out.parent}: {error.strerror}", "choose another output folder") from error
     console.print(f"[bold]{stage.name}[/bold]")
-    result = carry_out(stage, inputs, params, partial)
-    result.stage, result.fingerprint, result.version = stage.name, fingerprint, __version__
-    result.params, result.inputs, result.code = params.model_dump(), digests, code_of(stage, params)
-    result.folders = {name: beside(path, out) for name, path in inputs.items()}
-    finish(result, partial)
+    with explaining(stage.name, partial):
+        begin(partial, fingerprint)
+        result = carry_out(stage, inputs, params, partial)
+        result.stage, result.fingerprint, result.version = stage.name, fingerprint, __version__
+        result.params, result.inputs, result.code = params.model_dump(), digests, code_of(stage, params)
+        result.folders = {name: beside(path, out) for name, path in inputs.items()}
+        finish(result, partial)
     adopt(partial, out, fingerprint)
     console.print(f"[dim]{describe(result)}[/dim]")
     tell_loss(result, out)
@@ -191,16 +189,11 @@ def tell_damage(stage: Stage, params: Params, damage: str) -> None:
 
 
 def carry_out(stage: Stage, inputs: Mapping[str, Path], params: Params, partial: Path) -> Manifest:
-    """Call the stage's function; its manifest, with time and memory. What the user can mend is a UserError."""
+    """Call the stage's function; its manifest, with time and memory."""
     started = time.monotonic()
-    try:
-        with watching_memory() as peak, running_services(params) as ready:
-            tell_others(stage, RUN)
-            result = stage.function()(inputs, ready, partial)
-    except Exception as error:
-        if known := explained(error, stage.name):
-            raise known from error
-        raise
+    with watching_memory() as peak, running_services(params) as ready:
+        tell_others(stage, RUN)
+        result = stage.function()(inputs, ready, partial)
     result.seconds = round(time.monotonic() - started, 3)
     result.peak_rss_bytes = peak()
     check_balance(stage, result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import shutil
 import sqlite3
 import tempfile
 import traceback
@@ -13,20 +14,26 @@ from pathlib import Path
 
 from gristmill.errors import UserError
 from gristmill.files import write_text
+from gristmill.progress import quantity
 
 TRACEBACK = "traceback.txt"  # in a run folder
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-# What SQLite, Arrow and safetensors say: their errors have no error number of their own.
+# What SQLite, Arrow, safetensors and NumPy say: their errors have no error number of their own.
 FULL_TEXT = re.compile(
-    rf"\b(?:os error|errno) (?:{'|'.join(map(str, FULL))})\b|disk is full|No space left on device", re.I
+    rf"\b(?:os error|errno) (?:{'|'.join(map(str, FULL))})\b|disk is full|No space left on device"
+    r"|^\d+ requested and \d+ written",
+    re.I,
 )
 NO_MEMORY = re.compile(r"can't allocate memory|out of memory", re.I)  # PyTorch's, of processor and GPU
 UNWRITABLE = re.compile(r"disk I/O error|readonly database|unable to open database file")  # SQLite's
 BROKEN = re.compile(r"malformed|not a database|unsupported file format")
 
 
-def explained(error: BaseException, where: str = "") -> UserError | None:
-    """An error as a mistake or misfortune that the user can mend, or None where it is none. `where` names the stage."""
+def explained(error: BaseException, where: str = "", folder: Path | None = None) -> UserError | None:
+    """An error as a mistake or misfortune that the user can mend, or None where it is none.
+
+    `where` names the stage, `folder` is where it writes.
+    """
     begins = f"{where}: " if where else ""
     for cause in causes(error):
         if isinstance(cause, UserError):
@@ -39,7 +46,7 @@ def explained(error: BaseException, where: str = "") -> UserError | None:
         full = isinstance(cause, OSError) and cause.errno in FULL
         if full or FULL_TEXT.search(str(cause)):
             return UserError(
-                f"{begins}no space is left to write ({cause})",
+                f"{begins}no space is left to write{disk_of(cause, folder)} ({cause})",
                 "free some space, or raise the limit on it, and give the same command again: it goes on from here",
             )
         if isinstance(cause, MemoryError) or (isinstance(cause, RuntimeError) and NO_MEMORY.search(str(cause))):
@@ -52,6 +59,29 @@ def explained(error: BaseException, where: str = "") -> UserError | None:
         if isinstance(cause, OSError) and cause.errno is not None and cause.filename is not None:
             return UserError(f"{begins}{cause.strerror}: {cause.filename}", "check the path, space and rights")
     return None
+
+
+def disk_of(cause: BaseException, folder: Path | None) -> str:
+    """Which disk is meant, and what is free there, as ` on the disk at /data (12 kB free)`; nothing if unknown."""
+    named = getattr(cause, "filename", None) or folder
+    try:
+        place = Path(named).resolve().parent if named else None
+        while place and not place.is_mount():
+            place = place.parent
+        return f" on the disk at {place} ({quantity(shutil.disk_usage(place).free)}B free)" if place else ""
+    except (OSError, TypeError):
+        return ""
+
+
+@contextmanager
+def explaining(where: str, folder: Path) -> Iterator[None]:
+    """Turn an error within that the user can mend into a UserError."""
+    try:
+        yield
+    except Exception as error:
+        if known := explained(error, where, folder):
+            raise known from error
+        raise
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import json
 import math
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -222,9 +223,8 @@ class IndexWriter:
             for name, kind in (("keys", U64), ("numbers", U32)):
                 np.save(f"{run.stem}-{name}.npy", np.empty(shape, kind))
             return np.empty(shape, U64), np.empty(shape, U32)
-        return (
-            np.lib.format.open_memmap(f"{run.stem}-keys.npy", "w+", U64, shape),
-            np.lib.format.open_memmap(f"{run.stem}-numbers.npy", "w+", U32, shape),
+        return new_array(Path(f"{run.stem}-keys.npy"), U64, shape), new_array(
+            Path(f"{run.stem}-numbers.npy"), U32, shape
         )
 
     def merge(self) -> None:
@@ -256,3 +256,13 @@ class IndexWriter:
 def read_ids(folder: Path) -> pa.ChunkedArray:
     """Ids of an index's documents by number, mapped from the file."""
     return pa.ipc.open_file(pa.memory_map(str(folder / "ids.arrow"))).read_all().column("id")
+
+
+def new_array(path: Path, kind: Any, shape: tuple[int, ...]) -> np.memmap:
+    """An array in a new file, mapped. Raises OSError where the disk has no space for it: written to without that, the
+    process would be ended by a signal (mmap(2), SIGBUS)."""
+    array = np.lib.format.open_memmap(path, "w+", kind, shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array

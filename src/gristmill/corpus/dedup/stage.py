@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gristmill.corpus.dedup import passages
-from gristmill.corpus.dedup.index import BLOCK, RULES, Index, IndexWriter, Prints, read_ids
+from gristmill.corpus.dedup.index import BLOCK, RULES, Index, IndexWriter, Prints, new_array, read_ids
 from gristmill.corpus.dedup.minhash import digests
 from gristmill.corpus.dedup.shard_passes import (
     DedupedShard,
@@ -123,7 +123,7 @@ def decide(tasks: Sequence[DedupedShard], total: int, older: Sequence[Index], ba
     if (out / "index").exists():
         bar.advance(total)
         return
-    verdicts = np.lib.format.open_memmap(work / "verdicts.npy", "w+", VERDICT, (max(1, total),))
+    verdicts = new_array(work / "verdicts.npy", VERDICT, (max(1, total),))
     writer = IndexWriter(work / "index", tasks[0].minhash, older, near=tasks[0].params.near)
     done = 0
     for prints, ids in blocks(tasks):
