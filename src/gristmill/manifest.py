@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gristmill.errors import Damaged
 from gristmill.files import sealed, sha256_file, unsealed, write_text
 from gristmill.processes import cores
-from gristmill.progress import Progress
+from gristmill.progress import Progress, console
+
+T = TypeVar("T")
 
 MANIFEST = "manifest.json"
 HEAVY = 1 / 3  # share of the documents whose loss is told
@@ -132,6 +134,24 @@ def remedy(folder: Path) -> str:
     if in_run(folder):
         return f"make it again: gristmill run RECIPE --out {folder.parent}"
     return f"put a whole copy there, or make {folder} again with the command that made it"
+
+
+class Parts:
+    """What a stage's parts gave, each in a file of its own: a run that goes on after a kill does not redo them."""
+
+    def __init__(self, out: Path) -> None:
+        self.folder = out / WORK
+        self.folder.mkdir(exist_ok=True)
+        if found := len(list(self.folder.glob("*.json"))):
+            console.print(f"           going on after {found:,} finished parts")
+
+    def __call__(self, name: str, make: Callable[[], T]) -> T:
+        """What `make()` gives, as JSON holds it; it is not called where an earlier run has done so under this name."""
+        path = self.folder / f"{name}.json"
+        if not path.exists():
+            write_text(path, json.dumps(make()))
+        made: T = json.loads(path.read_text())
+        return made
 
 
 def heavy_loss(made: Manifest, folder: Path) -> str:

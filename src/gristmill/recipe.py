@@ -241,7 +241,7 @@ class Pretrain(Params):
     decay: Fraction = 0.6  # share of all steps, at the end, in which they fall to zero
     clip: Rate = 1.0  # largest norm of the gradient
     evaluate_every: Positive = 200  # steps between two scorings of held-out text
-    checkpoint_every: Annotated[Positive, HOW] = 200  # steps between two checkpoints
+    checkpoint_seconds: Annotated[Weight, HOW] = 60.0  # between two checkpoints: what a kill costs at most
     keep: Annotated[Few, HOW] = 2  # checkpoints kept while training, next to the best one
     accumulate: Annotated[Rows, HOW] = 1  # parts that a step's batch is computed in, where memory is short
     parallel: Annotated[Literal["ddp", "fsdp"], HOW] = "ddp"  # under torchrun: weights in every process, or shared out
@@ -287,7 +287,7 @@ class Tune(Params):
     epochs: Epochs = 2.0  # passes over the examples
     batch: Rows = 32  # conversations, pairs or prompts a step
     warmup: Fraction = 0.05  # share of all steps in which the rates rise
-    checkpoint_every: Annotated[Positive, HOW] = 200  # steps between two checkpoints
+    checkpoint_seconds: Annotated[Weight, HOW] = 60.0  # between two checkpoints: what a kill costs at most
 
 
 class SFT(Tune):
@@ -313,7 +313,6 @@ class RL(Tune):
     temperature: Rate = 1.0  # of the sampling
     kl: Weight = 0.05  # weight of the penalty for leaving the SFT model
     epochs: Epochs = 1.0  # passes over the prompts
-    checkpoint_every: Annotated[Positive, HOW] = 20  # steps between two checkpoints
 
 
 class Evaluate(Params):

@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from hostile import Answer, Server
+from tiny import run
 
 
 @pytest.fixture
@@ -24,3 +25,11 @@ def serve() -> Iterator[Callable[[Answer], Server]]:
     yield make
     for server in servers:
         server.loop.call_soon_threadsafe(server.loop.stop)
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny run of every stage that nothing has interrupted."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    run(out)
+    return out

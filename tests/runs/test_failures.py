@@ -82,7 +82,7 @@ def test_a_full_disk_while_a_snapshot_is_written(tokenizer_folder: Path, tokens_
     """The stage ends with the message; with space again it goes on, and gives the same bytes."""
     inputs = {"tokenizer": tokenizer_folder, "tokens": tokens_folder}
     shape = {"layers": 1, "width": 32, "heads": 1, "kv_heads": 1, "ffn_width": 32, "context": 32, "batch": 2}
-    params = Pretrain(**shape, max_steps=6, snapshots=3, checkpoint_every=1, sample_prompts=[])  # type: ignore[arg-type]
+    params = Pretrain(**shape, max_steps=6, snapshots=3, checkpoint_seconds=0, sample_prompts=[])  # type: ignore[arg-type]
     with small_files(20_000), pytest.raises(UserError, match="pretrain: no space is left"):
         run.execute(BY_NAME["pretrain"], inputs, params, tmp_path / "out")
     assert not (tmp_path / "out").exists() and (tmp_path / "out.partial").exists()

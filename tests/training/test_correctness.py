@@ -48,7 +48,7 @@ def losses(out: Path, steps: int, tied: bool, fixed: bool = False, double: bool 
         seen.append(value.item())
         return StepLoss(value, ids[:, 1:].numel())
 
-    train(Job(model, loss, Plan("test", steps, Rates(0.02, 0.02, 0.005), checkpoint_every=1000)), out)
+    train(Job(model, loss, Plan("test", steps, Rates(0.02, 0.02, 0.005))), out)
     return seen
 
 

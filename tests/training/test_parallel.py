@@ -21,7 +21,7 @@ from gristmill.training import pretrain
 
 SETTINGS: dict[str, Any] = {
     **dict(layers=2, width=32, heads=2, kv_heads=1, head_dim=16, ffn_width=70, context=64),  # 70 rows: uneven in 4
-    **dict(batch=8, max_steps=21, evaluate_every=10, checkpoint_every=3),
+    **dict(batch=8, max_steps=21, evaluate_every=10, checkpoint_seconds=0),
 }
 
 

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,7 +28,8 @@ from gristmill.training.log import mishaps
 from gristmill.training.loop import MOST_ROLLBACKS, train
 from gristmill.training.optimizer import Rates
 
-PLAN = Plan("test", 12, Rates(0.02, 0.02, 0.005, 0.01), checkpoint_every=3)
+PLAN = Plan("test", 12, Rates(0.02, 0.02, 0.005, 0.01), checkpoint_seconds=0)
+SELDOM = Plan("test", 12, PLAN.rates)  # with checkpoints at evaluations and at the end alone
 
 
 def learn(
@@ -126,8 +128,24 @@ def test_a_signal_saves_and_stops(tmp_path: Path, number: signal.Signals) -> Non
 def test_the_newest_and_the_best_checkpoints_are_kept(tmp_path: Path) -> None:
     for keep in (1, 3):
         out = tmp_path / str(keep)
-        learn(out, Plan("test", 20, PLAN.rates, checkpoint_every=2, keep=keep))
-        assert steps_kept(out) == sorted({4, *range(18, 18 - 2 * keep, -2)})  # 4 is the best on held-out text
+        learn(out, Plan("test", 18, PLAN.rates, checkpoint_seconds=0, keep=keep))
+        # 4 is the best on held-out text, 16 what going back would lead to
+        assert steps_kept(out) == sorted({4, 16, *range(18, 18 - keep, -1)})
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(3600.0, {0, 4, 8, 12}), (0.05, {0, 4, 6, 8, 12})])
+def test_checkpoints_are_made_by_the_clock(tmp_path: Path, seconds: float, expected: set[int]) -> None:
+    """At evaluations (every fourth step) and at the end too, where the clock alone would make none."""
+    made: set[int] = set()
+
+    def look(step: int) -> None:
+        made.update(steps_kept(tmp_path))
+        if step == 5:
+            time.sleep(0.6)
+
+    learn(tmp_path, Plan("test", 12, PLAN.rates, checkpoint_seconds=seconds), look)
+    made.update(steps_kept(tmp_path))
+    assert made == expected if seconds > 60 else made >= expected
 
 
 def damage_by_cutting(folder: Path) -> None:
@@ -158,18 +176,18 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
         if step == 10:
             raise InterruptedError
 
-    whole = result(tmp_path / "whole", learn(tmp_path / "whole"))
-    for count, resumed in ((1, 6), (2, 0), (3, 0)):
+    whole = result(tmp_path / "whole", learn(tmp_path / "whole", SELDOM))
+    for count, resumed in ((1, 4), (2, 0)):
         out = tmp_path / str(count)
         with pytest.raises(InterruptedError):
-            learn(out, Plan("test", 12, PLAN.rates, checkpoint_every=3), at_step=die)
+            learn(out, SELDOM, at_step=die)
         for step in steps_kept(out)[-count:]:
             damage(out / "checkpoints" / f"step-{step:08}")
         seen: list[int] = []
-        assert result(out, learn(out, at_step=seen.append)) == whole
+        assert result(out, learn(out, SELDOM, at_step=seen.append)) == whole
         assert seen[0] == resumed
         told = capsys.readouterr().err
-        assert "step-00000009 is damaged" in told.replace("\n", "")
+        assert "step-00000008 is damaged" in told.replace("\n", "")
 
 
 def test_a_full_disk_does_not_stop_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,14 +204,14 @@ def test_a_full_disk_does_not_stop_training(tmp_path: Path, capsys: pytest.Captu
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert found == whole
     assert "no checkpoint could be written" in capsys.readouterr().err
-    assert steps_kept(tmp_path / "full") == [0, 3, 9]
+    assert steps_kept(tmp_path / "full") == [4, 11, 12]
     log = records(tmp_path / "full")
-    assert mishaps(log) == {"skipped_steps": 0, "rollbacks": 0, "failed_checkpoints": 1}
+    assert mishaps(log) == {"skipped_steps": 0, "rollbacks": 0, "failed_checkpoints": 4}
     assert [record["step"] for record in log if "loss" in record] == list(range(12)), "nothing of the log is lost"
 
 
 def test_weights_that_are_not_finite_are_no_checkpoint(tmp_path: Path) -> None:
-    kept, weights = Checkpoints(tmp_path, 2), {"model.w": torch.ones(3)}
+    kept, weights = Checkpoints(tmp_path, 2, 1), {"model.w": torch.ones(3)}
     assert not kept.save({"done": 1}, weights, also=lambda folder: None)
     weights["model.w"][1] = math.inf
     assert "finite" in kept.save({"done": 2}, weights, also=lambda folder: None)
@@ -209,8 +227,9 @@ def test_single_bad_batches_are_skipped_and_several_lead_back(tmp_path: Path) ->
     log = records(tmp_path / "back")
     assert mishaps(log) == {"skipped_steps": 3, "rollbacks": 1, "failed_checkpoints": 0}
     learned = [(record["step"], record["batch"]) for record in log if "loss" in record]
-    # back to step 6, on with the batches after the bad ones: no step is learned twice, none is left out
-    assert learned == [(step, step if step < 6 else step + 4) for step in range(12)]
+    # back to step 4, the newest that was scored, whatever checkpoints the clock has made since; on with the batches
+    # after the bad ones: no step is learned twice, none is left out
+    assert learned == [(step, step if step < 4 else step + 6) for step in range(12)]
     assert all(math.isfinite(record["loss"]) for record in log if "loss" in record)  # type: ignore[arg-type]
 
     def die(step: int) -> None:
@@ -226,7 +245,7 @@ def test_single_bad_batches_are_skipped_and_several_lead_back(tmp_path: Path) ->
 def test_tensorboard_reads_what_was_logged_and_a_resumed_run_leaves_the_same_file(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    plan = Plan("test", 12, PLAN.rates, checkpoint_every=3, tensorboard=True)
+    plan = Plan("test", 12, PLAN.rates, checkpoint_seconds=0, tensorboard=True)
     learn(tmp_path / "whole", plan)
     with pytest.raises(KeyboardInterrupt):
         learn(tmp_path / "stopped", plan, at_step=signalled(signal.SIGTERM))
@@ -258,7 +277,7 @@ def test_a_command_that_is_stopped_says_how_to_go_on(
     told = process.communicate(timeout=300)[1]
     assert process.returncode == 130
     assert "stopped after step" in told and "the same command goes on" in told
-    assert len(steps_kept(tmp_path / "out.partial")) == 2
+    assert len(steps_kept(tmp_path / "out.partial")) == 2  # the first and the last
     shutil.rmtree(tmp_path / "out.partial")
 
 

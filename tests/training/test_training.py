@@ -37,7 +37,7 @@ def tiny() -> Transformer:
 
 
 def go(out: Path, die_at: int = -1) -> dict[str, Tensor]:
-    """Train 20 steps with a checkpoint every 5; die at a step if asked to."""
+    """Train 20 steps with a checkpoint after each; die at a step if asked to."""
     out.mkdir(exist_ok=True)
     model = tiny()
     tokens = torch.from_numpy(np.random.default_rng(0).integers(0, 40, (20, 4, 17)))
@@ -48,7 +48,7 @@ def go(out: Path, die_at: int = -1) -> dict[str, Tensor]:
         ids, targets = tokens[step, :, :-1], tokens[step, :, 1:]
         return StepLoss(F.cross_entropy(model(ids).flatten(0, 1), targets.flatten()), ids.numel())
 
-    train(Job(model, loss, Plan("test", 20, RATES, checkpoint_every=5)), out)
+    train(Job(model, loss, Plan("test", 20, RATES, checkpoint_seconds=0)), out)
     return model.state_dict()
 
 
@@ -62,8 +62,9 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, dea
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert (tmp_path / "whole/log.jsonl").read_bytes() == (tmp_path / "killed/log.jsonl").read_bytes()
     assert [path.name for path in sorted((tmp_path / "killed/checkpoints").iterdir())] == [
-        "step-00000010",
-        "step-00000015",
+        "step-00000000",
+        "step-00000019",
+        "step-00000020",
     ]
     discard_checkpoint(tmp_path / "killed")
     assert [path.name for path in (tmp_path / "killed").iterdir()] == ["log.jsonl"]

@@ -23,7 +23,7 @@ from gristmill.chat.conversations import LeftOut, read_records, report
 from gristmill.errors import UserError
 from gristmill.files import write_text
 from gristmill.generation.engine import Engine
-from gristmill.manifest import Manifest
+from gristmill.manifest import Manifest, Parts
 from gristmill.model.loss import IGNORE, padded
 from gristmill.progress import Progress
 from gristmill.recipe import Audit
@@ -42,22 +42,28 @@ def run(inputs: Mapping[str, Path], params: Audit, out: Path) -> Manifest:
     prompt, rest = lengths(params, splits["train"], engine.context)
     draw = np.random.default_rng(params.seed)
     found = {name: find_passages(split, prompt + rest) for name, split in splits.items()}
+    parts = Parts(out)
     with Progress("audit", None, "passages") as bar:
+
+        def tries(name: str, passages: Sequence[Passage]) -> list[dict[str, Any]]:
+            chosen = pick(passages, params.samples, draw)
+            return complete(engine, splits[name], chosen, (prompt, rest), bar, parts)
+
         table, examples = [], []
         for low, high in BUCKETS:
             bucket = [passage for passage in found["train"] if low <= passage.copies <= high]
             if bucket:
-                tried = complete(engine, splits["train"], pick(bucket, params.samples, draw), prompt, rest, bar)
+                tried = tries("train", bucket)
                 table.append({"from": low, "to": high, "in_text": sum(p.copies for p in bucket), **summary(tried)})
                 examples += tried
-        tried = complete(engine, splits["heldout"], pick(found["heldout"], params.samples, draw), prompt, rest, bar)
+        tried = tries("heldout", found["heldout"])
     left_out: list[LeftOut] = []
     read = partial(canary_of, engine=engine)
     canaries = list(read_records(Path(params.canaries), read, left_out)) if params.canaries else []
     with Progress("audit", len(canaries), "canaries") as bar:
         exposed = []
-        for canary in canaries:
-            exposed.append(expose(engine, canary))
+        for number, canary in enumerate(canaries):
+            exposed.append(parts(f"canary-{number:08}", partial(expose, engine, canary)))
             bar.advance()
     in_text = sum(row["in_text"] for row in table)
     extracted = sum(row["fraction"] * row["in_text"] for row in table) / max(1, in_text)
@@ -100,30 +106,39 @@ def pick(passages: Sequence[Passage], count: int, draw: np.random.Generator) -> 
 
 
 def complete(
-    engine: Engine, split: Split, passages: Sequence[Passage], prompt: int, rest: int, bar: Progress
+    engine: Engine, split: Split, passages: Sequence[Passage], size: tuple[int, int], bar: Progress, parts: Parts
 ) -> list[dict[str, Any]]:
-    """Complete passages greedily and compare with what follows in the text."""
-    decode, results = engine.tokenizer.decode, []
+    """Complete passages of `size` (prompt and continuation, in tokens) greedily and compare with what follows."""
+    results = []
     for at in range(0, len(passages), BATCH):
-        part = passages[at : at + BATCH]
-        whole = [split.tokens[passage.start : passage.start + prompt + rest].tolist() for passage in part]
-        answers = engine.generate([tokens[:prompt] for tokens in whole], max_tokens=rest)
-        for passage, tokens, answer in zip(part, whole, answers, strict=True):
-            truth = tokens[prompt:]
-            same = [ours == theirs for ours, theirs in zip(answer.tokens, truth, strict=False)]
-            document = int(np.searchsorted(split.starts, passage.start, side="right")) - 1
-            results.append(
-                {
-                    "url": split.urls[document],
-                    "copies": passage.copies,
-                    "exact": answer.tokens == truth,
-                    "matched_tokens": same.index(False) if False in same else len(same),
-                    "prompt": decode(tokens[:prompt]),
-                    "truth": decode(truth),
-                    "model": decode(answer.tokens),
-                }
-            )
-        bar.advance(len(part))
+        batch = passages[at : at + BATCH]
+        results += parts(f"passages-{bar.done:08}", partial(complete_batch, engine, split, batch, size))
+        bar.advance(len(batch))
+    return results
+
+
+def complete_batch(
+    engine: Engine, split: Split, passages: Sequence[Passage], size: tuple[int, int]
+) -> list[dict[str, Any]]:
+    """The same of passages that are completed together."""
+    (prompt, rest), decode, results = size, engine.tokenizer.decode, []
+    whole = [split.tokens[passage.start : passage.start + prompt + rest].tolist() for passage in passages]
+    answers = engine.generate([tokens[:prompt] for tokens in whole], max_tokens=rest)
+    for passage, tokens, answer in zip(passages, whole, answers, strict=True):
+        truth = tokens[prompt:]
+        same = [ours == theirs for ours, theirs in zip(answer.tokens, truth, strict=False)]
+        document = int(np.searchsorted(split.starts, passage.start, side="right")) - 1
+        results.append(
+            {
+                "url": split.urls[document],
+                "copies": passage.copies,
+                "exact": answer.tokens == truth,
+                "matched_tokens": same.index(False) if False in same else len(same),
+                "prompt": decode(tokens[:prompt]),
+                "truth": decode(truth),
+                "model": decode(answer.tokens),
+            }
+        )
     return results
 
 

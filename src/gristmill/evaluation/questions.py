@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.evaluation.figures import FIGURES, OFTEN, OUTCOMES
 from gristmill.generation.engine import Engine
+from gristmill.manifest import Parts
 from gristmill.progress import Progress
 
 BUCKETS = (
@@ -101,19 +103,27 @@ def askable(engine: Engine, prompts: Sequence[str], left_out: list[LeftOut]) -> 
     return fitting
 
 
-def ask(engine: Engine, questions: Sequence[str], max_tokens: int, batch: int = 64) -> list[str]:
-    """Greedy answers to single-turn questions."""
+def ask(
+    engine: Engine, questions: Sequence[str], max_tokens: int, parts: Parts, name: str, batch: int = 64
+) -> list[str]:
+    """Greedy answers to single-turn questions; each batch's are kept among the stage's `parts`, under `name`."""
     prompts = [prompt_of(engine, text) for text in questions]
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     answers = [""] * len(prompts)
     with Progress("evaluate", len(prompts), "questions") as bar:
         for at in range(0, len(order), batch):
             part = order[at : at + batch]
-            found = engine.generate([prompts[index] for index in part], max_tokens=max_tokens)
-            for index, completion in zip(part, found, strict=True):
-                answers[index] = engine.tokenizer.decode(completion.tokens).strip()
+            made = parts(f"{name}-{at:08}", partial(complete, engine, [prompts[index] for index in part], max_tokens))
+            for index, answer in zip(part, made, strict=True):
+                answers[index] = answer
             bar.advance(len(part))
     return answers
+
+
+def complete(engine: Engine, prompts: list[list[int]], max_tokens: int) -> list[str]:
+    """Greedy answers to rendered prompts."""
+    found = engine.generate(prompts, max_tokens=max_tokens)
+    return [engine.tokenizer.decode(completion.tokens).strip() for completion in found]
 
 
 def outcome(question: Question, answer: str, declines: Iterable[str]) -> str:

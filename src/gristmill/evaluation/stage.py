@@ -14,7 +14,7 @@ from gristmill.evaluation.questions import Question, ask, askable, outcome, read
 from gristmill.files import write_jsonl, write_text
 from gristmill.generation.engine import Engine
 from gristmill.inputs.text_files import read_jsonl
-from gristmill.manifest import Manifest
+from gristmill.manifest import Manifest, Parts
 from gristmill.model.loss import bits_per_byte
 from gristmill.progress import console, table
 from gristmill.recipe import Evaluate
@@ -30,7 +30,8 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
     """Score the final model and, where it differs, the SFT model before RL on the same questions."""
     engine = Engine.load(inputs["model"], inputs["tokenizer"], best_device())
     heldout = open_split(inputs["tokens"], "heldout", engine.tokenizer.hash)
-    metrics = {"heldout_bpb": round(bits_per_byte(engine.model, heldout), 5)}
+    parts = Parts(out)
+    metrics = {"heldout_bpb": round(bits_per_byte(engine.model, heldout, part=parts), 5)}
     left_out: list[LeftOut] = []
     questions = read_questions(Path(params.questions), engine, left_out) if params.questions else []
     prompts = askable(engine, params.prompts, left_out)
@@ -40,7 +41,7 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
     outcomes: dict[str, list[str]] = {}
     records: list[dict[str, Any]] = []
     for name, model in engines.items() if questions else ():
-        answers = ask(model, [question.question for question in questions], params.max_tokens)
+        answers = ask(model, [question.question for question in questions], params.max_tokens, parts, name)
         outcomes[name] = [outcome(q, answer, params.declines) for q, answer in zip(questions, answers, strict=True)]
         records += [record(name, q, a, o) for q, a, o in zip(questions, answers, outcomes[name], strict=True)]
     splits = sorted({question.split for question in questions})
@@ -57,7 +58,8 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
     if changes:
         write_text(out / COMPARISON, json.dumps(changes, indent=2) + "\n")
     asked = prompts + spread([q.question for q in questions if q.split == "test"], params.show)
-    shown = zip(asked, ask(engine, asked, max(params.max_tokens, engine.context // 2)), strict=True)
+    answers = ask(engine, asked, max(params.max_tokens, engine.context // 2), parts, "shown")
+    shown = zip(asked, answers, strict=True)
     write_jsonl(out / "conversations.jsonl", [{"messages": exchange(*pair)} for pair in shown])
     return Manifest(counts={"questions": len(questions)} | report("evaluate", left_out, out), metrics=metrics)
 

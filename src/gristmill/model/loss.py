@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from gristmill.tokenizer.shards import Split
 
 IGNORE = -100  # target that is left out of the loss
 CHUNK_LOGITS = 1 << 20  # at once on a CPU: what its cache holds
+WINDOWS = 1024  # of a context's length: seconds of scoring
+Part = Callable[[str, Callable[[], float]], float]
 CHUNK_TOKENS = 8192  # at once on a GPU: 1.6 GB of logits in float32 at a vocabulary of 50,000
 
 
@@ -124,12 +126,15 @@ def compiled_chunk() -> Chunk:
 
 
 @torch.no_grad()
-def bits_per_byte(model: Transformer, split: Split, max_tokens: int = 0, batch: int = 16) -> float:
+def bits_per_byte(
+    model: Transformer, split: Split, max_tokens: int = 0, batch: int = 16, part: Part = lambda _, make: make()
+) -> float:
     """Loss in bits over UTF-8 bytes, each document alone from its first token (which nothing predicts but the end
     of the document before it), its end token included. `max_tokens` > 0 takes documents from all over the split, as far
     as they have about that many tokens together.
 
-    Comparable between tokenizers. Long documents are read in windows of the model's context.
+    Comparable between tokenizers. Long documents are read in windows of the model's context. `part` is called with a
+    name and what computes the loss of WINDOWS of them: it may know it from before.
     """
     context = model.config.context
     windows: list[np.ndarray] = []
@@ -142,11 +147,19 @@ def bits_per_byte(model: Transformer, split: Split, max_tokens: int = 0, batch: 
         windows += [document[at : at + context + 1] for at in range(0, len(document) - 1, context)]
     windows.sort(key=len)
     nats = 0.0
+    for at in range(0, len(windows), WINDOWS):
+        nats += part(f"heldout-{at:08}", partial(nats_of, model, windows[at : at + WINDOWS], batch))
+    return nats / float(np.log(2)) / max(1, total_bytes)
+
+
+def nats_of(model: Transformer, windows: list[np.ndarray], batch: int) -> float:
+    """The loss of some windows' tokens, all together."""
+    nats = 0.0
     for at in range(0, len(windows), batch):
         inputs, targets = padded(windows[at : at + batch])
         count = int((targets != IGNORE).sum())
         nats += float(cross_entropy(model, inputs, targets)) * count
-    return nats / float(np.log(2)) / max(1, total_bytes)
+    return nats
 
 
 def padded(rows: list[np.ndarray], masks: list[np.ndarray] | None = None) -> tuple[Tensor, Tensor]:

@@ -110,7 +110,7 @@ def prepare(inputs: Mapping[str, Path], params: Reward, out: Path) -> Preference
     steps = order.steps(params.epochs)
     plan = Plan(
         *("reward", steps, Rates.of(params).scaled(params.lr), params.warmup, 1.0),
-        checkpoint_every=params.checkpoint_every,
+        checkpoint_seconds=params.checkpoint_seconds,
         tokens=lambda: sum(map(tokens, range(steps))),
     )
     return Preferences(

@@ -83,7 +83,8 @@ def prepare(inputs: Mapping[str, Path], params: RL, out: Path) -> Job:
 
     steps = order.steps(params.epochs)
     plan = Plan(
-        "rl", steps, Rates.of(params).scaled(params.lr), params.warmup, 1.0, checkpoint_every=params.checkpoint_every
+        *("rl", steps, Rates.of(params).scaled(params.lr), params.warmup, 1.0),
+        checkpoint_seconds=params.checkpoint_seconds,
     )
     counts["answers"] = steps * order.batch * params.group
     return Job(policy, loss, plan, counts=counts)

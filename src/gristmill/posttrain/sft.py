@@ -60,7 +60,7 @@ def prepare(inputs: Mapping[str, Path], params: SFT, out: Path) -> Job:
     steps = order.steps(params.epochs)
     plan = Plan(
         *("sft", steps, Rates.of(params).scaled(params.lr), params.warmup, 1.0),
-        checkpoint_every=params.checkpoint_every,
+        checkpoint_seconds=params.checkpoint_seconds,
         tokens=lambda: sum(map(tokens, range(steps))),
     )
     return Job(model, loss, plan, counts=counts)

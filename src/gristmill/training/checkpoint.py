@@ -34,13 +34,14 @@ State = dict[str, Any]  # "done": steps; "heldout_bpb", if it was measured there
 
 
 class Checkpoints:
-    """The newest `keep` of a training's checkpoints, and the one that predicted held-out text best.
+    """The newest `keep` of a training's checkpoints, the one that predicted held-out text best, and the newest anchor.
 
-    All processes call the methods, at the same time.
+    An anchor is one after a multiple of `anchor` steps: when the others are made depends on the clock, so what is
+    learned must not depend on them. All processes call the methods, at the same time.
     """
 
-    def __init__(self, out: Path, keep: int) -> None:
-        self.folder, self.keep = out / FOLDER, keep
+    def __init__(self, out: Path, keep: int, anchor: int) -> None:
+        self.folder, self.keep, self.anchor = out / FOLDER, keep, anchor
 
     def save(self, state: State, tensors: Mapping[str, Tensor], also: Callable[[Path], None]) -> str:
         """Write a checkpoint; `also` puts more files into its folder. Where that fails, it says so and returns what was
@@ -82,21 +83,27 @@ class Checkpoints:
                 return problem
         return ""
 
-    def load(self, tensors: Mapping[str, Tensor]) -> State | None:
-        """Read the newest checkpoint that is whole into `tensors`; its state, or None where there is none."""
-        state: State | None = from_leader(self.newest)
+    def load(self, tensors: Mapping[str, Tensor], anchored: bool = False) -> State | None:
+        """Read the newest checkpoint that is whole into `tensors`; its state, or None where there is none.
+
+        `anchored`: the newest anchor instead; what came after it is removed.
+        """
+        state: State | None = from_leader(lambda: self.newest(anchored))
         if state is not None:
             reader = dcp.HuggingFaceStorageReader(str(self.folder / name_of(state["done"])))
             with quiet():
                 dcp.load(dict(tensors), storage_reader=reader, no_dist=SIZE == 1)
         return state
 
-    def newest(self) -> State | None:
-        """The state of the newest checkpoint that is whole. Damaged ones are told of and removed."""
+    def newest(self, anchored: bool = False) -> State | None:
+        """The state of the newest checkpoint (or anchor) that is whole. Damaged ones are told of and removed."""
         for remains in self.folder.glob(f"*{PARTIAL}"):
             shutil.rmtree(remains, ignore_errors=True)
         damaged = 0
         for folder in reversed(self.folders()):
+            if anchored and not self.is_anchor(folder):
+                remove(folder)
+                continue
             state, problem = examined(folder)
             if state is not None:
                 if damaged:
@@ -118,9 +125,19 @@ class Checkpoints:
         folders = self.folders()
         scores = {folder: score for folder in folders if (score := score_of(folder)) is not None}
         kept = {*folders[-self.keep :], *([min(scores, key=lambda folder: scores[folder])] if scores else [])}
+        kept.update(list(filter(self.is_anchor, folders))[-1:])
         for folder in folders:
-            if folder not in kept:  # renamed first: what bears a checkpoint's name is whole
-                shutil.rmtree(folder.rename(folder.with_name(folder.name + PARTIAL)), ignore_errors=True)
+            if folder not in kept:
+                remove(folder)
+
+    def is_anchor(self, folder: Path) -> bool:
+        """Whether a checkpoint's steps alone say that it is made."""
+        return int(folder.name.removeprefix("step-")) % self.anchor == 0
+
+
+def remove(folder: Path) -> None:
+    """Remove a checkpoint. It is renamed first: what bears a checkpoint's name is whole."""
+    shutil.rmtree(folder.rename(folder.with_name(folder.name + PARTIAL)), ignore_errors=True)
 
 
 def discard_checkpoint(out: Path) -> None:

@@ -33,7 +33,7 @@ class Plan:
     warmup: float = 0.02  # share of all steps
     decay: float = 0.6  # share of all steps
     clip: float = 1.0  # gradient norm
-    checkpoint_every: int = 200  # steps
+    checkpoint_seconds: float = 60.0  # between two checkpoints
     keep: int = 2  # checkpoints, next to the best
     accumulate: int = 1  # parts of a step, one after the other
     parallel: str = "ddp"

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gristmill.errors import UserError
 from gristmill.model.kernels import fast_products
-from gristmill.processes import SIZE
+from gristmill.processes import LEADER, SIZE
 from gristmill.progress import Progress, Rate, console, quantity
 from gristmill.training.checkpoint import Checkpoints, name_of
 from gristmill.training.job import Job, StepLoss
@@ -29,6 +29,8 @@ LOG_EVERY = 10  # steps
 PATIENCE = 3  # steps in a row that may have no finite loss and gradient
 MOST_ROLLBACKS = 3
 SPEED_SECONDS = 10.0  # of training that tokens per second are reported for
+ANCHOR_STEPS, MOST_ANCHORS = 200, 20  # steps between two anchors where nothing is evaluated, and how many at most
+PAUSE = 20  # times what a checkpoint takes is trained before the next one, where that is longer than the setting
 
 
 @dataclass
@@ -44,14 +46,15 @@ class Trained:
 def train(job: Job, out: Path) -> list[LogLine]:
     """Train a job's model in place and write `out/log.jsonl`; returns the log's records.
 
-    Every `plan.checkpoint_every` steps the whole state goes to `out/checkpoints`; a run that finds some there goes on
-    from the newest and ends with the same bits as if it had never stopped (on one machine and thread count). SIGTERM
-    and Ctrl-C write one too and raise KeyboardInterrupt. `job.evaluate` is called before the first step, every
-    `job.every` steps and after the last one.
+    Every `plan.checkpoint_seconds`, after every evaluation and at the end, the whole state goes to `out/checkpoints`;
+    a run that finds some there goes on from the newest and ends with the same bits as if it had never stopped (on one
+    machine and thread count). SIGTERM and Ctrl-C write one too and raise KeyboardInterrupt. `job.evaluate` is called
+    before the first step, every `job.every` steps and after the last one.
 
     A step without a finite loss and gradient changes nothing. After PATIENCE of them in a row training goes back to the
-    newest checkpoint, and on from there with the data that comes after the bad step (as PaLM did, arXiv:2204.02311
-    §5.1). Raises UserError where that has happened MOST_ROLLBACKS times and happens again.
+    newest anchor (the checkpoint of an evaluation, or one of every ANCHOR_STEPS), and on from there with the data that
+    comes after the bad step (as PaLM did, arXiv:2204.02311 §5.1). Raises UserError where that has happened
+    MOST_ROLLBACKS times and happens again.
     """
     return Training(job, out).run()
 
@@ -64,7 +67,9 @@ class Training:
         self.job, self.model, self.plan = job, job.model, job.plan
         self.shared = Shared(job.model, job.plan.parallel)
         self.optimizer = Optimizer(job.model, job.plan.rates)
-        self.log, self.checkpoints = Log(out, job.plan.tensorboard), Checkpoints(out, job.plan.keep)
+        self.anchor = job.every or max(ANCHOR_STEPS, job.plan.steps // MOST_ANCHORS)
+        self.log, self.checkpoints = Log(out, job.plan.tensorboard), Checkpoints(out, job.plan.keep, self.anchor)
+        self.due = time.monotonic() + job.plan.checkpoint_seconds  # when the next checkpoint is, at the earliest
         self.state, self.bad = Trained(), 0  # bad: steps in a row
         self.speed = Rate(SPEED_SECONDS)  # tokens a second of steps alone: not of scoring and checkpoints
 
@@ -77,8 +82,10 @@ class Training:
             bar.resume(self.state.done)
             if fresh:
                 self.save(self.evaluate())
+            else:
+                console.print(f"           going on after step {self.state.done:,} of {plan.steps:,}")
             while self.state.done < plan.steps:
-                stopped = self.step(received)
+                stopped, due = self.step(received)
                 if self.bad == PATIENCE:
                     self.roll_back()
                     bar.resume(self.state.done)
@@ -87,7 +94,7 @@ class Training:
                 if done == plan.steps or (self.job.every and done % self.job.every == 0):
                     score = self.evaluate()
                 stopped = stopped or (SIZE == 1 and bool(received))  # one may have come while the model was scored
-                if (stopped or (done < plan.steps and done % plan.checkpoint_every == 0)) and not self.bad:
+                if (stopped or due or done == plan.steps or done % self.anchor == 0) and not self.bad:
                     self.save(score)
                 if stopped:  # after the last step too: other stages would follow
                     console.print(f"           stopped after step {done:,} of {plan.steps:,}; the same command goes on")
@@ -97,8 +104,9 @@ class Training:
         self.shared.unwrap()
         return self.log.records
 
-    def step(self, received: list[int]) -> bool:
-        """Compute a step and change the weights, if it is sound; returns whether a process was told to stop."""
+    def step(self, received: list[int]) -> tuple[bool, bool]:
+        """Compute a step and change the weights, if it is sound; returns whether a process was told to stop, and
+        whether a checkpoint is due by the leader's clock."""
         plan, state, began = self.plan, self.state, time.monotonic()
         value, tokens = 0.0, 0
         figures: dict[str, float] = {}
@@ -109,7 +117,7 @@ class Training:
                 (loss.value * SIZE if SIZE > 1 else loss.value).backward()  # they take the mean over processes
             value, tokens, figures = value + loss.value.item(), tokens + loss.tokens, loss.figures
         norm = self.shared.clip(plan.clip)
-        value, all_tokens, stops = total(value, tokens, len(received))
+        value, all_tokens, stops, due = total(value, tokens, len(received), LEADER and time.monotonic() >= self.due)
         share = share_of_peak(state.done, plan.steps, plan.warmup, plan.decay)
         record: LogLine = {}
         if math.isfinite(norm) and math.isfinite(value):
@@ -125,7 +133,7 @@ class Training:
             self.log.add(begin | record | {"lr": round(share, 4)} | figures)
         state.done += 1
         self.speed.add(all_tokens, began, time.monotonic())
-        return stops > 0
+        return stops > 0, due > 0
 
     def evaluate(self) -> float | None:
         """Evaluate, if the job says how; returns held-out bits per byte, if that is found."""
@@ -149,25 +157,28 @@ class Training:
 
     def save(self, score: float | None) -> None:
         """Write a checkpoint, if possible."""
-        self.state.records = len(self.log.records)
+        began, self.state.records = time.monotonic(), len(self.log.records)
         state = asdict(self.state) | ({} if score is None else {"heldout_bpb": score})
         problem = self.checkpoints.save(state, self.tensors(), also=self.log.save)
         if problem:
             self.log.add({"step": self.state.done, "tokens": self.state.tokens, "checkpoint_failed": problem})
+        ended = time.monotonic()
+        seconds = self.plan.checkpoint_seconds
+        self.due = ended + min(max(seconds, PAUSE * (ended - began)), 10 * seconds)
 
-    def restore(self) -> bool:
-        """Go back to the newest checkpoint; returns whether there is one."""
-        found = self.checkpoints.load(self.tensors())
+    def restore(self, anchored: bool = False) -> bool:
+        """Go back to the newest checkpoint, or to the newest anchor; returns whether there is one."""
+        found = self.checkpoints.load(self.tensors(), anchored)
         if found:
             self.state = Trained(**{name: found[name] for name in asdict(self.state)})
         self.log.go_on(self.state.records, self.checkpoints.folder / name_of(self.state.done))
         return found is not None
 
     def roll_back(self) -> None:
-        """Go back to the newest checkpoint, and on with later data."""
+        """Go back to the newest anchor, and on with later data."""
         before, log = self.state, self.log.records
         times = mishaps(log)["rollbacks"]
-        if times == MOST_ROLLBACKS or not self.restore():
+        if times == MOST_ROLLBACKS or not self.restore(anchored=True):
             raise UserError(
                 f"{self.plan.task}: loss or gradient is not finite from step {before.done - PATIENCE:,} on,"
                 f" after going back {times} times",

@@ -14,7 +14,7 @@ import torch
 from gristmill.errors import UserError
 from gristmill.files import sealed, unsealed, write_jsonl, write_text
 from gristmill.generation.engine import Engine
-from gristmill.manifest import Manifest
+from gristmill.manifest import Manifest, Parts
 from gristmill.model.kernels import fast_products
 from gristmill.model.loss import IGNORE, bits_per_byte, cross_entropy
 from gristmill.model.transformer import Transformer, parameter_count
@@ -40,7 +40,7 @@ from gristmill.training.stopwatch import Stopwatch
 
 WATCH_TOKENS = 20_000  # held-out tokens scored while training; all of them at the end
 SAMPLE_TOKENS = 60
-MANNER = ("checkpoint_every", "keep", "accumulate", "parallel", "tensorboard")
+MANNER = ("checkpoint_seconds", "keep", "accumulate", "parallel", "tensorboard")
 
 
 @dataclass(kw_only=True)
@@ -126,7 +126,7 @@ def finish(job: Pretraining, log: list[LogLine], out: Path) -> Manifest:
     steps, model = job.plan.steps, job.model.eval()
     job.snapshots.finish(steps)
     with fast_products():
-        heldout = bits_per_byte(model, job.heldout)
+        heldout = bits_per_byte(model, job.heldout, part=Parts(out))
     samples = [
         {"step": record["step"], "prompt": prompt, "text": text}
         for record in log

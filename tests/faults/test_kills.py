@@ -1,0 +1,163 @@
+"""kill -9 at any moment of any stage: the same command goes on from there, and leaves the same bytes."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from tiny import ENVIRONMENT, NAMES, command, outputs, run, without
+
+from gristmill.manifest import WORK, Manifest
+from gristmill.processes import descendants
+
+LEARNING = ("pretrain", "sft", "reward", "rl")
+ASKING = ("evaluate", "audit")
+
+
+def finished(partial: Path) -> int:
+    """How many steps of a stage, or parts of it, a kill does not undo."""
+    steps = [int(folder.name[5:]) for folder in (partial / "checkpoints").glob("step-????????")]
+    return max([*steps, len(list((partial / WORK).glob("*.json")))])
+
+
+def killed(out: Path, stage: str, least: int, delay: float) -> int | None:
+    """Kill a run of a stage `delay` seconds after so much of it is finished; how much then was, None if all."""
+    partial = out / f"{stage}.partial"
+    log = out.with_suffix(".log")
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            command(out, "--until", stage), env=ENVIRONMENT, stderr=file, stdout=file, start_new_session=True
+        )
+    while process.poll() is None and not (partial.exists() and finished(partial) >= least):
+        time.sleep(0.001)
+    time.sleep(delay)
+    over = process.poll() is not None
+    if not over:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not over or process.returncode == 0, log.read_text()
+    return None if over or not partial.exists() else finished(partial)
+
+
+@pytest.mark.parametrize("stage", [*LEARNING, *ASKING])
+def test_what_was_finished_before_a_kill_is_not_done_again(stage: str, whole: Path, tmp_path: Path) -> None:
+    out = without(whole, tmp_path / "run", stage)
+    done = killed(out, stage, 2, 0.0)
+    assert done and done >= 2
+    printed = run(out, "--until", stage).stderr
+    told = re.search(r"going on after (?:step )?(\d+)", printed)
+    assert told and int(told[1]) >= done, printed
+    assert outputs(out)[stage] == outputs(whole)[stage]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", NAMES)
+def test_ten_kills_in_every_stage(stage: str, whole: Path, tmp_path: Path) -> None:
+    made, draw, kills = Manifest.read(whole / stage), random.Random(stage), 0
+    assert made
+    for attempt in range(30):
+        out = without(whole, tmp_path / str(attempt), stage)
+        kills += killed(out, stage, 0, draw.random() * made.seconds) is not None
+        run(out, "--until", stage)
+        if stage != "report":  # it tells the seconds that each stage took
+            assert outputs(out)[stage] == outputs(whole)[stage], attempt
+        shutil.rmtree(out)
+        if kills == 10:
+            return
+    raise AssertionError(f"only {kills} of 30 came while {stage} ran")
+
+
+def killed_worker(process: subprocess.Popen[str], sign: str, ready: Path, draw: random.Random, seconds: float) -> str:
+    """Kill one of the processes that a run has started, whose command line holds `sign`; what the run printed."""
+    workers: list[int] = []
+    while process.poll() is None and not (ready.exists() and len(workers) > 1):
+        workers = [child for child in descendants(process.pid)[1:] if sign in command_line(child)]
+        time.sleep(0.002)
+    time.sleep(draw.random() * seconds)
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.kill(draw.choice(workers), signal.SIGKILL)
+    return process.communicate(timeout=300)[1]
+
+
+def command_line(process: int) -> str:
+    """What a process was started with; nothing where it has ended."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
+
+
+@pytest.mark.slow
+def test_ten_kills_of_one_of_the_workers(tmp_path: Path) -> None:
+    """The run says so and stops; nothing is lost."""
+    (tmp_path / "in").mkdir()
+    draw = random.Random(0)
+    for number in range(40):
+        lines = (" ".join("".join(draw.choices("abcdefgh", k=5)) for _ in range(80)) for _ in range(2_000))
+        (tmp_path / "in" / f"{number}.txt").write_text("\n\n".join(lines))
+    stages = ("extract", "dedup", "redact")
+    recipe = f'[extract]\npaths = ["{tmp_path / "in"}"]\n[dedup]\n[redact]\n'
+    (tmp_path / "recipe.toml").write_text(recipe)
+
+    def start(out: Path, *more: str) -> subprocess.Popen[str]:
+        arguments = ["run", str(tmp_path / "recipe.toml"), "--out", str(out), "--workers", "2", *more]
+        return subprocess.Popen([sys.executable, "-m", "gristmill", *arguments], stderr=subprocess.PIPE, text=True)
+
+    assert start(tmp_path / "whole").wait(300) == 0
+    kills = 0
+    for attempt in range(30):
+        stage = stages[attempt % len(stages)]
+        out = tmp_path / str(attempt)
+        shutil.copytree(tmp_path / "whole", out)
+        for name in stages[stages.index(stage) :]:
+            shutil.rmtree(out / name)
+        made = Manifest.read(tmp_path / "whole" / stage)
+        assert made
+        process = start(out, "--until", stage)
+        told = killed_worker(process, "spawn_main", out / f"{stage}.partial", draw, made.seconds / 2)
+        assert process.returncode in (0, 2), told
+        assert process.returncode == 0 or "a worker process was ended from outside" in told, told
+        kills += process.returncode == 2
+        assert start(out, "--until", stage).wait(300) == 0
+        assert outputs(out)[stage] == outputs(tmp_path / "whole")[stage]
+        shutil.rmtree(out)
+        if kills == 10:
+            return
+    raise AssertionError(f"only {kills} of 30 came in time")
+
+
+@pytest.mark.slow
+def test_ten_kills_of_one_of_torchruns_processes(whole: Path, tmp_path: Path) -> None:
+    """The others end too, with a message; the same command goes on from the newest checkpoint."""
+
+    def start(out: Path) -> subprocess.Popen[str]:
+        python, *rest = command(out, "--until", "pretrain")
+        launch = [python, "-m", "torch.distributed.run", "--nproc-per-node=2", *rest]
+        return subprocess.Popen(launch, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+
+    expected, draw = without(whole, tmp_path / "two", "pretrain"), random.Random(0)
+    assert start(expected).communicate(timeout=300)[1] is not None
+    made = Manifest.read(expected / "pretrain")
+    assert made
+    for attempt in range(10):
+        out = without(whole, tmp_path / str(attempt), "pretrain")
+        process = start(out)
+        checkpoint = out / "pretrain.partial" / "checkpoints" / "step-00000001"
+        told = killed_worker(process, "-m gristmill", checkpoint.parent, draw, made.seconds / 3)
+        assert process.returncode
+        assert "fault of gristmill" not in told, told
+        process = start(out)
+        told = process.communicate(timeout=300)[1]
+        assert process.returncode == 0 and "going on after step" in told, told
+        assert outputs(out)["pretrain"] == outputs(expected)["pretrain"]
+        shutil.rmtree(out)

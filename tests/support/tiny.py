@@ -1,0 +1,68 @@
+"""The default recipe made tiny, as a command that a user types."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from gristmill.manifest import Manifest
+from gristmill.settings.stages import STAGES
+
+NAMES = [stage.name for stage in STAGES if stage.name != "common_crawl"]
+ROOT = Path(__file__).parent.parent.parent
+TINY = {
+    "miniweb.pages": 200,
+    "tokenizer.vocab_size": 600,
+    "tokenize.heldout": 0.05,
+    "pretrain.layers": 2,
+    "pretrain.width": 48,
+    "pretrain.ffn_width": 96,
+    "pretrain.head_dim": 24,
+    "pretrain.context": 128,
+    "pretrain.max_steps": 40,
+    "pretrain.evaluate_every": 20,
+    **{f"{stage}.checkpoint_seconds": 0.05 for stage in ("pretrain", "sft", "reward", "rl")},
+    "sft.epochs": 0.5,
+    "reward.epochs": 0.3,
+    "rl.epochs": 0.2,
+    "rl.group": 2,
+    "rl.max_tokens": 8,
+    "audit.samples": 10,
+}
+ENVIRONMENT = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}  # pages are fetched "then": WARC files can be compared
+
+
+def command(out: Path, *more: str, **changes: object) -> list[str]:
+    """`gristmill run` of the default recipe, made tiny."""
+    settings = [part for key, value in {**TINY, **changes}.items() for part in ("--set", f"{key}={value}")]
+    recipe = str(ROOT / "recipes" / "miniweb.toml")
+    return [sys.executable, "-m", "gristmill", "run", recipe, "--out", str(out), *settings, *more]
+
+
+def run(out: Path, *more: str, **changes: object) -> subprocess.CompletedProcess[str]:
+    """Run it to the end."""
+    done = subprocess.run(command(out, *more, **changes), capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def outputs(out: Path) -> dict[str, dict[str, str]]:
+    """The checksums of every stage's files."""
+    found = {}
+    for path in sorted(out.iterdir()):
+        if path.is_dir():
+            made = Manifest.read(path)
+            assert made, path
+            found[path.name] = made.outputs
+    return found
+
+
+def without(whole: Path, out: Path, stage: str) -> Path:
+    """A copy of a finished run, as it was before a stage."""
+    shutil.copytree(whole, out)
+    for name in NAMES[NAMES.index(stage) :]:
+        shutil.rmtree(out / name)
+    return out
