@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -148,9 +148,11 @@ class Parts:
     def __call__(self, name: str, make: Callable[[], T]) -> T:
         """What `make()` gives, as JSON holds it; it is not called where an earlier run has done so under this name."""
         path = self.folder / f"{name}.json"
-        if not path.exists():
-            write_text(path, json.dumps(make()))
-        made: T = json.loads(path.read_text())
+        with suppress(OSError, ValueError):  # there is none, or it is damaged
+            known: T = unsealed(path)["made"]
+            return known
+        write_text(path, sealed(json.dumps({"made": make()})))
+        made: T = unsealed(path)["made"]
         return made
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from gristmill import cli, run
+from gristmill.corpus.dedup.index import new_array
 from gristmill.errors import UserError
 from gristmill.files import atomic_path
 from gristmill.manifest import Manifest
@@ -55,6 +57,14 @@ def parquet_file(folder: Path) -> None:
     pq.write_table(pa.table({"x": list(range(100_000))}), folder / "a")
 
 
+def numpy_file(folder: Path) -> None:
+    np.save(folder / "a.npy", np.arange(10_000))
+
+
+def mapped_file(folder: Path) -> None:
+    new_array(folder / "a.npy", np.int64, (10_000,))
+
+
 def database(folder: Path) -> None:
     db = sqlite3.connect(folder / "a")
     db.execute("create table t (x)")
@@ -62,7 +72,7 @@ def database(folder: Path) -> None:
     db.commit()
 
 
-@pytest.mark.parametrize("write", [python_file, safetensors_file, parquet_file, database])
+@pytest.mark.parametrize("write", [python_file, safetensors_file, parquet_file, numpy_file, mapped_file, database])
 def test_a_full_disk_is_told_whoever_writes(tmp_path: Path, write: Callable[[Path], None]) -> None:
     with small_files(2000), pytest.raises(Exception) as failed:
         write(tmp_path)
