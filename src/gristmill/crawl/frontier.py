@@ -15,42 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gristmill.crawl.database import Database
+from gristmill.crawl.database import open_database
 from gristmill.crawl.warc import warc_name
 from gristmill.errors import Damaged
-from gristmill.files import sha256_file
+from gristmill.files import sha256_file, write_text
 
-TABLES = """
-CREATE TABLE IF NOT EXISTS hosts (
-    id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, pages INTEGER NOT NULL DEFAULT 0,
-    turns INTEGER NOT NULL DEFAULT 0, left INTEGER NOT NULL DEFAULT 0, spent INTEGER NOT NULL DEFAULT 0,
-    failures INTEGER NOT NULL DEFAULT 0, late INTEGER NOT NULL DEFAULT 0, asks INTEGER NOT NULL DEFAULT 0,
-    asked INTEGER NOT NULL DEFAULT 0, fruitless INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS urls (
-    id INTEGER PRIMARY KEY, host INTEGER NOT NULL, url TEXT UNIQUE NOT NULL, depth INTEGER NOT NULL,
-    hops INTEGER NOT NULL, kind TEXT NOT NULL, via TEXT NOT NULL, outcome TEXT, status INTEGER NOT NULL DEFAULT 0,
-    round INTEGER, digest TEXT, date TEXT, note TEXT, file INTEGER, offset INTEGER);
-CREATE INDEX IF NOT EXISTS waiting ON urls (host, id) WHERE outcome IS NULL;
-CREATE INDEX IF NOT EXISTS digests ON urls (digest, round, host, id) WHERE digest IS NOT NULL;
-CREATE TABLE IF NOT EXISTS records (url INTEGER PRIMARY KEY, host INTEGER NOT NULL, data BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS mail (
-    id INTEGER PRIMARY KEY, sender INTEGER NOT NULL, host TEXT NOT NULL, url TEXT NOT NULL, depth INTEGER NOT NULL,
-    hops INTEGER NOT NULL, kind TEXT NOT NULL, via TEXT NOT NULL, outcome TEXT);
-CREATE TABLE IF NOT EXISTS shapes (
-    host INTEGER, shape TEXT, pages INTEGER NOT NULL, fresh INTEGER NOT NULL, PRIMARY KEY (host, shape)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS skeletons (host INTEGER, skeleton BLOB, PRIMARY KEY (host, skeleton)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS robots (
-    origin TEXT PRIMARY KEY, at REAL NOT NULL, date TEXT NOT NULL, status INTEGER NOT NULL, error TEXT NOT NULL,
-    detail TEXT NOT NULL, text TEXT NOT NULL, tdm TEXT NOT NULL, mapped INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS previous (
-    url TEXT PRIMARY KEY, date TEXT NOT NULL, digest TEXT NOT NULL, etag TEXT NOT NULL, modified TEXT NOT NULL,
-    original TEXT NOT NULL, source TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS progress (
-    round INTEGER NOT NULL, file INTEGER NOT NULL, offset INTEGER NOT NULL, requests INTEGER NOT NULL,
-    bytes INTEGER NOT NULL);
-"""
-# a checkpoint waits for the disk, and everybody for it: one for every 128 MB of 4 kB pages; memory for 64 MB
-PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=32768", "cache_size=-64000")
 RECENT = 200_000  # URLs known to be in the table, to spare the look
 
 
@@ -113,9 +82,7 @@ class Frontier:
         if self.checksum.exists() and self.checksum.read_text() != sha256_file(path):
             raise Damaged(f"{path} is damaged", f"remove {path.parent}, and give the command again: it begins anew")
         self.checksum.unlink(missing_ok=True)
-        self.db = sqlite3.connect(path, isolation_level=None, factory=Database)
-        self.db.executescript("".join(f"PRAGMA {pragma};" for pragma in PRAGMAS) + TABLES)
-        self.db.execute("BEGIN")
+        self.db = open_database(path)
         row = self.db.execute("SELECT round, file, offset, requests, bytes FROM progress").fetchone()
         self.round, self.file, self.offset, self.requests, self.bytes = map(int, row or (0, 0, 0, 0, 0))
         self.recent: set[str] = set()
@@ -402,6 +369,5 @@ class Frontier:
 
     def close(self) -> None:
         """Close the file without committing, and leave its checksum."""
-        self.db.execute("ROLLBACK")
         self.db.close()
-        self.checksum.write_text(sha256_file(self.path))
+        write_text(self.checksum, sha256_file(self.path))

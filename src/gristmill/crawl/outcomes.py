@@ -13,6 +13,7 @@ from gristmill.crawl.outlinks import FEEDS, Said, is_sitemap, read_feed, read_pa
 from gristmill.crawl.throttle import Rules, redirect_target
 from gristmill.crawl.urls import host_of, runs_in_circles, shape_of, target_of
 from gristmill.crawl.warc import SUCCESS, Original, sha1
+from gristmill.errors import UserError
 from gristmill.html.links import page_tags
 from gristmill.recipe import Crawl
 
@@ -160,3 +161,15 @@ def sitemap_links(visit: Visit, response: Response) -> list[Found]:
     """What a sitemap names: pages, and other sitemaps."""
     named = read_sitemap(response.body, visit.url)
     return [Found(url, visit.depth + 1, 0, "sitemap" if sitemap else "page") for url, sitemap in named]
+
+
+def nothing_kept(frontier: Frontier) -> UserError:
+    """Why no page was kept, for the first few URLs, and what to do."""
+    reasons = [
+        f"{row['url']} ({row.get('detail') or row.get('why') or row['outcome']})"
+        for row, _ in zip(frontier.log(), range(5), strict=False)
+    ]
+    remedy = "check the address, the server and its robots.txt"
+    if "private_address" in frontier.counts():
+        remedy = 'allow the network in the recipe, as allow_networks = ["127.0.0.0/8"]'
+    return UserError(f"the crawl kept no page: {'; '.join(reasons)}", remedy)

@@ -26,7 +26,7 @@ from typing import Any
 from gristmill.crawl.addresses import parse_networks
 from gristmill.crawl.client import Client, Response
 from gristmill.crawl.frontier import Budget, Found, Frontier, Turn, Visit
-from gristmill.crawl.outcomes import STORED, hopeless, outcome_of
+from gristmill.crawl.outcomes import STORED, hopeless, nothing_kept, outcome_of
 from gristmill.crawl.revisits import conditions, earlier_links, earlier_pages
 from gristmill.crawl.throttle import BUSY, Host, Rules, Throttle
 from gristmill.crawl.urls import host_of, normalise, origin_of, target_of
@@ -120,18 +120,6 @@ def seed_url(seed: str) -> str:
     if url is None:
         raise UserError(f"seed {seed!r} is no http or https URL", "write it as https://example.org/")
     return url
-
-
-def nothing_kept(frontier: Frontier) -> UserError:
-    """Why no page was kept, for the first few URLs, and what to do."""
-    reasons = [
-        f"{row['url']} ({row.get('detail') or row.get('why') or row['outcome']})"
-        for row, _ in zip(frontier.log(), range(5), strict=False)
-    ]
-    remedy = "check the address, the server and its robots.txt"
-    if "private_address" in frontier.counts():
-        remedy = 'allow the network in the recipe, as allow_networks = ["127.0.0.0/8"]'
-    return UserError(f"the crawl kept no page: {'; '.join(reasons)}", remedy)
 
 
 def forget(out: Path, frontier: Frontier) -> None:
