@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -146,13 +146,14 @@ class Parts:
             console.print(f"           going on after {found:,} finished parts")
 
     def __call__(self, name: str, make: Callable[[], T]) -> T:
-        """What `make()` gives, as JSON holds it; it is not called where an earlier run has done so under this name."""
+        """What `make()` gives, as JSON holds it; it is not called where an earlier run has done so under this name.
+
+        Raises Damaged where what that has written is not as it was.
+        """
         path = self.folder / f"{name}.json"
-        with suppress(OSError, ValueError):  # there is none, or it is damaged
-            known: T = unsealed(path)["made"]
-            return known
-        write_text(path, sealed(json.dumps({"made": make()})))
-        made: T = unsealed(path)["made"]
+        if not path.exists():
+            write_text(path, sealed(json.dumps({"made": make()})))
+        made: T = unsealed(path, f"remove {self.folder}, and give the same command again")["made"]
         return made
 
 
