@@ -61,14 +61,40 @@ def shared(header: list[int], whole: list[int]) -> int:
     return count
 
 
-def check(messages: Sequence[Mapping[str, Any]]) -> None:
-    """Raise UserError unless messages are an optional system one, then user and assistant in turn."""
+def check_shape(messages: Sequence[Mapping[str, Any]]) -> None:
+    """Raise UserError unless there are messages, each of which has a text."""
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
         raise UserError("a conversation has no messages", "give at least one user message")
     for message in messages:
         if not isinstance(message, Mapping) or not isinstance(message.get("content"), str):
             raise UserError("a message has no text content", 'each message is {"role": …, "content": "text"}')
+
+
+def check(messages: Sequence[Mapping[str, Any]]) -> None:
+    """Raise UserError unless messages are an optional system one, then user and assistant in turn."""
+    check_shape(messages)
     roles = [message.get("role") for message in messages]
     turns = roles[1:] if roles[0] == "system" else roles
     if turns != [("user", "assistant")[index % 2] for index in range(len(turns))] or not turns:
         raise UserError(f"the roles are {roles}", "an optional system message, then user and assistant in turn")
+
+
+def in_turns(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Messages in any order as the template has them: what the system says is one message at the beginning, and so is
+    what one of the others says in a row. The assistant may come first. What is said twice in a row counts once.
+
+    Raises UserError where a message has no text or another role, or none is the user's.
+    """
+    check_shape(messages)
+    made: list[tuple[str, list[str]]] = []
+    for message in sorted(messages, key=lambda message: message.get("role") != "system"):
+        role, text = message.get("role"), message["content"]
+        if role not in ("system", "user", "assistant"):
+            raise UserError(f"no role is called {role!r}", "roles are system, user and assistant")
+        if not made or made[-1][0] != role:
+            made.append((role, [text]))
+        elif made[-1][1][-1] != text:
+            made[-1][1].append(text)
+    if not any(role == "user" for role, _ in made):
+        raise UserError("no message is the user's", "give one whose role is user")
+    return [{"role": role, "content": "\n\n".join(texts)} for role, texts in made]

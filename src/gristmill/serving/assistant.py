@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gristmill.chat.template import check, opening, turn
+from gristmill.chat.template import in_turns, opening, turn
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 
@@ -60,8 +60,8 @@ class Reply:
 class Assistant:
     """A chat model with its tokenizer, the name under which it is served, and questions to begin with.
 
-    It keeps no conversation: every call gets all messages of one, `{"role": …, "content": text}` each, an optional
-    system message first, then those of user and assistant in turn. One caller at a time.
+    It keeps no conversation: every call gets all messages of one, `{"role": …, "content": text}` each, as a rule an
+    optional system message first, then those of user and assistant in turn. One caller at a time.
     """
 
     def __init__(self, engine: Engine, name: str, examples: Sequence[str] = ()) -> None:
@@ -87,8 +87,8 @@ class Assistant:
         `reply(…).text()`. Temperature 0 takes the likeliest token each time; the same `seed` draws the same tokens. The
         answer ends before the first of the strings `stop`.
 
-        Raises UserError where messages are out of order or shape, the last is not the user's, or it alone is longer
-        than the context.
+        Messages may come in any order: `in_turns` says what becomes of them. Raises UserError where one has no text,
+        none is the user's, or the last alone is longer than the context.
         """
         prompt = self.prompt(messages)
         tokens = self.engine.stream(prompt, max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
@@ -100,10 +100,8 @@ class Assistant:
 
         It is read from its end, and no further than it fits. Raises UserError as `reply` does.
         """
-        check(messages)
-        if messages[-1].get("role") != "user":
-            raise UserError("the last message is not the user's", "end with a message whose role is user")
-        tokenizer, first = self.engine.tokenizer, int(messages[0].get("role") == "system")
+        messages = in_turns(messages)
+        tokenizer, first = self.engine.tokenizer, int(messages[0]["role"] == "system")
         system, start = [turn(message, tokenizer)[0] for message in messages[:first]], opening(tokenizer)
         kept = [turn(messages[-1], tokenizer)[0]]
         size = sum(map(len, [*system, *kept, start]))
@@ -111,8 +109,8 @@ class Assistant:
             raise UserError(
                 f"the message is {size} tokens long, the model reads at most {self.engine.context - 1}", "shorten it"
             )
-        for at in range(len(messages) - 3, first - 1, -2):  # a question and its answer at a time
-            pair = [turn(message, tokenizer)[0] for message in messages[at : at + 2]]
+        for end in range(len(messages) - 1, first, -2):  # a question and its answer at a time
+            pair = [turn(message, tokenizer)[0] for message in messages[max(first, end - 2) : end]]
             size += sum(map(len, pair))
             if size > self.engine.context * (1 - ROOM):
                 break
