@@ -80,6 +80,17 @@ def test_long_items_are_met_in_any_dress_and_short_ones_only_with_their_answer(t
     assert log[0]["items"] == "0" and log[0]["words"] == "a baker sells forty loaves on each of six days and gives away"
 
 
+def test_thirteen_words_are_more_characters_where_none_is_parted_by_spaces(tmp_path: Path) -> None:
+    name = "中华人民共和国全国人民代表大会常务委员会"
+    question, answer = f"{name}每届任期是几年？由谁选举产生？", "五年"
+    items = write_set(
+        tmp_path / "q.jsonl", {"question": question, "answer": answer}, {"question": "几年？", "answer": answer}
+    )
+    stay = [f"昨天上午，{name}在北京开会。", "任期是几年？五年。"]
+    made, kept, _ = go(tmp_path, [*stay, f"问：{question}答：{answer}。"], items)
+    assert kept == stay and made.dropped == {"contaminated": 1} and made.counts["items_too_short"] == 1
+
+
 def test_every_format_and_shape(tmp_path: Path) -> None:
     text = "the quick brown fox jumps over the lazy dog while seven swans swim past the old mill"
     row = {"ctx": text, "endings": ["one", "two"], "label": 1}

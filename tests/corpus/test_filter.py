@@ -6,6 +6,7 @@ import gzip
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,6 +126,28 @@ def test_code_in_fences_is_left_alone() -> None:
     assert dict(candidate.removed) == {"c4_citations": 1, "c4_short_lines": 1}
     (check,) = filter.chain(Filter(rules=["c4"], languages=[]))
     assert check(Candidate(Document("1", f"{STORY} {{"))) == "c4_curly_bracket"
+
+
+CHINESE = (
+    "村子旁边有一条小河，河上立着一座旧磨坊。磨坊主清晨就起床，到岸边去看水位。夏天雨少的时候，轮子转不动，大家只好去邻村！"
+    "后来县里修了水库，水流终年不断，这里又热闹起来。孩子们放学以后常来玩耍，听老人讲过去的故事。\n\n"
+    "秋收之后，人们排着长队等待磨面，谁也不着急。“好面要慢慢磨。”他总是这样说。镇上的面包师最喜欢他的手艺，每星期都来买两袋。"
+    "冬季结冰，木匠和铁匠一起修理机器，换掉坏了的木齿。"
+)
+THAI = "หมู่บ้านนี้มีแม่น้ำสายหนึ่ง และมีโรงสีเก่าอยู่ริมน้ำ คนในหมู่บ้านนำข้าวมาสีทุกวันหลังเก็บเกี่ยว"
+
+
+def test_texts_without_spaces_are_measured_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = [CHINESE, "磨坊在河边。" * 40, CHINESE[:60], THAI]
+    documents = [Document(str(number), text, language="zh") for number, text in enumerate(texts)]
+    rules: list[Any] = ["gopher_repetition", "gopher_quality", "c4"]
+    made = go(tmp_path, documents, Filter(languages=["zh"], min_language_score=0.0, min_words=20, rules=rules))
+    assert [found.text for found in read_documents(tmp_path / "out")] == [CHINESE]
+    dropped = [json.loads(line) for line in (tmp_path / "out" / "dropped.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["rule"]) for row in dropped] == [
+        *(("1", "gopher_top_2gram"), ("2", "c4_few_sentences"), ("3", "c4_few_sentences"))
+    ]
+    assert made.counts["estimated_words"] == 4 and "4 documents are in scripts" in capsys.readouterr().err
 
 
 def test_documents_of_nothing_but_bad_lines_go() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
@@ -11,8 +12,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gristmill.corpus.filter.statistics import BULLETS, CLOSING, MARKS, TERMINAL, Measures, measure
+from gristmill.corpus.text.words import EAST, SOUTHEAST, UNSPACED
 
-TOKEN = re.compile(r"\w+(?:[.,:'’]\w+)*|([^\w\s])\1*")
+MARKED = "".join(chr(c) for c in range(0xE00, 0x1800) if unicodedata.category(chr(c)).startswith("M"))
+VOWELS = "".join(re.findall(f"[{SOUTHEAST}]", MARKED))  # and tones: signs that Python's \w leaves out
+LETTER = rf"(?:(?![{UNSPACED}])\w)"
+TOKEN = re.compile(
+    rf"(?:(?=[{EAST}])\w){{1,2}}|(?:(?=[{SOUTHEAST}])[\w{VOWELS}]){{1,4}}"
+    rf"|{LETTER}+(?:[.,:'’]{LETTER}+)*|([^\w\s{VOWELS}])\1*"
+)
+WIDE = "".join(sign for sign in TERMINAL if sign >= "\u3000")
+PIECE = re.compile(f"[^{WIDE}]*[{WIDE}][{re.escape(TERMINAL)}{re.escape(CLOSING)}]*|.+")
 SENTENCE_END = re.compile(f"[{re.escape(TERMINAL)}][{re.escape(CLOSING)}]*$")
 STOPS = {"the", "be", "to", "of", "and", "that", "have", "with"}
 STORY = (
@@ -24,7 +34,7 @@ STORY = (
 )
 PIECES = st.sampled_from(
     [
-        *"|->#aA1é中_.,:'’-…#•?!\"”)( \n\t\u00a0\u3000\U0001f600\U00010400",
+        *"|->#aA1é中ア々กี่ມ。？｡」_.,:'’-…#•?!\"”)( \n\t\u00a0\u3000\U0001f600\U00010400",
         "the ",
         "of ",
         "…\n",
@@ -65,10 +75,10 @@ def repeated_ngrams(tokens: Sequence[str], n: int) -> int:
 def plain(text: str) -> Measures:
     """Every count as its definition says."""
     tokens = [found.group() for found in TOKEN.finditer(text)]
-    words = [token for token in tokens if re.match(r"\w", token)]
+    words = [token for token in tokens if re.match(rf"[\w{VOWELS}]", token)]
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     even = [" ".join(line.split()) for line in lines]
-    chunks = [[bool(SENTENCE_END.search(chunk)) for chunk in line.split()] for line in lines]
+    chunks = [[bool(SENTENCE_END.search(p)) for chunk in line.split() for p in PIECE.findall(chunk)] for line in lines]
     paragraphs: list[list[str]] = [[]]
     for line in text.split("\n"):
         if line.strip():
@@ -82,6 +92,7 @@ def plain(text: str) -> Measures:
         len(tokens),
         len(words),
         sum(map(len, words)),
+        sum(re.match(f"[{UNSPACED}]", word) is not None for word in words),
         len(STOPS & {word.lower() for word in words if word.isascii()}),
         text.count("#") - sum(len(mark) for mark in re.findall(r"(?m)^[^\S\n]*(#+)(?= )", text)),
         text.count("...") + text.count("…"),
@@ -94,7 +105,7 @@ def plain(text: str) -> Measures:
         sum(line.startswith(tuple(BULLETS)) for line in lines),
         sum(line.endswith(("...", "…")) for line in lines),
         sum(ends[-1] for ends in chunks),
-        sum(len(line) < 30 for line in lines),
+        sum(len(line) + len(re.findall(rf"(?!\W)[{EAST}]", line)) < 30 for line in lines),
         *repeated(even, list(map(len, lines))),
         len(paragraphs),
         *repeated(even_paragraphs, [len("\n".join(paragraph)) for paragraph in paragraphs]),

@@ -5,6 +5,9 @@ case and punctuation do not count). A shorter question says nothing when it is m
 with its answer right after it is a leak. So an item under `ngram` words counts only whole, question and answer in a
 row, and where that is under `min_words` (8, as there) it is not looked for: the report counts such items. A run that
 more than ten items of a set have in common is their template ("Choose the right answer …") and no evidence.
+
+In scripts without spaces runs are compared character by character, and are as many characters long as make `ngram`
+words there (text/words.py): 26 in Chinese.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from gristmill.corpus.decontaminate.evaluation_sets import Item, read_items
 from gristmill.corpus.execution.documents import map_documents
 from gristmill.corpus.execution.judge import Dropped, Judge
 from gristmill.corpus.text.ngrams import ngram_hashes, word_hashes
-from gristmill.corpus.text.words import words
+from gristmill.corpus.text.words import characters_a_word, words
 from gristmill.document import Document
 from gristmill.errors import UserError
 from gristmill.files import write_text
@@ -96,12 +99,17 @@ def build_index(params: Decontaminate) -> tuple[ItemIndex, list[Counter[str]]]:
 
 
 def runs_of(item: Item, params: Decontaminate) -> tuple[int, np.ndarray]:
-    """The runs of words that give an item away, and their length: those of its long parts, else all of it in a row."""
-    parts = [word_hashes(part) for part in (*item.asked, *item.answer)]
-    long = [part for part in parts if len(part) >= params.ngram]
+    """The runs that give an item away, and their length in words or characters: those of its long parts, else all of it
+    in a row.
+    """
+    texts = (*item.asked, *item.answer)
+    parts = [word_hashes(text) for text in texts]
     whole = np.concatenate([NO_HASHES, *parts])
-    length = min(params.ngram, len(whole))
-    if not long and (length < params.min_words or item.unanswered):
+    each = characters_a_word("\n".join(texts), len(whole))
+    ngram = round(params.ngram * each)
+    long = [part for part in parts if len(part) >= ngram]
+    length = min(ngram, len(whole))
+    if not long and (length < params.min_words * each or item.unanswered):
         return 0, NO_HASHES
     runs = [hashes for part in long or [whole] for _, hashes in ngram_hashes(part, (length,))]
     return length, np.unique(np.concatenate(runs))

@@ -53,6 +53,11 @@ class Candidate:
         """Everything that is counted in the text."""
         return measure(self.text)
 
+    @property
+    def measured(self) -> bool:
+        """Whether a rule has asked for what is counted."""
+        return "measures" in self.__dict__
+
     def edit(self, text: str, removed: Counter[str]) -> None:
         """Go on with another text."""
         for made in ("prose", "lower", "measures"):

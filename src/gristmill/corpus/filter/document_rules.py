@@ -29,7 +29,8 @@ REPEATED_NGRAMS = (
 def gopher_quality(minimum: int) -> Rule:
     """50 (or `minimum`) to 100,000 words of 3 to 10 characters on average; at most 0.1 `#` or ellipses a word, 90 % of
     lines with a bullet, 30 % of lines that break off; letters in 80 % of what is between white space; in English
-    two stop words. Marks of headings, tables and lists, as extraction writes them, do not count.
+    two stop words. Marks of headings, tables and lists, as extraction writes them, do not count. The length of words
+    is not asked of texts without spaces, whose words cannot be told (text/words.py).
     """
 
     def rule(candidate: Candidate) -> str | None:
@@ -38,7 +39,7 @@ def gopher_quality(minimum: int) -> Rule:
             return "gopher_too_short"
         if found.words > 100_000:
             return "gopher_too_long"
-        if not 3 <= found.word_characters / found.words <= 10:
+        if not found.unspaced and not 3 <= found.word_characters / found.words <= 10:
             return "gopher_word_length"
         if max(found.hashes, found.ellipses) / found.words > 0.1:
             return "gopher_symbols"

@@ -12,8 +12,10 @@ from gristmill.corpus.filter import document_rules, line_rules
 from gristmill.corpus.filter.candidate import Candidate, Rule
 from gristmill.corpus.filter.classifier import score_rule
 from gristmill.corpus.filter.lists import bad_words, block_list
+from gristmill.corpus.text.words import EAST_WORD, SOUTHEAST_WORD
 from gristmill.document import Document
 from gristmill.manifest import Manifest
+from gristmill.progress import console
 from gristmill.recipe import Filter
 
 
@@ -55,6 +57,8 @@ class FilterJudge(Judge):
         candidate = Candidate(document)
         before = document.text
         failed = next(filter(None, (rule(candidate) for rule in self.rules)), None)
+        if candidate.measured and candidate.measures.unspaced:
+            self.counts["estimated_words"] += 1
         if failed:
             return Dropped(failed)
         for rule, count in candidate.removed.items():
@@ -67,7 +71,15 @@ class FilterJudge(Judge):
 def run(inputs: Mapping[str, Path], params: Filter, out: Path) -> Manifest:
     """Keep documents that pass every rule; each that does not is counted and logged under the first that it fails.
 
-    Lines that rules remove from kept documents are counted too.
+    Lines that rules remove from kept documents are counted too, and documents in scripts without spaces, of which rules
+    can only estimate how many words they have: that is said.
     """
     chain(params)  # a list or model that cannot be read is reported at once
-    return map_documents("filter", inputs["corpus"], FilterJudge, params, out)
+    made = map_documents("filter", inputs["corpus"], FilterJudge, params, out)
+    if estimated := made.counts.get("estimated_words"):
+        told = (
+            f"filter: {estimated:,} documents are in scripts without spaces: {EAST_WORD} characters count as a word"
+            f" ({SOUTHEAST_WORD} in Thai, Lao, Burmese and Khmer), by thresholds that were made for English"
+        )
+        console.print(told, style="yellow", markup=False, soft_wrap=True)
+    return made

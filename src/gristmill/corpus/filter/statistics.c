@@ -9,10 +9,11 @@
 #include "../../c/utf8.h"
 
 enum { ALPHABETIC = 1, WORD = 2, SPACE = 4, TERMINAL = 8, CLOSING = 16, JOINING = 32, BULLET = 64, MARK = 128 };
+enum { EAST = 256, SOUTHEAST = 512, UNSPACED = EAST | SOUTHEAST, EAST_WORD = 2, SOUTHEAST_WORD = 4, WIDE = 0x3000 };
 enum { CLASSES = 0x40000, SHORT_LINE = 30, TOP = 2, TOPS = 3, REPEATED = 5, REPEATS = 6 };
 /* clang-format off */
 enum {
-    CHARACTERS, TOKENS, WORDS, WORD_CHARACTERS, STOP_WORDS, HASHES, ELLIPSES, CHUNKS, ALPHABETIC_CHUNKS, LONGEST_CHUNK,
+    CHARACTERS, TOKENS, WORDS, WORD_CHARACTERS, UNSPACED_WORDS, STOP_WORDS, HASHES, ELLIPSES, CHUNKS, ALPHABETIC_CHUNKS, LONGEST_CHUNK,
     SENTENCES, LINES, LINE_CHARACTERS, BULLET_LINES, ELLIPSIS_LINES, TERMINAL_LINES, SHORT_LINES, REPEATED_LINES,
     REPEATED_LINE_CHARACTERS, PARAGRAPHS, REPEATED_PARAGRAPHS, REPEATED_PARAGRAPH_CHARACTERS, TOP_NGRAMS,
     REPEATED_NGRAMS = TOP_NGRAMS + TOPS, COUNTS = REPEATED_NGRAMS + REPEATS
@@ -64,7 +65,8 @@ static inline int set_add(struct set *set, uint64_t hash) {
 
 #define CLASS(c) ((c) < CLASSES ? classes[c] : 0)
 
-/* A word (letters, digits, underscores, joined by single ones of .,:'’ between them) or a run of one other character. */
+/* A word (letters, digits, underscores, joined by single ones of .,:'’ between them; of a script without spaces so many
+   characters as its words have on average) or a run of one other character. */
 struct token {
     uint64_t hash;
     size_t characters;
@@ -73,24 +75,27 @@ struct token {
 };
 
 /* The token that begins with the character `c` at `text`, which has `left` bytes; returns its length in bytes. */
-static size_t read_token(const uint8_t *text, size_t left, uint32_t c, size_t step, const uint8_t *classes,
+static size_t read_token(const uint8_t *text, size_t left, uint32_t c, size_t step, const uint16_t *classes,
                          struct token *token) {
-    unsigned kind = CLASS(c);
-    size_t at = 0;
+    unsigned kind = CLASS(c), script = kind & WORD ? kind & UNSPACED : 0;
+    size_t at = 0, most = script == EAST ? EAST_WORD : script ? SOUTHEAST_WORD : SIZE_MAX;
     *token = (struct token){GM_FNV64, 0, c, 0};
     for (;;) {
         token->characters++;
         token->kinds |= kind;
         for (size_t i = 0; i < step; i++) token->hash = gm_fnv64(token->hash, text[at + i]);
         at += step;
-        if (at == left) break;
+        if (at == left || token->characters == most) break;
         c = gm_character(text + at, text + left, &step);
         unsigned next = CLASS(c);
         if (token->kinds & WORD) {
             if (!(next & WORD)) {
                 size_t beyond = at + step, unused;
-                if (!(next & JOINING) || !(kind & WORD) || beyond == left) break;
-                if (!(CLASS(gm_character(text + beyond, text + left, &unused)) & WORD)) break;
+                if (script || !(next & JOINING) || !(kind & WORD) || beyond == left) break;
+                unsigned after = CLASS(gm_character(text + beyond, text + left, &unused));
+                if (!(after & WORD) || after & UNSPACED) break;
+            } else if ((next & UNSPACED) != script) {
+                break;
             }
         } else if (c != token->first) break;
         kind = next;
@@ -136,8 +141,9 @@ static inline unsigned stop_word(const uint8_t *text, size_t bytes) {
 /* What is known of the line being read. */
 struct line {
     uint64_t hash;
-    size_t characters, trailing;        /* trailing: white space so far at its end */
+    size_t characters, trailing, wide;  /* trailing: white space so far at its end; wide: characters twice as broad */
     int bullet, open, closed, ellipsis; /* open: a sentence has begun; closed: it ends here if white space follows */
+    int ended;                          /* it ends here whatever follows but more of its end */
 };
 
 static void end_line(struct line *line, int64_t *counts, struct set *lines, uint64_t *paragraph, size_t *length) {
@@ -147,7 +153,7 @@ static void end_line(struct line *line, int64_t *counts, struct set *lines, uint
     counts[BULLET_LINES] += line->bullet;
     counts[ELLIPSIS_LINES] += line->ellipsis;
     counts[TERMINAL_LINES] += line->closed;
-    counts[SHORT_LINES] += characters < SHORT_LINE;
+    counts[SHORT_LINES] += characters + line->wide < SHORT_LINE;
     counts[SENTENCES] += line->open;
     if (set_add(lines, line->hash)) {
         counts[REPEATED_LINES]++;
@@ -168,7 +174,7 @@ static void end_paragraph(uint64_t *paragraph, size_t *length, int64_t *counts, 
 }
 
 /* Characters, words, lines, paragraphs, sentences; whether there was memory for it. */
-static int read_text(const uint8_t *text, size_t size, const uint8_t *classes, int64_t *counts, struct words *words,
+static int read_text(const uint8_t *text, size_t size, const uint16_t *classes, int64_t *counts, struct words *words,
                      struct set *lines, struct set *paragraphs) {
     struct line line = {0};
     struct token token;
@@ -188,6 +194,7 @@ static int read_text(const uint8_t *text, size_t size, const uint8_t *classes, i
             } else if (line.characters) {
                 line.characters++, line.trailing++;
                 if (line.closed) counts[SENTENCES] += line.open, line.open = 0;
+                line.ended = 0;
             }
             continue;
         }
@@ -202,14 +209,18 @@ static int read_text(const uint8_t *text, size_t size, const uint8_t *classes, i
         line.hash = gm_mix(line.hash + token.hash + (run == 0));
         line.characters += token.characters;
         line.trailing = line.ellipsis = 0;
+        line.wide += kind & WORD && kind & EAST ? token.characters : 0;
+        if (line.ended && !(kind & (TERMINAL | CLOSING))) counts[SENTENCES] += line.open, line.ended = 0;
         line.open = 1;
         if (token.kinds & WORD) {
             line.closed = 0;
             counts[WORDS]++;
             counts[WORD_CHARACTERS] += characters;
+            counts[UNSPACED_WORDS] += !!(kind & UNSPACED);
             stops |= stop_word(text + at, step);
         } else {
             line.closed = !!(kind & TERMINAL) || (run && line.closed && kind & CLOSING);
+            line.ended |= kind & TERMINAL && c >= WIDE;
             line.ellipsis = c == 0x2026 || (c == '.' && characters >= 3);
             if (c == '#' && !heading) counts[HASHES] += characters;
             if (line.ellipsis) counts[ELLIPSES] += c == '.' ? characters / 3 : characters;
@@ -286,7 +297,7 @@ static int count_ngrams(const struct words *words, int64_t *counts) {
 
 /* `text` [size] is UTF-8; `classes` [CLASSES] says of what kinds each character is; `counts` [COUNTS] is written.
    Returns 0, or -1 where memory ran out or the text is longer than 2 GiB. */
-int gm_measure(const uint8_t *text, size_t size, const uint8_t *classes, int64_t *counts) {
+int gm_measure(const uint8_t *text, size_t size, const uint16_t *classes, int64_t *counts) {
     struct words words = {0};
     struct set lines = {0}, paragraphs = {0};
     size_t ends = 1, fine = 0;

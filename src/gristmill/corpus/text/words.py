@@ -1,7 +1,9 @@
 """What a word is, wherever the corpus room counts, compares or hashes words.
 
-A word is a run of letters, digits and underscores (Python's `\\w`) in lower case; in scripts that are written without
-spaces every character is one. C code (words.h) reads the same rule from `fold_table`.
+A word is a run of letters, digits and underscores (Python's `\\w`) in lower case. In scripts that are written without
+spaces, texts are compared character by character, for no two programs part them alike; where words are counted, two
+characters make a word in Chinese and Japanese, four in Thai, Lao, Burmese and Khmer, about what their words have on
+average. C code (words.h) reads the same rule from `fold_table`.
 """
 
 from __future__ import annotations
@@ -11,12 +13,14 @@ from functools import cache
 
 import numpy as np
 
-# Thai, Lao, Myanmar, Khmer, Hiragana, Katakana, Han
-UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-    "\U00020000-\U0003ffff"
+SOUTHEAST = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Myanmar, Khmer
+EAST = (
+    "\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Hiragana, Katakana, Han
 )
+UNSPACED = SOUTHEAST + EAST
+EAST_WORD, SOUTHEAST_WORD = 2, 4  # characters
 WORD = re.compile(rf"(?!\W)[{UNSPACED}]|[^\W{UNSPACED}]+")
+IN_EAST, IN_SOUTHEAST = (re.compile(rf"(?!\W)[{script}]") for script in (EAST, SOUTHEAST))
 CODE_POINTS = 0x110000
 ALONE = 0x80000000
 
@@ -29,6 +33,13 @@ def lower(text: str) -> str:
 def words(text: str) -> list[str]:
     """The words of a text, in lower case."""
     return WORD.findall(lower(text))
+
+
+def characters_a_word(text: str, units: int) -> float:
+    """How many of the `units` by which a text is compared (`words`) make a word there: 1 where spaces part words."""
+    east, southeast = (0, 0) if text.isascii() else (len(IN_EAST.findall(text)), len(IN_SOUTHEAST.findall(text)))
+    counted = units - east * (1 - 1 / EAST_WORD) - southeast * (1 - 1 / SOUTHEAST_WORD)
+    return units / counted if units else 1.0
 
 
 @cache
