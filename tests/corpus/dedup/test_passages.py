@@ -87,6 +87,18 @@ def sentences(seed: int, count: int) -> list[str]:
     return [" ".join(f"{draw.choice('abcdefgh')}{draw.randrange(999)}" for _ in range(9)) + "." for _ in range(count)]
 
 
+def test_a_passage_of_ten_words_is_longer_in_characters_where_none_is_parted_by_spaces() -> None:
+    japanese, thai = "昔々ある所にお爺さんとお婆さんが住んで", "หมู่บ้านนี้มีแม่น้ำสายหนึ่งและมีโรงสีเก่าอยู่ริม"
+    texts = strings(["one two three", japanese * 2, thai * 2, f"a {japanese}" + " word" * 40])
+    found = [len(passages.anchors(texts.slice(at, 1), 10)) > 0 for at in range(4)]
+    assert found == [False, True, True, True]
+    for text, characters in ((japanese, 20), (thai, 40)):
+        units = words(text * 3)
+        for length in (characters - 1, characters):
+            part = strings(["".join(units[:length])])
+            assert (len(passages.anchors(part, 10)) > 0) == (length == characters)
+
+
 def test_a_repeated_passage_stays_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_dedup: RunDedup) -> None:
     monkeypatch.setattr(executor, "SHARD_BYTES", 1)
     monkeypatch.setattr(passages, "RANGE", 50)

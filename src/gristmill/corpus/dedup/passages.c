@@ -77,14 +77,15 @@ static inline size_t smallest(const uint64_t *runs, size_t from, size_t to, size
     return least;
 }
 
-/* One anchor for every window of `span` words: the smallest hash of half a window's words in it (winnowing: Schleimer, Wilkerson
+/* One anchor for every window of spans[i] words of text i: the smallest hash of half a window's words in it (winnowing: Schleimer, Wilkerson
    and Aiken 2003). Equal windows have equal anchors; neighbours mostly share theirs, which is written once. `keys` has
    room for every word. Returns how many, or SIZE_MAX where memory is short. */
-size_t gm_anchors(const uint8_t *text, const int64_t *offsets, size_t n, const uint32_t *fold, size_t span,
-                  uint64_t *keys) {
+size_t gm_anchors(const uint8_t *text, const int64_t *offsets, size_t n, const uint32_t *fold,
+                  const uint32_t *spans, uint64_t *keys) {
     gm_text t = {0};
-    size_t found = 0, half = (span + 1) / 2;
+    size_t found = 0;
     for (size_t i = 0; i < n; i++) {
+        size_t span = spans[i], half = (span + 1) / 2;
         if (!read_words(&t, text + offsets[i], (size_t)(offsets[i + 1] - offsets[i]), fold, half)) return SIZE_MAX;
         size_t anchor = SIZE_MAX;
         for (size_t first = 0; first + span <= t.n; first++) {
@@ -107,14 +108,15 @@ static int holds(const uint64_t *sorted, size_t n, uint64_t key) {
     return low < n && sorted[low] == key;
 }
 
-/* The windows of `span` words whose anchor is among the `m` sorted ones of `repeated`: `keys`, `texts`, `starts` and
+/* The windows of spans[i] words of text i whose anchor is among the `m` sorted ones of `repeated`: `keys`, `texts`, `starts` and
    `stops` (bytes from the text's beginning), with room for every word. Returns as gm_anchors does. */
-size_t gm_windows(const uint8_t *text, const int64_t *offsets, size_t n, const uint32_t *fold, size_t span,
-                  const uint64_t *repeated, size_t m, uint64_t *keys, uint32_t *texts, int64_t *starts,
+size_t gm_windows(const uint8_t *text, const int64_t *offsets, size_t n, const uint32_t *fold,
+                  const uint32_t *spans, const uint64_t *repeated, size_t m, uint64_t *keys, uint32_t *texts, int64_t *starts,
                   int64_t *stops) {
     gm_text t = {0};
-    size_t found = 0, half = (span + 1) / 2;
+    size_t found = 0;
     for (size_t i = 0; i < n; i++) {
+        size_t span = spans[i], half = (span + 1) / 2;
         if (!read_words(&t, text + offsets[i], (size_t)(offsets[i + 1] - offsets[i]), fold, half)) return SIZE_MAX;
         size_t anchor = SIZE_MAX;
         int again = 0;

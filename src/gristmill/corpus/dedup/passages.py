@@ -22,17 +22,19 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gristmill import native
 from gristmill.corpus.dedup.minhash import digests
-from gristmill.corpus.text.words import fold_table
+from gristmill.corpus.text.words import EAST_WORD, SOUTHEAST_WORD, UNSPACED, characters_a_word, fold_table, words
 from gristmill.native import I64, SIZE, U8, U32, U64, utf8
 
 CLOSING = re.compile(rb"(?:[.,;:!?)\]}\"']|\xe2\x80[\x99\x9d\xa6])*\n?")  # ’ ” … too
 TEXTS = (U8, I64, SIZE, U32)  # the arguments that all three have
 LINES = native.Function("gm_lines", SIZE, *TEXTS, U64, U64, U32, I64, I64)
-ANCHORS = native.Function("gm_anchors", SIZE, *TEXTS, SIZE, U64)
-WINDOWS = native.Function("gm_windows", SIZE, *TEXTS, SIZE, U64, SIZE, U64, U32, I64, I64)
+ANCHORS = native.Function("gm_anchors", SIZE, *TEXTS, U32, U64)
+WINDOWS = native.Function("gm_windows", SIZE, *TEXTS, U32, U64, SIZE, U64, U32, I64, I64)
+IN_UNSPACED = re.compile(f"[{UNSPACED}]")
 RANGE = 8_000_000  # keys in memory at once: about 0.3 GB
 
 
@@ -66,18 +68,31 @@ def lines(texts: pa.Array, hosts: pa.Array) -> Spans:
     return Spans(*(array[:n] for array in spans))
 
 
+def spans_of(texts: pa.Array, span: int) -> np.ndarray:
+    """How long the windows of each text are in what `words` parts it into, uint32 [n]: `span` words, which are more
+    characters where most of a text is in a script without spaces.
+    """
+    found = np.full(len(texts), span, np.uint32)
+    for at in np.flatnonzero(~pc.string_is_ascii(texts).to_numpy(zero_copy_only=False)):
+        text = texts[at].as_py()
+        if IN_UNSPACED.search(text):
+            each = characters_a_word(text, len(words(text)))
+            found[at] *= max((many for many in (EAST_WORD, SOUTHEAST_WORD) if each > 0.75 * many), default=1)
+    return found
+
+
 def anchors(texts: pa.Array, span: int) -> np.ndarray:
     """The anchors of all windows of `span` words, uint64 [n]."""
     text, offsets = utf8(texts)
     keys = np.empty(room(offsets, 2), np.uint64)
-    return keys[: found(ANCHORS(text, offsets, len(texts), fold_table(), span, keys))]
+    return keys[: found(ANCHORS(text, offsets, len(texts), fold_table(), spans_of(texts, span), keys))]
 
 
 def windows(texts: pa.Array, span: int, repeated: np.ndarray) -> Spans:
     """The windows of `span` words whose anchor is one of the sorted `repeated`."""
     text, offsets = utf8(texts)
     spans = empty_spans(room(offsets, 2))
-    n = found(WINDOWS(text, offsets, len(texts), fold_table(), span, repeated, len(repeated), *spans))
+    n = found(WINDOWS(text, offsets, len(texts), fold_table(), spans_of(texts, span), repeated, len(repeated), *spans))
     return Spans(*(array[:n] for array in spans))
 
 

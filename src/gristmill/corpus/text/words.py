@@ -14,9 +14,8 @@ from functools import cache
 import numpy as np
 
 SOUTHEAST = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Myanmar, Khmer
-EAST = (
-    "\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Hiragana, Katakana, Han
-)
+# Hiragana, Katakana, Han with its iteration mark and zero
+EAST = "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 UNSPACED = SOUTHEAST + EAST
 EAST_WORD, SOUTHEAST_WORD = 2, 4  # characters
 WORD = re.compile(rf"(?!\W)[{UNSPACED}]|[^\W{UNSPACED}]+")
