@@ -120,6 +120,18 @@ def test_the_table_shows_this_run_only(
     assert "in 2s; its stages took 1m40s when they were made" in title and "gristmill chat" not in title
 
 
+def test_an_interrupted_run_is_told_in_one_line(finished: Path, run: Path, command: Command) -> None:
+    (run / "rl").rename(run / "rl.partial")
+    answered = command("chat", str(run), text="Who walks?\n")
+    assert answered.code == 0 and answered.stderr == "model: sft (rl was interrupted, or is still running)\n"
+    (run / "rl.partial").rename(run / "rl")
+    (run / "pretrain").rename(run / "pretrain.partial")  # sft and rl are from before
+    answered = command("chat", str(run))
+    assert answered.code == 2
+    assert answered.stderr.startswith(f"error: {run} has no model yet: pretrain was interrupted, or is still running\n")
+    assert answered.stderr.count("\n") == 2
+
+
 def test_another_recipe_in_the_folder(finished: Path, run: Path) -> None:
     other = recipe(finished).model_copy(update={"rl": None, "reward": None, "evaluate": None})
     run_recipe(other, run, until="tokenizer")

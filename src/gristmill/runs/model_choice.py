@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,10 +75,13 @@ def of_run(run: Path, choose: Sequence[str]) -> Model:
             Manifest.read(run / stage)  # a damaged one is refused, not passed over for an older model
             wrong[stage] = found[stage]
         else:
-            about = f"{stage} ({'; '.join(gathered(wrong))})" if wrong else stage
+            why = unfinished(run, found) or "; ".join(gathered(wrong))
+            about = f"{stage} ({why})" if wrong else stage
             evaluated = run / "evaluate" if "evaluate" in found and not found["evaluate"].fault else None
             return Model(run / stage, run / "tokenizer", run.resolve().name, about, evaluated)
     made = [stage for stage in choose if stage in found and found[stage].made]
+    if why := unfinished(run, found):
+        raise UserError(f"{run} has no model yet: {why}", f"go on: gristmill run RECIPE --out {run}")
     if not made:
         raise UserError(f"{run} holds no model yet", "let the run reach the pretrain stage: gristmill run RECIPE")
     raise UserError(
@@ -86,6 +89,12 @@ def of_run(run: Path, choose: Sequence[str]) -> Model:
         f"gristmill run RECIPE --out {run} makes it anew (--keep-old keeps what only other code made); "
         f"or name a folder as it is: {run / made[0]}",
     )
+
+
+def unfinished(run: Path, stages: Iterable[str]) -> str:
+    """Where a run came to a stop; an empty text where it ended, or stopped between two stages."""
+    stage = next((name for name in stages if (run / f"{name}.partial").exists()), "")
+    return f"{stage} was interrupted, or is still running" if stage else ""
 
 
 def of_stage(folder: Path, name: str = "") -> Model:
