@@ -14,8 +14,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from forks import Commands
 from hostile import MISSING, Answer, Server, response
-from tiny import ENVIRONMENT, NAMES, command, outputs, run, without
+from tiny import ENVIRONMENT, NAMES, arguments, outputs, without
 
 Serve = Callable[[Answer], Server]
 SHARES = (0.02, 0.3, 0.7, 0.95)  # of what a stage writes, that there is space for
@@ -84,20 +85,23 @@ def used(folder: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", NAMES)
-def test_every_stage_tells_of_a_full_disk_and_goes_on(stage: str, whole: Path, tmp_path: Path) -> None:
+def test_every_stage_tells_of_a_full_disk_and_goes_on(
+    stage: str, whole: Path, commands: Commands, tmp_path: Path
+) -> None:
     told = 0
     for number, share in enumerate(SHARES):
         with disk(tmp_path / str(number)) as resize:
             out = without(whole, tmp_path / str(number) / "run", stage)
             resize(used(out) + 40_000 + int(share * used(whole / stage)))
-            full = subprocess.run(command(out, "--until", stage), capture_output=True, text=True, env=ENVIRONMENT)
-            assert full.returncode in (0, 2), full.stderr
-            if full.returncode:
+            code, printed = commands.run(arguments(out, "--until", stage))
+            assert code in (0, 2), printed
+            if code:
                 told += 1
-                assert f"no space is left to write on the disk at {tmp_path / str(number)} (" in full.stderr
-                assert "free some space" in full.stderr and "Traceback" not in full.stderr
+                assert f"no space is left to write on the disk at {tmp_path / str(number)} (" in printed
+                assert "free some space" in printed and "Traceback" not in printed
             resize(1 << 30)
-            run(out, "--until", stage)
+            code, printed = commands.run(arguments(out, "--until", stage))
+            assert code == 0, printed
             if stage != "report":  # it tells the seconds that each stage took
                 assert outputs(out)[stage] == outputs(whole)[stage], share
     assert told >= 2

@@ -14,7 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tiny import ENVIRONMENT, NAMES, command, outputs, run, without
+from forks import Commands
+from tiny import ENVIRONMENT, NAMES, arguments, command, outputs, without
 
 from gristmill.manifest import WORK, Manifest
 from gristmill.processes import descendants
@@ -29,45 +30,43 @@ def finished(partial: Path) -> int:
     return max([*steps, len(list((partial / WORK).glob("*.json")))])
 
 
-def killed(out: Path, stage: str, least: int, delay: float) -> int | None:
+def killed(commands: Commands, out: Path, stage: str, least: int, delay: float) -> int | None:
     """Kill a run of a stage `delay` seconds after so much of it is finished; how much then was, None if all."""
     partial = out / f"{stage}.partial"
-    log = out.with_suffix(".log")
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            command(out, "--until", stage), env=ENVIRONMENT, stderr=file, stdout=file, start_new_session=True
-        )
-    while process.poll() is None and not (partial.exists() and finished(partial) >= least):
+    commands.start(arguments(out, "--until", stage))
+    while not commands.over() and not (partial.exists() and finished(partial) >= least):
         time.sleep(0.001)
     time.sleep(delay)
-    over = process.poll() is not None
+    over = commands.over()
     if not over:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not over or process.returncode == 0, log.read_text()
+        commands.kill()
+    assert commands.wait() == (0 if over else -signal.SIGKILL), commands.log.read_text()
     return None if over or not partial.exists() else finished(partial)
 
 
 @pytest.mark.parametrize("stage", [*LEARNING, *ASKING])
-def test_what_was_finished_before_a_kill_is_not_done_again(stage: str, whole: Path, tmp_path: Path) -> None:
+def test_what_was_finished_before_a_kill_is_not_done_again(
+    stage: str, whole: Path, commands: Commands, tmp_path: Path
+) -> None:
     out = without(whole, tmp_path / "run", stage)
-    done = killed(out, stage, 2, 0.0)
+    done = killed(commands, out, stage, 2, 0.0)
     assert done and done >= 2
-    printed = run(out, "--until", stage).stderr
+    code, printed = commands.run(arguments(out, "--until", stage))
     told = re.search(r"going on after (?:step )?(\d+)", printed)
-    assert told and int(told[1]) >= done, printed
+    assert code == 0 and told and int(told[1]) >= done, printed
     assert outputs(out)[stage] == outputs(whole)[stage]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", NAMES)
-def test_ten_kills_in_every_stage(stage: str, whole: Path, tmp_path: Path) -> None:
+def test_ten_kills_in_every_stage(stage: str, whole: Path, commands: Commands, tmp_path: Path) -> None:
     made, draw, kills = Manifest.read(whole / stage), random.Random(stage), 0
     assert made
     for attempt in range(30):
         out = without(whole, tmp_path / str(attempt), stage)
-        kills += killed(out, stage, 0, draw.random() * made.seconds) is not None
-        run(out, "--until", stage)
+        kills += killed(commands, out, stage, 0, draw.random() * made.seconds) is not None
+        code, printed = commands.run(arguments(out, "--until", stage))
+        assert code == 0, printed
         if stage != "report":  # it tells the seconds that each stage took
             assert outputs(out)[stage] == outputs(whole)[stage], attempt
         shutil.rmtree(out)

@@ -35,11 +35,15 @@ TINY = {
 ENVIRONMENT = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}  # pages are fetched "then": WARC files can be compared
 
 
-def command(out: Path, *more: str, **changes: object) -> list[str]:
-    """`gristmill run` of the default recipe, made tiny."""
+def arguments(out: Path, *more: str, **changes: object) -> list[str]:
+    """Of `gristmill`: run the default recipe, made tiny."""
     settings = [part for key, value in {**TINY, **changes}.items() for part in ("--set", f"{key}={value}")]
-    recipe = str(ROOT / "recipes" / "miniweb.toml")
-    return [sys.executable, "-m", "gristmill", "run", recipe, "--out", str(out), *settings, *more]
+    return ["run", str(ROOT / "recipes" / "miniweb.toml"), "--out", str(out), *settings, *more]
+
+
+def command(out: Path, *more: str, **changes: object) -> list[str]:
+    """The same as a command."""
+    return [sys.executable, "-m", "gristmill", *arguments(out, *more, **changes)]
 
 
 def run(out: Path, *more: str, **changes: object) -> subprocess.CompletedProcess[str]:
