@@ -224,7 +224,7 @@ def test_pages_of_a_parquet_file_anywhere(flips: int, tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     flips: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept, draw, found = Checkpoints(tmp_path / "run", 3), random.Random(3), Counter[str]()
+    kept, draw, found = Checkpoints(tmp_path / "run", 3, 1), random.Random(3), Counter[str]()
     states = {step: {"done": step, "tokens": step * 16, "shift": 0, "heldout_bpb": 1.0 / step} for step in (1, 2)}
     for step, state in states.items():
         assert not kept.save(state, {"model.w": torch.full((50,), float(step))}, lambda folder: None)
