@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,17 @@ def test_a_wrong_length_costs_one_record_at_most(more: int | str, packed: bool, 
     kept = 2 if more in (1, 4) else "damaged"  # then it takes in what follows the record
     assert numbers(found) == [0, 1, kept, 3, 4, 5] and not extent.passed
     assert found[2].url == "http://a.test/2"
+
+
+def test_wrong_lengths_take_time_as_the_bytes_they_stand_in(tmp_path: Path) -> None:
+    def seconds(count: int) -> float:
+        whole = gzip.compress(b"".join(raw(number, more=10**9) for number in range(count)))
+        began = time.process_time()
+        found, _ = read(tmp_path / "a.warc", whole)
+        assert numbers(found) == ["damaged"] * count
+        return time.process_time() - began
+
+    assert seconds(4_000) < 30 * max(seconds(400), 0.01)
 
 
 def test_padding_rubbish_and_trailing_bytes(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ class Stream:
         self.base = 0  # place of data[0] in the stream
         self.members: deque[tuple[int, int]] = deque()  # where members begin: in the stream, in the file
         self.damage: Damage | None = None  # that ends the stream
+        self.believed = True  # whether a length is that is too long to be looked over
         file.seek(start)
         self.packed = file.read(2) == MAGIC[:2] if packed is None else packed
         self.pieces = self.unpack(start) if self.packed else self.plain(start)
@@ -195,11 +196,12 @@ class Stream:
                 block = bytes(self.data[:size])
                 self.drop(size)
                 return fields, block
-        elif self.skip(size) and self.ends_at(0):
-            return fields, None
-        else:
+        elif self.believed:
+            if self.skip(size) and self.ends_at(0):
+                return fields, None
             self.__init__(self.file, place[0], self.packed)  # type: ignore[misc]  # it was skipped for nothing
             self.skip(place[1])
+            self.believed = False  # once is enough: else time would grow with the file's square
         return fields, f"Content-Length is {length}, and no record ends there"
 
     def find(self) -> None:
