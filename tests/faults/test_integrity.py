@@ -79,7 +79,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "run.json": ("run.json", "corpus ledger RUN"),
     "summary.json": ("summary.json", "run RUN.toml -o RUN"),
     "report": ("report/index.html", "run RUN.toml -o RUN"),
-    "exported weights": ("export/model.safetensors", "run RUN.toml -o RUN"),
+    "exported weights": ("export/model.safetensors", "chat RUN --model RUN/export"),
 }
 HARMLESS = {"run.json", "summary.json"}  # what is in them is told of, or written anew, and nothing is made from it
 
@@ -217,6 +217,7 @@ def test_pages_of_a_parquet_file_anywhere(flips: int, tmp_path: Path) -> None:
                 found["silent" if list(read_documents(path)) != documents else "harmless"] += 1
             except UserError:
                 found["found"] += 1
+    print(f"Parquet: {dict(found)}")
     assert not found["silent"] and found["found"], found
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gristmill.errors import UserError
-from gristmill.manifest import Manifest
+from gristmill.manifest import Manifest, intact
 from gristmill.runs.fingerprint import digest
 from gristmill.runs.finished import RECIPE, StageState, examine, gathered, read_recipe
 from gristmill.settings.stages import MODEL
@@ -118,6 +118,7 @@ def of_hugging_face(folder: Path) -> Model:
     """A Hugging Face folder; its tokenizer, with the control tokens that it lacks, goes to a temporary folder."""
     from gristmill.tokenizer.formats.import_hf import adopt
 
+    intact(folder)  # it may be the folder of an export stage
     scratch = Path(tempfile.mkdtemp(prefix="gristmill-"))
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
     adopt(folder / "tokenizer.json", scratch / "tokenizer.json")

@@ -17,6 +17,7 @@ from gristmill.corpus.readers.input_files import UNREAD, extensions, input_files
 from gristmill.corpus.readers.warc_records import Extent, read_warc
 from gristmill.errors import RUN_OUT, UserError
 from gristmill.inputs.folders import FoundFile, labels
+from gristmill.manifest import intact
 from gristmill.record import Record
 
 GZIP_RATIO = 4  # about how much a gzip file grows: shards are cut by what must be worked on
@@ -83,7 +84,7 @@ def cut_inputs(paths: Sequence[Path]) -> list[list[InputRange]]:
 
 def read_records(paths: Sequence[Path]) -> Iterator[Record]:
     """Every record of paths, one after the other. Raises UserError as `whole_files` does."""
-    for file in whole_files(paths):
+    for file in whole_files([intact(path) for path in paths]):
         yield from read_range(file, None, Extent())
 
 
