@@ -209,12 +209,13 @@ def verify(
     rows, wrong, extra = [], [], []
     for one in check(folder):
         name = one.folder.relative_to(folder).as_posix()
-        rows.append((name, f"{one.files:,}", f"{one.bytes:,}", ", ".join(sorted({*one.wrong.values()})) or "ok"))
+        states = sorted({*one.wrong.values()}) + ["extra"] * bool(one.extra)
+        rows.append((name, f"{one.files:,}", f"{one.bytes:,}", ", ".join(states) or "ok"))
         wrong += [f"{one.folder / file} is {fault}" for file, fault in one.wrong.items()]
         extra += [f"{one.folder / file} was not there when the stage was finished" for file in one.extra]
     results.print(table(("folder", "files", "bytes", "state"), rows))
     for line in extra + wrong:
-        console.print(line, style="yellow", markup=False)
+        results.print(line, style="yellow", markup=False)
     if wrong:
         raise UserError(
             f"{len(wrong)} files in {folder} are not what was written",
