@@ -81,6 +81,14 @@ def test_a_full_disk_is_told_whoever_writes(tmp_path: Path, write: Callable[[Pat
     assert "space" in str(known)
 
 
+def test_a_process_that_is_gone_is_told() -> None:
+    said = (
+        "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:7: Connection reset by peer"
+    )
+    assert "pretrain: another process of this training has ended" in str(explained(RuntimeError(said), "pretrain"))
+    assert explained(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
+
+
 def test_what_is_no_failure_of_the_users_is_not_taken_for_one() -> None:
     assert explained(ValueError("no space between words")) is None
     assert explained(SafetensorError("header too large")) is None

@@ -25,6 +25,9 @@ FULL_TEXT = re.compile(
     re.I,
 )
 NO_MEMORY = re.compile(r"can't allocate memory|out of memory", re.I)  # PyTorch's, of processor and GPU
+PEER_LOST = re.compile(
+    r"\b(?:gloo|NCCL)\b.*(?:connection|remote process|timed? ?out)", re.I | re.S
+)  # torch.distributed
 UNWRITABLE = re.compile(r"disk I/O error|readonly database|unable to open database file")  # SQLite's
 BROKEN = re.compile(r"malformed|not a database|unsupported file format")
 
@@ -52,6 +55,11 @@ def explained(error: BaseException, where: str = "", folder: Path | None = None)
         if isinstance(cause, MemoryError) or (isinstance(cause, RuntimeError) and NO_MEMORY.search(str(cause))):
             what = str(cause).splitlines()[0] if str(cause) else "an allocation failed"
             return UserError(f"{begins}not enough memory: {what}", "set a smaller model, batch or context")
+        if isinstance(cause, RuntimeError) and PEER_LOST.search(str(cause)):
+            return UserError(
+                f"{begins}another process of this training has ended",
+                "give the same command again: it goes on from here",
+            )
         if isinstance(cause, sqlite3.OperationalError) and UNWRITABLE.search(str(cause)):
             return UserError(f"{begins}a database cannot be written: {cause}", "check the disk's space and rights")
         if isinstance(cause, sqlite3.DatabaseError) and BROKEN.search(str(cause)):
