@@ -92,7 +92,7 @@ def test_every_stage_tells_of_a_full_disk_and_goes_on(
     for number, share in enumerate(SHARES):
         with disk(tmp_path / str(number)) as resize:
             out = without(whole, tmp_path / str(number) / "run", stage)
-            resize(used(out) + 40_000 + int(share * used(whole / stage)))
+            resize(used(out) + 20_000 + int(share * used(whole / stage)))
             code, printed = commands.run(arguments(out, "--until", stage))
             assert code in (0, 2), printed
             if code:
@@ -104,4 +104,4 @@ def test_every_stage_tells_of_a_full_disk_and_goes_on(
             assert code == 0, printed
             if stage != "report":  # it tells the seconds that each stage took
                 assert outputs(out)[stage] == outputs(whole)[stage], share
-    assert told >= 2
+    assert told
