@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -77,6 +79,20 @@ def test_every_stage_ends(stage: str, number: int, tmp_path: Path) -> None:
     recipe = corpus(tmp_path, 2_000) + f"[pretrain]\nmax_steps = 100000\nbatch = 8\n{SMALL}[report]\n"
     text = interrupted(recipe, tmp_path, stage, number)
     assert "report" not in text
+
+
+def test_fine_tuning_ends_while_its_data_is_prepared(tmp_path: Path) -> None:
+    lines = (
+        json.dumps({"messages": [{"role": "user", "content": f"Who {n}?"}, {"role": "assistant", "content": f"{n}."}]})
+        for n in range(20_000)
+    )
+    recipe = corpus(tmp_path, 300) + f"[pretrain]\nmax_steps = 2\nbatch = 8\n{SMALL}"
+    recipe += f'[sft]\nconversations = "{tmp_path / "talk.jsonl"}"\n[export]\n'
+    (tmp_path / "talk.jsonl").write_text("\n".join(lines))
+    text = interrupted(recipe, tmp_path, "\nsft", signal.SIGTERM)
+    assert "after step" not in text and "export" not in text
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file() and path.name != ".lock"]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o644}
 
 
 @pytest.mark.slow

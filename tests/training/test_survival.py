@@ -281,6 +281,24 @@ def test_a_command_that_is_stopped_says_how_to_go_on(
     shutil.rmtree(tmp_path / "out.partial")
 
 
+def test_a_signal_while_a_checkpoint_is_written_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = Checkpoints.save
+    for last, done in ((0, 0), (12, 12)):  # before the first step, after the last one
+
+        def signalling(
+            self: Checkpoints, state: dict[str, object], *rest: object, at: int = last, **more: object
+        ) -> str:
+            told = save(self, state, *rest, **more)  # type: ignore[arg-type]
+            if state["done"] == at:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return told
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Checkpoints, "save", signalling)
+            learn(tmp_path / f"{last}")
+        assert max(steps_kept(tmp_path / f"{last}")) == done
+
+
 def test_the_progress_line_tells_what_is_and_when_a_scoring_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

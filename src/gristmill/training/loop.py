@@ -82,6 +82,7 @@ class Training:
             bar.resume(self.state.done)
             if fresh:
                 self.save(self.evaluate())
+                self.stop(SIZE == 1 and bool(received))
             else:
                 console.print(f"           going on after step {self.state.done:,} of {plan.steps:,}")
             while self.state.done < plan.steps:
@@ -96,13 +97,19 @@ class Training:
                 stopped = stopped or (SIZE == 1 and bool(received))  # one may have come while the model was scored
                 if (stopped or due or done == plan.steps or done % self.anchor == 0) and not self.bad:
                     self.save(score)
-                if stopped:  # after the last step too: other stages would follow
-                    console.print(f"           stopped after step {done:,} of {plan.steps:,}; the same command goes on")
-                    raise KeyboardInterrupt
+                self.stop(stopped)
                 bar.advance(1, lambda: note(self.log.records, self.speed.value()))
+            self.stop(SIZE == 1 and bool(received))  # while the last checkpoint was written
         self.log.finish()
         self.shared.unwrap()
         return self.log.records
+
+    def stop(self, told: bool) -> None:
+        """End, if told to; after the last step too: other stages would follow. What is done has been saved."""
+        if told:
+            done, steps = self.state.done, self.plan.steps
+            console.print(f"           stopped after step {done:,} of {steps:,}; the same command goes on")
+            raise KeyboardInterrupt
 
     def step(self, received: list[int]) -> tuple[bool, bool]:
         """Compute a step and change the weights, if it is sound; returns whether a process was told to stop, and
