@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import re
 import shutil
 import socket
 import threading
@@ -100,39 +98,6 @@ def test_wrong_requests_name_the_field(address: str, body: dict[str, Any], param
     assert found.status_code == 400 and is_openai_error(found), found.text
     assert "should be" not in found.json()["error"]["message"]  # pydantic's words
     assert found.json()["error"]["param"] == param and found.json()["error"]["type"] == "invalid_request_error"
-
-
-SAYS = {"u": "Who walks to the river?", "v": "And then?", "a": "Old Anna.", "s": "Be brief.", "t": "Be kind."}
-ROLES = {"u": "user", "v": "user", "a": "assistant", "s": "system", "t": "developer"}
-
-
-@pytest.mark.parametrize(
-    ("given", "read"),
-    [
-        ("uu", "u"),  # sent again after a failure
-        ("uv", "u+v"),
-        ("au", "au"),  # a greeting
-        ("ssu", "su"),
-        ("stu", "s+tu"),
-        ("uasv", "suav"),  # added later on
-        ("usv", "su+v"),
-        ("uaau", "uau"),
-        ("ua", "ua"),
-        ("uav", "uav"),
-    ],
-)
-def test_messages_in_any_order_are_answered(address: str, assistant: Assistant, given: str, read: str) -> None:
-    asked = [{"role": ROLES[name], "content": SAYS[name]} for name in given]
-    found = post(address, {"messages": asked})
-    assert found.status_code == 200, found.text
-    parts = re.findall(r"(\w)(?:\+(\w))?", read)
-    turns = [f"{ROLES[one]}\n" + "\n\n".join(SAYS[name] for name in (one, two) if name) for one, two in parts]
-    tokens = assistant.engine.tokenizer
-    expected = [[tokens.im_start, *tokens.encode(text), tokens.im_end, *tokens.encode("\n")] for text in turns]
-    opened = [tokens.im_start, *tokens.encode("assistant\n")]
-    plain = [{**message, "role": message["role"].replace("developer", "system")} for message in asked]
-    assert assistant.prompt(plain) == [*itertools.chain(*expected), *opened]
-    assert found.json()["usage"]["prompt_tokens"] == len(assistant.prompt(plain))
 
 
 @pytest.mark.parametrize(
