@@ -191,7 +191,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
 
 
 def test_a_full_disk_does_not_stop_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    whole, _ = result(tmp_path / "whole", learn(tmp_path / "whole"))
+    whole = result(tmp_path / "whole", learn(tmp_path / "whole"))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill(step: int) -> None:  # from step 4 to 8 no file may grow beyond 100 bytes
@@ -199,15 +199,12 @@ def test_a_full_disk_does_not_stop_training(tmp_path: Path, capsys: pytest.Captu
             resource.setrlimit(resource.RLIMIT_FSIZE, (100 if step == 4 else limits[0], limits[1]))
 
     try:
-        found, _ = result(tmp_path / "full", learn(tmp_path / "full", at_step=fill))
+        found = result(tmp_path / "full", learn(tmp_path / "full", at_step=fill))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert found == whole
     assert "no checkpoint could be written" in capsys.readouterr().err
     assert steps_kept(tmp_path / "full") == [4, 11, 12]
-    log = records(tmp_path / "full")
-    assert mishaps(log) == {"skipped_steps": 0, "rollbacks": 0, "failed_checkpoints": 4}
-    assert [record["step"] for record in log if "loss" in record] == list(range(12)), "nothing of the log is lost"
 
 
 def test_weights_that_are_not_finite_are_no_checkpoint(tmp_path: Path) -> None:
@@ -225,7 +222,7 @@ def test_single_bad_batches_are_skipped_and_several_lead_back(tmp_path: Path) ->
 
     learn(tmp_path / "back", spoil=frozenset({7, 8, 9}))
     log = records(tmp_path / "back")
-    assert mishaps(log) == {"skipped_steps": 3, "rollbacks": 1, "failed_checkpoints": 0}
+    assert mishaps(log) == {"skipped_steps": 3, "rollbacks": 1}
     learned = [(record["step"], record["batch"]) for record in log if "loss" in record]
     # back to step 4, the newest that was scored, whatever checkpoints the clock has made since; on with the batches
     # after the bad ones: no step is learned twice, none is left out

@@ -113,7 +113,7 @@ class Events:
 
 def mishaps(records: list[LogLine]) -> dict[str, int]:
     """How many mishaps of each kind a log has, for a manifest's counts."""
-    named = {"skipped_steps": "skipped", "rollbacks": "rolled_back_from", "failed_checkpoints": "checkpoint_failed"}
+    named = {"skipped_steps": "skipped", "rollbacks": "rolled_back_from"}
     return {name: sum(mark in record for record in records) for name, mark in named.items()}
 
 

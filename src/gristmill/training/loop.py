@@ -41,6 +41,7 @@ class Trained:
     tokens: int = 0
     shift: int = 0  # steps by which the data is ahead of the schedule: what going back has left out
     records: int = 0  # of the log
+    failed: int = 0  # checkpoints that could not be written: no matter for the log, whose bytes are those without
 
 
 def train(job: Job, out: Path) -> list[LogLine]:
@@ -101,6 +102,7 @@ class Training:
                 bar.advance(1, lambda: note(self.log.records, self.speed.value()))
             self.stop(SIZE == 1 and bool(received))  # while the last checkpoint was written
         self.log.finish()
+        self.job.counts["failed_checkpoints"] = self.state.failed
         self.shared.unwrap()
         return self.log.records
 
@@ -166,9 +168,7 @@ class Training:
         """Write a checkpoint, if possible."""
         began, self.state.records = time.monotonic(), len(self.log.records)
         state = asdict(self.state) | ({} if score is None else {"heldout_bpb": score})
-        problem = self.checkpoints.save(state, self.tensors(), also=self.log.save)
-        if problem:
-            self.log.add({"step": self.state.done, "tokens": self.state.tokens, "checkpoint_failed": problem})
+        self.state.failed += bool(self.checkpoints.save(state, self.tensors(), also=self.log.save))
         ended = time.monotonic()
         seconds = self.plan.checkpoint_seconds
         self.due = ended + min(max(seconds, PAUSE * (ended - began)), 10 * seconds)
@@ -191,7 +191,7 @@ class Training:
                 f" after going back {times} times",
                 "lower the learning rates, or look for what is odd in the data",
             )
-        state, self.bad = self.state, 0
+        state, self.bad, self.state.failed = self.state, 0, before.failed
         state.shift = before.done + before.shift - state.done
         told = f"no finite loss and gradient up to step {before.done:,}: back to step {state.done:,}"
         console.print(f"           {told}, on with later data", style="yellow", soft_wrap=True)
