@@ -11,8 +11,10 @@ SEED := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 demo: $(VENV)/ready
 	$(BIN)/gristmill run recipes/miniweb.toml
 
+# `make test COVERAGE=1` also counts the lines that tests reach, and fails below the floor of pyproject.toml.
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m $(if $(COVERAGE),coverage run -m )pytest -q
+	$(if $(COVERAGE),$(BIN)/coverage report --skip-covered)
 
 check: $(VENV)/ready
 	$(BIN)/ruff format --check .

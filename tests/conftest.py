@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
@@ -15,6 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+# Before PyTorch is loaded, here and in what tests start: on a busy machine two threads wait for each other, and the
+# small models of the tests gain nothing by them.
+os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
+
 import torch
 from command_line import Command, typed
 from hypothesis import settings
