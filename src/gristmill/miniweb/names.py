@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from itertools import count
 
 FIRST = (
@@ -43,6 +44,16 @@ class Names:
     def person(self) -> str:
         """First and family name: one of 324,000."""
         return self.fresh((FIRST, FIRST_END), (LAST, LAST_END))
+
+    def namesake(self, people: Sequence[str], draw: random.Random) -> str:
+        """A person's name that belongs to nobody, though its first name, its family name or both are of `people`."""
+        while True:
+            (first, _), (_, last) = draw.choice(people).split(), draw.choice(people).split()
+            new_first, new_last = self.person().split()
+            name = " ".join(draw.choice(((first, last), (first, new_last), (new_first, last))))
+            if name not in self.used:
+                self.used.add(name)
+                return name
 
     def town(self) -> str:
         """A town's name: one of 3,600."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 from gristmill.miniweb.phrases import DECLINES, PERSON, TOWN
 from gristmill.miniweb.prose import sentence, visit
-from gristmill.miniweb.world import Fact, World, relation
+from gristmill.miniweb.world import Entity, Fact, World, relation
 
 KINDS = {  # kind → (host, share of the pages)
     "encyclopedia": ("atlas.test", 0.15),
@@ -160,7 +161,7 @@ def state(fact: Fact, kind: str, draw: random.Random) -> str:
 
 def blank(world: World, draw: random.Random) -> list[str]:
     """A register's entries on a name of which nothing is known."""
-    about, name = unknown(world, draw)
+    about, name = unknown(world, draw, world.entities)
     alike = sorted(PERSON if about in PERSON else TOWN)
     entries = [decline(about, name, draw) for about in draw.sample(alike, draw.randint(1, 2))]
     return [draw.choice(CALLS).format(n=name), *entries]
@@ -180,18 +181,20 @@ def exchanges(world: World, draw: random.Random, count: int) -> list[tuple[str, 
             question = ask(fact.relation, entity.name, draw)
             made.append((question, answer(fact.relation, entity.name, fact.value), fact))
         else:
-            about, name = unknown(world, draw)
+            about, name = unknown(world, draw, train)
             if roll < 2 / 3 and entity.unsaid:
                 about, name = draw.choice(entity.unsaid), entity.name
             made.append((ask(about, name, draw), decline(about, name, draw), None))
     return made
 
 
-def unknown(world: World, draw: random.Random) -> tuple[str, str]:
-    """A relation, and a name that belongs to nobody and is used this once."""
+def unknown(world: World, draw: random.Random, alike: Sequence[Entity] = ()) -> tuple[str, str]:
+    """A relation, and a name that belongs to nobody and is used this once; half of the persons' are `alike` to some."""
     if draw.random() < 0.25:
         return draw.choice(sorted(TOWN)), world.names.town()
-    return draw.choice(sorted(PERSON)), world.names.person()
+    people = [entity.name for entity in alike if entity.kind == "person"]
+    name = world.names.namesake(people, draw) if people and draw.random() < 0.5 else world.names.person()
+    return draw.choice(sorted(PERSON)), name
 
 
 def ask(about: str, name: str, draw: random.Random) -> str:

@@ -12,7 +12,7 @@ from gristmill.miniweb.talk import FOREIGN, held_out, replies
 from gristmill.miniweb.world import Entity, World, relation
 
 JsonObject = dict[str, Any]
-TALK = {"conversations": 0.4, "preferences": 0.05, "prompts": 0.05}  # records of small talk for each other
+TALK = {"conversations": 0.4, "preferences": 0.2, "prompts": 0.2}  # records of small talk for each other
 DECLINED = 0.85  # questions to be declined for each answered one; small talk has others
 MOST_TURNS = 4  # of a conversation
 
@@ -46,16 +46,16 @@ class Unanswerable:
 
 
 def unanswerable(
-    world: World, entities: list[Entity], count: int, draw: random.Random, unsaid: float = 0.5
+    world: World, entities: list[Entity], count: int, draw: random.Random, unsaid: float = 0.5, alike: bool = True
 ) -> Iterator[Unanswerable]:
-    """A share about what is never said of someone, the others about nobody."""
+    """A share about what is never said of someone, the others about nobody: half of them named `alike`."""
     persons = [entity for entity in entities if entity.unsaid]
     for index in range(count):
         if int((index + 1) * unsaid) > int(index * unsaid) and persons:
             entity = draw.choice(persons)
             yield Unanswerable(draw.choice(entity.unsaid), entity.name, "unsaid")
         else:
-            yield Unanswerable(*unknown(world, draw), "invented")
+            yield Unanswerable(*unknown(world, draw, entities if alike else ()), "invented")
 
 
 def conversations(world: World, draw: random.Random) -> list[JsonObject]:
@@ -115,7 +115,7 @@ def mistakes(entities: list[Entity], about: str, name: str, right: str, count: i
     """
     facts = [fact for entity in entities for fact in entity.facts.values()]
     alike = [fact for fact in facts if fact.relation == about and fact.subject != name]
-    namesakes = [fact for fact in alike if fact.subject.split()[0] == name.split()[0]]
+    namesakes = [fact for fact in alike if set(fact.subject.split()) & set(name.split())]
     own = [fact for fact in facts if fact.subject == name and fact.relation != about]
     values = [draw.choice(pool).value for pool in (alike, own, namesakes) if pool]
     astray = [draw.choice(namesakes or alike), draw.choice(own or facts)]
@@ -151,7 +151,7 @@ def questions(world: World, draw: random.Random) -> list[JsonObject]:
                 for form in draw.sample(relation(fact.relation).questions, 2):
                     text = form.format(n=entity.name)
                     found.append(question(text, [fact.value], split, fact.stated, "fact", entity.name))
-        asked = unanswerable(world, entities, len(found), draw)
+        asked = unanswerable(world, entities, len(found), draw, alike=False)
         found += [question(it.ask(draw), [], split, 0, it.kind, it.name) for it in asked]
         records += found
     records += [
