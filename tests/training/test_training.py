@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gristmill.model.kernels import fast_products
 from gristmill.model.loss import IGNORE, bits_per_byte, padded
 from gristmill.model.transformer import ModelConfig, Transformer, load_model
 from gristmill.recipe import Pretrain
@@ -105,6 +106,14 @@ def test_muon_brings_singular_values_near_one() -> None:
         assert values.min() > 0.5 and values.max() < 1.3
         u, _, vt = torch.linalg.svd(gradient, full_matrices=False)
         assert F.cosine_similarity(found.flatten(), (u @ vt).flatten(), dim=0) > 0.98
+
+
+def test_muon_is_float32_where_training_rounds_factors() -> None:
+    torch.manual_seed(0)
+    gradient = torch.randn(2, 64, 64)
+    with fast_products():
+        found = orthogonalize(gradient)
+    torch.testing.assert_close(found, orthogonalize(gradient.double()).float(), rtol=1e-3, atol=1e-4)
 
 
 def test_the_optimizer_is_its_definition() -> None:

@@ -54,29 +54,28 @@ def call(kernel: native.Function, tensors: tuple[Tensor, ...], sizes: tuple[int,
         raise IndexError("a target is out of range") if failed < 0 else MemoryError(kernel.name)
 
 
-@cache
-def rounds_factors() -> bool:
-    """Whether oneDNN would round float32 factors to bfloat16, as it may at "medium" precision where a CPU has AMX."""
-    a, b = torch.linspace(0.5, 1.5, 64 * 64).view(64, 64), torch.eye(64)
-    torch.set_float32_matmul_precision("medium")
-    return not torch.allclose(a @ b, a, rtol=1e-5)
-
-
 @contextmanager
 def fast_products(fast: bool = True) -> Iterator[None]:
     """Let PyTorch multiply float32 matrices with oneDNN ("medium" precision) instead of MKL; or not, if not `fast`.
 
-    On an AMD CPU with AVX-512 that is 2.3 times as fast and still float32. Where it would round the factors (Intel's
-    AMX), MKL goes on: it is as fast as oneDNN there without AMX, and models learn by heart far worse from rounded
-    ones. oneDNN keeps code and memory for every shape that it meets (about 0.6 MB for small ones): it is for what
-    comes in few shapes.
+    On an AMD CPU with AVX-512 that is 2.3 times as fast and still float32; where the CPU or GPU has units for bfloat16
+    products (AMX), factors are rounded to it. oneDNN keeps code and memory for every shape that it meets (about 0.6 MB
+    for small ones): it is for what comes in few shapes.
     """
     before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium" if fast else "highest")
     try:
-        torch.set_float32_matmul_precision("medium" if fast and not rounds_factors() else "highest")
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+@cache
+def rounds_factors() -> bool:
+    """Whether fast products on this CPU round their factors to bfloat16."""
+    a, b = torch.linspace(0.5, 1.5, 64 * 64).view(64, 64), torch.eye(64)
+    with fast_products():
+        return not torch.allclose(a @ b, a, rtol=1e-5)
 
 
 def fits(x: Tensor, size: int) -> bool:

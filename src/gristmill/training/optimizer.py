@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from gristmill.model.kernels import fast_products, rounds_factors
 from gristmill.recipe import RL, Pretrain, Tune
 from gristmill.training.parallel import gathered, like, local, own
 
@@ -44,15 +45,17 @@ def orthogonalize(g_NRC: Tensor) -> Tensor:
     """Bring every matrix of a stack near to its closest semi-orthogonal one (singular values about 1), as Muon does
     (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/).
 
-    It runs in float32 on CPUs, where bfloat16 is slower.
+    It runs in float32 on CPUs, whatever the model's products are in: as all directions of a gradient come out equally
+    long, what rounding adds to the small ones would be as long as the large ones.
     """
     x = g_NRC.bfloat16() if g_NRC.is_cuda else g_NRC
     tall = x.size(-2) > x.size(-1)
     x = x.mT if tall else x
     x = x / (1.01 * torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)  # 1.01: what rounding may add must not diverge
-    for a, b, c in POLAR_EXPRESS:
-        square = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)  # ax + (bS + cSS)x
+    with fast_products(not rounds_factors()):
+        for a, b, c in POLAR_EXPRESS:
+            square = x @ x.mT
+            x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)  # ax + (bS + cSS)x
     return (x.mT if tall else x).to(g_NRC.dtype)
 
 
