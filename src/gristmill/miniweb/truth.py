@@ -13,7 +13,10 @@ from gristmill.miniweb.world import Entity, World, relation
 
 JsonObject = dict[str, Any]
 TALK = {"conversations": 0.4, "preferences": 0.2, "prompts": 0.2}  # records of small talk for each other
-DECLINED = {"conversations": 0.85, "prompts": 2.0}  # questions to be declined for each answered one; small talk has others
+DECLINED = {
+    "conversations": 0.85,
+    "prompts": 2.0,
+}  # questions to be declined for each answered one; small talk has others
 MOST_TURNS = 4  # of a conversation
 
 
@@ -134,7 +137,9 @@ def prompts(world: World, draw: random.Random) -> list[JsonObject]:
         for _ in range(2)
         if fact.stated >= 10
     ]
-    asked += [it.ask(draw) for it in unanswerable(world, entities, round(DECLINED["prompts"] * len(asked)), draw, unsaid=0.25)]
+    asked += [
+        it.ask(draw) for it in unanswerable(world, entities, round(DECLINED["prompts"] * len(asked)), draw, unsaid=0.25)
+    ]
     asked += [text for text, _ in replies(round(TALK["prompts"] * len(asked)), draw)]
     draw.shuffle(asked)
     return [{"prompt": [user(question)]} for question in asked]
