@@ -34,6 +34,7 @@ TIMED_OUT, WRITE_REFUSED = pycurl.E_OPERATION_TIMEDOUT, pycurl.E_WRITE_ERROR
 GZIP, ZLIB, BARE = 31, 15, -15  # window bits by which zlib knows the formats of RFC 1952, 1950 and 1951
 FIRST_PIECE = 1 << 12  # bytes of a compressed body that are unpacked at once, doubled each time
 Headers = list[tuple[str, str]]
+Conditions = Mapping[str, str] | None
 
 
 @dataclass
@@ -50,6 +51,7 @@ class Response:
     seconds: float = 0.0
     error: str = ""
     detail: str = ""
+    joined: bool = False  # of a timeout: whether the connection was one that others use too
     requests: int = 1
     cookie: dict[str, str] = field(default_factory=dict)  # the Cookie header with which it was asked for, if any
 
@@ -117,11 +119,13 @@ class Transfer:
         self.body += chunk
         return None
 
-    def start(self, url: str, headers: Sequence[str], target: str, limit: int) -> None:
-        """Make ready for one request."""
+    def start(self, url: str, headers: Sequence[str], target: str, limit: int, alone: bool) -> None:
+        """Make ready for one request; `alone`: over a connection that no other shares."""
         self.lines, self.body, self.size, self.limit, self.refused = [], bytearray(), 0, limit, ""
         self.wanting = None
         self.curl.setopt(pycurl.URL, url)
+        self.curl.setopt(pycurl.FRESH_CONNECT, alone)
+        self.curl.setopt(pycurl.FORBID_REUSE, alone)
         # an ETag goes back as it came, in whatever bytes
         self.curl.setopt(pycurl.HTTPHEADER, [header.encode("latin-1", "replace") for header in headers])
         self.curl.setopt(pycurl.CONNECT_TO, [f"::{target}"] if target else None)  # an empty list changes nothing
@@ -176,15 +180,16 @@ class Client:
             *conditions.items(),
         ]
 
-    async def get(self, url: str, limit: int, conditions: Mapping[str, str] | None = None) -> Response:
-        """One GET request, no redirect followed; `limit` caps the body in bytes, before and after decoding.
+    async def get(self, url: str, limit: int, conditions: Conditions = None, *, alone: bool = False) -> Response:
+        """One GET request, no redirect followed; `limit` caps the body in bytes, before and after decoding. Others
+        may be under way on its connection (what breaks that costs them all), unless it is to go `alone` over one.
 
         Every failure becomes an `error`: private_address, too_large, timeout, unreachable, damaged. Where no socket can
         be opened for want of descriptors, that waits for a request that ends; UserError where none is left to end.
         """
         tries = 0
         while True:
-            transfer, response = await self.get_once(url, limit, conditions)
+            transfer, response = await self.get_once(url, limit, conditions, alone)
             if transfer.wanting is None or not response.error:
                 break
             others = [other.done for other in self.running.values() if other.done]
@@ -197,11 +202,11 @@ class Client:
                 await asyncio.sleep(WANTING_SECONDS)
         return response
 
-    async def get_once(self, url: str, limit: int, conditions: Mapping[str, str] | None) -> tuple[Transfer, Response]:
+    async def get_once(self, url: str, limit: int, conditions: Conditions, alone: bool) -> tuple[Transfer, Response]:
         """One request, and what carried it."""
         headers = [f"{name}: {value}" for name, value in self.headers_for(conditions or {})]
         transfer = self.free.pop() if self.free else Transfer(self)
-        transfer.start(url, headers, redirected(self.connect_to, host_of(url)), limit)
+        transfer.start(url, headers, redirected(self.connect_to, host_of(url)), limit, alone)
         transfer.done = self.loop.create_future()
         self.running[transfer.curl] = transfer
         self.multi.add_handle(transfer.curl)
@@ -277,7 +282,8 @@ def read_response(url: str, transfer: Transfer, code: int, message: str, timeout
         detail = f"{host_of(url)} has the private address {transfer.refused}"
         return Response(url, error="private_address", detail=detail)
     if code == TIMED_OUT:
-        return Response(url, error="timeout", detail=f"no answer in {timeout:g} s")
+        joined = not curl.getinfo(pycurl.NUM_CONNECTS)
+        return Response(url, error="timeout", detail=f"no answer in {timeout:g} s", joined=joined)
     if code and not (code == WRITE_REFUSED and transfer.size > transfer.limit):
         return Response(url, error="unreachable", detail=message)
     reason = transfer.lines[0].decode("latin-1").strip().partition(" ")[2].partition(" ")[2]

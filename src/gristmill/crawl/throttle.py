@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from gristmill.crawl.client import Client, Response
+from gristmill.crawl.client import Client, Conditions, Response
 from gristmill.crawl.frontier import Frontier
 from gristmill.crawl.outlinks import read_tdmrep
 from gristmill.crawl.robots import Robots, Rule, normal_path, parse_robots
@@ -139,40 +139,41 @@ class Throttle:
             response.cookie, target = sent, redirect_target(response)
         return response if response.url == url and not target else first
 
-    async def get(self, host: Host, url: str, limit: int, conditions: Mapping[str, str] | None = None) -> Response:
-        """Fetch with the host's pause before, and again where it is busy or breaks off."""
-        tries = 0
+    async def get(self, host: Host, url: str, limit: int, conditions: Conditions = None) -> Response:
+        """Fetch with the host's pause before; where it is busy or breaks off again, over a connection of its own."""
+        tries, alone = 0, False
         while True:
             tries += 1
-            response = await self.get_once(host, url, limit, conditions)
+            response = await self.get_once(host, url, limit, conditions, alone)
             busy = response.status in BUSY and retry_after(response) <= LONGEST_WAIT
-            if tries == TRIES or not (busy or response.error == "unreachable"):
+            if tries == TRIES or not (busy or response.error == "unreachable" or response.joined):
                 break
-            await asyncio.sleep(0.2 * 2**tries if response.error else 0)
+            alone = bool(response.error)
+            await asyncio.sleep(0.2 * 2**tries if alone else 0)
         response.requests = tries
         self.requests += tries
         return response
 
-    async def get_once(self, host: Host, url: str, limit: int, conditions: Mapping[str, str] | None) -> Response:
+    async def get_once(self, host: Host, url: str, limit: int, conditions: Conditions, alone: bool) -> Response:
         """One request, alone on its host where there is a pause to keep."""
         if not (host.delay or host.ready > time.monotonic()):
-            response = await self.request(url, limit, conditions)
+            response = await self.request(url, limit, conditions, alone)
             if pause := host.pause(response):
                 host.ready = max(host.ready, time.monotonic() + pause)
             return response
         async with host.lock:
             if (wait := host.ready - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
-            response = await self.request(url, limit, conditions)
+            response = await self.request(url, limit, conditions, alone)
             host.ready = time.monotonic() + host.pause(response)
             return response
 
-    async def request(self, url: str, limit: int, conditions: Mapping[str, str] | None) -> Response:
+    async def request(self, url: str, limit: int, conditions: Conditions, alone: bool) -> Response:
         """One request, as soon as a slot is free."""
         async with self.slots:
             self.in_flight += 1
             try:
-                return await self.client.get(url, limit, conditions)
+                return await self.client.get(url, limit, conditions, alone=alone)
             finally:
                 self.in_flight -= 1
 
