@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gristmill.corpus.execution.documents import drop_fault, fault_log, halving, piecewise
+from gristmill.corpus.execution.judge import Dropped
 from gristmill.document import count_documents, read_columns
 from gristmill.errors import UserError
 from gristmill.files import sha256_file, write_text
@@ -43,20 +46,26 @@ def run(inputs: Mapping[str, Path], params: Tokenize, out: Path) -> Manifest:
     dtype = np.dtype("uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32")
     writers = {split: SplitWriter(out, split, params.shard_tokens) for split in SPLITS}
 
-    def encode(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, np.ndarray, np.ndarray, np.ndarray]:
+    def encode(batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        batch.select(NAMES).validate(full=True)  # later stages read them as UTF-8
         tokens, counts = tokenizer.encode_documents(batch["text"])
         held = positions(batch) < params.heldout
         held |= np.array([identity == first for identity in batch["id"].to_pylist()], bool)
-        return batch, tokens.astype(dtype), counts, held
+        return tokens.astype(dtype), counts, held
 
-    with Progress("tokenize", total, "documents") as bar:
-        for batch, tokens, counts, held in in_order(encode, read_columns(inputs["corpus"], COLUMNS, BATCH), threads()):
-            sizes = np.diff(utf8(batch["text"])[1])
+    with Progress("tokenize", total, "documents") as bar, fault_log(out) as log:
+        batches = read_columns(inputs["corpus"], COLUMNS, BATCH)
+        parts = in_order(lambda batch: list(halving(encode, batch)), batches, threads())
+        for batch, made in chain.from_iterable(parts):
+            bar.advance(len(batch))
+            if isinstance(made, Dropped):
+                drop_fault(log, batch, made)
+                continue
+            (tokens, counts, held), sizes = made, np.diff(utf8(batch["text"])[1])
             for split, chosen in (("train", ~held), ("heldout", held)):
                 writers[split].add(
                     columns(batch, chosen), tokens[np.repeat(chosen, counts)], counts[chosen], sizes[chosen]
                 )
-            bar.advance(len(batch))
     described = {split: writer.close() for split, writer in writers.items()}
     for split, facts in described.items():
         if not facts["documents"]:
@@ -80,6 +89,7 @@ def run(inputs: Mapping[str, Path], params: Tokenize, out: Path) -> Manifest:
     density = sum(facts["bytes"] for facts in described.values()) / sum(f["tokens"] for f in described.values())
     return Manifest(
         counts={"documents_in": total, "documents_out": sum(facts["documents"] for facts in described.values())},
+        dropped=dict(log.rules),
         metrics={**numbers, "bytes_per_token": round(density, 4)},
     )
 
@@ -93,8 +103,8 @@ def columns(batch: pa.RecordBatch, chosen: np.ndarray) -> dict[str, pa.Array]:
 def forced_heldout(corpus: Path, share: float) -> str:
     """The one document to hold out where the share of a small corpus would hold out none."""
     least, chosen = 1.0, ""
-    for batch in read_columns(corpus, ("id", "cluster")):
-        values = positions(batch)
+    batches = read_columns(corpus, ("id", "cluster"))
+    for batch, values in piecewise(positions, batches, None):
         if len(values) and values.min() < least:
             least, chosen = float(values.min()), str(batch["id"][int(values.argmin())].as_py())
         if least < share:

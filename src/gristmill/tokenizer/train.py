@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from gristmill.corpus.execution.documents import fault_log, piecewise
+from gristmill.corpus.execution.drop_log import DropLog
 from gristmill.document import count_documents, read_columns
 from gristmill.errors import UserError
 from gristmill.files import write_text
@@ -27,7 +29,7 @@ from gristmill.tokenizer.vocabulary_statistics import Sample, describe
 HELD_OUT = 0.01  # share of the documents that is measured on and not learned from; `tokenize` holds these out first too
 ENOUGH = 1000  # documents from which on some are held out
 BATCH = 256  # documents that one thread takes at once
-COLUMNS = ("id", "text", "cluster", "language", "host")
+COLUMNS = ("id", "text", "cluster", "language", "host", "url", "source")
 
 
 def run(inputs: Mapping[str, Path], params: TokenizerParams, out: Path) -> Manifest:
@@ -40,8 +42,8 @@ def run(inputs: Mapping[str, Path], params: TokenizerParams, out: Path) -> Manif
         return take_along(inputs["corpus"], Path(params.init_from), out)
     documents, sample = count_documents(inputs["corpus"]), Sample()
     share = HELD_OUT if documents >= ENOUGH else 0.0
-    with Progress("tokenizer", documents, "documents") as bar:
-        counted = count_pretokens(learned(inputs["corpus"], share, sample, bar), params.pattern, out, threads())
+    with Progress("tokenizer", documents, "documents") as bar, fault_log(out) as log:
+        counted = count_pretokens(learned(inputs["corpus"], share, sample, bar, log), params.pattern, out, threads())
     size = params.vocab_size - len(CONTROL)
     with Progress("tokenizer", size - 256, "merges") as bar:
         merges = learn_merges(counted.words, size, bar.advance)
@@ -61,6 +63,7 @@ def run(inputs: Mapping[str, Path], params: TokenizerParams, out: Path) -> Manif
     counts = {"documents": documents, "distinct_words": counted.distinct, "words_left_out": counted.rare}
     return Manifest(
         counts=counts,
+        dropped=dict(log.rules),
         metrics={"vocab_size": tokenizer.vocab_size, "bytes_per_token": facts["bytes_per_token"]},
     )
 
@@ -74,21 +77,25 @@ def take_along(corpus: Path, folder: Path, out: Path) -> Manifest:
     tokenizer = Tokenizer.load(out)
     write_ranks(out / "tokenizer.tiktoken", tokenizer.pieces)
     documents, sample = count_documents(corpus), Sample()
-    with Progress("tokenizer", documents, "documents") as bar:
-        for _ in learned(corpus, HELD_OUT if documents >= ENOUGH else 0.0, sample, bar):
+    with Progress("tokenizer", documents, "documents") as bar, fault_log(out) as log:
+        for _ in learned(corpus, HELD_OUT if documents >= ENOUGH else 0.0, sample, bar, log):
             pass
     facts = describe(tokenizer, sample)
     write_text(out / "facts.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     metrics = {"vocab_size": tokenizer.vocab_size, "bytes_per_token": facts["bytes_per_token"]}
-    return Manifest(counts={"documents": documents}, metrics=metrics)
+    return Manifest(counts={"documents": documents}, dropped=dict(log.rules), metrics=metrics)
 
 
-def learned(corpus: Path, share: float, sample: Sample, bar: Progress) -> Iterator[pa.Array]:
+def learned(corpus: Path, share: float, sample: Sample, bar: Progress, log: DropLog) -> Iterator[pa.Array]:
     """The texts to learn from. The others go to `sample`; all do where none is held out."""
-    for batch in read_columns(corpus, COLUMNS, BATCH):
+
+    def texts(batch: pa.RecordBatch) -> pa.Array:
         places = positions(batch)
         sample.add(batch, places, share or 1.0)
-        yield batch.filter(pa.array(places >= share))["text"]
+        return batch.filter(pa.array(places >= share))["text"]
+
+    for batch in read_columns(corpus, COLUMNS, BATCH):
+        yield from (found for _, found in piecewise(texts, [batch], log))
         bar.advance(len(batch))
 
 

@@ -27,11 +27,11 @@ import pyarrow as pa
 
 from gristmill import native
 from gristmill.corpus.dedup.minhash import MinHash
-from gristmill.errors import UserError
+from gristmill.errors import FAULT, UserError
 from gristmill.files import write_text
 from gristmill.native import INT, SIZE, U8, U16, U32, U64
 
-RULES = ("", "url_copy", "exact_copy", "near_copy")  # as numbered in index.c
+RULES = ("", "url_copy", "exact_copy", "near_copy", FAULT)  # as numbered in index.c, which has no use for the last
 BLOCK = 1 << 18  # documents decided at once: 0.2 GB
 DESCRIPTION = "index.json"
 FORMAT = 1

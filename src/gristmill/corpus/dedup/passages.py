@@ -26,6 +26,8 @@ import pyarrow.compute as pc
 
 from gristmill import native
 from gristmill.corpus.dedup.minhash import digests
+from gristmill.corpus.execution.documents import guarded
+from gristmill.corpus.execution.judge import Dropped
 from gristmill.corpus.text.words import EAST_WORD, SOUTHEAST_WORD, UNSPACED, characters_a_word, fold_table, words
 from gristmill.native import I64, SIZE, U8, U32, U64, utf8
 
@@ -181,21 +183,22 @@ def count_passages(spans: Spans, again: np.ndarray) -> int:
     return 1 + int(apart.sum())
 
 
-def cut(texts: list[str], spans: Spans, again: np.ndarray) -> list[str]:
-    """The texts without the marked pieces."""
-    texts = list(texts)
+def cut(texts: Sequence[str], spans: Spans, again: np.ndarray) -> list[str | Dropped]:
+    """The texts without the marked pieces; of one on which that fails, the rule that drops it."""
+    made: list[str | Dropped] = list(texts)
     marked = np.flatnonzero(again)
     for part in np.split(marked, np.flatnonzero(np.diff(spans.texts[marked])) + 1):
         if len(part):
             index = int(spans.texts[part[0]])
             pieces = zip(spans.starts[part].tolist(), spans.stops[part].tolist(), strict=True)
-            texts[index] = without(texts[index].encode(), pieces).decode()
-    return texts
+            made[index] = guarded(without, texts[index], pieces)
+    return made
 
 
-def without(text: bytes, pieces: Iterable[tuple[int, int]]) -> bytes:
-    """A text without pieces of it (in order; they may overlap), nor the punctuation and line end after each."""
-    left, at = [], 0
+def without(whole: str, pieces: Iterable[tuple[int, int]]) -> str:
+    """A text without pieces of it (in order; they may overlap), nor the punctuation and line end after each. Pieces are
+    in bytes."""
+    text, left, at = whole.encode(), [], 0
     for start, stop in pieces:
         if start > at:
             left.append(text[at:start])
@@ -206,4 +209,4 @@ def without(text: bytes, pieces: Iterable[tuple[int, int]]) -> bytes:
     for part in filter(bytes.strip, left):
         breaks = result[len(result.rstrip()) :].count(b"\n") + part[: len(part) - len(part.lstrip())].count(b"\n")
         result = result.rstrip() + (b"\n\n" if breaks > 1 else b"\n") + part.lstrip() if result else part
-    return result.strip()
+    return result.strip().decode()

@@ -8,8 +8,10 @@ the index takes about 420 bytes a kept document, and as much again is needed whi
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -29,17 +31,28 @@ from gristmill.corpus.dedup.shard_passes import (
     verdicts_of,
     window_shard,
 )
-from gristmill.corpus.execution.documents import document_shards, finish_stage, log_path, samples_path, shard_path
+from gristmill.corpus.execution.documents import (
+    document_shards,
+    drop_fault,
+    finish_stage,
+    halving,
+    log_path,
+    samples_path,
+    shard_path,
+)
 from gristmill.corpus.execution.drop_log import DropLog
 from gristmill.corpus.execution.executor import Executor, Result
+from gristmill.corpus.execution.judge import Dropped
 from gristmill.corpus.execution.samples import Samples
 from gristmill.document import SCHEMA, Document, read_batches, write_batches
+from gristmill.errors import FAULT
+from gristmill.files import write_text
 from gristmill.manifest import WORK, Manifest
 from gristmill.progress import Progress
 from gristmill.recipe import Dedup
 
 VERDICT = np.dtype([("rule", "u1"), ("source", "<u2"), ("original", "<u4")])
-PRINTED = ("id", "text", "url", "host")
+PRINTED = ("id", "text", "url", "host", "source")
 
 
 def run(inputs: Mapping[str, Path], params: Dedup, out: Path) -> Manifest:
@@ -93,27 +106,48 @@ def once(mark: Path, function: Any, *arguments: Any) -> None:
 
 def print_shard(task: DedupedShard) -> Result:
     """First pass: digests and signatures of all documents of a shard, and their ids."""
-    parts, ids, sizes = [], [], [np.empty(0, np.int64)]
+    parts, ids, sizes, faults, at = [blank(task, 0)], [], [np.empty(0, np.int64)], dict[int, dict[str, str]](), 0
     for batch in read_batches(task.shard.path, task.shard.groups, PRINTED):
-        keys, texts, signatures = task.minhash(batch.column("text"))
-        urls = digests(batch.column("url").cast(pa.large_string()))
-        if not task.params.urls:
-            urls[:] = 0
-        urls[pc.equal(batch.column("host"), "").to_numpy(zero_copy_only=False)] = 0  # a file's name
-        columns = np.column_stack((urls[:, 0], texts[:, 0], keys))
-        parts.append(Prints(columns, np.column_stack((urls[:, 1], texts[:, 1])), signatures))
+        for part, prints in halving(partial(prints_of, task), batch):
+            if isinstance(prints, Dropped):
+                faults[at] = prints.more
+                prints = blank(task, 1)
+            parts.append(prints)
+            at += len(part)
         ids.append(batch.column("id").cast(pa.large_string()))
         sizes.append(pc.binary_length(batch.column("text")).to_numpy())
-    if not parts:
-        width = task.minhash.bands * task.minhash.rows
-        shapes = ((2 + task.minhash.bands, np.uint64), (2, np.uint64), (width, np.uint16))
-        parts = [Prints(*(np.empty((0, columns), kind) for columns, kind in shapes))]
+    write_text(task.faults, json.dumps(faults))
     Prints.joined(parts).save(task.stem("prints"))
     np.save(f"{task.stem('prints')}-sizes.npy", np.concatenate(sizes))
     table = pa.table({"id": pa.chunked_array(ids, pa.large_string())})
     with pa.ipc.new_file(f"{task.stem('prints')}-ids.arrow", table.schema) as file:
         file.write_table(table)
     return {"documents": task.shard.rows}
+
+
+def prints_of(task: DedupedShard, batch: pa.RecordBatch) -> Prints:
+    """The prints of a batch. Raises ArrowInvalid where a string of it is no UTF-8, which no later pass could read."""
+    batch.validate(full=True)
+    keys, texts, signatures = task.minhash(batch.column("text"))
+    urls = digests(batch.column("url").cast(pa.large_string()))
+    if not task.params.urls:
+        urls[:] = 0
+    urls[pc.equal(batch.column("host"), "").to_numpy(zero_copy_only=False)] = 0  # a file's name
+    columns = np.column_stack((urls[:, 0], texts[:, 0], keys))
+    return Prints(columns, np.column_stack((urls[:, 1], texts[:, 1])), signatures)
+
+
+def blank(task: DedupedShard, rows: int) -> Prints:
+    """Prints that are like none that a text has."""
+    width = task.minhash.bands * task.minhash.rows
+    shapes = ((2 + task.minhash.bands, np.uint64), (2, np.uint64), (width, np.uint16))
+    return Prints(*(np.zeros((rows, columns), kind) for columns, kind in shapes))
+
+
+def faults_of(task: DedupedShard) -> dict[int, Dropped]:
+    """The rows of a shard on which the first pass fails."""
+    found = json.loads(task.faults.read_text(encoding="utf-8"))
+    return {int(row): Dropped(FAULT, notes) for row, notes in found.items()}
 
 
 def decide(tasks: Sequence[DedupedShard], total: int, older: Sequence[Index], bar: Progress) -> None:
@@ -133,6 +167,8 @@ def decide(tasks: Sequence[DedupedShard], total: int, older: Sequence[Index], ba
         done += len(prints)
         bar.advance(len(prints))
     writer.close()
+    for task in tasks:
+        verdicts["rule"][[task.first + row for row in faults_of(task)]] = RULES.index(FAULT)
     verdicts.flush()
     (work / "index").rename(out / "index")
 
@@ -161,7 +197,7 @@ def write_shard(task: DedupedShard) -> Result:
         log_copies(task, log, counts)
 
         def kept() -> Iterator[pa.RecordBatch]:
-            for batch in passages_cut(task, SCHEMA.names, counts):
+            for batch in passages_cut(task, SCHEMA.names, counts, log):
                 size = pc.binary_length(batch.column("text"))
                 empty = pc.equal(size, 0)
                 if task.params.host_lines or task.params.passage_words:
@@ -183,8 +219,12 @@ def log_copies(task: DedupedShard, log: DropLog, counts: Counter[str]) -> None:
     ids = [Index(Path(path) / "index", task.minhash).ids() for path in task.params.against]
     ids.append(read_ids(task.out / "index"))
     samples = Samples()
+    faults = faults_of(task)
     for batch in read_batches(task.shard.path, task.shard.groups, ("id", "url", "source", "text")):
-        copies = at + np.flatnonzero(verdicts[at : at + batch.num_rows]["rule"])
+        rules = verdicts[at : at + batch.num_rows]["rule"]
+        for row in np.flatnonzero(rules == RULES.index(FAULT)).tolist():
+            drop_fault(log, batch[row : row + 1], faults[at + row])
+        copies = at + np.flatnonzero((rules > 0) & (rules < RULES.index(FAULT)))
         rows = batch.take(pa.array(copies - at)).to_pylist()
         at += batch.num_rows
         for row, size, verdict in zip(rows, sizes[copies].tolist(), verdicts[copies], strict=True):

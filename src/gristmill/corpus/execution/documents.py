@@ -7,10 +7,14 @@ with the workers; memory is one row group a worker.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from gristmill.corpus.execution.drop_log import DropLog, join_logs
 from gristmill.corpus.execution.executor import Executor, Result, shard_bytes
@@ -126,8 +130,8 @@ def judge_shard(task: JudgedShard[Any]) -> Result:
     with DropLog(task.log) as log:
 
         def kept() -> Iterator[Document]:
-            for batch in read_batches(task.shard.path, task.shard.groups):
-                for document in from_batch(batch):
+            for _, documents in piecewise(from_batch, read_batches(task.shard.path, task.shard.groups), log, counts):
+                for document in documents:
                     text = document.text
                     size = text_bytes(text)
                     counts["documents_in"] += 1
@@ -160,6 +164,64 @@ def guarded(judge: Callable[..., R], *arguments: Any) -> R | Dropped:
         return Dropped(FAULT, fault_notes(error))
 
 
+def halving(work: Callable[[pa.RecordBatch], R], batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, R | Dropped]]:
+    """What a function makes of a batch; where it fails, of its halves, and so on to the one document on which it fails:
+    the parts, in order, and what became of each.
+    """
+    made = guarded(work, batch)
+    if not isinstance(made, Dropped) or len(batch) < 2:
+        yield batch, made
+        return
+    for part in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+        yield from halving(work, part)
+
+
+def piecewise(
+    work: Callable[[pa.RecordBatch], R],
+    batches: Iterable[pa.RecordBatch],
+    log: DropLog | None,
+    counts: Counter[str] | None = None,
+) -> Iterator[tuple[pa.RecordBatch, R]]:
+    """What a function makes of batches, without the documents on which it fails: those go to the log."""
+    for whole in batches:
+        for batch, made in halving(work, whole):
+            if not isinstance(made, Dropped):
+                yield batch, made
+            elif log:
+                size = drop_fault(log, batch, made)
+                if counts is not None:
+                    counts.update(documents_in=1, bytes_in=size)
+
+
+def drop_fault(log: DropLog, batch: pa.RecordBatch, found: Dropped) -> int:
+    """Log the one document of a batch, whose strings may be no UTF-8; returns the bytes of its text."""
+    row = {
+        name: (batch.column(name).cast(pa.large_binary())[0].as_py() or b"").decode("utf-8", "replace")
+        for name in ("id", "url", "source")
+        if name in batch.schema.names
+    }
+    size = pc.sum(pc.binary_length(batch.column("text"))).as_py() or 0
+    log.drop(row["id"], row.get("url", ""), found.rule, source=row.get("source", ""), size=size, more=found.more)
+    return int(size)
+
+
+@contextmanager
+def fault_log(out: Path) -> Iterator[DropLog]:
+    """The log of a stage that drops nothing but what code of ours fails on: `dropped.jsonl`, if there is such."""
+    with DropLog(out / "dropped.jsonl") as log:
+        yield log
+    tell_faults(log.rules[FAULT])
+    if not log.rules:
+        log.path.unlink()
+
+
+def tell_faults(count: int) -> None:
+    """Say on the console that there were documents on which code of ours fails."""
+    if count:
+        told = f"on {count:,} documents code of gristmill's fails; dropped.jsonl has the tracebacks: please report them"
+        console.print(told, style="yellow", markup=False)
+
+
 def text_bytes(text: str) -> int:
     """Bytes of a text in UTF-8."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
@@ -179,11 +241,7 @@ def finish_stage(results: Sequence[Result], out: Path) -> Manifest:
     for result in results:
         for name, counter in sums.items():
             counter.update(result[name])
-    if faults := sums["dropped"][FAULT]:
-        told = (
-            f"on {faults:,} documents code of gristmill's fails; dropped.jsonl has the tracebacks: please report them"
-        )
-        console.print(told, style="yellow", markup=False)
+    tell_faults(sums["dropped"][FAULT])
     ledger = ("documents_in", "documents_out", "bytes_in", "bytes_out", "bytes_edited")
     counts = {name: sums["counts"][name] for name in ledger} | dict(sums["counts"])
     return Manifest(
