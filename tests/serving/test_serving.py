@@ -22,6 +22,7 @@ from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.runs.model_choice import find_model
 from gristmill.serving.assistant import Assistant, Reply
+from gristmill.serving.terminal import answer
 
 Listen = Callable[..., AbstractContextManager[str]]
 ASK: list[Any] = [{"role": "user", "content": "Who walks to the river?"}]
@@ -172,3 +173,17 @@ def test_terminal_chat_on_a_pipe(run_folder: Path, assistant: Assistant) -> None
     done = subprocess.run(command, input=lines, capture_output=True, timeout=300, env=os.environ)
     assert done.returncode == 0, done.stderr
     assert done.stdout.decode().count(assistant.reply(ASK).text().strip()) == 2
+
+
+def test_a_model_cannot_command_the_terminal(
+    assistant: Assistant, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "a\n\t\x1b]0;mine\x07\r\x9b2Jé"
+    ids = [
+        next(i for i in range(256) if assistant.engine.tokenizer.token_bytes(i) == bytes([b])) for b in said.encode()
+    ]
+    monkeypatch.setattr(assistant, "reply", lambda *_, **__: Reply(iter(ids), assistant, 1, 100, []))
+    for person, shown in ((False, said), (True, "a\n\t\ufffd]0;mine\ufffd\ufffd\ufffd2Jé")):
+        monkeypatch.setattr(sys.stdout, "isatty", lambda person=person: person)
+        assert answer(assistant, ASK, 0.0)[-1]["content"] == said
+        assert capsys.readouterr().out == f"{shown}\n"

@@ -9,6 +9,8 @@ from contextlib import suppress
 from gristmill.errors import UserError
 from gristmill.serving.assistant import Assistant
 
+# control characters (ISO 6429) that a terminal would act on; a model may have learned them from any page
+CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 HELP = "/reset begins anew, /quit (or Ctrl-D) ends; Ctrl-C stops an answer"
 
 
@@ -49,7 +51,7 @@ def answer(assistant: Assistant, messages: list[dict[str, str]], temperature: fl
     try:
         for piece in assistant.reply(messages, temperature=temperature, seed=len(messages)):
             pieces.append(piece)
-            print(piece, end="", flush=True)
+            print(piece.translate(CONTROLS) if sys.stdout.isatty() else piece, end="", flush=True)
     except KeyboardInterrupt:
         print(" (stopped)", end="")
     except UserError as error:
