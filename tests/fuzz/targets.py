@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from gristmill.chat.conversations import LEFT_OUT, LeftOut, asked, read_conversations
+from gristmill.chat.conversations import read_records as read_rows_of
+from gristmill.chat.template import render
 from gristmill.corpus.dedup.minhash import MinHash
 from gristmill.corpus.extract.language import detect
 from gristmill.corpus.filter.statistics import measure
@@ -18,9 +23,19 @@ from gristmill.corpus.readers.wikitext import plain_text
 from gristmill.corpus.text.ngrams import word_hashes
 from gristmill.crawl import outlinks, robots
 from gristmill.crawl.urls import normalise
+from gristmill.errors import UserError
+from gristmill.evaluation.questions import question_of
+from gristmill.files import write_jsonl
+from gristmill.generation.engine import Engine
 from gristmill.html.charset import to_utf8
 from gristmill.html.content.main_text import extract_html
 from gristmill.html.links import page_tags
+from gristmill.model.transformer import ModelConfig, Transformer
+from gristmill.posttrain.reward import preference
+from gristmill.serving.api import begin_reply
+from gristmill.serving.api_error import ApiError, as_api_error
+from gristmill.serving.assistant import Assistant
+from gristmill.serving.chat_request import parse
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.patterns import PATTERNS, split
 
@@ -39,6 +54,13 @@ def tokenizer() -> Tokenizer:
     """One of bytes and a few merges."""
     merges = (b"th", b"the", b"in", b"ing", b" a", b"\xc3\xa9")
     return Tokenizer([bytes([value]) for value in range(256)] + list(merges), "qwen2")
+
+
+@cache
+def assistant() -> Assistant:
+    """One that is too small to say anything."""
+    model = Transformer(ModelConfig(tokenizer().vocab_size, 1, 8, 1, 1, 8, 8, context=64))
+    return Assistant(Engine(model, tokenizer()), "tiny")
 
 
 def read_html(data: bytes) -> None:
@@ -61,10 +83,14 @@ def read_headers(data: bytes) -> None:
 
 
 def read_sitemap(data: bytes) -> None:
-    """A sitemap, a feed and a TDM policy file."""
+    """A sitemap and a TDM policy file."""
     list(outlinks.read_sitemap(data, BASE))
-    list(outlinks.read_feed(data, BASE))
     outlinks.read_tdmrep(data)
+
+
+def read_feed(data: bytes) -> None:
+    """A feed of any kind."""
+    list(outlinks.read_feed(data, BASE))
 
 
 def read_robots(data: bytes) -> None:
@@ -84,6 +110,28 @@ def read_warc(data: bytes) -> None:
         path = Path(folder) / ("a.warc.gz" if data[:2] == b"\x1f\x8b" else "a.warc")
         path.write_bytes(data)
         list(read_records([path]))
+
+
+def read_rows(data: bytes) -> None:
+    """Files of conversations, preferences, prompts and questions, down to the tokens; what is left out is written."""
+    left_out: list[LeftOut] = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.jsonl"
+        path.write_bytes(data)
+        with suppress(UserError):  # no file of lines
+            for messages in read_conversations(path, left_out):
+                render(messages, tokenizer())
+            for read in (preference, asked, question_of):
+                list(read_rows_of(path, read, left_out))
+        write_jsonl(Path(folder) / LEFT_OUT, [asdict(one) for one in left_out])
+
+
+def read_request(data: bytes) -> None:
+    """The body of a request to the API, down to the prompt; what is refused has OpenAI's shape."""
+    try:
+        begin_reply(assistant(), parse(data))
+    except (ApiError, UserError) as error:
+        as_api_error(error).response()
 
 
 def read_text(data: bytes) -> None:
@@ -137,13 +185,38 @@ TARGETS = {
         read_sitemap,
         (
             b'<?xml version="1.0"?><urlset><url><loc>http://a.example/?a=1&amp;b</loc></url></urlset>',
-            b'<rss><channel><item><link>http://a.example/</link></item></channel></rss><link href="/b"/>',
             b'[{"location": "/a/*", "tdm-reservation": 1, "tdm-policy": "http://a.example/"}]',
+        ),
+    ),
+    "feed": Target(
+        read_feed,
+        (
+            b'<rss><channel><item><link>http://a.example/</link></item></channel></rss><link href="/b"/>',
+            b'<feed xmlns="http://www.w3.org/2005/Atom"><entry><link rel="alternate" href="/c"/></entry></feed>',
+            b'{"version": "https://jsonfeed.org/version/1.1", "items": [{"url": "/d", "id": 1}], "next_url": "/e"}',
         ),
     ),
     "robots": Target(read_robots, (b"User-agent: *\nDisallow: /a*b$\nAllow: /\nCrawl-delay: 3\n# c\nSitemap: /s.xml",)),
     "url": Target(read_url, (b"http://user:pass@xn--a.example:80/a/../b;c?d=e#f", b"//a/%zz%41?\xc3\xa9", b"../x\\y")),
     "warc": Target(read_warc, (RECORD * 3,)),
+    "rows": Target(
+        read_rows,
+        (
+            b'{"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Anna."}]}\n'
+            b'{"messages": [{"role": "system", "content": "x"}, {"role": "user", "content": "\\ud800"}]}\n',
+            b'{"prompt": [{"role": "user", "content": "Who?"}], "chosen": "Anna.", "rejected": "Tom."}\n[1e999]\n',
+            b'{"question": "Who?", "answers": ["Anna", 3], "answerable": true, "split": "test", "stated": 4}\n',
+        ),
+    ),
+    "api": Target(
+        read_request,
+        (
+            b'{"model": "tiny", "messages": [{"role": "user", "content": "Who?"}], "temperature": 0.5, "top_p": 1e-300,'
+            b' "seed": 7, "max_tokens": 3, "stop": ["."], "stream": true, "stream_options": {"include_usage": true}}',
+            b'{"messages": [{"role": "developer", "content": [{"type": "text", "text": "\\ud83d"}]}, {"role": "user",'
+            b' "content": ""}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "b"}], "n": 1}',
+        ),
+    ),
     "text": Target(read_text, ("The mill's 42 wheels — 水车 été ﬁn\r\n\t٣".encode(), "日本語".encode("euc_jp"))),
     "wikitext": Target(
         read_wikitext, (b"'''A''' {{x|y={{z}}}} [[File:a.jpg|thumb|[[b]]]] {| class=x\n|-\n| a\n|}\n<ref>r</ref>",)

@@ -1,0 +1,67 @@
+"""What the API takes and gives, for tools that try it out: `python tests/fuzz/openapi.py > api.json`, then, in an
+environment with schemathesis and while `gristmill serve RUN` runs, `schemathesis run api.json --url http://127.0.0.1:8000`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from gristmill.serving.chat_request import ChatRequest
+
+TEXT = {"type": "string"}
+ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "additionalProperties": False,
+            "properties": {
+                "message": {"type": "string", "minLength": 1},
+                "type": {"enum": ["invalid_request_error", "server_error"]},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+MODEL = {"type": "object", "required": ["id", "object", "created", "owned_by", "examples"]}
+MODELS = {"type": "object", "required": ["data"], "properties": {"data": {"type": "array", "items": MODEL}}}
+COMPLETION = {"type": "object", "required": ["id", "object", "created", "model", "choices", "usage"]}
+
+
+def gives(schema: dict[str, Any], *refusals: int) -> dict[str, Any]:
+    """The responses of a path: the one that is meant, and errors."""
+    answers = {"200": {"description": "", "content": {"application/json": {"schema": schema}}}}
+    for status in (403, *refusals):
+        answers[str(status)] = {"description": "", "content": {"application/json": {"schema": ERROR}}}
+    return answers
+
+
+def description() -> dict[str, Any]:
+    """The OpenAPI document."""
+    chat = ChatRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    parts = chat.pop("$defs")
+    answer = gives(COMPLETION, 400, 404, 413, 429)
+    answer["200"]["content"]["text/event-stream"] = {"schema": TEXT}
+    body = {"required": True, "content": {"application/json": {"schema": chat}}}
+    named = {"name": "model", "in": "path", "required": True, "schema": TEXT}
+    page = {"200": {"description": "", "content": {"text/html": {"schema": TEXT}}}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "gristmill", "version": "1"},
+        "paths": {
+            "/": {"get": {"responses": page}},
+            "/health": {"get": {"responses": gives({"const": {"status": "ok"}})}},
+            "/v1/models": {"get": {"responses": gives(MODELS)}},
+            "/v1/models/{model}": {"get": {"parameters": [named], "responses": gives(MODEL, 400, 404)}},
+            "/v1/chat/completions": {"post": {"requestBody": body, "responses": answer}},
+        },
+        "components": {"schemas": parts},
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(description(), indent=2))
