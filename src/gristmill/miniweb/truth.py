@@ -12,11 +12,8 @@ from gristmill.miniweb.talk import FOREIGN, held_out, replies
 from gristmill.miniweb.world import Entity, World, relation
 
 JsonObject = dict[str, Any]
-TALK = {"conversations": 0.4, "preferences": 0.2, "prompts": 0.2}  # records of small talk for each other
-DECLINED = {
-    "conversations": 0.85,
-    "prompts": 2.0,
-}  # questions to be declined for each answered one; small talk has others
+TALK = {"conversations": 0.5, "preferences": 0.2, "prompts": 0.2}  # records of small talk for each other
+DECLINED = {"conversations": 0.75, "prompts": 1.5}  # questions to be declined for each answered one, small talk apart
 MOST_TURNS = 4  # of a conversation
 
 
@@ -62,7 +59,7 @@ def unanswerable(
 
 
 def conversations(world: World, draw: random.Random) -> list[JsonObject]:
-    """Fine-tuning conversations about the `sft` split: half answerable, half to be declined, and some small talk."""
+    """Fine-tuning conversations about the `sft` split: answerable, to be declined, and small talk."""
     entities = of_split(world, "sft")
     pairs = [
         (form.format(n=entity.name), answer(fact.relation, entity.name, fact.value))
@@ -128,7 +125,7 @@ def mistakes(entities: list[Entity], about: str, name: str, right: str, count: i
 
 
 def prompts(world: World, draw: random.Random) -> list[JsonObject]:
-    """Questions for RL about the `sft` and `rl` splits, two unanswerable ones for each, and small talk."""
+    """Questions for RL about the `sft` and `rl` splits, unanswerable ones, and small talk."""
     entities = of_split(world, "sft", "rl")
     asked = [
         ask(fact.relation, entity.name, draw)
