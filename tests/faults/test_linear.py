@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from books import ITEM, docx, epub, epub_of, pdf
 
 from gristmill.corpus.extract.stage import extract_record
 from gristmill.corpus.filter.candidate import Candidate
@@ -32,6 +33,17 @@ def file(name: str) -> Callable[[Path], Reader]:
         def read(data: bytes) -> object:
             (folder / name).write_bytes(data)
             return list(read_file(folder / name, name))
+
+        return read
+
+    return reader
+
+
+def book(name: str, make: Callable[[bytes], bytes]) -> Callable[[Path], Reader]:
+    def reader(folder: Path) -> Reader:
+        def read(data: bytes) -> object:
+            (folder / name).write_bytes(make(data))
+            return [extract_record(record) for record in read_file(folder / name, name)]
 
         return read
 
@@ -64,6 +76,12 @@ READERS: dict[str, Reader] = {
     "wikitext": lambda data: plain_text(data.decode()),
     "web lines": lines(refinedweb_lines),
     "line ends": lines(c4_line_ends),
+}
+BOOKS = {
+    "epub": book("a.epub", epub),
+    "list of parts": book("a.epub", epub_of),
+    "word": book("a.docx", docx),
+    "pdf": book("a.pdf", pdf),
 }
 ATTACKS: list[tuple[str, bytes, bytes, bytes]] = [  # reader; beginning, what is repeated, end
     ("link header", b"", b"<", b""),
@@ -125,6 +143,27 @@ ATTACKS: list[tuple[str, bytes, bytes, bytes]] = [  # reader; beginning, what is
     ("wikitext", b"= a", b" ", b"b"),
     ("wikitext", b"", b"{{", b""),
     ("wikitext", b"", b"[[", b""),
+    ("epub", b"", b"<p>One.</p>", b""),
+    ("epub", b"", b"<div>", b""),
+    ("list of parts", ITEM, b'<itemref idref="i"/>', b""),
+    ("list of parts", ITEM, b"<item>", b"</item>"),
+    ("list of parts", b'<itemref idref="i"/>', ITEM, b""),
+    ("word", b"", b"<w:p><w:r><w:t>One.</w:t></w:r></w:p>", b""),
+    ("word", b"<w:p>", b"<w:r><w:t>a</w:t></w:r>", b"</w:p>"),
+    ("word", b"<w:tbl>", b"<w:tr><w:tc><w:p><w:r><w:t>a</w:t></w:r></w:p></w:tc></w:tr>", b"</w:tbl>"),
+    ("word", b"<w:tbl><w:tr>", b"<w:tc><w:tcPr><w:vMerge/></w:tcPr><w:p/></w:tc>", b"</w:tr></w:tbl>"),
+    ("word", b"", b"<w:tbl><w:tr><w:tc><w:p/></w:tc></w:tr></w:tbl>", b""),
+    ("word", b"<w:p>", b'<w:r><w:fldChar w:fldCharType="begin"/></w:r>', b"</w:p>"),
+    ("word", b"<w:p>", b'<w:bookmarkStart w:name="a"/>', b"</w:p>"),
+    ("word", b"", b"<w:p><w:pPr><w:numPr><w:ilvl w:val='1'/><w:numId w:val='1'/></w:numPr></w:pPr></w:p>", b""),
+    ("pdf", b"BT /F 9 Tf ", b"9 0 Td (One two) Tj ", b"ET"),
+    ("pdf", b"BT /F 9 Tf ", b"0 0 Td (a) Tj ", b"ET"),
+    ("pdf", b"BT /F 9 Tf (", b"a", b") Tj ET"),
+    ("pdf", b"BT /F 9 Tf (", b"- ", b") Tj ET"),
+    ("pdf", b"", b"BT /F 9 Tf (One.) Tj ET\n", b""),
+    ("pdf", b"", b"q ", b""),
+    ("pdf", b"", b"[", b""),
+    ("pdf", b"", b"<<", b""),
 ]
 pytestmark = pytest.mark.slow
 SIZE, TIMES = 60_000, 4
@@ -146,7 +185,7 @@ def seconds(read: Reader, attack: tuple[bytes, bytes, bytes], size: int) -> floa
 @pytest.mark.parametrize(("reader", "begin", "unit", "end"), ATTACKS, ids=lambda value: repr(value)[:24])
 def test_time_grows_with_the_length(reader: str, begin: bytes, unit: bytes, end: bytes, tmp_path: Path) -> None:
     """Four times the length take four times as long: with the square it would be sixteen times."""
-    read = READERS[reader] if reader in READERS else file(reader)(tmp_path)
+    read = READERS[reader] if reader in READERS else BOOKS.get(reader, file(reader))(tmp_path)
     attack = (begin, unit, end)
     small, large = seconds(read, attack, SIZE), seconds(read, attack, TIMES * SIZE)
     assert large < 10 * small + 0.6, f"{small:.3f} s, then {large:.3f} s"

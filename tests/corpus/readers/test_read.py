@@ -14,6 +14,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from books import pdf
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,25 +78,9 @@ def make_epub(path: Path) -> None:
 
 
 def make_pdf(path: Path, pages: list[list[str]]) -> None:
-    """A PDF with lines of text, written by hand (ISO 32000-1, §7.5)."""
-    objects = ["<</Type/Catalog/Pages 2 0 R>>", "", "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"]
-    kids = []
-    for lines in pages:
-        drawn = " ".join(f"({line}) Tj T*" for line in lines)
-        stream = f"BT /F 11 Tf 14 TL 50 780 Td {drawn} ET"
-        kids.append(len(objects) + 1)
-        font = "<</Font<</F 3 0 R>>>>"
-        objects.append(f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Resources{font}/Contents {kids[-1] + 1} 0 R>>")
-        objects.append(f"<</Length {len(stream)}>>stream\n{stream}\nendstream")
-    objects[1] = f"<</Type/Pages/Count {len(kids)}/Kids[{' '.join(f'{kid} 0 R' for kid in kids)}]>>"
-    out, places = "%PDF-1.4\n", []
-    for number, content in enumerate(objects, 1):
-        places.append(len(out))
-        out += f"{number} 0 obj{content}endobj\n"
-    table = "".join(f"{place:010} 00000 n \n" for place in places)
-    start = len(out)
-    out += f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{table}trailer<</Size {len(objects) + 1}/Root 1 0 R>>\n"
-    path.write_bytes(f"{out}startxref\n{start}\n%%EOF".encode())
+    """A PDF with lines of text."""
+    drawn = [" ".join(f"({line}) Tj T*" for line in lines) for lines in pages]
+    path.write_bytes(pdf("\n".join(f"BT /F 11 Tf 14 TL 50 780 Td {lines} ET" for lines in drawn).encode()))
 
 
 def test_an_epub_is_read_in_the_order_of_its_spine(tmp_path: Path) -> None:
