@@ -115,6 +115,8 @@ ATTACKS: list[tuple[str, bytes, bytes, bytes]] = [  # reader; beginning, what is
     ("page", b"", b"<div>", b""),
     ("page", b"<p>", b" - ", b""),
     ("page", b"<title>", b" | ", b"</title>"),
+    ("page", b"articleBody", b"<script application/ld+json>", b""),
+    ("page", b"articleBody<script application/ld+json>", b"[", b"</script>"),
     ("markdown", b"# a", b" ", b"b"),
     ("markdown", b"# a", b"#", b"b"),
     ("web lines", b"1", b" ", b"b"),

@@ -274,6 +274,13 @@ HOSTILE = {  # what a page repeats that is to cost much
     "headings": "<h1>a",
     "titles": "<title>a</title>",
     "scopes": "<button><p>",
+    "lines of code": "<pre><div>x",
+    "raised text": "<sup>x",
+    "readings": "<ruby>a<rt>b",
+    "fractions": "<math><mfrac><mi>a</math>",
+    "annotations": "<math><annotation></math>",
+    "tables in a table": "<table><tr><td>x",
+    "terms": "<dt>a<dd>b",
 }
 DEEP = {  # what stands before: elements that each part looks through
     "items in a list of much": ("<li><ul>" + "<div>" * 505, "<li>"),
@@ -285,6 +292,7 @@ DEEP = {  # what stands before: elements that each part looks through
     "foreign elements": ("<svg>" + "<g>" * 505, "</p><p>"),
     "ends between paragraphs": ("<div>" * 505, "<p></b>"),
     "paragraphs in a button in a paragraph": ("<p><button>" + "<b>" * 505, "<p>"),
+    "text deep in cells": ("<table><tr><td>" + "<div>" * 480, "<p>x"),
     "links far from their start": ("<a>" + "<font>" * 505, "<a>"),
 }
 PAGES = {name: ("", part) for name, part in HOSTILE.items()} | DEEP

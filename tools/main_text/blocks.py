@@ -76,7 +76,7 @@ class Cut:
 
     def __init__(self, html: bytes, classes: WordWeights, texts: WordWeights) -> None:
         self.html, self.words = html, texts
-        self.page = FUNCTIONS["parse"](html, len(html), entities(), classes)
+        self.page = FUNCTIONS["parse"](html, len(html), entities(), classes, 0)
         count = FUNCTIONS["describe"](self.page, texts, None, None, None, None)
         spans = np.zeros((count + 1, 2), np.uint32)
         features = np.zeros((count + 1) * MAX_FEATURES, np.float32)
@@ -119,7 +119,9 @@ def class_words(names: bytes) -> set[bytes]:
 
 WORDS = ctypes.POINTER(WordWeights)
 FUNCTIONS = {  # for fitting (choose.c)
-    "parse": native.Function("gm_html_parse", VOID, ctypes.c_char_p, SIZE, ctypes.POINTER(Entities), WORDS),
+    "parse": native.Function(
+        "gm_html_parse", VOID, ctypes.c_char_p, SIZE, ctypes.POINTER(Entities), WORDS, ctypes.c_uint
+    ),
     "free": native.Function("gm_html_free", None, VOID),
     "describe": native.Function("gm_html_describe", SIZE, VOID, WORDS, VOID, VOID, VOID, VOID),
     "context": native.Function("gm_html_context", SIZE, VOID, WORDS, VOID, VOID, VOID),

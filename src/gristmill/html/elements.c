@@ -63,8 +63,8 @@ void gm_html_break_out(struct parser *parser, enum tag tag) {
         case T_B: case T_BIG: case T_BLOCKQUOTE: case T_BODY: case T_BR: case T_CENTER: case T_CODE: case T_DD:
         case T_DIV: case T_DL: case T_DT: case T_EM: case T_EMBED: case T_H1: case T_H2: case T_H3: case T_H4: case T_H5:
         case T_H6: case T_HEAD: case T_HR: case T_I: case T_IMG: case T_LI: case T_LISTING: case T_MENU: case T_META:
-        case T_NOBR: case T_OL: case T_P: case T_PRE: case T_S: case T_SMALL: case T_SPAN: case T_STRONG: case T_STRIKE:
-        case T_SUP: case T_TABLE: case T_TT: case T_U: case T_UL: break;
+        case T_NOBR: case T_OL: case T_P: case T_PRE: case T_RUBY: case T_S: case T_SMALL: case T_SPAN: case T_STRONG:
+        case T_STRIKE: case T_SUB: case T_SUP: case T_TABLE: case T_TT: case T_U: case T_UL: case T_VAR: break;
         /* clang-format on */
         default: return;
     }
@@ -111,6 +111,12 @@ void gm_html_forget_since(struct parser *parser, enum tag tag) {
 }
 
 /* ---- start tags ---- */
+
+/* Whether an element's end tag may be left out, as "generate implied end tags" has it (§13.2.6.3). */
+static bool has_implied_end(enum tag tag) {
+    return tag == T_DD || tag == T_DT || tag == T_LI || tag == T_OPTGROUP || tag == T_OPTION || tag == T_P ||
+           tag == T_RB || tag == T_RP || tag == T_RT || tag == T_RTC;
+}
 
 /* Ends an <li>, <dd> or <dt> that a start tag of its kind follows. */
 static void close_item(struct parser *parser, enum tag tag) {
@@ -174,6 +180,16 @@ void gm_html_close_implied(struct parser *parser, enum tag tag) {
         case T_OPTGROUP:
             if (top->tag == T_OPTION) gm_html_pop(parser);
             break;
+        case T_RB:
+        case T_RP:
+        case T_RT:
+        case T_RTC:
+            if (!gm_html_find_open(parser, T_RUBY, T_COUNT)) break;
+            for (; has_implied_end(top->tag); top = &parser->stack[parser->depth - 1]) {
+                if (top->tag == T_RTC && (tag == T_RT || tag == T_RP)) break;
+                gm_html_pop(parser);
+            }
+            break;
         case T_TR:
         case T_TBODY:
         case T_THEAD:
@@ -194,12 +210,6 @@ bool gm_html_begin_form(struct parser *parser) {
     bool begins = !parser->form;
     parser->form = true;
     return begins;
-}
-
-/* Whether an element's end tag may be left out, as "generate implied end tags" has it (§13.2.6.3). */
-static bool has_implied_end(enum tag tag) {
-    return tag == T_DD || tag == T_DT || tag == T_LI || tag == T_OPTGROUP || tag == T_OPTION || tag == T_P ||
-           tag == T_RP || tag == T_RT;
 }
 
 /* What was opened in the form and is open stays so; once it closes, the form goes with it. */

@@ -1,5 +1,5 @@
-/* The links of a page and what it says of itself, without its text: see links.h. */
-#include "links.h"
+/* The links of a page and what it says of itself, without its text: see tokens.h. */
+#include "tokens.h"
 
 #include <string.h>
 

@@ -110,7 +110,7 @@ ROOM = Room()
 
 
 def read_rows(rows: bytes) -> Iterator[Tag]:
-    """The tags that C wrote, as links.h says."""
+    """The tags that C wrote, as tokens.h says."""
     fields = iter(rows.decode("utf-8", "replace").split("\0"))
     return zip(fields, fields, fields, fields, strict=False)  # after the last zero byte there is an empty field
 

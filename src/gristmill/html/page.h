@@ -5,117 +5,40 @@
 #include "word_table.h"
 
 /* Elements that matter to the parser; every other name is T_OTHER. Names in alphabetical order. */
-#define TAGS(X)                                                                                                        \
-    X(A, "a", FORMAT)                                                                                                  \
-    X(ADDRESS, "address", BLOCK | CLOSES_P)                                                                            \
-    X(APPLET, "applet", SCOPE | FALLBACK)                                                                              \
-    X(AREA, "area", VOID)                                                                                              \
-    X(ARTICLE, "article", BLOCK | CLOSES_P)                                                                            \
-    X(ASIDE, "aside", BLOCK | CLOSES_P)                                                                                \
-    X(AUDIO, "audio", FALLBACK)                                                                                        \
-    X(B, "b", FORMAT)                                                                                                  \
-    X(BASE, "base", VOID)                                                                                              \
-    X(BIG, "big", FORMAT)                                                                                              \
-    X(BLOCKQUOTE, "blockquote", BLOCK | CLOSES_P)                                                                      \
-    X(BODY, "body", BLOCK)                                                                                             \
-    X(BR, "br", VOID)                                                                                                  \
-    X(BUTTON, "button", SCOPE)                                                                                         \
-    X(CANVAS, "canvas", FALLBACK)                                                                                      \
-    X(CAPTION, "caption", BLOCK | SCOPE)                                                                               \
-    X(CENTER, "center", BLOCK | CLOSES_P)                                                                              \
-    X(CODE, "code", FORMAT)                                                                                            \
-    X(COL, "col", VOID)                                                                                                \
-    X(DATALIST, "datalist", SKIP)                                                                                      \
-    X(DD, "dd", BLOCK | CLOSES_P)                                                                                      \
-    X(DETAILS, "details", BLOCK | CLOSES_P)                                                                            \
-    X(DIALOG, "dialog", BLOCK | CLOSES_P)                                                                              \
-    X(DIR, "dir", BLOCK | CLOSES_P)                                                                                    \
-    X(DIV, "div", BLOCK | CLOSES_P)                                                                                    \
-    X(DL, "dl", BLOCK | CLOSES_P)                                                                                      \
-    X(DT, "dt", BLOCK | CLOSES_P)                                                                                      \
-    X(EM, "em", FORMAT)                                                                                                \
-    X(EMBED, "embed", VOID)                                                                                            \
-    X(FIELDSET, "fieldset", BLOCK | CLOSES_P)                                                                          \
-    X(FIGCAPTION, "figcaption", BLOCK | CLOSES_P)                                                                      \
-    X(FIGURE, "figure", BLOCK | CLOSES_P)                                                                              \
-    X(FONT, "font", FORMAT)                                                                                            \
-    X(FOOTER, "footer", BLOCK | CLOSES_P)                                                                              \
-    X(FOREIGNOBJECT, "foreignobject", SCOPE | SKIP)                                                                    \
-    X(FORM, "form", BLOCK | CLOSES_P)                                                                                  \
-    X(FRAME, "frame", VOID)                                                                                            \
-    X(H1, "h1", BLOCK | CLOSES_P)                                                                                      \
-    X(H2, "h2", BLOCK | CLOSES_P)                                                                                      \
-    X(H3, "h3", BLOCK | CLOSES_P)                                                                                      \
-    X(H4, "h4", BLOCK | CLOSES_P)                                                                                      \
-    X(H5, "h5", BLOCK | CLOSES_P)                                                                                      \
-    X(H6, "h6", BLOCK | CLOSES_P)                                                                                      \
-    X(HEAD, "head", 0)                                                                                                 \
-    X(HEADER, "header", BLOCK | CLOSES_P)                                                                              \
-    X(HGROUP, "hgroup", BLOCK | CLOSES_P)                                                                              \
-    X(HR, "hr", VOID | CLOSES_P)                                                                                       \
-    X(HTML, "html", SCOPE)                                                                                             \
-    X(I, "i", FORMAT)                                                                                                  \
-    X(IFRAME, "iframe", RAW)                                                                                           \
-    X(IMG, "img", VOID)                                                                                                \
-    X(INPUT, "input", VOID)                                                                                            \
-    X(LEGEND, "legend", BLOCK)                                                                                         \
-    X(LI, "li", BLOCK | CLOSES_P)                                                                                      \
-    X(LINK, "link", VOID)                                                                                              \
-    X(LISTING, "listing", BLOCK | CLOSES_P)                                                                            \
-    X(MAIN, "main", BLOCK | CLOSES_P)                                                                                  \
-    X(MAP, "map", 0)                                                                                                   \
-    X(MARQUEE, "marquee", SCOPE)                                                                                       \
-    X(MATH, "math", 0)                                                                                                 \
-    X(MENU, "menu", BLOCK | CLOSES_P)                                                                                  \
-    X(META, "meta", VOID)                                                                                              \
-    X(NAV, "nav", BLOCK | CLOSES_P)                                                                                    \
-    X(NOBR, "nobr", FORMAT)                                                                                            \
-    X(NOEMBED, "noembed", RAW)                                                                                         \
-    X(NOFRAMES, "noframes", RAW)                                                                                       \
-    X(NOSCRIPT, "noscript", FALLBACK)                                                                                  \
-    X(OBJECT, "object", SCOPE | FALLBACK)                                                                              \
-    X(OL, "ol", BLOCK | CLOSES_P)                                                                                      \
-    X(OPTGROUP, "optgroup", 0)                                                                                         \
-    X(OPTION, "option", 0)                                                                                             \
-    X(P, "p", BLOCK | CLOSES_P)                                                                                        \
-    X(PARAM, "param", VOID)                                                                                            \
-    X(PLAINTEXT, "plaintext", BLOCK | CLOSES_P)                                                                        \
-    X(PRE, "pre", BLOCK | CLOSES_P)                                                                                    \
-    X(RP, "rp", SKIP)                                                                                                  \
-    X(RT, "rt", SKIP)                                                                                                  \
-    X(S, "s", FORMAT)                                                                                                  \
-    X(SCRIPT, "script", RAW)                                                                                           \
-    X(SEARCH, "search", BLOCK | CLOSES_P)                                                                              \
-    X(SECTION, "section", BLOCK | CLOSES_P)                                                                            \
-    X(SELECT, "select", SKIP)                                                                                          \
-    X(SMALL, "small", FORMAT)                                                                                          \
-    X(SOURCE, "source", VOID)                                                                                          \
-    X(SPAN, "span", 0)                                                                                                 \
-    X(STRIKE, "strike", FORMAT)                                                                                        \
-    X(STRONG, "strong", FORMAT)                                                                                        \
-    X(STYLE, "style", RAW)                                                                                             \
-    X(SUMMARY, "summary", BLOCK | CLOSES_P)                                                                            \
-    X(SUP, "sup", 0)                                                                                                   \
-    X(SVG, "svg", SKIP)                                                                                                \
-    X(TABLE, "table", BLOCK | SCOPE)                                                                                   \
-    X(TBODY, "tbody", BLOCK)                                                                                           \
-    X(TD, "td", BLOCK | SCOPE)                                                                                         \
-    X(TEMPLATE, "template", SCOPE | SKIP)                                                                              \
-    X(TEXTAREA, "textarea", RAW)                                                                                       \
-    X(TFOOT, "tfoot", BLOCK)                                                                                           \
-    X(TH, "th", BLOCK | SCOPE)                                                                                         \
-    X(THEAD, "thead", BLOCK)                                                                                           \
-    X(TITLE, "title", RAW)                                                                                             \
-    X(TR, "tr", BLOCK)                                                                                                 \
-    X(TRACK, "track", VOID)                                                                                            \
-    X(TT, "tt", FORMAT)                                                                                                \
-    X(U, "u", FORMAT)                                                                                                  \
-    X(UL, "ul", BLOCK | CLOSES_P)                                                                                      \
-    X(VIDEO, "video", FALLBACK)                                                                                        \
-    X(WBR, "wbr", VOID)                                                                                                \
-    X(XMP, "xmp", RAW | CLOSES_P)
-
 /* clang-format off */
+#define TAGS(X)                                                                                                        \
+    X(A, "a", FORMAT) X(ADDRESS, "address", BLOCK | CLOSES_P) X(APPLET, "applet", SCOPE | FALLBACK)                    \
+    X(AREA, "area", VOID) X(ARTICLE, "article", BLOCK | CLOSES_P) X(ASIDE, "aside", BLOCK | CLOSES_P)                  \
+    X(AUDIO, "audio", FALLBACK) X(B, "b", FORMAT) X(BASE, "base", VOID) X(BIG, "big", FORMAT)                          \
+    X(BLOCKQUOTE, "blockquote", BLOCK | CLOSES_P) X(BODY, "body", BLOCK) X(BR, "br", VOID) X(BUTTON, "button", SCOPE)  \
+    X(CANVAS, "canvas", FALLBACK) X(CAPTION, "caption", BLOCK | SCOPE) X(CENTER, "center", BLOCK | CLOSES_P)           \
+    X(CODE, "code", FORMAT) X(COL, "col", VOID) X(DATALIST, "datalist", SKIP) X(DD, "dd", BLOCK | CLOSES_P)            \
+    X(DETAILS, "details", BLOCK | CLOSES_P) X(DIALOG, "dialog", BLOCK | CLOSES_P) X(DIR, "dir", BLOCK | CLOSES_P)      \
+    X(DIV, "div", BLOCK | CLOSES_P) X(DL, "dl", BLOCK | CLOSES_P) X(DT, "dt", BLOCK | CLOSES_P) X(EM, "em", FORMAT)    \
+    X(EMBED, "embed", VOID) X(FIELDSET, "fieldset", BLOCK | CLOSES_P) X(FIGCAPTION, "figcaption", BLOCK | CLOSES_P)    \
+    X(FIGURE, "figure", BLOCK | CLOSES_P) X(FONT, "font", FORMAT) X(FOOTER, "footer", BLOCK | CLOSES_P)                \
+    X(FOREIGNOBJECT, "foreignobject", SCOPE | SKIP) X(FORM, "form", BLOCK | CLOSES_P) X(FRAME, "frame", VOID)          \
+    X(H1, "h1", BLOCK | CLOSES_P) X(H2, "h2", BLOCK | CLOSES_P) X(H3, "h3", BLOCK | CLOSES_P)                          \
+    X(H4, "h4", BLOCK | CLOSES_P) X(H5, "h5", BLOCK | CLOSES_P) X(H6, "h6", BLOCK | CLOSES_P) X(HEAD, "head", 0)       \
+    X(HEADER, "header", BLOCK | CLOSES_P) X(HGROUP, "hgroup", BLOCK | CLOSES_P) X(HR, "hr", VOID | CLOSES_P)           \
+    X(HTML, "html", SCOPE) X(I, "i", FORMAT) X(IFRAME, "iframe", RAW) X(IMG, "img", VOID) X(INPUT, "input", VOID)      \
+    X(LEGEND, "legend", BLOCK) X(LI, "li", BLOCK | CLOSES_P) X(LINK, "link", VOID)                                     \
+    X(LISTING, "listing", BLOCK | CLOSES_P) X(MAIN, "main", BLOCK | CLOSES_P) X(MAP, "map", 0)                         \
+    X(MARQUEE, "marquee", SCOPE) X(MATH, "math", 0) X(MENU, "menu", BLOCK | CLOSES_P) X(META, "meta", VOID)            \
+    X(NAV, "nav", BLOCK | CLOSES_P) X(NOBR, "nobr", FORMAT) X(NOEMBED, "noembed", RAW) X(NOFRAMES, "noframes", RAW)    \
+    X(NOSCRIPT, "noscript", FALLBACK) X(OBJECT, "object", SCOPE | FALLBACK) X(OL, "ol", BLOCK | CLOSES_P)              \
+    X(OPTGROUP, "optgroup", 0) X(OPTION, "option", 0) X(P, "p", BLOCK | CLOSES_P) X(PARAM, "param", VOID)              \
+    X(PLAINTEXT, "plaintext", BLOCK | CLOSES_P) X(PRE, "pre", BLOCK | CLOSES_P) X(RB, "rb", 0) X(RP, "rp", SKIP)       \
+    X(RT, "rt", SKIP) X(RTC, "rtc", SKIP) X(RUBY, "ruby", 0) X(S, "s", FORMAT) X(SCRIPT, "script", RAW)                \
+    X(SEARCH, "search", BLOCK | CLOSES_P) X(SECTION, "section", BLOCK | CLOSES_P) X(SELECT, "select", SKIP)            \
+    X(SMALL, "small", FORMAT) X(SOURCE, "source", VOID) X(SPAN, "span", 0) X(STRIKE, "strike", FORMAT)                 \
+    X(STRONG, "strong", FORMAT) X(STYLE, "style", RAW) X(SUB, "sub", 0) X(SUMMARY, "summary", BLOCK | CLOSES_P)        \
+    X(SUP, "sup", 0) X(SVG, "svg", SKIP) X(TABLE, "table", BLOCK | SCOPE) X(TBODY, "tbody", BLOCK)                     \
+    X(TD, "td", BLOCK | SCOPE) X(TEMPLATE, "template", SCOPE | SKIP) X(TEXTAREA, "textarea", RAW)                      \
+    X(TFOOT, "tfoot", BLOCK) X(TH, "th", BLOCK | SCOPE) X(THEAD, "thead", BLOCK) X(TITLE, "title", RAW)                \
+    X(TR, "tr", BLOCK) X(TRACK, "track", VOID) X(TT, "tt", FORMAT) X(U, "u", FORMAT) X(UL, "ul", BLOCK | CLOSES_P)     \
+    X(VAR, "var", 0) X(VIDEO, "video", FALLBACK) X(WBR, "wbr", VOID) X(XMP, "xmp", RAW | CLOSES_P)
+
 enum tag {
     T_OTHER,
 #define X(id, name, kind) T_##id,
@@ -203,12 +126,13 @@ struct page {
     const uint8_t *html;
     size_t size;
     struct buffer text;  /* of all blocks */
-    struct buffer facts; /* rows as links.h has them: the title, the first <h1>, what the page says of itself */
+    struct buffer facts; /* rows as tokens.h says: the title, the first <h1>, what the page says of itself */
     struct buffer out;   /* the rendered main text */
     struct node *nodes;
     struct block *blocks;
     size_t node_count, node_capacity, block_count, block_capacity;
     uint32_t title, title_length; /* in `facts` */
+    uint32_t permalinks; /* of headings: a mark of documentation */
     int fault;           /* 0 or FAULT_MEMORY */
 };
 

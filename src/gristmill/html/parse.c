@@ -4,7 +4,6 @@
    depend on it: void elements, implied end tags, scopes, misnested formatting, raw text, breaking out of <svg>. Work
    and memory grow with the bytes of the page: the stack is bounded (deeper elements count as their parent), and so are
    elements and blocks (gm_most_parts). Any bytes are safe to read. */
-#include "links.h"
 #include "parser.h"
 
 #include <stdlib.h>
@@ -35,18 +34,29 @@ static void note_facts(struct parser *parser, const struct tag_token *token) {
 
 /* ---- elements ---- */
 
-/* Whether an element is decoration that the reader of plain text does not want: anchors, edit links, drawn formulas. */
-static bool is_decoration(const struct tag_token *token) {
-    if (!(token->present >> A_CLASS & 1)) return false;
+static bool has_word_of(struct slice names, const char *const *known, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (gm_slice_has_word(names, known[i])) return true;
+    return false;
+}
+
+/* Whether an element is decoration that the reader of plain text does not want: permalinks, edit links, drawn formulas,
+   numbers of lines of code. */
+static bool is_decoration(struct parser *parser, const struct tag_token *token) {
+    static const char *const permalinks[] = {"headerlink", "anchorjs-link", "hash-link", "header-anchor",
+                                             "anchor-link"},
+                             *const numbers[] = {"lineno",      "linenos",           "linenumber",
+                                                 "line-number", "line-numbers-rows", "gutter"},
+                             *const drawn[] = {"mw-editsection",  "katex-html",  "mathjax",
+                                               "mathjax_preview", "mathjax_svg", "mathjax_chtml"};
+#define HAS_WORD_OF(known) has_word_of(names, known, sizeof known / sizeof *known)
     struct slice names = token->value[A_CLASS];
     if (!names.length) return false;
+    if (parser->pres && HAS_WORD_OF(numbers)) return true;
     switch (token->tag) {
-        case T_A: return gm_slice_has_word(names, "headerlink") || gm_slice_has_word(names, "anchorjs-link");
+        case T_A: return HAS_WORD_OF(permalinks) && ++parser->page->permalinks;
         case T_SUP: return gm_slice_has_word(names, "reference");
-        case T_SPAN:
-            return gm_slice_has_word(names, "mw-editsection") || gm_slice_has_word(names, "katex-html") ||
-                   gm_slice_has_word(names, "mathjax") || gm_slice_has_word(names, "mathjax_preview") ||
-                   gm_slice_has_word(names, "mathjax_svg") || gm_slice_has_word(names, "mathjax_chtml");
+        case T_SPAN: return HAS_WORD_OF(drawn);
         case T_DIV: return gm_slice_has_word(names, "mathjax_display");
         default: return false;
     }
@@ -69,40 +79,49 @@ static void begin_list(struct parser *parser, struct open *open, const struct ta
     parser->list = parser->depth;
 }
 
+/* Whether an element in <pre> is a line of code or holds such: it parts no blocks. */
+static bool holds_lines(enum tag tag) {
+    return tag == T_DIV || tag == T_LI || tag == T_OL || tag == T_TABLE || tag == T_TBODY || tag == T_TD ||
+           tag == T_TR || tag == T_UL;
+}
+
 static void push(struct parser *parser, const struct tag_token *token) {
     unsigned kind = gm_tag_kind(token->tag);
-    if (kind & BLOCK) gm_html_part(parser);
+    bool line = parser->pres && holds_lines(token->tag);
+    if (line && token->tag != T_TD) gm_html_end_line(parser, SIZE_MAX);
+    else if (kind & BLOCK && !line) gm_html_part(parser);
     if (parser->depth == MAX_OPEN) return;
     gm_html_remember_formatting(parser, token->tag);
     const struct open *above = &parser->stack[parser->depth - 1];
     struct cached_class says = gm_html_judge(parser, token);
     struct open open = {.tag = (uint8_t)token->tag, .kind = (uint8_t)kind, .name = token->name, .node = above->node};
     open.groups = above->groups | (token->tag == T_BODY || token->tag == T_HTML ? 0 : says.groups);
-    if (kind & BLOCK) open.node = gm_html_push_node(parser, token, says), open.groups = 0;
+    if (kind & BLOCK && !line) open.node = gm_html_push_node(parser, token, says), open.groups = 0;
     if (parser->page->fault) return;
     open.link = token->tag == T_A && token->present >> A_HREF & 1;
     open.pre = token->tag == T_PRE || token->tag == T_LISTING || token->tag == T_PLAINTEXT;
     open.bold = token->tag == T_B || token->tag == T_STRONG;
-    open.skip = kind & SKIP || is_decoration(token);
+    bool shown = token->tag == T_TEMPLATE && token->present >> A_SHADOWROOTMODE & 1; /* a declarative shadow root */
+    open.skip = (kind & SKIP && !shown) || is_decoration(parser, token);
     parser->links += open.link, parser->pres += open.pre, parser->skips += open.skip, parser->bolds += open.bold;
     parser->svgs += token->tag == T_SVG;
     parser->block.links = (uint16_t)(parser->block.links + open.link);
-    switch (token->tag) {
-        case T_UL:
-        case T_OL:
-        case T_DIR: begin_list(parser, &open, token); break;
-        case T_TABLE: break;
-        case T_LI:
-            parser->item = true;
-            if (parser->list >= 0 && parser->stack[parser->list].counter >= 0) parser->stack[parser->list].counter++;
-            break;
-        case T_TR:
-            open.outer = parser->row;
-            open.counter = (int32_t)parser->page->block_count;
-            parser->row = parser->depth;
-            break;
-        default: break;
-    }
+    open.line = line;
+    if (line) open.counter = (int32_t)parser->page->text.length;
+    else switch (token->tag) {
+            case T_UL:
+            case T_OL:
+            case T_DIR: begin_list(parser, &open, token); break;
+            case T_TABLE: open.outer = parser->table, parser->table = parser->depth; break;
+            case T_LI:
+                parser->item = true;
+                if (parser->list >= 0 && parser->stack[parser->list].counter >= 0)
+                    parser->stack[parser->list].counter++;
+                break;
+            case T_SUB:
+            case T_SUP: open.counter = gm_html_begin_script(parser, token->tag); break;
+            default: break;
+        }
     gm_html_open(parser, open);
 }
 
@@ -136,60 +155,6 @@ static void add_break(struct parser *parser) {
     gm_html_put(parser, "\n", 1);
 }
 
-/* Adds a formula in TeX between dollar signs. */
-static void add_formula(struct parser *parser, struct slice tex, bool display) {
-    if (parser->skips) return;
-    while (tex.length && gm_is_space(*tex.at)) tex.at++, tex.length--;
-    while (tex.length && gm_is_space(tex.at[tex.length - 1])) tex.length--;
-    static const char style[] = "{\\displaystyle";
-    if (tex.length > sizeof style && !memcmp(tex.at, style, sizeof style - 1) && tex.at[tex.length - 1] == '}') {
-        tex.at += sizeof style - 1, tex.length -= sizeof style;
-        while (tex.length && gm_is_space(*tex.at)) tex.at++, tex.length--;
-        while (tex.length && gm_is_space(tex.at[tex.length - 1])) tex.length--;
-    }
-    if (!tex.length) return;
-    const char *mark = display ? "$$" : "$";
-    gm_html_add_visible(parser, (const uint8_t *)mark, strlen(mark));
-    gm_html_add_text(parser, tex.at, tex.at + tex.length);
-    parser->space = false;
-    gm_html_add_visible(parser, (const uint8_t *)mark, strlen(mark));
-    parser->block.maths += parser->block.maths < 255;
-}
-
-static const uint8_t *find_bytes(const uint8_t *at, const uint8_t *end, const char *text) {
-    size_t length = strlen(text);
-    for (; (at = memchr(at, text[0], (size_t)(end - at))); at++) {
-        if ((size_t)(end - at) < length) return NULL;
-        if (!memcmp(at, text, length)) return at;
-    }
-    return NULL;
-}
-
-/* A <math> element: its TeX where it has some, else its letters and signs. Returns what follows it. */
-static const uint8_t *read_math(struct parser *parser, const struct tag_token *token, const uint8_t *at) {
-    const uint8_t *close = parser->no_math_end ? NULL : find_bytes(at, parser->end, "</math");
-    if (!close) return parser->no_math_end = true, at;
-    bool display = token->present >> A_DISPLAY & 1 && gm_slice_is(token->value[A_DISPLAY], "block");
-    const uint8_t *note = find_bytes(at, close, "application/x-tex");
-    const uint8_t *start = note ? memchr(note, '>', (size_t)(close - note)) : NULL;
-    if (start) {
-        const uint8_t *stop = memchr(start, '<', (size_t)(close - start));
-        add_formula(parser, (struct slice){start + 1, (size_t)((stop ? stop : close) - start - 1)}, display);
-    } else if (token->present >> A_ALTTEXT & 1) {
-        add_formula(parser, token->value[A_ALTTEXT], display);
-    } else {
-        while (at < close) {
-            const uint8_t *tag = memchr(at, '<', (size_t)(close - at));
-            gm_html_add_text(parser, at, tag ? tag : close);
-            at = tag ? memchr(tag, '>', (size_t)(close - tag)) : NULL;
-            if (!at) break;
-            at++;
-        }
-    }
-    const uint8_t *after = memchr(close, '>', (size_t)(parser->end - close));
-    return after ? after + 1 : parser->end;
-}
-
 /* The page's title, decoded into the facts. */
 static void note_title(struct parser *parser, const uint8_t *at, const uint8_t *end) {
     struct page *page = parser->page;
@@ -216,8 +181,8 @@ static const uint8_t *read_raw(struct parser *parser, const struct tag_token *to
     if (token->tag == T_TITLE) note_title(parser, at, close);
     if (token->tag == T_XMP) gm_html_add_text(parser, at, close);
     if (token->tag == T_SCRIPT && token->present >> A_TYPE & 1 && gm_slice_has(token->value[A_TYPE], "math/tex"))
-        add_formula(parser, (struct slice){at, (size_t)(close - at)},
-                    gm_slice_has(token->value[A_TYPE], "mode=display"));
+        gm_html_add_formula(parser, (struct slice){at, (size_t)(close - at)},
+                            gm_slice_has(token->value[A_TYPE], "mode=display"));
     const uint8_t *after = memchr(close, '>', (size_t)(parser->end - close));
     return after ? after + 1 : parser->end;
 }
@@ -233,15 +198,16 @@ static const uint8_t *start_element(struct parser *parser, const struct tag_toke
     }
     if (tag == T_FORM && !gm_html_begin_form(parser)) return after;
     gm_html_close_implied(parser, tag);
+    if (kind & RAW && parser->xml && token->closed) return after;
     if (kind & RAW) return read_raw(parser, token, after);
-    if (tag == T_MATH) return read_math(parser, token, after);
+    if (tag == T_MATH) return token->closed ? after : gm_html_read_math(parser, token, after);
     if (tag == T_HTML || tag == T_HEAD) return after;
     if (kind & VOID || (token->closed && (tag == T_SVG || tag == T_FOREIGNOBJECT))) {
         if (tag == T_BR) add_break(parser);
         if (tag == T_HR) gm_html_part(parser);
         if (tag == T_IMG && token->present >> A_ALT & 1 && token->present >> A_CLASS & 1 &&
             gm_slice_has_word(token->value[A_CLASS], "latex"))
-            add_formula(parser, token->value[A_ALT], false);
+            gm_html_add_formula(parser, token->value[A_ALT], false);
         return after;
     }
     int select = tag == T_SELECT ? gm_html_find_open(parser, T_SELECT, T_COUNT) : 0;
@@ -250,7 +216,11 @@ static const uint8_t *start_element(struct parser *parser, const struct tag_toke
         return after;
     }
     push(parser, token);
-    if (parser->pres && gm_tag_kind(tag) & BLOCK && after < parser->end && *after == '\n') after++;
+    if (tag == T_PLAINTEXT) {
+        gm_html_add_text(parser, after, parser->end);
+        return parser->end;
+    }
+    if ((tag == T_PRE || tag == T_LISTING) && after < parser->end && *after == '\n') after++;
     return after;
 }
 
@@ -266,13 +236,20 @@ static void parse(struct parser *parser) {
         if (gm_is_letter(next) || (next == '/' && parser->end - open > 2 && gm_is_letter(open[2]))) {
             const uint8_t *after = gm_read_tag(open, parser->end, &token);
             if (!after) return;
-            if (!token.end) parser->at = start_element(parser, &token, after);
-            else {
+            if (!token.end) {
+                parser->at = start_element(parser, &token, after);
+                if (parser->xml && token.closed && !gm_html_in_svg(parser)) gm_html_end(parser, &token);
+            } else {
                 if (token.tag == T_BR || token.tag == T_P) gm_html_break_out(parser, token.tag);
                 if (token.tag == T_BR) add_break(parser);
                 gm_html_end(parser, &token);
                 parser->at = after;
             }
+        } else if (parser->xml && parser->end - open > 9 && !memcmp(open, "<![CDATA[", 9)) {
+            const uint8_t *close = gm_find_bytes(open, parser->end, "]]>");
+            for (parser->at = open + 9; parser->at < (close ? close : parser->end); parser->at++)
+                gm_html_add_text(parser, parser->at, parser->at + 1);
+            parser->at = close ? close + 3 : parser->end;
         } else if (next == '!' || next == '?' || next == '/') {
             parser->at = gm_skip_comment(open, parser->end);
         } else {
@@ -282,9 +259,9 @@ static void parse(struct parser *parser) {
     }
 }
 
-/* The blocks of a page of `size` bytes (below 1 GiB) of UTF-8; NULL where there is no memory. */
+/* The blocks of a page of `size` bytes (below 1 GiB) of UTF-8, as HTML or as XHTML; NULL where there is no memory. */
 struct page *gm_html_parse(const uint8_t *html, size_t size, const struct entities *entities,
-                           const struct word_weights *words) {
+                           const struct word_weights *words, unsigned xml) {
     struct page *page = calloc(1, sizeof *page);
     struct parser *parser = calloc(1, sizeof *parser);
     struct node *root = calloc(256, sizeof *root);
@@ -299,7 +276,8 @@ struct page *gm_html_parse(const uint8_t *html, size_t size, const struct entiti
     parser->page = page;
     parser->at = html, parser->end = html + size;
     parser->entities = entities, parser->words = words;
-    parser->list = parser->row = -1;
+    parser->list = parser->table = -1;
+    parser->xml = xml != 0;
     parser->stack[0] = (struct open){.tag = T_HTML, .kind = BLOCK};
     parser->opened[T_HTML] = parser->changes = 1;
     parser->depth = 1;

@@ -9,12 +9,15 @@ enum { CLASS_CACHE = 256, MAX_FORMATTING = 256, MAX_SAME = 3, NAMES = 1024 };
 struct open {
     uint8_t tag, kind;
     bool link, pre, skip, bold;
+    bool line;  /* a line of code, or what holds such */
     bool ended; /* a form past its end tag: it goes as soon as it is the innermost */
     int32_t node;
     uint32_t name;   /* of a T_OTHER: hash of its name, 0 where no end tag may find it */
     uint64_t groups; /* of this and the inline elements around it */
-    int32_t outer;   /* lists and rows: the one around, as a place in the stack */
-    int32_t counter; /* lists: number of the next item, or -1 where bullets count; rows: first block */
+    int32_t outer;   /* lists and tables: the one around, as a place in the stack */
+    int32_t
+        counter; /* lists: number of the next item, or -1 where bullets count; tables: 1 where one is inside; lines of
+                        code, <sub> and <sup>: where their text begins */
     uint32_t list;
 };
 
@@ -38,7 +41,7 @@ struct parser {
     struct {
         uint32_t open, searched;
     } named[NAMES]; /* the same of elements that only their names tell apart and their end tags, by hash */
-    int list, row; /* places in the stack; -1 */
+    int list, table; /* places in the stack; -1 */
     uint32_t lists;
     struct block block; /* being filled */
     bool space;         /* is owed before the next visible character */
@@ -47,6 +50,7 @@ struct parser {
     bool item;          /* the next block begins a list item */
     bool paragraph;     /* the next block follows two <br> */
     bool form;          /* a form has begun and not ended */
+    bool xml;           /* <a/> is <a></a> */
     bool no_math_end;   /* there is no further </math> */
     uint8_t formatting[MAX_FORMATTING]; /* tags of active formatting elements, with markers */
     int formattings;
@@ -61,6 +65,17 @@ bool gm_html_put(struct parser *parser, const void *bytes, size_t length);
 void gm_html_add_visible(struct parser *parser, const uint8_t *bytes, size_t length);
 /* Adds text with white space made one space, references decoded, invisible characters left out; in <pre> as it is. */
 void gm_html_add_text(struct parser *parser, const uint8_t *at, const uint8_t *end);
+/* Ends a line of code that has begun, and one that is empty since `start` (SIZE_MAX: none is). */
+void gm_html_end_line(struct parser *parser, size_t start);
+/* Marks what is raised or lowered; returns where its text begins, 0 where no mark is made. */
+int32_t gm_html_begin_script(struct parser *parser, enum tag tag);
+void gm_html_end_script(struct parser *parser, const struct open *script);
+/* Adds a formula in TeX between dollar signs. */
+void gm_html_add_formula(struct parser *parser, struct slice tex, bool display);
+/* A <math> element: its TeX where it has some, else its elements as TeX. Returns what follows it. */
+const uint8_t *gm_html_read_math(struct parser *parser, const struct tag_token *token, const uint8_t *at);
+/* Where a text next is, or NULL. */
+const uint8_t *gm_find_bytes(const uint8_t *at, const uint8_t *end, const char *text);
 /* Counts what a block's text is made of. */
 void gm_html_measure(const uint8_t *text, struct block *block);
 /* Whether a text ends as a sentence does, quotes and brackets apart. */
@@ -68,6 +83,10 @@ bool gm_html_ends(const uint8_t *text, size_t length);
 
 /* Ends the current block, if it holds anything. */
 void gm_html_flush(struct parser *parser);
+/* How many lists are open. */
+uint8_t gm_html_list_depth(const struct parser *parser);
+/* Makes one block of each row of a table that has ended, if it is one of data. */
+void gm_html_join_table(struct parser *parser, int32_t table);
 /* A boundary of blocks, which has no effect in what is not shown. */
 void gm_html_part(struct parser *parser);
 /* Closes the innermost open element, and forms around it whose end tag has come. */

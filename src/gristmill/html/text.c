@@ -107,6 +107,31 @@ void gm_html_add_text(struct parser *parser, const uint8_t *at, const uint8_t *e
     }
 }
 
+void gm_html_end_line(struct parser *parser, size_t start) {
+    const struct buffer *text = &parser->page->text;
+    if (parser->skips || (text->length == parser->block.start && start == SIZE_MAX)) return;
+    if (text->length == start || (text->length && text->at[text->length - 1] != '\n')) gm_html_put(parser, "\n", 1);
+}
+
+/* Markdown has marks of HTML for it: 10<sup>6</sup> is no 106. */
+int32_t gm_html_begin_script(struct parser *parser, enum tag tag) {
+    if (parser->skips || parser->pres) return 0;
+    gm_html_add_visible(parser, (const uint8_t *)(tag == T_SUB ? "<sub>" : "<sup>"), 5);
+    parser->space = false;
+    return (int32_t)parser->page->text.length;
+}
+
+void gm_html_end_script(struct parser *parser, const struct open *script) {
+    struct buffer *text = &parser->page->text;
+    if ((size_t)script->counter < parser->block.start + 5) return; /* a block has ended inside */
+    if (text->length > (size_t)script->counter) {
+        gm_html_put(parser, script->tag == T_SUB ? "</sub>" : "</sup>", 6);
+        return;
+    }
+    text->length -= 5;
+    parser->any = text->length > parser->block.start;
+}
+
 /* Counts what a block's text is made of. */
 void gm_html_measure(const uint8_t *text, struct block *block) {
     bool word = false;

@@ -67,7 +67,7 @@ static const char *const ATTRIBUTE[A_COUNT] = {
 
 /* Keeps an attribute that we know; of two with one name the first counts. */
 static void keep_attribute(struct tag_token *token, struct slice name, struct slice value) {
-    if (name.length < 2 || name.length > 11) return;
+    if (name.length < 2 || name.length > sizeof "shadowrootmode" - 1) return;
     for (unsigned a = 0; a < A_COUNT; a++) {
         if (ATTRIBUTE[a][0] != gm_lower(name.at[0]) || !gm_slice_is(name, ATTRIBUTE[a])) continue;
         if (!(token->present >> a & 1)) token->value[a] = value;

@@ -13,7 +13,7 @@ struct slice {
     X(ALT, "alt") X(ALTTEXT, "alttext") X(ARIA_HIDDEN, "aria-hidden") X(CLASS, "class") X(CONTENT, "content")          \
     X(DISPLAY, "display") X(HIDDEN, "hidden") X(HREF, "href") X(HTTP_EQUIV, "http-equiv") X(ID, "id")                  \
     X(ITEMPROP, "itemprop") X(LANG, "lang") X(NAME, "name") X(PROPERTY, "property") X(REL, "rel") X(ROLE, "role")      \
-    X(SRC, "src") X(START, "start") X(STYLE, "style") X(TYPE, "type")
+    X(SHADOWROOTMODE, "shadowrootmode") X(SRC, "src") X(START, "start") X(STYLE, "style") X(TYPE, "type")
 
 enum attribute {
 #define X(id, name) A_##id,
@@ -49,6 +49,17 @@ const uint8_t *gm_read_reference(const uint8_t *at, const uint8_t *end, const st
 bool gm_slice_is(struct slice slice, const char *text);       /* ASCII case does not matter */
 bool gm_slice_has(struct slice slice, const char *text);      /* anywhere inside */
 bool gm_slice_has_word(struct slice slice, const char *text); /* among words separated by space */
+
+/* ---- the tags by which a page names other pages and says what may be done with it: links.c ---- */
+
+/* Whether a start tag is one of them: <a>, <area>, <base> and <link> with href, <frame> and <iframe> with src, <meta>
+   with content. */
+bool gm_is_link(const struct tag_token *token);
+/* The bytes that a row needs at most. */
+size_t gm_link_room(const struct tag_token *token);
+/* Writes a row: tag, href (src of a frame, content of <meta>), rel (name or property of <meta>) and type (http-equiv of
+   <meta>), references decoded, each ended by a zero byte, which no value can hold (§13.2.5.36 makes U+FFFD of it). Returns what follows the row. */
+uint8_t *gm_write_link(const struct tag_token *token, const struct entities *entities, uint8_t *out);
 
 static inline bool gm_is_space(uint8_t c) { return c == ' ' || (c >= 9 && c <= 13 && c != 11); }
 static inline bool gm_is_letter(uint8_t c) { return (uint8_t)((c | 32) - 'a') < 26; }

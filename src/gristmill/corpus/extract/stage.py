@@ -201,7 +201,8 @@ def extract_record(record: Record, comments: bool = False, honour: Sequence[str]
         heading = MARKDOWN_TITLE.search(text) if record.content_type == "text/markdown" else None
         found = heading.group(1).rstrip("#").rstrip() if heading else ""
     else:
-        page = extract_html(raw, comments=comments, whole=record.whole)
+        xml = record.content_type == "application/xhtml+xml"
+        page = extract_html(raw, comments=comments, whole=record.whole, xml=xml)
         found, text, tags = page.title, page.text, page.tags
     headers = record.headers or ()
     said = read_directives([*tags, *header_tags(headers)], headers, AGENT)

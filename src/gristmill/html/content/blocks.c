@@ -1,4 +1,4 @@
-/* Blocks and the block-level elements that hold them; what elements say of themselves; rows of tables. */
+/* Blocks and the block-level elements that hold them; what elements say of themselves. */
 #include "../parser.h"
 
 #include <stdlib.h>
@@ -26,6 +26,12 @@ static struct block *push_block(struct page *page, const struct block *block) {
     return &page->blocks[page->block_count++];
 }
 
+uint8_t gm_html_list_depth(const struct parser *parser) {
+    uint8_t depth = 0;
+    for (int list = parser->list; list >= 0; list = parser->stack[list].outer) depth += depth < 255;
+    return depth;
+}
+
 /* Ends the current block, if it holds anything. */
 void gm_html_flush(struct parser *parser) {
     struct page *page = parser->page;
@@ -45,7 +51,7 @@ void gm_html_flush(struct parser *parser) {
         block->item = parser->item;
         block->pre = parser->pres > 0;
         block->after_break = parser->paragraph;
-        for (int list = parser->list; list >= 0; list = parser->stack[list].outer) block->depth += block->depth < 255;
+        block->depth = gm_html_list_depth(parser);
         if (parser->list >= 0) {
             block->list = parser->stack[parser->list].list;
             int32_t counter = parser->stack[parser->list].counter;
@@ -128,6 +134,23 @@ static uint64_t tag_groups(enum tag tag) {
     }
 }
 
+/* Whether a style has a declaration, whatever its spaces; at the end may stand `!important`. */
+static bool declares(struct slice style, const char *declaration) {
+    bool begins = true;
+    for (size_t i = 0; i < style.length; i++) {
+        const char *next = declaration;
+        size_t at = i;
+        for (; begins && at < style.length; at++) {
+            if (gm_is_space(style.at[at])) continue;
+            if (!*next || gm_lower(style.at[at]) != (uint8_t)*next) break;
+            next++;
+        }
+        if (!*next && (at == style.length || style.at[at] == ';' || style.at[at] == '!')) return true;
+        begins = style.at[i] == ';';
+    }
+    return false;
+}
+
 /* What an element says of its content by tag, role, style and names. */
 struct cached_class gm_html_judge(struct parser *parser, const struct tag_token *token) {
     const struct slice *value = token->value;
@@ -138,9 +161,8 @@ struct cached_class gm_html_judge(struct parser *parser, const struct tag_token 
     if (has >> A_ROLE & 1) found.groups |= role_groups(value[A_ROLE]);
     if (has >> A_HIDDEN & 1 && !gm_slice_is(value[A_HIDDEN], "false")) found.groups |= G_HIDDEN;
     if (has >> A_ARIA_HIDDEN & 1 && gm_slice_is(value[A_ARIA_HIDDEN], "true")) found.groups |= G_HIDDEN;
-    if (has >> A_STYLE & 1 &&
-        (gm_slice_has(value[A_STYLE], "display:none") || gm_slice_has(value[A_STYLE], "display: none") ||
-         gm_slice_has(value[A_STYLE], "visibility:hidden")))
+    if (declares(value[A_STYLE], "display:none") || declares(value[A_STYLE], "visibility:hidden") ||
+        declares(value[A_STYLE], "visibility:collapse"))
         found.groups |= G_HIDDEN;
     if (has >> A_ITEMPROP & 1 && gm_slice_has_word(value[A_ITEMPROP], "articlebody")) found.groups |= G_BODY_TEXT;
     static const enum attribute names[] = {A_CLASS, A_ID};
@@ -186,76 +208,29 @@ int32_t gm_html_push_node(struct parser *parser, const struct tag_token *token, 
     return (int32_t)page->node_count++;
 }
 
-/* Makes one block of a row's cells where each of them is short and plain: `a | b | c`. */
-static void join_row(struct parser *parser, const struct open *row) {
-    enum { LONGEST_CELL = 300 };
-    struct page *page = parser->page;
-    size_t first = (size_t)row->counter, count = page->block_count;
-    int32_t node = row->node;
-    bool head = true;
-    size_t filled = 0;
-    for (size_t i = first; i < count; i++) {
-        const struct block *block = &page->blocks[i];
-        const struct node *cell = &page->nodes[block->node];
-        if (cell->parent != node || (cell->tag != T_TD && cell->tag != T_TH) || block->length > LONGEST_CELL ||
-            block->pre || (i > first && page->blocks[i - 1].node == block->node))
-            return;
-        head &= cell->tag == T_TH;
-        filled++;
-    }
-    const struct block *before = first ? &page->blocks[first - 1] : NULL;
-    bool goes_on = before && before->row && page->nodes[before->node].parent == page->nodes[node].parent;
-    if (page->block_count >= gm_most_parts(page->size) || (filled < 2 && !(filled && goes_on))) return;
-    struct block joined = page->blocks[first];
-    joined = (struct block){.start = (uint32_t)page->text.length,
-                            .node = node,
-                            .source = joined.source,
-                            .row = true,
-                            .head = head,
-                            .list = joined.list,
-                            .depth = joined.depth,
-                            .groups = joined.groups};
-    size_t next = first;
-    bool begun = false;
-    for (size_t cell = (size_t)node + 1; cell < page->node_count; cell++) {
-        if (page->nodes[cell].parent != node) continue;
-        if (begun && !gm_html_put(parser, " | ", 3)) return;
-        begun = true;
-        if (next == count || page->blocks[next].node != (int32_t)cell) continue;
-        struct block *part = &page->blocks[next++];
-        uint32_t start = part->start, length = part->length;
-        for (uint32_t i = 0; i < length; i++) { /* the text may move as it grows */
-            uint8_t byte = page->text.at[start + i];
-            if (!gm_html_put(parser, byte == '\n' ? (const uint8_t *)" " : &byte, 1)) return;
-        }
-        joined.linked += part->linked, joined.bold += part->bold, joined.markup += part->markup;
-        joined.links = (uint16_t)(joined.links + part->links);
-        joined.groups &= part->groups;
-        part->gone = true;
-    }
-    joined.length = (uint32_t)(page->text.length - joined.start);
-    gm_html_measure(page->text.at + joined.start, &joined);
-    push_block(page, &joined);
-    parser->block.start = (uint32_t)page->text.length;
-}
-
 void gm_html_part(struct parser *parser) {
     if (!parser->skips) gm_html_flush(parser);
+}
+
+/* A table that holds another is a layout; else its rows are made blocks. */
+static void end_table(struct parser *parser, const struct open *table) {
+    parser->table = table->outer;
+    if (!table->counter) gm_html_join_table(parser, table->node);
+    if (parser->table >= 0) parser->stack[parser->table].counter = 1;
 }
 
 static void pop_one(struct parser *parser) {
     struct open *top = &parser->stack[parser->depth - 1];
     struct page *page = parser->page;
     gm_html_forget_since(parser, top->tag);
-    if (top->kind & BLOCK) {
+    if (top->counter && (top->tag == T_SUB || top->tag == T_SUP)) gm_html_end_script(parser, top);
+    if (top->line) {
+        if (top->tag != T_TD) gm_html_end_line(parser, (size_t)top->counter);
+    } else if (top->kind & BLOCK) {
         if (parser->skips == top->skip) gm_html_flush(parser);
-        if (top->tag == T_TR) {
-            join_row(parser, top);
-            parser->row = top->outer;
-        } else if (top->list) {
-            parser->list = top->outer;
-        }
+        if (top->list) parser->list = top->outer;
         page->nodes[top->node].end = (int32_t)page->block_count;
+        if (top->tag == T_TABLE) end_table(parser, top);
         if (top->tag == T_LI) parser->item = false;
     }
     parser->links -= top->link;

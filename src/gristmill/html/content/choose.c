@@ -33,12 +33,10 @@ struct result {
     int fault;
 };
 
-enum { WITH_COMMENTS = 1, WITH_EVERYTHING = 2 };
-
-#define COMMENTS (1ull << 4) /* the group of comments among class words: tools/main_text.py */
+enum { WITH_COMMENTS = 1, WITH_EVERYTHING = 2, AS_XML = 4 };
 
 struct page *gm_html_parse(const uint8_t *html, size_t size, const struct entities *entities,
-                           const struct word_weights *words);
+                           const struct word_weights *words, unsigned xml);
 
 enum { BATCH = 64, REMEMBERED = 4096 }; /* blocks judged at once; blocks whose features are worked out once */
 enum { JUDGED = 4096, BYTES_EACH = 320 }; /* blocks that any page may have judged, and one more in so many bytes */
@@ -170,20 +168,6 @@ static void render_block(struct page *page, const struct block *block, bool firs
     }
 }
 
-static int32_t table_of(const struct page *page, const struct block *block) {
-    int32_t node = block->node;
-    while (node > 0 && page->nodes[node].tag != T_TABLE) node = page->nodes[node].parent;
-    return node;
-}
-
-/* Leaves out the headings at the end that nothing follows. */
-static void drop_last_headings(const struct view *view, bool *kept) {
-    for (size_t i = view->count; i-- > 0;) {
-        if (kept[i] && !view->page->nodes[view->block[i]->node].level) return;
-        kept[i] = false;
-    }
-}
-
 /* Writes the kept blocks. */
 static void render(struct view *view, const bool *kept) {
     struct page *page = view->page;
@@ -191,7 +175,7 @@ static void render(struct view *view, const bool *kept) {
     for (size_t i = 0; i < view->count && !page->fault; i++) {
         const struct block *block = view->block[i];
         if (!kept[i]) continue;
-        bool same_table = before && before->row && block->row && table_of(page, before) == table_of(page, block);
+        bool same_table = before && before->row && block->row && gm_table_of(page, before) == gm_table_of(page, block);
         bool same_list = before && before->list && block->list && block->item && before->depth && before->item;
         if (before) add(page, "\n\n", same_table || same_list ? 1 : 2);
         render_block(page, block, !same_table);
@@ -211,31 +195,6 @@ static void note_heading(struct page *page) {
     }
 }
 
-/* Leaves out the first heading where it repeats the page's title, which is told apart from the text. */
-static void drop_headline(const struct view *view, bool *kept) {
-    for (size_t i = 0; i < view->count; i++) {
-        unsigned level = view->page->nodes[view->block[i]->node].level;
-        if (kept[i] && level && level < 3 && view->facts[i].title > 0.99f) {
-            kept[i] = false;
-            return;
-        }
-        if (kept[i] && view->facts[i].is_long) return;
-    }
-}
-
-/* Whether a block is all links (but for the spaces), in a part that says itself that it is next to the text. */
-static bool is_side_link(const struct view *view, size_t i) {
-    uint64_t groups = view->page->nodes[view->block[i]->node].all | view->block[i]->groups;
-    return view->facts[i].share > 0.7f && groups & (G_NAV | G_ASIDE | G_FOOTER);
-}
-
-/* Whether a block is a reader's comment: running text in a part that is named so. */
-static bool is_comment(const struct view *view, size_t i) {
-    const struct block *block = view->block[i];
-    return (view->page->nodes[block->node].all | block->groups) & COMMENTS && block->words > 3 &&
-           view->facts[i].share < 0.5f;
-}
-
 static bool choose(struct page *page, const struct model *model, unsigned options) {
     struct view view;
     if (!gm_view_open(&view, page, &model->texts)) return false;
@@ -243,10 +202,8 @@ static bool choose(struct page *page, const struct model *model, unsigned option
     bool *kept = calloc(view.count + 1, sizeof *kept);
     bool done = guess && kept && judge_blocks(&view, model, guess, keep);
     if (done) {
-        for (size_t i = 0; i < view.count; i++)
-            kept[i] = (keep[i] > model->threshold && !is_side_link(&view, i)) || options & WITH_EVERYTHING ||
-                      (options & WITH_COMMENTS && is_comment(&view, i));
-        if (!(options & WITH_EVERYTHING)) drop_headline(&view, kept), drop_last_headings(&view, kept);
+        for (size_t i = 0; i < view.count; i++) kept[i] = keep[i] > model->threshold || options & WITH_EVERYTHING;
+        if (!(options & WITH_EVERYTHING)) gm_view_correct(&view, kept, options & WITH_COMMENTS);
         render(&view, kept);
     }
     free(guess), free(kept);
@@ -257,7 +214,7 @@ static bool choose(struct page *page, const struct model *model, unsigned option
 /* Title, facts and main text of a page; free what it returns with gm_html_free. NULL where there is no memory. */
 struct page *gm_html_extract(const uint8_t *html, size_t size, const struct entities *entities,
                              const struct model *model, unsigned options, struct result *result) {
-    struct page *page = gm_html_parse(html, size, entities, &model->classes);
+    struct page *page = gm_html_parse(html, size, entities, &model->classes, options & AS_XML);
     if (!page) return NULL;
     if (!page->fault) note_heading(page);
     if (!page->fault && !choose(page, model, options)) page->fault = FAULT_MEMORY;

@@ -52,5 +52,9 @@ size_t gm_view_features(const struct view *view, size_t i, float *out);
 /* Takes the first guesses of all blocks, and tells what those around say of block i. */
 bool gm_view_guesses(struct view *view, const float *guess);
 size_t gm_view_context(const struct view *view, size_t i, float *out);
+/* The table that a block is in, or 0. */
+int32_t gm_table_of(const struct page *page, const struct block *block);
+/* Corrects which blocks are kept by what elements and the blocks around say. */
+void gm_view_correct(const struct view *view, bool *kept, bool comments);
 
 #endif

@@ -1,0 +1,119 @@
+/* Formulas: the TeX that stands in a page, or presentation MathML (MathML Core, §3) written as TeX. */
+#include "parser.h"
+
+#include <string.h>
+
+enum { MAX_DEPTH = 64 };
+
+/* What stands before each part of an element (the third is for all that follow), and behind the last. */
+static const struct form {
+    const char *name, *before[3], *after;
+} FORM[] = {
+    {"mfrac", {"\\frac{", "}{", ""}, "}"}, {"msqrt", {"\\sqrt{", "", ""}, "}"}, {"mroot", {"", "^{1/{", ""}, "}}"},
+    {"msup", {"", "^{", ""}, "}"},         {"msub", {"", "_{", ""}, "}"},       {"msubsup", {"", "_{", "}^{"}, "}"},
+    {"mover", {"", "^{", ""}, "}"},        {"munder", {"", "_{", ""}, "}"},     {"munderover", {"", "_{", "}^{"}, "}"},
+    {"mtr", {"", " & ", " & "}, " \\\\ "},
+};
+
+static const struct form *form_of(struct slice name) {
+    for (size_t i = 0; i < sizeof FORM / sizeof *FORM; i++)
+        if (gm_slice_is(name, FORM[i].name)) return &FORM[i];
+    return NULL;
+}
+
+static void add_mark(struct parser *parser, const char *mark) {
+    if (*mark) gm_html_add_visible(parser, (const uint8_t *)mark, strlen(mark));
+}
+
+/* Adds a formula in TeX between dollar signs. */
+void gm_html_add_formula(struct parser *parser, struct slice tex, bool display) {
+    if (parser->skips) return;
+    while (tex.length && gm_is_space(*tex.at)) tex.at++, tex.length--;
+    while (tex.length && gm_is_space(tex.at[tex.length - 1])) tex.length--;
+    static const char style[] = "{\\displaystyle";
+    if (tex.length > sizeof style && !memcmp(tex.at, style, sizeof style - 1) && tex.at[tex.length - 1] == '}') {
+        tex.at += sizeof style - 1, tex.length -= sizeof style;
+        while (tex.length && gm_is_space(*tex.at)) tex.at++, tex.length--;
+        while (tex.length && gm_is_space(tex.at[tex.length - 1])) tex.length--;
+    }
+    if (!tex.length) return;
+    add_mark(parser, display ? "$$" : "$");
+    gm_html_add_text(parser, tex.at, tex.at + tex.length);
+    parser->space = false;
+    add_mark(parser, display ? "$$" : "$");
+    parser->block.maths += parser->block.maths < 255;
+}
+
+const uint8_t *gm_find_bytes(const uint8_t *at, const uint8_t *end, const char *text) {
+    size_t length = strlen(text);
+    for (; (at = memchr(at, text[0], (size_t)(end - at))); at++) {
+        if ((size_t)(end - at) < length) return NULL;
+        if (!memcmp(at, text, length)) return at;
+    }
+    return NULL;
+}
+
+/* Adds the elements between `at` and `end`. What is opened deeper than MAX_DEPTH is text alone. */
+static void add_elements(struct parser *parser, const uint8_t *at, const uint8_t *end) {
+    struct {
+        const struct form *form;
+        int parts;
+        bool braces;
+    } open[MAX_DEPTH + 1] = {{NULL, 0, false}};
+    int depth = 0, deeper = 0;
+    for (const uint8_t *tag; at < end; at = tag) {
+        tag = memchr(at, '<', (size_t)(end - at));
+        gm_html_add_text(parser, at, tag ? tag : end);
+        parser->space = false;
+        if (!tag) return;
+        struct tag_token token;
+        bool ends = end - tag > 2 && tag[1] == '/';
+        struct slice name = {tag + 1 + ends, 0};
+        for (; name.at + name.length < end && (gm_is_letter(name.at[name.length])); name.length++) {
+        }
+        if (!name.length) {
+            tag = tag[1] == '!' || tag[1] == '?' ? gm_skip_comment(tag, end) : tag + 1;
+            continue;
+        }
+        if (!(tag = gm_read_tag(tag, end, &token))) return;
+        if (!ends && gm_slice_is(name, "annotation") && !(tag = gm_find_bytes(tag, end, "</annotation"))) return;
+        if (!ends && depth == MAX_DEPTH) deeper += !token.closed;
+        else if (!ends) {
+            const struct form *form = open[depth].form;
+            int part = open[depth].parts++;
+            if (form) add_mark(parser, form->before[part < 2 ? part : 2]);
+            open[++depth].form = form_of(name);
+            open[depth].parts = 0;
+            open[depth].braces = form && !part && name.length > 2 && strchr("^_", *form->before[1]) && *form->before[1];
+            if (open[depth].braces) add_mark(parser, "{");
+        }
+        if (deeper && ends) deeper--;
+        else if (depth && !deeper && (ends || token.closed)) {
+            if (open[depth].form && open[depth].parts) add_mark(parser, open[depth].form->after);
+            if (open[depth].braces) add_mark(parser, "}");
+            depth--;
+        }
+    }
+}
+
+/* A <math> element: its TeX where it has some, else its elements as TeX. Returns what follows it. */
+const uint8_t *gm_html_read_math(struct parser *parser, const struct tag_token *token, const uint8_t *at) {
+    const uint8_t *close = parser->no_math_end ? NULL : gm_find_bytes(at, parser->end, "</math");
+    if (!close) return parser->no_math_end = true, at;
+    bool display = token->present >> A_DISPLAY & 1 && gm_slice_is(token->value[A_DISPLAY], "block");
+    const uint8_t *note = gm_find_bytes(at, close, "application/x-tex");
+    const uint8_t *start = note ? memchr(note, '>', (size_t)(close - note)) : NULL;
+    if (start) {
+        const uint8_t *stop = memchr(start, '<', (size_t)(close - start));
+        gm_html_add_formula(parser, (struct slice){start + 1, (size_t)((stop ? stop : close) - start - 1)}, display);
+    } else if (token->present >> A_ALTTEXT & 1) {
+        gm_html_add_formula(parser, token->value[A_ALTTEXT], display);
+    } else {
+        add_mark(parser, display ? "$$" : "$");
+        add_elements(parser, at, close);
+        add_mark(parser, display ? "$$" : "$");
+        parser->block.maths += parser->block.maths < 255;
+    }
+    const uint8_t *after = memchr(close, '>', (size_t)(parser->end - close));
+    return after ? after + 1 : parser->end;
+}
