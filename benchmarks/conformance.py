@@ -1,7 +1,9 @@
 """How much of public test suites passes, as one table. Each suite is a checkout that is named; none is stored here.
 
     python benchmarks/conformance.py --encoding whatwg/encoding --prescan html5lib-tests --robots google/robotstxt \
-        --url ada/tests/wpt [--verbose]
+        --url ada/tests/wpt --tree html5lib-tests --tokens html5lib-tests [--verbose]
+
+The tests of tree construction left html5lib-tests for web-platform-tests: take its commit 9329e64 or an older one.
 """
 
 from __future__ import annotations
@@ -20,11 +22,14 @@ from rich.table import Table
 from gristmill.crawl.robots import parse_robots
 from gristmill.crawl.urls import normalise, target_of
 from gristmill.html.charset import declared_encoding
+from gristmill.html.content.main_text import extract_html
 from gristmill.html.encodings import decode, encoding_of
 
 Case = tuple[str, object, object]  # what it is, what comes out, what should
 DIVIDED = {"big5": (157, 0x81), "gb18030": (190, 0x81), "euc-kr": (190, 0x81), "jis0212": (94, 0xA1)}
 LITERALS = r'(?:"(?:[^"\\]|\\.)*"\s*)+'
+HIDDEN = r"<(svg |script|style|template|select|iframe|textarea|title|head|rp|rt|rtc|noembed|noframes|datalist)\b|<!--"
+MARKS = re.compile(r"^ *(?:- |\d+\. |#+ |`{3,}$|\| --- .*)+|</?su[bp]>", re.MULTILINE)
 ROBOTS = re.compile(
     rf"string(?:_view)? (\w+)\s*=\s*({LITERALS});"
     rf"|EXPECT_(TRUE|FALSE)\(\s*IsUserAgentAllowed\(\s*({LITERALS}|\w+),\s*({LITERALS}|\w+),\s*({LITERALS}|\w+)\)\)"
@@ -106,11 +111,68 @@ def urls(root: Path) -> Iterator[Case]:
         yield f"{test['input']!r} at {test['base']}", normalise(test["input"], test["base"] or ""), wanted
 
 
+def tree(root: Path) -> Iterator[Case]:
+    """The text of documents in order, without spaces, of what is shown (github.com/html5lib/html5lib-tests)."""
+    for path in sorted(root.glob("tree-construction/*.dat")):
+        for test in re.split(r"(?:^|\n)#data\n", path.read_text(encoding="utf-8", errors="surrogatepass"))[1:]:
+            page, _, rest = test.partition("\n#errors\n")
+            if not re.search(r"\n#(document-fragment|script-on)\n", test):
+                found = extract_html(page, whole=True).text
+                yield (
+                    f"{path.name} {page!r}",
+                    squeeze(MARKS.sub("", found)),
+                    squeeze(shown(rest.partition("#document\n")[2])),
+                )
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text has no lone surrogates, which no page of bytes can hold."""
+    return text.encode("utf-8", "replace").decode() == text
+
+
+def shown(dump: str) -> str:
+    """The text of a dumped tree, whose lines begin with "| " and two spaces a level."""
+    out, hidden = [], 99
+    for line in re.split(r"\n(?=\| )", dump.removeprefix("| ")):
+        line = line.removeprefix("| ")
+        level = len(line) - len(line.lstrip(" "))
+        if level <= hidden:
+            hidden = level if re.match(HIDDEN, line.strip()) else 99
+        if hidden == 99 and line.strip().startswith('"'):
+            out.append(line.strip()[1:].removesuffix('"'))
+    return "".join(out)
+
+
+def squeeze(text: str) -> str:
+    """A text without what extraction makes of spaces, and without invisible characters."""
+    return "".join(letter for letter in text if not letter.isspace() and letter.isprintable() and letter not in "$|")
+
+
+def tokens(root: Path) -> Iterator[Case]:
+    """The text and the character references of pages without elements whose content is not text (html5lib-tests)."""
+    for path in sorted(root.glob("tokenizer/*.test")):
+        for test in json.loads(path.read_text(encoding="utf-8")).get("tests", ()):
+            page, wanted = test["input"], [token for token in test["output"] if isinstance(token, list)]
+            if test.get("doubleEscaped"):
+                page, wanted = json.loads(json.dumps([page, wanted]).replace("\\\\u", "\\u"))
+            names = {token[1].lower() for token in wanted if token[0] == "StartTag"}
+            data = "Data state" in test.get("initialStates", ["Data state"])
+            if data and not re.search(HIDDEN, " ".join(f"<{name} " for name in names)) and is_unicode(page):
+                text = "".join(token[1] for token in wanted if token[0] == "Character")
+                yield (
+                    f"{path.name} {page!r}",
+                    squeeze(MARKS.sub("", extract_html(page, whole=True).text)),
+                    squeeze(text),
+                )
+
+
 SUITES: dict[str, Callable[[Path], Iterator[Case]]] = {
     "encoding": encodings,
     "prescan": prescan,
     "robots": robots,
     "url": urls,
+    "tree": tree,
+    "tokens": tokens,
 }
 
 

@@ -85,6 +85,12 @@ def test_code_whose_lines_are_elements(source: str, text: str) -> None:
         ("<ruby>a<rb>b<rt>c<rb>d<rtc>e<rt>f</ruby>g", "abdg"),
         ("<div><template shadowrootmode=open>in</template>out</div><template>no</template>", "inout"),
         ("a<plaintext>b<p>c</p>", "a\n\n```\nb<p>c</p>\n```"),
+        ("<p>a</", "a</"),
+        ("a<script>b</script x='>'>c", "ac"),
+        ("<select><option>a<input>b", "b"),
+        ("<table><tr><td><select><option>a<tr><td>b</table>", "b"),
+        ("<svg><desc><div><svg><ul>a</ul></svg></div></desc></svg>b", "b"),
+        ("<title>t</title><frameset><frame src=x></frameset>a", ""),
         ("<h2>a<a class=hash-link href=#a>#</a></h2>b", "## a\n\nb"),
     ],
 )
@@ -143,10 +149,10 @@ def test_an_article_that_stands_in_json_ld_alone() -> None:
 def test_xhtml_is_read_as_xml() -> None:
     page = (
         f"<html><head><title/><script src='k.js'/></head><body><p>{FIRST}<br/><a id='x'/><svg/></p><style/><math/>"
-        f"<div/><p>{LAST}<![CDATA[ a < b ]]></p></body></html>"
+        f"<div/><p>{LAST}<![CDATA[ a < é &amp; b ]]></p></body></html>"
     ).encode()
     found = extract_record(Record(page, "application/xhtml+xml", "http://x.test/", "x"))
-    assert isinstance(found, Document) and found.text == f"{FIRST}\n\n{LAST} a < b"
+    assert isinstance(found, Document) and found.text == f"{FIRST}\n\n{LAST} a < é &amp; b"
 
 
 @pytest.mark.skipif(not CASES.exists(), reason="the cases are not here")

@@ -39,18 +39,20 @@ static void lift(struct parser *parser, struct open *open) {
 
 /* ---- <svg> ---- */
 
+static bool holds_html(enum tag tag) { return tag == T_FOREIGNOBJECT || tag == T_DESC; }
+
 bool gm_html_in_svg(const struct parser *parser) {
     if (!parser->svgs) return false;
     for (int i = parser->depth - 1; i > 0; i--) {
         if (parser->stack[i].tag == T_SVG) return true;
-        if (parser->stack[i].tag == T_FOREIGNOBJECT) return false;
+        if (holds_html(parser->stack[i].tag)) return false;
     }
     return false;
 }
 
 static void leave_svg(struct parser *parser) {
     int outermost = 0;
-    for (int i = parser->depth - 1; i > 0 && parser->stack[i].tag != T_FOREIGNOBJECT; i--)
+    for (int i = parser->depth - 1; i > 0 && !holds_html(parser->stack[i].tag); i--)
         if (parser->stack[i].tag == T_SVG) outermost = i;
     if (outermost) gm_html_close_to(parser, outermost);
 }
@@ -139,6 +141,7 @@ static void close_table_parts(struct parser *parser, enum tag tag) {
         bool cell = other == T_TD || other == T_TH || other == T_CAPTION;
         bool part = other == T_TBODY || other == T_THEAD || other == T_TFOOT;
         if (other == T_TEMPLATE) return;
+        if (other == T_SELECT && parser->opened[T_TABLE]) gm_html_close_to(parser, i);
         if (!cell && !(other == T_TR && !for_cell) && !(part && !for_cell && tag != T_TR)) continue;
         gm_html_close_to(parser, i);
         if (part || (cell && for_cell) || (other == T_TR && tag == T_TR)) return; /* the outermost that it ends */

@@ -13,11 +13,11 @@
     X(BLOCKQUOTE, "blockquote", BLOCK | CLOSES_P) X(BODY, "body", BLOCK) X(BR, "br", VOID) X(BUTTON, "button", SCOPE)  \
     X(CANVAS, "canvas", FALLBACK) X(CAPTION, "caption", BLOCK | SCOPE) X(CENTER, "center", BLOCK | CLOSES_P)           \
     X(CODE, "code", FORMAT) X(COL, "col", VOID) X(DATALIST, "datalist", SKIP) X(DD, "dd", BLOCK | CLOSES_P)            \
-    X(DETAILS, "details", BLOCK | CLOSES_P) X(DIALOG, "dialog", BLOCK | CLOSES_P) X(DIR, "dir", BLOCK | CLOSES_P)      \
+    X(DESC, "desc", SCOPE | SKIP) X(DETAILS, "details", BLOCK | CLOSES_P) X(DIALOG, "dialog", BLOCK | CLOSES_P) X(DIR, "dir", BLOCK | CLOSES_P)      \
     X(DIV, "div", BLOCK | CLOSES_P) X(DL, "dl", BLOCK | CLOSES_P) X(DT, "dt", BLOCK | CLOSES_P) X(EM, "em", FORMAT)    \
     X(EMBED, "embed", VOID) X(FIELDSET, "fieldset", BLOCK | CLOSES_P) X(FIGCAPTION, "figcaption", BLOCK | CLOSES_P)    \
     X(FIGURE, "figure", BLOCK | CLOSES_P) X(FONT, "font", FORMAT) X(FOOTER, "footer", BLOCK | CLOSES_P)                \
-    X(FOREIGNOBJECT, "foreignobject", SCOPE | SKIP) X(FORM, "form", BLOCK | CLOSES_P) X(FRAME, "frame", VOID)          \
+    X(FOREIGNOBJECT, "foreignobject", SCOPE | SKIP) X(FORM, "form", BLOCK | CLOSES_P) X(FRAME, "frame", VOID) X(FRAMESET, "frameset", 0)          \
     X(H1, "h1", BLOCK | CLOSES_P) X(H2, "h2", BLOCK | CLOSES_P) X(H3, "h3", BLOCK | CLOSES_P)                          \
     X(H4, "h4", BLOCK | CLOSES_P) X(H5, "h5", BLOCK | CLOSES_P) X(H6, "h6", BLOCK | CLOSES_P) X(HEAD, "head", 0)       \
     X(HEADER, "header", BLOCK | CLOSES_P) X(HGROUP, "hgroup", BLOCK | CLOSES_P) X(HR, "hr", VOID | CLOSES_P)           \

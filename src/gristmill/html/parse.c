@@ -183,8 +183,9 @@ static const uint8_t *read_raw(struct parser *parser, const struct tag_token *to
     if (token->tag == T_SCRIPT && token->present >> A_TYPE & 1 && gm_slice_has(token->value[A_TYPE], "math/tex"))
         gm_html_add_formula(parser, (struct slice){at, (size_t)(close - at)},
                             gm_slice_has(token->value[A_TYPE], "mode=display"));
-    const uint8_t *after = memchr(close, '>', (size_t)(parser->end - close));
-    return after ? after + 1 : parser->end;
+    struct tag_token ends;
+    const uint8_t *after = close < parser->end ? gm_read_tag(close, parser->end, &ends) : NULL;
+    return after ? after : parser->end;
 }
 
 static const uint8_t *start_element(struct parser *parser, const struct tag_token *token, const uint8_t *after) {
@@ -192,17 +193,20 @@ static const uint8_t *start_element(struct parser *parser, const struct tag_toke
     note_facts(parser, token);
     gm_html_break_out(parser, tag);
     unsigned kind = gm_tag_kind(tag);
-    if (tag != T_SVG && tag != T_FOREIGNOBJECT && gm_html_in_svg(parser)) {
+    bool inside = tag == T_FOREIGNOBJECT || tag == T_DESC; /* what holds HTML in <svg> */
+    if (tag != T_SVG && !inside && gm_html_in_svg(parser)) {
         if (!token->closed) push_foreign(parser, token);
         return after;
     }
     if (tag == T_FORM && !gm_html_begin_form(parser)) return after;
     gm_html_close_implied(parser, tag);
+    int select = tag == T_SELECT || tag == T_INPUT ? gm_html_find_open(parser, T_SELECT, T_COUNT) : 0;
+    if (select) gm_html_close_to(parser, select); /* a second <select> ends the first and begins none */
     if (kind & RAW && parser->xml && token->closed) return after;
     if (kind & RAW) return read_raw(parser, token, after);
     if (tag == T_MATH) return token->closed ? after : gm_html_read_math(parser, token, after);
     if (tag == T_HTML || tag == T_HEAD) return after;
-    if (kind & VOID || (token->closed && (tag == T_SVG || tag == T_FOREIGNOBJECT))) {
+    if (kind & VOID || (token->closed && (tag == T_SVG || inside))) {
         if (tag == T_BR) add_break(parser);
         if (tag == T_HR) gm_html_part(parser);
         if (tag == T_IMG && token->present >> A_ALT & 1 && token->present >> A_CLASS & 1 &&
@@ -210,9 +214,9 @@ static const uint8_t *start_element(struct parser *parser, const struct tag_toke
             gm_html_add_formula(parser, token->value[A_ALT], false);
         return after;
     }
-    int select = tag == T_SELECT ? gm_html_find_open(parser, T_SELECT, T_COUNT) : 0;
-    if (select) { /* a second <select> ends the first */
-        gm_html_close_to(parser, select);
+    if (select && tag == T_SELECT) return after;
+    if (tag == T_FRAMESET) { /* of a page of frames nothing is shown but what they name (§13.2.6.4.20) */
+        parser->skips += parser->depth == 1 && !parser->any && !parser->page->text.length;
         return after;
     }
     push(parser, token);
@@ -228,7 +232,7 @@ static void parse(struct parser *parser) {
     struct tag_token token;
     while (parser->at < parser->end && !parser->page->fault) {
         const uint8_t *open = memchr(parser->at, '<', (size_t)(parser->end - parser->at));
-        const uint8_t *text = parser->at;
+        const uint8_t *text = parser->at, *next_part;
         parser->at = open ? open : parser->end;
         if (text < parser->at) gm_html_add_text(parser, text, parser->at);
         if (!open) return;
@@ -247,10 +251,14 @@ static void parse(struct parser *parser) {
             }
         } else if (parser->xml && parser->end - open > 9 && !memcmp(open, "<![CDATA[", 9)) {
             const uint8_t *close = gm_find_bytes(open, parser->end, "]]>");
-            for (parser->at = open + 9; parser->at < (close ? close : parser->end); parser->at++)
-                gm_html_add_text(parser, parser->at, parser->at + 1);
-            parser->at = close ? close + 3 : parser->end;
-        } else if (next == '!' || next == '?' || next == '/') {
+            parser->at = close ? close : parser->end;
+            for (text = open + 9; text < parser->at; text = next_part) { /* a reference is none here */
+                next_part = *text == '&' ? text + 1 : memchr(text, '&', (size_t)(parser->at - text));
+                next_part = next_part ? next_part : parser->at;
+                gm_html_add_text(parser, text, next_part);
+            }
+            parser->at += close ? 3 : 0;
+        } else if (next == '!' || next == '?' || (next == '/' && parser->end - open > 2)) {
             parser->at = gm_skip_comment(open, parser->end);
         } else {
             gm_html_add_text(parser, open, open + 1);
