@@ -75,6 +75,7 @@ Words = Annotated[str, checked(something)]
 SplitPattern = Literal["qwen2", "llama-bpe", "gpt-4o", "gpt-2"]
 LineRule = Literal["c4_lines", "c4_short_lines", "c4_line_ends", "refinedweb_lines"]
 FilterRule = Literal["gopher_repetition", "gopher_quality", LineRule, "c4", "fineweb"]
+GGUFKind = Literal["f32", "f16", "q8_0"]
 RedactRule = Literal["email", "phone", "ip_address", "iban", "card", "national_id", "key"]
 
 
@@ -336,7 +337,10 @@ class Audit(Params):
 
 
 class Export(Params):
-    """Model → a folder that transformers, vLLM and llama.cpp open."""
+    """Model → a folder that transformers and vLLM open; with GGUF files llama.cpp and Ollama, too."""
+
+    gguf: list[GGUFKind] = []  # GGUF files to write, the first of them for Ollama; q8_0 has a quarter of f32's bytes
+    check: bool = False  # open it in transformers and llama.cpp: the same token ids, log-probabilities and answers?
 
 
 class Report(Params):

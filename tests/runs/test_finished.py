@@ -12,10 +12,10 @@ from command_line import Command
 
 from gristmill import cli
 from gristmill.errors import UserError
-from gristmill.export.huggingface import export
+from gristmill.export.stage import run as export
 from gristmill.files import sealed
 from gristmill.manifest import Manifest
-from gristmill.recipe import Recipe
+from gristmill.recipe import Export, Recipe
 from gristmill.run import run_recipe
 from gristmill.runs.finished import examine, read_recipe, stages_of
 from gristmill.runs.model_choice import find_model
@@ -209,7 +209,7 @@ def test_a_model_alone(finished: Path, run: Path, tmp_path: Path, command: Comma
 
 def test_a_hugging_face_folder(finished: Path, tmp_path: Path, command: Command) -> None:
     run = finished / "run"
-    export(run / "rl", run / "tokenizer", tmp_path)
+    export({"model": run / "rl", "tokenizer": run / "tokenizer"}, Export(), tmp_path)
     found = find_model(tmp_path)
     ours = Assistant.load(run / "rl", run / "tokenizer", "ours").reply([ASK]).text()
     assert Assistant.load(found.folder, found.tokenizer, found.name).reply([ASK]).text() == ours

@@ -8,9 +8,12 @@ from typing import Any
 from gristmill.errors import UserError
 from gristmill.tokenizer.encode import Tokenizer
 
-# The same template for other tools; they do parse control tokens out of content, `render` does not.
+# The same template for other tools; they do parse control tokens out of content, `render` does not. What lies between
+# its marks `generation` is what `render` masks as learned (transformers' `return_assistant_tokens_mask` tells it).
 JINJA = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}"
+    "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
+    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}{{ '\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 

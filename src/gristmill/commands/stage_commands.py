@@ -43,6 +43,10 @@ INPUTS = {  # what an input is, on disk
     "seeds": "URLs to begin at.",
     "paths": "Files, folders, URLs: WARC, HTML, Markdown, JSONL, CSV, Parquet, EPUB, PDF, Word, code, Wikipedia dumps.",
     "run": "A run folder, as runs/miniweb.",
+    "evaluation": "Figures for the model card: the folder of evaluate.",
+}
+FLAGS = {  # stages with a setting that is an option of the command, too
+    "export": ("check", "Compare what transformers and llama.cpp make of the folder with what training made."),
 }
 
 
@@ -90,6 +94,10 @@ def arguments_of(stage: Stage) -> list[inspect.Parameter]:
                 annotation=Annotated[Path | None if optional else Path, argument],
             )
         )
+    if stage.name in FLAGS:
+        name, meaning = FLAGS[stage.name]
+        option = Annotated[bool, typer.Option(f"--{name}", help=meaning)]
+        found.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=option))
     return found
 
 
@@ -106,6 +114,8 @@ def stage_command(stage: Stage) -> Callable[..., None]:
         data: dict[str, object] = {}
         for setting in settings or []:
             set_override(data, setting.removeprefix(f"{stage.name}."), stage_params(stage.name))
+        if stage.name in FLAGS and inputs.pop(FLAGS[stage.name][0]):
+            data[FLAGS[stage.name][0]] = True
         folders = folders_of(stage, inputs)
         if inputs.get("given"):
             data[FILES[stage.name]] = inputs["given"]

@@ -10,40 +10,41 @@ from typing import Any
 from safetensors.torch import save_file
 
 from gristmill.chat.template import JINJA
+from gristmill.export.trained import Trained
 from gristmill.files import atomic_path, write_text
-from gristmill.generation.engine import load_together
 from gristmill.model.hf_format import config_json, renamed
-from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats.vocabulary_files import CONTROL
 
 
-def export(model_folder: Path, tokenizer_folder: Path, out: Path) -> None:
-    """Write `out` so that transformers, vLLM and llama.cpp's converter open it unchanged."""
-    model, tokenizer = load_together(model_folder, tokenizer_folder)
+def write_huggingface(trained: Trained, tokenizer_folder: Path, out: Path) -> None:
+    """Write `out` so that transformers and what is built on it open it unchanged."""
+    model, tokenizer = trained.model, trained.tokenizer
     with atomic_path(out / "model.safetensors") as path:
         tensors = {renamed(name): value.contiguous() for name, value in model.state_dict().items()}
         save_file(tensors, path, metadata={"format": "pt"})
-    stops = [tokenizer.im_end, tokenizer.end_of_text]
-    write_json(out / "config.json", config_json(model.config, stops, tokenizer.end_of_text))
-    generation = {"bos_token_id": None, "eos_token_id": stops, "pad_token_id": tokenizer.end_of_text}
-    write_json(out / "generation_config.json", {**generation, "do_sample": False})
+    ends = {"bos_token_id": tokenizer.end_of_text, "eos_token_id": trained.stops, "pad_token_id": tokenizer.end_of_text}
+    write_json(out / "config.json", {**config_json(model.config), **ends})
+    # only a template opens a turn, never the model
+    write_json(out / "generation_config.json", {**ends, "do_sample": False, "suppress_tokens": [tokenizer.im_start]})
     shutil.copyfile(tokenizer_folder / "tokenizer.json", out / "tokenizer.json")
-    write_json(out / "tokenizer_config.json", tokenizer_config(tokenizer, model.config.context))
-    write_text(out / "chat_template.jinja", JINJA)
+    write_json(out / "tokenizer_config.json", tokenizer_config(trained))
+    if trained.chats:
+        write_text(out / "chat_template.jinja", JINJA)
 
 
-def tokenizer_config(tokenizer: Tokenizer, context: int) -> dict[str, Any]:
-    """`tokenizer_config.json`."""
-    end_of_text = tokenizer.controls[tokenizer.end_of_text - len(tokenizer.pieces)]
-    _, im_start, im_end = CONTROL
+def tokenizer_config(trained: Trained) -> dict[str, Any]:
+    """`tokenizer_config.json`. Documents begin after `bos_token`, which tokenizers are not to put before every text."""
+    end_of_text = trained.written(trained.tokenizer.end_of_text)
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "eos_token": im_end,
+        "bos_token": end_of_text,
+        "add_bos_token": False,
+        "eos_token": trained.written(trained.stops[0]),
         "pad_token": end_of_text,
-        "additional_special_tokens": [im_start],
-        "model_max_length": context,
+        "additional_special_tokens": list(CONTROL[1:]),
+        "model_max_length": trained.model.config.context,
         "clean_up_tokenization_spaces": False,
-        "chat_template": JINJA,
+        **({"chat_template": JINJA} if trained.chats else {}),
     }
 
 

@@ -57,8 +57,9 @@ def renamed(name: str) -> str:
     return name
 
 
-def config_json(model: ModelConfig, stops: list[int], pad: int) -> dict[str, Any]:
-    """`config.json`; the rotary base is given as transformers 4 and as transformers 5 reads it."""
+def config_json(model: ModelConfig) -> dict[str, Any]:
+    """`config.json` without the tokens that begin and end a text; the rotary base is given as transformers 4 and as
+    transformers 5 reads it."""
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": model.rope_theta}
     if model.rope_scaling:
         rope |= {"rope_type": "llama3", **dict(zip(ROPE, model.rope_scaling, strict=True))}
@@ -75,9 +76,6 @@ def config_json(model: ModelConfig, stops: list[int], pad: int) -> dict[str, Any
         "tie_word_embeddings": model.tie_embeddings,
         "attention_bias": False,
         "hidden_act": "silu",
-        "bos_token_id": None,
-        "eos_token_id": stops,
-        "pad_token_id": pad,
         "torch_dtype": "float32",
     }
 

@@ -58,7 +58,12 @@ BEFORE_REPORT = (
     Stage("rl", "posttrain.rl:run", {"model": ("sft",), "reward": ("reward",), **TOKENS}),
     Stage("evaluate", "evaluation.stage:run", {"model": MODEL, "sft": ("sft",), **TOKENS}, frozenset({"sft"})),
     Stage("audit", "audit.stage:run", {"model": MODEL, **TOKENS}),
-    Stage("export", "export.stage:run", {"model": MODEL, "tokenizer": ("tokenizer",)}),
+    Stage(
+        "export",
+        "export.stage:run",
+        {"model": MODEL, "tokenizer": ("tokenizer",), "evaluation": ("evaluate",)},
+        frozenset({"evaluation"}),
+    ),
 )
 BEFORE = {stage.name: (stage.name,) for stage in BEFORE_REPORT}
 STAGES = (*BEFORE_REPORT, Stage("report", "report.stage:run", BEFORE, frozenset(BEFORE)))

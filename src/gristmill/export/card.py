@@ -1,0 +1,67 @@
+"""The model card: what a folder holds, for whom it is handed to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from gristmill.evaluation.figures import FIGURES
+from gristmill.export.trained import Trained
+from gristmill.files import write_text
+from gristmill.manifest import Manifest
+from gristmill.model.transformer import parameter_count
+
+# what Hugging Face's hub reads, https://huggingface.co/docs/hub/model-cards
+HEAD = """---
+library_name: transformers
+pipeline_tag: text-generation
+tags: [gristmill]
+---
+"""
+CHAT = """Messages go through the chat template (ChatML). What the model says ends at `<|im_end|>`.
+It is not meant to open a turn itself: `generation_config.json` forbids `<|im_start|>`, and servers that do not read it
+take that as a logit bias. It was evaluated at temperature 0.
+"""
+BASE = """It goes on with texts and has not learned to chat; there is no chat template.
+"""
+OPENED = """Documents begin after `{bos}` (`bos_token`), which tokenizers do not put before a text by themselves.
+
+Files: `config.json`, `model.safetensors` and `tokenizer.json` for transformers and what is built on it; where there are
+any, `model-*.gguf` for llama.cpp and `Modelfile` for Ollama.
+
+## Before it is handed on
+
+It has no licence yet: whoever trained it gives it one, and the texts that it has learned from have their own. It may
+complete passages of them word for word, and it answers with what they say, true or not.
+"""
+
+
+def write_card(trained: Trained, evaluation: Path | None, out: Path) -> None:
+    """Write `README.md`: shape, figures of training and of an evaluation's folder, how it is prompted."""
+    made = trained.made
+    kind = "chat" if trained.chats else "base"
+    by = f"Trained by the stage `{made.stage}` of gristmill {made.version}.\n" if made.stage else ""
+    rows = "\n".join(f"| {name} | {value} |" for name, value in facts(trained, evaluation))
+    lines = [
+        f"# A {kind} model\n\n{by}",
+        f"| | |\n| --- | --- |\n{rows}\n",
+        f"## Prompts\n\n{CHAT if trained.chats else BASE}",
+        OPENED.format(bos=trained.written(trained.tokenizer.end_of_text)),
+    ]
+    write_text(out / "README.md", HEAD + "\n".join(lines))
+
+
+def facts(trained: Trained, evaluation: Path | None) -> Iterator[tuple[str, str]]:
+    """What is known of a model, in words and figures."""
+    config, tokenizer = trained.model.config, trained.tokenizer
+    yield "parameters", f"{parameter_count(trained.model):,}"
+    yield "computed as", "Qwen3" if config.qk_norm else "Llama"
+    yield "layers, width", f"{config.layers}, {config.width}"
+    yield "context", f"{config.context:,} tokens"
+    yield "vocabulary", f"{tokenizer.vocab_size:,} tokens, byte-level BPE, split as `{tokenizer.pattern}`"
+    found = (Manifest.read(evaluation) if evaluation else None) or trained.made
+    if "heldout_bpb" in found.metrics:
+        yield "bits per byte of held-out text", f"{found.metrics['heldout_bpb']:.3f}"
+    for name, (_, _, label) in FIGURES.items():
+        if name in found.metrics:
+            yield label, f"{found.metrics[name]:.1%} of held-out questions"
