@@ -13,10 +13,11 @@ import pytest
 
 from gristmill.corpus.dedup import minhash, passages
 from gristmill.corpus.dedup import stage as dedup
+from gristmill.corpus.extract import stage as extract
 from gristmill.corpus.redact import stage as redact
 from gristmill.document import Document, read_documents, write_documents
 from gristmill.manifest import Manifest
-from gristmill.recipe import Dedup, Redact, Tokenize, TokenizerParams
+from gristmill.recipe import Dedup, Extract, Redact, Tokenize, TokenizerParams
 from gristmill.run import check_balance
 from gristmill.settings.stages import BY_NAME
 from gristmill.tokenizer import tokenize, train
@@ -88,6 +89,22 @@ def test_bytes_that_are_no_utf_8_cost_their_document(
         return
     row = check(stages, stage, tmp_path / "in", tmp_path / "out")
     assert row["id"].startswith(f"id{BAD}") and row["url"].startswith(f"http://site.test/{BAD}")
+
+
+@pytest.mark.parametrize("column", ["text", "url", "fetched_at"])
+def test_a_row_that_python_cannot_hold_costs_no_other(column: str, tmp_path: Path) -> None:
+    texts = [document.text.encode() for document in documents()]
+    columns = {"text": texts, "url": [b"http://site.test/%d" % n for n in range(COUNT)]}
+    if column in columns:
+        columns[column][BAD] += b"\xff"
+    dates = [10**12 if column == "fetched_at" and n == BAD else n for n in range(COUNT)]
+    table = {name: pa.array(values, pa.binary()).view(pa.string()) for name, values in columns.items()}
+    pq.write_table(pa.table({**table, "fetched_at": pa.array(dates, pa.timestamp("s"))}), tmp_path / "a.parquet")
+    (tmp_path / "out").mkdir()
+    made = extract.run({}, Extract(paths=[str(tmp_path / "a.parquet")]), tmp_path / "out")
+    assert made.counts["documents_out"] == COUNT - 1 and made.dropped == {"damaged": 1}
+    (row,) = map(json.loads, (tmp_path / "out" / "dropped.jsonl").read_text(encoding="utf-8").splitlines())
+    assert row["source"] == f"a.parquet:{BAD + 1}" and "Error" in row["why"]
 
 
 def holds(value: Any) -> bool:

@@ -14,6 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gristmill.corpus.execution.documents import halving
+from gristmill.corpus.execution.judge import Dropped
 from gristmill.errors import UserError
 from gristmill.inputs.text_files import BadLine, json_lines, text_lines
 from gristmill.record import Record
@@ -76,7 +78,10 @@ def delimiter(path: Path, head: str) -> str:
 
 
 def read_parquet(path: Path, name: str) -> Iterator[Record]:
-    """One record a row; a table without texts is one record. Raises UserError where the file is unreadable."""
+    """One record a row, `damaged` where it cannot be read; a table without texts is one record.
+
+    Raises UserError where the file is unreadable.
+    """
     try:
         with path.open("rb") as raw:
             file = pq.ParquetFile(raw, page_checksum_verification=True)
@@ -88,11 +93,18 @@ def read_parquet(path: Path, name: str) -> Iterator[Record]:
             wanted = [key for key in (*TEXT_KEYS, *OTHER_KEYS) if key in names]
             number = 0
             for batch in file.iter_batches(ROWS, columns=wanted):
-                for row in batch.to_pylist():
+                for row in rows_of(batch):
                     number += 1
                     yield from_row(row, name, number)
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path} is not a readable Parquet file: {error}", "write or fetch it again") from error
+
+
+def rows_of(batch: pa.RecordBatch) -> Iterator[Any]:
+    """The rows of a batch, as Python has them; a BadLine for one that Python cannot hold, as dates after the year 9999
+    and strings that are no UTF-8."""
+    for _, rows in halving(pa.RecordBatch.to_pylist, batch):
+        yield from [BadLine(rows.more["why"])] if isinstance(rows, Dropped) else rows
 
 
 def as_markdown(names: Sequence[Any], rows: Iterable[Iterable[Any]], name: str) -> Record:
