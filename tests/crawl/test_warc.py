@@ -167,6 +167,16 @@ def test_files_of_others_are_read(tmp_path: Path) -> None:
     assert {page.body for page in found} == {text} and {page.content_type for page in found} == {"text/html"}
 
 
+@pytest.mark.parametrize("date", ["", "soon", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_date_that_no_calendar_has_costs_no_page(date: str, tmp_path: Path) -> None:
+    http = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>a page"
+    head = f"WARC/1.1\r\nWARC-Type: response\r\nWARC-Date: {date}\r\nWARC-Target-URI: http://a.test/\r\n"
+    kind = f"Content-Type: application/http; msgtype=response\r\nContent-Length: {len(http)}\r\n\r\n"
+    (tmp_path / "a.warc").write_bytes(f"{head}{kind}".encode() + http + b"\r\n\r\n")
+    (record,) = read_records([tmp_path / "a.warc"])
+    assert (record.body, record.fetched_at, record.fault) == (b"<p>a page", None, "")
+
+
 def test_files_are_split(serve: Callable[[Handler], Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "WARC_BYTES", 20_000)
     made, _, _ = crawl(serve(many_hosts).params(seeds=["http://h0.test/0"], hosts=["*.test"], max_pages=100), tmp_path)

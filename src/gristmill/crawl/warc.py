@@ -155,9 +155,9 @@ def moment(date: str) -> datetime | None:
     """A WARC-Date, or None where it is none."""
     try:
         found = datetime.fromisoformat(date)
-    except ValueError:
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # in UTC, of a year that is none
         return None
-    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def decoded(body: bytes, transfer: str, coding: str) -> bytes:
