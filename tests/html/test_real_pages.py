@@ -10,6 +10,7 @@ import pytest
 from gristmill.corpus.extract.stage import extract_record
 from gristmill.document import Document
 from gristmill.html.content.main_text import extract_html
+from gristmill.html.links import page_tags
 from gristmill.record import Record
 
 CASES = Path(__file__).parents[3] / "shared/cases/web"
@@ -148,9 +149,10 @@ def test_an_article_that_stands_in_json_ld_alone() -> None:
 
 def test_xhtml_is_read_as_xml() -> None:
     page = (
-        f"<html><head><title/><script src='k.js'/></head><body><p>{FIRST}<br/><a id='x'/><svg/></p><style/><math/>"
-        f"<div/><p>{LAST}<![CDATA[ a < é &amp; b ]]></p></body></html>"
+        f"<html><head><title/><script src='k.js'/></head><body><p>{FIRST}<br/><a id='x'/><a href='/y'/><svg/></p>"
+        f"<style/><math/><div/><p>{LAST}<![CDATA[ a < é &amp; b ]]></p></body></html>"
     ).encode()
+    assert page_tags(page, "", xml=True)[0][:2] == ("a", "/y") and not page_tags(page, "")
     found = extract_record(Record(page, "application/xhtml+xml", "http://x.test/", "x"))
     assert isinstance(found, Document) and found.text == f"{FIRST}\n\n{LAST} a < é &amp; b"
 

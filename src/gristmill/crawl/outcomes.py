@@ -60,7 +60,7 @@ def outcome_of(visit: Visit, response: Response, rules: Rules | None, params: Cr
         return Outcome("sitemap", sitemap_links(visit, response))
     if kind not in KEPT:
         return Outcome("type", note={"detail": kind})
-    tags = page_tags(response.body, charset) if kind in HTML else []
+    tags = page_tags(response.body, charset, xml=kind == HTML[1]) if kind in HTML else []
     said = read_page(tags, response.headers, visit.url, params.user_agent)
     return outcome_of_page(visit, response, said, rules, params, frontier)
 

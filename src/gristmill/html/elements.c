@@ -57,7 +57,6 @@ static void leave_svg(struct parser *parser) {
     if (outermost) gm_html_close_to(parser, outermost);
 }
 
-/* Ends the foreign content that a tag is in, if it is one that does (§13.2.6.5). */
 void gm_html_break_out(struct parser *parser, enum tag tag) {
     if (!parser->svgs) return;
     switch (tag) {
@@ -133,13 +132,17 @@ static void close_item(struct parser *parser, enum tag tag) {
     }
 }
 
+static bool is_heading(enum tag tag) { return tag >= T_H1 && tag <= T_H6; }
+
+static bool is_table_part(enum tag tag) { return tag == T_TBODY || tag == T_THEAD || tag == T_TFOOT; }
+
 /* Ends the parts of a table that a start tag of such a part follows (§13.2.6.4.9 to 13.2.6.4.15). */
 static void close_table_parts(struct parser *parser, enum tag tag) {
     bool for_cell = tag == T_TD || tag == T_TH;
     for (int i = parser->depth - 1; i > 0 && parser->stack[i].tag != T_TABLE; i--) {
         enum tag other = parser->stack[i].tag;
         bool cell = other == T_TD || other == T_TH || other == T_CAPTION;
-        bool part = other == T_TBODY || other == T_THEAD || other == T_TFOOT;
+        bool part = is_table_part(other);
         if (other == T_TEMPLATE) return;
         if (other == T_SELECT && parser->opened[T_TABLE]) gm_html_close_to(parser, i);
         if (!cell && !(other == T_TR && !for_cell) && !(part && !for_cell && tag != T_TR)) continue;
@@ -164,44 +167,18 @@ void gm_html_close_implied(struct parser *parser, enum tag tag) {
     if (gm_tag_kind(tag) & CLOSES_P && (place = gm_html_find_open(parser, T_P, T_BUTTON)))
         gm_html_close_to(parser, place);
     const struct open *top = &parser->stack[parser->depth - 1];
-    switch (tag) {
-        case T_H1:
-        case T_H2:
-        case T_H3:
-        case T_H4:
-        case T_H5:
-        case T_H6:
-            if (top->tag >= T_H1 && top->tag <= T_H6) gm_html_pop(parser);
-            break;
-        case T_A:
-            if ((place = gm_html_find_open(parser, tag, T_TABLE))) lift(parser, &parser->stack[place]); /* adoption */
-            break;
-        case T_BUTTON:
-            if ((place = gm_html_find_open(parser, tag, T_TABLE))) gm_html_close_to(parser, place);
-            break;
-        case T_OPTION:
-        case T_OPTGROUP:
-            if (top->tag == T_OPTION) gm_html_pop(parser);
-            break;
-        case T_RB:
-        case T_RP:
-        case T_RT:
-        case T_RTC:
-            if (!gm_html_find_open(parser, T_RUBY, T_COUNT)) break;
-            for (; has_implied_end(top->tag); top = &parser->stack[parser->depth - 1]) {
-                if (top->tag == T_RTC && (tag == T_RT || tag == T_RP)) break;
-                gm_html_pop(parser);
-            }
-            break;
-        case T_TR:
-        case T_TBODY:
-        case T_THEAD:
-        case T_TFOOT:
-        case T_TD:
-        case T_TH:
-        case T_CAPTION: close_table_parts(parser, tag); break;
-        default: break;
+    if (is_heading(tag) && is_heading(top->tag)) gm_html_pop(parser);
+    if ((tag == T_OPTION || tag == T_OPTGROUP) && top->tag == T_OPTION) gm_html_pop(parser);
+    if ((tag == T_A || tag == T_BUTTON) && (place = gm_html_find_open(parser, tag, T_TABLE))) {
+        if (tag == T_A) lift(parser, &parser->stack[place]); /* adoption */
+        else gm_html_close_to(parser, place);
     }
+    bool reading = tag == T_RT || tag == T_RP;
+    if ((reading || tag == T_RB || tag == T_RTC) && gm_html_find_open(parser, T_RUBY, T_COUNT))
+        for (; has_implied_end(top->tag) && !(reading && top->tag == T_RTC); top = &parser->stack[parser->depth - 1])
+            gm_html_pop(parser);
+    if (tag == T_TR || tag == T_TD || tag == T_TH || tag == T_CAPTION || is_table_part(tag))
+        close_table_parts(parser, tag);
 }
 
 /* ---- forms ---- */
@@ -257,8 +234,7 @@ static bool is_named(struct parser *parser, uint32_t name) {
 
 void gm_html_end(struct parser *parser, const struct tag_token *token) {
     enum tag tag = token->tag;
-    bool heading = tag >= T_H1 && tag <= T_H6;
-    bool part = tag == T_TABLE || tag == T_TR || tag == T_TBODY || tag == T_THEAD || tag == T_TFOOT;
+    bool heading = is_heading(tag), part = tag == T_TABLE || tag == T_TR || is_table_part(tag);
     unsigned kind = gm_tag_kind(tag);
     if (kind & VOID || tag == T_BODY || tag == T_HTML) return;
     if (tag == T_FORM && !in_template(parser)) {
@@ -274,7 +250,7 @@ void gm_html_end(struct parser *parser, const struct tag_token *token) {
     for (int i = any ? parser->depth - 1 : 0; i > 0; i--) {
         const struct open *open = &parser->stack[i];
         bool same = open->tag == tag && open->name == token->name;
-        if (same || (heading && open->tag >= T_H1 && open->tag <= T_H6)) {
+        if (same || (heading && is_heading(open->tag))) {
             end_at(parser, i, crossed);
             return;
         }

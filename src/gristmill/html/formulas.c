@@ -25,7 +25,6 @@ static void add_mark(struct parser *parser, const char *mark) {
     if (*mark) gm_html_add_visible(parser, (const uint8_t *)mark, strlen(mark));
 }
 
-/* Adds a formula in TeX between dollar signs. */
 void gm_html_add_formula(struct parser *parser, struct slice tex, bool display) {
     if (parser->skips) return;
     while (tex.length && gm_is_space(*tex.at)) tex.at++, tex.length--;
@@ -96,7 +95,6 @@ static void add_elements(struct parser *parser, const uint8_t *at, const uint8_t
     }
 }
 
-/* A <math> element: its TeX where it has some, else its elements as TeX. Returns what follows it. */
 const uint8_t *gm_html_read_math(struct parser *parser, const struct tag_token *token, const uint8_t *at) {
     const uint8_t *close = parser->no_math_end ? NULL : gm_find_bytes(at, parser->end, "</math");
     if (!close) return parser->no_math_end = true, at;

@@ -62,7 +62,7 @@ uint8_t *gm_write_link(const struct tag_token *token, const struct entities *ent
 
 /* Writes the rows of a page of UTF-8 into `out`, which has room for three times the page, and returns their length: a
    row is never longer than three times its tag. */
-size_t gm_html_links(const uint8_t *html, size_t size, const struct entities *entities, uint8_t *out) {
+size_t gm_html_links(const uint8_t *html, size_t size, const struct entities *entities, unsigned xml, uint8_t *out) {
     const uint8_t *at = html, *end = html + size;
     uint8_t *start = out;
     struct tag_token token;
@@ -72,7 +72,7 @@ size_t gm_html_links(const uint8_t *html, size_t size, const struct entities *en
         if (gm_is_letter(next) || (next == '/' && end - at > 2 && gm_is_letter(at[2]))) {
             at = gm_read_tag(at, end, &token);
             if (!at) break; /* the file ends within a tag: no tag */
-            bool closed = token.closed && (foreign || token.tag == T_SVG || token.tag == T_MATH);
+            bool closed = token.closed && (xml || foreign || token.tag == T_SVG || token.tag == T_MATH);
             if (!token.end && gm_is_link(&token)) out = gm_write_link(&token, entities, out);
             if (token.end) {
                 if ((token.tag == T_SVG || token.tag == T_MATH) && foreign) foreign--;

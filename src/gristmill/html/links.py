@@ -38,7 +38,7 @@ class Entities(ctypes.Structure):
     ]
 
 
-LINKS = Function("gm_html_links", SIZE, BYTES, SIZE, ctypes.POINTER(Entities), POINTER)
+LINKS = Function("gm_html_links", SIZE, BYTES, SIZE, ctypes.POINTER(Entities), ctypes.c_uint, POINTER)
 GROWTH = 3  # bytes of rows for one of the page, at most
 
 
@@ -59,17 +59,17 @@ def entities() -> Entities:
     return made
 
 
-def page_tags(page: bytes, charset: str) -> list[Tag]:
+def page_tags(page: bytes, charset: str, *, xml: bool = False) -> list[Tag]:
     """The <a>, <area>, <base> and <link> with href, frames with src and <meta> with content of a page, in order, with
-    character references decoded; `charset` is as the HTTP header names it. Any bytes are safe; memory and time grow
-    with them.
+    character references decoded; `charset` is as the HTTP header names it, `xml` whether the page is XHTML. Any bytes
+    are safe; memory and time grow with them.
     """
     # which charset it is matters only where more than ASCII is found, or where `<` may be part of another character
-    rows = b"\xff" if b"\0" in page or b"\x1b" in page else scan(page)
+    rows = b"\xff" if b"\0" in page or b"\x1b" in page else scan(page, xml)
     if rows.isascii():
         return list(read_rows(rows))
     text, encoding = decoded_page(page, charset)
-    tags = list(read_rows(scan(text)))
+    tags = list(read_rows(scan(text, xml)))
     if encoding.startswith("utf") or encoding == "replacement":
         return tags
     return [
@@ -85,10 +85,10 @@ def in_encoding(href: str, encoding: str) -> str:
     return path + question + percent_encode(query, encoding) + mark + fragment
 
 
-def scan(page: bytes) -> bytes:
+def scan(page: bytes, xml: bool) -> bytes:
     """The rows of a page in a charset in which ASCII bytes are ASCII."""
     room = ROOM.of(GROWTH * len(page))
-    return ctypes.string_at(room, LINKS(page, len(page), entities(), room))
+    return ctypes.string_at(room, LINKS(page, len(page), entities(), xml, room))
 
 
 class Room(threading.local):

@@ -49,8 +49,6 @@ static size_t odd_space(const uint8_t *at, const uint8_t *end, bool *white) {
     return *white || c == 0xAD || c == 0x200B || c == 0x200E || c == 0x200F || c == 0xFEFF ? length : 0;
 }
 
-void gm_html_add_text(struct parser *parser, const uint8_t *at, const uint8_t *end);
-
 /* Text in <pre>: kept as it is, less control characters. */
 static void add_preformatted(struct parser *parser, const uint8_t *at, const uint8_t *end) {
     while (at < end && !parser->page->fault) {
@@ -132,7 +130,6 @@ void gm_html_end_script(struct parser *parser, const struct open *script) {
     parser->any = text->length > parser->block.start;
 }
 
-/* Counts what a block's text is made of. */
 void gm_html_measure(const uint8_t *text, struct block *block) {
     bool word = false;
     uint32_t ideographs = 0, unspaced = 0;
@@ -170,7 +167,6 @@ void gm_html_measure(const uint8_t *text, struct block *block) {
     block->words += ideographs / 2 + unspaced / 5;
 }
 
-/* Whether a text ends as a sentence does, quotes and brackets apart. */
 bool gm_html_ends(const uint8_t *text, size_t length) {
     static const char *const close[] = {"\"", "'", ")", "]", "»", "”", "’", "“", "」", "』", "）", "*", " "};
     static const char *const stop[] = {".", "!", "?", ":", ";", "…", "。", "！", "？", "：", "।", "؟", "۔"};

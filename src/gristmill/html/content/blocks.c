@@ -32,7 +32,6 @@ uint8_t gm_html_list_depth(const struct parser *parser) {
     return depth;
 }
 
-/* Ends the current block, if it holds anything. */
 void gm_html_flush(struct parser *parser) {
     struct page *page = parser->page;
     struct block *block = &parser->block;
@@ -151,7 +150,6 @@ static bool declares(struct slice style, const char *declaration) {
     return false;
 }
 
-/* What an element says of its content by tag, role, style and names. */
 struct cached_class gm_html_judge(struct parser *parser, const struct tag_token *token) {
     const struct slice *value = token->value;
     uint32_t has = token->present;
@@ -242,7 +240,6 @@ static void pop_one(struct parser *parser) {
     parser->depth--;
 }
 
-/* Closes the innermost open element, and forms around it whose end tag has come. */
 void gm_html_pop(struct parser *parser) {
     do pop_one(parser);
     while (parser->stack[parser->depth - 1].ended);

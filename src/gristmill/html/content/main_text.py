@@ -1,8 +1,9 @@
 """The main text of an HTML page as Markdown, its title, and what it says of itself.
 
 The work is done in C, one pass over the bytes and no tree: tokens.c (tags and references), parse.c (blocks of
-text), features.c (what tells main text from the rest), choose.c (the choice, and Markdown). The choice is
-learned: two small forests of decision trees in `main_text.safetensors`, fitted by `tools/main_text/`.
+text), tables.c (their rows), features.c (what tells main text from the rest), choose.c (the choice, and Markdown),
+rules.c (what corrects it). The choice is learned: two small forests of decision trees in `main_text.safetensors`,
+fitted by `tools/main_text/`.
 """
 
 from __future__ import annotations
