@@ -12,8 +12,8 @@ from gristmill.miniweb.talk import FOREIGN, held_out, replies
 from gristmill.miniweb.world import Entity, World, relation
 
 JsonObject = dict[str, Any]
-TALK = {"conversations": 0.5, "preferences": 0.2, "prompts": 0.2}  # records of small talk for each other
-DECLINED = {"conversations": 0.75, "prompts": 1.5}  # questions to be declined for each answered one, small talk apart
+TALK = {"conversations": 0.4, "preferences": 0.2, "prompts": 0.2}  # records of small talk for each other
+DECLINED = {"conversations": 0.85, "prompts": 2.0}  # questions to be declined for each answered one, small talk apart
 MOST_TURNS = 4  # of a conversation
 
 
