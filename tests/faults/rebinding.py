@@ -96,7 +96,7 @@ def prepare(folder: Path) -> None:
     """Addresses and the name server of this network."""
     for command in ("link set lo up", *(f"addr add {one}/32 dev lo" for one in (PUBLIC, *PRIVATE[1:]))):
         subprocess.run(["ip", *command.split()], check=True)
-    (folder / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1\n")
+    (folder / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:5 attempts:5\n")
     (folder / "hosts").write_text("")
     for name in ("resolv.conf", "hosts"):
         subprocess.run(["mount", "--bind", folder / name, Path("/etc") / name], check=True)
@@ -119,7 +119,7 @@ def main(folder: Path) -> None:
 
     client.Transfer.start = forgetful  # type: ignore[method-assign, assignment]
     hosts = [f"{kind}{number}.test" for kind in ("one", "both") for number in range(HOSTS // 2)]
-    made, rows = crawl(Crawl(seeds=[f"http://{host}/" for host in hosts], delay=0.0, timeout=5), folder / "crawl")
+    made, rows = crawl(Crawl(seeds=[f"http://{host}/" for host in hosts], delay=0.0, timeout=20), folder / "crawl")
     outcomes = Counter(row["outcome"] for row in rows.values())
     warcs = b"".join(path.read_bytes() for path in (folder / "crawl").glob("*.warc.gz"))
     kept = gzip.decompress(warcs)
