@@ -17,12 +17,14 @@ from gristmill.chat.conversations import read_records as read_rows_of
 from gristmill.chat.template import render
 from gristmill.corpus.dedup.minhash import MinHash
 from gristmill.corpus.extract.language import detect
+from gristmill.corpus.extract.stage import extract_record
 from gristmill.corpus.filter.statistics import measure
 from gristmill.corpus.readers.warc_ranges import read_records
 from gristmill.corpus.readers.wikitext import plain_text
 from gristmill.corpus.text.ngrams import word_hashes
 from gristmill.crawl import outlinks, robots
 from gristmill.crawl.urls import normalise
+from gristmill.document import Document, to_batch
 from gristmill.errors import UserError
 from gristmill.evaluation.questions import question_of
 from gristmill.files import write_jsonl
@@ -32,6 +34,7 @@ from gristmill.html.content.main_text import extract_html
 from gristmill.html.links import page_tags
 from gristmill.model.transformer import ModelConfig, Transformer
 from gristmill.posttrain.reward import preference
+from gristmill.record import Record
 from gristmill.serving.api import begin_reply
 from gristmill.serving.api_error import ApiError, as_api_error
 from gristmill.serving.assistant import Assistant
@@ -67,6 +70,14 @@ def read_html(data: bytes) -> None:
     """Main text as it is, and all text."""
     extract_html(data)
     extract_html(data, whole=True)
+
+
+def read_record(data: bytes) -> None:
+    """A page of any kind, down to the row that is written."""
+    for kind in ("text/html", "text/plain", "text/markdown"):
+        found = extract_record(Record(data, kind, BASE, "a.warc:0"))
+        if isinstance(found, Document):
+            to_batch([found])
 
 
 def read_links(data: bytes) -> None:
@@ -177,6 +188,9 @@ RECORD = (
 )
 TARGETS = {
     "html": Target(read_html, HTML),
+    "record": Target(
+        read_record, (*HTML, b"<html lang='&#xd800;'><title>&#xdfff; \xed\xa0\x80</title><p>" + b"A word. " * 40)
+    ),
     "links": Target(read_links, HTML),
     "headers": Target(
         read_headers, (b'<http://a.example/>; rel="license"; type="x", <b>; rel=next', b"max-snippet: 5, noai")
