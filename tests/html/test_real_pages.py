@@ -127,13 +127,16 @@ def test_very_short_pages(source: str, text: str) -> None:
     assert extract_html(f"<title>Tools</title><body>{source}").text == text
 
 
-def test_the_main_element_of_documentation_is_kept_whole() -> None:
+@pytest.mark.parametrize(
+    ("head", "link"),
+    [("", '<a class="headerlink" href="#x">¶</a>'), ('<meta name=generator content="Docusaurus v2.4">', "")],
+)
+def test_the_main_element_of_documentation_is_kept_whole(head: str, link: str) -> None:
     parts = ["<dl><dt>level</dt><dd>10</dd></dl>", "<pre>x = 1</pre>", "<h3>End{link}</h3><p>Ann</p>", "<p>v2</p>"]
-    link = '<a class="headerlink" href="#x">¶</a>'
     menu = "".join(f'<li><a href="/{i}">Part {i}</a></li>' for i in range(9))
     page = (
-        f"<title>Mills</title><div class=sidebar><ul>{menu}</ul><p>{FIRST}</p></div><div role=main><h1>Mills{link}</h1>"
-        f"<p>{LAST}</p>{''.join(parts)}<nav><p>Part 1</p></nav></div><div class=footer>Built with care</div>"
+        f"{head}<title>Mills</title><div class=sidebar><ul>{menu}</ul><p>{FIRST}</p></div>"
+        f"<div role=main><h1>Mills{link}</h1><p>{LAST}</p>{''.join(parts)}<nav><p>Part 1</p></nav></div><div class=footer>Built with care</div>"
     ).replace("{link}", link)
     text = extract_html(page).text
     assert text == f"{LAST}\n\nlevel\n\n10\n\n```\nx = 1\n```\n\n### End\n\nAnn\n\nv2"

@@ -132,7 +132,7 @@ struct page {
     struct block *blocks;
     size_t node_count, node_capacity, block_count, block_capacity;
     uint32_t title, title_length; /* in `facts` */
-    uint32_t permalinks; /* of headings: a mark of documentation */
+    uint32_t documented; /* marks of documentation: permalinks of headings, the name of a generator */
     int fault;           /* 0 or FAULT_MEMORY */
 };
 

@@ -34,29 +34,29 @@ static void note_facts(struct parser *parser, const struct tag_token *token) {
 
 /* ---- elements ---- */
 
-static bool has_word_of(struct slice names, const char *const *known, size_t count) {
-    for (size_t i = 0; i < count; i++)
-        if (gm_slice_has_word(names, known[i])) return true;
+/* Whether one of the words of a value is among those known, which are in lower case. */
+static bool has_any(struct slice value, const char *known) {
+    char word[24];
+    for (size_t length; value.length && *known; known += length + (known[length] == ' ')) {
+        length = strcspn(known, " ");
+        memcpy(word, known, length), word[length] = 0;
+        if (gm_slice_has_word(value, word)) return true;
+    }
     return false;
 }
 
 /* Whether an element is decoration that the reader of plain text does not want: permalinks, edit links, drawn formulas,
    numbers of lines of code. */
 static bool is_decoration(struct parser *parser, const struct tag_token *token) {
-    static const char *const permalinks[] = {"headerlink", "anchorjs-link", "hash-link", "header-anchor",
-                                             "anchor-link"},
-                             *const numbers[] = {"lineno",      "linenos",           "linenumber",
-                                                 "line-number", "line-numbers-rows", "gutter"},
-                             *const drawn[] = {"mw-editsection",  "katex-html",  "mathjax",
-                                               "mathjax_preview", "mathjax_svg", "mathjax_chtml"};
-#define HAS_WORD_OF(known) has_word_of(names, known, sizeof known / sizeof *known)
     struct slice names = token->value[A_CLASS];
-    if (!names.length) return false;
-    if (parser->pres && HAS_WORD_OF(numbers)) return true;
+    if (parser->pres && has_any(names, "lineno linenos linenumber line-number line-numbers-rows gutter")) return true;
     switch (token->tag) {
-        case T_A: return HAS_WORD_OF(permalinks) && ++parser->page->permalinks;
+        case T_A:
+            return has_any(names, "headerlink anchorjs-link hash-link header-anchor anchor-link") &&
+                   ++parser->page->documented;
         case T_SUP: return gm_slice_has_word(names, "reference");
-        case T_SPAN: return HAS_WORD_OF(drawn);
+        case T_SPAN:
+            return has_any(names, "mw-editsection katex-html mathjax mathjax_preview mathjax_svg mathjax_chtml");
         case T_DIV: return gm_slice_has_word(names, "mathjax_display");
         default: return false;
     }
@@ -191,6 +191,8 @@ static const uint8_t *read_raw(struct parser *parser, const struct tag_token *to
 static const uint8_t *start_element(struct parser *parser, const struct tag_token *token, const uint8_t *after) {
     enum tag tag = token->tag;
     note_facts(parser, token);
+    if (tag == T_META && gm_slice_is(token->value[A_NAME], "generator"))
+        parser->page->documented += has_any(token->value[A_CONTENT], "rustdoc docusaurus vuepress vitepress mdbook");
     gm_html_break_out(parser, tag);
     unsigned kind = gm_tag_kind(tag);
     bool inside = tag == T_FOREIGNOBJECT || tag == T_DESC; /* what holds HTML in <svg> */

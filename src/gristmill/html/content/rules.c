@@ -71,7 +71,7 @@ static int32_t main_element(const struct page *page) {
 /* Keeps what the main element of documentation holds, but for links alone; and nothing else, if that is less. */
 static void fill_main(const struct view *view, bool *kept) {
     const struct page *page = view->page;
-    int32_t main = page->permalinks ? main_element(page) : -1;
+    int32_t main = page->documented ? main_element(page) : -1;
     if (main < 0) return;
     const struct node *node = &page->nodes[main];
     uint64_t words[2] = {0, 0};
