@@ -136,7 +136,8 @@ def test_the_main_element_of_documentation_is_kept_whole(head: str, link: str) -
     menu = "".join(f'<li><a href="/{i}">Part {i}</a></li>' for i in range(9))
     page = (
         f"{head}<title>Mills</title><div class=sidebar><ul>{menu}</ul><p>{FIRST}</p></div>"
-        f"<div role=main><h1>Mills{link}</h1><p>{LAST}</p>{''.join(parts)}<nav><p>Part 1</p></nav></div><div class=footer>Built with care</div>"
+        f"<div role=main><h1>Mills{link}</h1><p>{LAST}</p>{''.join(parts)}<nav><p>Part 1</p></nav></div>"
+        f"<div class=footer>Built with care</div>"
     ).replace("{link}", link)
     text = extract_html(page).text
     assert text == f"{LAST}\n\nlevel\n\n10\n\n```\nx = 1\n```\n\n### End\n\nAnn\n\nv2"
