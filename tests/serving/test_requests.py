@@ -387,5 +387,6 @@ def test_histories_of_very_many_messages(address: str, assistant: Assistant, mon
     monkeypatch.setattr(assistant.engine.tokenizer, "encode", counted)
     assert post(address, {"messages": turns, "max_tokens": 1}).status_code == 200
     assert calls < 10 * assistant.engine.context
-    found = post(address, {"messages": turns[:-1]})
+    turns[-2]["role"] = "nobody"
+    found = post(address, {"messages": turns})
     assert found.status_code == 400 and len(found.content) < 2000

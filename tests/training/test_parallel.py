@@ -113,7 +113,7 @@ def test_killed_and_resumed_in_other_numbers_of_processes(
     wait(first, (kept / "step-00000006").exists)
     kill(first)
     newest = max(kept.glob("step-????????"))
-    assert sorted(path.suffix for path in newest.iterdir()) == [".json", *4 * [".safetensors"]]
+    assert sorted(path.suffix for path in newest.iterdir()) == [".json", ".jsonl", *4 * [".safetensors"]]
     second = start(inputs, out, 2, parallel="ddp")
     wait(second, (kept / "step-00000012").exists)
     second.send_signal(signal.SIGTERM)
