@@ -16,7 +16,7 @@ from gristmill.generation.engine import Engine
 from gristmill.inputs.text_files import read_jsonl
 from gristmill.manifest import Manifest, Parts
 from gristmill.model.loss import bits_per_byte
-from gristmill.progress import console, table
+from gristmill.progress import results, table
 from gristmill.recipe import Evaluate
 from gristmill.tokenizer.shards import open_split
 from gristmill.training.loop import best_device
@@ -126,12 +126,12 @@ def compared(questions: list[Question], outcomes: Mapping[str, list[str]]) -> di
     return {"before": before, "after": after, "split": "test", "figures": compare(*pick)}
 
 
-def show(results: Mapping[str, Any]) -> None:
+def show(models: Mapping[str, Any]) -> None:
     """Print the models side by side on the test split."""
-    tests = [splits["test"] for splits in results.values() if "test" in splits]
+    tests = [splits["test"] for splits in models.values() if "test" in splits]
     rows = [
         (label, *(f"{scores[name]:.1%}" for scores in tests))
         for name, (_, _, label) in FIGURES.items()
         if tests and name in tests[0]
     ]
-    console.print(table(("held-out test questions", *results), rows))
+    results.print(table(("held-out test questions", *models), rows))
