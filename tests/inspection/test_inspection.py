@@ -16,13 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gristmill.errors import UserError
-from gristmill.export.huggingface import export
+from gristmill.export import stage as export
 from gristmill.inspection.attention import attention
 from gristmill.inspection.predictions import label, moments, predict, predictions, prompt_ids, steps
 from gristmill.manifest import Manifest
 from gristmill.model.loss import IGNORE
 from gristmill.model.transformer import Transformer, load_model
-from gristmill.recipe import Pretrain
+from gristmill.recipe import Export, Pretrain
 from gristmill.report.learning import inspect
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
@@ -87,7 +87,7 @@ def test_attention_is_that_of_the_formula_and_of_transformers(
     assert found.shape == (2, 4, len(ids), len(ids))
     assert torch.allclose(found.sum(-1), torch.ones(found.shape[:-1]), atol=1e-6)
     assert np.abs(found[0].numpy() - by_hand(model, ids)).max() < 1e-5
-    export(model_folder, tokenizer_folder, tmp_path)
+    export.run({"model": model_folder, "tokenizer": tokenizer_folder}, Export(), tmp_path)
     peer = AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager")
     with torch.no_grad():
         told = peer(torch.tensor([ids]), output_attentions=True)

@@ -11,9 +11,9 @@ import torch
 
 from gristmill.document import read_documents
 from gristmill.errors import UserError
-from gristmill.export.huggingface import export
+from gristmill.export import stage as export
 from gristmill.model.transformer import load_model
-from gristmill.recipe import Pretrain, Tokenize, TokenizerParams
+from gristmill.recipe import Export, Pretrain, Tokenize, TokenizerParams
 from gristmill.tokenizer import tokenize, train
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.patterns import PATTERNS
@@ -91,7 +91,7 @@ def test_a_foreign_model_is_trained_further_and_exported(
         json.loads(line).get("heldout_bpb") for line in (folders["pretrain"] / "log.jsonl").read_text().splitlines()
     ]
     assert bits[-1] < 0.5 * bits[0]
-    export(folders["pretrain"], folders["tokenizer"], folders["export"])
+    export.run({"model": folders["pretrain"], "tokenizer": folders["tokenizer"]}, Export(), folders["export"])
     opened: Any = AutoModelForCausalLM.from_pretrained(folders["export"])
     words: Any = AutoTokenizer.from_pretrained(folders["export"])
     assert type(opened).__name__ == f"{kind}ForCausalLM"

@@ -80,8 +80,8 @@ static inline size_t smallest(const uint64_t *runs, size_t from, size_t to, size
 /* One anchor for every window of spans[i] words of text i: the smallest hash of half a window's words in it (winnowing: Schleimer, Wilkerson
    and Aiken 2003). Equal windows have equal anchors; neighbours mostly share theirs, which is written once. `keys` has
    room for every word. Returns how many, or SIZE_MAX where memory is short. */
-size_t gm_anchors(const uint8_t *text, const int64_t *offsets, size_t n, const uint32_t *fold,
-                  const uint32_t *spans, uint64_t *keys) {
+size_t gm_anchors(const uint8_t *text, const int64_t *offsets, size_t n, const uint32_t *fold, const uint32_t *spans,
+                  uint64_t *keys) {
     gm_text t = {0};
     size_t found = 0;
     for (size_t i = 0; i < n; i++) {
@@ -110,8 +110,8 @@ static int holds(const uint64_t *sorted, size_t n, uint64_t key) {
 
 /* The windows of spans[i] words of text i whose anchor is among the `m` sorted ones of `repeated`: `keys`, `texts`, `starts` and
    `stops` (bytes from the text's beginning), with room for every word. Returns as gm_anchors does. */
-size_t gm_windows(const uint8_t *text, const int64_t *offsets, size_t n, const uint32_t *fold,
-                  const uint32_t *spans, const uint64_t *repeated, size_t m, uint64_t *keys, uint32_t *texts, int64_t *starts,
+size_t gm_windows(const uint8_t *text, const int64_t *offsets, size_t n, const uint32_t *fold, const uint32_t *spans,
+                  const uint64_t *repeated, size_t m, uint64_t *keys, uint32_t *texts, int64_t *starts,
                   int64_t *stops) {
     gm_text t = {0};
     size_t found = 0;
