@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -52,7 +53,7 @@ def orthogonalize(g_NRC: Tensor) -> Tensor:
     tall = x.size(-2) > x.size(-1)
     x = x.mT if tall else x
     x = x / (1.01 * torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)  # 1.01: what rounding may add must not diverge
-    with fast_products(not rounds_factors()):
+    with fast_products(False) if not x.is_cuda and rounds_factors() else nullcontext():
         for a, b, c in POLAR_EXPRESS:
             square = x @ x.mT
             x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)  # ax + (bS + cSS)x
