@@ -277,6 +277,9 @@ def main() -> None:
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             console.print("interrupted; the same command goes on from here")
+            # Ctrl-C within exec of a text (dataclasses are made so) would make CPython end this process by SIGINT
+            # instead (`_Py_UnhandledKeyboardInterrupt` in its main.c); the next exec takes that back
+            exec("")  # noqa: S102
         raise
     except KeyboardInterrupt:  # while the command line was still being read
         sys.exit(INTERRUPTED)

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,23 @@ def test_the_crawl_ends(number: int, serve: Serve, tmp_path: Path) -> None:
     for attempt in range(2):  # in the first pages, and going on from there
         text = interrupted(recipe, tmp_path, "crawl", number)
         assert "extract" not in text, attempt
+
+
+def test_an_interrupt_while_a_module_is_imported_ends_with_the_same_code(tmp_path: Path) -> None:
+    """Modules make dataclasses by exec; CPython remembers an interrupt that came within one."""
+    script = """
+        import sys
+        from gristmill import cli
+        def app():
+            try:
+                exec("raise KeyboardInterrupt")
+            except KeyboardInterrupt:
+                sys.exit(130)
+        cli.app = app
+        cli.main()
+    """
+    (tmp_path / "interrupted.py").write_text(textwrap.dedent(script))
+    assert subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, check=False).returncode == 130
 
 
 def corpus(folder: Path, documents: int) -> str:
