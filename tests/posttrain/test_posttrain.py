@@ -145,12 +145,6 @@ def test_reward_is_its_definition_whatever_stands_beside(tuned: dict[str, Path],
         assert torch.equal(RewardModel.load(tmp_path)(batch), found)
 
 
-def test_advantages_are_centred_in_their_group_and_scaled_over_the_batch() -> None:
-    found = rl.group_advantages(torch.tensor([1.0, 2.0, 3.0, 5.0, 5.1, 5.2]), 3)
-    scale = ((1 + 1 + 0.01 + 0.01) / 6) ** 0.5
-    assert found.tolist() == pytest.approx([-1 / scale, 0, 1 / scale, -0.1 / scale, 0, 0.1 / scale], abs=1e-3)
-
-
 def test_token_logprobs_equal_the_engines(tuned: dict[str, Path]) -> None:
     engine = Engine.load(tuned["model"], tuned["tokenizer"])
     prompts = [render_prompt(f"Say {word}", engine.tokenizer) for word in WORDS[:2]]

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -30,6 +29,7 @@ from gristmill.manifest import Manifest, intact
 from gristmill.model.loss import IGNORE
 from gristmill.model.transformer import ModelConfig, Network, Transformer
 from gristmill.posttrain.examples import Answers, Order, fork, token_logprobs
+from gristmill.posttrain.losses import bradley_terry
 from gristmill.recipe import Reward
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.training.job import Job, Plan, StepLoss
@@ -102,7 +102,7 @@ def prepare(inputs: Mapping[str, Path], params: Reward, out: Path) -> Preference
 
     def loss(step: int) -> StepLoss:
         pairs = [train_pairs[index] for index in order(step)]
-        return StepLoss(-F.logsigmoid(margins(model, pairs)).mean(), tokens(step))
+        return StepLoss(bradley_terry(*rewards(model, pairs)).mean(), tokens(step))
 
     def tokens(step: int) -> int:
         return sum(len(part) for index in order(step) for part in train_pairs[index])
@@ -128,17 +128,17 @@ def finish(job: Preferences, log: list[LogLine], out: Path) -> Manifest:
     return conclude(job, log, out, metrics)
 
 
-def margins(model: RewardModel, pairs: Sequence[Pair]) -> Tensor:
-    """By how much each chosen answer's reward is above the rejected one's."""
+def rewards(model: RewardModel, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
+    """The chosen answers' rewards, and the rejected ones'."""
     answers = fork([prompt for prompt, *_ in pairs], [both for _, *both in pairs], model.score.weight.device)
     rewards_P2: Tensor = model(answers).view(-1, 2)
-    return rewards_P2[:, 0] - rewards_P2[:, 1]
+    return rewards_P2[:, 0], rewards_P2[:, 1]
 
 
 @torch.no_grad()
 def accuracy(model: RewardModel, pairs: Sequence[Pair], batch: int = 16) -> float:
     """Share of the pairs whose chosen answer gets the higher reward."""
-    right = [margins(model, pairs[at : at + batch]) > 0 for at in range(0, len(pairs), batch)]
+    right = [torch.gt(*rewards(model, pairs[at : at + batch])) for at in range(0, len(pairs), batch)]
     return float(torch.cat(right).float().mean())
 
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from gristmill.chat.conversations import LeftOut, asked, nothing_left, read_records, report
 from gristmill.chat.template import render
@@ -21,6 +20,7 @@ from gristmill.model.kernels import fast_products
 from gristmill.model.loss import IGNORE
 from gristmill.model.transformer import load_model
 from gristmill.posttrain.examples import Order, fork, token_logprobs
+from gristmill.posttrain.losses import group_advantages
 from gristmill.posttrain.reward import RewardModel
 from gristmill.recipe import RL
 from gristmill.settings.choices import refuse_no_room
@@ -73,7 +73,7 @@ def prepare(inputs: Mapping[str, Path], params: RL, out: Path) -> Job:
         borne &= (batch.targets_PT != tokenizer.im_end) | ~cut_off[batch.answer_PT]  # that end was not the policy's
         gap = theirs - ours
         kl = batch.mean(gap.exp() - gap - 1, borne)
-        value = -(group_advantages(rewards, params.group) * batch.mean(ours, borne) - params.kl * kl).mean()
+        value = -(group_advantages(rewards, params.group, "batch") * batch.mean(ours, borne) - params.kl * kl).mean()
         figures = {
             "reward": round(float(rewards.mean()), 4),
             "kl": round(float(kl.detach().mean()), 5),
@@ -119,14 +119,3 @@ def read_prompts(
         problem = f"{path} holds no prompt of at most {longest} tokens"
         raise nothing_left(problem, "give shorter prompts, or a lower rl.max_tokens", left_out if not too_long else ())
     return prompts, too_long
-
-
-def group_advantages(rewards_B: Tensor, group: int) -> Tensor:
-    """Rewards less the mean of their group (answers to one prompt), over the deviation within groups of the batch, [B].
-
-    Over each group's own deviation, as GRPO has it, answers that hardly differ would be told apart as sharply as right
-    and wrong ones (Liu et al. 2025, arXiv:2503.20783 §3.1).
-    """
-    grouped = rewards_B.view(-1, group)
-    centred = grouped - grouped.mean(1, keepdim=True)
-    return (centred / (centred.square().mean().sqrt() + 1e-4)).flatten()
