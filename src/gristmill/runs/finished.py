@@ -16,11 +16,12 @@ from gristmill.files import unsealed
 from gristmill.inputs.storage import as_path, is_remote
 from gristmill.manifest import MANIFEST, Manifest
 from gristmill.progress import console
-from gristmill.recipe import ADDRESS, Params, Recipe
+from gristmill.recipe import Params, Recipe
 from gristmill.runs.fingerprint import Changes, changes, code_digest, digest
 from gristmill.runs.journal import read_journal
 from gristmill.settings.recipe_file import validate
 from gristmill.settings.stages import BY_NAME, STAGES, Stage, input_paths, pick_inputs, resolve_paths
+from gristmill.settings.types import ADDRESS
 
 RECIPE = "recipe.json"
 SHOWN = 3  # source files in a message

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from gristmill.errors import UserError
-from gristmill.recipe import ADDRESS, Params, Recipe, path_fields, stage_params
+from gristmill.recipe import Params, Recipe, path_fields, stage_params
 from gristmill.settings.descriptions import wrong_settings
+from gristmill.settings.types import ADDRESS
 
 P = TypeVar("P", bound=Params)
 
