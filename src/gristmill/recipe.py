@@ -265,20 +265,20 @@ class Tune(Params):
 class SFT(Tune):
     """Conversations → chat model."""
 
-    conversations: InputFile = ""  # JSONL of {"messages": [{"role", "content"}]}; empty: made from documents
+    conversations: InputFile = ""  # in any usual layout (docs/conversations.md); empty: made from documents
     replay: Fraction = 0.25  # weight of pretraining text in the loss, against forgetting
 
 
 class Reward(Tune):
     """Preference pairs → reward model (Bradley–Terry)."""
 
-    preferences: InputFile  # JSONL of {"prompt": [messages], "chosen": str, "rejected": str}
+    preferences: InputFile  # in any usual layout (docs/conversations.md), as {"prompt", "chosen", "rejected"}
 
 
 class RL(Tune):
     """Prompts + reward model → aligned model: GRPO (arXiv:2402.03300) with a KL penalty to the SFT model."""
 
-    prompts: InputFile  # JSONL of {"prompt": [messages]}
+    prompts: InputFile  # in any usual layout (docs/conversations.md), as {"prompt"}
     batch: Rows = 16  # prompts a step
     group: Annotated[int, Field(ge=2, le=1_000)] = 8  # answers sampled for a prompt
     max_tokens: Rows = 32  # of an answer

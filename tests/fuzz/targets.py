@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gristmill.chat.conversations import LEFT_OUT, LeftOut, asked, read_conversations
+from gristmill.chat.conversations import LEFT_OUT, LeftOut, read_conversations
 from gristmill.chat.conversations import read_records as read_rows_of
+from gristmill.chat.layouts import asked, judged, preference
 from gristmill.chat.template import render
 from gristmill.corpus.dedup.minhash import MinHash
 from gristmill.corpus.extract.language import detect
@@ -33,7 +34,6 @@ from gristmill.html.charset import to_utf8
 from gristmill.html.content.main_text import extract_html
 from gristmill.html.links import page_tags
 from gristmill.model.transformer import ModelConfig, Transformer
-from gristmill.posttrain.reward import preference
 from gristmill.record import Record
 from gristmill.serving.api import begin_reply
 from gristmill.serving.api_error import ApiError, as_api_error
@@ -132,7 +132,7 @@ def read_rows(data: bytes) -> None:
         with suppress(UserError):  # no file of lines
             for messages in read_conversations(path, left_out):
                 render(messages, tokenizer())
-            for read in (preference, asked, question_of):
+            for read in (preference, judged, asked, question_of):
                 list(read_rows_of(path, read, left_out))
         write_jsonl(Path(folder) / LEFT_OUT, [asdict(one) for one in left_out])
 

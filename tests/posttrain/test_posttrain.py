@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from gristmill.chat.conversations import LeftOut
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest
@@ -18,9 +19,9 @@ from gristmill.posttrain import reward, rl, sft
 from gristmill.posttrain.examples import (
     Order,
     conversations_from_documents,
+    example_of,
     excerpts,
     fork,
-    render_all,
     token_logprobs,
 )
 from gristmill.posttrain.reward import RewardModel
@@ -65,11 +66,12 @@ def tuned(base: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> di
 
 def test_only_the_assistants_words_and_their_end_bear_loss(tokenizer: Tokenizer) -> None:
     messages = [{"role": "system", "content": "Be kind."}, *chat("The hill?", "A red boat."), *chat("Why?", "The cat.")]
-    (example,), too_long = render_all([messages], tokenizer, 500)
+    example = example_of(messages, tokenizer, 500)
     borne = [int(token) for token, loss in zip(example.ids, example.mask, strict=True) if loss]
     said = [*tokenizer.encode("A red boat."), tokenizer.im_end, *tokenizer.encode("The cat."), tokenizer.im_end]
-    assert borne == said and too_long == 0
-    assert render_all([messages], tokenizer, 5) == ([], 1)
+    assert borne == said
+    with pytest.raises(UserError, match="tokens, and 6 fit"):
+        example_of(messages, tokenizer, 5)
 
 
 def test_order_shows_every_example_once_an_epoch_and_forgets_nothing() -> None:
@@ -187,7 +189,7 @@ BAD: dict[str, list[object]] = {
         {"prompt": [USER], "chosen": "", "rejected": "y"},
         {"prompt": [USER, SAID], "chosen": "y", "rejected": "x"},
     ],
-    "rl": [{"prompt": "x"}, {"prompt": []}, {"prompt": [USER, SAID]}, {}],
+    "rl": [{"prompt": " "}, {"prompt": []}, {"prompt": [USER, SAID]}, {}],
 }
 GOOD: dict[str, dict[str, object]] = {
     "sft": {"messages": [USER, SAID]},
@@ -234,8 +236,8 @@ def test_what_does_not_fit_the_model_is_counted(tuned: dict[str, Path], tmp_path
     assert made.counts["too_long"] == 2 and made.counts["pairs"] + made.counts["heldout_pairs"] == 3
     tokenizer = Tokenizer.load(tuned["tokenizer"])
     path = Path(write(tmp_path / "q.jsonl", [{"prompt": [USER]}, {"prompt": [long]}]))
-    assert [
-        len(prompts) if isinstance(prompts, list) else prompts for prompts in rl.read_prompts(path, tokenizer, 50, [])
-    ] == [1, 1]
+    left_out: list[LeftOut] = []
+    assert len(rl.read_prompts(path, tokenizer, 50, left_out)) == 1
+    assert [(one.record, one.too_long) for one in left_out] == [(2, True)]
     with pytest.raises(UserError, match=r"rl\.max_tokens = 64 leaves no room"):
         rl.run({**tuned, "reward": tmp_path / "reward"}, RL(prompts=str(path), max_tokens=64), tmp_path)

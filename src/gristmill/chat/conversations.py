@@ -1,24 +1,39 @@
-"""What people and models said, on disk: JSON lines that training reads strictly.
+"""What people and models said, on disk: JSON, tables or plain text, which training reads strictly.
 
 A record that cannot be learned from is left out, named and counted; it ends a training only where nothing else is left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import csv
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gristmill.chat.template import check
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gristmill.chat.layouts import TALKS, Messages, answered
+from gristmill.chat.transcripts import passages
+from gristmill.corpus.readers.tables import MAX_FIELD, ROWS, delimiter, rows_of
 from gristmill.errors import UserError
 from gristmill.files import write_jsonl
-from gristmill.inputs.text_files import BadLine, json_lines
+from gristmill.inputs.text_files import BadLine, json_lines, parse, text_lines
 from gristmill.progress import console
 
 LEFT_OUT = "left_out.jsonl"
-Messages = list[dict[str, str]]
+PACKED = (".gz", ".zst", ".bz2")
+S = TypeVar("S")
 T = TypeVar("T")
+
+
+class TooLong(UserError):
+    """A record of more tokens than the model reads."""
+
+    def __init__(self, tokens: int, most: int) -> None:
+        super().__init__(f"it has {tokens:,} tokens, and {most:,} fit", "shorten it, or train with a longer context")
 
 
 @dataclass(frozen=True)
@@ -26,38 +41,122 @@ class LeftOut:
     """A record that training does without."""
 
     file: str
-    record: int  # its line, or its place in a JSON list, from 1
+    record: int  # its line, or its place in a list or table, from 1
     why: str
     remedy: str
+    too_long: bool = False
 
     def __str__(self) -> str:
         return f"{self.file}: record {self.record}: {self.why}"
 
 
 def read_records(path: Path, read: Callable[[dict[str, Any]], T], left_out: list[LeftOut]) -> Iterator[T]:
-    """What `read` makes of each record of a JSON-lines file; where it raises UserError, the record joins `left_out`.
+    """What `read` makes of each record of a file; where it raises UserError, the record joins `left_out`.
 
     Raises UserError where the file cannot be read.
     """
-    for number, record in json_lines(path):
+
+    def checked(record: Any) -> T:
+        if not isinstance(record, dict):
+            why = record.why if isinstance(record, BadLine) else "not a JSON object"
+            raise UserError(why, "one JSON object a line")
+        return read(record)
+
+    return sifted(path, records_of(path), checked, left_out)
+
+
+def sifted(
+    path: Path, records: Iterable[tuple[int, S]], read: Callable[[S], T], left_out: list[LeftOut]
+) -> Iterator[T]:
+    """What `read` makes of numbered records; where it raises UserError, the record joins `left_out`."""
+    for number, record in records:
         try:
-            if not isinstance(record, dict):
-                why = record.why if isinstance(record, BadLine) else "not a JSON object"
-                raise UserError(why, "one JSON object a line")
             made = read(record)
         except UserError as error:
-            left_out.append(LeftOut(str(path), number, error.problem, error.remedy))
+            place = str(path), number, error.problem, error.remedy
+            left_out.append(LeftOut(*place, too_long=isinstance(error, TooLong)))
+        else:
+            yield made
+
+
+def records_of(path: Path) -> Iterator[tuple[int, Any]]:
+    """Number and content of each record: a line, an item of a list, a row. A list of messages and a text become
+    records that hold them; what cannot be read is a BadLine. Raises UserError where the file cannot be read.
+    """
+    name = path.name.lower()
+    for ending in PACKED:
+        name = name.removesuffix(ending)
+    if name.endswith(".parquet"):
+        yield from parquet_rows(path)
+    elif name.endswith((".csv", ".tsv")):
+        yield from csv_rows(path)
+    else:
+        head = next((line.strip() for line in text_lines(path) if not isinstance(line, BadLine) and line.strip()), "")
+        if not head.startswith(("{", "[", '"')) and not name.endswith((".jsonl", ".ndjson", ".json")):
+            yield from ((number, {"text": text}) for number, text in passages(plain_lines(path)))
+            return
+        for number, value in json_lines(path, whole=isinstance(parse(head), BadLine) and head[:1] in ("[", "{")):
+            if isinstance(value, list) and value and isinstance(value[0], dict) and not is_message(value[0]):
+                yield from enumerate(map(as_record, value), 1)  # a whole list on a line
+            else:
+                yield number, as_record(value)
+
+
+def as_record(value: Any) -> Any:
+    """A JSON value as a record."""
+    if isinstance(value, str):
+        return {"text": value}
+    return {TALKS[0]: value} if isinstance(value, list) and value and is_message(value[0]) else value
+
+
+def is_message(value: Any) -> bool:
+    """Whether a JSON value says who speaks."""
+    return isinstance(value, dict) and ("role" in value or "from" in value)
+
+
+def plain_lines(path: Path) -> Iterator[str]:
+    """The lines of a text file; one that is damaged is empty."""
+    return ("" if isinstance(line, BadLine) else line for line in text_lines(path))
+
+
+def csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """The rows of a table, by the names in the first; a cell that holds a JSON list is read as one."""
+    csv.field_size_limit(MAX_FIELD)
+    lines = (line.replace("\0", "") for line in plain_lines(path))
+    head = next(lines, "")
+    rows, number = csv.DictReader(chain([head], lines), delimiter=delimiter(path, head)), 0
+    while True:
+        number += 1
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield number, BadLine(str(error))
             continue
-        yield made
+        cells = {name: cell for name, cell in row.items() if name and cell}
+        found = {name: parse(cell) for name, cell in cells.items() if cell.lstrip().startswith(("[{", "{"))}
+        yield number, cells | {name: value for name, value in found.items() if not isinstance(value, BadLine)}
+
+
+def parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """The rows of a Parquet file, a part in memory at a time."""
+    try:
+        with path.open("rb") as raw:
+            file = pq.ParquetFile(raw)
+            yield from enumerate((row for batch in file.iter_batches(ROWS) for row in rows_of(batch)), 1)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path} is not a readable Parquet file: {error}", "write or fetch it again") from error
 
 
 def report(stage: str, left_out: Sequence[LeftOut], out: Path) -> dict[str, int]:
-    """Name the records that were left out, the first on the console and all in a file; returns their count."""
+    """Name the records that were left out, the first on the console and all in a file; returns their counts."""
     if left_out:
         write_jsonl(out / LEFT_OUT, [asdict(one) for one in left_out])
         more = f" and {len(left_out) - 1:,} more, all in {LEFT_OUT}" if len(left_out) > 1 else ""
         console.print(f"{stage}: left out: {left_out[0]}{more}", style="yellow", markup=False)
-    return {"left_out": len(left_out)}
+    too_long = sum(one.too_long for one in left_out)
+    return {"left_out": len(left_out) - too_long, "too_long": too_long}
 
 
 def nothing_left(problem: str, remedy: str, left_out: Sequence[LeftOut]) -> UserError:
@@ -71,30 +170,3 @@ def nothing_left(problem: str, remedy: str, left_out: Sequence[LeftOut]) -> User
 def read_conversations(path: Path, left_out: list[LeftOut]) -> Iterator[Messages]:
     """Yield the messages of each conversation that has something to learn: an answer in every turn of the assistant."""
     return read_records(path, answered, left_out)
-
-
-def answered(record: dict[str, Any]) -> Messages:
-    """The messages of a record. Raises UserError unless the assistant says something, whenever it is its turn."""
-    messages = record.get("messages")
-    check(messages)  # type: ignore[arg-type]
-    answers = [message["content"] for message in messages if message["role"] == "assistant"]  # type: ignore[union-attr]
-    if not answers:
-        raise UserError("the assistant has no turn", "add its answer, or remove the record")
-    if not all(answer.strip() for answer in answers):
-        raise UserError("an answer of the assistant is empty", "write one, or remove the record")
-    return list(messages)  # type: ignore[arg-type]
-
-
-def asked(record: dict[str, Any]) -> Messages:
-    """The prompt of a record. Raises UserError unless it is messages of which the last, the user's, says something."""
-    prompt = record.get("prompt")
-    if not isinstance(prompt, list):
-        raise UserError(
-            'it has no "prompt" list of messages', 'write {"prompt": [{"role": "user", "content": "…"}], …}'
-        )
-    check(prompt)
-    if prompt[-1]["role"] != "user":
-        raise UserError("the prompt ends with the assistant's turn", "end it with what the user says")
-    if not prompt[-1]["content"].strip():
-        raise UserError("the user's message is empty", "write one, or remove the record")
-    return prompt

@@ -145,13 +145,13 @@ def decoded(line: bytes, charset: str) -> str | BadLine:
     return line.decode(charset, "replace")
 
 
-def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+def json_lines(path: Path, whole: bool = False) -> Iterator[tuple[int, Any]]:
     """Number and value of each line of a JSON-lines file, or of each item of a JSON list; a BadLine where it is none.
 
-    Empty lines are passed over. Lone surrogates, which no text file can hold, become U+FFFD. Raises UserError as
-    `text_lines` does.
+    `whole`: it is one JSON value, whatever its name. Empty lines are passed over. Lone surrogates, which no text file
+    can hold, become U+FFFD. Raises UserError as `text_lines` does.
     """
-    items = whole_list(path)
+    items = whole_list(path, whole)
     if items is not None:
         yield from enumerate(items, 1)
         return
@@ -182,9 +182,9 @@ def whole_characters(value: Any) -> Any:
     return [whole_characters(item) for item in value] if isinstance(value, list) else value
 
 
-def whole_list(path: Path) -> list[Any] | None:
+def whole_list(path: Path, whole: bool) -> list[Any] | None:
     """The items of a file that is one JSON list, or one object over several lines; None where it is something else."""
-    if not path.name.lower().removesuffix(".gz").endswith(".json"):
+    if not whole and not path.name.lower().removesuffix(".gz").endswith(".json"):
         return None
     try:
         with opened(path) as file:

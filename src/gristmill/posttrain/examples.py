@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gristmill.chat.conversations import TooLong
+from gristmill.chat.layouts import Messages
 from gristmill.chat.template import render
 from gristmill.document import read_documents
 from gristmill.errors import UserError
@@ -109,18 +111,12 @@ def token_logprobs(model: Transformer, hidden_BTD: Tensor, targets_BT: Tensor) -
     return found.new_zeros(targets_BT.shape).masked_scatter(borne, found)
 
 
-def render_all(
-    conversations: Iterable[list[dict[str, str]]], tokenizer: Tokenizer, context: int
-) -> tuple[list[Example], int]:
-    """Render conversations; those longer than the context are left out and counted."""
-    examples, too_long = [], 0
-    for messages in conversations:
-        ids, mask = render(messages, tokenizer)
-        if len(ids) > context + 1:
-            too_long += 1
-        else:
-            examples.append(Example(np.asarray(ids, np.int64), np.asarray(mask, bool)))
-    return examples, too_long
+def example_of(messages: Messages, tokenizer: Tokenizer, context: int) -> Example:
+    """A conversation, rendered. Raises TooLong where the model cannot read it whole."""
+    ids, mask = render(messages, tokenizer)
+    if len(ids) > context + 1:
+        raise TooLong(len(ids), context + 1)
+    return Example(np.asarray(ids, np.int64), np.asarray(mask, bool))
 
 
 class Order:
@@ -146,7 +142,7 @@ class Order:
         return chosen
 
 
-def conversations_from_documents(corpus: Path) -> Iterator[list[dict[str, str]]]:
+def conversations_from_documents(corpus: Path) -> Iterator[Messages]:
     """Requests that a document's title or opening asks, answered by an excerpt that ends with a sentence.
 
     So that a site without conversations of its own still becomes an assistant that tells what it has read.

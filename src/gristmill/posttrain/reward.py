@@ -15,13 +15,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from gristmill.chat.conversations import LeftOut, Messages, asked, nothing_left, read_records, report
+from gristmill.chat.conversations import LeftOut, TooLong, nothing_left, read_records, report
+from gristmill.chat.layouts import Messages, Record, preference
 from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.generation.engine import load_together
@@ -93,10 +93,8 @@ def prepare(inputs: Mapping[str, Path], params: Reward, out: Path) -> Preference
     body, tokenizer = load_together(inputs["model"], inputs["tokenizer"])
     model = RewardModel(body).to(best_device())
     left_out: list[LeftOut] = []
-    train_pairs, test_pairs, too_long = read_pairs(
-        Path(params.preferences), tokenizer, model.body.config.context, left_out
-    )
-    counts = {"pairs": len(train_pairs), "heldout_pairs": len(test_pairs), "too_long": too_long}
+    train_pairs, test_pairs = read_pairs(Path(params.preferences), tokenizer, model.body.config.context, left_out)
+    counts = {"pairs": len(train_pairs), "heldout_pairs": len(test_pairs)}
     counts |= report("reward", left_out, out)
     order = Order(len(train_pairs), params.batch, params.seed)
 
@@ -144,35 +142,25 @@ def accuracy(model: RewardModel, pairs: Sequence[Pair], batch: int = 16) -> floa
 
 def read_pairs(
     path: Path, tokenizer: Tokenizer, context: int, left_out: list[LeftOut]
-) -> tuple[list[Pair], list[Pair], int]:
-    """Rendered (prompt, chosen, rejected) for training and, by a hash of the prompt, for measuring; and how many do not
-    fit. A record that is no pair joins `left_out`. Raises UserError where no pair is left to train on.
+) -> tuple[list[Pair], list[Pair]]:
+    """Rendered (prompt, chosen, rejected) for training and, by a hash of the prompt, for measuring. A record that is no
+    pair, or does not fit, joins `left_out`. Raises UserError where no pair is left to train on.
     """
     splits: tuple[list[Pair], list[Pair]] = ([], [])
-    too_long = 0
-    for prompt, *said in read_records(path, preference, left_out):
+
+    def read(record: Record) -> tuple[bool, Pair]:
+        prompt, *said = preference(record)
         ids, _ = render(prompt, tokenizer, generation_prompt=True)
         chosen, rejected = ([*tokenizer.encode(answer), tokenizer.im_end] for answer in said)
-        if len(ids) + max(len(chosen), len(rejected)) > context:
-            too_long += 1
-        else:
-            splits[held_out(prompt)].append((ids, chosen, rejected))
+        if (length := len(ids) + max(len(chosen), len(rejected))) > context:
+            raise TooLong(length, context)
+        return held_out(prompt), (ids, chosen, rejected)
+
+    for only_measures, pair in read_records(path, read, left_out):
+        splits[only_measures].append(pair)
     if not splits[0]:
-        problem = f"{path} holds no preference pair to train on that fits the model's {context} tokens"
-        raise nothing_left(problem, "give more or shorter pairs", left_out if not too_long else ())
-    return *splits, too_long
-
-
-def preference(record: dict[str, Any]) -> tuple[Messages, str, str]:
-    """Prompt, chosen and rejected answer of a record. Raises UserError where one is missing or the answers are one."""
-    prompt, chosen, rejected = asked(record), record.get("chosen"), record.get("rejected")
-    if not isinstance(chosen, str) or not isinstance(rejected, str):
-        raise UserError('it has no "chosen" and "rejected" text', "mend or remove it")
-    if chosen == rejected:
-        raise UserError("the chosen and the rejected answer are the same", "mend or remove it")
-    if not chosen.strip():
-        raise UserError("the chosen answer is empty", "mend or remove it")
-    return prompt, chosen, rejected
+        raise nothing_left(f"{path} holds no preference pair to train on", "give more pairs", left_out)
+    return splits
 
 
 def held_out(prompt: Messages) -> bool:

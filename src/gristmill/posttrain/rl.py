@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from gristmill.chat.conversations import LeftOut, asked, nothing_left, read_records, report
+from gristmill.chat.conversations import LeftOut, TooLong, nothing_left, read_records, report
+from gristmill.chat.layouts import Record, asked
 from gristmill.chat.template import render
 from gristmill.generation.engine import Engine, load_together
 from gristmill.manifest import Manifest
@@ -46,8 +47,8 @@ def prepare(inputs: Mapping[str, Path], params: RL, out: Path) -> Job:
     judge, engine = RewardModel.load(inputs["reward"], device), Engine(policy, tokenizer)
     context, left_out = policy.config.context, list[LeftOut]()
     refuse_no_room(params.max_tokens, context)
-    prompts, too_long = read_prompts(Path(params.prompts), tokenizer, context - params.max_tokens, left_out)
-    counts = {"prompts": len(prompts), "too_long": too_long} | report("rl", left_out, out)
+    prompts = read_prompts(Path(params.prompts), tokenizer, context - params.max_tokens, left_out)
+    counts = {"prompts": len(prompts)} | report("rl", left_out, out)
     order = Order(len(prompts), params.batch, params.seed)
 
     def loss(step: int) -> StepLoss:
@@ -101,21 +102,19 @@ def finish(job: Job, log: list[LogLine], out: Path) -> Manifest:
     return conclude(job, log, out, metrics)
 
 
-def read_prompts(
-    path: Path, tokenizer: Tokenizer, longest: int, left_out: list[LeftOut]
-) -> tuple[list[list[int]], int]:
-    """Rendered prompts that leave room for an answer, and how many do not. A record that is none joins `left_out`.
+def read_prompts(path: Path, tokenizer: Tokenizer, longest: int, left_out: list[LeftOut]) -> list[list[int]]:
+    """Rendered prompts that leave room for an answer. A record that is none, or is too long, joins `left_out`.
 
     Raises UserError where no prompt is left.
     """
-    prompts, too_long = [], 0
-    for prompt in read_records(path, asked, left_out):
-        ids, _ = render(prompt, tokenizer, generation_prompt=True)
+
+    def read(record: Record) -> list[int]:
+        ids, _ = render(asked(record), tokenizer, generation_prompt=True)
         if len(ids) > longest:
-            too_long += 1
-        else:
-            prompts.append(ids)
+            raise TooLong(len(ids), longest)
+        return ids
+
+    prompts = list(read_records(path, read, left_out))
     if not prompts:
-        problem = f"{path} holds no prompt of at most {longest} tokens"
-        raise nothing_left(problem, "give shorter prompts, or a lower rl.max_tokens", left_out if not too_long else ())
-    return prompts, too_long
+        raise nothing_left(f"{path} holds no prompt", "give some", left_out)
+    return prompts

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from gristmill.chat.conversations import LeftOut, nothing_left, read_conversations, report
+from gristmill.chat.conversations import LeftOut, nothing_left, read_records, report, sifted
+from gristmill.chat.layouts import answered
 from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest
 from gristmill.model.loss import cross_entropy
-from gristmill.posttrain.examples import Order, batch_of, conversations_from_documents, render_all
+from gristmill.posttrain.examples import Order, batch_of, conversations_from_documents, example_of
 from gristmill.recipe import SFT
 from gristmill.tokenizer.shards import open_split
 from gristmill.training.data.loader import Loader
@@ -32,14 +34,15 @@ def prepare(inputs: Mapping[str, Path], params: SFT, out: Path) -> Job:
     model, tokenizer = load_together(inputs["model"], inputs["tokenizer"], best_device())
     source = Path(params.conversations) if params.conversations else None
     left_out: list[LeftOut] = []
-    conversations = read_conversations(source, left_out) if source else conversations_from_documents(inputs["corpus"])
-    examples, too_long = render_all(conversations, tokenizer, model.config.context)
+    fitting = partial(example_of, tokenizer=tokenizer, context=model.config.context)
+    if source:
+        examples = list(read_records(source, lambda record: fitting(answered(record)), left_out))
+    else:
+        made = enumerate(conversations_from_documents(inputs["corpus"]), 1)
+        examples = list(sifted(inputs["corpus"], made, fitting, left_out))
     if not examples:
-        problem = (
-            f"{source or inputs['corpus']} holds no conversation that fits the model's {model.config.context} tokens"
-        )
-        raise nothing_left(problem, "give shorter ones, or a longer pretrain.context", left_out if not too_long else ())
-    counts = {"conversations": len(examples), "too_long": too_long} | report("sft", left_out, out)
+        raise nothing_left(f"{source} holds no conversation", "give some", left_out)
+    counts = {"conversations": len(examples)} | report("sft", left_out, out)
     order = Order(len(examples), params.batch, params.seed)
     split = open_split(inputs["tokens"], "train", tokenizer.hash)
     text = Loader(split, model.config.context, max(1, order.batch // 8), params.seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gristmill.chat.conversations import read_records
-from gristmill.posttrain.reward import preference
+from gristmill.chat.layouts import preference
 from gristmill.report.blocks import Block, Figure, Prose, Section, Talk
 from gristmill.report.plot import line_chart
 from gristmill.report.reading import Folders, curve, fits, input_file, left_out, manifest, percent, records

@@ -1,0 +1,252 @@
+"""The layouts in which conversations, preferences and prompts are written, recognised by their shape.
+
+Every function takes one record, a JSON object or a row, and gives messages in the template's three roles; it raises
+UserError where the record is of no layout that is known, or says nothing that can be learned. Sources: OpenAI's chat
+and fine-tuning formats, ShareGPT, Alpaca, TRL's dataset formats (https://huggingface.co/docs/trl/dataset_formats),
+HH-RLHF; tools are written into the text as Hermes and Qwen 2.5 do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from os.path import commonprefix
+from typing import Any
+
+from gristmill.chat.template import check
+from gristmill.chat.transcripts import transcript
+from gristmill.errors import UserError
+
+Messages = list[dict[str, Any]]
+Record = Mapping[str, Any]
+ROLES = {
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("user", "human", "prompter"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "model", "function_call"), "assistant"),
+    **dict.fromkeys(("tool", "function", "observation", "function_response"), "tool"),
+}
+TALKS = ("messages", "conversations", "conversation")
+PROMPTS = ("prompt", "instruction", "question", "query")
+ANSWERS = ("completion", "response", "output", "answer")
+CHOSEN, REJECTED = ("chosen", "preferred_output"), ("rejected", "non_preferred_output")
+TOOLS = """# Tools
+
+You may call one or more functions. Their signatures are within <tools></tools>:
+<tools>
+{}
+</tools>
+
+A call is a JSON object with the function's name and arguments within <tool_call></tool_call>:
+<tool_call>
+{{"name": <function-name>, "arguments": <args-json-object>}}
+</tool_call>"""
+MEND = "mend or remove it"
+
+
+def first(record: Record, names: tuple[str, ...]) -> Any:
+    """The first of some fields that a record has, or None; a Parquet row has None where there is none."""
+    return next((record[name] for name in names if record.get(name) is not None), None)
+
+
+def answered(record: Record) -> Messages:
+    """The conversation of a record: messages; a prompt with its completion, instruction with output, or question with
+    answer; a transcript. Raises UserError unless the assistant says something, whenever it is its turn.
+    """
+    messages = talk(record)
+    check(messages)
+    answers = [message for message in messages if message["role"] == "assistant"]
+    if not answers:
+        raise UserError("the assistant has no turn", "add its answer, or remove the record")
+    if not all(answer["content"].strip() for answer in answers):
+        raise UserError("an answer of the assistant is empty", "write one, or remove the record")
+    if not any(answer.get("weight", 1) for answer in answers):
+        raise UserError("every answer has the weight 0", "give one the weight 1, or remove the record")
+    return messages
+
+
+def asked(record: Record) -> Messages:
+    """The prompt of a record: messages, or a text. Raises UserError unless the user's last message says something."""
+    said = first(record, TALKS)
+    prompt = turns(said, record) if said is not None and first(record, PROMPTS) is None else prompt_of(record)
+    check(prompt)
+    if prompt[-1]["role"] != "user":
+        raise UserError("the prompt ends with the assistant's turn", "end it with what the user says")
+    if not prompt[-1]["content"].strip():
+        raise UserError("the user's message is empty", "write one, or remove the record")
+    return prompt
+
+
+def preference(record: Record) -> tuple[Messages, str, str]:
+    """Prompt, chosen and rejected answer of a record; the prompt may be what both answers begin with.
+
+    Raises UserError where one is missing, the answers are one, or they differ in more than the last turn.
+    """
+    sides = first(record, CHOSEN), first(record, REJECTED)
+    if None in sides:
+        raise UserError('it has no "chosen" and "rejected" answer', MEND)
+    written = first(record, PROMPTS)
+    whole = [(transcript(side) or []) if isinstance(side, str) else turns(side) for side in sides]
+    if written is not None and isinstance(sides[0], str):
+        whole = [[], []]
+    if all(messages and messages[0]["role"] != "assistant" for messages in whole):  # the prompt is in them
+        shared = next((n for n, (a, b) in enumerate(zip(*whole, strict=False)) if a != b), min(map(len, whole)))
+        if whole[0] == whole[1]:
+            raise UserError("the chosen and the rejected answer are the same", MEND)
+        prompt, answers = whole[0][:shared], [only(messages[shared:]) for messages in whole]
+    elif not any(whole) and written is None and first(record, (*TALKS, "input")) is None:
+        common = commonprefix(sides)  # noqa: RUF071  of characters
+        common = common[: max(common.rfind(" "), common.rfind("\n")) + 1]
+        prompt, answers = turns(common), [side[len(common) :] for side in sides]
+    else:
+        strip = isinstance(written, str) and transcript(written)  # whose marks are followed by a blank
+        answers = [only(messages) if messages else side for messages, side in zip(whole, sides, strict=True)]
+        answers = [answer.strip() for answer in answers] if strip else answers
+        prompt = asked(record)
+    chosen, rejected = answers
+    if chosen == rejected:
+        raise UserError("the chosen and the rejected answer are the same", MEND)
+    if not chosen.strip():
+        raise UserError("the chosen answer is empty", MEND)
+    return asked({"prompt": prompt}), chosen, rejected
+
+
+def judged(record: Record) -> list[tuple[Messages, str, bool]]:
+    """Prompts with an answer, and whether it is wanted: one with a label (KTO's layout), or the two of a preference."""
+    if first(record, CHOSEN) is not None:
+        prompt, chosen, rejected = preference(record)
+        return [(prompt, chosen, True), (prompt, rejected, False)]
+    label, answer = str(record.get("label")).lower(), first(record, ANSWERS)
+    if label not in ("true", "false", "1", "0"):
+        raise UserError('it has no "label"', 'write "label": true or false')
+    *prompt, last = talk(record)
+    text = answer if isinstance(answer, str) else only([last])
+    if not text.strip():
+        raise UserError("the answer is empty", MEND)
+    return [(asked({"prompt": prompt}), text, label in ("true", "1"))]
+
+
+def talk(record: Record) -> Messages:
+    """The messages of a record, in whichever layout."""
+    said, answer, text = first(record, TALKS), first(record, ANSWERS), record.get("text")
+    if said is not None:
+        return turns(said, record)
+    if answer is not None and first(record, (*PROMPTS, "input")) is not None:
+        return [*prompt_of(record), *turns(answer, role="assistant")]
+    if isinstance(text, str) and (found := transcript(text)):
+        return found
+    known = "messages, conversations, prompt and completion, instruction and output, question and answer"
+    raise UserError(f"it is in no layout that is known (its fields are {', '.join(record) or 'none'})", f"give {known}")
+
+
+def prompt_of(record: Record) -> Messages:
+    """The messages before a record's answer, with its system text and history where it has such fields."""
+    asked, more = first(record, PROMPTS), record.get("input")
+    if asked is None:
+        asked, more = first(record, ("input", "text")), None
+    if asked is None:
+        raise UserError("it has no prompt", 'write {"prompt": "…"}, or a list of messages')
+    messages = turns(asked, record)
+    if messages[-1:] == [{"role": "assistant", "content": ""}]:  # a transcript's last mark
+        messages.pop()
+    if isinstance(asked, str) and isinstance(more, str) and more.strip():
+        messages[-1]["content"] += f"\n\n{more}"
+    for said, answer in reversed(pairs_of(record.get("history"))):
+        messages[:0] = [{"role": "user", "content": said}, {"role": "assistant", "content": answer}]
+    system = first(record, ("system", "system_prompt"))
+    return [{"role": "system", "content": text_of(system)}] * bool(system) + messages
+
+
+def pairs_of(history: Any) -> list[list[str]]:
+    """The exchanges before a prompt, as LLaMA-Factory writes them: pairs of texts."""
+    for pair in history if isinstance(history, list) else []:
+        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)):
+            raise UserError('its "history" is no list of pairs of texts', MEND)
+    return history if isinstance(history, list) else []
+
+
+def only(messages: Messages) -> str:
+    """The text of an answer of one turn. Raises UserError where there are more, or it is not the assistant's."""
+    if [message["role"] for message in messages] != ["assistant"]:
+        raise UserError("the answers are not one turn of the assistant each", "let them differ in the last turn only")
+    text: str = messages[0]["content"]
+    return text
+
+
+def turns(said: Any, record: Record | None = None, role: str = "user") -> Messages:
+    """Messages as the template takes them: of a list, of an object that holds one, or of a text."""
+    if isinstance(said, str):
+        found = transcript(said) if role == "user" else None
+        return found or [{"role": role, "content": said}]
+    if isinstance(said, Mapping):
+        said = first(said, TALKS) or [said]
+    if not isinstance(said, list) or not said:
+        raise UserError("a conversation has no messages", "give at least one user message")
+    messages: Messages = []
+    for message in map(plain, said):
+        if message["role"] == "tool":
+            message = {"role": "user", "content": f"<tool_response>\n{message['content']}\n</tool_response>"}
+            if messages and messages[-1]["content"].endswith("</tool_response>"):
+                messages[-1]["content"] += f"\n{message['content']}"
+                continue
+        messages.append(message)
+    return with_tools(messages, (record or {}).get("tools"))
+
+
+def plain(message: Any) -> dict[str, Any]:
+    """One message: its role, its text, and its weight if it has one. Calls of tools become text."""
+    if not isinstance(message, Mapping):
+        raise UserError("a message is no object", 'each message is {"role": …, "content": "text"}')
+    named, content = str(first(message, ("role", "from"))).lower(), first(message, ("content", "value"))
+    role = ROLES.get(named)
+    if role is None:
+        raise UserError(f"no role is called {named!r}", "roles are system, user, assistant and tool")
+    calls = message.get("tool_calls") or [call for call in [message.get("function_call")] if call]
+    calls = calls if isinstance(calls, list) else [calls]
+    if content is None and not calls:
+        raise UserError("a message has no text content", 'each message is {"role": …, "content": "text"}')
+    parts = [text_of(content)] + [called(call) for call in calls]
+    if named == "function_call":
+        parts = [called(parts[0])]
+    made = {"role": role, "content": "\n".join(filter(None, parts))}
+    weight = message.get("weight")
+    if weight not in (None, 0, 1):
+        raise UserError(f"a message has the weight {weight!r}", "a weight is 0 or 1")
+    return made if weight is None or role != "assistant" else made | {"weight": int(weight)}
+
+
+def text_of(content: Any) -> str:
+    """The text of a message: one, or several parts."""
+    parts = content if isinstance(content, list) else [content]
+    texts = [part.get("text", part.get("refusal")) if isinstance(part, Mapping) else part for part in parts]
+    for part, text in zip(parts, texts, strict=True):
+        if part is not None and not isinstance(text, str):
+            kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+            raise UserError(f"a message has content of type {kind!r}", "only text can be learned from")
+    return "".join(filter(None, texts))
+
+
+def called(call: Any) -> str:
+    """A call of a tool as text: OpenAI's object, or JSON."""
+    call = call.get("function", call) if isinstance(call, Mapping) else call
+    if isinstance(call, Mapping):
+        arguments = call.get("arguments", {})
+        try:
+            arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
+        except ValueError:
+            raise UserError("the arguments of a call are not valid JSON", MEND) from None
+        call = json.dumps({"name": call.get("name"), "arguments": arguments}, ensure_ascii=False, default=str)
+    return f"<tool_call>\n{str(call).strip()}\n</tool_call>"
+
+
+def with_tools(messages: Messages, tools: Any) -> Messages:
+    """Messages with the signatures of tools at the end of the system's."""
+    if not tools:
+        return messages
+    listed = tools if isinstance(tools, list) else [tools]
+    lines = "\n".join(
+        tool if isinstance(tool, str) else json.dumps(tool, ensure_ascii=False, default=str) for tool in listed
+    )
+    if not messages or messages[0]["role"] != "system":
+        messages = [{"role": "system", "content": ""}, *messages]
+    text = f"{messages[0]['content']}\n\n{TOOLS.format(lines)}".strip()
+    return [{"role": "system", "content": text}, *messages[1:]]

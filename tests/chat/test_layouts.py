@@ -1,0 +1,217 @@
+"""Conversations, preferences and prompts in the layouts that people have them in: recognised by shape."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from gristmill.chat.conversations import LeftOut, read_conversations, read_records
+from gristmill.chat.layouts import answered, asked, judged, preference
+from gristmill.errors import UserError
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+def said(*texts: str, system: str = "") -> list[dict[str, str]]:
+    """Messages of user and assistant in turn."""
+    messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
+    return [{"role": "system", "content": system}] * bool(system) + messages
+
+
+WHOLE = said("Hi?", "Ho.")
+CONVERSATIONS: dict[str, dict[str, Any]] = {
+    "openai": {"messages": WHOLE},
+    "parts": {
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "Hi"}, {"type": "text", "text": "?"}]},
+            WHOLE[1],
+        ]
+    },
+    "sharegpt": {"conversations": [{"from": "human", "value": "Hi?"}, {"from": "gpt", "value": "Ho."}]},
+    "alpaca": {"instruction": "Hi?", "input": "", "output": "Ho."},
+    "gpteacher": {"instruction": "Hi?", "input": "", "response": "Ho."},
+    "completion": {"prompt": "Hi?", "completion": "Ho."},
+    "conversational completion": {"prompt": WHOLE[:1], "completion": WHOLE[1:]},
+    "gsm8k": {"question": "Hi?", "answer": "Ho."},
+    "q and a": {"text": "Q: Hi?\nA: Ho.\n"},
+    "human": {"text": "\n\nHuman: Hi?\n\nAssistant: Ho."},
+    "guanaco": {"text": "### Human: Hi?### no mark\n### Assistant: Ho."},
+}
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_conversations_are_recognised_by_their_shape(name: str) -> None:
+    expected = said("Hi?### no mark", "Ho.") if name == "guanaco" else WHOLE
+    assert answered(CONVERSATIONS[name]) == expected
+
+
+def test_what_else_a_record_says() -> None:
+    assert answered({"instruction": "Add.", "input": "1 2", "output": "3"}) == said("Add.\n\n1 2", "3")
+    record = {"system": "Be brief.", "history": [["a", "b"]], "instruction": "c", "output": "d"}
+    assert answered(record) == said("a", "b", "c", "d", system="Be brief.")
+    developer = [{"role": "developer", "content": "Be brief."}, *said("a", "b")]
+    assert answered({"messages": developer}) == said("a", "b", system="Be brief.")
+    weighed = [WHOLE[0], {**WHOLE[1], "weight": 0}, WHOLE[0], WHOLE[1]]
+    assert answered({"messages": weighed}) == weighed
+    several = "Q: a\nA: b\nis Q: no mark\nQ: c\nA: d"
+    assert answered({"text": several}) == said("a", "b\nis Q: no mark", "c", "d")
+
+
+def test_tools_become_text_of_the_turns() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": '{"place": "Marl"}'}}
+    messages = [
+        WHOLE[0],
+        {"role": "assistant", "content": None, "tool_calls": [call, call]},
+        {"role": "tool", "tool_call_id": "1", "content": "rain"},
+        {"role": "tool", "tool_call_id": "1", "content": "sun"},
+        {"role": "assistant", "content": "Both."},
+    ]
+    made = answered({"messages": messages, "tools": [{"name": "weather"}]})
+    assert [message["role"] for message in made] == ["system", "user", "assistant", "user", "assistant"]
+    written = '<tool_call>\n{"name": "weather", "arguments": {"place": "Marl"}}\n</tool_call>'
+    assert made[2]["content"] == f"{written}\n{written}"
+    results = "<tool_response>\nrain\n</tool_response>\n<tool_response>\nsun\n</tool_response>"
+    assert made[3]["content"] == results and '{"name": "weather"}' in made[0]["content"]
+    sharegpt = [
+        {"from": "human", "value": "Hi?"},
+        {"from": "function_call", "value": '{"name": "weather", "arguments": {"place": "Marl"}}'},
+        {"from": "observation", "value": "rain"},
+        {"from": "gpt", "value": "Rain."},
+    ]
+    assert answered({"conversations": sharegpt})[1]["content"] == written
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {},
+        {"messages": [WHOLE[0]]},
+        {"messages": [WHOLE[0], {"role": "assistant", "content": " "}]},
+        {"messages": [WHOLE[0], {**WHOLE[1], "weight": 0}]},
+        {"messages": [WHOLE[0], {**WHOLE[1], "weight": 0.5}]},
+        {"messages": [WHOLE[0], {"role": "narrator", "content": "x"}]},
+        {"messages": [WHOLE[0], WHOLE[0], WHOLE[1]]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, WHOLE[1]]},
+        {"messages": [{"role": "user", "content": 5}, WHOLE[1]]},
+        {"messages": [1]},
+        {"messages": {"a": 1}},
+        {"instruction": "x"},
+        {"instruction": "x", "history": [["a"]], "output": "y"},
+        {"text": "no marks"},
+        {"prompt": "x", "completion": 3},
+    ],
+)
+def test_what_is_none_is_refused(record: dict[str, Any]) -> None:
+    with pytest.raises(UserError):
+        answered(record)
+
+
+def test_preferences_in_every_layout() -> None:
+    better, worse = [{"role": "assistant", "content": "Ho."}], [{"role": "assistant", "content": "No."}]
+    pair = (WHOLE[:1], "Ho.", "No.")
+    assert preference({"prompt": "Hi?", "chosen": "Ho.", "rejected": "No."}) == pair
+    assert preference({"prompt": WHOLE[:1], "chosen": better, "rejected": worse}) == pair
+    whole = {"chosen": WHOLE, "rejected": [WHOLE[0], *worse]}
+    assert preference(whole) == preference({"prompt": "Hi?", **whole}) == pair
+    assert preference({"conversations": WHOLE[:1], "chosen": better[0], "rejected": worse[0]}) == pair
+    openai = {"input": {"messages": WHOLE[:1]}, "preferred_output": better, "non_preferred_output": worse}
+    assert preference(openai) == pair
+    human = "\n\nHuman: Hi?\n\nAssistant: What?\nHuman: no mark\n\nHuman: {}\n\nAssistant: {}"
+    made = preference({"chosen": human.format("Why?", "Ho."), "rejected": human.format("Why?", "No.")})
+    assert made == (said("Hi?", "What?\nHuman: no mark", "Why?"), "Ho.", "No.")
+    assert preference({"prompt": "\n\nHuman: Hi?\n\nAssistant:", "chosen": " Ho.", "rejected": " No."}) == pair
+    implicit = {"chosen": "The sky is blue.", "rejected": "The sky is green."}
+    assert preference(implicit) == (said("The sky is "), "blue.", "green.")
+    for bad in (
+        {"prompt": "Hi?", "chosen": "Ho."},
+        {"prompt": "Hi?", "chosen": "Ho.", "rejected": "Ho."},
+        {"prompt": "Hi?", "chosen": "", "rejected": "Ho."},
+        {"chosen": WHOLE, "rejected": WHOLE},
+        {"chosen": "blue.", "rejected": "green."},
+        {"prompt": WHOLE, "chosen": "a", "rejected": "b"},
+        {"chosen": human.format("Why?", "Ho."), "rejected": human.format("How?", "No.")},
+        {"chosen": [], "rejected": "x"},
+    ):
+        with pytest.raises(UserError):
+            preference(bad)
+
+
+def test_judged_answers_and_prompts() -> None:
+    assert judged({"prompt": "Hi?", "completion": "Ho.", "label": False}) == [(WHOLE[:1], "Ho.", False)]
+    assert judged({"prompt": WHOLE[:1], "completion": WHOLE[1:], "label": "True"}) == [(WHOLE[:1], "Ho.", True)]
+    assert judged({"messages": WHOLE, "label": 1}) == [(WHOLE[:1], "Ho.", True)]
+    pair = {"prompt": "Hi?", "chosen": "Ho.", "rejected": "No."}
+    assert judged(pair) == [(WHOLE[:1], "Ho.", True), (WHOLE[:1], "No.", False)]
+    for bad in ({"prompt": "Hi?", "completion": "Ho."}, {"prompt": "Hi?", "completion": "", "label": True}, {}):
+        with pytest.raises(UserError):
+            judged(bad)
+    for prompt in ({"prompt": "Hi?"}, {"prompt": WHOLE[:1]}, {"messages": WHOLE[:1]}, {"text": "Hi?"}):
+        assert asked(prompt) == WHOLE[:1]
+    assert asked({"question": "Hi?", "answer": "Ho.", "truth": 1}) == WHOLE[:1]
+
+
+def rows_of(path: Path) -> tuple[list[Any], list[LeftOut]]:
+    """The conversations of a file, and what was left out."""
+    left_out: list[LeftOut] = []
+    return list(read_conversations(path, left_out)), left_out
+
+
+def test_files_of_every_kind(tmp_path: Path) -> None:
+    other = said("A “line”?", "Two\nlines, één.")
+    records = [{"messages": WHOLE}, {"messages": other}]
+    lines = "\r\n".join(json.dumps(record, ensure_ascii=False) for record in records)
+    table = io.StringIO()
+    writer = csv.writer(table, delimiter=";")
+    writer.writerows([("instruction", "output"), *((a["content"], b["content"]) for a, b in (WHOLE, other))])
+    spread = table.getvalue()
+    files = {
+        "lines.jsonl": lines.encode(),
+        "marked.jsonl": b"\xef\xbb\xbf" + lines.encode(),
+        "utf16.jsonl": lines.encode("utf-16"),
+        "array.json": json.dumps(records).encode(),
+        "pretty.jsonl": json.dumps(records, indent=1).encode(),
+        "one-line.jsonl": json.dumps(records).encode(),
+        "lists.jsonl": "\n".join(json.dumps(record["messages"]) for record in records).encode(),
+        "packed.jsonl.gz": gzip.compress(lines.encode()),
+        "table.csv": spread.encode("utf-8-sig"),
+        "excel.csv": spread.encode("cp1252"),
+        "unicode.csv": spread.encode("utf-16"),
+        "plain.txt": "Q: Hi?\r\nA: Ho.\r\n\r\nQ: A “line”?\r\nA: Two\nlines, één.\r\n".encode("utf-8-sig"),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        assert rows_of(tmp_path / name) == ([WHOLE, other], []), name
+    pq.write_table(pa.Table.from_pylist([*records, {"messages": None}]), tmp_path / "rows.parquet")
+    found, left_out = rows_of(tmp_path / "rows.parquet")
+    assert found == [WHOLE, other] and [one.record for one in left_out] == [3]
+    (tmp_path / "prompts.txt").write_text("Hi?\n\nWhy?\n")
+    assert list(read_records(tmp_path / "prompts.txt", asked, [])) == [said("Hi?"), said("Why?")]
+
+
+def test_a_bad_row_costs_itself_alone(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.jsonl"
+    good = json.dumps({"messages": WHOLE})
+    path.write_text("\n".join([good, "{cut", "7", good, '{"messages": "x"}', '"text"', "[]", good]))
+    found, left_out = rows_of(path)
+    assert found == [WHOLE] * 3
+    assert [one.record for one in left_out] == [2, 3, 5, 6, 7]
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data")
+def test_data_that_nobody_here_wrote() -> None:
+    left_out: list[LeftOut] = []
+    pairs = list(read_records(SHARED / "hh-rlhf" / "harmless-base-test.jsonl.gz", preference, left_out))
+    assert len(pairs) > 2250 and len(pairs) + len(left_out) == 2312
+    for name, count in (("roleplay", 1923), ("codegen", 4535)):
+        found, left = rows_of(SHARED / "instruct" / f"gpteacher-{name}.json")
+        assert len(found) > 0.99 * count and len(found) + len(left) == count
+    found, left = rows_of(SHARED / "gsm8k" / "test.jsonl")
+    assert len(found) == 1319 and not left
