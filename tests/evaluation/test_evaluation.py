@@ -155,7 +155,7 @@ def test_a_bad_question_is_named_and_the_others_are_asked(
     params = Evaluate(questions=str(tmp_path / "q.jsonl"), prompts=["Hello.", "word " * 500], show=0, max_tokens=4)
     (tmp_path / "out").mkdir()
     made = stage.run(inputs, params, tmp_path / "out")
-    assert made.counts == {"questions": 2, "left_out": len(BAD) + 2}
+    assert made.counts == {"questions": 2, "left_out": len(BAD) + 2, "too_long": 0}
     named = [json.loads(line) for line in (tmp_path / "out/left_out.jsonl").read_text().splitlines()]
     assert [one["record"] for one in named] == [*range(2, 2 + len(BAD)), 12, 2]
     assert "does not fit this model" in named[7]["why"] and named[-1]["file"] == "evaluate.prompts"
