@@ -39,7 +39,7 @@ UNDER_SANITIZERS := LD_PRELOAD=$$($(CC) -print-file-name=libasan.so):$$($(CC) -p
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 GRISTMILL_NATIVE=$(SANITIZED)
 NATIVE_TESTS := tests/test_hashing.py tests/html tests/tokenizer tests/fuzz tests/model/test_kernels.py \
 	tests/corpus/dedup tests/corpus/test_statistics.py tests/corpus/test_language.py tests/corpus/test_decontaminate.py \
-	tests/training/test_loader.py tests/training/test_goldfish.py
+	tests/training/test_loader.py tests/training/test_goldfish.py tests/generation
 
 sanitize: $(VENV)/ready $(SANITIZED)
 	$(UNDER_SANITIZERS) $(BIN)/python -m pytest -q $(NATIVE_TESTS)

@@ -19,6 +19,7 @@ from gristmill import native
 from gristmill.corpus.dedup import index, minhash
 from gristmill.corpus.filter import statistics
 from gristmill.corpus.text import words
+from gristmill.generation import sampling
 from gristmill.html import links
 from gristmill.html.content import main_text
 from gristmill.model import kernels
@@ -42,6 +43,7 @@ STRUCTURES: tuple[type[ctypes.Structure], ...] = (
     main_text.WordWeights,
     main_text.Model,
     main_text.Result,
+    sampling.Draw,
 )
 CONSTANTS = (
     ("c/utf8.h", "CODE_POINTS", words.CODE_POINTS),
@@ -52,6 +54,7 @@ CONSTANTS = (
     ("tokenizer/encode.c", "MOST_TOKENS", encode.MOST_TOKENS),
     ("tokenizer/encode.c", "SMALL_TOKENS", encode.SPARE),
     ("tokenizer/pretokens.c", "COMMON", pretokens.COMMON),
+    ("generation/sampling.c", "IN_PROMPT", sampling.IN_PROMPT),
     ("model/kernels.h", "NORM_ROWS", kernels.NORM_ROWS),
     ("model/kernels_512.c", "LANES", kernels.LANES),
 )
@@ -78,6 +81,8 @@ ORACLES = {  # a test that compares with a slow, plain version, a peer or the de
     "training/test_loader.py::test_packing_is_best_fit_the_longest_first": "gm_pack",
     "training/test_loader.py::test_an_epoch_predicts_every_token_once_from_the_one_before": "gm_fill_16 gm_fill_32",
     "training/test_goldfish.py::test_it_is_its_definition": "gm_goldfish_16 gm_goldfish_32",
+    "generation/test_sampling.py::test_just_the_tokens_of_the_definitions_are_drawn": "gm_sample",
+    "generation/test_sampling.py::test_log_probabilities_are_the_models_and_the_likeliest_come_first": "gm_score",
     "model/test_kernels.py::test_attention": "gm_attend gm_attend_back",
     "model/test_kernels.py::test_rms_norm": "gm_rms_norm gm_rms_norm_back",
     "model/test_kernels.py::test_swiglu": "gm_swiglu gm_swiglu_back",
@@ -193,7 +198,7 @@ def test_structures_have_the_layout_that_the_compiler_gives_them() -> None:
     """Sizes and offsets as Python has them, asserted in C."""
 
     def asserted(shift: int) -> str:
-        lines = ['#include "html/content/choose.c"']
+        lines = ['#include "html/content/choose.c"', '#include "generation/sampling.c"']
         for made in STRUCTURES:
             name = c_name(made)
             lines.append(f'_Static_assert(sizeof({name}) == {ctypes.sizeof(made) + shift}, "size of {name}");')

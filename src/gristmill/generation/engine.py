@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from gristmill.errors import UserError
+from gristmill.generation.sampling import Drawn, Sampler, sample
+from gristmill.generation.sampling_params import SamplingParams
 from gristmill.model.hf_format import open_model
 from gristmill.model.transformer import Cache, Transformer
 from gristmill.tokenizer.encode import Tokenizer
-
-FLOAT = torch.finfo(torch.float32)
 
 
 @dataclass
@@ -24,7 +22,12 @@ class Completion:
 
     tokens: list[int] = field(default_factory=list)  # without the stop token
     logprobs: list[float] = field(default_factory=list)  # of each token (and the stop token), under the model
-    finish: str = "length"  # "stop" where the model ended it, "length" where a limit did
+    end: int | None = None  # the token that ended it, None where a limit did
+
+    @property
+    def finish(self) -> str:
+        """ "stop" where the model ended it, "length" where a limit did."""
+        return "length" if self.end is None else "stop"
 
 
 def load_together(model: Path, tokenizer: Path, device: str = "cpu") -> tuple[Transformer, Tokenizer]:
@@ -81,12 +84,13 @@ class Engine:
         a prompt that is empty or leaves no room, and for a temperature that is no number.
         """
         completions = [Completion() for _ in prompts for _ in range(samples)]
-        steps = self.steps(prompts, max_tokens, temperature, top_k, top_p, seed, samples)
-        for rows, tokens, logprobs in steps:
+        params = SamplingParams(max_tokens, temperature, top_k, top_p, seed=seed)
+        steps = self.steps(prompts, params, samples)
+        for rows, (tokens, logprobs, _) in steps:
             for row, token, logprob in zip(rows, tokens, logprobs, strict=True):
                 completions[row].logprobs.append(logprob)
                 if token in self.stops:
-                    completions[row].finish = "stop"
+                    completions[row].end = token
                 else:
                     completions[row].tokens.append(token)
         return completions
@@ -103,14 +107,13 @@ class Engine:
     ) -> Iterator[int]:
         """Yield the token ids of one completion as they come (without the stop token); settings and errors are those of
         `generate`."""
-        for _, (token,), _ in self.steps([prompt], max_tokens, temperature, top_k, top_p, seed):
+        params = SamplingParams(max_tokens, temperature, top_k, top_p, seed=seed)
+        for _, ((token,), _, _) in self.steps([prompt], params):
             if token not in self.stops:
                 yield token
 
-    def check(self, prompts: Sequence[list[int]], temperature: float = 0.0) -> None:
+    def check(self, prompts: Sequence[list[int]]) -> None:
         """Raise UserError for what cannot be generated from."""
-        if math.isnan(temperature):
-            raise UserError(f"temperature = {temperature} is no number", "give 0 or more")
         for prompt in prompts:
             if not 0 < len(prompt) < self.context:
                 raise UserError(
@@ -120,25 +123,17 @@ class Engine:
 
     @torch.inference_mode()
     def steps(
-        self,
-        prompts: Sequence[list[int]],
-        max_tokens: int,
-        temperature: float,
-        top_k: int,
-        top_p: float,
-        seed: int,
-        samples: int = 1,
-    ) -> Iterator[tuple[list[int], list[int], list[float]]]:
-        """Yield (row numbers still going, their next tokens, those tokens' log-probabilities) until all have ended.
+        self, prompts: Sequence[list[int]], params: SamplingParams, samples: int = 1
+    ) -> Iterator[tuple[list[int], Drawn]]:
+        """Yield (row numbers still going, what was drawn for each) until all have ended.
 
-        Prompts are padded on the left, so that every row's last token is in the last column. `max_tokens` and `seed`
-        may be integers of any size.
+        Prompts are padded on the left, so that every row's last token is in the last column.
         """
-        if not prompts or max_tokens < 1:
+        if not prompts or params.max_tokens < 1:
             return
-        self.check(prompts, temperature)
-        max_tokens = min(max_tokens, self.context)
-        random = torch.Generator(self.device).manual_seed(seed % 2**63)
+        self.check(prompts)
+        max_tokens = min(params.max_tokens, self.context)
+        vocabulary, banned = self.model.config.vocab_size, self.tokenizer.im_start
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
         longest = int(lengths.max())
         padded = [[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
@@ -157,16 +152,15 @@ class Engine:
             cache.keep(keep)
             hidden, allowed_BS, positions_BT, lengths = (x[keep] for x in (hidden, allowed_BS, positions_BT, lengths))
         rows = list(range(len(lengths)))
+        samplers = [Sampler(params, prompts[row // samples], vocabulary, row) for row in rows]
         left = torch.minimum(torch.full_like(lengths, max_tokens), self.context - lengths).tolist()
         while True:
-            logits_BV = self.model.logits(hidden[:, -1]).float()
-            logits_BV[:, self.tokenizer.im_start] = -torch.inf  # a turn can be opened by the template only
-            tokens_B = sample(logits_BV, temperature, top_k, top_p, random)
-            logprobs_B = logits_BV.log_softmax(-1).gather(1, tokens_B[:, None])[:, 0]
-            tokens, logprobs = tokens_B.tolist(), logprobs_B.tolist()
+            logits_BV = self.model.logits(hidden[:, -1]).float().contiguous()
+            # a turn can be opened by the template only
+            drawn = sample(logits_BV.cpu().numpy(), vocabulary, banned, [samplers[row] for row in rows])
             left = [count - 1 for count in left]
-            yield rows, tokens, logprobs
-            going = [i for i, token in enumerate(tokens) if token not in self.stops and left[i]]
+            yield rows, drawn
+            going = [i for i, token in enumerate(drawn.tokens) if token not in self.stops and left[i]]
             if not going:
                 return
             keep = torch.tensor(going, device=self.device)
@@ -174,26 +168,7 @@ class Engine:
                 rows, left = [rows[i] for i in going], [left[i] for i in going]
                 cache.keep(keep)
                 allowed_BS = allowed_BS[keep]
-            ids_BT = tokens_B[keep, None]
+            ids_BT = torch.tensor(drawn.tokens, device=self.device)[keep, None]
             positions_BT = positions_BT[keep, -1:] + 1
             mask = allowed_BS[:, None, None, : cache.used + 1]
             hidden = self.model.hidden(ids_BT, cache=cache, positions_BT=positions_BT, mask=mask)
-
-
-def sample(logits_BV: Tensor, temperature: float, top_k: int, top_p: float, random: torch.Generator) -> Tensor:
-    """Draw one token a row, [B]: temperature (any that is above 0, however small), then top-k, then nucleus
-    (arXiv:1904.09751)."""
-    if temperature <= 0:
-        return logits_BV.argmax(-1)
-    # the likeliest is 0 and stays 0, whatever it is divided by; a divisor outside of float32 would be 0 or infinite
-    logits_BV = (logits_BV - logits_BV.amax(-1, keepdim=True)) / min(max(temperature, FLOAT.tiny), FLOAT.max)
-    if 0 < top_k < logits_BV.size(-1):
-        least = logits_BV.topk(top_k).values[:, -1:]
-        logits_BV = logits_BV.masked_fill(logits_BV < least, -torch.inf)
-    if top_p < 1:
-        ordered, order = logits_BV.sort(descending=True)
-        share = ordered.softmax(-1)
-        beyond = share.cumsum(-1) - share >= top_p
-        beyond[:, 0] = False  # the likeliest token stays also where top_p is 0 in float32
-        logits_BV = logits_BV.masked_fill(beyond.scatter(1, order, beyond), -torch.inf)
-    return torch.multinomial(logits_BV.softmax(-1), 1, generator=random)[:, 0]

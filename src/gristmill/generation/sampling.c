@@ -1,0 +1,170 @@
+/* Drawing tokens from logits, one row an answer. `sampling_params.py` says what each setting means. */
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "../c/hashing.h"
+
+/* How one answer is drawn, and how far it has come. */
+struct draw {
+    double temperature;
+    uint64_t key, drawn; /* of its random numbers, and how many tokens it has */
+    float top_p, min_p, presence, frequency, repetition;
+    int32_t top_k;
+    float *bias;             /* [V], or none: added to the logits; penalties are taken from it as tokens come */
+    uint8_t *seen;           /* [V], where there is a bias: IN_PROMPT and IN_ANSWER */
+    const uint32_t *allowed; /* a bit each, or none: the tokens that may come */
+};
+
+enum { IN_PROMPT = 1, IN_ANSWER = 2 };
+
+struct item {
+    float weight;
+    int32_t token;
+};
+
+static int before(struct item a, struct item b) {
+    return a.weight > b.weight || (a.weight == b.weight && a.token < b.token);
+}
+
+static void swap(struct item *a, struct item *b) {
+    struct item kept = *a;
+    *a = *b, *b = kept;
+}
+
+/* Brings the heaviest items to the front: the fewest that are `count` or weigh `weight` together; returns how many.
+   Quickselect (Hoare 1961) by number or by weight. */
+static size_t heaviest(struct item *items, size_t n, size_t count, double weight) {
+    size_t low = 0, high = n;
+    double sum = 0; /* of those before `low` */
+    while (high - low > 1) {
+        struct item *a = items + low, *b = items + low + (high - low) / 2, *c = items + high - 1;
+        struct item *middle = before(*a, *b) ? (before(*b, *c)   ? b
+                                                : before(*a, *c) ? c
+                                                                 : a)
+                                             : (before(*a, *c)   ? a
+                                                : before(*b, *c) ? c
+                                                                 : b);
+        swap(middle, c);
+        size_t at = low;
+        double left = 0;
+        for (size_t i = low; i + 1 < high; i++)
+            if (before(items[i], *c)) left += items[i].weight, swap(items + i, items + at++);
+        swap(items + at, c);
+        if (at && (at >= count || sum + left >= weight)) {
+            high = at;
+        } else {
+            sum += left + items[at].weight;
+            low = at + 1;
+            if (low >= count || sum >= weight) return low;
+        }
+    }
+    return high;
+}
+
+static int by_rank(const void *a, const void *b) {
+    const struct item *x = a, *y = b;
+    return before(*x, *y) ? -1 : before(*y, *x);
+}
+
+/* The log of the sum of exponentials, or NaN where a logit is no number or all are -inf. */
+static float log_total(const float *x, size_t n, int32_t banned) {
+    float most = -INFINITY, total = 0;
+    for (size_t i = 0; i < n; i++) most = x[i] > most && (int32_t)i != banned ? x[i] : most;
+    for (size_t i = 0; i < n; i++) total += (int32_t)i == banned ? 0 : expf(x[i] - most);
+    return most + logf(total);
+}
+
+/* The likeliest tokens in order, with their log-probabilities. */
+static void tell(const float *x, size_t n, int32_t banned, float total, size_t likeliest, int32_t *tokens,
+                 float *logprobs, struct item *items) {
+    for (size_t i = 0; i < n; i++)
+        items[i] = (struct item){(int32_t)i == banned ? -INFINITY : x[i] - total, (int32_t)i};
+    size_t found = heaviest(items, n, likeliest, INFINITY);
+    qsort(items, found, sizeof(*items), by_rank);
+    for (size_t i = 0; i < likeliest; i++) {
+        tokens[i] = i < found ? items[i].token : -1;
+        logprobs[i] = i < found ? items[i].weight : -INFINITY;
+    }
+}
+
+static int may_come(const struct draw *how, size_t token) {
+    return !how->allowed || how->allowed[token / 32] >> token % 32 & 1;
+}
+
+static int32_t choose_token(const float *x, size_t n, int32_t banned, const struct draw *how, struct item *items) {
+    size_t kept = 0, best = 0;
+    for (size_t i = 0; i < n; i++) {
+        float value = x[i];
+        if (how->bias) {
+            if (how->seen[i]) value = value > 0 ? value / how->repetition : value * how->repetition;
+            value += how->bias[i];
+        }
+        if ((int32_t)i == banned || value == -INFINITY || !may_come(how, i)) continue;
+        items[kept] = (struct item){value, (int32_t)i};
+        if (value > items[best].weight) best = kept;
+        kept++;
+    }
+    if (!kept) return -1;
+    if (how->temperature <= 0) return items[best].token;
+    /* the likeliest is 0 and stays 0, whatever it is divided by */
+    double total = 0, temperature = how->temperature < 1e-300 ? 1e-300 : how->temperature;
+    float top = items[best].weight;
+    for (size_t i = 0; i < kept; i++)
+        total += items[i].weight = expf((float)((double)(items[i].weight - top) / temperature));
+    if (how->top_k > 0 && (size_t)how->top_k < kept) {
+        kept = heaviest(items, kept, (size_t)how->top_k, INFINITY);
+        total = 0;
+        for (size_t i = 0; i < kept; i++) total += items[i].weight;
+    }
+    if (how->top_p < 1) kept = heaviest(items, kept, kept, how->top_p * total);
+    double share = 0, chosen = (double)(gm_mix(how->key + (how->drawn + 1) * GM_GOLDEN) >> 11) * 0x1p-53;
+    for (size_t i = 0; i < kept; i++)
+        if (items[i].weight >= how->min_p) share += items[i].weight;
+    int32_t last = -1;
+    chosen *= share, share = 0;
+    for (size_t i = 0; i < kept; i++) {
+        if (items[i].weight < how->min_p || items[i].weight == 0) continue;
+        share += items[i].weight, last = items[i].token;
+        if (share > chosen) break;
+    }
+    return last;
+}
+
+/* Draws a token for each row of logits [rows][stride], of which V count and the token `banned` never comes: `tokens` and
+   `logprobs` [rows], under the model as it is; of each row's `likeliest` tokens `others` and `other_logprobs`
+   [rows][likeliest]. `items` [V] are scratch. Returns 0, or -1 for logits that are no numbers, -2 where no token may come. */
+int gm_sample(const float *logits, size_t rows, size_t stride, size_t V, int32_t banned, struct draw *const *how,
+              int32_t *tokens, float *logprobs, size_t likeliest, int32_t *others, float *other_logprobs, void *items) {
+    for (size_t r = 0; r < rows; r++) {
+        const float *x = logits + r * stride;
+        struct draw *own = how[r];
+        float total = log_total(x, V, banned);
+        if (!isfinite(total)) return -1;
+        int32_t token = choose_token(x, V, banned, own, items);
+        if (token < 0) return -2;
+        if (likeliest)
+            tell(x, V, banned, total, likeliest, others + r * likeliest, other_logprobs + r * likeliest, items);
+        tokens[r] = token, logprobs[r] = x[token] - total;
+        if (own->bias) {
+            own->bias[token] -= own->frequency + (own->seen[token] & IN_ANSWER ? 0 : own->presence);
+            own->seen[token] |= IN_ANSWER;
+        }
+        own->drawn++;
+    }
+    return 0;
+}
+
+/* The log-probability of `targets` [rows] in rows of logits, and of each row's likeliest tokens. Returns as gm_sample. */
+int gm_score(const float *logits, size_t rows, size_t stride, size_t V, const int32_t *targets, float *logprobs,
+             size_t likeliest, int32_t *others, float *other_logprobs, void *items) {
+    for (size_t r = 0; r < rows; r++) {
+        const float *x = logits + r * stride;
+        float total = log_total(x, V, -1);
+        if (!isfinite(total)) return -1;
+        if (likeliest) tell(x, V, -1, total, likeliest, others + r * likeliest, other_logprobs + r * likeliest, items);
+        logprobs[r] = x[targets[r]] - total;
+    }
+    return 0;
+}

@@ -1,0 +1,119 @@
+"""Drawing tokens from logits (`sampling.c`): each answer has its own settings and random numbers, so that what it gets
+does not depend on the answers next to it."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gristmill import native
+from gristmill.generation.sampling_params import SamplingParams
+from gristmill.native import INT, POINTER, SIZE
+
+FLOAT = float(np.finfo(np.float32).max)
+IN_PROMPT = 1
+
+
+class Draw(ctypes.Structure):
+    """How one answer is drawn, and how far it has come, as C has it."""
+
+    _fields_ = (
+        ("temperature", ctypes.c_double),
+        *((name, ctypes.c_uint64) for name in ("key", "drawn")),
+        *((name, ctypes.c_float) for name in ("top_p", "min_p", "presence", "frequency", "repetition")),
+        ("top_k", ctypes.c_int32),
+        *((name, ctypes.c_void_p) for name in ("bias", "seen", "allowed")),
+    )
+
+
+ROW = (POINTER, SIZE, SIZE, SIZE, ctypes.c_int32)
+SAMPLE = native.Function("gm_sample", INT, *ROW, *(POINTER,) * 3, SIZE, *(POINTER,) * 3)
+SCORE = native.Function("gm_score", INT, *ROW[:-1], *(POINTER,) * 2, SIZE, *(POINTER,) * 3)
+
+
+class Sampler:
+    """The drawing of one answer. `number` tells answers apart that share a seed."""
+
+    def __init__(self, params: SamplingParams, prompt: Sequence[int], vocabulary: int, number: int = 0) -> None:
+        self.params = params
+        self.draw = Draw(
+            min(params.temperature, FLOAT),
+            *(key_of(params.seed, number), 0),
+            *(min(params.top_p, FLOAT), min(params.min_p, FLOAT)),
+            *(params.presence_penalty, params.frequency_penalty, params.repetition_penalty),
+            max(0, min(params.top_k, vocabulary)),
+        )
+        penalties = params.presence_penalty or params.frequency_penalty or params.repetition_penalty != 1
+        if penalties or params.logit_bias:
+            self.bias, self.seen = np.zeros(vocabulary, np.float32), np.zeros(vocabulary, np.uint8)
+            self.seen[np.asarray(prompt, np.int64)] = IN_PROMPT
+            for token, bias in params.logit_bias.items():
+                self.bias[token] = bias
+            self.draw.bias, self.draw.seen = self.bias.ctypes.data, self.seen.ctypes.data
+
+    def allow(self, tokens: np.ndarray | None) -> None:
+        """Let only these tokens come from now on: a bit each, uint32 [⌈V / 32⌉]; None: all."""
+        self.allowed = tokens
+        self.draw.allowed = None if tokens is None else tokens.ctypes.data
+
+
+class Drawn(NamedTuple):
+    """What was drawn, a row each."""
+
+    tokens: list[int]
+    logprobs: list[float]  # nats, under the model as it is
+    likeliest: list[dict[int, float]]  # the likeliest tokens in order, with theirs; empty where none were asked for
+
+
+def key_of(seed: int, number: int) -> int:
+    """What the random numbers of an answer begin from, 64 bits."""
+    return (seed * 0x9E3779B97F4A7C15 + number * 0xD1342543DE82EF95) % 2**64
+
+
+def sample(logits: np.ndarray, vocabulary: int, banned: int, samplers: Sequence[Sampler]) -> Drawn:
+    """Draw the next token of each sampler from its row of `logits` (float32 [rows, at least `vocabulary`], contiguous).
+
+    The token `banned` never comes. Raises ArithmeticError for logits that are no numbers, and where no token may come.
+    """
+    rows, stride = logits.shape
+    wanted = [sampler.params.logprobs for sampler in samplers]
+    how = (ctypes.c_void_p * rows)(*(ctypes.addressof(sampler.draw) for sampler in samplers))
+    tokens, told = np.empty(rows, np.int32), Told(rows, vocabulary, max(wanted))
+    sizes = logits.ctypes.data, rows, stride, vocabulary, banned
+    refuse(SAMPLE(*sizes, ctypes.addressof(how), tokens.ctypes.data, *told.pointers))
+    return Drawn(tokens.tolist(), told.logprobs.tolist(), told.likeliest(wanted))
+
+
+def score(logits: np.ndarray, vocabulary: int, targets: Sequence[int], likeliest: int) -> Drawn:
+    """The log-probabilities of tokens that are given, a row each, in the form of what was drawn."""
+    rows, stride = logits.shape
+    tokens, told = np.array(targets, np.int32), Told(rows, vocabulary, likeliest)
+    refuse(SCORE(logits.ctypes.data, rows, stride, vocabulary, tokens.ctypes.data, *told.pointers))
+    return Drawn(list(targets), told.logprobs.tolist(), told.likeliest([likeliest] * rows))
+
+
+class Told:
+    """Where C writes log-probabilities, of each row's token and of its `most` likeliest ones."""
+
+    def __init__(self, rows: int, vocabulary: int, most: int) -> None:
+        self.most, self.logprobs = most, np.empty(rows, np.float32)
+        self.tokens, self.values = np.empty((rows, most), np.int32), np.empty((rows, most), np.float32)
+        self.items = np.empty(vocabulary, np.int64)  # scratch
+        places = tuple(array.ctypes.data for array in (self.tokens, self.values, self.items))
+        self.pointers = self.logprobs.ctypes.data, most, *places
+
+    def likeliest(self, wanted: Sequence[int]) -> list[dict[int, float]]:
+        """The first `wanted` of each row."""
+        if not self.most:
+            return [{}] * len(wanted)
+        rows = zip(self.tokens.tolist(), self.values.tolist(), wanted, strict=True)
+        return [dict(zip(tokens[:count], values[:count], strict=True)) for tokens, values, count in rows]
+
+
+def refuse(outcome: int) -> None:
+    """Raise ArithmeticError where C gave no tokens."""
+    if outcome:
+        raise ArithmeticError("the model's logits are no numbers" if outcome == -1 else "no token may come next")
