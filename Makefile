@@ -11,9 +11,12 @@ SEED := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 demo: $(VENV)/ready
 	$(BIN)/gristmill run recipes/miniweb.toml
 
+# Tests run in as many processes as there are cores, a file of them in one (`make test JOBS=0`: all in this one).
+JOBS := auto --maxprocesses 4
 # `make test COVERAGE=1` also counts the lines that tests reach, and fails below the floor of pyproject.toml.
 test: $(VENV)/ready
-	$(BIN)/python -m $(if $(COVERAGE),coverage run -m )pytest -q
+	$(BIN)/python -m $(if $(COVERAGE),coverage run -m )pytest -q \
+		-n $(if $(COVERAGE),0,$(JOBS)) --dist loadfile --no-loadscope-reorder
 	$(if $(COVERAGE),$(BIN)/coverage report --skip-covered)
 
 check: $(VENV)/ready
@@ -39,7 +42,7 @@ UNDER_SANITIZERS := LD_PRELOAD=$$($(CC) -print-file-name=libasan.so):$$($(CC) -p
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 GRISTMILL_NATIVE=$(SANITIZED)
 NATIVE_TESTS := tests/test_hashing.py tests/html tests/tokenizer tests/fuzz tests/model/test_kernels.py \
 	tests/corpus/dedup tests/corpus/test_statistics.py tests/corpus/test_language.py tests/corpus/test_decontaminate.py \
-	tests/training/test_loader.py tests/training/test_goldfish.py tests/generation
+	tests/training/test_loader.py tests/training/test_goldfish.py tests/generation tests/audit/test_trace.py
 
 sanitize: $(VENV)/ready $(SANITIZED)
 	$(UNDER_SANITIZERS) $(BIN)/python -m pytest -q $(NATIVE_TESTS)

@@ -44,6 +44,15 @@ settings.load_profile("fixed")
 # A shell that starts the tests in the background has Ctrl-C ignored, which the commands that they start would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Files that take longest begin first, so that at the end no process waits for another's.
+LONGEST = ("test_journey.py", "test_planning.py", "test_kills.py", "test_parallel.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order of the tests: as they were found, the longest files first."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 WHO = ("The miller", "A baker", "Old Anna", "The smith", "My neighbour", "A grey cat", "The ferryman", "Young Tom")
 DOES = ("walks to", "looks at", "talks about", "dreams of", "comes back from", "paints", "forgets", "remembers")
 WHAT = ("the river", "a small mill", "the market", "an open door", "the long bridge", "a red boat", "the hill")

@@ -16,6 +16,7 @@ from gristmill.commands.corpus import corpus
 from gristmill.commands.groups import HELP, JOURNEY, LOOK, PLAN, TALK, Commands, EngineName, Settings, Workers, number
 from gristmill.commands.new import new
 from gristmill.commands.stage_commands import add_stages
+from gristmill.commands.trace import count, trace
 from gristmill.corpus.execution.executor import parse_backend, using
 from gristmill.errors import UserError
 from gristmill.progress import console, duration, results, table
@@ -39,6 +40,8 @@ app = typer.Typer(
 )
 app.add_typer(new, name="new", rich_help_panel=JOURNEY)
 app.add_typer(corpus, name="corpus", rich_help_panel=LOOK)
+app.command(rich_help_panel=LOOK)(trace)
+app.command(rich_help_panel=LOOK)(count)
 add_stages(app)
 INTERRUPTED = 130  # exit code, as shells have it for Ctrl-C
 ModelFolder = Annotated[

@@ -247,6 +247,14 @@ class Scale(Params):
     budgets: list[Budget] = []  # as `1h` or `1e15`: reported, next to those of 1, 10 and 100 times the costliest model
 
 
+class Index(Params):
+    """Training tokens → tables that find any text in them: `gristmill trace` and `count` make and use them."""
+
+    table_tokens: Annotated[int, Field(ge=1, le=2**31 - 1)] = (
+        2**25
+    )  # of a table; while it is made it takes 14 bytes each
+
+
 class Tune(Params):
     """What the stages after pretraining share: peak rates of their own, decayed linearly to zero."""
 

@@ -14,21 +14,12 @@ from gristmill.corpus.extract.language import model
 from gristmill.corpus.filter import stage as filter
 from gristmill.corpus.redact.stage import FINDERS
 from gristmill.errors import UserError
-from gristmill.recipe import (
-    CommonCrawl,
-    Filter,
-    FilterRule,
-    Params,
-    Pretrain,
-    Recipe,
-    RedactRule,
-    SplitPattern,
-    stage_params,
-)
+from gristmill.recipe import CommonCrawl, Filter, Params, Pretrain, Recipe, stage_params
 from gristmill.run import run_recipe
 from gristmill.settings.descriptions import settings_of
 from gristmill.settings.languages import LANGUAGES
 from gristmill.settings.recipe_file import load_recipe, validate
+from gristmill.settings.types import FilterRule, RedactRule, SplitPattern
 from gristmill.tokenizer.patterns import PATTERNS
 
 Run = Callable[..., str]

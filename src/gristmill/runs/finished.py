@@ -20,7 +20,7 @@ from gristmill.recipe import Params, Recipe
 from gristmill.runs.fingerprint import Changes, changes, code_digest, digest
 from gristmill.runs.journal import read_journal
 from gristmill.settings.recipe_file import validate
-from gristmill.settings.stages import BY_NAME, STAGES, Stage, input_paths, pick_inputs, resolve_paths
+from gristmill.settings.stages import BY_NAME, CORPUS, STAGES, Stage, input_paths, pick_inputs, resolve_paths
 from gristmill.settings.types import ADDRESS
 
 RECIPE = "recipe.json"
@@ -194,3 +194,8 @@ def stage_of(folder: Path, name: str) -> Path:
         problem = f"{name} {found.fault}" if found else f"its recipe has no {name}"
         raise UserError(f"{folder}: {problem}", f"make it: gristmill run RECIPE --until {name}")
     return found.folder
+
+
+def newest_corpus(run: Path) -> Path | None:
+    """The documents of a run as far as they were cleaned, if they are there."""
+    return next((run / name for name in reversed(CORPUS) if (run / name / MANIFEST).exists()), None)

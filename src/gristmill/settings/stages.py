@@ -68,6 +68,7 @@ BEFORE_REPORT = (
 BEFORE = {stage.name: (stage.name,) for stage in BEFORE_REPORT}
 STAGES = (*BEFORE_REPORT, Stage("report", "report.stage:run", BEFORE, frozenset(BEFORE)))
 SCALE = Stage("scale", "training.budget.ladder:run", TOKENS)  # of no recipe: `gristmill scale` runs it
+INDEX = Stage("index", "audit.trace.corpus_index:run", {"tokens": ("tokenize",)})  # `gristmill trace` and `count` do
 BY_NAME = {stage.name: stage for stage in STAGES}
 
 

@@ -1,0 +1,200 @@
+"""Stage `index`: training tokens → tables that find any run of them, in the layout of infini-gram.
+
+`tokenized.N` holds documents, each after a separator of all ones; `table.N` every place of it, sorted by what follows,
+as little-endian pointers; `offset.N` where each document begins (Liu et al. 2024, arXiv:2401.17377 §3; its package's
+`indexing.py`). The order is that of bytes, and so infini-gram's own engine opens the folder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from gristmill.audit.trace.suffix_array import SuffixArray, suffix_table
+from gristmill.errors import UserError
+from gristmill.files import atomic_path
+from gristmill.manifest import Manifest
+from gristmill.progress import Progress
+from gristmill.recipe import Index
+from gristmill.tokenizer.encode import Tokenizer
+from gristmill.tokenizer.shards import Split, description, open_split
+
+ROWS = 1 << 20  # pointers written at once
+
+
+def run(inputs: Mapping[str, Path], params: Index, out: Path) -> Manifest:
+    """Index the training split; tables that an interrupted run has finished are not made again."""
+    split = open_split(inputs["tokens"], "train")
+    counts = {"documents": len(split), "tokens": 0, "tables": 0}
+    with Progress("index", len(split.tokens), "tokens") as bar:
+        for number, (first, last) in enumerate(portions(split.starts, params.table_tokens)):
+            tokens, begins = separated(split, first, last)
+            if not (out / f"table.{number}").exists():
+                write_array(out / f"tokenized.{number}", tokens)
+                write_array(out / f"offset.{number}", (begins * tokens.itemsize).astype("<u8"))
+                write_table(out / f"table.{number}", suffix_table(sort_numbers(tokens)), tokens.itemsize)
+            bar.advance(int(split.starts[last] - split.starts[first]))
+            counts["tokens"] += len(tokens)
+            counts["tables"] += 1
+    return Manifest(counts=counts)
+
+
+def portions(starts: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
+    """Runs of documents, first and end, of at most so many tokens or one document each."""
+    first = 0
+    while first < len(starts) - 1:
+        last = max(first + 1, int(np.searchsorted(starts, starts[first] + most, side="right")) - 1)
+        yield first, last
+        first = last
+
+
+def separated(split: Split, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+    """The tokens of some documents, a separator before each in place of the end token after it, and where each begins.
+
+    Raises UserError where a document is longer than a table may be.
+    """
+    low, high = int(split.starts[first]), int(split.starts[last])
+    if high - low >= 1 << 31:
+        raise UserError(f"a document of {high - low:,} tokens is too long for a table", "cut it, and tokenize again")
+    begins = split.starts[first:last] - low
+    tokens = np.empty(high - low, split.tokens[low:low].dtype)
+    tokens[1:] = split.tokens[low : high - 1]
+    tokens[begins] = np.iinfo(tokens.dtype).max
+    return tokens, begins
+
+
+def sort_numbers(tokens: np.ndarray) -> np.ndarray:
+    """For each token its place among all tokens in the order of their bytes, uint32; the separator is the last."""
+    separator = tokens == np.iinfo(tokens.dtype).max
+    ids = np.arange(int(tokens[~separator].max(initial=0)) + 1, dtype=tokens.dtype)
+    place = np.empty(len(ids), np.uint32)
+    place[np.argsort(ids.byteswap(), kind="stable")] = np.arange(len(ids), dtype=np.uint32)
+    numbers = place[np.where(separator, 0, tokens)]
+    numbers[separator] = len(ids)
+    return numbers
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write an array's bytes."""
+    with atomic_path(path) as temporary:
+        array.tofile(temporary)
+
+
+def write_table(path: Path, table: np.ndarray, itemsize: int) -> None:
+    """Write places as pointers of as many bytes as the text's size needs."""
+    width = pointer_bytes(len(table) * itemsize)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        for at in range(0, len(table), ROWS):
+            wide = (table[at : at + ROWS].astype("<i8") * itemsize).view(np.uint8).reshape(-1, 8)
+            file.write(wide[:, :width].tobytes())
+
+
+def pointer_bytes(size: int) -> int:
+    """Bytes of a pointer into a text of so many."""
+    return max(1, math.ceil(math.log2(max(2, size)) / 8))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something stands in the training text."""
+
+    table: int
+    document: int  # its number in the split
+    token: int  # place in the table's text, in tokens
+
+
+class CorpusIndex:
+    """The tables of an index stage's folder, mapped; and the split that it was made of."""
+
+    def __init__(self, folder: Path, tokens: Path) -> None:
+        """Open one. Raises UserError where there is none."""
+        self.folder, self.tokens = folder, tokens
+        self.word_edges: tuple[np.ndarray, np.ndarray] | None = None
+        self.dtype = np.dtype(description(tokens)["dtype"])
+        self.arrays: list[SuffixArray] = []
+        self.offsets: list[np.ndarray] = []
+        for number in range(len(list(folder.glob("table.*")))):
+            text = np.memmap(folder / f"tokenized.{number}", np.uint8, mode="r")
+            width = pointer_bytes(len(text))
+            self.arrays.append(SuffixArray(text, np.memmap(folder / f"table.{number}", np.uint8, mode="r"), width))
+            self.offsets.append(np.memmap(folder / f"offset.{number}", "<u8", mode="r"))
+        if not self.arrays:
+            raise UserError(f"{folder} holds no index", "gristmill trace RUN makes it")
+        self.firsts = np.cumsum([0, *map(len, self.offsets)])
+
+    @cached_property
+    def total(self) -> int:
+        """Tokens that are indexed, separators included."""
+        return int(sum(len(array.text) for array in self.arrays) // self.dtype.itemsize)
+
+    def pattern(self, tokens: list[int]) -> bytes:
+        """The bytes by which tokens are looked up."""
+        return np.asarray(tokens, self.dtype).tobytes()
+
+    def count(self, tokens: list[int]) -> int:
+        """How often tokens stand in a row in the training text."""
+        pattern = self.pattern(tokens)
+        return sum(len(array.find(pattern)[0]) for array in self.arrays)
+
+    def count_words(self, tokens: list[int], tokenizer: Tokenizer) -> int:
+        """How often they do so as whole words, and not as parts of longer ones."""
+        return sum(len(self.whole_words(number, tokens, tokenizer)) for number in range(len(self.arrays)))
+
+    def whole_words(self, table: int, tokens: list[int], tokenizer: Tokenizer) -> np.ndarray:
+        """The places in a table's text, in tokens and in order, where tokens stand as whole words."""
+        array, (begins, ends) = self.arrays[table], self.edges(tokenizer)
+        text, places = array.text.view(self.dtype), array.find(self.pattern(tokens))[0]
+        kept = [np.empty(0, np.int64)]
+        for at in range(places.start, places.stop, ROWS):
+            found = array.pointers(range(at, min(at + ROWS, places.stop))) // self.dtype.itemsize
+            before, after = text[found - 1], text[np.minimum(found + len(tokens), len(text) - 1)]
+            cut = ends[self.known(before)] & begins[tokens[0]] if tokens else np.zeros(len(found), bool)
+            cut |= ends[tokens[-1]] & begins[self.known(after)] & (found + len(tokens) < len(text))
+            kept.append(found[~cut])
+        return np.sort(np.concatenate(kept))
+
+    def known(self, tokens: np.ndarray) -> np.ndarray:
+        """Tokens as places in `edges`, where the last stands for the separator."""
+        return np.where(tokens == np.iinfo(self.dtype).max, -1, tokens.astype(np.int64))
+
+    def edges(self, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
+        """Which tokens begin and which end with a letter or digit, bool; then False for the separator."""
+        if self.word_edges is None:
+            pieces = [tokenizer.token_bytes(token) for token in range(tokenizer.vocab_size)]
+            texts = [piece.decode(errors="replace") for piece in pieces]
+            sides = ([text[side : side + 1 or None].isalnum() for text in texts] + [False] for side in (0, -1))
+            begins, ends = map(np.array, sides)
+            self.word_edges = begins, ends
+        return self.word_edges
+
+    def longest(self, tokens: list[int]) -> int:
+        """How many of the first tokens, at most, stand anywhere in the training text as they stand here."""
+        pattern = self.pattern(tokens)
+        return int(max(array.find(pattern)[1] for array in self.arrays) // self.dtype.itemsize)
+
+    def places(self, tokens: list[int], tokenizer: Tokenizer, most: int) -> list[Place]:
+        """Where tokens stand as whole words: at most so many places, each in another document, in the text's order."""
+        found: list[Place] = []
+        for number, offsets in enumerate(self.offsets):
+            at = self.whole_words(number, tokens, tokenizer)
+            begins = np.asarray(offsets) // self.dtype.itemsize
+            owner, first = np.unique(np.searchsorted(begins, at.astype(np.uint64), side="right") - 1, return_index=True)
+            for document, place in zip(owner[:most], at[first[:most]], strict=True):
+                found.append(Place(number, int(self.firsts[number] + document), int(place)))
+            if len(found) >= most:
+                break
+        return found[:most]
+
+    def around(self, place: Place, length: int, beside: int) -> tuple[list[int], list[int], list[int]]:
+        """The tokens before a run of `length`, of it and after it, at most `beside` on each side, of its document."""
+        offsets, text = self.offsets[place.table], self.arrays[place.table].text.view(self.dtype)
+        local = place.document - int(self.firsts[place.table])
+        begin = int(offsets[local]) // self.dtype.itemsize + 1
+        end = int(offsets[local + 1]) // self.dtype.itemsize if local + 1 < len(offsets) else len(text)
+        low, at, high = max(begin, place.token - beside), place.token, place.token + length
+        return text[low:at].tolist(), text[at:high].tolist(), text[high : min(end, high + beside)].tolist()

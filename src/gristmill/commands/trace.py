@@ -1,0 +1,108 @@
+"""`gristmill trace` and `count`: where what was said stands in the training text."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from gristmill.progress import console, results
+from gristmill.recipe import Index
+from gristmill.run import run_alone
+from gristmill.runs.finished import newest_corpus, stage_of
+from gristmill.settings.stages import INDEX
+
+if TYPE_CHECKING:
+    from gristmill.audit.trace.corpus_index import CorpusIndex
+    from gristmill.audit.trace.spans import Span
+    from gristmill.tokenizer.encode import Tokenizer
+
+COLOURS = ("cyan", "green", "magenta", "yellow", "blue")
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as runs/miniweb.")]
+
+
+def opened(run: Path) -> tuple[CorpusIndex, Tokenizer]:
+    """The index of a run's training text, made if it is not there, and its tokenizer."""
+    from gristmill.audit.trace.corpus_index import CorpusIndex
+    from gristmill.tokenizer.encode import Tokenizer
+
+    tokenizer, tokens = Tokenizer.load(stage_of(run, "tokenizer")), stage_of(run, "tokenize")
+    run_alone(INDEX, {"tokens": tokens}, Index(), run / INDEX.name)
+    return CorpusIndex(run / INDEX.name, tokens), tokenizer
+
+
+def trace(
+    folder: Run,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What was said; - reads it from standard input.")],
+    documents: Annotated[int, typer.Option(min=1, max=100, help="Named for each span, at most.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the spans as JSON.")] = False,
+) -> None:
+    """Show which parts of a text stand word for word in the training text, and in which documents."""
+    from gristmill.audit.trace.spans import trace as spans_of
+
+    text = typer.get_text_stream("stdin").read() if text == "-" else text
+    index, tokenizer = opened(folder)
+    spans = spans_of(index, tokenizer, text, corpus=newest_corpus(folder), documents=documents)
+    if as_json:
+        print(json.dumps([asdict(span) for span in spans], ensure_ascii=False, indent=2))
+        return
+    show(text, spans)
+
+
+def show(text: str, spans: list[Span]) -> None:
+    """Print the text with its spans in colours, then each span's documents."""
+    shown = Text(text)
+    for number, span in enumerate(spans):
+        shown.stylize(f"bold {COLOURS[number % len(COLOURS)]}", span.start, span.end)
+    results.print(shown)
+    for number, span in enumerate(spans):
+        times = f"{span.count:,} times" if span.count > 1 else "once"
+        results.print(
+            Text(f"\n[{number + 1}] “{span.text.strip()}” stands there {times}", COLOURS[number % len(COLOURS)])
+        )
+        for source in span.sources:
+            facts = [source.facts[name] for name in ("title", "fetched_at", "licence") if name in source.facts]
+            results.print(f"    {source.url or source.facts.get('source', source.document)}", markup=False)
+            if facts:
+                results.print(f"      {', '.join(facts)}", style="dim", markup=False)
+            words = (" ".join(part.split()) for part in (source.before, source.text, source.after))
+            results.print(f"      … {' '.join(words)} …", style="dim", markup=False)
+    covered = sum(span.end - span.start for span in merged(spans))
+    left = "all of it" if covered >= len(text.strip()) else f"{covered / max(1, len(text)):.0%} of it"
+    told = (
+        f"\n{left} stands in the training text"
+        if spans
+        else "\nno run of three words of it stands in the training text"
+    )
+    if spans and covered < len(text.strip()):
+        told += ", in the spans above; no training text holds the rest, nor two spans as they are joined here"
+    results.print(told, markup=False)
+
+
+def merged(spans: list[Span]) -> list[Span]:
+    """Spans that do not overlap: each begins where the one before it ends, at the earliest."""
+    from dataclasses import replace
+
+    found: list[Span] = []
+    for span in spans:
+        start = max(span.start, found[-1].end) if found else span.start
+        if span.end > start:
+            found.append(replace(span, start=start))
+    return found
+
+
+def count(
+    folder: Run,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="Whole words, as they stand in the text.")],
+) -> None:
+    """Count how often words stand in a row in the training text."""
+    from gristmill.audit.trace.spans import with_and_without_space
+
+    index, tokenizer = opened(folder)
+    found = sum(index.count_words(tokens, tokenizer) for tokens in with_and_without_space(tokenizer, text.strip()))
+    console.print(f"in {index.total:,} tokens of training text:", style="dim", markup=False)
+    results.print(f"{found:,}")
