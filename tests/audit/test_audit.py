@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gristmill.audit import stage
+from gristmill.audit import canaries, stage
 from gristmill.audit.passage_sample import find_passages
 from gristmill.document import Document, write_documents
 from gristmill.generation.engine import Engine
 from gristmill.recipe import Audit, Pretrain, Tokenize, TokenizerParams
 from gristmill.tokenizer import tokenize, train
-from gristmill.tokenizer.shards import Split, Tokens
+from gristmill.tokenizer.shards import Split, Tokens, open_split
 from gristmill.training import pretrain
 
 
@@ -70,8 +70,40 @@ def test_what_was_learned_by_heart_is_extracted_and_heldout_text_is_not(
     assert result.metrics["extractable_fraction"] > 0.8
     assert result.metrics["heldout_extractable_fraction"] < 0.1
     written = json.loads((tmp_path / "audit.json").read_text())
+    low, high = written["extractable_interval"]
+    assert low < result.metrics["extractable_fraction"] <= high <= 1
+    assert written["beginnings"]["train"]["fraction"] > 0.8 and written["beginnings"]["heldout"]["fraction"] < 0.1
+    free = written["free_generation"]
+    assert free["written"]["share"] > 0.5 > free["heldout"]["share"] == 0
+    for score in ("loss", "min_k_plus_plus"):
+        told = written["membership"][score]
+        assert told["auc"] > 0.95 and told["control_interval"][0] <= 0.5 <= told["control_interval"][1]
     example = written["examples"][0]
     assert example["exact"] and example["model"] == example["truth"] != ""
+
+
+def test_bits_memorised_are_those_of_random_strings(tmp_path: Path) -> None:
+    """Of random digits nothing can be known but by heart: what is missing to 4 bits each is memorised."""
+    draw = random.Random(1)
+    texts = ["".join(draw.choices("0123456789abcdef", k=40)) for _ in range(60)]
+    for name in ("corpus", "tokenizer", "tokens", "model", "out"):
+        (tmp_path / name).mkdir()
+    documents = [Document(f"{i}", text, cluster=f"{i}") for i, text in enumerate(texts)]
+    write_documents(tmp_path / "corpus" / "documents.parquet", documents)
+    train.run({"corpus": tmp_path / "corpus"}, TokenizerParams(vocab_size=260), tmp_path / "tokenizer")
+    inputs = {"corpus": tmp_path / "corpus", "tokenizer": tmp_path / "tokenizer", "tokens": tmp_path / "tokens"}
+    tokenize.run(inputs, Tokenize(heldout=0.3), inputs["tokens"])
+    shape: dict[str, Any] = dict(layers=2, width=64, heads=2, kv_heads=2, head_dim=32, ffn_width=128, context=64)
+    pretrain.run(inputs, Pretrain(**shape, batch=8, max_steps=200, evaluate_every=1000), tmp_path / "model")
+    inputs["model"] = tmp_path / "model"
+    found = stage.run(inputs, Audit(prompt_tokens=15, continuation_tokens=15, samples=100), tmp_path / "out").metrics
+    engine = Engine.load(inputs["model"], inputs["tokenizer"])
+    known = open_split(inputs["tokens"], "train")
+    strings = [engine.tokenizer.decode(known.document(n).tolist()[:-1]) for n in range(len(known))]
+    lost = -canaries.log_likelihoods(engine, strings).sum() / math.log(2)
+    truth = 4 * sum(map(len, strings)) - lost
+    assert truth > 1_000
+    assert found["bits_memorised"] == pytest.approx(truth, rel=0.2)
 
 
 def test_exposure_is_its_formula(trained: dict[str, Path], tmp_path: Path) -> None:
@@ -85,7 +117,7 @@ def test_exposure_is_its_formula(trained: dict[str, Path], tmp_path: Path) -> No
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     stage.run(trained, Audit(prompt_tokens=9, continuation_tokens=9, samples=2, canaries=str(path)), tmp_path)
     found = json.loads((tmp_path / "audit.json").read_text())["canaries"]
-    one_by_one = [float(stage.log_likelihoods(engine, [f"mill {secret}"])[0]) for secret in others]
+    one_by_one = [float(canaries.log_likelihoods(engine, [f"mill {secret}"])[0]) for secret in others]
     order = sorted(one_by_one, reverse=True)
     for score, canary in zip(one_by_one, found, strict=True):
         assert canary["exposure"] == pytest.approx(math.log2(7) - math.log2(order.index(score) + 1), abs=1e-3)

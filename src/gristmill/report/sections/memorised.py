@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gristmill.report.blocks import Block, Figure, Prose, Quote, Section, Table
@@ -10,6 +10,13 @@ from gristmill.report.plot import bar_chart, number
 from gristmill.report.reading import Folders, percent, span, times, values
 
 HEAD = ("text", "passages tried", "completed", "tokens matched on average")
+SIGNS = ("what", "figure", "95 % interval", "control: held-out text")
+TERMS = (
+    "Word for word is not all. A model may know a text from its beginning only, may write runs of it unasked, and may "
+    "find trained text likelier than other text. Then a document that was trained on can be told from one that was not "
+    "(how surely, the area under the ROC curve says: 0.5 is a guess, 1 is always). What trained text costs the model "
+    "less than held-out text, in bits, is what its weights hold of it beyond what holds for all text of the kind."
+)
 SHOWN = 3  # examples
 
 
@@ -27,6 +34,8 @@ def memorised(folders: Folders) -> Section | None:
         Prose(verdict(found) if rows else ""),
         Table("Passages completed word for word", HEAD, rows),
     ]
+    if more := other_signs(found):
+        blocks += [Prose(TERMS), Table("Other signs of it", SIGNS, more)]
     if found["exposure"]:
         bars = [(f"planted {times(row['copies'])}", [("", float(row["mean"]))]) for row in found["exposure"]]
         top = number(found["exposure"][-1]["possible"])
@@ -46,6 +55,31 @@ def memorised(folders: Folders) -> Section | None:
         "can be guessed and need not have been memorised.",
         blocks,
     )
+
+
+def other_signs(found: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of the second table; none for an audit that did not measure them."""
+    rows = []
+    if begun := found.get("beginnings"):
+        told = [percent(begun["train"]["fraction"]), between(begun["train"]["interval"], percent)]
+        rows.append(["completed from where a document begins", *told, percent(begun["heldout"]["fraction"])])
+    if free := found.get("free_generation"):
+        what = f"of what it writes unasked, in runs of {number(free['run_tokens'])} tokens or more of training text"
+        told = [percent(free["written"]["share"]), between(free["written"]["interval"], percent)]
+        rows.append([what, *told, percent(free["heldout"]["share"])])
+    if members := found.get("membership"):
+        for key, name in (("loss", "its loss"), ("min_k_plus_plus", "Min-K%++")):
+            one = members[key]
+            told = [number(one["auc"]), between(one["interval"], number), number(one["control"])]
+            rows.append([f"a document's being trained on, told by {name}", *told])
+        bits = [number(members["bits_memorised"]), between(members["bits_memorised_interval"], number), ""]
+        rows.append([f"bits memorised; {number(members['bits_per_parameter'])} a parameter", *bits])
+    return rows
+
+
+def between(interval: Sequence[float], shown: Callable[[float], str]) -> str:
+    """`low to high`."""
+    return f"{shown(interval[0])} to {shown(interval[1])}"
 
 
 def verdict(found: Mapping[str, Any]) -> str:
