@@ -12,10 +12,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from command_line import Command
 from tiny import ENVIRONMENT, command, outputs, run
 
 from gristmill.manifest import Manifest
+from gristmill.recipe import Pretrain
 from gristmill.run import STAGES
+from gristmill.tokenizer.shards import open_split
+from gristmill.training.data.loader import Loader
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +86,70 @@ def test_a_second_run_does_nothing_and_says_so(journey: tuple[Path, str]) -> Non
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name == "manifest.json"}
     assert "nothing to do" in run(out).stderr
     assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_a_broken_gate_ends_a_run_with_its_own_exit_code(journey: tuple[Path, str]) -> None:
+    out, _ = journey
+    holds, breaks = {"crawl.pages": ">= 1"}, {"crawl.pages": "< 1", "audit.no_such_figure": "> 0"}
+
+    def gated(gates: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        table = ", ".join(f'"{name}" = "{bound}"' for name, bound in gates.items())
+        return subprocess.run(
+            [*command(out), "--set", f"gates={{{table}}}"], capture_output=True, text=True, env=ENVIRONMENT
+        )
+
+    assert gated(holds).returncode == 0
+    done = gated(breaks)
+    assert done.returncode == 3
+    assert "gate broken: crawl.pages is" in done.stdout and "audit.no_such_figure was not measured" in done.stdout
+    wrong = gated({"crawl.pages": "many"})
+    assert wrong.returncode == 2 and '"<= 0.01"' in wrong.stderr
+
+
+def windows(tokens: list[int], length: int = 8) -> set[tuple[int, ...]]:
+    """All runs of so many tokens."""
+    return {tuple(tokens[at : at + length]) for at in range(len(tokens) - length + 1)}
+
+
+def test_a_page_is_told_its_whole_fate(journey: tuple[Path, str], command: Command) -> None:
+    out, _ = journey
+    split = open_split(out / "tokenize", "train")
+    params = Pretrain(**Manifest.read(out / "pretrain").params)  # type: ignore[union-attr]
+    loader = Loader(split, params.context, params.batch, params.seed)
+    steps = Manifest.read(out / "pretrain").counts["steps"]  # type: ignore[union-attr]
+    runs = [windows(split.document(number)[:-1].tolist()) for number in range(len(split))]
+    number = 3
+    own = runs[number].difference(*(found for other, found in enumerate(runs) if other != number))
+    reading = [step for step in range(steps) if any(own & windows(row) for row in loader(step).inputs.tolist())]
+    assert reading
+    told = command("why", out, split.urls[number]).stdout
+    assert "crawl: " in told and "decontaminate: kept as" in told and "robots.txt was asked for" in told
+    shown = ", ".join(f"{step:,}" for step in reading[:8])
+    assert f"read in {len(reading):,} steps of pretraining: {shown}" in told
+    dropped = json.loads((out / "filter" / "dropped.jsonl").read_text().splitlines()[0])
+    told = command("why", out, dropped["url"]).stdout
+    assert f"filter: dropped by {dropped['rule']}" in told and "steps of pretraining" not in told
+    asked = [json.loads(line) for line in (out / "crawl" / "urls.jsonl").read_text().splitlines()]
+    refused = next(record for record in asked if record["outcome"] not in ("page", "sitemap"))
+    assert refused["outcome"] in command("why", out, refused["url"]).stdout
+    assert command("why", out, "http://nowhere.test/").code == 2
+
+
+def test_runs_are_compared(journey: tuple[Path, str], tmp_path: Path, command: Command) -> None:
+    out, _ = journey
+    other = tmp_path / "other"
+    (other / "evaluate").mkdir(parents=True)
+    summary = json.loads((out / "summary.json").read_text())
+    (other / "summary.json").write_text(json.dumps({**summary, "sft.steps": 7}))
+    answers = [json.loads(line) for line in (out / "evaluate" / "answers.jsonl").read_text().splitlines()]
+    changed = [{**one, "outcome": "right" if one["answerable"] else one["outcome"]} for one in answers]
+    (other / "evaluate" / "answers.jsonl").write_text("".join(json.dumps(one) + "\n" for one in changed))
+    told = command("compare", out, other).stdout
+    assert "sft.steps" in told and "sft.conversations" not in told
+    final = [one for one in answers if one["model"] == answers[-1]["model"] and one["split"] == "test"]
+    gained = len({one["question"] for one in final if one["answerable"] and one["outcome"] != "right"})
+    assert f"{gained:,} gained, 0 lost" in told
+    assert "sft.conversations" in command("compare", out, other, "--all").stdout
 
 
 def test_one_change_redoes_what_follows(journey: tuple[Path, str], tmp_path: Path) -> None:

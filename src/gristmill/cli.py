@@ -14,16 +14,18 @@ import typer
 from gristmill import __version__
 from gristmill.commands.corpus import corpus
 from gristmill.commands.groups import HELP, JOURNEY, LOOK, PLAN, TALK, Commands, EngineName, Settings, Workers, number
+from gristmill.commands.look import compare, why
 from gristmill.commands.new import new
 from gristmill.commands.stage_commands import add_stages
 from gristmill.commands.trace import count, trace
 from gristmill.corpus.execution.executor import parse_backend, using
 from gristmill.errors import UserError
 from gristmill.progress import console, duration, results, table
-from gristmill.recipe import Scale
+from gristmill.recipe import Recipe, Scale
 from gristmill.run import run_recipe
 from gristmill.runs.failures import explained, told_fault
 from gristmill.runs.finished import stage_of
+from gristmill.runs.gates import broken
 from gristmill.settings.quantities import parameters_of
 from gristmill.settings.recipe_file import load_recipe, validate
 from gristmill.settings.stages import BY_NAME
@@ -40,9 +42,10 @@ app = typer.Typer(
 )
 app.add_typer(new, name="new", rich_help_panel=JOURNEY)
 app.add_typer(corpus, name="corpus", rich_help_panel=LOOK)
-app.command(rich_help_panel=LOOK)(trace)
-app.command(rich_help_panel=LOOK)(count)
+for command in (trace, count, why, compare):
+    app.command(rich_help_panel=LOOK)(command)
 add_stages(app)
+GATE_BROKEN = 3
 INTERRUPTED = 130  # exit code, as shells have it for Ctrl-C
 ModelFolder = Annotated[
     Path | None, typer.Argument(metavar="FOLDER", help="A run folder, as runs/miniweb, or a model's.")
@@ -71,6 +74,7 @@ def run(
     with using(parse_backend(engine, workers)):
         if summary := run_recipe(loaded, folder, first=first, until=until, keep_old=keep_old):
             closing(folder, summary, time.monotonic() - began)
+            gate(loaded, summary, until)
 
 
 @app.command(rich_help_panel=PLAN)
@@ -224,6 +228,17 @@ def verify(
             f"{len(wrong)} files in {folder} are not what was written",
             "gristmill run RECIPE makes damaged stages of a run again; or put whole copies there",
         )
+
+
+def gate(recipe: Recipe, summary: dict[str, float], until: str | None) -> None:
+    """End with exit code 3 where a finished run breaks a gate of its recipe."""
+    wrong = broken(recipe.gates, summary) if recipe.gates and not until else []
+    if recipe.gates and until:
+        console.print(f"gates: not looked at, as the run was to stop after {until}", style="dim", markup=False)
+    for line in wrong:
+        results.print(f"gate broken: {line}", style="red", markup=False)
+    if wrong:
+        raise typer.Exit(GATE_BROKEN)
 
 
 def closing(folder: Path, summary: dict[str, float], seconds: float) -> None:

@@ -24,6 +24,7 @@ from gristmill.settings.types import (
     FewOrNone,
     FilterRule,
     Fraction,
+    Gate,
     GGUFKind,
     Goldfish,
     Host,
@@ -331,6 +332,7 @@ class Recipe(Params):
 
     name: Annotated[str, checked(plain_name)] = "run"  # of the run: its folder is runs/NAME
     seed: Seed = 0  # of every stage that names none of its own
+    gates: dict[str, Gate] = {}  # figures of summary.json and their bounds, as "<= 0.01"; one broken: exit code 3
     miniweb: Miniweb | None = None
     crawl: Crawl | None = None
     common_crawl: CommonCrawl | None = None

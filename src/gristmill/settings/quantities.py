@@ -35,6 +35,14 @@ def seconds_and_flops(budget: str) -> tuple[float, float]:
     return (number, 0.0) if unit else (0.0, number)
 
 
+def bound_of(gate: str) -> tuple[str, float]:
+    """Sign and number of a bound, as `<= 0.01`. Raises ValueError where it is none."""
+    found = re.fullmatch(r"(<=|>=|<|>)\s*(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)", gate.strip())
+    if not found:
+        raise ValueError('a gate is a bound, as "<= 0.01" or ">= 0.9"')
+    return found[1], float(found[2])
+
+
 def header_value(text: str) -> str:
     """A text that may stand in an HTTP header (RFC 9110 section 5.5). Raises ValueError for another."""
     if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", text):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from gristmill.settings.quantities import (
+    bound_of,
     header_value,
     host_pattern,
     not_one,
@@ -47,6 +48,7 @@ def checked(read: Callable[[str], Any]) -> AfterValidator:
 Signal = Literal["noindex", "noai", "tdm"]  # by which a page asks to be left out
 Size = Annotated[str, BeforeValidator(str), checked(parameters_of)]
 Budget = Annotated[str, BeforeValidator(str), checked(seconds_and_flops)]
+Gate = Annotated[str, checked(bound_of)]
 UserAgent = Annotated[str, checked(header_value)]
 Host = Annotated[str, checked(host_pattern)]
 Goldfish = Annotated[FewOrNone, AfterValidator(not_one)]

@@ -1,0 +1,137 @@
+"""`gristmill compare` and `why`: runs side by side, and the whole fate of one page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gristmill.corpus.execution.ledger import crawled, way
+from gristmill.errors import UserError
+from gristmill.inputs.text_files import read_jsonl
+from gristmill.manifest import Manifest
+from gristmill.progress import results, table
+from gristmill.settings.stages import BY_NAME
+
+SHOWN = 8  # steps of training that are named
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN…", help="Run folders.")],
+    everything: Annotated[bool, typer.Option("--all", help="Also figures that are the same in all.")] = False,
+) -> None:
+    """Show the figures of runs side by side, and how sure a difference between two is."""
+    if len(runs) < 2:
+        raise UserError("there is nothing to compare", "name two run folders or more")
+    summaries = [read_json(run / "summary.json") for run in runs]
+    names = sorted({name for summary in summaries for name in summary if not name.endswith("seconds")})
+    rows = []
+    for name in names:
+        values = [summary.get(name) for summary in summaries]
+        if everything or len({*values}) > 1:
+            rows.append((name, *("" if value is None else f"{value:,.6g}" for value in values)))
+    results.print(table(("figure", *map(str, runs)), rows))
+    for other in runs[1:]:
+        for line in paired(runs[0], other):
+            results.print(line, markup=False)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object in a file. Raises UserError where there is none."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}", "name the folder of a finished run") from error
+
+
+def paired(first: Path, second: Path) -> Iterator[str]:
+    """What changed from the final model of one run to that of another, on the test questions that both were asked."""
+    from gristmill.evaluation.comparison import compare as compare_outcomes
+    from gristmill.evaluation.questions import Question
+
+    outcomes, questions = [], dict[str, Question]()
+    for run in (first, second):
+        path = run / "evaluate" / "answers.jsonl"
+        records = [one for one in read_jsonl(path) if one["split"] == "test"] if path.exists() else []
+        final = [one for one in records if one["model"] == records[-1]["model"]]
+        outcomes.append({one["question"]: one["outcome"] for one in final})
+        fields = Question.__dataclass_fields__
+        questions |= {one["question"]: Question(**{key: one[key] for key in fields if key in one}) for one in final}
+    common = [text for text in outcomes[0] if text in outcomes[1]]
+    if not common:
+        return
+    found = compare_outcomes(
+        [questions[text] for text in common], *([outcome[text] for text in common] for outcome in outcomes)
+    )
+    yield f"\n{first} → {second}, {len(common):,} test questions that both were asked:"
+    for name, change in found.items():
+        sure = "" if change["low"] > 0 or change["high"] < 0 else "; may be chance"
+        yield (
+            f"  {name}: {change['difference']:+.1%} (95 % interval {change['low']:+.1%} to {change['high']:+.1%}), "
+            f"{change['gained']:,} gained, {change['lost']:,} lost of {change['questions']:,}{sure}"
+        )
+
+
+def why(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    page: Annotated[str, typer.Argument(metavar="URL", help="A page's address, or a document's id.")],
+) -> None:
+    """Tell one page's whole fate: fetched or not and why, kept or dropped by which rule, which steps trained on it."""
+    # what happened is told of every stage that there is, though another code would do it otherwise now
+    folders = {name: run / name for name in BY_NAME if Manifest.read(run / name)}
+    told = list(crawled(folders, {page}))
+    try:
+        told = list(way(folders, page)) or told
+    except UserError:
+        if not told:
+            raise UserError(f"{run} knows no page {page}", "give its address as in crawl/urls.jsonl") from None
+    told += [("robots", line) for line in robots(folders, page)] + [
+        ("training", line) for line in training(folders, page)
+    ]
+    for stage, line in told:
+        results.print(f"{stage}: {line}", markup=False)
+
+
+def robots(folders: Mapping[str, Path], page: str) -> Iterator[str]:
+    """The robots.txt that the crawl obeyed there."""
+    path = folders["crawl"] / "robots.jsonl" if "crawl" in folders else None
+    for record in read_jsonl(path) if path and path.exists() else ():
+        if page.startswith(f"{record['origin']}/"):
+            yield f"{record['origin']}/robots.txt was asked for on {record['date']}, status {record['status']}"
+
+
+def training(folders: Mapping[str, Path], page: str) -> Iterator[str]:
+    """Where its tokens are, and the steps of pretraining that read them."""
+    import numpy as np
+
+    from gristmill.recipe import Pretrain
+    from gristmill.tokenizer.shards import open_split
+    from gristmill.training.data.loader import Loader
+
+    for name in ("train", "heldout") if "tokenize" in folders else ():
+        split = open_split(folders["tokenize"], name)
+        for number in (n for n, (one, url) in enumerate(zip(split.ids, split.urls, strict=True)) if page in (one, url)):
+            low, high = int(split.starts[number]), int(split.starts[number + 1])
+            if name == "heldout":
+                yield f"held out: its {high - low:,} tokens only measure, no step trained on them"
+                continue
+            made = Manifest.read(folders["pretrain"]) if "pretrain" in folders else None
+            if not made:
+                yield f"tokens {low:,} to {high:,} of the training split; no model was trained on them here"
+                continue
+            params = Pretrain(**made.params)
+            loader = Loader(split, params.context, params.batch, params.seed, params.mix)
+            steps, epoch, before = set[int](), 0, 0
+            while before < made.counts["steps"] * params.batch:
+                rows = loader.epoch(epoch)
+                inside = np.flatnonzero((rows.start < high) & (rows.start + rows.length > low))
+                holding = np.searchsorted(rows.first, inside, side="right") - 1
+                steps |= {int(before + row) // params.batch for row in holding}
+                before, epoch = before + len(rows), epoch + 1
+            read = sorted(step for step in steps if step < made.counts["steps"])
+            shown = ", ".join(f"{step:,}" for step in read[:SHOWN]) + (" …" if len(read) > SHOWN else "")
+            where = f"tokens {low:,} to {high:,} of the training split"
+            yield f"{where}; read in {len(read):,} steps of pretraining: {shown}"
