@@ -170,7 +170,7 @@ class TokenizerParams(Params):
     """Documents → byte-level BPE vocabulary."""
 
     vocab_size: Annotated[int, Field(ge=259, le=1 << 21)] = 2048  # number of tokens, control tokens included
-    pattern: SplitPattern = "qwen2"  # split pattern, by llama.cpp's name: qwen2, llama-bpe, gpt-4o or gpt-2
+    pattern: SplitPattern = "qwen2"  # split pattern, by llama.cpp's name: qwen2, llama-bpe, gpt-4o, gpt-2 or smollm
     init_from: InputFolder = ""  # a Hugging Face folder, whose tokenizer is taken instead of learning one
 
 

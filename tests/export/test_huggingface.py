@@ -55,7 +55,7 @@ def test_transformers_opens_no_turn(make: Make, exported: Exported, tokenizer: T
 def test_the_template_tells_what_is_learned(make: Make, exported: Exported, tokenizer: Tokenizer) -> None:
     """TRL's `assistant_only_loss` takes transformers' mask."""
     _, words = opened(exported(make())[0])
-    for answer in ("A red boat.", "\nOn a line of its own.", " \n\n", "12"):
+    for answer in ("A red boat.", "Two\n\nlines.\n", " ", "12"):
         talk = [{"role": "system", "content": "Be brief."}, *CHAT, {"role": "assistant", "content": answer}] * 2
         talk = [talk[0], *talk[1:3], *talk[4:]]
         told = words.apply_chat_template(talk, return_dict=True, return_assistant_tokens_mask=True)

@@ -128,8 +128,6 @@ def spoilt(content: dict[str, Any], what: str) -> None:
         content["pre_tokenizer"] = {"type": "Metaspace", "replacement": "▁"}
     elif what == "none":
         content["pre_tokenizer"] = None
-    elif what == "gap":
-        content["added_tokens"][0]["id"] += 5
     elif what == "normalizer":
         content["normalizer"] = {"type": "Lowercase"}
     elif what == "merges":
@@ -138,7 +136,7 @@ def spoilt(content: dict[str, Any], what: str) -> None:
         content["model"]["type"] = "Unigram"
 
 
-@pytest.mark.parametrize("what", ["pattern", "metaspace", "none", "gap", "normalizer", "merges", "model"])
+@pytest.mark.parametrize("what", ["pattern", "metaspace", "none", "normalizer", "merges", "model"])
 def test_tokenizers_that_encode_otherwise_are_refused(corpus: Path, tmp_path: Path, what: str) -> None:
     trained_tokenizer(corpus, tmp_path, "qwen2", ["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
     content = json.loads((tmp_path / "tokenizer.json").read_text())

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gristmill.chat.template import JINJA
+from gristmill.chat.template import template_of
 from gristmill.errors import UserError
 from gristmill.export.trained import Trained
 from gristmill.files import atomic_path, write_text
@@ -22,7 +22,7 @@ from gristmill.tokenizer.formats.vocabulary_files import to_characters
 
 NORMAL, CONTROL = 1, 3  # llama.cpp's token types
 # Ollama's templates are Go's
-CHAT = """{{ range .Messages }}<|im_start|>{{ .Role }}
+CHAT = """<|endoftext|>{{ range .Messages }}<|im_start|>{{ .Role }}
 {{ .Content }}<|im_end|>
 {{ end }}<|im_start|>assistant
 """
@@ -53,7 +53,7 @@ def write_gguf(trained: Trained, out: Path, kind: str) -> None:
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
         add_tokenizer(writer, trained.tokenizer, trained.stops[0])
         if trained.chats:
-            writer.add_chat_template(JINJA)
+            writer.add_chat_template(template_of(trained.tokenizer).source)
         for name, weight in model.state_dict().items():
             values = interleaved(name, weight, model.config)
             stored = gguf.GGMLQuantizationType[stored_as(values, kind)]
@@ -130,7 +130,9 @@ def write_modelfile(trained: Trained, out: Path, kind: str) -> None:
     """Write the `Modelfile` with which `ollama create` takes a GGUF file of this folder: the likeliest token each time,
     as elsewhere (Ollama would draw, and make what was said before less likely)."""
     settings = {"num_ctx": trained.model.config.context, "temperature": 0, "repeat_penalty": 1}
-    lines = [f"FROM ./{gguf_name(kind)}", f'TEMPLATE """{CHAT if trained.chats else "{{ .Prompt }}"}"""']
+    lines = [f"FROM ./{gguf_name(kind)}"]
+    if not (trained.chats and trained.tokenizer.chat_template):  # Ollama has those of known models itself
+        lines += [f'TEMPLATE """{CHAT if trained.chats else "{{ .Prompt }}"}"""']
     lines += [f"PARAMETER {name} {value}" for name, value in settings.items()]
     lines += [f'PARAMETER stop "{trained.written(token)}"' for token in trained.stops]
     write_text(out / "Modelfile", "\n".join(lines) + "\n")

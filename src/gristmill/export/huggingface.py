@@ -9,11 +9,11 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from gristmill.chat.template import JINJA
+from gristmill.chat.template import template_of
 from gristmill.export.trained import Trained
 from gristmill.files import atomic_path, write_text
 from gristmill.model.hf_format import config_json, renamed
-from gristmill.tokenizer.formats.vocabulary_files import CONTROL
+from gristmill.tokenizer.formats.vocabulary_files import TEMPLATE
 
 
 def write_huggingface(trained: Trained, tokenizer_folder: Path, out: Path) -> None:
@@ -29,22 +29,23 @@ def write_huggingface(trained: Trained, tokenizer_folder: Path, out: Path) -> No
     shutil.copyfile(tokenizer_folder / "tokenizer.json", out / "tokenizer.json")
     write_json(out / "tokenizer_config.json", tokenizer_config(trained))
     if trained.chats:
-        write_text(out / "chat_template.jinja", JINJA)
+        write_text(out / TEMPLATE, template_of(tokenizer).source)
 
 
 def tokenizer_config(trained: Trained) -> dict[str, Any]:
     """`tokenizer_config.json`. Documents begin after `bos_token`, which tokenizers are not to put before every text."""
     end_of_text = trained.written(trained.tokenizer.end_of_text)
+    turn = trained.tokenizer.im_start, trained.tokenizer.im_end
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": end_of_text,
         "add_bos_token": False,
         "eos_token": trained.written(trained.stops[0]),
         "pad_token": end_of_text,
-        "additional_special_tokens": list(CONTROL[1:]),
+        "additional_special_tokens": [trained.written(token) for token in turn],
         "model_max_length": trained.model.config.context,
         "clean_up_tokenization_spaces": False,
-        **({"chat_template": JINJA} if trained.chats else {}),
+        **({"chat_template": template_of(trained.tokenizer).source} if trained.chats else {}),
     }
 
 

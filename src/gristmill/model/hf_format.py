@@ -6,6 +6,7 @@ A model with QK-norm is a `Qwen3ForCausalLM` there, one without a `LlamaForCausa
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from gristmill.errors import UserError
 from gristmill.model.transformer import ModelConfig, Transformer, load_model
+from gristmill.tokenizer.formats.import_hf import NEW, read_foreign
 
 RENAMED = {
     "embed.": "model.embed_tokens.",
@@ -116,6 +118,14 @@ def read_config(folder: Path) -> ModelConfig:
         raise UserError(f"{path} is no configuration that we can read: {error!r}", REMEDY) from error
 
 
+def row_order(source: Path) -> list[int] | None:
+    """The rows of a model's embeddings in the order of our tokenizer for it; None where that is theirs."""
+    if source.is_dir() and not (source / "tokenizer.json").exists():
+        return None
+    found = read_foreign(source)
+    return None if found.in_order else found.order
+
+
 def open_model(folder: Path, vocab_size: int, device: str = "cpu") -> Transformer:
     """The model in a folder of ours or of Hugging Face's, for a tokenizer of so many tokens.
 
@@ -129,24 +139,30 @@ def open_model(folder: Path, vocab_size: int, device: str = "cpu") -> Transforme
 def read_huggingface(folder: Path, vocab_size: int, context: int) -> Transformer:
     """A Hugging Face folder's model in float32, for a tokenizer of so many tokens and rows of at most so many.
 
-    Rows of the embeddings that no token uses are left out; those of new tokens are the mean of the others (a new token
-    is then about as likely as an old one). Raises UserError where weights are missing, damaged, or pickled.
+    Raises UserError where weights are missing, damaged, or pickled.
     """
-    config = read_config(folder)
-    model = Transformer(
-        ModelConfig(**{**vars(config), "vocab_size": vocab_size, "context": context})  # the context's weights are none
-    )
+    config = ModelConfig(**{**vars(read_config(folder)), "vocab_size": vocab_size, "context": context})
+    return filled(config, lambda name: tensor(folder, renamed(name)).float(), row_order(folder), folder)
+
+
+def filled(
+    config: ModelConfig, tensor_of: Callable[[str], Tensor], order: list[int] | None, source: Path
+) -> Transformer:
+    """A model with the weights that another project's file has for ours.
+
+    Rows of the embeddings that no token uses are left out; those of new tokens are the mean of the others (a new token
+    is then about as likely as an old one). Raises UserError where a weight has another shape.
+    """
+    model = Transformer(config)
     with torch.no_grad():
         for name, weight in model.state_dict().items():
-            found = tensor(folder, renamed(name)).float()
+            found = tensor_of(name)
             if name in ("embed.weight", "head.weight") and found.shape[1:] == weight.shape[1:]:
-                used = min(vocab_size, len(found))
-                weight[used:] = found.mean(0)
-                found, weight = found[:used], weight[:used]
+                order = list(range(len(found))) if order is None else order
+                rows = torch.tensor(order + [NEW] * len(weight))[: len(weight)]
+                found = torch.where(rows[:, None] == NEW, found.mean(0), found[rows])
             if found.shape != weight.shape:
-                raise UserError(
-                    f"{folder}: {renamed(name)} is {list(found.shape)}, not {list(weight.shape)}", "check the folder"
-                )
+                raise UserError(f"{source}: {name} is {list(found.shape)}, not {list(weight.shape)}", "check it")
             weight.copy_(found)
     return model
 

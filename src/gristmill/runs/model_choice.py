@@ -121,7 +121,7 @@ def of_hugging_face(folder: Path) -> Model:
     intact(folder)  # it may be the folder of an export stage
     scratch = Path(tempfile.mkdtemp(prefix="gristmill-"))
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-    adopt(folder / "tokenizer.json", scratch / "tokenizer.json")
+    adopt(folder, scratch / "tokenizer.json")
     return Model(folder, scratch, folder.resolve().name, f"{folder} (a Hugging Face folder)")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gristmill.chat.template import in_turns, opening, turn
+from gristmill.chat.template import beginning, in_turns, opening, turn
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 
@@ -102,9 +102,9 @@ class Assistant:
         """
         messages = in_turns(messages)
         tokenizer, first = self.engine.tokenizer, int(messages[0]["role"] == "system")
-        system, start = [turn(message, tokenizer)[0] for message in messages[:first]], opening(tokenizer)
+        begin, start = beginning(messages, tokenizer), opening(tokenizer)
         kept = [turn(messages[-1], tokenizer)[0]]
-        size = sum(map(len, [*system, *kept, start]))
+        size = sum(map(len, [begin, *kept, start]))
         if size >= self.engine.context:
             raise UserError(
                 f"the message is {size} tokens long, the model reads at most {self.engine.context - 1}", "shorten it"
@@ -115,4 +115,4 @@ class Assistant:
             if size > self.engine.context * (1 - ROOM):
                 break
             kept[:0] = pair
-        return [token for part in (*system, *kept, start) for token in part]
+        return [token for part in (begin, *kept, start) for token in part]

@@ -15,7 +15,13 @@ from gristmill.errors import UserError
 from gristmill.files import sha256_file
 from gristmill.manifest import intact
 from gristmill.native import I64, INT, POINTER, SIZE, U8, U32, U64, utf8
-from gristmill.tokenizer.formats.vocabulary_files import CONTROL, end_of_text, read_tokenizer_json
+from gristmill.tokenizer.formats.vocabulary_files import (
+    CONTROL,
+    TEMPLATE,
+    end_of_text,
+    read_tokenizer_json,
+    turn_tokens,
+)
 from gristmill.tokenizer.patterns import INDEX, classes
 
 ENCODE = native.Function(
@@ -34,21 +40,28 @@ class Tokenizer:
 
     Ids are integers from 0 up to `vocab_size`: 256 bytes, then merges in order of rank, then the control tokens
     `<|endoftext|>`, `<|im_start|>` and `<|im_end|>`, whose ids are the attributes `end_of_text`, `im_start` and
-    `im_end`. `pieces` has the bytes of every other token. Threads may share one.
+    `im_end`; of another's model those that do the same in its `chat_template`, if it has one (Jinja). `pieces` has the
+    bytes of every other token. Threads may share one.
     """
 
     def __init__(
-        self, pieces: Sequence[bytes], pattern: str, digest: str = "", controls: Sequence[str] = CONTROL
+        self,
+        pieces: Sequence[bytes],
+        pattern: str,
+        digest: str = "",
+        controls: Sequence[str] = CONTROL,
+        chat_template: str = "",
     ) -> None:
         """`pieces` are the tokens in order of rank. Raises ValueError where they are no BPE vocabulary, or where a
         control token that we need is missing."""
         self.hash, self.pattern, self.pieces, self.controls = digest, pattern, list(pieces), list(controls)
+        self.chat_template, turn = chat_template, turn_tokens(controls, chat_template)
         numbers = {name: number for number, name in enumerate(controls, len(pieces))}
-        missing = [name for name in CONTROL[1:] if name not in numbers]
+        missing = [name for name in turn if name not in numbers]
         end = end_of_text(controls)
         if missing or end is None:
             raise ValueError(f"it has no {' and no '.join(missing or [CONTROL[0]])}")
-        self.end_of_text, self.im_start, self.im_end = (numbers[name] for name in (end, *CONTROL[1:]))
+        self.end_of_text, self.im_start, self.im_end = (numbers[name] for name in (end, *turn))
         self.vocab_size = len(pieces) + len(controls)
         self.vocabulary = Vocabulary(self.pieces)
         self.caches = threading.local()
@@ -63,7 +76,9 @@ class Tokenizer:
         file = path / "tokenizer.json" if path.is_dir() else path
         try:
             pieces, pattern, controls = read_tokenizer_json(intact(file))
-            return cls(pieces, pattern, sha256_file(file), controls)
+            template = file.with_name(TEMPLATE)
+            own = intact(template).read_text(encoding="utf-8") if template.exists() else ""
+            return cls(pieces, pattern, sha256_file(file), controls, own)
         except OSError as error:
             raise UserError(f"no tokenizer in {path}: {error.strerror}", "run the tokenizer stage first") from error
         except (ValueError, KeyError, TypeError) as error:

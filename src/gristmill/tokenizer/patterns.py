@@ -24,6 +24,8 @@ PATTERNS = {
     + r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*"
     + END,
     "gpt-2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    # llama.cpp and Hugging Face cut digits out first, and what is between them by GPT-2's
+    "smollm": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?=\p{N})|\s+(?!\S)|\s+",
 }
 INDEX = {name: number for number, name in enumerate(PATTERNS)}
 SPLIT = native.Function("gm_split", SIZE, U8, INT, U8, SIZE, U64)

@@ -18,7 +18,7 @@
 /* Classes of characters, as `unicode_classes.txt` has them. BREAK is \r and \n, SPACE the rest of \s. */
 enum { OTHER, UPPER, LOWER, LETTER, MARK, NUMBER, SPACE, BREAK };
 /* The patterns, in the order of `PATTERNS` in patterns.py. */
-enum { QWEN2, LLAMA_BPE, GPT_4O, GPT_2 };
+enum { QWEN2, LLAMA_BPE, GPT_4O, GPT_2, SMOLLM };
 
 enum {
     LETTERS = 1 << UPPER | 1 << LOWER | 1 << LETTER,
@@ -182,6 +182,16 @@ INLINE size_t gpt_2(const uint8_t *classes, const uint8_t *bytes, size_t n, size
     return white_space(t, at, false);
 }
 
+/* GPT-2's between single digits. */
+INLINE size_t smollm(const uint8_t *classes, const uint8_t *bytes, size_t n, size_t at) {
+    struct text t = {classes, bytes, n};
+    size_t length, end;
+    if (class_at(t, at, &length) & 1u << NUMBER) return at + length;
+    end = run_of(t, at, SPACES);
+    if (end > at && end < n && class_at(t, end, &length) & 1u << NUMBER) return end;
+    return gpt_2(classes, bytes, n, at);
+}
+
 /* The end of the piece that begins at `at` < n; at least one byte further. */
 typedef size_t (*gm_splitter)(const uint8_t *classes, const uint8_t *text, size_t n, size_t at);
 
@@ -190,7 +200,8 @@ typedef size_t (*gm_splitter)(const uint8_t *classes, const uint8_t *text, size_
     ((pattern) == QWEN2       ? function(__VA_ARGS__, qwen2)                                                           \
      : (pattern) == LLAMA_BPE ? function(__VA_ARGS__, llama_bpe)                                                       \
      : (pattern) == GPT_4O    ? function(__VA_ARGS__, gpt_4o)                                                          \
-                              : function(__VA_ARGS__, gpt_2))
+     : (pattern) == GPT_2     ? function(__VA_ARGS__, gpt_2)                                                           \
+                              : function(__VA_ARGS__, smollm))
 
 /* A piece of at most 15 bytes as two words: the bytes, zeros, and the length in the topmost byte. */
 struct gm_key {

@@ -73,7 +73,7 @@ def take_along(corpus: Path, folder: Path, out: Path) -> Manifest:
 
     Raises UserError where it is none that we can use.
     """
-    adopt(folder / "tokenizer.json", out / "tokenizer.json")
+    adopt(folder, out / "tokenizer.json")
     tokenizer = Tokenizer.load(out)
     write_ranks(out / "tokenizer.tiktoken", tokenizer.pieces)
     documents, sample = count_documents(corpus), Sample()

@@ -36,6 +36,6 @@ def new_model(params: Pretrain, tokenizer: Tokenizer) -> Transformer:
     if not params.init_from:
         return Transformer(config_of(params, tokenizer.vocab_size))
     folder = Path(params.init_from)
-    if not same_tokens(folder / "tokenizer.json", tokenizer):
+    if not same_tokens(folder, tokenizer):
         raise UserError(f"the tokens are not those of {folder}", f'give [tokenizer] init_from = "{folder}"')
     return read_huggingface(folder, tokenizer.vocab_size, params.context)

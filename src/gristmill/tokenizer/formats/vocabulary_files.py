@@ -13,6 +13,8 @@ from gristmill.tokenizer.patterns import PATTERNS
 
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 ENDS = ("<|endoftext|>", "<|end_of_text|>")  # what ends a document in Qwen and GPT, in Llama 3
+TURNS = (CONTROL[1:], ("<|start_header_id|>", "<|eot_id|>"))  # ChatML's, Llama 3's: what opens and ends a turn
+TEMPLATE = "chat_template.jinja"  # next to a `tokenizer.json`
 
 
 def byte_characters() -> list[str]:
@@ -60,8 +62,10 @@ def split_pattern(pre_tokenizer: dict[str, Any]) -> str:
     """The name of the pattern by which a `tokenizer.json` cuts text. Raises ValueError where we do not know it."""
     parts = pre_tokenizer.get("pretokenizers", [pre_tokenizer])
     kinds = [part["type"] for part in parts]
-    if kinds == ["ByteLevel"] and parts[0].get("use_regex", True) and not parts[0]["add_prefix_space"]:
-        return "gpt-2"
+    single = kinds[:-1] == ["Digits"] and parts[0]["individual_digits"]
+    by_expression = kinds[-1] == "ByteLevel" and parts[-1].get("use_regex", True)
+    if by_expression and not parts[-1]["add_prefix_space"] and (single or len(kinds) == 1):
+        return "smollm" if single else "gpt-2"
     if kinds == ["Split", "ByteLevel"] and not parts[1].get("use_regex", True):
         for name, expression in PATTERNS.items():
             if parts[0]["pattern"].get("Regex") == expression:
@@ -74,7 +78,18 @@ def end_of_text(controls: Sequence[str]) -> str | None:
     return next((name for name in ENDS if name in controls), None)
 
 
-def write_tokenizer_json(path: Path, pieces: Sequence[bytes], merges: Sequence[tuple[int, int]], pattern: str) -> None:
+def turn_tokens(controls: Sequence[str], chat_template: str) -> tuple[str, str]:
+    """Which of the control tokens open and end a turn: those of the chat template, else ChatML's."""
+    return next((pair for pair in TURNS if {*pair} <= {*controls} and pair[0] in chat_template), TURNS[0])
+
+
+def write_tokenizer_json(
+    path: Path,
+    pieces: Sequence[bytes],
+    merges: Sequence[tuple[int, int]],
+    pattern: str,
+    controls: Sequence[str] = CONTROL,
+) -> None:
     """Write a `tokenizer.json`: the tokens, the two that each merge joins, the split pattern, the control tokens."""
     written = [to_characters(piece) for piece in pieces]
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
@@ -83,7 +98,7 @@ def write_tokenizer_json(path: Path, pieces: Sequence[bytes], merges: Sequence[t
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [control_token(len(pieces) + number, token) for number, token in enumerate(CONTROL)],
+        "added_tokens": [control_token(len(pieces) + number, token) for number, token in enumerate(controls)],
         "normalizer": None,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]},
         "post_processor": None,

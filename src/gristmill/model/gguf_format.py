@@ -1,0 +1,80 @@
+"""A GGUF file's model in float32: Llama and Qwen3 families; what is quantised is dequantised."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gristmill.errors import UserError
+from gristmill.model.hf_format import KINDS, REMEDY, filled, read_config, read_huggingface, renamed, row_order
+from gristmill.model.transformer import ModelConfig, Transformer
+from gristmill.progress import console
+from gristmill.tokenizer.formats.import_gguf import gguf_fields, gguf_reader
+
+FULL = ("F32", "F16", "BF16")
+
+
+def read_foreign_model(source: Path, vocab_size: int) -> Transformer:
+    """The model of a Hugging Face folder or GGUF file, for our tokenizer of it, which has so many tokens.
+
+    Raises UserError where it cannot be read, or is of another family.
+    """
+    if source.suffix == ".gguf":
+        return read_gguf(source, vocab_size)
+    return read_huggingface(source, vocab_size, read_config(source).context)
+
+
+def read_gguf(path: Path, vocab_size: int) -> Transformer:
+    """The model of a GGUF file, for a tokenizer of so many tokens. Raises UserError as `read_foreign_model`."""
+    import gguf
+
+    stored = {tensor.name: tensor for tensor in gguf_reader(path).tensors}
+    config = gguf_config(gguf_fields(path), "output.weight" not in stored, vocab_size, path)
+    if "rope_freqs.weight" in stored:
+        raise UserError(f"{path}: its rotary positions are scaled", "take the Hugging Face folder instead")
+    family = gguf.MODEL_ARCH["QWEN3" if config.qk_norm else "LLAMA"]
+    names = gguf.get_tensor_name_map(family, config.layers)
+
+    def tensor_of(name: str) -> Tensor:
+        called = f"{names[renamed(name).removesuffix('.weight')]}.weight"
+        if called not in stored:
+            raise UserError(f"{path} has no tensor {called}", "fetch it again")
+        found = stored[called]
+        values = torch.from_numpy(gguf.dequantize(found.data, found.tensor_type).copy()).float()
+        if not config.qk_norm and name.endswith((".q.weight", ".k.weight")):  # what rotates together lies side by side
+            pairs = values.view(-1, config.head_dim // 2, 2, values.size(1))
+            values = pairs.transpose(1, 2).reshape(values.shape)
+        return values
+
+    kinds = Counter(tensor.tensor_type.name for tensor in stored.values())
+    if low := sorted(kind for kind in kinds if kind not in FULL):
+        told = f"           {path.name}: dequantised from {', '.join(low)}: its numbers are rounded to that"
+        console.print(told, style="yellow", markup=False, soft_wrap=True)
+    return filled(config, tensor_of, row_order(path), path)
+
+
+def gguf_config(fields: dict[str, Any], tied: bool, vocab_size: int, path: Path) -> ModelConfig:
+    """The shape that a GGUF file tells. Raises UserError where it is none that we compute exactly."""
+    family = fields.get("general.architecture")
+    if family not in KINDS:
+        raise UserError(f"{path}: a model of type {family!r}", REMEDY)
+    try:
+        told = {key.removeprefix(f"{family}."): value for key, value in fields.items()}
+        heads, width = int(told["attention.head_count"]), int(told["embedding_length"])
+        return ModelConfig(
+            *(vocab_size, int(told["block_count"]), width, heads),
+            kv_heads=int(told.get("attention.head_count_kv", heads)),
+            head_dim=int(told.get("attention.key_length", width // heads)),
+            ffn_width=int(told["feed_forward_length"]),
+            context=int(told["context_length"]),
+            tie_embeddings=tied,
+            rope_theta=float(told.get("rope.freq_base", 10_000.0)),
+            norm_eps=float(told["attention.layer_norm_rms_epsilon"]),
+            qk_norm=KINDS[family],
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise UserError(f"{path} does not tell the shape of its model: {error!r}", REMEDY) from error

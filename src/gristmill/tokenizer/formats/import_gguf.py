@@ -1,0 +1,34 @@
+"""What a GGUF file says of itself (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from gristmill.errors import UserError
+
+
+def gguf_reader(path: Path) -> Any:
+    """A reader of the package `gguf`, which maps the file. Raises UserError where it is none, or the package lacks."""
+    try:
+        import gguf
+    except ImportError as error:
+        raise UserError(f"{path} needs the package gguf", "pip install 'gristmill[gguf]'") from error
+    try:
+        return gguf.GGUFReader(path)
+    except OSError:
+        raise
+    except Exception as error:  # it raises whatever its parsing meets
+        raise UserError(f"{path} is no GGUF file that can be read: {error}", "fetch it again") from error
+
+
+def gguf_fields(path: Path) -> dict[str, Any]:
+    """Its metadata, by key."""
+    return read_fields(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def read_fields(path: Path, _: int) -> dict[str, Any]:
+    """The metadata of a file that was last changed then: reading a vocabulary takes seconds."""
+    return {key: field.contents() for key, field in gguf_reader(path).fields.items()}
