@@ -20,6 +20,7 @@ BASE = (
 )
 ROOMS = (
     *("miniweb", "html", "crawl", "corpus", "tokenizer", "model", "generation", "training", "chat", "posttrain"),
+    "passages",
     *("evaluation", "audit", "export", "inspection", "serving", "report", "runs", "run", "planning"),
     *("commands", "cli", "__main__"),
 )

@@ -161,6 +161,24 @@ def assistant_of(folder: Path | None, named: str | None) -> Assistant:
     return Assistant.load(model.folder, model.tokenizer, model.name, questions)
 
 
+@app.command(rich_help_panel=TALK)
+def find(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run folder, or that of its passages stage.")],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to look for, in any words.")],
+    as_json: Annotated[bool, typer.Option("--json", help="A passage a line, as JSON.")] = False,
+    count: Annotated[int, typer.Option("-n", min=1, max=100, help="How many passages.")] = 5,
+) -> None:
+    """Find the passages of a run's pages that answer a question."""
+    from gristmill.passages.search import Search
+    from gristmill.serving.shown import passage_text
+
+    for place, found in enumerate(Search(stage_of(folder, "passages")).find(question, count), 1):
+        if as_json:
+            print(json.dumps(found.record(), ensure_ascii=False))
+        else:
+            results.print(passage_text(place, found), soft_wrap=True)
+
+
 @app.command("tokenizer report", rich_help_panel=LOOK)
 def tokenizer_report(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run folder or a tokenizer's.")],

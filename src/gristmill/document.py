@@ -45,6 +45,7 @@ class Document:
     quality: dict[str, float] = field(default_factory=dict)  # measure → value
     cluster: str = ""  # id of the near-duplicate cluster; its own id where alone
     redactions: dict[str, int] = field(default_factory=dict)  # rule → replacements
+    signals: str = ""  # reservations that the page makes and that did not keep it out, as `ai-input`; between spaces
 
 
 SCHEMA = pa.schema(
@@ -62,6 +63,7 @@ SCHEMA = pa.schema(
         ("quality", pa.map_(pa.string(), pa.float64())),
         ("cluster", pa.string()),
         ("redactions", pa.map_(pa.string(), pa.int64())),
+        ("signals", pa.string()),
     ]
 )
 MAPS = ("quality", "redactions")

@@ -166,6 +166,10 @@ class Decontaminate(Params):
     min_words: Few = 8  # of a shorter item, which must occur whole; still shorter ones are not looked for
 
 
+class Passages(Params):
+    """Documents as extraction gives them → passages that can be searched and quoted."""
+
+
 class TokenizerParams(Params):
     """Documents → byte-level BPE vocabulary."""
 
@@ -341,6 +345,7 @@ class Recipe(Params):
     dedup: Dedup | None = None
     redact: Redact | None = None
     decontaminate: Decontaminate | None = None
+    passages: Passages | None = None
     tokenizer: TokenizerParams | None = None
     tokenize: Tokenize | None = None
     pretrain: Pretrain | None = None

@@ -8,9 +8,8 @@ from contextlib import suppress
 
 from gristmill.errors import UserError
 from gristmill.serving.assistant import Assistant
+from gristmill.serving.shown import CONTROLS
 
-# control characters (ISO 6429) that a terminal would act on; a model may have learned them from any page
-CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 HELP = "/reset begins anew, /quit (or Ctrl-D) ends; Ctrl-C stops an answer"
 
 

@@ -50,6 +50,7 @@ BEFORE_REPORT = (
     Stage("dedup", "corpus.dedup.stage:run", {"corpus": ("extract", "filter")}),
     Stage("redact", "corpus.redact.stage:run", {"corpus": CORPUS[:3]}),
     Stage("decontaminate", "corpus.decontaminate.stage:run", {"corpus": CORPUS[:4]}),
+    Stage("passages", "passages.stage:run", {"corpus": ("extract",)}),
     Stage("tokenizer", "tokenizer.train:run", {"corpus": CORPUS}),
     Stage("tokenize", "tokenizer.tokenize:run", {"corpus": CORPUS, "tokenizer": ("tokenizer",)}),
     Stage("pretrain", "training.pretrain:run", TOKENS, together=True),

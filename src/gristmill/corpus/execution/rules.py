@@ -42,6 +42,7 @@ RULES = {
     "too_large": "too large",
     "fault": "code of gristmill's fails on it; the traceback is in the log",
     **SIGNALS,
+    "ai-input": "asks not to be used for a model's answers",
     "undecodable": "in no character set that is known",
     "not_html": "neither HTML nor text",
     "too_complex": "HTML nested too deeply",

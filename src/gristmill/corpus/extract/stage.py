@@ -206,7 +206,8 @@ def extract_record(record: Record, comments: bool = False, honour: Sequence[str]
         found, text, tags = page.title, page.text, page.tags
     headers = record.headers or ()
     said = read_directives([*tags, *header_tags(headers)], headers, AGENT)
-    if refused := refusal(record, said, honour):
+    signals = signals_of(record, said)
+    if refused := next((name for name in honour if name in signals), ""):
         return refused
     text = clean(text).strip()
     if not text:
@@ -226,6 +227,7 @@ def extract_record(record: Record, comments: bool = False, honour: Sequence[str]
         licence=clean(
             record.licence or from_url(str(record.decisions.get("licence", ""))) or detect_licence(said.rights(), text)
         ),
+        signals=" ".join(signals),
     )
 
 
@@ -237,16 +239,17 @@ def extract_texts(paths: Sequence[Path]) -> Iterator[str]:
             yield found.text
 
 
-def refusal(record: Record, said: Directives, honour: Sequence[str]) -> str:
-    """The first signal of `honour` by which a page from the web asks to be left out, or an empty string.
+def signals_of(record: Record, said: Directives) -> list[str]:
+    """The reservations that a page from the web makes, as `noai`; a user's own files make none.
 
     What the crawl noted counts too: robots.txt and tdmrep.json speak of pages that do not say it themselves.
     """
-    if record.headers is None or not honour:  # not from a WARC file: a user's own
-        return ""
+    if record.headers is None:  # not from a WARC file: a user's own
+        return []
     noted = record.decisions.get("signals")
-    given = {*said.signals(), *(noted if isinstance(noted, list) else ())}
-    return next((name for name in honour if name in given), "")
+    return sorted(
+        {*said.signals(), *(filter(lambda name: isinstance(name, str), noted) if isinstance(noted, list) else ())}
+    )
 
 
 def is_unreadable(raw: bytes) -> bool:

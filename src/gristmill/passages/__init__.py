@@ -1,0 +1,1 @@
+"""A person's own pages: passages, search, answers with their sources."""

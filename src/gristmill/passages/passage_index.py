@@ -1,0 +1,77 @@
+"""The index of a folder of documents: one SQLite file with the pages, their passages, and an FTS5 table over them.
+
+The columns of the table are what a passage is found by: its page's title, the headings above it, its own words; each as
+the terms of `terms.py`, which the table's tokenizer only takes apart at spaces.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+
+from gristmill.document import Document
+from gristmill.errors import UserError
+from gristmill.passages.cut import cut
+from gristmill.passages.terms import terms
+
+FILE = "passages.sqlite"
+SYMBOLS = "!#$%&()*+,-./:;<=>?@[]^_`{|}~\\" + '""'  # of ASCII, but for the apostrophe: parts of terms
+TABLES = f"""
+CREATE TABLE pages(id INTEGER PRIMARY KEY, name TEXT UNIQUE, url TEXT, source TEXT, title TEXT);
+CREATE TABLE passages(id INTEGER PRIMARY KEY, page INTEGER, start INTEGER, end INTEGER, headings TEXT, text TEXT);
+CREATE TABLE facts(passages INTEGER, terms INTEGER);
+CREATE VIRTUAL TABLE words USING fts5(title, headings, body, tokenize="unicode61 tokenchars '{SYMBOLS}'");
+"""
+CACHE = 64_000  # kB of the file that are held in memory
+
+
+def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
+    """The database at `path`. Raises UserError where SQLite has no full-text search, or there is no such file."""
+    if not write and not path.exists():
+        raise UserError(f"no passages in {path.parent}", "name a run whose recipe has a [passages] table")
+    address = f"{path.absolute().as_uri()}?mode={'rwc' if write else 'ro&immutable=1'}"
+    base = sqlite3.connect(address, uri=True, check_same_thread=False)
+    if not base.execute("SELECT 1 FROM pragma_module_list WHERE name = 'fts5'").fetchone():
+        raise UserError("the SQLite of this Python has no full-text search (FTS5)", "use a Python whose SQLite has it")
+    return base
+
+
+def name_of(document: Document) -> str:
+    """What tells a page from others: its URL, or its file and place in it."""
+    return document.url or document.source or document.id
+
+
+def write_index(path: Path, documents: Iterable[Document]) -> tuple[int, int]:
+    """Write the index of some documents; returns how many pages and passages it has. Memory is bounded.
+
+    Documents of one name are parts of one page.
+    """
+    base = connect(path, write=True)
+    base.execute("PRAGMA journal_mode = OFF")
+    base.execute("PRAGMA synchronous = OFF")  # the stage's folder is renamed when it is complete
+    base.execute(f"PRAGMA cache_size = -{CACHE}")
+    base.executescript(TABLES)
+    count = size = 0
+    for document in documents:
+        about = name_of(document), document.url, document.source, document.title
+        base.execute("INSERT OR IGNORE INTO pages(name, url, source, title) VALUES (?, ?, ?, ?)", about)
+        (page,) = base.execute("SELECT id FROM pages WHERE name = ?", about[:1]).fetchone()
+        title = " ".join(terms(document.title))
+        for passage in cut(document.text):
+            count += 1
+            text = document.text[passage.start : passage.end]
+            body = terms(text)
+            size += len(body)
+            headings = json.dumps(passage.headings, ensure_ascii=False)
+            row = (count, page, passage.start, passage.end, headings, text)
+            base.execute("INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?)", row)
+            columns = title, " ".join(terms(" ".join(passage.headings))), " ".join(body)
+            base.execute("INSERT INTO words(rowid, title, headings, body) VALUES (?, ?, ?, ?)", (count, *columns))
+    base.execute("INSERT INTO facts VALUES (?, ?)", (count, size))
+    base.execute("INSERT INTO words(words) VALUES ('optimize')")
+    (pages,) = base.execute("SELECT count(*) FROM pages").fetchone()
+    base.commit()
+    base.close()
+    return pages, count

@@ -1,0 +1,258 @@
+"""Finding passages: candidates by FTS5's BM25, put in order by what a passage says of the whole question.
+
+A question is a list of concepts: its terms, each with the words that people use for it (`everyday.txt`) and, where the
+pages do not have it, the terms that are one slip of the finger away. A concept weighs as much as it is rare.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from gristmill.passages.passage_index import FILE, connect
+from gristmill.passages.terms import QUESTION, chunk_terms, folded, terms
+
+CANDIDATES = 150  # passages that are looked at, for the words of the question and again for those that stand for them
+A_PAGE = 2  # passages of one page among those found
+WINDOW = 25  # terms within which words count as said together
+K1, B = 1.2, 0.75  # BM25's
+# weights of what a passage and its page have of the question, chosen on the development sets of benchmarks/own_text.py
+BODY, HEADINGS, TITLE, TOGETHER, PAGE, OTHERS = 0.6, 0.35, 0.4, 0.2, 0.1, 0.05
+STANDS_FOR = {BODY: 0.75, HEADINGS: 0.4}  # of that for a word that stands for the question's own
+MOST_TERMS = 40  # of a question
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A term of a question, what stands for it, and how much it weighs (nats)."""
+
+    term: str
+    weight: float
+    others: dict[str, float] = field(default_factory=dict)  # term → its weight
+
+
+@dataclass(frozen=True)
+class Found:
+    """A passage that was found."""
+
+    url: str  # of its page; that of a file is empty
+    source: str
+    title: str
+    headings: tuple[str, ...]
+    text: str
+    start: int  # in characters of the document's text
+    score: float
+    page: int
+    marks: tuple[tuple[int, int], ...] = ()  # words of the question in the text
+
+    def record(self) -> dict[str, object]:
+        """What `gristmill find --json` says of it."""
+        place = {"url": self.url} if self.url else {"source": self.source}
+        return {**place, "title": self.title, "text": self.text, "score": round(self.score, 4)}
+
+
+@dataclass
+class Candidate:
+    """A passage by its terms, and what it has of a question."""
+
+    number: int
+    page: int
+    score: float = 0.0
+    has: frozenset[int] = frozenset()  # concepts by their own terms
+
+
+class Search:
+    """The passages of a stage's folder, to be searched. One thread at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.base = connect(folder / FILE)
+        self.base.execute("CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, words, 'row')")
+        self.passages, self.length = self.base.execute("SELECT passages, terms / passages FROM facts").fetchone()
+        self.frequency = cache(self.documents_with)
+
+    def documents_with(self, term: str) -> int:
+        """How many passages have a term."""
+        found = self.base.execute("SELECT doc FROM temp.vocabulary WHERE term = ?", (term,)).fetchone()
+        return int(found[0]) if found else 0
+
+    def weight(self, term: str) -> float:
+        """BM25's inverse document frequency of a term."""
+        count = self.frequency(term)
+        return math.log(1 + (self.passages - count + 0.5) / (count + 0.5))
+
+    def concepts(self, question: str) -> list[Concept]:
+        """What a question is about. Its small words count only where there is nothing else."""
+        asked = list(dict.fromkeys(terms(question)))[:MOST_TERMS]
+        found = []
+        for term in [term for term in asked if term not in small_words()] or asked:
+            if not self.frequency(term):
+                term = max(slips(term), key=self.frequency, default=term)
+            near = {other: self.weight(other) for other in everyday().get(term, ()) if self.frequency(other)}
+            found.append(Concept(term, self.weight(term), near))
+        return found
+
+    def find(self, question: str, limit: int = 5) -> list[Found]:
+        """The passages that say most of what a question is about, the best first, at most two of a page."""
+        asked = self.concepts(question)
+        found: list[Found] = []
+        shown: dict[int, int] = defaultdict(int)
+        for one in sorted(self.ranked(asked), key=lambda one: (-one.score, one.number)):
+            shown[one.page] += 1
+            if shown[one.page] <= A_PAGE:
+                found.append(self.shown(one, asked))
+            if len(found) == limit:
+                break
+        return found
+
+    def ranked(self, asked: Sequence[Concept]) -> list[Candidate]:
+        """Candidates with their scores, each a share of the question's weight: 0, to somewhat above 1."""
+        total = sum(concept.weight for concept in asked) or 1.0
+        found = [self.judged(row, asked) for row in self.candidates(asked)]
+        pages: dict[int, list[Candidate]] = defaultdict(list)
+        for one in found:
+            pages[one.page].append(one)
+        for group in pages.values():
+            group.sort(key=lambda one: -one.score)
+            has = frozenset[int]().union(*(one.has for one in group))
+            best = [one.score for one in group[:4]]
+            for one in group:
+                others = sum(best) - one.score if one.score in best else sum(best[:3])
+                more = PAGE * sum(asked[place].weight for place in has) + OTHERS * others / 3
+                one.score = (one.score + more) / total
+        return found
+
+    def candidates(self, asked: Sequence[Concept]) -> Iterator[sqlite3.Row]:
+        """Rows of number, page, title, headings and body, as terms."""
+        own = [concept.term for concept in asked]
+        others = [other for concept in asked for other in concept.others]
+        numbers = dict.fromkeys([*self.match(own), *(self.match([*own, *others]) if others else ())])
+        query = "SELECT p.id, p.page, w.title, w.headings, w.body FROM words w JOIN passages p ON p.id = w.rowid"
+        for number in numbers:
+            yield self.base.execute(f"{query} WHERE w.rowid = ?", (number,)).fetchone()
+
+    def match(self, any_of: Iterable[str]) -> list[int]:
+        """The passages with the best BM25 for some terms."""
+        quoted = " OR ".join('"' + term.replace('"', '""') + '"' for term in any_of)
+        query = "SELECT rowid FROM words WHERE words MATCH ? ORDER BY bm25(words, 2, 2, 1), rowid LIMIT ?"
+        return [row[0] for row in self.base.execute(query, (quoted, CANDIDATES))] if quoted else []
+
+    def judged(self, row: Sequence[object], asked: Sequence[Concept]) -> Candidate:
+        """A candidate by itself."""
+        number, page, *columns = row
+        title, headings, body = (str(column).split() for column in columns)
+        length = K1 * (1 - B + B * len(body) / self.length)
+        score, has = 0.0, []
+        titled, headed = set(title), set(headings)
+        places: dict[str, list[int]] = defaultdict(list)
+        for place, term in enumerate(body):
+            places[term].append(place)
+        for place, concept in enumerate(asked):
+            own = saturated(len(places.get(concept.term, ())), length) * concept.weight
+            near = max(
+                (
+                    saturated(len(places.get(other, ())), length) * min(weight, concept.weight)
+                    for other, weight in concept.others.items()
+                ),
+                default=0.0,
+            )
+            score += BODY * (own + STANDS_FOR[BODY] * max(0.0, near - own))
+            if concept.term in headed:
+                score += HEADINGS * concept.weight
+            elif inside := [weight for other, weight in concept.others.items() if other in headed]:
+                score += HEADINGS * STANDS_FOR[HEADINGS] * min(concept.weight, max(inside))
+            score += TITLE * concept.weight * (concept.term in titled)
+            if own or concept.term in headed or concept.term in titled:
+                has.append(place)
+        score += TOGETHER * said_together(places, asked)
+        return Candidate(int(str(number)), int(str(page)), score, frozenset(has))
+
+    def shown(self, one: Candidate, asked: Sequence[Concept]) -> Found:
+        """A candidate as it is shown."""
+        query = "SELECT url, source, title, headings, text, start FROM passages JOIN pages ON pages.id = page"
+        row = self.base.execute(f"{query} WHERE passages.id = ?", (one.number,)).fetchone()
+        url, source, title, headings, text, start = row
+        url = "" if url == source else url
+        marks = tuple(marked(text, asked))
+        return Found(url, source, title, tuple(json.loads(headings)), text, start, one.score, one.page, marks)
+
+
+def saturated(count: int, length: float) -> float:
+    """How much so many occurrences count (BM25)."""
+    return count * (K1 + 1) / (count + length) if count else 0.0
+
+
+def said_together(places: dict[str, list[int]], asked: Sequence[Concept]) -> float:
+    """The most weight of concepts whose terms lie within a window of the text."""
+    events = sorted(
+        (at, place)
+        for place, concept in enumerate(asked)
+        for term in (concept.term, *concept.others)
+        for at in places.get(term, ())
+    )
+    best = weight = 0.0
+    inside: dict[int, int] = defaultdict(int)
+    first = 0
+    for at, place in events:
+        weight += asked[place].weight if not inside[place] else 0.0
+        inside[place] += 1
+        while at - events[first][0] > WINDOW:
+            gone = events[first][1]
+            inside[gone] -= 1
+            weight -= asked[gone].weight if not inside[gone] else 0.0
+            first += 1
+        best = max(best, weight)
+    return best
+
+
+def marked(text: str, asked: Sequence[Concept]) -> Iterator[tuple[int, int]]:
+    """Where the words of a question, or those that stand for them, are in a text, in characters."""
+    wanted = {term for concept in asked for term in (concept.term, *concept.others)}
+    at = 0
+    for chunk in text.split():
+        at = text.index(chunk, at)
+        if not wanted.isdisjoint(chunk_terms(chunk)):
+            inner = chunk.strip("\"'“”‘’.,;:!?()[]|")
+            begin = at + chunk.index(inner)
+            yield begin, begin + len(inner)
+        at += len(chunk)
+
+
+def slips(term: str) -> Iterator[str]:
+    """The term itself, and those from which a word of at least four letters is one slip away (Damerau): a letter more,
+    less, another, or two the other way round."""
+    yield term
+    if len(term) < 4 or not term.isalpha():
+        return
+    for at in range(len(term) + 1):
+        head, tail = term[:at], term[at:]
+        yield from (head + letter + tail for letter in LETTERS)
+        if tail:
+            yield head + tail[1:]
+            yield from (head + letter + tail[1:] for letter in LETTERS)
+        if len(tail) > 1:
+            yield head + tail[1] + tail[0] + tail[2:]
+
+
+@cache
+def small_words() -> frozenset[str]:
+    """The stems of the words that say what is asked for, and not about what."""
+    return frozenset(map(folded, QUESTION))
+
+
+@cache
+def everyday() -> dict[str, list[str]]:
+    """Stem → the stems of words that people use for it."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for line in resources.files("gristmill.passages").joinpath("everyday.txt").read_text(encoding="utf-8").split("\n"):
+        group = list(dict.fromkeys(map(folded, line.split())))
+        for word in group:
+            found[word] += [other for other in group if other != word and other not in found[word]]
+    return dict(found)

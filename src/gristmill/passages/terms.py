@@ -1,0 +1,83 @@
+"""What a text is found by: stems of its words, pairs of characters of what has no spaces, names with their symbols.
+
+`os.path.join`, `--amend`, `max_connections` and `:=` are found whole as well as by their words, which a tokenizer that
+drops symbols cannot do. Accents are folded; the endings of English words go (`stemmer.py`).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+from gristmill.passages.stemmer import stem
+
+WORD = re.compile(r"[^\W_]+")
+CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+WIDE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")  # written without spaces
+QUOTES = "\"'“”‘’«»`"
+OPERATOR = re.compile(r"[-+*/%=<>!&|^~@:.$#?\\]{1,3}$")
+MARKS = frozenset(
+    ("-", "|", "*", "#", "##", "###", "---", "...", ".", ":", "?", "!", "\\")
+)  # of Markdown and of sentences
+BREAKS = re.compile(rf"[()\[\]{{}}<>,;|…={QUOTES}]+")
+LONGEST_NAME = 40
+# words of a question that are not what it is about
+QUESTION = frozenset(
+    "a about after all am an and any are as at be because been being but by can could did do does doing done for from "
+    "get give given go had has have having he her here him his how i if in into is it its itself just know let like "
+    "make many may me mean might most much must my need no nor not of on one only or other our out please see shall "
+    "she should so some somebody someone something such take tell than that the their them then there these they thing "
+    "this those through to too use used using very want was way we were what when where whether which while who whom "
+    "whose why will with without would you your".split()
+)
+
+
+def terms(text: str) -> list[str]:
+    """The terms of a text in order; after the words of a name with symbols the name itself."""
+    return [term for chunk in text.split() for term in chunk_terms(chunk)]
+
+
+@lru_cache(1 << 16)
+def chunk_terms(chunk: str) -> tuple[str, ...]:
+    """The terms of what stands between two spaces."""
+    words = WORD.findall(chunk)
+    if not words:
+        plain = chunk.strip(QUOTES + ",;()")
+        return (plain,) if OPERATOR.match(plain) and plain not in MARKS else ()
+    found: list[str] = []
+    for word in words:
+        if WIDE.search(word):
+            found += wide(word)
+            continue
+        parts = CAMEL.split(word)
+        found += [folded(part) for part in parts if len(parts) > 1] + [folded(word)]
+    return (*found, *names(chunk))
+
+
+def folded(word: str) -> str:
+    """The stem of a word, without accents."""
+    word = word.lower()
+    if not word.isascii():
+        word = "".join(one for one in unicodedata.normalize("NFKD", word) if not unicodedata.combining(one))
+    return stem(word)
+
+
+def wide(word: str) -> list[str]:
+    """Pairs of characters of what is written without spaces, other words whole."""
+    found, at = [], 0
+    for run in WIDE.finditer(word):
+        found += [folded(word[at : run.start()])] * (run.start() > at)
+        found += [run[0][i : i + 2] for i in range(max(1, len(run[0]) - 1))]
+        at = run.end()
+    return found + [folded(word[at:])] * (at < len(word))
+
+
+def names(chunk: str) -> list[str]:
+    """The names with symbols in a piece of text without spaces."""
+    parts = [part.rstrip(".:!?*/").lower() for part in BREAKS.split(chunk)]
+    return [
+        part
+        for part in parts
+        if 1 < len(part) <= LONGEST_NAME and WORD.sub("", part) and WORD.search(part) and not WIDE.search(part)
+    ]

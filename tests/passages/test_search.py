@@ -1,0 +1,63 @@
+"""A question finds the passages that answer it, whatever words it uses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command_line import Command
+
+from gristmill.errors import UserError
+from gristmill.passages.search import Search
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("How do I copy a directory tree?", "Recursively copy"),
+        ("erase a folder", "Delete an entire directory tree"),  # no word of it is on the page
+        ("what does -O do", "-O | overwrite"),
+        ("leave the times as they are", "--keep-times"),
+        ("WHO MAY BRING DOGS", "Dogs must wait"),
+        ("when does the bakrey open", "opens at six"),  # a slip
+        ("is there water in the cafe", "café"),
+        ("what is := for", "operator :="),
+        ("the", "The"),  # nothing but a small word
+    ],
+)
+def test_the_passage_is_found(search: Search, question: str, text: str) -> None:
+    assert text in search.find(question)[0].text
+
+
+@pytest.mark.parametrize("question", ["", "   ", "?!", '"', "NEAR(a b)", "a AND OR * ^ :", "xylophone", "\ud800 \0"])
+def test_whatever_is_asked_finds_something_or_nothing(search: Search, question: str) -> None:
+    assert len(search.find(question)) <= 5
+
+
+def test_marks_are_the_words_of_the_question(search: Search) -> None:
+    found = search.find("erase a directory tree")[0]
+    assert [found.text[start:end] for start, end in found.marks][-4:] == ["Delete", "directory", "tree", "directory"]
+
+
+def test_results_say_where_they_are_from(search: Search) -> None:
+    found = search.find("copy an entire directory tree", limit=3)
+    assert found[0].record() == {
+        "source": "copying.md",
+        "title": "Copying files",
+        "text": found[0].text,
+        "score": round(found[0].score, 4),
+    }
+    assert found[0].score > found[-1].score > 0
+    assert len({one.start for one in found}) == len(found)
+
+
+def test_find_prints_passages(passages_folder: Path, command: Command) -> None:
+    done = command("find", passages_folder, "when is the bakery open", "-n", "1")
+    assert done.stdout.startswith("[1] The bakery › Questions\n    bakery.md\nThe bakery opens at six")
+    done = command("find", passages_folder, "when is the bakery open", "--json", "-n", "2")
+    assert all(line.startswith('{"source": "') for line in done.stdout.splitlines())
+
+
+def test_a_folder_without_passages_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no passages in"):
+        Search(tmp_path)

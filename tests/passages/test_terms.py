@@ -1,0 +1,53 @@
+"""What texts are found by."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from gristmill.passages.stemmer import stem
+from gristmill.passages.terms import terms
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_stems_are_those_of_sqlite() -> None:
+    """FTS5 has an implementation of the same algorithm."""
+    words = {word for path in ROOT.glob("docs/**/*.md") for word in path.read_text().lower().split() if word.isalpha()}
+    words |= set(
+        "caresses ponies ties cats feed agreed plastered motoring conflated hopping falling hissing fizzed".split()
+    )
+    words |= set("happy sky relational conditional radically differently vietnamization predication operator".split())
+    words |= set("feudalism decisiveness hopefulness triplicate formative electrical goodness revival adoption".split())
+    words |= set("replacement adjustment dependent communism effective bowdlerize probate rate cease controll".split())
+    listed = sorted(word for word in words if word.isascii() and 2 < len(word) < 20)
+    base = sqlite3.connect(":memory:")
+    base.execute("CREATE VIRTUAL TABLE t USING fts5(x, tokenize='porter ascii')")
+    base.execute("CREATE VIRTUAL TABLE v USING fts5vocab(t, 'instance')")
+    base.executemany("INSERT INTO t(rowid, x) VALUES (?, ?)", enumerate(listed))
+    theirs = dict(base.execute("SELECT doc, term FROM v"))
+    assert len(listed) > 1500
+    assert {word: stem(word) for word in listed} == {word: theirs[place] for place, word in enumerate(listed)}
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("What is := for?", {"what", "is", ":=", "for"}),
+        ("shutil.rmtree(path, ignore_errors=False)", {"shutil", "rmtree", "shutil.rmtree", "ignore_errors", "path"}),
+        ("git commit [-a | --amend], -O.", {"git", "commit", "-a", "--amend", "amend", "-o"}),
+        ("readLine CamelCase", {"read", "line", "readlin", "camel", "case"}),
+        ("Café Überblick", {"cafe", "uberblick"}),
+        ("日本語の test", {"日本", "本語", "語の", "test"}),
+        ("x // y ** z == 3", {"//", "**", "=="}),
+    ],
+)
+def test_words_names_and_symbols(text: str, wanted: set[str]) -> None:
+    assert wanted <= set(terms(text))
+
+
+@pytest.mark.parametrize("text", ["- item", "| a | b |", "## Heading", "Really?! … “yes”", "| --- | --- |"])
+def test_marks_of_markdown_and_sentences_are_no_terms(text: str) -> None:
+    assert all(any(map(str.isalnum, term)) for term in terms(text))
