@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gristmill.audit import canaries, stage
+from gristmill.audit import stage
 from gristmill.audit.passage_sample import find_passages
 from gristmill.document import Document, write_documents
+from gristmill.evaluation.likelihood import log_likelihoods
 from gristmill.generation.engine import Engine
 from gristmill.recipe import Audit, Pretrain, Tokenize, TokenizerParams
 from gristmill.tokenizer import tokenize, train
@@ -100,7 +101,7 @@ def test_bits_memorised_are_those_of_random_strings(tmp_path: Path) -> None:
     engine = Engine.load(inputs["model"], inputs["tokenizer"])
     known = open_split(inputs["tokens"], "train")
     strings = [engine.tokenizer.decode(known.document(n).tolist()[:-1]) for n in range(len(known))]
-    lost = -canaries.log_likelihoods(engine, strings).sum() / math.log(2)
+    lost = -sum(score for score, _ in log_likelihoods(engine, [("", text) for text in strings])) / math.log(2)
     truth = 4 * sum(map(len, strings)) - lost
     assert truth > 1_000
     assert found["bits_memorised"] == pytest.approx(truth, rel=0.2)
@@ -117,7 +118,7 @@ def test_exposure_is_its_formula(trained: dict[str, Path], tmp_path: Path) -> No
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     stage.run(trained, Audit(prompt_tokens=9, continuation_tokens=9, samples=2, canaries=str(path)), tmp_path)
     found = json.loads((tmp_path / "audit.json").read_text())["canaries"]
-    one_by_one = [float(canaries.log_likelihoods(engine, [f"mill {secret}"])[0]) for secret in others]
+    one_by_one = [log_likelihoods(engine, [("", f"mill {secret}")])[0][0] for secret in others]
     order = sorted(one_by_one, reverse=True)
     for score, canary in zip(one_by_one, found, strict=True):
         assert canary["exposure"] == pytest.approx(math.log2(7) - math.log2(order.index(score) + 1), abs=1e-3)

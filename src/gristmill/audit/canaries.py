@@ -10,17 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from gristmill.chat.conversations import LeftOut, read_records
 from gristmill.errors import UserError
+from gristmill.evaluation.likelihood import log_likelihoods
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
-from gristmill.model.loss import IGNORE, padded
 from gristmill.progress import Progress
-
-BATCH = 64
 
 
 def expose_all(engine: Engine, path: Path, left_out: list[LeftOut], parts: Parts) -> list[dict[str, Any]]:
@@ -52,7 +48,7 @@ def canary_of(record: dict[str, Any], engine: Engine) -> dict[str, Any]:
 def expose(engine: Engine, canary: Mapping[str, Any]) -> dict[str, Any]:
     """Rank a canary's secret among the secrets that it might have been."""
     texts = [canary["prefix"] + secret for secret in (canary["secret"], *canary["alternatives"])]
-    scores = log_likelihoods(engine, texts)
+    scores = np.array([score for score, _ in log_likelihoods(engine, [("", text) for text in texts])])
     rank = 1 + int((scores[1:] > scores[0]).sum())
     return {
         "prefix": canary["prefix"],
@@ -61,21 +57,6 @@ def expose(engine: Engine, canary: Mapping[str, Any]) -> dict[str, Any]:
         "exposure": round(float(np.log2(len(texts)) - np.log2(rank)), 4),
         "possible": round(float(np.log2(len(texts))), 4),
     }
-
-
-@torch.inference_mode()
-def log_likelihoods(engine: Engine, texts: Sequence[str]) -> np.ndarray:
-    """Natural log of each text's probability after the end of a document."""
-    tokenizer, scores = engine.tokenizer, []
-    rows = [np.array([tokenizer.end_of_text, *tokenizer.encode(text)][: engine.context + 1]) for text in texts]
-    for at in range(0, len(rows), BATCH):
-        ids, targets = padded(rows[at : at + BATCH])
-        logits = engine.model(ids.to(engine.device)).float()
-        loss = F.cross_entropy(
-            logits.flatten(0, 1), targets.to(engine.device).flatten(), ignore_index=IGNORE, reduction="none"
-        )
-        scores.append(-loss.view(ids.shape).sum(1).cpu().numpy())
-    return np.concatenate(scores)
 
 
 def exposure_by_copies(exposed: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:

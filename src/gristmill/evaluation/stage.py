@@ -11,6 +11,7 @@ from gristmill.chat.conversations import LeftOut, report
 from gristmill.evaluation.comparison import compare
 from gristmill.evaluation.figures import FIGURES, spread
 from gristmill.evaluation.questions import Question, ask, askable, outcome, read_questions, score
+from gristmill.evaluation.tasks import run_task
 from gristmill.files import write_jsonl, write_text
 from gristmill.generation.engine import Engine
 from gristmill.inputs.text_files import read_jsonl
@@ -53,6 +54,15 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
             for key in ("difference", "low", "high") if figure in changes["figures"] else ():
                 metrics[f"{changes['after']}.{figure}_{key}"] = round(changes["figures"][figure][key], 5)
         show(results)
+    tried = {
+        name: run_task(engine, name, Path(path), params.max_tokens, left_out, parts)
+        for name, path in params.tasks.items()
+    }
+    for name, (found, _) in tried.items():
+        metrics |= {f"tasks.{name}.{figure}": one["value"] for figure, one in found.items() if figure != "items"}
+    if tried:
+        write_text(out / "tasks.json", json.dumps({name: found for name, (found, _) in tried.items()}, indent=2) + "\n")
+        write_jsonl(out / "tasks.jsonl", [one for _, items in tried.values() for one in items])
     write_jsonl(out / "answers.jsonl", records)
     write_text(out / "results.json", json.dumps(results, indent=2) + "\n")
     if changes:

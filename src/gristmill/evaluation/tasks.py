@@ -1,0 +1,126 @@
+"""Benchmarks of one's own: multiple choice and minimal pairs by likelihood, questions by what is generated.
+
+A record's form says which it is: `{"context", "choices", "answer"}` (`answer`: the right one's place, from 0, or its
+text), `{"good", "bad"}` (also BLiMP's `sentence_good`, `sentence_bad`), or `{"question", "answer"}`, right where the
+last number of what the model says is that of the answer (after `####`, as in GSM8K), or else where it is the answer's
+text. Scores are those of lm-evaluation-harness: `acc`, `acc_norm` (likelihood by characters), `exact_match`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gristmill.chat.conversations import LeftOut, nothing_left, read_records
+from gristmill.errors import UserError
+from gristmill.evaluation.intervals import of_share
+from gristmill.evaluation.likelihood import log_likelihoods, split_tokens
+from gristmill.evaluation.questions import complete, prompt_of
+from gristmill.generation.engine import Engine
+from gristmill.manifest import Parts
+from gristmill.progress import Progress
+
+BATCH = 32  # items scored together
+NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item of a task."""
+
+    context: str
+    choices: tuple[str, ...]  # none: an answer is generated
+    answer: int  # the right choice's place
+    text: str = ""  # the right answer, where one is generated
+
+
+def item_of(record: dict[str, Any], engine: Engine) -> Item:
+    """The item of a record. Raises UserError where it is none, or longer than the model reads."""
+    good, bad = (record.get(key, record.get(f"sentence_{key}")) for key in ("good", "bad"))
+    if isinstance(good, str) and isinstance(bad, str):
+        item = Item("", (good, bad), 0)
+    elif isinstance(choices := record.get("choices"), list):
+        item = choice_of(record, choices)
+    elif isinstance(record.get("question"), str) and isinstance(record.get("answer"), str | int | float):
+        prompt_of(engine, record["question"])
+        return Item(record["question"], (), 0, str(record["answer"]))
+    else:
+        forms = 'write "context", "choices" and "answer"; or "good" and "bad"; or "question" and "answer"'
+        raise UserError("it is no item of a task", forms)
+    longest = max(len(split_tokens(engine, item.context, choice)[1]) for choice in item.choices)
+    if longest > engine.context:
+        raise UserError(f"a choice has {longest} tokens; the model reads {engine.context}", "shorten it")
+    return item
+
+
+def choice_of(record: dict[str, Any], choices: list[Any]) -> Item:
+    """A record with choices. Raises UserError where it is not clear which is right."""
+    context, answer = record.get("context", record.get("question", "")), record.get("answer")
+    if len(choices) < 2 or not all(isinstance(one, str) and one for one in choices) or not isinstance(context, str):
+        raise UserError('"choices" are not two texts or more, or "context" is no text', "mend or remove it")
+    place = choices.index(answer) if answer in choices else answer
+    if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(choices):
+        raise UserError(f'"answer" is {answer!r}', "give the place of the right choice, from 0, or its text")
+    return Item(context, tuple(choices), place)
+
+
+def run_task(
+    engine: Engine, name: str, path: Path, max_tokens: int, left_out: list[LeftOut], parts: Parts
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A task's figures, each with a 95 % interval, and a record an item. Items that are none join `left_out`.
+
+    Raises UserError where the file cannot be read, or no item is left.
+    """
+    items = list(read_records(path, partial(item_of, engine=engine), left_out))
+    if not items:
+        raise nothing_left(f"{path} holds no item", "give some, or take it out of evaluate.tasks", left_out)
+    records: list[dict[str, Any]] = []
+    with Progress(f"evaluate {name}", len(items), "items") as bar:
+        for at in range(0, len(items), BATCH):
+            batch = items[at : at + BATCH]
+            records += parts(f"task-{name}-{at:08}", partial(score, engine, batch, max_tokens))
+            bar.advance(len(batch))
+    figures: dict[str, Any] = {"items": len(items)}
+    for figure in ("acc", "acc_norm", "exact_match"):
+        right = [bool(record[figure]) for record in records if figure in record]
+        if right:
+            low, high = of_share(sum(right), len(right))
+            figures[figure] = {"value": round(sum(right) / len(right), 5), "low": round(low, 5), "high": round(high, 5)}
+    return figures, [{"task": name, **record} for record in records]
+
+
+def score(engine: Engine, items: Sequence[Item], max_tokens: int) -> list[dict[str, Any]]:
+    """One record an item: likelihoods and whether the right choice is above the others, or the answer given."""
+    asked = [(number, item.context, choice) for number, item in enumerate(items) for choice in item.choices]
+    scores: list[list[float]] = [[] for _ in items]
+    # a choice follows its context after a space, as the harness joins them
+    pairs = [(context, f" {choice}" if context else choice) for _, context, choice in asked]
+    for (number, *_), (logprob, _) in zip(asked, log_likelihoods(engine, pairs), strict=True):
+        scores[number].append(logprob)
+    written = [item for item in items if not item.choices]
+    said = complete(engine, [prompt_of(engine, item.context) for item in written], max_tokens) if written else []
+    answers, records = iter(said), list[dict[str, Any]]()
+    for item, found in zip(items, scores, strict=True):
+        if not item.choices:
+            answer = next(answers)
+            records.append({"question": item.context, "said": answer, "exact_match": same(answer, item.text)})
+            continue
+        by_length = [value / len(choice) for value, choice in zip(found, item.choices, strict=True)]
+        told = {"context": item.context, "choices": list(item.choices), "answer": item.answer, "logprobs": found}
+        best = {"acc": found.index(max(found)), "acc_norm": by_length.index(max(by_length))}
+        records.append({**told, **{figure: place == item.answer for figure, place in best.items()}})
+    return records
+
+
+def same(answer: str, truth: str) -> bool:
+    """Whether an answer gives the truth: its last number, where the truth is one; else its text, case and the space
+    around it apart."""
+    truth = truth.rpartition("####")[2].strip()
+    if NUMBER.fullmatch(truth):
+        numbers = NUMBER.findall(answer)
+        return bool(numbers) and float(numbers[-1].replace(",", "")) == float(truth.replace(",", ""))
+    return " ".join(answer.split()).casefold() == " ".join(truth.split()).casefold()

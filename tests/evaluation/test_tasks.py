@@ -1,0 +1,152 @@
+"""Tasks are scored as lm-evaluation-harness scores them, bad items are named, intervals are those of the definition."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gristmill.evaluation import stage
+from gristmill.evaluation.intervals import of_share, of_weighted
+from gristmill.evaluation.likelihood import log_likelihoods
+from gristmill.evaluation.tasks import same
+from gristmill.export import stage as export
+from gristmill.generation.engine import Engine
+from gristmill.recipe import Evaluate, Export
+
+Inputs = dict[str, Path]
+
+
+@pytest.fixture
+def inputs(model_folder: Path, tokenizer_folder: Path, tokens_folder: Path) -> Inputs:
+    return {"model": model_folder, "tokenizer": tokenizer_folder, "tokens": tokens_folder}
+
+
+def write(path: Path, records: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return str(path)
+
+
+WORDS = "the miller walks to a river mill and looks at an open door while young Tom paints red boats".split()
+
+
+def sentence(draw: random.Random) -> str:
+    """Words in a row."""
+    return " ".join(draw.choices(WORDS, k=draw.randint(3, 8)))
+
+
+def items(count: int = 12) -> list[dict[str, Any]]:
+    """Multiple choice between ways in which a sentence goes on."""
+    draw = random.Random(0)
+    found = []
+    for number in range(count):
+        choices = [sentence(draw) for _ in range(3)]
+        found.append({"context": sentence(draw), "choices": choices, "answer": number % 3})
+    return found
+
+
+def test_a_likelihood_is_the_sum_over_the_tokens_of_the_continuation(inputs: Inputs) -> None:
+    engine = Engine.load(inputs["model"], inputs["tokenizer"])
+    context, continuation = "The miller walks to ", "the river."
+    ((score, greedy),) = log_likelihoods(engine, [(context, continuation)])
+    before = [engine.tokenizer.end_of_text, *engine.tokenizer.encode("The miller walks to")]
+    after = engine.tokenizer.encode(" the river.")
+    with torch.no_grad():
+        logits = engine.model(torch.tensor([before + after])).double()[0].log_softmax(-1)
+    places = range(len(before) - 1, len(before) + len(after) - 1)
+    assert score == pytest.approx(
+        sum(float(logits[at, token]) for at, token in zip(places, after, strict=True)), abs=1e-4
+    )
+    assert greedy == all(int(logits[at].argmax()) == token for at, token in zip(places, after, strict=True))
+
+
+def test_scores_are_those_of_the_harness(inputs: Inputs, tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval")
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+
+    choice = write(tmp_path / "choice.jsonl", items())
+    draw = random.Random(1)
+    pairs = [{"good": sentence(draw), "bad": sentence(draw)} for _ in range(10)]
+    pair = write(tmp_path / "pairs.jsonl", pairs)
+    (tmp_path / "ours").mkdir()
+    made = stage.run(inputs, Evaluate(tasks={"choice": choice, "pairs": pair}), tmp_path / "ours")
+    ours = [json.loads(line) for line in (tmp_path / "ours" / "tasks.jsonl").read_text().splitlines()]
+    (tmp_path / "export").mkdir()
+    export.run({"model": inputs["model"], "tokenizer": inputs["tokenizer"]}, Export(), tmp_path / "export")
+
+    def task(name: str, path: str, **more: Any) -> dict[str, Any]:
+        data = {"dataset_path": "json", "dataset_kwargs": {"data_files": {"test": path}}, "test_split": "test"}
+        metrics = [{"metric": metric} for metric in ("acc", "acc_norm")]
+        return {"task": name, "output_type": "multiple_choice", **data, "metric_list": metrics, **more}
+
+    tasks = [
+        task("choice", choice, doc_to_text="{{context}}", doc_to_choice="choices", doc_to_target="answer"),
+        task("pairs", pair, doc_to_text="", doc_to_choice="{{[good, bad]}}", doc_to_target=0, target_delimiter=""),
+    ]
+    model = HFLM(pretrained=str(tmp_path / "export"), device="cpu", dtype="float32", add_bos_token=True, batch_size=4)
+    theirs = simple_evaluate(model, tasks=tasks, log_samples=True, bootstrap_iters=0)
+    for name in ("choice", "pairs"):
+        samples = sorted(theirs["samples"][name], key=lambda sample: int(sample["doc_id"]))
+        mine = [one for one in ours if one["task"] == name]
+        for one, other in zip(mine, samples, strict=True):
+            logprobs = [float(answer[0]) for (answer,) in other["resps"]]
+            assert one["logprobs"] == pytest.approx(logprobs, abs=1e-3)
+            assert (one["acc"], one["acc_norm"]) == (bool(other["acc"]), bool(other["acc_norm"]))
+        assert made.metrics[f"tasks.{name}.acc"] == pytest.approx(theirs["results"][name]["acc,none"], abs=1e-4)
+
+
+def test_bad_items_are_named_and_the_others_scored(inputs: Inputs, tmp_path: Path) -> None:
+    bad: list[dict[str, Any]] = [
+        {"context": "x", "choices": ["one"], "answer": 0},
+        {"context": "x", "choices": ["one", "two"], "answer": 2},
+        {"context": "x", "choices": ["one", ""], "answer": 0},
+        {"something": "else"},
+        {"good": "a " * 300, "bad": "b"},
+    ]
+    path = write(tmp_path / "t.jsonl", [*bad, {"context": "A cat", "choices": ["sleeps", "sings"], "answer": "sings"}])
+    made = stage.run(inputs, Evaluate(tasks={"t": path}), tmp_path)
+    assert made.counts["left_out"] == len(bad)
+    named = [json.loads(line)["record"] for line in (tmp_path / "left_out.jsonl").read_text().splitlines()]
+    assert named == [1, 2, 3, 4, 5]
+    (record,) = (json.loads(line) for line in (tmp_path / "tasks.jsonl").read_text().splitlines())
+    assert record["answer"] == 1
+    found = json.loads((tmp_path / "tasks.json").read_text())["t"]
+    assert found["items"] == 1 and found["acc"]["low"] < found["acc"]["high"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "truth", "right"),
+    [
+        ("So 3 + 4 = 7, which is 1,234.50 dollars", "because …\n#### 1234.5", True),
+        ("It is 12, not 13", "#### 12", False),
+        ("no number", "#### 12", False),
+        ("  The River ", "the river", True),
+        ("The river", "the lake", False),
+    ],
+)
+def test_answers_are_right_by_number_or_text(answer: str, truth: str, right: bool) -> None:
+    assert same(answer, truth) == right
+
+
+def test_intervals_are_their_definitions() -> None:
+    """Wilson's bounds are the shares from which the observation is just as far as it may be."""
+    for count, total in ((0, 10), (3, 10), (10, 10), (500, 1000)):
+        low, high = of_share(count, total)
+        for bound in (low, high):
+            if 1e-9 < bound < 1 - 1e-9:
+                spread = math.sqrt(bound * (1 - bound) / total)
+                assert abs(count / total - bound) == pytest.approx(1.959964 * spread, rel=1e-6)
+    assert of_weighted([(3, 10, 1.0)]) == pytest.approx(of_share(3, 10))
+    draws = np.random.default_rng(0).binomial([40, 60], [0.2, 0.7], (4_000, 2))
+    inside = 0
+    for one, two in draws[:1_000]:
+        low, high = of_weighted([(int(one), 40, 0.25), (int(two), 60, 0.75)])
+        inside += low <= 0.25 * 0.2 + 0.75 * 0.7 <= high
+    assert 930 <= inside <= 975
