@@ -152,11 +152,17 @@ def parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
 def report(stage: str, left_out: Sequence[LeftOut], out: Path) -> dict[str, int]:
     """Name the records that were left out, the first on the console and all in a file; returns their counts."""
     if left_out:
-        write_jsonl(out / LEFT_OUT, [asdict(one) for one in left_out])
+        write_jsonl(out / LEFT_OUT, [{**asdict(one), "file": beside(Path(one.file), out)} for one in left_out])
         more = f" and {len(left_out) - 1:,} more, all in {LEFT_OUT}" if len(left_out) > 1 else ""
         console.print(f"{stage}: left out: {left_out[0]}{more}", style="yellow", markup=False)
     too_long = sum(one.too_long for one in left_out)
     return {"left_out": len(left_out) - too_long, "too_long": too_long}
+
+
+def beside(file: Path, out: Path) -> str:
+    """A file's path, within the run where it lies in one: what a stage writes does not depend on the run's place."""
+    run = out.absolute().parent
+    return file.relative_to(run).as_posix() if file.is_relative_to(run) else str(file)
 
 
 def nothing_left(problem: str, remedy: str, left_out: Sequence[LeftOut]) -> UserError:
