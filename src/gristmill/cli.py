@@ -14,7 +14,7 @@ import typer
 from gristmill import __version__
 from gristmill.commands.corpus import corpus
 from gristmill.commands.groups import HELP, JOURNEY, LOOK, PLAN, TALK, Commands, EngineName, Settings, Workers, number
-from gristmill.commands.look import compare, why
+from gristmill.commands.look import attest, compare, provenance, why
 from gristmill.commands.new import new
 from gristmill.commands.stage_commands import add_stages
 from gristmill.commands.trace import count, trace
@@ -42,7 +42,7 @@ app = typer.Typer(
 )
 app.add_typer(new, name="new", rich_help_panel=JOURNEY)
 app.add_typer(corpus, name="corpus", rich_help_panel=LOOK)
-for command in (trace, count, why, compare):
+for command in (trace, count, why, compare, provenance, attest):
     app.command(rich_help_panel=LOOK)(command)
 add_stages(app)
 GATE_BROKEN = 3
@@ -227,8 +227,10 @@ def inspect(
 @app.command(rich_help_panel=LOOK)
 def verify(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run folder, a stage's, or one with such in it.")],
+    key: Annotated[Path | None, typer.Option(help="A public key: also check the statements that it signed.")] = None,
 ) -> None:
     """Compare every file with the checksum that was taken when it was written; exit code 2 where one differs."""
+    from gristmill.runs.attest import check as check_signed
     from gristmill.runs.verify import verify as check
 
     rows, wrong, extra = [], [], []
@@ -241,6 +243,9 @@ def verify(
     results.print(table(("folder", "files", "bytes", "state"), rows))
     for line in extra + wrong:
         results.print(line, style="yellow", markup=False)
+    for stage, fault in check_signed(folder, key) if key else ():
+        wrong.append(f"{folder / stage}: {fault}")
+        results.print(wrong[-1], style="yellow", markup=False)
     if wrong:
         raise UserError(
             f"{len(wrong)} files in {folder} are not what was written",

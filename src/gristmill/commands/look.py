@@ -11,10 +11,11 @@ import typer
 
 from gristmill.corpus.execution.ledger import crawled, way
 from gristmill.errors import UserError
+from gristmill.files import write_text
 from gristmill.inputs.text_files import read_jsonl
 from gristmill.manifest import Manifest
 from gristmill.progress import results, table
-from gristmill.settings.stages import BY_NAME
+from gristmill.settings.stages import BY_NAME, CORPUS
 
 SHOWN = 8  # steps of training that are named
 
@@ -75,13 +76,17 @@ def paired(first: Path, second: Path) -> Iterator[str]:
         )
 
 
+def made_in(run: Path) -> dict[str, Path]:
+    """Every finished stage in a run folder: what happened is told also where code of today would do it otherwise."""
+    return {name: run / name for name in BY_NAME if Manifest.read(run / name)}
+
+
 def why(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     page: Annotated[str, typer.Argument(metavar="URL", help="A page's address, or a document's id.")],
 ) -> None:
     """Tell one page's whole fate: fetched or not and why, kept or dropped by which rule, which steps trained on it."""
-    # what happened is told of every stage that there is, though another code would do it otherwise now
-    folders = {name: run / name for name in BY_NAME if Manifest.read(run / name)}
+    folders = made_in(run)
     told = list(crawled(folders, {page}))
     try:
         told = list(way(folders, page)) or told
@@ -93,6 +98,41 @@ def why(
     ]
     for stage, line in told:
         results.print(f"{stage}: {line}", markup=False)
+
+
+def provenance(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write; by default RUN/provenance.")] = None,
+) -> None:
+    """Write what the training text is made of: data card, draft of the EU's public summary, Croissant, CycloneDX."""
+    from gristmill.report.provenance import machine_readable, public_summary
+    from gristmill.report.provenance.origins import count_origins
+
+    folders, name, folder = made_in(run), run.resolve().name, out or run / "provenance"
+    if not folders.keys() & set(CORPUS):
+        raise UserError(f"no corpus stage in {run}", "name a finished run folder, as runs/miniweb")
+    found = count_origins(folders)
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "data_card.md": public_summary.data_card(found, name),
+        "public_summary.md": public_summary.public_summary(found, name),
+        "croissant.json": json.dumps(machine_readable.croissant(found, name, folders), indent=2) + "\n",
+        "bom.cdx.json": json.dumps(machine_readable.bill_of_materials(found, name), indent=2) + "\n",
+    }
+    for file, text in texts.items():
+        write_text(folder / file, text)
+        results.print(str(folder / file), markup=False)
+
+
+def attest(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    key: Annotated[Path, typer.Option(help="An Ed25519 private key, PEM.")],
+) -> None:
+    """Sign a statement of each finished stage: its files, its settings, its code and what it was made of."""
+    from gristmill.runs.attest import attest as sign
+
+    for path in sign(run, key):
+        results.print(str(path), markup=False)
 
 
 def robots(folders: Mapping[str, Path], page: str) -> Iterator[str]:

@@ -1,0 +1,134 @@
+"""The same for programs: Croissant 1.0 of the documents, and a CycloneDX 1.6 bill of materials of the run.
+
+https://docs.mlcommons.org/croissant/docs/croissant-spec.html, https://cyclonedx.org/docs/1.6/json/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gristmill.document import SCHEMA
+from gristmill.report.provenance.origins import UNKNOWN, Origins
+
+CONTEXT = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "sc": "https://schema.org/",
+    "cr": "http://mlcommons.org/croissant/",
+    "dct": "http://purl.org/dc/terms/",
+    "conformsTo": "dct:conformsTo",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileObject": "cr:fileObject",
+    "fileProperty": "cr:fileProperty",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "path": "cr:path",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+}
+TYPES = {"float": "sc:Float", "timestamp[ms, tz=UTC]": "sc:DateTime"}
+FIELDS = ("id", "text", "url", "host", "title", "language", "language_score", "fetched_at", "source", "licence")
+
+
+def croissant(origins: Origins, name: str, folders: Mapping[str, Path]) -> dict[str, Any]:
+    """The documents' description, JSON-LD. No licence is stated but those that pages state of themselves."""
+    made = origins.made[origins.corpus]
+    files = [
+        {
+            "@type": "cr:FileObject",
+            "@id": file,
+            "name": file,
+            "contentUrl": f"{folders[origins.corpus].name}/{file}",
+            "encodingFormat": "application/x-parquet",
+            "sha256": digest,
+        }
+        for file, digest in sorted(made.outputs.items())
+        if file.endswith(".parquet")
+    ]
+    return {
+        "@context": CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "name": name,
+        "description": f"{origins.documents:,} documents that a run of gristmill {made.version} kept for training.",
+        "license": sorted(licence for licence in origins.by["licence"] if licence != UNKNOWN) or UNKNOWN,
+        "inLanguage": sorted(language for language in origins.by["language"] if language != UNKNOWN),
+        "distribution": files,
+        "recordSet": [
+            {
+                "@type": "cr:RecordSet",
+                "@id": file["@id"].removesuffix(".parquet"),
+                "name": file["@id"].removesuffix(".parquet"),
+                "field": [column(file["@id"], field) for field in FIELDS],
+            }
+            for file in files
+        ],
+    }
+
+
+def column(file: str, name: str) -> dict[str, Any]:
+    """A column of a Parquet file."""
+    return {
+        "@type": "cr:Field",
+        "@id": f"{file.removesuffix('.parquet')}/{name}",
+        "name": name,
+        "dataType": TYPES.get(str(SCHEMA.field(name).type), "sc:Text"),
+        "source": {"fileObject": {"@id": file}, "extract": {"column": name}},
+    }
+
+
+def bill_of_materials(origins: Origins, name: str) -> dict[str, Any]:
+    """Every stage's files with their SHA-256, and which stage was made of which, CycloneDX JSON."""
+    components, dependencies = [], []
+    for stage, made in origins.made.items():
+        kind = "machine-learning-model" if "model.safetensors" in made.outputs else "data"
+        components.append(
+            {
+                "type": kind,
+                "bom-ref": stage,
+                "name": f"{name}/{stage}",
+                "version": made.fingerprint[:16] or made.version,
+                "components": [
+                    {
+                        "type": "file",
+                        "bom-ref": f"{stage}/{file}",
+                        "name": file,
+                        "hashes": [{"alg": "SHA-256", "content": digest}],
+                    }
+                    for file, digest in sorted(made.outputs.items())
+                ],
+            }
+        )
+        before = sorted({Path(folder).name for folder in made.folders.values()} & origins.made.keys())
+        dependencies.append({"ref": stage, "dependsOn": before})
+    whole = {"type": "application", "name": name, "bom-ref": "run"}
+    tool = {"type": "application", "name": "gristmill", "version": next(iter(origins.made.values())).version}
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {"tools": {"components": [tool]}, "component": whole},
+        "components": components,
+        "dependencies": [*dependencies, {"ref": "run", "dependsOn": sorted(origins.made)}],
+    }

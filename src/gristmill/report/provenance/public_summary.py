@@ -1,0 +1,87 @@
+"""The data card, and a draft of the public summary that the EU's AI Act asks of general-purpose models.
+
+The summary has the sections of the template of 24 July 2025 (Article 53(1)(d) of Regulation (EU) 2024/1689). Whatever
+no counter of the run says is left TO BE PROVIDED: by a person, who also checks the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from jinja2 import StrictUndefined, Template
+
+from gristmill.report.provenance.origins import UNKNOWN, Origins
+from gristmill.settings.stages import CORPUS
+
+OPEN = "TO BE PROVIDED"
+TOP = 0.1  # share of the hosts that the summary names, the largest first (section 2.3)
+SHOWN = 50  # rows of a table of the card
+SIGNALS = {"noindex": "noindex", "noai": "noai", "tdm": "TDM reservation"}
+SIZES = ((10**12, "less than 1 trillion tokens"), (10**13, "1 to 10 trillion tokens"))
+
+
+def data_card(origins: Origins, name: str) -> str:
+    """What the training text is made of, Markdown."""
+    lines = [
+        f"# Data card of {name}",
+        "",
+        f"{origins.documents:,} documents, {origins.bytes:,} bytes of text, as stage `{origins.corpus}` left them.",
+        "",
+    ]
+    for key, title in (("host", "Hosts"), ("licence", "Licences"), ("language", "Languages"), ("month", "Fetched in")):
+        lines += [f"## {title}", "", *table(origins, key), ""]
+    lines += ["## What the stages decided", "", "| stage | decision | documents |", "| --- | --- | --- |"]
+    lines += [f"| crawl | {outcome} | {count:,} |" for outcome, count in sorted(origins.asked.items())]
+    for stage in CORPUS:
+        made = origins.made.get(stage)
+        for rule, count in sorted(made.dropped.items()) if made else ():
+            lines.append(f"| {stage} | dropped: {rule} | {count:,} |")
+    redacted = origins.made["redact"].counts if "redact" in origins.made else {}
+    rules = sorted(key for key in redacted if key.startswith("redact."))
+    lines += [f"| redact | replaced: {rule.partition('.')[2]} | {redacted[rule]:,} |" for rule in rules]
+    return "\n".join(lines) + "\n"
+
+
+def table(origins: Origins, key: str) -> Iterator[str]:
+    """Rows of a table, the largest first."""
+    yield f"| {key} | documents | bytes | share |"
+    yield "| --- | --- | --- | --- |"
+    largest = sorted(origins.by[key].items(), key=lambda item: (-item[1], item[0]))
+    for value, size in largest[:SHOWN]:
+        yield f"| {value} | {origins.counts[key][value]:,} | {size:,} | {size / max(1, origins.bytes):.1%} |"
+    if rest := largest[SHOWN:]:
+        count = sum(origins.counts[key][value] for value, _ in rest)
+        yield f"| {len(rest):,} more | {count:,} | {sum(size for _, size in rest):,} | |"
+
+
+def public_summary(origins: Origins, name: str) -> str:
+    """The draft of the summary, Markdown."""
+    made, hosts = origins.made, [item for item in origins.by["host"].most_common() if item[0] != UNKNOWN]
+    tokens = round(made["tokenize"].metrics.get("train_tokens", 0)) if "tokenize" in made else 0
+    honoured = origins.setting("crawl", "honour") or origins.setting("extract", "honour") or []
+    dropped = made["extract"].dropped if "extract" in made else {}
+    kept_out = [("robots.txt", origins.asked["robots"])] if "crawl" in made else []
+    kept_out += [(SIGNALS[signal], origins.asked[signal] + dropped.get(signal, 0)) for signal in honoured]
+    values = {
+        "name": name,
+        "open": OPEN,
+        "size": next((text for bound, text in SIZES if tokens < bound), "more than 10 trillion tokens"),
+        "tokens": f"{tokens:,}",
+        "bytes": f"{origins.bytes:,}",
+        "languages": ", ".join(value for value, _ in origins.by["language"].most_common() if value != UNKNOWN),
+        "months": sorted(month for month in origins.by["month"] if month != UNKNOWN),
+        "snapshot": origins.setting("common_crawl", "snapshot"),
+        "agent": origins.setting("crawl", "user_agent"),
+        "asked": f"{origins.asked.total():,}",
+        "pages": f"{origins.asked['page'] + origins.asked['copy']:,}",
+        "hosts": f"{len(hosts):,}",
+        "largest": [(host, f"{size:,}") for host, size in hosts[: max(1, round(TOP * len(hosts)))]],
+        "synthetic": "miniweb" in made,
+        "paths": len(origins.setting("extract", "paths") or []),
+        "signals": ", ".join(SIGNALS[signal] for signal in honoured),
+        "kept_out": [(what, f"{count:,}") for what, count in kept_out],
+        "redacted": f"{origins.count('redact', 'documents_redacted'):,}",
+    }
+    template = Path(__file__).with_name("public_summary.md.jinja").read_text(encoding="utf-8")
+    return str(Template(template, keep_trailing_newline=True, undefined=StrictUndefined).render(values))

@@ -1,0 +1,97 @@
+"""What a run's text is made of, against a plain count; and files that the standards' own validators accept."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from command_line import Command
+
+from gristmill.document import Document, document_id, write_documents
+from gristmill.files import sha256_file
+from gristmill.manifest import Manifest
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run of two stages, finished without a recipe."""
+    run = tmp_path / "site"
+    when = datetime(2026, 3, 1, tzinfo=UTC)
+    documents = [
+        Document(
+            document_id(f"http://{host}/{n}", "x"),
+            f"Page {n} of {host}, naïve.",
+            f"http://{host}/{n}",
+            host,
+            language=language,
+            licence=licence,
+            fetched_at=when if n else None,
+        )
+        for host, count, language, licence in (("a.test", 5, "en", "CC-BY-4.0"), ("b.test", 2, "de", ""))
+        for n in range(count)
+    ]
+    for stage, kept, dropped in (("extract", documents, {"noai": 3}), ("filter", documents[:6], {"gopher_bullets": 1})):
+        (run / stage).mkdir(parents=True)
+        write_documents(run / stage / "documents.parquet", kept)
+        outputs = {"documents.parquet": sha256_file(run / stage / "documents.parquet")}
+        counts = {"documents_in": len(kept) + sum(dropped.values()), "documents_out": len(kept)}
+        made = Manifest(
+            counts=counts, dropped=dropped, stage=stage, version="0.1.0", outputs=outputs, params={"honour": ["noai"]}
+        )
+        made.folders = {"corpus": "../extract"} if stage == "filter" else {}
+        made.write(run / stage)
+    return run
+
+
+def test_counts_are_those_of_the_documents(folder: Path, command: Command) -> None:
+    done = command("provenance", folder)
+    assert done.code == 0, done.stderr
+    card = (folder / "provenance" / "data_card.md").read_text()
+    sizes = Counter({"a.test": sum(len(f"Page {n} of a.test, naïve.".encode()) for n in range(5))})
+    assert f"| a.test | 5 | {sizes['a.test']:,} |" in card and "| b.test | 1 |" in card
+    assert "| CC-BY-4.0 | 5 |" in card and "| not known | 1 |" in card
+    assert "| 2026-03 | 4 |" in card
+    assert "| extract | dropped: noai | 3 |" in card and "| filter | dropped: gopher_bullets | 1 |" in card
+
+
+def test_the_summary_leaves_open_what_no_counter_says(folder: Path, command: Command) -> None:
+    command("provenance", folder)
+    text = (folder / "provenance" / "public_summary.md").read_text()
+    assert "Provider, contact, authorised representative: TO BE PROVIDED" in text
+    assert (
+        "The run crawled nothing." in text
+        and "noai 3." in text
+        and "Languages (ISO 639-1, by a classifier): en, de" in text
+    )
+    for section in ("1. General", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "3.1", "3.2", "3.3"):
+        assert f"# {section}" in text
+
+
+def test_croissant_is_valid_and_leads_to_the_documents(folder: Path, command: Command) -> None:
+    mlcroissant = pytest.importorskip("mlcroissant")
+    command("provenance", folder, "-o", folder / "filter" / "card")
+    path = folder / "filter" / "card" / "croissant.json"
+    described = json.loads(path.read_text())
+    for file in described["distribution"]:
+        file["contentUrl"] = str(folder / file["contentUrl"])
+    path.write_text(json.dumps(described))
+    found = mlcroissant.Dataset(str(path))
+    assert not found.metadata.issues.errors
+    rows = list(found.records("documents"))
+    assert len(rows) == 6 and rows[0]["documents/host"] == b"a.test"
+
+
+def test_the_bill_of_materials_is_valid(folder: Path, command: Command) -> None:
+    validation = pytest.importorskip("cyclonedx.validation.json")
+    from cyclonedx.schema import SchemaVersion
+
+    command("provenance", folder)
+    text = (folder / "provenance" / "bom.cdx.json").read_text()
+    assert validation.JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    bom = json.loads(text)
+    hashes = {part["bom-ref"]: part["hashes"][0]["content"] for one in bom["components"] for part in one["components"]}
+    assert hashes["filter/documents.parquet"] == sha256_file(folder / "filter" / "documents.parquet")
+    assert {"ref": "filter", "dependsOn": ["extract"]} in bom["dependencies"]

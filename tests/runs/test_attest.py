@@ -1,0 +1,114 @@
+"""Signed statements: a flipped byte anywhere is found and named, so is another key, and the format is in-toto's."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from command_line import Command
+
+from gristmill.document import Document, write_documents
+from gristmill.export import stage as export
+from gristmill.files import sha256_file
+from gristmill.manifest import Manifest
+from gristmill.recipe import Export
+from gristmill.runs.fingerprint import digest
+
+
+def keys(folder: Path, name: str = "key") -> tuple[Path, Path]:
+    """A private and a public key, as openssl makes them."""
+    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", private], check=True)
+    subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", public], check=True)
+    return private, public
+
+
+@pytest.fixture
+def run(tmp_path: Path, model_folder: Path, tokenizer_folder: Path) -> Path:
+    """From a WARC file to a GGUF file: three stages."""
+    run = tmp_path / "run"
+    for name in ("crawl", "extract", "export"):
+        (run / name).mkdir(parents=True)
+    (run / "crawl" / "pages-00000.warc.gz").write_bytes(random.Random(0).randbytes(5_000))
+    write_documents(run / "extract" / "documents.parquet", [Document("1", "A text.", "http://a.test/1")])
+    export.run({"model": model_folder, "tokenizer": tokenizer_folder}, Export(gguf=["f32"]), run / "export")
+    before = ""
+    for name in ("crawl", "extract", "export"):
+        files = {path.name: sha256_file(path) for path in sorted((run / name).iterdir())}
+        made = Manifest(stage=name, version="0.1.0", fingerprint="f" * 64, outputs=files)
+        if before:
+            made.inputs, made.folders = {before: digest(run / before)}, {before: f"../{before}"}
+        made.write(run / name)
+        before = name
+    return run
+
+
+def test_whatever_is_changed_is_found_and_named(run: Path, tmp_path: Path, command: Command) -> None:
+    private, public = keys(tmp_path)
+    assert command("attest", run, "--key", private).code == 0
+    assert command("verify", run, "--key", public).code == 0
+    draw, files = random.Random(1), [path for path in run.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} >= {".gz", ".parquet", ".safetensors", ".gguf", ".json"}
+    for _ in range(20):
+        path = draw.choice(files)
+        whole = path.read_bytes()
+        at = draw.randrange(len(whole))
+        if path.parent.name == "attestations":  # line ends and spaces of JSON are not signed
+            at = whole.index(b'payload": "') + 30
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        done = command("verify", run, "--key", public)
+        path.write_bytes(whole)
+        assert done.code == 2 and path.name in done.stdout, (path, at)
+
+
+def test_another_key_and_a_stage_without_statement_are_told(run: Path, tmp_path: Path, command: Command) -> None:
+    private, public = keys(tmp_path)
+    _, other = keys(tmp_path, "other")
+    command("attest", run, "--key", private)
+    assert "crawl.json is not signed by that key" in command("verify", run, "--key", other).stdout
+    (run / "attestations" / "extract.json").unlink()
+    assert "extract: no statement is signed of it" in command("verify", run, "--key", public).stdout
+    assert command("attest", run, "--key", public).code == 2
+    assert command("attest", run, "--key", tmp_path / "none.pem").code == 2
+
+
+def test_a_stage_that_was_made_of_something_else_is_told(run: Path, tmp_path: Path, command: Command) -> None:
+    """Files, manifest and statement of one run's crawl put into another's place, all of them whole."""
+    private, public = keys(tmp_path)
+    command("attest", run, "--key", private)
+    shutil.copytree(run, tmp_path / "other")
+    page = tmp_path / "other" / "crawl" / "pages-00000.warc.gz"
+    page.write_bytes(b"other")
+    made = Manifest.read(tmp_path / "other" / "crawl")
+    assert made
+    made.outputs = {page.name: sha256_file(page)}
+    made.write(page.parent)
+    command("attest", tmp_path / "other", "--key", private)
+    shutil.rmtree(run / "crawl")
+    shutil.copytree(page.parent, run / "crawl")
+    shutil.copy(tmp_path / "other" / "attestations" / "crawl.json", run / "attestations" / "crawl.json")
+    done = command("verify", run, "--key", public)
+    assert done.code == 2 and "extract: crawl is not the crawl that it was made of" in done.stdout
+
+
+def test_statements_are_intotos(run: Path, tmp_path: Path, command: Command) -> None:
+    private, _ = keys(tmp_path)
+    command("attest", run, "--key", private)
+    envelope = json.loads((run / "attestations" / "extract.json").read_text())
+    assert envelope["payloadType"] == "application/vnd.in-toto+json" and len(envelope["signatures"]) == 1
+    payload = base64.b64decode(envelope["payload"])
+    said = json.loads(payload)
+    assert said["_type"] == "https://in-toto.io/Statement/v1"
+    assert said["predicateType"] == "https://slsa.dev/provenance/v1"
+    files = {one["name"]: one["digest"]["sha256"] for one in said["subject"]}
+    assert files["documents.parquet"] == sha256_file(run / "extract" / "documents.parquet")
+    # openssl accepts the signature over DSSE's encoding
+    (tmp_path / "signed").write_bytes(b"DSSEv1 28 application/vnd.in-toto+json %d %s" % (len(payload), payload))
+    (tmp_path / "sig").write_bytes(base64.b64decode(envelope["signatures"][0]["sig"]))
+    check: list[str | Path] = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", tmp_path / "key.pub", "-rawin"]
+    subprocess.run([*check, "-in", tmp_path / "signed", "-sigfile", tmp_path / "sig"], check=True)
