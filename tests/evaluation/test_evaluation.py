@@ -11,7 +11,7 @@ import pytest
 from gristmill.errors import UserError
 from gristmill.evaluation import stage
 from gristmill.evaluation.comparison import compare
-from gristmill.evaluation.questions import Question, outcome, score
+from gristmill.evaluation.questions import Answer, Question, outcome, score
 from gristmill.recipe import Evaluate
 
 DECLINES = ["I do not know"]
@@ -170,7 +170,7 @@ def test_a_bad_question_is_named_and_the_others_are_asked(
 def test_questions_of_ones_own_are_scored(
     model_folder: Path, tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "ask", lambda engine, questions, *_: ["It is Marl."] * len(questions))
+    monkeypatch.setattr(stage, "ask", lambda engine, questions, *_: [Answer("It is Marl.", 0.5)] * len(questions))
     inputs = {"model": model_folder, "tokenizer": tokenizer_folder, "tokens": tokens_folder}
     for number, more in enumerate(({}, {"split": "validation"}, {"answers": "Marl"})):
         record = {"question": "Which river?", "answers": ["Marl"], "answerable": True, **more}

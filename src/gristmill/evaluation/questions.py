@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gristmill.chat.conversations import LeftOut, nothing_left, read_records
 from gristmill.chat.template import render
@@ -44,6 +45,13 @@ class Question:
         if not self.answerable:
             return ("unanswerable",)
         return ("answerable", "often") if self.stated >= OFTEN else ("answerable",)
+
+
+class Answer(NamedTuple):
+    """What a model said."""
+
+    text: str
+    confidence: float  # the probability of all its tokens, its end included
 
 
 def read_questions(path: Path, engine: Engine, left_out: list[LeftOut]) -> list[Question]:
@@ -105,25 +113,26 @@ def askable(engine: Engine, prompts: Sequence[str], left_out: list[LeftOut]) -> 
 
 def ask(
     engine: Engine, questions: Sequence[str], max_tokens: int, parts: Parts, name: str, batch: int = 64
-) -> list[str]:
+) -> list[Answer]:
     """Greedy answers to single-turn questions; each batch's are kept among the stage's `parts`, under `name`."""
     prompts = [prompt_of(engine, text) for text in questions]
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-    answers = [""] * len(prompts)
+    answers = [Answer("", 0.0)] * len(prompts)
     with Progress("evaluate", len(prompts), "questions") as bar:
         for at in range(0, len(order), batch):
             part = order[at : at + batch]
             made = parts(f"{name}-{at:08}", partial(complete, engine, [prompts[index] for index in part], max_tokens))
             for index, answer in zip(part, made, strict=True):
-                answers[index] = answer
+                answers[index] = Answer(*answer)
             bar.advance(len(part))
     return answers
 
 
-def complete(engine: Engine, prompts: list[list[int]], max_tokens: int) -> list[str]:
+def complete(engine: Engine, prompts: list[list[int]], max_tokens: int) -> list[Answer]:
     """Greedy answers to rendered prompts."""
     found = engine.generate(prompts, max_tokens=max_tokens)
-    return [engine.tokenizer.decode(completion.tokens).strip() for completion in found]
+    decode = engine.tokenizer.decode
+    return [Answer(decode(one.tokens).strip(), round(math.exp(math.fsum(one.logprobs)), 6)) for one in found]
 
 
 def outcome(question: Question, answer: str, declines: Iterable[str]) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 
 from gristmill.chat.conversations import LeftOut, report
 from gristmill.evaluation.comparison import compare
+from gristmill.evaluation.confidence import trust
 from gristmill.evaluation.figures import FIGURES, spread
-from gristmill.evaluation.questions import Question, ask, askable, outcome, read_questions, score
+from gristmill.evaluation.questions import Answer, Question, ask, askable, outcome, read_questions, score
 from gristmill.evaluation.tasks import run_task
 from gristmill.files import write_jsonl, write_text
 from gristmill.generation.engine import Engine
@@ -41,11 +42,19 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
         engines = {"sft": Engine.load(inputs["sft"], inputs["tokenizer"], best_device()), **engines}
     outcomes: dict[str, list[str]] = {}
     records: list[dict[str, Any]] = []
+    trusted: dict[str, Any] = {}
     for name, model in engines.items() if questions else ():
         answers = ask(model, [question.question for question in questions], params.max_tokens, parts, name)
-        outcomes[name] = [outcome(q, answer, params.declines) for q, answer in zip(questions, answers, strict=True)]
+        outcomes[name] = [
+            outcome(q, answer.text, params.declines) for q, answer in zip(questions, answers, strict=True)
+        ]
+        trusted = trust(questions, outcomes[name], [answer.confidence for answer in answers])  # the final model's stays
         records += [record(name, q, a, o) for q, a, o in zip(questions, answers, outcomes[name], strict=True)]
     splits = sorted({question.split for question in questions})
+    if trusted:
+        write_text(out / "confidence.json", json.dumps({"model": inputs["model"].name, **trusted}, indent=2) + "\n")
+        error = trusted.get("stated_calibration_error", trusted["calibration_error"])
+        metrics |= {"calibration_error": error, "risk_coverage_area": trusted["area"]}
     results = {name: {split: score(questions, found, split) for split in splits} for name, found in outcomes.items()}
     changes = compared(questions, outcomes)
     if questions:
@@ -54,15 +63,7 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
             for key in ("difference", "low", "high") if figure in changes["figures"] else ():
                 metrics[f"{changes['after']}.{figure}_{key}"] = round(changes["figures"][figure][key], 5)
         show(results)
-    tried = {
-        name: run_task(engine, name, Path(path), params.max_tokens, left_out, parts)
-        for name, path in params.tasks.items()
-    }
-    for name, (found, _) in tried.items():
-        metrics |= {f"tasks.{name}.{figure}": one["value"] for figure, one in found.items() if figure != "items"}
-    if tried:
-        write_text(out / "tasks.json", json.dumps({name: found for name, (found, _) in tried.items()}, indent=2) + "\n")
-        write_jsonl(out / "tasks.jsonl", [one for _, items in tried.values() for one in items])
+    metrics |= run_tasks(engine, params, out, left_out, parts)
     write_jsonl(out / "answers.jsonl", records)
     write_text(out / "results.json", json.dumps(results, indent=2) + "\n")
     if changes:
@@ -70,13 +71,33 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
     asked = prompts + spread([q.question for q in questions if q.split == "test"], params.show)
     answers = ask(engine, asked, max(params.max_tokens, engine.context // 2), parts, "shown")
     shown = zip(asked, answers, strict=True)
-    write_jsonl(out / "conversations.jsonl", [{"messages": exchange(*pair)} for pair in shown])
+    write_jsonl(
+        out / "conversations.jsonl", [{"messages": exchange(question, answer.text)} for question, answer in shown]
+    )
     return Manifest(counts={"questions": len(questions)} | report("evaluate", left_out, out), metrics=metrics)
 
 
-def record(name: str, question: Question, answer: str, outcome: str) -> dict[str, Any]:
+def run_tasks(engine: Engine, params: Evaluate, out: Path, left_out: list[LeftOut], parts: Parts) -> dict[str, float]:
+    """Score the recipe's tasks and write what came of them; returns their figures for the summary."""
+    tried = {
+        name: run_task(engine, name, Path(path), params.max_tokens, left_out, parts)
+        for name, path in params.tasks.items()
+    }
+    if tried:
+        write_text(out / "tasks.json", json.dumps({name: found for name, (found, _) in tried.items()}, indent=2) + "\n")
+        write_jsonl(out / "tasks.jsonl", [one for _, items in tried.values() for one in items])
+    return {
+        f"tasks.{name}.{figure}": one["value"]
+        for name, (found, _) in tried.items()
+        for figure, one in found.items()
+        if figure != "items"
+    }
+
+
+def record(name: str, question: Question, answer: Answer, outcome: str) -> dict[str, Any]:
     """One line of `answers.jsonl`."""
-    return {"model": name, **vars(question), "answer": answer, "outcome": outcome}
+    said = {"answer": answer.text, "confidence": answer.confidence, "outcome": outcome}
+    return {"model": name, **vars(question), **said}
 
 
 def exchange(question: str, answer: str) -> list[dict[str, str]]:

@@ -106,7 +106,7 @@ def score(engine: Engine, items: Sequence[Item], max_tokens: int) -> list[dict[s
     answers, records = iter(said), list[dict[str, Any]]()
     for item, found in zip(items, scores, strict=True):
         if not item.choices:
-            answer = next(answers)
+            answer = next(answers).text
             records.append({"question": item.context, "said": answer, "exact_match": same(answer, item.text)})
             continue
         by_length = [value / len(choice) for value, choice in zip(found, item.choices, strict=True)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from gristmill.evaluation.figures import FIGURES, OUTCOMES, spread
 from gristmill.report.blocks import Block, Figure, Prose, Section, Table, Talk
-from gristmill.report.plot import bar_chart, number
+from gristmill.report.plot import bar_chart, line_chart, number
 from gristmill.report.reading import Folders, percent, records, span, times, values
 
 SHOWN_ANSWERS = 3  # of each outcome
@@ -48,6 +48,7 @@ def evaluated(folders: Folders) -> Section | None:
         Table("Held-out questions, by model", ("", "asked", *map(str.upper, results)), scores(results)),
         Figure("Answers by how often the text states the fact", bar_chart(bars, "answers by statements")),
         *changes(folders),
+        *trusted(folders),
         *answered(folders, final),
         *talks,
     ]
@@ -88,6 +89,33 @@ def changes(folders: Folders) -> list[Block]:
             "again and again, and 95 of 100 such draws fall within."
         ),
         Table(f"The same questions before and after {after} (differences in percentage points)", CHANGED, rows),
+    ]
+
+
+def trusted(folders: Folders) -> list[Block]:
+    """Risk by coverage, and whether the model is right as often as it is sure."""
+    found = values(folders, "evaluate", "confidence.json")
+    if not found:
+        return []
+    points = [(one["coverage"], one["risk"]) for one in found["curve"]]
+    stated, raw = found.get("stated_calibration_error"), percent(found["calibration_error"])
+    fitted = (
+        f"; as stated, by two numbers fitted to {number(found['stated']['fitted_to'])} answers to other questions, "
+        f"{percent(stated)}"
+        if stated is not None
+        else ""
+    )
+    return [
+        Prose(
+            "Should one trust an answer more where the model is surer of it? Its confidence is the probability of the "
+            "answer's words. From the left, the curve takes only the surest answers and says which share of them is "
+            f"wrong; at its right end are all {number(found['answered'])} that the model gave. How far confidence is "
+            f"from the share that is right, on average (expected calibration error): {raw}{fitted}."
+        ),
+        Figure(
+            "Wrong among the answers given (risk), by the share of questions answered (coverage)",
+            line_chart([("wrong", points)], "share of questions answered", "share wrong"),
+        ),
     ]
 
 

@@ -1,0 +1,104 @@
+"""How far a model's certainty can be trusted: what it would get wrong if it answered only where it is surest, and
+whether it is right as often as it is sure.
+
+An answer's confidence is the probability of all its tokens. Stated confidence is that one, mapped by two numbers that
+are fitted to the `dev` questions (Platt 1999), never to those that are scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gristmill.evaluation.questions import Question
+
+BINS = 15  # of the calibration error (Guo et al. 2017, arXiv:1706.04599 §2)
+FEW = 20  # answers: from fewer nothing is fitted
+POINTS = 40  # of the curve, at most
+NEWTON = 50  # steps at most
+
+
+def trust(questions: Sequence[Question], outcomes: Sequence[str], confidences: Sequence[float]) -> dict[str, Any]:
+    """Figures of one model's answers to the `test` questions; empty where it answered few of them.
+
+    `curve`: thresholds of confidence with the share of questions answered at it (`coverage`) and of these answers that
+    are wrong (`risk`; El-Yaniv and Wiener 2010), `area` under it; `calibration_error` of raw and stated confidence.
+    """
+    splits = {
+        split: [(conf, o) for q, o, conf in zip(questions, outcomes, confidences, strict=True) if q.split == split]
+        for split in ("test", "dev")
+    }
+    answered = {
+        split: np.array([(conf, outcome == "right") for conf, outcome in found if outcome != "declined"]).reshape(-1, 2)
+        for split, found in splits.items()
+    }
+    test, dev = answered["test"], answered["dev"]
+    if len(test) < FEW:
+        return {}
+    found: dict[str, Any] = {"questions": len(splits["test"]), "answered": len(test)}
+    found |= curve(test[:, 0], test[:, 1], len(splits["test"]))
+    found["calibration_error"] = round(calibration_error(test[:, 0], test[:, 1]), 5)
+    if len(dev) >= FEW:
+        slope, offset = fit(dev[:, 0], dev[:, 1])
+        stated = apply(test[:, 0], slope, offset)
+        found["stated"] = {"slope": round(slope, 6), "offset": round(offset, 6), "fitted_to": len(dev)}
+        found["stated_calibration_error"] = round(calibration_error(stated, test[:, 1]), 5)
+    return found
+
+
+def curve(confidence: np.ndarray, right: np.ndarray, asked: int) -> dict[str, Any]:
+    """Risk by coverage, the surest answers first, of `asked` questions in all."""
+    order = np.argsort(-confidence, kind="stable")
+    wrong = np.cumsum(1 - right[order])
+    count = np.arange(1, len(order) + 1)
+    risk = wrong / count
+    shown = np.unique(np.linspace(0, len(order) - 1, min(POINTS, len(order))).astype(int))
+    points = [
+        {
+            "threshold": round(float(confidence[order[at]]), 5),
+            "coverage": round(float(count[at] / asked), 5),
+            "risk": round(float(risk[at]), 5),
+        }
+        for at in shown
+    ]
+    return {"curve": points, "area": round(float(risk.mean()), 5)}
+
+
+def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
+    """Expected calibration error: how far the share of right answers is from the mean confidence, in bins of equal
+    width, each weighed by its answers."""
+    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    sums = (np.bincount(place, weights, BINS) for weights in (confidence, right))
+    sure, good = sums
+    return float(np.abs(sure - good).sum() / len(confidence))
+
+
+def logit(share: np.ndarray) -> np.ndarray:
+    """Log-odds, finite."""
+    held = np.clip(share, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(held / (1 - held)))
+
+
+def apply(confidence: np.ndarray, slope: float, offset: float) -> np.ndarray:
+    """Stated confidence."""
+    return np.asarray(1 / (1 + np.exp(-(slope * logit(confidence) + offset))))
+
+
+def fit(confidence: np.ndarray, right: np.ndarray) -> tuple[float, float]:
+    """Slope and offset of the log-odds under which the answers are likeliest, by Newton's method; targets are drawn in
+    by one answer of each kind, so that perfect separation has an end (Platt 1999, §2.2)."""
+    good, bad = float(right.sum()), float((1 - right).sum())
+    target = np.where(right > 0, (good + 1) / (good + 2), 1 / (bad + 2))
+    design = np.stack((logit(confidence), np.ones(len(confidence))), 1)
+    weights = np.array([1.0, 0.0])
+    for _ in range(NEWTON):
+        stated = 1 / (1 + np.exp(-design @ weights))
+        gradient = design.T @ (stated - target)
+        curvature = (design * (stated * (1 - stated))[:, None]).T @ design + 1e-9 * np.eye(2)
+        step = np.linalg.solve(curvature, gradient)
+        weights = weights - step
+        if np.abs(step).max() < 1e-9:
+            break
+    return float(weights[0]), float(weights[1])
