@@ -55,6 +55,23 @@ def test_what_is_stated_is_fitted_to_other_questions_and_right() -> None:
     assert trust(questions, changed, confidence.tolist())["stated"] == found["stated"]  # the scored ones play no part
 
 
+def test_the_fit_is_the_likeliest_from_anywhere() -> None:
+    """Confidences as long answers have them: small, and mostly right."""
+    draw = np.random.default_rng(2)
+    confidence = draw.beta(2, 3, 106)
+    right = (draw.random(106) < 0.9).astype(float)
+    slope, offset = fit(confidence, right)
+    good = right.sum()
+    target = np.where(right > 0, (good + 1) / (good + 2), 1 / (106 - good + 2))
+
+    def loss(slope: float, offset: float) -> float:
+        odds = slope * np.log(confidence / (1 - confidence)) + offset
+        return float((np.logaddexp(0, odds) - target * odds).sum())
+
+    best = min(loss(a, b) for a in np.linspace(-2, 2, 81) for b in np.linspace(-4, 4, 81))
+    assert loss(slope, offset) <= best + 1e-9
+
+
 def test_separable_answers_have_a_fit() -> None:
     slope, offset = fit(np.array([0.1] * 10 + [0.9] * 10), np.array([0.0] * 10 + [1.0] * 10))
     assert np.isfinite([slope, offset]).all() and slope > 0

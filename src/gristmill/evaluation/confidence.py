@@ -93,11 +93,18 @@ def fit(confidence: np.ndarray, right: np.ndarray) -> tuple[float, float]:
     target = np.where(right > 0, (good + 1) / (good + 2), 1 / (bad + 2))
     design = np.stack((logit(confidence), np.ones(len(confidence))), 1)
     weights = np.array([1.0, 0.0])
+
+    def loss(weights: np.ndarray) -> float:
+        odds = design @ weights
+        return float((np.logaddexp(0, odds) - target * odds).sum())
+
     for _ in range(NEWTON):
         stated = 1 / (1 + np.exp(-design @ weights))
         gradient = design.T @ (stated - target)
         curvature = (design * (stated * (1 - stated))[:, None]).T @ design + 1e-9 * np.eye(2)
         step = np.linalg.solve(curvature, gradient)
+        while loss(weights - step) > loss(weights) and np.abs(step).max() > 1e-9:
+            step /= 2  # far from the best, a whole step leads away (Lin, Lin and Weng 2007)
         weights = weights - step
         if np.abs(step).max() < 1e-9:
             break
