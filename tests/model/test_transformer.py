@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gristmill.errors import UserError
@@ -93,3 +95,15 @@ def test_wrong_models_are_named(model_folder: Path, tmp_path: Path) -> None:
         ModelConfig(50, 1, 8, 3, 2, 4, 8, 8)
     with pytest.raises(UserError, match="head_dim = 5"):
         ModelConfig(50, 1, 8, 2, 2, 5, 8, 8)
+
+
+@pytest.mark.parametrize("width", [64, 256, 1024])
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_new_model_expects_every_token_alike(width: int, tied: bool) -> None:
+    """Also one whose embedding is its head, whatever its width: else it begins by repeating its input."""
+    torch.manual_seed(0)
+    model = Transformer(ModelConfig(5_000, 1, width, 2, 2, 16, 32, 64, tie_embeddings=tied))
+    ids = torch.randint(0, 5_000, (4, 33))
+    with torch.no_grad():
+        loss = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+    assert float(loss) == pytest.approx(math.log(5_000), abs=0.1)

@@ -176,12 +176,18 @@ class Transformer(Network):
         self.initialise()
 
     def initialise(self) -> None:
-        """Scaled uniform-variance weights; what writes to the residual stream starts at zero."""
+        """Scaled uniform-variance weights; what writes to the residual stream starts at zero.
+
+        A tied embedding is small: while nothing is written, the last state is the embedding of the token that was read,
+        normalised, and that token's own logit is std · width. 2 is hardly seen; 15 would be a model that repeats its
+        input.
+        """
+        tied = min(0.02, 2 / self.config.width)
         for name, weight in self.named_parameters():
             if name.endswith(("o.weight", "down.weight")):
                 nn.init.zeros_(weight)
             elif name == "embed.weight":
-                nn.init.normal_(weight, std=0.02 if self.config.tie_embeddings else 1.0)
+                nn.init.normal_(weight, std=tied if self.config.tie_embeddings else 1.0)
             elif name == "head.weight":
                 nn.init.normal_(weight, std=0.002)
             elif weight.ndim == 2:
