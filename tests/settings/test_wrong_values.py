@@ -130,7 +130,10 @@ def test_every_text_is_tried() -> None:
     [
         ('filter.languages=["english"]', "did you mean `en`?"),
         ('filter.languages=["xx"]', "codes are those of ISO 639-1"),
-        ('tokenizer.pattern="gpt2"', 'takes "qwen2" or "llama-bpe" or "gpt-4o" or "gpt-2", did you mean `gpt-2`?'),
+        (
+            'tokenizer.pattern="gpt2"',
+            'takes "qwen2" or "llama-bpe" or "gpt-4o" or "gpt-2" or "smollm", did you mean `gpt-2`?',
+        ),
         ('redact.rules=["emails"]', "did you mean `email`?"),
         ('filter.rules=["gopher"]', "`filter.rules[0]` takes"),
         ("pretrain.width=1000000000", "takes an integer, at least 1, at most 65,536"),
