@@ -128,6 +128,25 @@ def test_code_in_fences_is_left_alone() -> None:
     assert check(Candidate(Document("1", f"{STORY} {{"))) == "c4_curly_bracket"
 
 
+def test_what_is_asked_of_prose_is_not_asked_of_code() -> None:
+    code = "\n".join(f"set_option --colour {n % 2} # ..." for n in range(60))
+    rules = filter.chain(Filter(rules=["gopher_repetition", "gopher_quality", "fineweb"], languages=[]))
+
+    def verdict(text: str) -> str | None:
+        candidate = Candidate(Document("1", text, language="en"))
+        return next((name for check in rules if (name := check(candidate))), None)
+
+    assert verdict(STORY + " " + LONGER) is None
+    assert verdict(f"{STORY} {LONGER}\n\n```sh\n{code}\n```") is None
+    assert verdict(f"{STORY} {LONGER}\n\n{code}") in ("gopher_repeated_lines", "gopher_top_2gram", "gopher_top_3gram")
+    assert verdict(f"{code}\n\n```\nx = 1\n```") is not None  # fences do not excuse what is outside of them
+
+
+LONGER = (
+    "In the village nobody had ever seen such a machine, and so people came from far away to look at the old wheel. "
+    "They brought bread, cheese and apples with them, sat down on the grass near the water and told each other what "
+    "their grandparents had known about floods, about dry summers and about the long winter when the river froze."
+)
 CHINESE = (
     "村子旁边有一条小河，河上立着一座旧磨坊。磨坊主清晨就起床，到岸边去看水位。夏天雨少的时候，轮子转不动，大家只好去邻村！"
     "后来县里修了水库，水流终年不断，这里又热闹起来。孩子们放学以后常来玩耍，听老人讲过去的故事。\n\n"

@@ -53,6 +53,11 @@ class Candidate:
         """Everything that is counted in the text."""
         return measure(self.text)
 
+    @cached_property
+    def prose_measures(self) -> Measures:
+        """What is counted without code in fences."""
+        return self.measures if self.prose == self.text else measure(self.prose)
+
     @property
     def measured(self) -> bool:
         """Whether a rule has asked for what is counted."""
@@ -60,7 +65,7 @@ class Candidate:
 
     def edit(self, text: str, removed: Counter[str]) -> None:
         """Go on with another text."""
-        for made in ("prose", "lower", "measures"):
+        for made in ("prose", "lower", "measures", "prose_measures"):
             self.__dict__.pop(made, None)
         self.text = self.document.text = text
         self.removed += removed

@@ -3,7 +3,8 @@
 Gopher: Rae et al. 2021, arXiv:2112.11446, §A.1.1 "Quality Filtering" and "Repetition Removal" with table A1. C4:
 Raffel et al. 2020, arXiv:1910.10683, §2.2. FineWeb: Penedo et al. 2024, arXiv:2406.17557, §3.6 (and its code in
 datatrove). What a word, a line or a sentence is, statistics.py says: the papers do not say. Where datatrove's rules
-differ on real pages, and why, is in docs/notebook/corpus.md.
+differ on real pages, and why, is in docs/notebook/corpus.md. Code in fences counts as text that there is, and what is
+asked of prose, its shape and how it repeats itself, is not asked of it.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ def gopher_quality(minimum: int) -> Rule:
             return "gopher_too_short"
         if found.words > 100_000:
             return "gopher_too_long"
+        found = candidate.prose_measures
+        if not found.words:
+            return None
         if not found.unspaced and not 3 <= found.word_characters / found.words <= 10:
             return "gopher_word_length"
         if max(found.hashes, found.ellipses) / found.words > 0.1:
@@ -60,7 +64,7 @@ def gopher_repetition(candidate: Candidate) -> str | None:
     """Repeated paragraphs and lines (30 % of them, 20 % of the characters), the commonest 2- to 4-grams (20, 18, 16 %
     of the characters), repeated 5- to 10-grams (15 down to 10 %).
     """
-    found = candidate.measures
+    found = candidate.prose_measures
     if not found.lines:
         return None
     if found.repeated_paragraphs / found.paragraphs > 0.3:
@@ -90,7 +94,7 @@ def fineweb(candidate: Candidate) -> str | None:
     """Lines that end like sentences (12 % at least), lines under 30 characters (67 % at most), characters in repeated
     lines (10 %), lines for each word (0.3: a list; in FineWeb's code, not in the paper).
     """
-    found = candidate.measures
+    found = candidate.prose_measures
     if not found.lines:
         return None
     if found.terminal_lines / found.lines < 0.12:
