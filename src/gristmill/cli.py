@@ -24,7 +24,7 @@ from gristmill.progress import console, duration, results, table
 from gristmill.recipe import Recipe, Scale
 from gristmill.run import run_recipe
 from gristmill.runs.failures import explained, told_fault
-from gristmill.runs.finished import stage_of
+from gristmill.runs.finished import passages_of, stage_of
 from gristmill.runs.gates import broken
 from gristmill.settings.quantities import parameters_of
 from gristmill.settings.recipe_file import load_recipe, validate
@@ -155,6 +155,11 @@ def assistant_of(folder: Path | None, named: str | None) -> Assistant:
     from gristmill.runs.model_choice import find_model
     from gristmill.serving.assistant import Assistant
 
+    if named is None and folder is not None and (passages := passages_of(folder)):
+        from gristmill.serving.quoting import QuotingAssistant
+
+        console.print(f"passages: {passages}; --model talks with a model instead", markup=False, soft_wrap=True)
+        return QuotingAssistant(passages, folder.resolve().name)
     model = find_model(folder, named)
     console.print(f"model: {model.about}", markup=False, soft_wrap=True)
     questions = examples(model.evaluated) if model.evaluated else []

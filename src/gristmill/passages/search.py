@@ -15,11 +15,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from threading import Lock
 
 from gristmill.passages.passage_index import FILE, connect
 from gristmill.passages.terms import QUESTION, chunk_terms, folded, terms
 
 CANDIDATES = 150  # passages that are looked at, for the words of the question and again for those that stand for them
+PLAIN = 0.75  # how much a word counts that others may stand for: it names less than others do
+FEW = 3_000  # passages: a word that is in all of fewer may still be a rare one
 A_PAGE = 2  # passages of one page among those found
 WINDOW = 25  # terms within which words count as said together
 K1, B = 1.2, 0.75  # BM25's
@@ -70,13 +73,14 @@ class Candidate:
 
 
 class Search:
-    """The passages of a stage's folder, to be searched. One thread at a time."""
+    """The passages of a stage's folder, to be searched."""
 
     def __init__(self, folder: Path) -> None:
         self.base = connect(folder / FILE)
         self.base.execute("CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, words, 'row')")
         self.passages, self.length = self.base.execute("SELECT passages, terms / passages FROM facts").fetchone()
         self.frequency = cache(self.documents_with)
+        self.lock = Lock()
 
     def documents_with(self, term: str) -> int:
         """How many passages have a term."""
@@ -86,7 +90,7 @@ class Search:
     def weight(self, term: str) -> float:
         """BM25's inverse document frequency of a term."""
         count = self.frequency(term)
-        return math.log(1 + (self.passages - count + 0.5) / (count + 0.5))
+        return math.log(1 + (max(self.passages, FEW) - count + 0.5) / (count + 0.5))
 
     def concepts(self, question: str) -> list[Concept]:
         """What a question is about. Its small words count only where there is nothing else."""
@@ -96,21 +100,28 @@ class Search:
             if not self.frequency(term):
                 term = max(slips(term), key=self.frequency, default=term)
             near = {other: self.weight(other) for other in everyday().get(term, ()) if self.frequency(other)}
-            found.append(Concept(term, self.weight(term), near))
+            found.append(Concept(term, self.weight(term) * (PLAIN if term in everyday() else 1.0), near))
         return found
 
     def find(self, question: str, limit: int = 5) -> list[Found]:
         """The passages that say most of what a question is about, the best first, at most two of a page."""
-        asked = self.concepts(question)
-        found: list[Found] = []
-        shown: dict[int, int] = defaultdict(int)
-        for one in sorted(self.ranked(asked), key=lambda one: (-one.score, one.number)):
-            shown[one.page] += 1
-            if shown[one.page] <= A_PAGE:
-                found.append(self.shown(one, asked))
-            if len(found) == limit:
-                break
+        with self.lock:
+            asked = self.concepts(question)
+            found: list[Found] = []
+            shown: dict[int, int] = defaultdict(int)
+            for one in sorted(self.ranked(asked), key=lambda one: (-one.score, one.number)):
+                shown[one.page] += 1
+                if shown[one.page] <= A_PAGE:
+                    found.append(self.shown(one, asked))
+                if len(found) == limit:
+                    break
         return found
+
+    def questions(self, count: int = 3) -> list[str]:
+        """Headings that are questions, to begin with."""
+        query = """SELECT DISTINCT json_extract(headings, '$[#-1]') AS asked FROM passages
+            WHERE asked LIKE '%_ _% _%?' AND length(asked) < 80 LIMIT ?"""
+        return [row[0] for row in self.base.execute(query, (count,))]
 
     def ranked(self, asked: Sequence[Concept]) -> list[Candidate]:
         """Candidates with their scores, each a share of the question's weight: 0, to somewhat above 1."""

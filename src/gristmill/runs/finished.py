@@ -182,6 +182,16 @@ def stages_of(run: Path) -> dict[str, Path]:
     return {name: one.folder for name, one in found.items() if not one.fault}
 
 
+def passages_of(folder: Path) -> Path | None:
+    """The passages that a run's recipe names, or that a folder holds; None where there are none.
+
+    Raises UserError where the recipe names them and they may not be used.
+    """
+    if (folder / RECIPE).exists():
+        return stage_of(folder, "passages") if read_recipe(folder).passages else None
+    return next((place for place in (folder, folder / "passages") if (place / "passages.sqlite").exists()), None)
+
+
 def stage_of(folder: Path, name: str) -> Path:
     """A stage's folder in a run, or the folder itself where it is no run's.
 

@@ -110,7 +110,9 @@ class Answer(Response):
 
     async def whole(self, reply: Reply, pieces: AsyncIterator[str]) -> None:
         """Send it when it is complete."""
-        message = {"role": "assistant", "content": "".join([piece async for piece in pieces])}
+        message: dict[str, Any] = {"role": "assistant", "content": "".join([piece async for piece in pieces])}
+        if reply.annotations:
+            message["annotations"] = reply.annotations
         choice = {"index": 0, "message": message, "finish_reason": reply.finish, "logprobs": None}
         content = {**self.about, "object": "chat.completion", "choices": [choice], "usage": usage(reply)}
         await JSONResponse(content)(self.scope, self.receive, self.send)
@@ -130,12 +132,12 @@ class Answer(Response):
             return await self.write(as_api_error(error).content(), last=True)
         if not self.started:
             await self.write(self.chunk(opening))
-        await self.write(self.chunk({}, reply.finish))
+        await self.write(self.chunk({"annotations": reply.annotations} if reply.annotations else {}, reply.finish))
         if asked.stream_options and asked.stream_options.include_usage:
             await self.write({**self.about, "object": "chat.completion.chunk", "choices": [], "usage": usage(reply)})
         await self.write("[DONE]", last=True)
 
-    def chunk(self, delta: dict[str, str], finish: str | None = None) -> dict[str, Any]:
+    def chunk(self, delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
         """One part of a streamed completion."""
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
         return {**self.about, "object": "chat.completion.chunk", "choices": [choice]}

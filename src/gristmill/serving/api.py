@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 import time
 from importlib import resources
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -18,6 +18,7 @@ from gristmill.serving.api_error import ApiError, as_api_error, valid
 from gristmill.serving.assistant import MAX_TOKENS, Assistant, Reply
 from gristmill.serving.chat_request import ChatRequest, parse, read_body
 from gristmill.serving.guard import Guard
+from gristmill.serving.quoting import QuotingAssistant
 
 
 def create_app(assistant: Assistant, *, api_key: str | None = None, loopback: bool = False, host: str = "") -> FastAPI:
@@ -56,6 +57,13 @@ def create_app(assistant: Assistant, *, api_key: str | None = None, loopback: bo
     def check_model(asked: str) -> None:
         if asked not in (name, "gristmill"):
             raise ApiError(404, f"no model {asked}; this server has {name}", "model", "model_not_found")
+
+    if isinstance(assistant, QuotingAssistant):
+        card["passages"] = True
+
+        @app.get("/v1/passages")
+        def passages(question: str, limit: Annotated[int, Query(ge=1, le=100)] = 5) -> list[dict[str, Any]]:
+            return assistant.find(question, limit)
 
     @app.post("/v1/chat/completions")
     async def complete(request: Request) -> Response:

@@ -10,6 +10,7 @@ from typing import Any
 from gristmill.chat.template import beginning, in_turns, opening, turn
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
+from gristmill.passages.search import Found
 
 ROOM = 0.25  # share of the context kept free for the answer when old turns are dropped
 MAX_TOKENS = 512  # of an answer, where the caller names no number
@@ -19,6 +20,9 @@ Messages = Sequence[Mapping[str, Any]]
 
 class Reply:
     """One answer while it is made: iterate over it for its text; the rest is known once the text has ended."""
+
+    annotations: Sequence[Mapping[str, Any]] = ()  # OpenAI's, of what it cites
+    passages: Sequence[Found] = ()  # to be shown with it
 
     def __init__(
         self, tokens: Iterator[int], assistant: Assistant, prompt: int, limit: int, stop: Sequence[str]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 
 from gristmill.errors import UserError
+from gristmill.passages.search import Found
+from gristmill.progress import results
 from gristmill.serving.assistant import Assistant
-from gristmill.serving.shown import CONTROLS
+from gristmill.serving.shown import CONTROLS, passage_text
 
+SHOWN = 3  # passages after an answer
 HELP = "/reset begins anew, /quit (or Ctrl-D) ends; Ctrl-C stops an answer"
 
 
@@ -47,8 +51,11 @@ def chat(assistant: Assistant, temperature: float = 0.0) -> None:
 def answer(assistant: Assistant, messages: list[dict[str, str]], temperature: float) -> list[dict[str, str]]:
     """Print the answer to the last message; returns the conversation with it (without it where there is none)."""
     pieces: list[str] = []
+    shown: Sequence[Found] = ()
     try:
-        for piece in assistant.reply(messages, temperature=temperature, seed=len(messages)):
+        reply = assistant.reply(messages, temperature=temperature, seed=len(messages))
+        shown = reply.passages[:SHOWN]
+        for piece in reply:
             pieces.append(piece)
             print(piece.translate(CONTROLS) if sys.stdout.isatty() else piece, end="", flush=True)
     except KeyboardInterrupt:
@@ -56,5 +63,7 @@ def answer(assistant: Assistant, messages: list[dict[str, str]], temperature: fl
     except UserError as error:
         print(f"error: {error}")
         return messages[:-1]
-    print()
+    print("\n" * bool(shown))
+    for number, found in enumerate(shown, 1):
+        results.print(passage_text(number, found), soft_wrap=True)
     return [*messages, {"role": "assistant", "content": "".join(pieces)}]

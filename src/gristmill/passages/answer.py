@@ -1,0 +1,104 @@
+"""An answer in the pages' own words: the stretches of the best passages that say most of what is asked, with numbers.
+
+Nothing is made up, for nothing is made: an answer quotes, or says that the pages do not say. What a page holds is never
+anything but what is quoted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from gristmill.passages.cut import LINE, SENTENCE, blocks, size_of
+from gristmill.passages.search import Concept, Found, Search
+from gristmill.passages.terms import terms
+
+LOOKED_AT = 5  # passages that are shown with an answer
+QUOTES = 3  # of an answer, at most
+QUOTED = 90  # words of a quote, unless its first sentence is longer
+NEARLY = 0.75  # share of the best passage's score that another one that is quoted too must have
+SURE = 0.97  # score of the best passage below which the answer is that the pages do not say
+STANDS_FOR = 0.6  # how much a word counts that stands for the question's own
+AGAIN = 0.1  # how much a concept counts that the stretch has said before
+FILLED = 0.002  # what a word more is worth, so that what follows a match is quoted too
+DECLINED = "Your pages do not say."
+
+
+@dataclass(frozen=True)
+class Citation:
+    """A quote within an answer's text, and the passage that it is from."""
+
+    start: int  # in characters of the answer
+    end: int
+    passage: Found
+
+
+@dataclass(frozen=True)
+class Quoted:
+    """An answer; without citations it declines. `passages` are those to show with it, the best first."""
+
+    text: str
+    citations: tuple[Citation, ...]
+    passages: tuple[Found, ...]
+
+
+def answer(search: Search, question: str) -> Quoted:
+    """What the pages say to a question."""
+    found = tuple(search.find(question, LOOKED_AT))
+    if not found or found[0].score < SURE:
+        return declined(found)
+    asked = search.concepts(question)
+    text, citations = "", []
+    for number, one in enumerate(found[:QUOTES], 1):
+        if one.score >= NEARLY * found[0].score:
+            begin, end = best_stretch(one.text, asked)
+            start = len(text)
+            text += f"{one.text[begin:end]} [{number}]"
+            citations.append(Citation(start, len(text), one))
+            text += "\n\n"
+    return Quoted(text.rstrip(), tuple(citations), found)
+
+
+def declined(found: tuple[Found, ...]) -> Quoted:
+    """The answer that the pages do not say, with the nearest ones."""
+    near = list(dict.fromkeys(f"{one.title or one.source} ({one.url or one.source})" for one in found))
+    return Quoted(f"{DECLINED} Nearest: {'; '.join(near[:QUOTES])}." if near else DECLINED, (), found)
+
+
+def best_stretch(text: str, asked: Sequence[Concept]) -> tuple[int, int]:
+    """Where the sentences in a row lie, at most `QUOTED` words of them, that say most of what is asked."""
+    pieces = list(sentences(text))
+    sizes = [size_of(text[start:end]) for start, end in pieces]
+    said = [weights_in(text[start:end], asked) for start, end in pieces]
+    best, place = -1.0, (0, len(text))
+    for first, (start, _) in enumerate(pieces):
+        known, words, again = [0.0] * len(asked), 0, 0.0
+        for last in range(first, len(pieces)):
+            words += sizes[last]
+            if words > QUOTED and last > first:
+                break
+            known = [max(pair) for pair in zip(known, said[last], strict=True)]
+            again += sum(said[last])
+            score = sum(known) + AGAIN * again + FILLED * words
+            if score > best + 1e-9:
+                best, place = score, (start, pieces[last][1])
+    return place
+
+
+def weights_in(text: str, asked: Sequence[Concept]) -> list[float]:
+    """How much a text says of each concept."""
+    there = set(terms(text))
+    return [
+        one.weight * (1.0 if one.term in there else STANDS_FOR * (not there.isdisjoint(one.others))) for one in asked
+    ]
+
+
+def sentences(text: str) -> Iterator[tuple[int, int]]:
+    """Where the sentences of a passage lie, and its lines of code, rows and items."""
+    for block in blocks(text):
+        body, start = text[block.start : block.end], 0
+        border = LINE if block.kind == "code" else SENTENCE
+        for end in [*(found.end() for found in border.finditer(body)), len(body)]:
+            if body[start:end].strip():
+                yield block.start + start, block.start + len(body[:end].rstrip())
+            start = end

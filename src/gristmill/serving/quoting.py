@@ -1,0 +1,62 @@
+"""The assistant over a run's passages: it quotes pages, or says that they do not say, and shows where it has it from.
+
+Text of a page is only ever quoted: nothing reads it as an instruction, and no turn is opened or closed by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+from gristmill.chat.template import in_turns
+from gristmill.passages.answer import Quoted, answer
+from gristmill.passages.search import Search
+from gristmill.serving.assistant import Assistant, Messages, Reply
+
+
+class QuotedReply(Reply):
+    """An answer that is complete before its first piece is asked for."""
+
+    def __init__(self, made: Quoted, stop: Sequence[str]) -> None:
+        self.prompt_tokens = self.completion_tokens = 0  # of no model
+        self.finish = "stop"
+        ends = [at for text in stop if text and (at := made.text.find(text)) >= 0]
+        self.content = made.text[: min(ends, default=len(made.text))]
+        self.passages = made.passages
+        self.annotations = [
+            {
+                "type": "url_citation",
+                "url_citation": {
+                    "url": one.passage.url or one.passage.source,
+                    "title": one.passage.title,
+                    "start_index": one.start,
+                    "end_index": one.end,
+                },
+            }
+            for one in made.citations
+            if one.end <= len(self.content)
+        ]
+
+    def __iter__(self) -> Generator[str, None, None]:
+        """The text, in one piece."""
+        yield self.content
+
+
+class QuotingAssistant(Assistant):
+    """Answers the last question of a conversation from a folder of passages."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.search, self.name = Search(folder), name
+        self.examples = self.search.questions()
+
+    def reply(self, messages: Messages, *, stop: Sequence[str] = (), **_: Any) -> QuotedReply:  # type: ignore[override]
+        """The answer to the user's last message. Raises UserError where messages have no text or none is the user's."""
+        asked = next(one["content"] for one in reversed(in_turns(messages)) if one["role"] == "user")
+        return QuotedReply(answer(self.search, asked), stop)
+
+    def find(self, question: str, limit: int) -> list[dict[str, Any]]:
+        """The passages to show with the answer to a question, each with the places of the question's words in it."""
+        return [
+            {**one.record(), "headings": one.headings, "marks": one.marks} for one in self.search.find(question, limit)
+        ]

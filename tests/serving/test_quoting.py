@@ -1,0 +1,83 @@
+"""The assistant over pages, as clients, the terminal and the command line have it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from command_line import Command
+from own_pages import PAGES, document
+
+from gristmill.document import write_documents
+from gristmill.passages import stage
+from gristmill.recipe import Passages
+from gristmill.serving.quoting import QuotingAssistant
+
+Listen = Callable[..., AbstractContextManager[str]]
+ASK: list[Any] = [{"role": "user", "content": "How do I delete an entire directory tree?"}]
+OFF: list[Any] = [{"role": "user", "content": "Who won the football cup?"}]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with passages, of files and of a site."""
+    corpus = tmp_path_factory.mktemp("corpus")
+    site = document("w", "Site", "The lighthouse is lit at dusk.", url="http://a.test/light", source="a.warc.gz:1")
+    write_documents(corpus / "documents.parquet", [*(document(name, *page) for name, page in PAGES.items()), site])
+    out = tmp_path_factory.mktemp("run") / "passages"
+    out.mkdir()
+    stage.run({"corpus": corpus}, Passages(), out)
+    return out
+
+
+def test_openais_client_reads_the_sources(folder: Path, listen: Listen) -> None:
+    with listen(QuotingAssistant(folder, "pages")) as address:
+        client = openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0)
+        message = client.chat.completions.create(model="pages", messages=ASK).choices[0].message
+        assert message.content and message.annotations
+        cited = message.annotations[0].url_citation
+        assert (cited.url, cited.title) == ("copying.md", "Copying files")
+        assert "Delete an entire directory tree" in message.content[cited.start_index : cited.end_index]
+        chunks = list(client.chat.completions.create(model="pages", messages=ASK, stream=True))
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == message.content
+        last = chunks[-1].choices[0].delta.model_dump()
+        assert last["annotations"] == [one.model_dump() for one in message.annotations]
+        declined = client.chat.completions.create(model="pages", messages=OFF).choices[0].message
+        assert declined.content and not declined.annotations
+        site = [{"role": "user", "content": "When is the lighthouse lit?"}]
+        found = client.chat.completions.create(model="pages", messages=site).choices[0].message  # type: ignore[arg-type]
+        assert found.annotations and found.annotations[0].url_citation.url == "http://a.test/light"
+
+
+def test_the_last_question_counts_and_stop_strings_end_an_answer(folder: Path) -> None:
+    assistant = QuotingAssistant(folder, "pages")
+    turns = [*OFF, {"role": "assistant", "content": "no"}, *ASK]
+    assert assistant.reply(turns).text() == assistant.reply(ASK).text()
+    cut = assistant.reply(ASK, stop=["directory"])
+    assert cut.text() and "directory" not in cut.text() and not cut.annotations
+
+
+def test_passages_are_served_with_the_places_of_words(folder: Path, listen: Listen) -> None:
+    with listen(QuotingAssistant(folder, "pages"), api_key="secret") as address:
+        asked: dict[str, Any] = {"params": {"question": "lighthouse lit", "limit": 1}}
+        assert httpx.get(f"{address}/v1/passages", **asked).status_code == 401
+        (found,) = httpx.get(f"{address}/v1/passages", **asked, headers={"Authorization": "Bearer secret"}).json()
+        words = [found["text"][start:end] for start, end in found["marks"]]
+        assert (found["url"], words) == ("http://a.test/light", ["lighthouse", "lit"])
+
+
+def test_the_terminal_shows_where_an_answer_is_from(folder: Path, command: Command) -> None:
+    done = command("chat", folder, text="When does the bakery open?\n")
+    assert "opens at six" in done.stdout and "[1] The bakery › Questions\n    bakery.md\n" in done.stdout
+    assert "passages: " in done.stderr
+
+
+def test_a_run_folder_is_asked_through_its_passages(folder: Path, command: Command) -> None:
+    (line,) = command("find", folder.parent, "lighthouse", "--json", "-n", "1").stdout.splitlines()
+    assert json.loads(line)["url"] == "http://a.test/light"
