@@ -132,7 +132,8 @@ def main() -> None:
     asked = list(read_jsonl(given.questions))[:: 3 if given.quick else 1]
     with tempfile.TemporaryDirectory() as scratch:
         corpus, out = Path(scratch, "extract"), Path(scratch, "passages")
-        corpus.mkdir(), out.mkdir()
+        corpus.mkdir()
+        out.mkdir()
         began = time.process_time()
         extract.run({}, Extract(paths=[str(given.folder)]), corpus)
         passages.run({"corpus": corpus}, Passages(), out)

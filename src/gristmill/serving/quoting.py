@@ -50,7 +50,7 @@ class QuotingAssistant(Assistant):
         self.search, self.name = Search(folder), name
         self.examples = self.search.questions()
 
-    def reply(self, messages: Messages, *, stop: Sequence[str] = (), **_: Any) -> QuotedReply:  # type: ignore[override]
+    def reply(self, messages: Messages, *, stop: Sequence[str] = (), **_: Any) -> QuotedReply:
         """The answer to the user's last message. Raises UserError where messages have no text or none is the user's."""
         asked = next(one["content"] for one in reversed(in_turns(messages)) if one["role"] == "user")
         return QuotedReply(answer(self.search, asked), stop)
