@@ -119,12 +119,23 @@ def test_a_template_is_no_evidence(tmp_path: Path) -> None:
     assert kept == [ask + PROSE]
 
 
+def test_a_line_that_cannot_be_read_is_counted_and_the_others_are_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = write_set(tmp_path / "q.jsonl", {"question": PROSE})
+    items.write_text("{oops\n" + items.read_text() + "[1\n")
+    made, kept, _ = go(tmp_path, [PROSE, PROSE[::-1]], items)
+    assert kept == [PROSE[::-1]] and (made.counts["items"], made.counts["items_unreadable"]) == (3, 2)
+    told = capsys.readouterr().err
+    assert "q.jsonl: item 1:" in told and told.count("is not looked for") == 1
+
+
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
-    (tmp_path / "bad.jsonl").write_text('{"question": 1}\n{oops\n')
+    (tmp_path / "bad.jsonl").write_text("{oops\n")
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "x.parquet").write_bytes(b"no")
     for name, told in {
-        "bad.jsonl": "bad.jsonl:2",
+        "bad.jsonl": "bad.jsonl holds no item",
         "empty.txt": "no item",
         "x.parquet": "x.parquet",
         "no": "no",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,20 +26,23 @@ class Item:
     asked: tuple[str, ...]
     answer: tuple[str, ...]  # the first where there are several; empty where there is none
     unanswered: bool = False  # there is a field for the answer, and nothing in it
+    fault: str = ""  # why it could not be read: then it has no texts
 
 
 def read_items(path: Path) -> Iterator[Item]:
     """Yield the items of a JSONL, JSON, CSV, TSV or Parquet file, or of a text file with one a line; also gzipped.
 
-    Raises UserError naming file and line where it cannot be read.
+    A line that cannot be read is an item with a fault. Raises UserError where the file cannot be read.
     """
     name = path.name.lower().removesuffix(".gz").removesuffix(".zst")
     if name.endswith((".jsonl", ".ndjson", ".json")):
-        for number, row in json_lines(path):
-            yield to_item(whole(row, path, number))
+        for _, row in json_lines(path):
+            yield to_item(row)
     elif name.endswith((".csv", ".tsv")):
-        lines = (whole(line, path, number) for number, line in enumerate(text_lines(path), 1))
+        faults: list[BadLine] = []
+        lines = without(faults, text_lines(path))
         yield from map(to_item, csv.DictReader(lines, delimiter="\t" if name.endswith(".tsv") else ","))
+        yield from map(to_item, faults)
     elif name.endswith(".parquet"):
         try:
             for batch in pq.ParquetFile(path, page_checksum_verification=True).iter_batches(1_000):
@@ -47,20 +50,24 @@ def read_items(path: Path) -> Iterator[Item]:
         except (pa.ArrowInvalid, OSError) as error:
             raise UserError(f"{path} is not a readable Parquet file: {error}", "write or fetch it again") from error
     else:
-        for number, line in enumerate(text_lines(path), 1):
-            if text := whole(line, path, number).strip():
-                yield Item((text,), ())
+        for line in text_lines(path):
+            if isinstance(line, BadLine) or line.strip():
+                yield to_item(line if isinstance(line, BadLine) else line.strip())
 
 
-def whole(value: Any, path: Path, number: int) -> Any:
-    """A line or its value. Raises UserError naming the file and line where it could not be read."""
-    if isinstance(value, BadLine):
-        raise UserError(f"{path}:{number}: {value.why}", "mend it, or leave it out of the evaluation set")
-    return value
+def without(faults: list[BadLine], lines: Iterable[str | BadLine]) -> Iterator[str]:
+    """The lines that could be read; the others join `faults`."""
+    for line in lines:
+        if isinstance(line, BadLine):
+            faults.append(line)
+        else:
+            yield line
 
 
 def to_item(row: Any) -> Item:
     """The item in one row or object."""
+    if isinstance(row, BadLine):
+        return Item((), (), fault=row.why)
     if not isinstance(row, Mapping):
         return Item(tuple(strings(row)), ())
     given = [key for key in ANSWERS if key in row]

@@ -29,6 +29,7 @@ from gristmill.errors import UserError
 from gristmill.files import write_text
 from gristmill.inputs.text_files import read_jsonl
 from gristmill.manifest import WORK, Manifest
+from gristmill.progress import console
 from gristmill.recipe import Decontaminate
 
 RULE = "contaminated"
@@ -72,7 +73,7 @@ class ItemIndex:
 
 
 def build_index(params: Decontaminate) -> tuple[ItemIndex, list[Counter[str]]]:
-    """The index of all sets, and for each set how many items it has and how many are too short.
+    """The index of all sets, and for each set how many items it has, and how many are too short or cannot be read.
 
     Items are numbered from 0 through all sets. Takes 12 bytes of memory a word of the sets, twice that while building.
     """
@@ -80,15 +81,18 @@ def build_index(params: Decontaminate) -> tuple[ItemIndex, list[Counter[str]]]:
     counts: list[Counter[str]] = []
     number = 0
     for path in map(Path, params.sets):
-        own, whose, counted = [NO_HASHES], [np.zeros(0, np.uint32)], Counter[str](items=0, too_short=0)
+        own, whose, counted = [NO_HASHES], [np.zeros(0, np.uint32)], Counter[str](items=0, too_short=0, unreadable=0)
         for item in read_items(path):
+            if item.fault and not counted["unreadable"]:
+                told = f"decontaminate: {path}: item {number - sum(c['items'] for c in counts) + 1}: {item.fault}"
+                console.print(f"{told}; it is not looked for", style="yellow", markup=False)
             length, runs = runs_of(item, params)
             lengths.add(length)
             own.append(runs)
             whose.append(np.full(len(runs), number, np.uint32))
-            counted += Counter(items=1, too_short=not len(runs))
+            counted += Counter(items=1, too_short=not len(runs) and not item.fault, unreadable=bool(item.fault))
             number += 1
-        if not counted["items"]:
+        if counted["items"] == counted["unreadable"]:
             raise UserError(f"{path} holds no item", "one item a line or row, as JSONL, JSON, CSV, Parquet or text")
         every, first, times = np.unique(np.concatenate(own), return_index=True, return_counts=True)
         hashes.append(every[times <= TEMPLATE])
@@ -148,11 +152,12 @@ def run(inputs: Mapping[str, Path], params: Decontaminate, out: Path) -> Manifes
     write_text(out / "contamination.json", report(params, counts, met))
     total = sum(counts, Counter[str]())
     made.counts |= {"items": total["items"], "items_too_short": total["too_short"], "items_met": len(met)}
+    made.counts["items_unreadable"] = total["unreadable"]
     return made
 
 
 def report(params: Decontaminate, counts: list[Counter[str]], met: Counter[int]) -> str:
-    """JSON: for each set its items, those too short to be looked for, and those met, with their documents."""
+    """JSON: for each set its items, those that could not be looked for, and those met, with their documents."""
     sets, first = [], 0
     for path, counted in zip(map(Path, params.sets), counts, strict=True):
         own = {item - first: met[item] for item in sorted(met) if first <= item < first + counted["items"]}
