@@ -255,17 +255,16 @@ class Scale(Params):
 class Index(Params):
     """Training tokens → tables that find any text in them: `gristmill trace` and `count` make and use them."""
 
-    table_tokens: Annotated[int, Field(ge=1, le=2**31 - 1)] = (
-        2**25
-    )  # of a table; while it is made it takes 14 bytes each
+    table_tokens: Annotated[int, Field(ge=1, le=2**31 - 1)] = 2**25  # of a table; being made it takes 14 bytes each
 
 
 class Tune(Params):
     """What the stages after pretraining share: peak rates of their own, decayed linearly to zero."""
 
     seed: Seed = 0  # of the order of the examples
-    lr: Rate = 0.1  # times the three rates below
+    lr: Rate = 0.1  # times the rates below
     muon_lr: Rate = 0.02  # peak learning rate of the layers' matrices (Muon)
+    adamw_lr: Weight = 0.0  # of the layers' matrices by AdamW instead of Muon, as 0.01; 0: Muon
     embed_lr: Rate = 0.02  # of the embedding (AdamW)
     head_lr: Rate = 0.02  # of the output matrix (AdamW)
     weight_decay: Weight = 0.0  # decoupled, of the matrices
@@ -280,23 +279,55 @@ class SFT(Tune):
 
     conversations: InputFile = ""  # in any usual layout (docs/conversations.md); empty: made from documents
     replay: Fraction = 0.25  # weight of pretraining text in the loss, against forgetting
+    average: Literal["token", "answer"] = "token"  # what counts alike: tokens, or conversations however long
 
 
 class Reward(Tune):
     """Preference pairs → reward model (Bradley–Terry)."""
 
     preferences: InputFile  # in any usual layout (docs/conversations.md), as {"prompt", "chosen", "rejected"}
+    likelihood: Weight = 1.0  # weight that the answer's mean log-likelihood begins with in the reward; 0: it has none
+
+
+class DPO(Tune):
+    """Preference pairs → aligned model, without a reward model: DPO (arXiv:2305.18290)."""
+
+    preferences: InputFile  # as of [reward]
+    beta: Rate = 0.1  # what leaving the first model costs
+    smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0  # share of the pairs taken to be the wrong way round
+    per_token: bool = False  # log-probabilities a token, so that length is no matter (take a beta of 2 or more)
+    epochs: Epochs = 1.0  # passes over the pairs
+
+
+class KTO(Tune):
+    """Answers that are good or bad, each for itself → aligned model: KTO (arXiv:2402.01306)."""
+
+    preferences: InputFile  # as {"prompt", "completion", "label"}, where the label is true or false; or pairs
+    beta: Rate = 0.1  # what leaving the first model costs
+    good_weight: Weight = 1.0  # of good answers in the loss
+    bad_weight: Weight = 1.0  # of bad ones
+    epochs: Epochs = 1.0  # passes over the answers
 
 
 class RL(Tune):
-    """Prompts + reward model → aligned model: GRPO (arXiv:2402.03300) with a KL penalty to the SFT model."""
+    """Prompts + reward → aligned model, held near the model before it."""
 
-    prompts: InputFile  # in any usual layout (docs/conversations.md), as {"prompt"}
+    prompts: InputFile  # in any usual layout (docs/conversations.md), as {"prompt"}; with "truth" where it is known
+    reward: InputFile = ""  # `file.py:function` of prompt, answer and truth; empty: [reward]'s model, or the truth
+    declines: list[Words] = ["I do not know"]  # an answer that holds one is neither right nor wrong
+    method: Literal["grpo", "rloo", "ppo"] = "grpo"  # arXiv:2402.03300, 2402.14740, 1707.06347
+    updates: Few = 1  # gradient steps on each batch of answers
+    clip: Rate = 0.2  # how far a token's probability may move in them, as a ratio
+    clip_high: Weight = 0.0  # the same upwards; 0: alike (DAPO has 0.28)
+    scale: Literal["group", "batch", "none"] = "batch"  # GRPO: the deviation that rewards are divided by
+    average: Literal["answer", "token", "limit"] = "answer"  # GRPO: of answers, tokens (DAPO), max_tokens (Dr. GRPO)
+    importance: Literal["token", "answer"] = "token"  # GRPO: ratios of tokens, or of whole answers (GSPO)
+    drop_equal: bool = False  # GRPO: leave out prompts whose answers were all rewarded alike
     batch: Rows = 16  # prompts a step
     group: Annotated[int, Field(ge=2, le=1_000)] = 8  # answers sampled for a prompt
     max_tokens: Rows = 32  # of an answer
     temperature: Rate = 1.0  # of the sampling
-    kl: Weight = 0.05  # weight of the penalty for leaving the SFT model
+    kl: Weight = 0.05  # weight of the penalty for leaving the first model
     epochs: Epochs = 1.0  # passes over the prompts
 
 
@@ -351,28 +382,14 @@ class Recipe(Params):
     tokenize: Tokenize | None = None
     pretrain: Pretrain | None = None
     sft: SFT | None = None
+    dpo: DPO | None = None
+    kto: KTO | None = None
     reward: Reward | None = None
     rl: RL | None = None
     evaluate: Evaluate | None = None
     audit: Audit | None = None
     export: Export | None = None
     report: Report | None = None
-
-
-def marked_fields(params: type[Params], mark: str) -> list[str]:
-    """Names of the fields that are marked as HOW."""
-    return [name for name, field in params.model_fields.items() if mark in field.metadata]
-
-
-def path_fields(params: type[Params], *marks: str) -> list[str]:
-    """Names of the fields that hold paths of these marks (`path`): one, a list of them, or a mapping to them."""
-    wanted = set(marks or ("path",))
-    return [
-        name
-        for name, field in params.model_fields.items()
-        if wanted & {mark for mark in field.metadata if isinstance(mark, str)}
-        or any(wanted & set(getattr(part, "__metadata__", ())) for part in getattr(field.annotation, "__args__", ()))
-    ]
 
 
 def stage_params(name: str) -> type[Params]:

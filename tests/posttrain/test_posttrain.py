@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from talking import WORDS, chat, render_prompt, write
 
 from gristmill.chat.conversations import LeftOut
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest
-from gristmill.model.transformer import ModelConfig, Transformer, load_model, save_model
+from gristmill.model.transformer import load_model, save_model
 from gristmill.posttrain import reward, rl, sft
 from gristmill.posttrain.examples import (
     Order,
@@ -22,46 +22,11 @@ from gristmill.posttrain.examples import (
     example_of,
     excerpts,
     fork,
-    token_logprobs,
 )
 from gristmill.posttrain.reward import RewardModel
+from gristmill.posttrain.rollouts import sampled
 from gristmill.recipe import RL, SFT, Reward
 from gristmill.tokenizer.encode import Tokenizer
-
-WORDS = ("mill", "river", "bridge", "boat", "hill", "market")
-
-
-def write(path: Path, records: Iterable[object]) -> str:
-    """Write JSON lines; returns the path as a recipe names it."""
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return str(path)
-
-
-def chat(question: str, answer: str) -> list[dict[str, str]]:
-    """A conversation of one exchange."""
-    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-
-
-@pytest.fixture(scope="module")
-def base(
-    tokenizer: Tokenizer, tokenizer_folder: Path, tokens_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
-    """An untrained base model with the folders that every stage reads."""
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("base")
-    save_model(Transformer(ModelConfig(tokenizer.vocab_size, 2, 48, 2, 2, 24, 96, context=64)), folder)
-    return {"model": folder, "tokenizer": tokenizer_folder, "tokens": tokens_folder, "corpus": folder}
-
-
-@pytest.fixture(scope="module")
-def tuned(base: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A chat model that answers either of two words, at random, to six questions."""
-    folder = tmp_path_factory.mktemp("sft")
-    lines = [{"messages": chat(f"Say {word}", answer)} for word in WORDS for answer in ("cat", "boat")] * 4
-    params = SFT(conversations=write(folder / "c.jsonl", lines), lr=1.0, epochs=30, batch=16, replay=0.1)
-    made = sft.run(base, params, folder)
-    assert made.counts["conversations"] == 48 and made.metrics["loss"] < 1.5
-    return {**base, "model": folder}
 
 
 def test_only_the_assistants_words_and_their_end_bear_loss(tokenizer: Tokenizer) -> None:
@@ -87,13 +52,6 @@ def test_fine_tuning_teaches_the_answers(tuned: dict[str, Path]) -> None:
     drawn = [engine.tokenizer.decode(a.tokens) for a in engine.generate([prompt] * 40, max_tokens=8, temperature=1.0)]
     assert sum(text in ("cat", "boat") for text in drawn) > 35
     assert {"cat", "boat"} <= set(drawn)
-
-
-def render_prompt(question: str, tokenizer: Tokenizer) -> list[int]:
-    """A question, ready for the assistant's answer."""
-    from gristmill.chat.template import render
-
-    return render([{"role": "user", "content": question}], tokenizer, generation_prompt=True)[0]
 
 
 def test_reward_and_rl_move_the_model_to_the_preferred_answer(tuned: dict[str, Path], tmp_path: Path) -> None:
@@ -147,18 +105,27 @@ def test_reward_is_its_definition_whatever_stands_beside(tuned: dict[str, Path],
         assert torch.equal(RewardModel.load(tmp_path)(batch), found)
 
 
-def test_token_logprobs_equal_the_engines(tuned: dict[str, Path]) -> None:
+@pytest.mark.parametrize("temperature", [0.7, 1.0])
+def test_log_probabilities_are_those_of_what_was_sampled(tuned: dict[str, Path], temperature: float) -> None:
+    """Against the engine's at temperature 1, and against a softmax of the model's logits at any."""
     engine = Engine.load(tuned["model"], tuned["tokenizer"])
     prompts = [render_prompt(f"Say {word}", engine.tokenizer) for word in WORDS[:2]]
-    answers = engine.generate(prompts, max_tokens=6, temperature=1.0, seed=3, samples=2)
-    said = [answer.tokens + [engine.tokenizer.im_end] * (answer.finish == "stop") for answer in answers]
+    answers = engine.generate(prompts, max_tokens=6, temperature=temperature, seed=3, samples=2)
+    said = [sampled(answer) for answer in answers]
     batch = fork(prompts, [said[:2], said[2:]], engine.device)
     with torch.no_grad():
-        found = token_logprobs(engine.model, batch.hidden(engine.model), batch.targets_PT)
-    borne = batch.targets_PT != -100
-    assert found[borne].tolist() == pytest.approx([p for answer in answers for p in answer.logprobs], abs=1e-4)
-    means = [np.mean(answer.logprobs) for answer in answers]
-    assert batch.mean(found, borne).tolist() == pytest.approx(means, abs=1e-4)
+        found = batch.logprobs(engine.model, batch.hidden(engine.model), temperature, engine.tokenizer.im_start)
+    expected = [answer.logprobs for answer in answers]
+    if temperature != 1:
+        expected = []
+        for prompt, tokens in zip([prompts[0]] * 2 + [prompts[1]] * 2, said, strict=True):
+            with torch.no_grad():
+                logits = engine.model(torch.tensor([prompt + tokens]))[0].double() / temperature
+            logits[:, engine.tokenizer.im_start] = -torch.inf
+            logs = logits.log_softmax(-1)
+            expected.append([float(logs[len(prompt) + i - 1, token]) for i, token in enumerate(tokens)])
+    assert found[batch.mask_BA.bool()].tolist() == pytest.approx([p for row in expected for p in row], abs=1e-4)
+    assert batch.means(found).tolist() == pytest.approx([np.mean(row) for row in expected], abs=1e-4)
 
 
 def test_conversations_from_documents(corpus: Path) -> None:
@@ -237,7 +204,7 @@ def test_what_does_not_fit_the_model_is_counted(tuned: dict[str, Path], tmp_path
     tokenizer = Tokenizer.load(tuned["tokenizer"])
     path = Path(write(tmp_path / "q.jsonl", [{"prompt": [USER]}, {"prompt": [long]}]))
     left_out: list[LeftOut] = []
-    assert len(rl.read_prompts(path, tokenizer, 50, left_out)) == 1
+    assert list(map(len, rl.read_prompts(path, tokenizer, 50, left_out))) == [1, 0]
     assert [(one.record, one.too_long) for one in left_out] == [(2, True)]
     with pytest.raises(UserError, match=r"rl\.max_tokens = 64 leaves no room"):
         rl.run({**tuned, "reward": tmp_path / "reward"}, RL(prompts=str(path), max_tokens=64), tmp_path)

@@ -58,6 +58,7 @@ OWN: dict[str, list[str]] = {
     "sft.batch": ["1e11"],
     "rl.max_tokens": ["256"],
     "evaluate.declines": ['[""]'],
+    "rl.declines": ['[""]'],
     "evaluate.prompts": ['[" "]'],
 }
 

@@ -11,7 +11,7 @@ import pytest
 
 from gristmill.recipe import Pretrain
 from gristmill.training import pretrain
-from gristmill.training.overfitting import growth, warn, warnings
+from gristmill.training.overfitting import WATCH, growth, warnings
 
 
 def log_of(train: np.ndarray, heldout: np.ndarray) -> list[dict[str, float]]:
@@ -52,8 +52,9 @@ def test_one_bad_scoring_is_no_warning() -> None:
 
 def test_it_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     log = log_of(FALLING * np.where(STEPS < 10, 1, 0.7), FALLING)
+    told: set[str] = set()
     for number in range(len(log)):
-        warn(log[:number], log[number])
+        WATCH.warn(log[: number + 1], told)
     assert capsys.readouterr().err.count("memorised") == 1
 
 

@@ -75,17 +75,18 @@ class Engine:
         top_p: float = 1.0,
         seed: int = 0,
         samples: int = 1,
+        first: int = 0,
     ) -> list[Completion]:
         """Complete prompts, lists of token ids, together, each `samples` times: `samples` completions of the first
         come first. Temperature 0 takes the likeliest token, top_k 0 and top_p 1 cut nothing; the same `seed` draws the
-        same tokens.
+        same tokens. `first` is the number of the first prompt, where another process completes those before it.
 
         A completion ends at `<|im_end|>`, `<|endoftext|>`, `max_tokens` or the model's context. Raises UserError for
         a prompt that is empty or leaves no room, and for a temperature that is no number.
         """
         completions = [Completion() for _ in prompts for _ in range(samples)]
         params = SamplingParams(max_tokens, temperature, top_k, top_p, seed=seed)
-        steps = self.steps(prompts, params, samples)
+        steps = self.steps(prompts, params, samples, first)
         for rows, (tokens, logprobs, _) in steps:
             for row, token, logprob in zip(rows, tokens, logprobs, strict=True):
                 completions[row].logprobs.append(logprob)
@@ -123,7 +124,7 @@ class Engine:
 
     @torch.inference_mode()
     def steps(
-        self, prompts: Sequence[list[int]], params: SamplingParams, samples: int = 1
+        self, prompts: Sequence[list[int]], params: SamplingParams, samples: int = 1, first: int = 0
     ) -> Iterator[tuple[list[int], Drawn]]:
         """Yield (row numbers still going, what was drawn for each) until all have ended.
 
@@ -152,7 +153,7 @@ class Engine:
             cache.keep(keep)
             hidden, allowed_BS, positions_BT, lengths = (x[keep] for x in (hidden, allowed_BS, positions_BT, lengths))
         rows = list(range(len(lengths)))
-        samplers = [Sampler(params, prompts[row // samples], vocabulary, row) for row in rows]
+        samplers = [Sampler(params, prompts[row // samples], vocabulary, first * samples + row) for row in rows]
         left = torch.minimum(torch.full_like(lengths, max_tokens), self.context - lengths).tolist()
         while True:
             logits_BV = self.model.logits(hidden[:, -1]).float().contiguous()

@@ -89,6 +89,48 @@ class LinearCrossEntropy(kernels.Kernel):
         return dhidden * outer.to(dhidden.dtype), dweight * outer, None, None
 
 
+def token_logprobs(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, never: int | None = None) -> Tensor:
+    """The log-probability of each target, in nats, [N], where the logits are `hidden @ weight.T`; `never` is a token
+    that is taken to be impossible, and no target."""
+    if kernels.fits(hidden_ND, kernels.LANES):
+        wanted = torch.is_grad_enabled() and (hidden_ND.requires_grad or weight_VD.requires_grad)
+        return TokenLogprobs.apply(hidden_ND, weight_VD, targets_N, never, wanted)
+    logits_NV = F.linear(hidden_ND, weight_VD)
+    if never is not None:
+        logits_NV[:, never] = -torch.inf
+    return -F.cross_entropy(logits_NV, targets_N, reduction="none")
+
+
+class TokenLogprobs(kernels.Kernel):
+    """Log-probabilities of targets, in float32 on a CPU: the logits become their own gradient, in their place."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, never: int | None, wanted: bool
+    ) -> Tensor:
+        """Those of all rows; without a gradient, the logits of a chunk of rows are held at a time."""
+        rows = max(1, CHUNK_LOGITS // len(weight_VD))
+        slope_NV = hidden_ND.new_empty(len(hidden_ND) if wanted else min(rows, len(hidden_ND)), len(weight_VD))
+        losses = []
+        for at in range(0, len(hidden_ND), rows):
+            h_CD = hidden_ND[at : at + rows]
+            logits_CV = slope_NV[at : at + rows] if wanted else slope_NV[: len(h_CD)]
+            torch.mm(h_CD, weight_VD.T, out=logits_CV)
+            if never is not None:
+                logits_CV[:, never] = -torch.inf
+            losses.append(kernels.cross_entropy(logits_CV, targets_N[at : at + rows], 1.0))
+        ctx.save_for_backward(hidden_ND, weight_VD, slope_NV)
+        return -torch.cat(losses)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, outer_N: Tensor) -> tuple[Tensor | None, ...]:
+        """The factor of a row goes to what is narrower than the logits."""
+        hidden_ND, weight_VD, slope_NV = ctx.saved_tensors
+        factor_N1 = -outer_N[:, None]
+        return (slope_NV @ weight_VD) * factor_N1, slope_NV.T @ (hidden_ND * factor_N1), None, None, None
+
+
 Chunk = Callable[[Tensor, Tensor, Tensor, Any], tuple[Tensor, Tensor]]
 
 

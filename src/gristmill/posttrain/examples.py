@@ -17,8 +17,9 @@ from gristmill.chat.layouts import Messages
 from gristmill.chat.template import render
 from gristmill.document import read_documents
 from gristmill.errors import UserError
-from gristmill.model.loss import IGNORE, padded, rounded_up
+from gristmill.model.loss import padded, rounded_up, token_logprobs
 from gristmill.model.transformer import Transformer
+from gristmill.processes import SIZE
 from gristmill.tokenizer.encode import Tokenizer
 
 STORY_REQUESTS = (
@@ -47,39 +48,61 @@ def batch_of(examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Answers:
-    """B answers to P prompts, in rows of T tokens: a prompt, then its answers, none of which sees the others.
+    """B answers of at most A tokens to P prompts, in rows of T: a prompt, then its answers, blind to each other.
 
     So each prompt is read once, and everything is computed as if prompt and answer stood alone (prefix sharing,
     arXiv:2506.05433).
     """
 
     ids_PT: Tensor
-    targets_PT: Tensor  # IGNORE but where an answer's token is to be predicted
     positions_PT: Tensor
     mask: Tensor  # [P, 1, T, T], True where attention is allowed
-    answer_PT: Tensor  # whose token is to be predicted
-    last: tuple[Tensor, Tensor]  # row and column where each answer's last token is read
+    tokens_BA: Tensor  # of the answers, in order
+    places_BA: Tensor  # where each is predicted, in the flattened rows; where it is read is the place after
+    mask_BA: Tensor  # 1 on an answer's tokens, 0 after its end
 
     def hidden(self, model: Transformer) -> Tensor:
-        """Last hidden states, [P, T, D]."""
-        return model.hidden(self.ids_PT, positions_BT=self.positions_PT, mask=self.mask)
+        """Last hidden states, [P · T, D]."""
+        return model.hidden(self.ids_PT, positions_BT=self.positions_PT, mask=self.mask).flatten(0, 1)
 
-    def mean(self, values_PT: Tensor, borne_PT: Tensor) -> Tensor:
-        """Mean over each answer's tokens that are borne, [B]."""
-        zeros, owner = values_PT.new_zeros(len(self.last[0])), self.answer_PT[borne_PT]
-        count = zeros.index_add(0, owner, torch.ones_like(owner, dtype=zeros.dtype))
-        return zeros.index_add(0, owner, values_PT[borne_PT]) / count.clamp(min=1)
+    def last(self) -> Tensor:
+        """Where each answer's last token is read, in the flattened rows, [B]."""
+        return self.places_BA.gather(1, self.mask_BA.sum(1, keepdim=True).long() - 1)[:, 0] + 1
+
+    def logprobs(
+        self, model: Transformer, hidden_ND: Tensor, temperature: float = 1.0, never: int | None = None
+    ) -> Tensor:
+        """Log-probability of each token, [B, A]; 0 after an answer's end. Under a temperature, and with a token that is
+        never said, they are those of the engine that samples so."""
+        said = self.mask_BA.bool()
+        index = self.places_BA[said]
+        count = len(index)
+        filled = F.pad(index, (0, rounded_up(count, 64) - count))
+        hidden = hidden_ND[filled] if temperature == 1 else hidden_ND[filled] / temperature
+        targets = F.pad(self.tokens_BA[said], (0, len(filled) - count))
+        found = token_logprobs(hidden, model.unembedding, targets, never)[:count]
+        return found.new_zeros(said.shape).masked_scatter(said, found)
+
+    def sums(self, values_BA: Tensor) -> Tensor:
+        """The sum of each answer's values, [B]."""
+        return (values_BA * self.mask_BA).sum(1)
+
+    def means(self, values_BA: Tensor) -> Tensor:
+        """The mean of each answer's values, [B]."""
+        return self.sums(values_BA) / self.mask_BA.sum(1).clamp(min=1)
 
 
 def fork(prompts: Sequence[list[int]], answers: Sequence[Sequence[list[int]]], device: torch.device) -> Answers:
-    """Lay out the answers to each prompt, which end with `<|im_end|>`; they are numbered in order."""
+    """Lay out the answers to each prompt, of a token or more each; they are numbered in order."""
     parts = [
         [prompt[:-1], *(prompt[-1:] + answer for answer in group)]
         for prompt, group in zip(prompts, answers, strict=True)
     ]
+    said = [answer for group in answers for answer in group]
     width = rounded_up(max(sum(map(len, row)) for row in parts))
-    ids, positions, branch, owner = (np.zeros((len(parts), width), np.int64) for _ in range(4))
-    targets, last, number = np.full_like(ids, IGNORE), [], 0
+    ids, positions, branch = (np.zeros((len(parts), width), np.int64) for _ in range(3))
+    tokens, places = (np.zeros((len(said), max(map(len, said))), np.int64) for _ in range(2))
+    spoken, number = np.zeros(tokens.shape, np.float32), 0
     for row, pieces in enumerate(parts):
         at, shared = 0, len(pieces[0])
         for place, piece in enumerate(pieces):
@@ -87,28 +110,15 @@ def fork(prompts: Sequence[list[int]], answers: Sequence[Sequence[list[int]]], d
             ids[row, at:end], branch[row, at:end] = piece, place
             positions[row, at:end] = np.arange(len(piece)) + (shared if place else 0)
             if place:
-                targets[row, at : end - 1], owner[row, at:end] = piece[1:], number
-                last.append((row, end - 1))
+                own = slice(0, len(piece) - 1)
+                tokens[number, own], spoken[number, own] = piece[1:], 1
+                places[number, own] = row * width + np.arange(at, end - 1)
                 number += 1
             at = end
     seen = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
     seen &= np.tri(width, dtype=bool)
-    rows, columns = np.array(last).T
-
-    def on(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(device)
-
-    return Answers(on(ids), on(targets), on(positions), on(seen[:, None]), on(owner), (on(rows), on(columns)))
-
-
-def token_logprobs(model: Transformer, hidden_BTD: Tensor, targets_BT: Tensor) -> Tensor:
-    """Log-probability of each target, [B, T]; 0 where the target is IGNORE."""
-    borne = targets_BT != IGNORE
-    (index,) = borne.flatten().nonzero(as_tuple=True)
-    filled = F.pad(index, (0, rounded_up(len(index), 64) - len(index)))
-    hidden, targets = hidden_BTD.flatten(0, 1)[filled], targets_BT.flatten()[filled]
-    found = -F.cross_entropy(model.logits(hidden), targets, reduction="none", ignore_index=IGNORE)[: len(index)]
-    return found.new_zeros(targets_BT.shape).masked_scatter(borne, found)
+    arrays = (ids, positions, seen[:, None], tokens, places, spoken)
+    return Answers(*(torch.from_numpy(array).to(device) for array in arrays))
 
 
 def example_of(messages: Messages, tokenizer: Tokenizer, context: int) -> Example:
@@ -120,10 +130,13 @@ def example_of(messages: Messages, tokenizer: Tokenizer, context: int) -> Exampl
 
 
 class Order:
-    """Which examples a step takes: a new permutation each epoch, a pure function of (seed, step)."""
+    """Which examples a step takes: a new permutation each epoch, a pure function of (seed, step). Of these, each of
+    torchrun's processes takes every SIZE-th. Raises UserError where one would have none."""
 
     def __init__(self, count: int, batch: int, seed: int) -> None:
         self.count, self.batch, self.seed = count, min(batch, count), seed
+        if self.batch < SIZE:
+            raise UserError(f"{SIZE} processes have a step of {self.batch} to share", "raise batch, or start fewer")
         self.epoch, self.order = -1, np.empty(0, np.int64)
 
     def steps(self, epochs: float) -> int:

@@ -26,39 +26,40 @@ from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest, intact
-from gristmill.model.loss import IGNORE
 from gristmill.model.transformer import ModelConfig, Network, Transformer
-from gristmill.posttrain.examples import Answers, Order, fork, token_logprobs
+from gristmill.posttrain.examples import Answers, Order, fork
 from gristmill.posttrain.losses import bradley_terry
+from gristmill.processes import LEADER, RANK, SIZE
 from gristmill.recipe import Reward
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.training.job import Job, Plan, StepLoss
 from gristmill.training.log import LogLine, mean_of
 from gristmill.training.loop import best_device
 from gristmill.training.optimizer import Rates
+from gristmill.training.parallel import join
 from gristmill.training.stage import conclude, run_job
 
 Pair = tuple[list[int], list[int], list[int]]  # prompt, chosen, rejected
-LIKELIHOOD = 1.0  # at the start
 HELD_OUT = 0.1  # share of the prompts whose pairs only measure
 
 
 class RewardModel(Network):
     """A transformer that judges finished conversations: score · last hidden state + likelihood · mean log p(answer)."""
 
-    def __init__(self, body: Transformer) -> None:
+    def __init__(self, body: Transformer, likelihood: float = 1.0) -> None:
         super().__init__()
         self.body, self.config = body, body.config
         self.score = nn.Linear(body.config.width, 1, bias=False)
         nn.init.zeros_(self.score.weight)
-        self.likelihood = nn.Parameter(torch.full((1,), LIKELIHOOD))
+        self.likelihood = nn.Parameter(torch.full((1,), likelihood), requires_grad=likelihood > 0)
 
     def forward(self, answers: Answers) -> Tensor:
         """Reward of each answer, [B]."""
         hidden = answers.hidden(self.body)
-        logprobs = token_logprobs(self.body, hidden, answers.targets_PT)
-        verdict: Tensor = self.score(hidden[answers.last])[:, 0]
-        return verdict + self.likelihood * answers.mean(logprobs, answers.targets_PT != IGNORE)
+        verdict: Tensor = self.score(hidden[answers.last()])[:, 0]
+        if not self.likelihood.requires_grad and not self.likelihood:
+            return verdict
+        return verdict + self.likelihood * answers.means(answers.logprobs(self.body, hidden))
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> RewardModel:
@@ -89,9 +90,10 @@ def run(inputs: Mapping[str, Path], params: Reward, out: Path) -> Manifest:
 
 def prepare(inputs: Mapping[str, Path], params: Reward, out: Path) -> Preferences:
     """The training: its loss is the likelihood that each pair's chosen answer is preferred."""
+    join()
     torch.manual_seed(params.seed)
     body, tokenizer = load_together(inputs["model"], inputs["tokenizer"])
-    model = RewardModel(body).to(best_device())
+    model = RewardModel(body, params.likelihood).to(best_device())
     left_out: list[LeftOut] = []
     train_pairs, test_pairs = read_pairs(Path(params.preferences), tokenizer, model.body.config.context, left_out)
     counts = {"pairs": len(train_pairs), "heldout_pairs": len(test_pairs)}
@@ -99,8 +101,10 @@ def prepare(inputs: Mapping[str, Path], params: Reward, out: Path) -> Preference
     order = Order(len(train_pairs), params.batch, params.seed)
 
     def loss(step: int) -> StepLoss:
-        pairs = [train_pairs[index] for index in order(step)]
-        return StepLoss(bradley_terry(*rewards(model, pairs)).mean(), tokens(step))
+        chosen = order(step)
+        pairs = [train_pairs[index] for index in chosen[RANK::SIZE]]
+        value = bradley_terry(*rewards(model, pairs)).mean() * (len(pairs) / len(chosen))
+        return StepLoss(value, tokens(step) if LEADER else 0)
 
     def tokens(step: int) -> int:
         return sum(len(part) for index in order(step) for part in train_pairs[index])
@@ -119,7 +123,7 @@ def prepare(inputs: Mapping[str, Path], params: Reward, out: Path) -> Preference
 def finish(job: Preferences, log: list[LogLine], out: Path) -> Manifest:
     """Write the reward model, and how often it prefers the chosen answer."""
     job.model.eval()
-    metrics = {"loss": mean_of(log[-10:], "loss")}
+    metrics = {"loss": mean_of(log[-10:], "loss"), "likelihood_weight": float(job.model.likelihood.detach())}
     for name, pairs in (("train_accuracy", job.train_pairs), ("heldout_accuracy", job.heldout_pairs)):
         if pairs:
             metrics[name] = accuracy(job.model, pairs[:2000])

@@ -1,28 +1,36 @@
-"""Stage `rl`: prompts + reward model → aligned model, by GRPO (Shao et al. 2024, arXiv:2402.03300 §4.1).
+"""Stage `rl`: prompts + reward → aligned model. One loop asks, rewards and learns; GRPO, RLOO or PPO says how.
 
-Every step samples a group of answers to each prompt; an answer's advantage is its reward less the group's mean. One
-gradient step follows each sampling, so the policy is the one that sampled and the ratio of PPO's clipped objective is
-1. The penalty is the k3 estimate of KL to the SFT model (same paper, eq. 4).
+Every batch of prompts is answered by the policy as it is then, and `updates` gradient steps are made on the answers:
+the objectives' ratios are to the policy that sampled. Prompts whose truth is known are held out, by a hash, and
+asked on the way: whether the truth is served is measured there, not by the reward.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from gristmill.chat.conversations import LeftOut, TooLong, nothing_left, read_records, report
 from gristmill.chat.layouts import Record, asked
 from gristmill.chat.template import render
+from gristmill.errors import UserError
 from gristmill.generation.engine import Engine, load_together
 from gristmill.manifest import Manifest
-from gristmill.model.kernels import fast_products
-from gristmill.model.loss import IGNORE
-from gristmill.model.transformer import load_model
-from gristmill.posttrain.examples import Order, fork, token_logprobs
-from gristmill.posttrain.losses import group_advantages
-from gristmill.posttrain.reward import RewardModel
+from gristmill.model.transformer import Transformer, load_model
+from gristmill.posttrain.drift import WATCH, warnings
+from gristmill.posttrain.examples import Order
+from gristmill.posttrain.grpo import GRPO
+from gristmill.posttrain.losses import divergence
+from gristmill.posttrain.ppo import PPO
+from gristmill.posttrain.reward import RewardModel, held_out
+from gristmill.posttrain.rewards import Judge, Prompt, exact, judge_by, judge_with, read_function
+from gristmill.posttrain.rloo import RLOO
+from gristmill.posttrain.rollouts import Objective, Rollout, Rollouts
+from gristmill.processes import RANK, SIZE
 from gristmill.recipe import RL
 from gristmill.settings.choices import refuse_no_room
 from gristmill.tokenizer.encode import Tokenizer
@@ -30,91 +38,171 @@ from gristmill.training.job import Job, Plan, StepLoss
 from gristmill.training.log import LogLine, mean_of
 from gristmill.training.loop import best_device
 from gristmill.training.optimizer import Rates
+from gristmill.training.parallel import join, total
 from gristmill.training.stage import conclude, run_job
+
+METHODS: dict[str, Callable[[Transformer, RL], Objective]] = {"grpo": GRPO, "rloo": RLOO, "ppo": PPO}
+MOST_HELD_OUT = 200  # prompts
+EVALUATIONS = 10  # on the way
+
+
+@dataclass(kw_only=True)
+class Alignment(Job):
+    """An RL training."""
+
+    policy: Transformer
+    extra: dict[str, float] = field(default_factory=dict)  # more figures for the manifest
 
 
 def run(inputs: Mapping[str, Path], params: RL, out: Path) -> Manifest:
-    """Align the chat model with the reward model."""
+    """Align the chat model with what is rewarded."""
     return run_job(prepare(inputs, params, out), out, finish)
 
 
-def prepare(inputs: Mapping[str, Path], params: RL, out: Path) -> Job:
-    """The alignment: its loss samples answers, has them rewarded, and compares them within their group."""
+def prepare(inputs: Mapping[str, Path], params: RL, out: Path) -> Alignment:
+    """The alignment: its loss samples answers, has them rewarded, and compares them."""
+    join()
     torch.manual_seed(params.seed)
     device = best_device()
     policy, tokenizer = load_together(inputs["model"], inputs["tokenizer"], device)
     reference = load_model(inputs["model"], device).eval()
-    judge, engine = RewardModel.load(inputs["reward"], device), Engine(policy, tokenizer)
-    context, left_out = policy.config.context, list[LeftOut]()
-    refuse_no_room(params.max_tokens, context)
-    prompts = read_prompts(Path(params.prompts), tokenizer, context - params.max_tokens, left_out)
-    counts = {"prompts": len(prompts)} | report("rl", left_out, out)
+    engine, left_out = Engine(policy, tokenizer), list[LeftOut]()
+    refuse_no_room(params.max_tokens, policy.config.context)
+    longest = policy.config.context - params.max_tokens
+    prompts, heldout = read_prompts(Path(params.prompts), tokenizer, longest, left_out)
+    judge, truth, extra = judges(inputs, params, tokenizer, prompts)
+    rollout, objective = Rollout(engine, reference, judge, params), METHODS[params.method](policy, params)
     order = Order(len(prompts), params.batch, params.seed)
-
-    def loss(step: int) -> StepLoss:
-        asked = [prompts[index] for index in order(step)]
-        policy.eval()
-        with fast_products(False):  # sampling comes in a shape for every number of answers still going
-            answers = engine.generate(
-                asked,
-                max_tokens=params.max_tokens,
-                temperature=params.temperature,
-                seed=params.seed * 1_000_003 + step,
-                samples=params.group,
-            )
-        policy.train()
-        said = [[*answer.tokens, tokenizer.im_end] for answer in answers]  # also where a limit cut it off
-        batch = fork(asked, [said[at : at + params.group] for at in range(0, len(said), params.group)], engine.device)
-        ours = token_logprobs(policy, batch.hidden(policy), batch.targets_PT)
-        with torch.no_grad():
-            rewards = judge(batch)
-            theirs = token_logprobs(reference, batch.hidden(reference), batch.targets_PT)
-        cut_off = torch.tensor([answer.finish != "stop" for answer in answers], device=engine.device)
-        borne = batch.targets_PT != IGNORE
-        borne &= (batch.targets_PT != tokenizer.im_end) | ~cut_off[batch.answer_PT]  # that end was not the policy's
-        gap = theirs - ours
-        kl = batch.mean(gap.exp() - gap - 1, borne)
-        value = -(group_advantages(rewards, params.group, "batch") * batch.mean(ours, borne) - params.kl * kl).mean()
-        figures = {
-            "reward": round(float(rewards.mean()), 4),
-            "kl": round(float(kl.detach().mean()), 5),
-            "length": round(float(borne.sum() / len(answers)), 2),
-        }
-        return StepLoss(value, int(borne.sum()), figures)
-
-    steps = order.steps(params.epochs)
+    counts = {"prompts": len(prompts), "heldout_prompts": len(heldout)}
+    counts |= report("rl", left_out, out)
+    steps = order.steps(params.epochs) * params.updates
+    counts["answers"] = steps // params.updates * order.batch * params.group
     plan = Plan(
         *("rl", steps, Rates.of(params).scaled(params.lr), params.warmup, 1.0),
         checkpoint_seconds=params.checkpoint_seconds,
+        unit=params.updates,
     )
-    counts["answers"] = steps * order.batch * params.group
-    return Job(policy, loss, plan, counts=counts)
+    asking = Asking(rollout, objective, prompts, order, params)
+    evaluate = (lambda _: scored(engine, heldout, truth, params.max_tokens)) if heldout else None
+    every = -(-steps // EVALUATIONS // params.updates) * params.updates
+    return Alignment(
+        *(objective.model, asking.loss, plan, evaluate, every, counts), watch=WATCH, policy=policy, extra=extra
+    )
 
 
-def finish(job: Job, log: list[LogLine], out: Path) -> Manifest:
-    """Write the aligned model; what it was rewarded with before and after, and how far it went from where it began."""
-    tenth = max(1, len(log) // 10)
+def judges(
+    inputs: Mapping[str, Path], params: RL, tokenizer: Tokenizer, prompts: Sequence[Prompt]
+) -> tuple[Judge, Judge, dict[str, float]]:
+    """What rewards answers, what says how good they are on prompts that are held out, and figures for the manifest.
+
+    Raises UserError where nothing can be rewarded.
+    """
+    right = judge_by(exact(params.declines), tokenizer)
+    if params.reward:
+        own = judge_by(read_function(params.reward), tokenizer, params.reward)
+        return own, own, {}
+    if "reward" in inputs:
+        model = RewardModel.load(inputs["reward"], best_device())
+        return judge_with(model, tokenizer), right, {"likelihood_weight": float(model.likelihood.detach())}
+    if all(prompt.truth is None for prompt in prompts):
+        raise UserError(
+            f'nothing rewards the answers to {params.prompts}: no prompt has a "truth"',
+            "add a [reward] table, name a function in rl.reward, or give the prompts their truth",
+        )
+    return right, right, {}
+
+
+class Asking:
+    """The loss of each step: the first of a batch's steps asks."""
+
+    def __init__(
+        self, rollout: Rollout, objective: Objective, prompts: Sequence[Prompt], order: Order, params: RL
+    ) -> None:
+        self.rollout, self.objective, self.prompts = rollout, objective, prompts
+        self.order, self.params = order, params
+        self.number = -1  # of the batch at hand
+        self.batch: Rollouts | None = None
+
+    def loss(self, step: int) -> StepLoss:
+        """This process's share of it."""
+        number, update = divmod(step, self.params.updates)
+        fresh = self.number != number or update == 0 or self.batch is None
+        if fresh:
+            chosen = [self.prompts[index] for index in self.order(number)]
+            self.batch, self.number = self.rollout(chosen, self.params.seed * 1_000_003 + number), number
+        batch, policy = self.batch, self.rollout.policy
+        assert batch is not None
+        hidden = batch.answers.hidden(policy)
+        new = self.rollout.logprobs(policy, batch.answers, hidden)
+        if fresh:
+            batch.old_BA = new.detach()
+            with torch.no_grad():
+                self.objective.begin(batch, hidden.detach())
+        value = self.objective.loss(batch, new, hidden)
+        return StepLoss(value, int(batch.answers.mask_BA.sum()), self.figures(batch, new.detach(), fresh))
+
+    @torch.no_grad()
+    def figures(self, batch: Rollouts, new: torch.Tensor, fresh: bool) -> dict[str, float]:
+        """For the log. Entropy is estimated by what was sampled, in nats a token."""
+        answers = batch.answers
+        kl, said = answers.means(divergence(new, batch.reference_BA)), answers.sums(-batch.old_BA)
+        moved = ((new - batch.old_BA).exp() - 1).abs() > self.params.clip
+        apart, surprise, clipped, count, tokens = total(
+            *(float(kl.sum()), float(said.sum()), float((moved * answers.mask_BA).sum())),
+            *(len(kl), float(answers.mask_BA.sum())),
+        )
+        found = {"kl": round(apart / count, 5)}
+        if not fresh:
+            return found | {"clipped": round(clipped / max(1.0, tokens), 5)}
+        told = {name: round(value, 4) for name, value in batch.figures.items()}
+        return told | found | {"entropy": round(surprise / max(1.0, tokens), 5)}
+
+
+def scored(engine: Engine, prompts: Sequence[Prompt], truth: Judge, max_tokens: int) -> dict[str, Any]:
+    """How good the likeliest answers to held-out prompts are, on average."""
+    own = prompts[RANK::SIZE]
+    found = engine.generate([prompt.ids for prompt in own], max_tokens=max_tokens)
+    values = truth(own, [answer.tokens for answer in found]) if own else torch.zeros(0)
+    summed, right = total(float(values.sum()), float((values > 0).sum()))
+    return {"truth": round(summed / len(prompts), 4), "right": round(right / len(prompts), 4)}
+
+
+def finish(job: Alignment, log: list[LogLine], out: Path) -> Manifest:
+    """Write the aligned model; what it was rewarded with before and after, how far it went, and what was odd."""
+    asked_at = [record for record in log if "reward" in record]
+    tenth = max(1, len(asked_at) // 10)
     metrics = {
-        "reward_before": mean_of(log[:tenth], "reward"),
-        "reward_after": mean_of(log[-tenth:], "reward"),
-        "kl": mean_of(log[-tenth:], "kl"),
+        "reward_before": mean_of(asked_at[:tenth], "reward"),
+        "reward_after": mean_of(asked_at[-tenth:], "reward"),
+        "kl": mean_of(asked_at[-tenth:], "kl"),
     }
-    return conclude(job, log, out, metrics)
+    truths = [record for record in log if "truth" in record]
+    if truths:
+        metrics |= {f"{name}_before": truths[0][name] for name in ("truth", "right")}
+        metrics |= {f"{name}_after": truths[-1][name] for name in ("truth", "right")}
+    metrics |= {f"{name}_at_step": step for name, step in warnings(log).items()}
+    job.model = job.policy  # what an objective needs besides is not part of it
+    return conclude(job, log, out, metrics | job.extra)
 
 
-def read_prompts(path: Path, tokenizer: Tokenizer, longest: int, left_out: list[LeftOut]) -> list[list[int]]:
-    """Rendered prompts that leave room for an answer. A record that is none, or is too long, joins `left_out`.
-
-    Raises UserError where no prompt is left.
+def read_prompts(
+    path: Path, tokenizer: Tokenizer, longest: int, left_out: list[LeftOut]
+) -> tuple[list[Prompt], list[Prompt]]:
+    """Prompts that leave room for an answer, and those with a truth that are held out. A record that is none, or is too
+    long, joins `left_out`. Raises UserError where no prompt is left.
     """
 
-    def read(record: Record) -> list[int]:
-        ids, _ = render(asked(record), tokenizer, generation_prompt=True)
+    def read(record: Record) -> Prompt:
+        messages = asked(record)
+        ids, _ = render(messages, tokenizer, generation_prompt=True)
         if len(ids) > longest:
             raise TooLong(len(ids), longest)
-        return ids
+        return Prompt(ids, messages, record.get("truth"))
 
-    prompts = list(read_records(path, read, left_out))
-    if not prompts:
+    splits: tuple[list[Prompt], list[Prompt]] = ([], [])
+    for prompt in read_records(path, read, left_out):
+        away = prompt.truth is not None and len(splits[1]) < MOST_HELD_OUT and held_out(prompt.messages)
+        splits[away].append(prompt)
+    if not splits[0]:
         raise nothing_left(f"{path} holds no prompt", "give some", left_out)
-    return prompts
+    return splits

@@ -21,9 +21,9 @@ from gristmill.files import sha256_file
 from gristmill.inputs.folders import source_names, walk
 from gristmill.inputs.storage import as_path, remote_digest
 from gristmill.manifest import MANIFEST, Manifest, intact
-from gristmill.recipe import Params, marked_fields, path_fields
+from gristmill.recipe import Params
 from gristmill.settings.stages import Stage, input_paths
-from gristmill.settings.types import ADDRESS, HOW, NAMED
+from gristmill.settings.types import ADDRESS, HOW, NAMED, marked_fields, path_fields
 
 SOURCE = Path(__file__).resolve().parents[1]
 # Modules that cannot change what a stage writes: messages (errors, progress), names for other modules (__init__), and

@@ -35,8 +35,8 @@ def find_model(folder: Path | str | None, named: str | None = None, choose: Sequ
     folder of its `tokenizer`, its `name`, and `about`, a line that says which it is and why not a newer one.
 
     `named` is a stage of the run (as `sft`), or a folder that is taken instead. Of a run, the first of the stages
-    `choose` (by default rl, sft, pretrain) is taken that its recipe names and that is what the recipe would make now.
-    Nothing is loaded. Raises UserError where there is none.
+    `choose` (by default rl, kto, dpo, sft, pretrain) is taken that its recipe names and that is what the recipe would
+    make now. Nothing is loaded. Raises UserError where there is none.
     """
     folder = None if folder is None else Path(folder)
     if named in MODEL and folder is not None:
@@ -100,7 +100,7 @@ def unfinished(run: Path, stages: Iterable[str]) -> str:
 def of_stage(folder: Path, name: str = "") -> Model:
     """The model in a stage's folder, wherever that lies, with the tokenizer that it was trained with."""
     if not (folder / OURS).exists():
-        raise UserError(f"no model in {folder}", "name the folder of pretrain, sft or rl")
+        raise UserError(f"no model in {folder}", f"name the folder of {', '.join(MODEL)}")
     made = Manifest.read(folder) or Manifest()
     noted = made.folders.get("tokenizer", "../tokenizer")
     options = [folder.absolute().parent / noted.removeprefix("../"), folder.absolute().parent / "tokenizer"]

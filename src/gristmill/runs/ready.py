@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gristmill.errors import UserError
-from gristmill.recipe import Recipe, path_fields, stage_params
+from gristmill.recipe import Recipe, stage_params
 from gristmill.settings.choices import refuse_gaps
 from gristmill.settings.stages import Stage, input_paths, pick_inputs, resolve_paths
-from gristmill.settings.types import ADDRESS
+from gristmill.settings.types import ADDRESS, path_fields
 
 MUST_HOLD = {  # setting → what must be in the folder that it names
     "tokenizer.init_from": "tokenizer.json",

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from gristmill.errors import UserError
-from gristmill.recipe import Params, Recipe, path_fields, stage_params
+from gristmill.recipe import Params, Recipe, stage_params
 from gristmill.settings.descriptions import wrong_settings
-from gristmill.settings.types import ADDRESS
+from gristmill.settings.types import ADDRESS, path_fields
 
 P = TypeVar("P", bound=Params)
 

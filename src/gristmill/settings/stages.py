@@ -10,7 +10,8 @@ from typing import Any
 
 from gristmill.errors import UserError, nearest
 from gristmill.manifest import Manifest
-from gristmill.recipe import Params, path_fields
+from gristmill.recipe import Params
+from gristmill.settings.types import FUNCTION, path_fields
 
 StageFunction = Callable[[Mapping[str, Path], Any, Path], Manifest]
 
@@ -37,8 +38,8 @@ class Stage:
 
 
 CORPUS = ("extract", "filter", "dedup", "redact", "decontaminate")  # documents, as far as the recipe has cleaned them
-MODEL = ("pretrain", "sft", "rl")  # the model, as far as the recipe has trained it
-TRAINING = ("pretrain", "sft", "reward", "rl")
+MODEL = ("pretrain", "sft", "dpo", "kto", "rl")  # the model, as far as the recipe has trained it
+TRAINING = ("pretrain", "sft", "dpo", "kto", "reward", "rl")
 CRAWLS = ("crawl", "common_crawl")
 TOKENS = {"tokenizer": ("tokenizer",), "tokens": ("tokenize",)}
 BEFORE_REPORT = (
@@ -54,9 +55,17 @@ BEFORE_REPORT = (
     Stage("tokenizer", "tokenizer.train:run", {"corpus": CORPUS}),
     Stage("tokenize", "tokenizer.tokenize:run", {"corpus": CORPUS, "tokenizer": ("tokenizer",)}),
     Stage("pretrain", "training.pretrain:run", TOKENS, together=True),
-    Stage("sft", "posttrain.sft:run", {"model": ("pretrain",), "corpus": CORPUS, **TOKENS}),
-    Stage("reward", "posttrain.reward:run", {"model": ("pretrain", "sft"), **TOKENS}),
-    Stage("rl", "posttrain.rl:run", {"model": ("sft",), "reward": ("reward",), **TOKENS}),
+    Stage("sft", "posttrain.sft:run", {"model": ("pretrain",), "corpus": CORPUS, **TOKENS}, together=True),
+    Stage("dpo", "posttrain.dpo:run", {"model": MODEL[:2], **TOKENS}, together=True),
+    Stage("kto", "posttrain.kto:run", {"model": MODEL[:3], **TOKENS}, together=True),
+    Stage("reward", "posttrain.reward:run", {"model": MODEL[:4], **TOKENS}, together=True),
+    Stage(
+        "rl",
+        "posttrain.rl:run",
+        {"model": MODEL[1:4], "reward": ("reward",), **TOKENS},
+        frozenset({"reward"}),
+        together=True,
+    ),
     Stage("evaluate", "evaluation.stage:run", {"model": MODEL, "sft": ("sft",), **TOKENS}, frozenset({"sft"})),
     Stage("audit", "audit.stage:run", {"model": MODEL, **TOKENS}),
     Stage(
@@ -112,7 +121,7 @@ def resolve_paths(params: Params, folder: Path) -> Params:
 
 
 def input_paths(params: Params) -> dict[str, str]:
-    """Every input path of the parameters, under a name of its own."""
+    """Every input path of the parameters, under a name of its own, of which the function is part that it names."""
     found: dict[str, str] = {}
     for name in path_fields(type(params)):
         value = getattr(params, name)
@@ -120,5 +129,7 @@ def input_paths(params: Params) -> dict[str, str]:
             found |= {f"{name}.{key}": item for key, item in value.items()}
         else:
             items = value if isinstance(value, list) else [value] if value else []
-            found |= {f"{name}.{index}": item for index, item in enumerate(items)}
+            for index, item in enumerate(items):
+                function = FUNCTION.search(item)
+                found[f"{name}.{function[0][1:] if function else index}"] = FUNCTION.sub("", item)
     return found

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from gristmill.settings.quantities import (
     bound_of,
@@ -23,6 +23,7 @@ InputFile = Annotated[str, "path", "file"]
 InputFolder = Annotated[str, "path", "folder"]
 Place = Annotated[str, "place"]  # a path or URL whose content is not part of the fingerprint
 ADDRESS = re.compile(r":\d+$")  # what may stand in a path's place where a service is meant
+FUNCTION = re.compile(r"(?<=\.py):\w+$")  # what may follow a file's name: the function in it
 NAMED = "named"  # marks paths whose last names show in what comes out
 HOW = "how"  # marks a setting that says how a stage works and not what comes out: changing it redoes nothing
 # Bounds are far beyond what is of use: a slip of the finger must not become hours of work or all of the memory.
@@ -58,3 +59,19 @@ LineRule = Literal["c4_lines", "c4_short_lines", "c4_line_ends", "refinedweb_lin
 FilterRule = Literal["gopher_repetition", "gopher_quality", LineRule, "c4", "fineweb"]
 GGUFKind = Literal["f32", "f16", "q8_0"]
 RedactRule = Literal["email", "phone", "ip_address", "iban", "card", "national_id", "key"]
+
+
+def marked_fields(params: type[BaseModel], mark: str) -> list[str]:
+    """Names of the fields that are marked as HOW."""
+    return [name for name, field in params.model_fields.items() if mark in field.metadata]
+
+
+def path_fields(params: type[BaseModel], *marks: str) -> list[str]:
+    """Names of the fields that hold paths of these marks (`path`): one, a list of them, or a mapping to them."""
+    wanted = set(marks or ("path",))
+    return [
+        name
+        for name, field in params.model_fields.items()
+        if wanted & {mark for mark in field.metadata if isinstance(mark, str)}
+        or any(wanted & set(getattr(part, "__metadata__", ())) for part in getattr(field.annotation, "__args__", ()))
+    ]

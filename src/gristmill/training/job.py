@@ -10,6 +10,8 @@ from torch import Tensor
 
 from gristmill.model.transformer import Network
 from gristmill.training.optimizer import Rates
+from gristmill.training.overfitting import WATCH
+from gristmill.training.watch import Watch
 
 
 class StepLoss(NamedTuple):
@@ -36,6 +38,7 @@ class Plan:
     checkpoint_seconds: float = 60.0  # between two checkpoints
     keep: int = 2  # checkpoints, next to the best
     accumulate: int = 1  # parts of a step, one after the other
+    unit: int = 1  # steps that belong together: a checkpoint comes after all of them
     parallel: str = "ddp"
     tensorboard: bool = False
     tokens: Callable[[], int] | None = None  # of all steps, exactly, where the data tells them without training
@@ -56,3 +59,4 @@ class Job:
     evaluate: Callable[[int], dict[str, Any]] | None = None
     every: int = 0  # steps between evaluations; 0: before the first step and after the last one only
     counts: dict[str, int] = field(default_factory=dict)  # of what was prepared, for the manifest
+    watch: Watch = WATCH

@@ -22,7 +22,6 @@ from gristmill.training.checkpoint import Checkpoints, name_of
 from gristmill.training.job import Job, StepLoss
 from gristmill.training.log import Log, LogLine, mishaps
 from gristmill.training.optimizer import Optimizer, share_of_peak
-from gristmill.training.overfitting import warn
 from gristmill.training.parallel import Shared, join, total
 
 LOG_EVERY = 10  # steps
@@ -68,10 +67,12 @@ class Training:
         self.job, self.model, self.plan = job, job.model, job.plan
         self.shared = Shared(job.model, job.plan.parallel)
         self.optimizer = Optimizer(job.model, job.plan.rates)
-        self.anchor = job.every or max(ANCHOR_STEPS, job.plan.steps // MOST_ANCHORS)
+        anchor = job.every or max(ANCHOR_STEPS, job.plan.steps // MOST_ANCHORS)
+        self.anchor = -(-anchor // job.plan.unit) * job.plan.unit
         self.log, self.checkpoints = Log(out, job.plan.tensorboard), Checkpoints(out, job.plan.keep, self.anchor)
         self.due = time.monotonic() + job.plan.checkpoint_seconds  # when the next checkpoint is, at the earliest
         self.state, self.bad = Trained(), 0  # bad: steps in a row
+        self.told: set[str] = set()  # warnings
         self.speed = Rate(SPEED_SECONDS)  # tokens a second of steps alone: not of scoring and checkpoints
 
     def run(self) -> list[LogLine]:
@@ -93,12 +94,13 @@ class Training:
                     bar.resume(self.state.done)
                     continue
                 done, score = self.state.done, None
+                whole = done % plan.unit == 0 or done == plan.steps
                 if done == plan.steps or (self.job.every and done % self.job.every == 0):
                     score = self.evaluate()
                 stopped = stopped or (SIZE == 1 and bool(received))  # one may have come while the model was scored
-                if (stopped or due or done == plan.steps or done % self.anchor == 0) and not self.bad:
+                if whole and (stopped or due or done == plan.steps or done % self.anchor == 0) and not self.bad:
                     self.save(score)
-                self.stop(stopped)
+                self.stop(stopped and whole)
                 bar.advance(1, lambda: note(self.log.records, self.speed.value()))
             self.stop(SIZE == 1 and bool(received))  # while the last checkpoint was written
         self.log.finish()
@@ -140,6 +142,8 @@ class Training:
         if "skipped" in record or state.done % LOG_EVERY == 0 or figures:
             begin = {"step": state.done, "tokens": state.tokens}
             self.log.add(begin | record | {"lr": round(share, 4)} | figures)
+        if figures and state.done % LOG_EVERY == 0:
+            self.job.watch.warn(self.log.records, self.told)
         state.done += 1
         self.speed.add(all_tokens, began, time.monotonic())
         return stops > 0, due > 0
@@ -154,8 +158,8 @@ class Training:
         self.shared.reshard()
         self.model.train()
         record = {"step": self.state.done, "tokens": self.state.tokens} | figures
-        warn(self.log.records, record)
         self.log.add(record)
+        self.job.watch.warn(self.log.records, self.told)
         score: float | None = figures.get("heldout_bpb")
         return score
 
@@ -179,6 +183,7 @@ class Training:
         if found:
             self.state = Trained(**{name: found[name] for name in asdict(self.state)})
         self.log.go_on(self.state.records, self.checkpoints.folder / name_of(self.state.done))
+        self.told = set(self.job.watch.warnings(self.log.records))
         return found is not None
 
     def roll_back(self) -> None:

@@ -1,4 +1,4 @@
-"""One optimizer for all stages: Muon for the matrices, AdamW for embeddings, head and norms."""
+"""One optimizer for all stages: Muon for the matrices, or AdamW, which embeddings, head and norms have."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gristmill.model.kernels import fast_products, rounds_factors
-from gristmill.recipe import RL, Pretrain, Tune
+from gristmill.recipe import Pretrain, Tune
 from gristmill.training.parallel import gathered, like, local, own
 
 
@@ -22,15 +22,18 @@ class Rates:
     embed: float
     head: float
     weight_decay: float = 0.0
+    adamw: float = 0.0  # of the layers' matrices instead of Muon's, where it is above 0
 
     @classmethod
-    def of(cls, params: Pretrain | Tune | RL) -> Rates:
+    def of(cls, params: Pretrain | Tune) -> Rates:
         """The rates that a stage's parameters name."""
-        return cls(params.muon_lr, params.embed_lr, params.head_lr, params.weight_decay)
+        adamw = params.adamw_lr if isinstance(params, Tune) else 0.0
+        return cls(params.muon_lr, params.embed_lr, params.head_lr, params.weight_decay, adamw)
 
     def scaled(self, factor: float) -> Rates:
         """The same proportions at another size."""
-        return Rates(self.muon * factor, self.embed * factor, self.head * factor, self.weight_decay)
+        rates = (self.muon * factor, self.embed * factor, self.head * factor)
+        return Rates(*rates, self.weight_decay, self.adamw * factor)
 
 
 POLAR_EXPRESS = (  # arXiv:2505.16932: the polynomials that bring singular values of 0.001 and more to 1 fastest
@@ -72,21 +75,26 @@ class Optimizer:
         self.rates = rates
         self.names: dict[Tensor, str] = {weight: name for name, weight in model.named_parameters()}
         self.stacks: dict[tuple[int, int], list[nn.Parameter]] = defaultdict(list)
-        groups: dict[float, list[nn.Parameter]] = defaultdict(list)
+        groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
         for name, weight in model.named_parameters():
-            if weight.ndim == 2 and ".layers." in f".{name}":
+            layers = weight.ndim == 2 and ".layers." in f".{name}"
+            if layers and not rates.adamw:
                 self.stacks[weight.size(0), weight.size(1)].append(weight)
+            elif layers:
+                groups[rates.adamw, rates.weight_decay].append(weight)
             else:
-                groups[rates.embed if "embed" in name else rates.head].append(weight)
+                groups[rates.embed if "embed" in name else rates.head, 0.0].append(weight)
         self.momentum = {
             shape: torch.stack([torch.zeros_like(local(weight), requires_grad=False) for weight in stack])
             for shape, stack in self.stacks.items()
         }
         self.adam = torch.optim.AdamW(
-            [{"params": weights, "lr": rate, "peak": rate} for rate, weights in groups.items()],
+            [
+                {"params": weights, "lr": rate, "peak": rate, "weight_decay": decay}
+                for (rate, decay), weights in groups.items()
+            ],
             betas=(0.9, 0.95),
             eps=1e-10,
-            weight_decay=0.0,
             fused=True,
         )
         for weight in (weight for group in self.adam.param_groups for weight in group["params"]):

@@ -6,16 +6,15 @@ itself is not: one sample of documents is harder than the other. What counts is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from gristmill.progress import console
+from gristmill.training.watch import Records, Watch
 
 OPEN = 0.1  # of held-out bits per byte: growth of the gap that is reported
 WORSE = 0.01  # of the best held-out bits per byte: a rise that is reported
 IN_A_ROW = 3  # scorings that must agree
 REMEDY = "fewer epochs, a smaller model, more text, or goldfish = 4"
-Records = Sequence[Mapping[str, Any]]
 
 
 def growth(records: Records) -> list[float]:
@@ -48,13 +47,11 @@ def warnings(records: Records) -> dict[str, int]:
     return found
 
 
-def warn(log: Records, record: Mapping[str, Any]) -> None:
-    """Say so when a new record brings a warning. Reads the log alone: a resumed run says it neither twice nor never."""
-    before = warnings(log)
-    for name in warnings([*log, record]):
-        if name not in before:
-            told = {
-                "gap_opens": "training text is predicted ever better than held-out text: it is being memorised",
-                "heldout_rises": "held-out text is predicted worse than before: the model overfits",
-            }[name]
-            console.print(f"           step {record['step']:,}: {told} ({REMEDY})", style="yellow", soft_wrap=True)
+WATCH = Watch(
+    warnings,
+    {
+        "gap_opens": "training text is predicted ever better than held-out text: it is being memorised",
+        "heldout_rises": "held-out text is predicted worse than before: the model overfits",
+    },
+    REMEDY,
+)

@@ -68,6 +68,17 @@ def total(*values: float) -> list[float]:
     return summed.tolist()
 
 
+def everyones(values: Tensor) -> tuple[Tensor, slice]:
+    """The values of all processes, [n], one process after the other, and where this one's are."""
+    if SIZE == 1:
+        return values, slice(None)
+    found: list[list[float]] = [[] for _ in range(SIZE)]
+    dist.all_gather_object(found, values.tolist())
+    at = sum(map(len, found[:RANK]))
+    joined = [value for one in found for value in one]
+    return torch.tensor(joined, dtype=values.dtype, device=values.device), slice(at, at + len(values))
+
+
 def from_leader(function: Callable[[], T]) -> T:
     """What the leader's call gives (as JSON can hold it), in every process; the others do not call."""
     if SIZE == 1:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import save_model
+from gristmill.processes import LEADER
 from gristmill.training.checkpoint import discard_checkpoint
 from gristmill.training.job import Job
 from gristmill.training.log import LogLine, mean_of, mishaps
@@ -30,9 +31,10 @@ def run_job(job: J, out: Path, finish: Callable[[J, list[LogLine], Path], Manife
 
 
 def conclude(job: Job, log: list[LogLine], out: Path, metrics: dict[str, float]) -> Manifest:
-    """What every `finish` ends with: the model is written, the checkpoints go, the manifest is made."""
-    save_model(job.model, out)
-    discard_checkpoint(out)
+    """What every `finish` ends with: the leader writes the model and removes the checkpoints; the manifest is made."""
+    if LEADER:
+        save_model(job.model, out)
+        discard_checkpoint(out)
     return Manifest(counts=job.counts | {"steps": job.plan.steps} | mishaps(log), metrics=metrics)
 
 

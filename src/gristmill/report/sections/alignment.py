@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gristmill.chat.conversations import read_records
 from gristmill.chat.layouts import preference
+from gristmill.posttrain.drift import MEANINGS
 from gristmill.report.blocks import Block, Figure, Prose, Section, Talk
 from gristmill.report.plot import line_chart
 from gristmill.report.reading import Folders, curve, fits, input_file, left_out, manifest, percent, records
@@ -11,6 +12,10 @@ from gristmill.report.reading import Folders, curve, fits, input_file, left_out,
 REWARD = (
     "A reward model learns from pairs of answers to the same question, of which one is preferred: it gives each answer "
     "a number, the reward, and is trained to give the preferred one more."
+)
+DIRECT = (
+    "Direct alignment learns from judged answers without a reward model: those that are preferred become likelier, "
+    "next to what they were before, and the others less likely."
 )
 RL = (
     "In reinforcement learning (RL) the assistant answers questions itself, several times each, and is moved towards "
@@ -24,7 +29,14 @@ def alignment(folders: Folders) -> Section | None:
     """One preference pair, how well the reward model judges, and the curves of both."""
     reward = curve(records(folders, "reward", "log.jsonl"), "loss", "step")
     log = records(folders, "rl", "log.jsonl")
+    direct = [(name, curve(records(folders, name, "log.jsonl"), "loss", "step")) for name in ("dpo", "kto")]
     blocks: list[Block] = []
+    for name, points in direct:
+        if points:
+            blocks += [Prose(left_out(manifest(folders, name))), *preferred(folders, name)]
+            blocks.append(
+                Figure(f"Loss of {name.upper()}", line_chart([("loss", points)], "steps", "of a pair or answer"))
+            )
     if reward:
         blocks += [*pair(folders), *preferred(folders), Prose(left_out(manifest(folders, "reward")))]
         blocks.append(Figure("Loss of the reward model", line_chart([("loss", reward)], "steps", "nats per pair")))
@@ -33,9 +45,14 @@ def alignment(folders: Folders) -> Section | None:
         for name, label in (("reward", "mean reward"), ("kl", "divergence from the fine-tuned model, nats")):
             drawing = line_chart([(name, curve(log, name, "step"))], "steps", label)
             blocks.append(Figure(f"{label.partition(',')[0].capitalize()} in RL", drawing))
+        if truth := curve(log, "right", "step"):
+            drawing = line_chart([("right", truth)], "steps", "share of held-out prompts answered rightly")
+            blocks.append(Figure("Held-out truth in RL", drawing))
+        blocks.append(Prose(warned(folders)))
     if not blocks:
         return None
-    return Section("Aligned with preferences", REWARD if reward else RL, blocks if reward else blocks[1:])
+    opening = REWARD if reward else DIRECT if any(points for _, points in direct) else RL
+    return Section("Aligned with preferences", opening, blocks[1:] if opening is RL else blocks)
 
 
 def pair(folders: Folders) -> list[Block]:
@@ -53,10 +70,20 @@ def pair(folders: Folders) -> list[Block]:
     ]
 
 
-def preferred(folders: Folders) -> list[Block]:
-    """How often the reward model prefers the better answer on pairs that it never saw."""
-    made = manifest(folders, "reward")
+def warned(folders: Folders) -> str:
+    """What RL warned of."""
+    made = manifest(folders, "rl")
+    steps = {name: made.metrics.get(f"{name}_at_step") for name in MEANINGS} if made else {}
+    return " ".join(f"At step {step:,.0f} a warning said: {MEANINGS[name]}." for name, step in steps.items() if step)
+
+
+def preferred(folders: Folders, stage: str = "reward") -> list[Block]:
+    """How often a stage's model prefers the better answer on pairs that it never saw."""
+    made = manifest(folders, stage)
     if not made or "heldout_accuracy" not in made.metrics:
         return []
     share = percent(made.metrics["heldout_accuracy"])
-    return [Prose(f"On pairs that it never saw, the reward model gives the preferred answer more {share} of the time.")]
+    who = (
+        "the reward model gives the preferred answer more" if stage == "reward" else "it has moved to the preferred one"
+    )
+    return [Prose(f"On pairs that it never saw, {who} {share} of the time.")]

@@ -1,0 +1,111 @@
+"""Stage `dpo`: preference pairs → aligned model, without a reward model (Rafailov et al. 2023, arXiv:2305.18290)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gristmill.chat.conversations import LeftOut, report
+from gristmill.generation.engine import load_together
+from gristmill.manifest import Manifest
+from gristmill.model.transformer import Transformer, load_model
+from gristmill.posttrain.examples import Answers, Order, fork
+from gristmill.posttrain.losses import dpo
+from gristmill.posttrain.reward import Pair, read_pairs
+from gristmill.processes import RANK, SIZE
+from gristmill.recipe import DPO
+from gristmill.training.job import Job, Plan, StepLoss
+from gristmill.training.log import LogLine, mean_of
+from gristmill.training.loop import best_device
+from gristmill.training.optimizer import Rates
+from gristmill.training.parallel import join, total
+from gristmill.training.stage import conclude, run_job
+
+
+@dataclass(kw_only=True)
+class Preferring(Job):
+    """A DPO training, and the pairs that it is scored on."""
+
+    model: Transformer
+    reference: Transformer
+    per_token: bool
+    heldout_pairs: list[Pair]
+
+
+def run(inputs: Mapping[str, Path], params: DPO, out: Path) -> Manifest:
+    """Make the chosen answers likelier than the rejected ones, next to what they were."""
+    return run_job(prepare(inputs, params, out), out, finish)
+
+
+def prepare(inputs: Mapping[str, Path], params: DPO, out: Path) -> Preferring:
+    """The training: its loss compares each pair's log-probabilities with those of the model that it began with."""
+    join()
+    torch.manual_seed(params.seed)
+    model, tokenizer = load_together(inputs["model"], inputs["tokenizer"], best_device())
+    reference = load_model(inputs["model"], best_device()).eval()
+    left_out: list[LeftOut] = []
+    pairs, heldout = read_pairs(Path(params.preferences), tokenizer, model.config.context, left_out)
+    counts = {"pairs": len(pairs), "heldout_pairs": len(heldout)} | report("dpo", left_out, out)
+    order = Order(len(pairs), params.batch, params.seed)
+
+    def loss(step: int) -> StepLoss:
+        chosen = order(step)
+        own = [pairs[index] for index in chosen[RANK::SIZE]]
+        ours, theirs = margins(model, reference, own, params.per_token)
+        each = dpo(ours, theirs, params.beta, params.smoothing)
+        right = total(float((ours > theirs).sum()))[0] / len(chosen)
+        return StepLoss(each.sum() / len(chosen), sum(map(tokens_of, own)), {"accuracy": round(right, 4)})
+
+    steps = order.steps(params.epochs)
+    plan = Plan(
+        *("dpo", steps, Rates.of(params).scaled(params.lr), params.warmup, 1.0),
+        checkpoint_seconds=params.checkpoint_seconds,
+        tokens=lambda: sum(tokens_of(pairs[index]) for step in range(steps) for index in order(step)),
+    )
+    return Preferring(
+        model=model,
+        loss=loss,
+        plan=plan,
+        counts=counts,
+        reference=reference,
+        per_token=params.per_token,
+        heldout_pairs=heldout,
+    )
+
+
+def finish(job: Preferring, log: list[LogLine], out: Path) -> Manifest:
+    """Write the model, and how often it moved towards the chosen answer of pairs that it never saw."""
+    metrics = {"loss": mean_of(log[-10:], "loss")}
+    if pairs := job.heldout_pairs[:2000]:
+        with torch.no_grad():
+            parts = [pairs[at : at + 16] for at in range(0, len(pairs), 16)]
+            right = [torch.gt(*margins(job.model, job.reference, part, job.per_token)) for part in parts]
+        metrics["heldout_accuracy"] = float(torch.cat(right).float().mean())
+    return conclude(job, log, out, metrics)
+
+
+def margins(
+    model: Transformer, reference: Transformer, pairs: Sequence[Pair], per_token: bool
+) -> tuple[Tensor, Tensor]:
+    """By how much the chosen answers' log-probabilities are above the rejected ones', in model and reference."""
+    device = model.embed.weight.device
+    answers = fork([prompt for prompt, *_ in pairs], [both for _, *both in pairs], device)
+    with torch.no_grad():
+        theirs = scores(reference, answers, per_token)
+    ours = scores(model, answers, per_token)
+    return ours[::2] - ours[1::2], theirs[::2] - theirs[1::2]
+
+
+def scores(model: Transformer, answers: Answers, per_token: bool = False) -> Tensor:
+    """The log-probability of each answer, or its mean over tokens, [B]."""
+    logprobs = answers.logprobs(model, answers.hidden(model))
+    return answers.means(logprobs) if per_token else answers.sums(logprobs)
+
+
+def tokens_of(pair: Pair) -> int:
+    """Of a prompt and both answers."""
+    return sum(map(len, pair))

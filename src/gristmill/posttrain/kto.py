@@ -1,0 +1,120 @@
+"""Stage `kto`: answers that are good or bad, each for itself → aligned model (Ethayarajh et al. 2024,
+arXiv:2402.01306)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from gristmill.chat.conversations import LeftOut, TooLong, nothing_left, read_records, report
+from gristmill.chat.layouts import CHOSEN, Messages, Record, answered, first, preference
+from gristmill.chat.template import render
+from gristmill.errors import UserError
+from gristmill.generation.engine import load_together
+from gristmill.manifest import Manifest
+from gristmill.model.transformer import load_model
+from gristmill.posttrain.dpo import scores
+from gristmill.posttrain.examples import Order, fork
+from gristmill.posttrain.losses import kto
+from gristmill.processes import RANK, SIZE
+from gristmill.recipe import KTO
+from gristmill.tokenizer.encode import Tokenizer
+from gristmill.training.job import Job, Plan, StepLoss
+from gristmill.training.loop import best_device
+from gristmill.training.optimizer import Rates
+from gristmill.training.parallel import join, total
+from gristmill.training.stage import run_job
+
+
+class Judged(NamedTuple):
+    """An answer, and whether it is good."""
+
+    prompt: list[int]
+    answer: list[int]
+    good: bool
+
+
+def run(inputs: Mapping[str, Path], params: KTO, out: Path) -> Manifest:
+    """Make good answers likelier and bad ones less likely, next to what they were."""
+    return run_job(prepare(inputs, params, out), out)
+
+
+def prepare(inputs: Mapping[str, Path], params: KTO, out: Path) -> Job:
+    """The training. What answers are compared with is the divergence from the first model, estimated on each prompt
+    with the answer to the next one in the batch (§4.2 of the paper)."""
+    join()
+    torch.manual_seed(params.seed)
+    model, tokenizer = load_together(inputs["model"], inputs["tokenizer"], best_device())
+    reference, device = load_model(inputs["model"], best_device()).eval(), model.embed.weight.device
+    left_out: list[LeftOut] = []
+    judged = read_judged(Path(params.preferences), tokenizer, model.config.context, left_out)
+    good = sum(one.good for one in judged)
+    counts = {"good": good, "bad": len(judged) - good} | report("kto", left_out, out)
+    order = Order(len(judged), params.batch, params.seed)
+
+    def loss(step: int) -> StepLoss:
+        chosen = [judged[index] for index in order(step)]
+        places = range(len(chosen))[RANK::SIZE]
+        own = [chosen[place] for place in places]
+        following = [chosen[(place + 1) % len(chosen)].answer for place in places]
+        room = [model.config.context - len(one.prompt) for one in own]
+        others = [answer[:most] for answer, most in zip(following, room, strict=True)]
+        prompts = [one.prompt for one in own]
+        answers = fork(prompts, [[one.answer] for one in own], device)
+        both = fork(prompts, [[one.answer, other] for one, other in zip(own, others, strict=True)], device)
+        with torch.no_grad():
+            before, mismatched = scores(reference, both).view(-1, 2).unbind(1)
+            apart = scores(model, fork(prompts, [[other] for other in others], device)) - mismatched
+        divergence = max(0.0, total(float(apart.sum()))[0] / len(chosen))
+        marks = torch.tensor([one.good for one in own], device=device)
+        weights = torch.where(marks, params.good_weight, params.bad_weight)
+        each = kto(scores(model, answers) - before, marks, divergence, params.beta, weights)
+        return StepLoss(each.sum() / len(chosen), sum(map(tokens_of, own)), {"kl": round(divergence, 5)})
+
+    steps = order.steps(params.epochs)
+    plan = Plan(
+        *("kto", steps, Rates.of(params).scaled(params.lr), params.warmup, 1.0),
+        checkpoint_seconds=params.checkpoint_seconds,
+        tokens=lambda: sum(tokens_of(judged[index]) for step in range(steps) for index in order(step)),
+    )
+    return Job(model, loss, plan, counts=counts)
+
+
+def read_judged(path: Path, tokenizer: Tokenizer, context: int, left_out: list[LeftOut]) -> list[Judged]:
+    """Good and bad answers, of a pair one each. A record that holds none, or does not fit, joins `left_out`.
+
+    Raises UserError where none is left.
+    """
+
+    def read(record: Record) -> list[Judged]:
+        prompt, said = answers_of(record)
+        ids, _ = render(prompt, tokenizer, generation_prompt=True)
+        found = [Judged(ids, [*tokenizer.encode(text), tokenizer.im_end], good) for text, good in said]
+        if (longest := max(map(tokens_of, found))) > context:
+            raise TooLong(longest, context)
+        return found
+
+    judged = [one for found in read_records(path, read, left_out) for one in found]
+    if not judged:
+        raise nothing_left(f"{path} holds no answer that is good or bad", "give some", left_out)
+    return judged
+
+
+def answers_of(record: Record) -> tuple[Messages, list[tuple[str, bool]]]:
+    """The prompt of a record, and its answers with whether each is good. Raises UserError where there are none."""
+    if first(record, CHOSEN) is not None:
+        prompt, chosen, rejected = preference(record)
+        return prompt, [(chosen, True), (rejected, False)]
+    label = record.get("label")
+    if not isinstance(label, bool):
+        raise UserError('it has no "label"', 'write "label": true or false, or give pairs')
+    *prompt, answer = answered(record)
+    return prompt, [(answer["content"], label)]
+
+
+def tokens_of(one: Judged) -> int:
+    """Of a prompt and its answer."""
+    return len(one.prompt) + len(one.answer)

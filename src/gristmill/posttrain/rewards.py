@@ -1,0 +1,115 @@
+"""What RL rewards: a learned model's verdict, a Python function of the user's own, or whether the answer is right.
+
+The exact reward is 1 for a right answer, 0 for one that declines, -1 for a wrong one (TruthRL, arXiv:2509.25760 §3.2).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gristmill.chat.layouts import Messages
+from gristmill.errors import UserError
+from gristmill.posttrain.examples import fork
+from gristmill.posttrain.reward import RewardModel
+from gristmill.tokenizer.encode import Tokenizer
+
+Function = Callable[[Any, str, Any], Any]  # messages of the prompt, answer, truth → number
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is asked, and what is known about its answer."""
+
+    ids: list[int]
+    messages: Messages
+    truth: Any = None
+
+
+Judge = Callable[[Sequence[Prompt], Sequence[list[int]]], Tensor]  # prompts, as many answers for each → rewards [B]
+
+
+def ternary(answer: str, accepted: Iterable[str], declines: Iterable[str]) -> float:
+    """1 where an answer holds one of the texts as words of its own, 0 where it declines, -1 otherwise. A decline is
+    never right or wrong, whatever else it says."""
+    text = answer.lower()
+    if any(phrase.lower() in text for phrase in declines):
+        return 0.0
+    holds = any(re.search(rf"(?<!\w){re.escape(one.lower())}(?!\w)", text) for one in accepted)
+    return 1.0 if holds else -1.0
+
+
+def exact(declines: Sequence[str]) -> Function:
+    """The exact reward. The truth is a text or number, or a list of them; nothing is right where there is none."""
+
+    def reward(_: Any, answer: str, truth: Any) -> float:
+        accepted = truth if isinstance(truth, list) else [] if truth is None else [truth]
+        return ternary(answer, map(str, accepted), declines)
+
+    return reward
+
+
+def read_function(named: str) -> Function:
+    """The function that `file.py:function` names. The file is code of the user's own, which is run.
+
+    Raises UserError where there is none.
+    """
+    path, _, name = named.rpartition(":")
+    remedy = 'write reward = "file.py:function", with a function of prompt, answer and truth in that file'
+    if not path.endswith(".py"):
+        raise UserError(f"rl.reward = {named!r} names no function", remedy)
+    spec = importlib.util.spec_from_file_location(f"reward_{Path(path).stem}", path)
+    try:
+        assert spec and spec.loader
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"{path} cannot be run: {type(error).__name__}: {error}", "mend it") from error
+    function: Any = getattr(module, name, None)
+    if not callable(function):
+        raise UserError(f"{path} has no function {name}", remedy)
+    return function  # type: ignore[no-any-return]
+
+
+def judge_by(function: Function, tokenizer: Tokenizer, named: str = "the reward") -> Judge:
+    """Rewards by a function of the prompt's messages, the answer's text and the truth. Raises UserError where it fails
+    or gives no number."""
+
+    def judge(prompts: Sequence[Prompt], answers: Sequence[list[int]]) -> Tensor:
+        group, rewards = len(answers) // len(prompts), []
+        for number, tokens in enumerate(answers):
+            prompt, answer = prompts[number // group], tokenizer.decode(tokens).strip()
+            try:
+                rewards.append(float(function(prompt.messages, answer, prompt.truth)))
+            except Exception as error:
+                asked = prompt.messages[-1]["content"]
+                problem = f"{named} fails on the prompt {asked!r} and the answer {answer!r}: {error!r}"
+                raise UserError(problem, "mend the function") from error
+            if not math.isfinite(rewards[-1]):
+                raise UserError(f"{named} gives {rewards[-1]} for {answer!r}", "mend the function")
+        return torch.tensor(rewards)
+
+    return judge
+
+
+def judge_with(model: RewardModel, tokenizer: Tokenizer) -> Judge:
+    """Rewards by a reward model, which reads every answer as one that ended by itself."""
+    device = model.score.weight.device
+
+    @torch.no_grad()
+    def judge(prompts: Sequence[Prompt], answers: Sequence[list[int]]) -> Tensor:
+        group = len(answers) // len(prompts)
+        said = [[*answer, tokenizer.im_end] for answer in answers]
+        groups = [said[at : at + group] for at in range(0, len(said), group)]
+        rewards: Tensor = model(fork([prompt.ids for prompt in prompts], groups, device))
+        return rewards
+
+    return judge

@@ -1,0 +1,68 @@
+"""Stages after pretraining in two processes, as torchrun starts them, give what one process gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from talking import WORDS, chat, write
+
+from gristmill.settings.stages import BY_NAME
+
+USER = [[{"role": "user", "content": f"Say {word}"}] for word in WORDS]
+COMMON = ["batch=6", "epochs=3", "lr=0.02"]
+
+
+def records(stage: str) -> list[dict[str, Any]]:
+    """A few, for any stage."""
+    if stage == "sft":
+        return [{"messages": chat(f"Say {word}", "A red boat on the river." * n)} for word in WORDS for n in (1, 2, 3)]
+    if stage == "rl":
+        return [{"prompt": prompt, "truth": "boat"} for prompt in USER]
+    return [{"prompt": prompt, "chosen": "A boat.", "rejected": "cat"} for prompt in USER] * 2
+
+
+def made(stage: str, processes: int, inputs: dict[str, Path], path: str, out: Path, settings: list[str]) -> Path:
+    """The folder that a stage writes in some processes."""
+    file = {"sft": "conversations", "rl": "prompts"}.get(stage, "preferences")
+    options = [f"--set={one}" for one in (*COMMON, *settings, f"{file}={path}")]
+    reads = sorted(BY_NAME[stage].reads, key=lambda name: name in BY_NAME[stage].optional)
+    folders = [str(inputs[name]) for name in reads if name in inputs]
+    launch = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}"] if processes > 1 else []
+    command = [sys.executable, *launch, "-m", "gristmill", stage, *folders, "-o", str(out), *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+STAGES = {
+    "sft": ["average=answer", "replay=0.2", "batch=16"],
+    "dpo": [],
+    "kto": [],
+    "reward": [],
+    "rl": ["updates=2", "group=4", "max_tokens=6", "method=ppo", "temperature=1.3"],
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_processes_make_the_same_model(
+    stage: str, base: dict[str, Path], tuned: dict[str, Path], corpus: Path, tmp_path: Path
+) -> None:
+    inputs = {**(base if stage == "sft" else tuned), "corpus": corpus}
+    path = write(tmp_path / "r.jsonl", records(stage))
+    folders = [made(stage, n, inputs, path, tmp_path / str(n), STAGES[stage]) for n in (1, 2)]
+    logs = [[json.loads(line) for line in (one / "log.jsonl").read_text().splitlines()] for one in folders]
+    assert [record.keys() for record in logs[0]] == [record.keys() for record in logs[1]]
+    for one, two in zip(*logs, strict=True):
+        assert two == pytest.approx(one, abs=1.1e-5)
+    weights = [load_file(folder / "model.safetensors") for folder in folders]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-3) for name in weights[0])
