@@ -25,7 +25,7 @@ from gristmill.corpus.extract import stage as extract
 from gristmill.document import read_documents
 from gristmill.inputs.text_files import read_jsonl
 from gristmill.passages import stage as passages
-from gristmill.passages.answer import answer
+from gristmill.passages.extractive import answer
 from gristmill.passages.search import Search
 from gristmill.recipe import Extract, Passages
 

@@ -9,7 +9,7 @@ from own_pages import PAGES, document
 
 from gristmill.document import write_documents
 from gristmill.passages import stage
-from gristmill.passages.answer import DECLINED, QUOTES, answer, best_stretch
+from gristmill.passages.extractive import DECLINED, QUOTES, answer, best_stretch
 from gristmill.passages.search import Search
 from gristmill.recipe import Passages
 

@@ -38,9 +38,13 @@ def test_messages_in_any_order_are_answered(assistant: Assistant, listen: Listen
         found = httpx.post(f"{address}/v1/chat/completions", json={"messages": asked}, timeout=300.0)
     assert found.status_code == 200, found.text
     parts = re.findall(r"(\w)(?:\+(\w))?", read)
-    turns = [f"{ROLES[one]}\n" + "\n\n".join(SAYS[name] for name in (one, two) if name) for one, two in parts]
+    turns = [(ROLES[one], "\n\n".join(SAYS[name] for name in (one, two) if name)) for one, two in parts]
     tokens = assistant.engine.tokenizer
-    expected = [[tokens.im_start, *tokens.encode(text), tokens.im_end, *tokens.encode("\n")] for text in turns]
+
+    def turn(role: str, text: str) -> list[int]:
+        return [tokens.im_start, *tokens.encode(f"{role}\n"), *tokens.encode(text), tokens.im_end, *tokens.encode("\n")]
+
+    expected = [[tokens.end_of_text], *(turn(*said) for said in turns)]
     opened = [tokens.im_start, *tokens.encode("assistant\n")]
     plain = [{**message, "role": message["role"].replace("developer", "system")} for message in asked]
     assert assistant.prompt(plain) == [*itertools.chain(*expected), *opened]

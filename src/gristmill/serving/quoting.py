@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.chat.template import in_turns
-from gristmill.passages.answer import Quoted, answer
+from gristmill.passages.extractive import Quoted, answer
 from gristmill.passages.search import Search
 from gristmill.serving.assistant import Assistant, Messages, Reply
 
