@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # of the draws in `make bench`; `make bench SEED=…` repeats them
 SEED := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
-.PHONY: demo test check bench faults sanitize fuzz clean
+.PHONY: demo test light check bench faults sanitize fuzz clean
 
 demo: $(VENV)/ready
 	$(BIN)/gristmill run recipes/miniweb.toml
@@ -18,6 +18,15 @@ test: $(VENV)/ready
 	$(BIN)/python -m $(if $(COVERAGE),coverage run -m )pytest -q \
 		-n $(if $(COVERAGE),0,$(JOBS)) --dist loadfile --no-loadscope-reorder
 	$(if $(COVERAGE),$(BIN)/coverage report --skip-covered)
+
+# What needs no model, on a Python for which there may be no small build of PyTorch: `make light PYTHON=python3.13`.
+LIGHT := .venv-light
+light:
+	$(PYTHON) -m venv --clear $(LIGHT)
+	$(LIGHT)/bin/python -m pip install --quiet -c constraints.txt $$($(PYTHON) tools/requirements.py --without torch)
+	$(LIGHT)/bin/python -m pip install --quiet --no-deps -e .
+	$(LIGHT)/bin/python -m pytest -q -n $(JOBS) --dist loadfile tests/html tests/inputs tests/settings tests/tokenizer \
+		tests/crawl tests/corpus tests/test_hashing.py tests/test_progress.py
 
 check: $(VENV)/ready
 	$(BIN)/ruff format --check .

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,18 +16,16 @@ os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
 # Without AMX, which rounds factors of products in training: what is compared to 1e-5 must be float32 on any machine.
 os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_FP16"
 
-import torch
 from command_line import Command, typed
 from hypothesis import settings
 
 from gristmill.document import Document, document_id, write_documents
-from gristmill.model.transformer import ModelConfig, Transformer, load_model, save_model
 from gristmill.recipe import Tokenize, TokenizerParams
-from gristmill.serving.api import create_app
-from gristmill.serving.assistant import Assistant
-from gristmill.serving.server import http_server
 from gristmill.tokenizer import tokenize, train
 from gristmill.tokenizer.encode import Tokenizer
+
+if find_spec("torch"):  # without it, what needs no model can be tested: `make light`
+    from models import endless_folder, listen, model_folder  # noqa: F401  # fixtures
 
 # The same draws on every machine and in every run; `make bench` draws afresh, from a seed that it prints.
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
@@ -97,60 +88,7 @@ def tokens_folder(corpus: Path, tokenizer_folder: Path, tmp_path_factory: pytest
     return folder
 
 
-@pytest.fixture(scope="session")
-def model_folder(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model whose every weight matters (none is zero)."""
-    torch.manual_seed(0)
-    config = ModelConfig(tokenizer.vocab_size, 2, 32, 4, 2, 8, 48, context=128)
-    model = Transformer(config)
-    for weight in model.parameters():
-        torch.nn.init.normal_(weight, mean=1.0 if weight.ndim == 1 else 0.0, std=0.2)
-    folder = tmp_path_factory.mktemp("model")
-    save_model(model, folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def endless_folder(model_folder: Path, tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder whose model never ends a greedy answer: both stop tokens get the logit 0, which never is the
-    largest, and the context is longer than any test."""
-    model = load_model(model_folder)
-    words = Tokenizer.load(tokenizer_folder)
-    longer = Transformer(replace(model.config, context=100_000))
-    longer.load_state_dict(model.state_dict())
-    with torch.no_grad():
-        longer.unembedding[[words.end_of_text, words.im_end]] = 0
-    folder = tmp_path_factory.mktemp("endless") / "endless"
-    save_model(longer, folder / "sft")
-    shutil.copytree(tokenizer_folder, folder / "tokenizer")
-    return folder
-
-
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs a command as a user does: `command("inspect", folder, "--tokens", "the")`."""
     return typed(capsys, monkeypatch)
-
-
-Listen = Callable[..., AbstractContextManager[str]]
-
-
-@pytest.fixture(scope="session")
-def listen() -> Listen:
-    """Serves an assistant: `with listen(assistant, api_key="…") as address: …`, in a thread of its own."""
-
-    @contextmanager
-    def serving(assistant: Assistant, **options: Any) -> Iterator[str]:
-        listener = socket.create_server(("127.0.0.1", 0))
-        server = http_server(create_app(assistant, **options))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
-
-    return serving

@@ -14,7 +14,7 @@ from gristmill.corpus.extract.language import model
 from gristmill.corpus.filter import stage as filter
 from gristmill.corpus.redact.stage import FINDERS
 from gristmill.errors import UserError
-from gristmill.recipe import CommonCrawl, Filter, Params, Pretrain, Recipe, stage_params
+from gristmill.recipe import CommonCrawl, Filter, Params, Recipe, stage_params
 from gristmill.run import run_recipe
 from gristmill.settings.descriptions import settings_of
 from gristmill.settings.languages import LANGUAGES
@@ -179,17 +179,6 @@ def test_a_file_that_an_earlier_stage_does_not_write_is_found_when_that_has_run(
     message = capsys.readouterr().err
     assert stop.value.code == 2 and "decontaminate.sets" in message and "none.jsonl" in message
     assert not (tmp_path / "out/dedup").exists()
-
-
-def test_a_dial_chooses_heads_that_suit_those_of_keys_and_values() -> None:
-    from gristmill.training.budget.sizing import turn
-
-    made = turn(Pretrain(size="2M", kv_heads=3), 1000, 10**6)
-    assert made["heads"] % 3 == 0
-    with pytest.raises(UserError, match=r"heads = 4 and pretrain\.kv_heads = 3"):
-        Pretrain(size="2M", heads=4, kv_heads=3)
-    with pytest.raises(UserError, match="no model has such a shape"):
-        turn(Pretrain(size="2M", kv_heads=999), 1000, 10**6)
 
 
 def test_names_that_settings_take_are_those_that_the_stages_have() -> None:

@@ -207,3 +207,12 @@ def test_the_largest_that_fits_is_found_without_asking_far_beyond() -> None:
 
             assert largest(count, fits) == answer
             assert max(asked, default=0) <= 2 * answer + 2 and len(asked) <= 12
+
+
+def test_a_dial_chooses_heads_that_suit_those_of_keys_and_values() -> None:
+    made = turn(Pretrain(size="2M", kv_heads=3), 1000, 10**6)
+    assert made["heads"] % 3 == 0
+    with pytest.raises(UserError, match=r"heads = 4 and pretrain\.kv_heads = 3"):
+        Pretrain(size="2M", heads=4, kv_heads=3)
+    with pytest.raises(UserError, match="no model has such a shape"):
+        turn(Pretrain(size="2M", kv_heads=999), 1000, 10**6)

@@ -1,6 +1,6 @@
 """Turns cannot be forged through the API: what a client sends as content or role stays text, or is refused.
 
-Documents are tried in test_tokenize.py, the template in tests/chat, encoding itself in test_encode.py.
+Documents are tried in tests/tokenizer, the template in tests/chat.
 """
 
 from __future__ import annotations
