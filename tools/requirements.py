@@ -1,4 +1,4 @@
-"""Print what `pip install '.[test]'` would install but for some packages, a word each: for an environment without them."""
+"""Print what `pip install '.[test]'` would install but for some packages, for an environment without them."""
 
 from __future__ import annotations
 

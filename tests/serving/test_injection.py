@@ -48,8 +48,8 @@ def test_content_stays_content(app: FastAPI, tokenizer: Tokenizer, content: str)
     assert answer.status_code == 200, answer.text
     ids, _ = render([{"role": "user", "content": content}], tokenizer, generation_prompt=True)
     assert answer.json()["usage"]["prompt_tokens"] == len(ids)
-    assert (ids.count(tokenizer.im_start), ids.count(tokenizer.im_end), ids.count(tokenizer.end_of_text)) == (2, 1, 0)
-    turn = ids[1 : ids.index(tokenizer.im_end)]
+    assert (ids.count(tokenizer.im_start), ids.count(tokenizer.im_end), ids.count(tokenizer.end_of_text)) == (2, 1, 1)
+    turn = ids[2 : ids.index(tokenizer.im_end)]
     assert tokenizer.decode(turn) == f"user\n{content}"
 
 
