@@ -7,6 +7,7 @@ yet is made up and said: a model with random weights, a number of tokens.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -20,7 +21,7 @@ import rich.table
 from gristmill.errors import UserError
 from gristmill.processes import peak_rss
 from gristmill.progress import console, duration, quantity, table
-from gristmill.recipe import Params, Pretrain, Recipe, TokenizerParams
+from gristmill.recipe import SFT, Params, Pretrain, Recipe, TokenizerParams
 from gristmill.run import execute
 from gristmill.runs.finished import examine
 from gristmill.runs.lock import lock_of, locked
@@ -95,12 +96,15 @@ def alone(function: Callable[..., Estimate], *arguments: Any) -> Estimate:
 def one(stage: Stage, params: Params, done: dict[str, Path], scratch: Path, vocab_size: int, tokens: int) -> Estimate:
     """The estimate of one stage. Models that are not trained yet lie in `scratch`, made by the stage before."""
     from gristmill.model.transformer import parameter_count, save_model
+    from gristmill.tokenizer.formats.vocabulary_files import TEMPLATE
     from gristmill.training.budget.timing import estimated
     from gristmill.training.pretrain import Pretraining
 
     estimate, out = Estimate(stage.name), scratch / f"{stage.name}.partial"
     out.mkdir()
-    if not {"tokenizer", "tokenize"} <= done.keys():
+    foreign = isinstance(params, SFT) and bool(params.init_from)
+    foreign |= (done.get("sft", scratch / "sft") / "tokenizer.json").exists()
+    if not foreign and not {"tokenizer", "tokenize"} <= done.keys():
         if isinstance(params, Pretrain):
             without_tokens(estimate, params, vocab_size, tokens)
         else:
@@ -119,6 +123,8 @@ def one(stage: Stage, params: Params, done: dict[str, Path], scratch: Path, voca
     estimate.parameters, estimate.steps = parameter_count(job.model), found.steps
     estimate.tokens, estimate.seconds, estimate.memory = found.tokens, found.seconds, peak_memory()
     save_model(job.model, scratch / stage.name)
+    for words in (path for name in ("tokenizer.json", TEMPLATE) for path in out.glob(name)):  # of `sft.init_from`
+        shutil.copy(words, scratch / stage.name)
     if isinstance(job, Pretraining):
         estimate.seconds += len(job.heldout.tokens) / found.step.tokens * found.step.seconds / 3  # forward only
         in_full(estimate, job.params, job.model.config)

@@ -277,9 +277,11 @@ class Tune(Params):
 class SFT(Tune):
     """Conversations → chat model."""
 
+    init_from: InputPath = ""  # a Hugging Face folder or GGUF file (Llama, Qwen3) to begin with, without pretraining
     conversations: InputFile = ""  # in any usual layout (docs/conversations.md); empty: made from documents
     replay: Fraction = 0.25  # weight of pretraining text in the loss, against forgetting
     average: Literal["token", "answer"] = "token"  # what counts alike: tokens, or conversations however long
+    heldout: Fraction = 0.02  # share of the conversations that only measure, by hash
 
 
 class Reward(Tune):

@@ -31,9 +31,10 @@ SEEN = ("sft", "rl")  # splits whose entities fine-tuning asked about
 def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
     """Score the final model and, where it differs, the SFT model before RL on the same questions."""
     engine = Engine.load(inputs["model"], inputs["tokenizer"], best_device())
-    heldout = open_split(inputs["tokens"], "heldout", engine.tokenizer.hash)
-    parts = Parts(out)
-    metrics = {"heldout_bpb": round(bits_per_byte(engine.model, heldout, part=parts), 5)}
+    parts, metrics = Parts(out), dict[str, float]()
+    if "tokens" in inputs:
+        heldout = open_split(inputs["tokens"], "heldout", engine.tokenizer.hash)
+        metrics["heldout_bpb"] = round(bits_per_byte(engine.model, heldout, part=parts), 5)
     left_out: list[LeftOut] = []
     questions = read_questions(Path(params.questions), engine, left_out) if params.questions else []
     prompts = askable(engine, params.prompts, left_out)

@@ -73,7 +73,7 @@ def gguf_config(fields: dict[str, Any], tied: bool, vocab_size: int, path: Path)
             context=int(told["context_length"]),
             tie_embeddings=tied,
             rope_theta=float(told.get("rope.freq_base", 10_000.0)),
-            norm_eps=float(told["attention.layer_norm_rms_epsilon"]),
+            norm_eps=float(f"{told['attention.layer_norm_rms_epsilon']:.7g}"),  # float32 there
             qk_norm=KINDS[family],
         )
     except (KeyError, ValueError, TypeError) as error:

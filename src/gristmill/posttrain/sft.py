@@ -1,35 +1,53 @@
-"""Stage `sft`: conversations → chat model, with loss on the assistant's turns only."""
+"""Stage `sft`: conversations → chat model, with loss on the assistant's turns only.
+
+It begins with the pretrained model, or with one by others (`init_from`). Held-out conversations show whether it
+overfits; held-out text, where there are tokens, how much of what was read it forgets.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gristmill.chat.conversations import LeftOut, nothing_left, read_records, report, sifted
 from gristmill.chat.layouts import answered
+from gristmill.errors import UserError
 from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest
-from gristmill.model.loss import IGNORE, cross_entropy, token_logprobs, upload
+from gristmill.model.gguf_format import read_foreign_model
+from gristmill.model.loss import IGNORE, bits_per_byte, cross_entropy, token_logprobs, upload
 from gristmill.model.transformer import Transformer
-from gristmill.posttrain.examples import Order, batch_of, conversations_from_documents, example_of
+from gristmill.posttrain.examples import Example, Order, batch_of, conversations_from_documents, example_of
 from gristmill.processes import LEADER, RANK, SIZE
+from gristmill.progress import console
 from gristmill.recipe import SFT
+from gristmill.tokenizer.encode import Tokenizer
+from gristmill.tokenizer.formats.import_hf import adopt, same_tokens
 from gristmill.tokenizer.shards import open_split
 from gristmill.training.data.loader import Loader
 from gristmill.training.job import Job, Plan, StepLoss
+from gristmill.training.log import LogLine, mean_of
 from gristmill.training.loop import best_device
 from gristmill.training.optimizer import Rates
-from gristmill.training.parallel import join
-from gristmill.training.stage import run_job
+from gristmill.training.overfitting import WATCH, warnings
+from gristmill.training.parallel import from_leader, join
+from gristmill.training.stage import conclude, last_tenth, run_job
+
+SCORINGS = 10  # of held-out conversations while training
+MOST_SCORED = 200  # conversations of each kind in one
+TEXT_TOKENS = 20_000  # held-out tokens that show what is forgotten
+REMEDY = "fewer epochs, a lower lr, or more conversations"
 
 
 def run(inputs: Mapping[str, Path], params: SFT, out: Path) -> Manifest:
     """Fine-tune the base model."""
-    return run_job(prepare(inputs, params, out), out)
+    return run_job(prepare(inputs, params, out), out, finish)
 
 
 def share_of_loss(model: Transformer, inputs_BT: Tensor, targets_BT: Tensor, average: str = "token") -> Tensor:
@@ -49,33 +67,27 @@ def prepare(inputs: Mapping[str, Path], params: SFT, out: Path) -> Job:
     """The fine-tuning. Some pretraining text in every step keeps what was read from being forgotten."""
     join()
     torch.manual_seed(params.seed)
-    model, tokenizer = load_together(inputs["model"], inputs["tokenizer"], best_device())
-    source = Path(params.conversations) if params.conversations else None
-    left_out: list[LeftOut] = []
-    fitting = partial(example_of, tokenizer=tokenizer, context=model.config.context)
-    if source:
-        examples = list(read_records(source, lambda record: fitting(answered(record)), left_out))
-    else:
-        made = enumerate(conversations_from_documents(inputs["corpus"]), 1)
-        examples = list(sifted(inputs["corpus"], made, fitting, left_out))
-    if not examples:
-        raise nothing_left(f"{source} holds no conversation", "give some", left_out)
-    counts = {"conversations": len(examples)} | report("sft", left_out, out)
+    model, tokenizer = beginning(inputs, params, out)
+    examples, heldout, counts = read_examples(inputs, params, tokenizer, model.config.context, out)
     order = Order(len(examples), params.batch, params.seed)
-    split = open_split(inputs["tokens"], "train", tokenizer.hash)
-    text = Loader(split, model.config.context, max(SIZE, order.batch // 8), params.seed)
+    text = None
+    if "tokens" in inputs:
+        split = open_split(inputs["tokens"], "train", tokenizer.hash)
+        text = Loader(split, model.config.context, max(SIZE, order.batch // 8), params.seed) if params.replay else None
+    elif params.replay:
+        console.print("           no tokens: no text is replayed, what is forgotten is not measured", style="yellow")
 
     def loss(step: int) -> StepLoss:
         chosen = batch_of([examples[index] for index in order(step)])
         value = share_of_loss(model, *chosen, params.average)
-        if params.replay:
+        if text:
             batch = text(step)
             replayed = share_of_loss(model, batch.inputs, batch.targets)
             value = (1 - params.replay) * value + params.replay * replayed
         return StepLoss(value, tokens(step) if LEADER else 0)
 
     def tokens(step: int) -> int:
-        replayed = text.batch * text.context if params.replay else 0
+        replayed = text.batch * text.context if text else 0
         return replayed + sum(len(examples[index].ids) for index in order(step))
 
     steps = order.steps(params.epochs)
@@ -84,4 +96,85 @@ def prepare(inputs: Mapping[str, Path], params: SFT, out: Path) -> Job:
         checkpoint_seconds=params.checkpoint_seconds,
         tokens=lambda: sum(map(tokens, range(steps))),
     )
-    return Job(model, loss, plan, counts=counts)
+    evaluate = scoring(model, examples, heldout, inputs.get("tokens"), steps)
+    every, watch = max(1, steps // SCORINGS), replace(WATCH, remedy=REMEDY)
+    return Job(model, loss, plan, evaluate, every=every, counts=counts, watch=watch)
+
+
+def beginning(inputs: Mapping[str, Path], params: SFT, out: Path) -> tuple[Transformer, Tokenizer]:
+    """The model to begin with, and its tokenizer; that of a model by others is written to `out` where the recipe has
+    learned none. Raises UserError where there is no model, or tokenizer and model do not belong together."""
+    if not params.init_from:
+        if not {"model", "tokenizer"} <= inputs.keys():
+            raise UserError("sft has no model to begin with", "give pretrain and tokenizer, or set sft.init_from")
+        return load_together(inputs["model"], inputs["tokenizer"], best_device())
+    source = Path(params.init_from)
+    if "tokenizer" not in inputs:
+        from_leader(lambda: adopt(source, out / "tokenizer.json"))
+    tokenizer = Tokenizer.load(inputs.get("tokenizer", out))
+    if not same_tokens(source, tokenizer):
+        raise UserError(f"the tokens are not those of {source}", f'give [tokenizer] init_from = "{source}"')
+    return read_foreign_model(source, tokenizer.vocab_size).to(best_device()), tokenizer
+
+
+def read_examples(
+    inputs: Mapping[str, Path], params: SFT, tokenizer: Tokenizer, context: int, out: Path
+) -> tuple[list[Example], list[Example], dict[str, int]]:
+    """The conversations that are learned and those that only measure, and how many of each there are. Raises UserError
+    where none is left."""
+    left_out, fitting = list[LeftOut](), partial(example_of, tokenizer=tokenizer, context=context)
+    source = Path(params.conversations) if params.conversations else inputs.get("corpus")
+    if source is None:
+        raise UserError("sft has no conversations", "name them in sft.conversations, or give documents")
+    if params.conversations:
+        found = read_records(source, lambda record: fitting(answered(record)), left_out)
+    else:
+        found = sifted(source, enumerate(conversations_from_documents(source), 1), fitting, left_out)
+    kept: tuple[list[Example], list[Example]] = ([], [])
+    for example in found:
+        kept[example.held_out(params.heldout)].append(example)
+    examples, heldout = kept if kept[0] else kept[::-1]  # a single one is learned
+    if not examples:
+        raise nothing_left(f"{source} holds no conversation", "give some", left_out)
+    counts = {"conversations": len(examples), "heldout_conversations": len(heldout)}
+    return examples, heldout, counts | report("sft", left_out, out)
+
+
+def scoring(
+    model: Transformer, examples: Sequence[Example], heldout: Sequence[Example], tokens: Path | None, steps: int
+) -> Callable[[int], dict[str, Any]]:
+    """What measures the model while it trains: the loss on some conversations of both kinds, and at the beginning and
+    the end held-out text."""
+    text = open_split(tokens, "heldout") if tokens else None
+
+    def evaluate(step: int) -> dict[str, Any]:
+        figures = {}
+        if heldout:
+            figures["heldout_loss"] = round(loss_on(model, heldout[:MOST_SCORED]), 5)
+            figures["train_loss"] = round(loss_on(model, examples[:MOST_SCORED]), 5)
+        if text and step in (0, steps):
+            figures["text_bpb"] = round(bits_per_byte(model, text, TEXT_TOKENS), 5)
+        return figures
+
+    return evaluate
+
+
+@torch.no_grad()
+def loss_on(model: Transformer, examples: Sequence[Example], batch: int = 16) -> float:
+    """Mean loss of the tokens that count, in nats."""
+    nats = count = 0.0
+    for at in range(0, len(examples), batch):
+        part = sorted(examples, key=lambda example: len(example.ids))[at : at + batch]
+        borne = sum(int(example.mask[1:].sum()) for example in part)
+        nats, count = nats + float(cross_entropy(model, *batch_of(part))) * borne, count + borne
+    return nats / max(1.0, count)
+
+
+def finish(job: Job, log: list[LogLine], out: Path) -> Manifest:
+    """Write the model; the loss at the end, on held-out conversations too, and what of its text it has forgotten."""
+    metrics = {"loss": mean_of(last_tenth(log), "loss")}
+    for name in ("heldout_loss", "text_bpb"):
+        values = [record[name] for record in log if name in record]
+        metrics |= {f"{name}_before": values[0], f"{name}_after": values[-1]} if values else {}
+    metrics |= {f"{name}_at_step": step for name, step in warnings(log).items()}
+    return conclude(job, log, out, metrics)

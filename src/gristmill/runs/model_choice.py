@@ -78,7 +78,8 @@ def of_run(run: Path, choose: Sequence[str]) -> Model:
             why = unfinished(run, found) or "; ".join(gathered(wrong))
             about = f"{stage} ({why})" if wrong else stage
             evaluated = run / "evaluate" if "evaluate" in found and not found["evaluate"].fault else None
-            return Model(run / stage, run / "tokenizer", run.resolve().name, about, evaluated)
+            words = run / ("tokenizer" if "tokenizer" in found else "sft")  # which has that of `sft.init_from`
+            return Model(run / stage, words, run.resolve().name, about, evaluated)
     made = [stage for stage in choose if stage in found and found[stage].made]
     if why := unfinished(run, found):
         raise UserError(f"{run} has no model yet: {why}", f"go on: gristmill run RECIPE --out {run}")
@@ -103,6 +104,8 @@ def of_stage(folder: Path, name: str = "") -> Model:
         raise UserError(f"no model in {folder}", f"name the folder of {', '.join(MODEL)}")
     made = Manifest.read(folder) or Manifest()
     noted = made.folders.get("tokenizer", "../tokenizer")
+    if (folder / "tokenizer.json").exists():
+        return Model(folder, folder, name or folder.resolve().name, str(folder))
     options = [folder.absolute().parent / noted.removeprefix("../"), folder.absolute().parent / "tokenizer"]
     for tokenizer in options:
         if (tokenizer / "tokenizer.json").exists() and made.inputs.get("tokenizer") in (None, digest(tokenizer)):

@@ -14,6 +14,7 @@ from gristmill.settings.types import ADDRESS, path_fields
 MUST_HOLD = {  # setting → what must be in the folder that it names
     "tokenizer.init_from": "tokenizer.json",
     "pretrain.init_from": "config.json",
+    "sft.init_from": "config.json",
     "dedup.against": "index",
 }
 
@@ -51,5 +52,5 @@ def check_input(stage: Stage, name: str, path: Path, begins: str) -> None:
         raise UserError(f"{begins}{path} is a folder", "name a file")
     if not path.is_dir() and field in path_fields(stage_params(stage.name), "folder"):
         raise UserError(f"{begins}{path} is a file", "name a folder")
-    if not (path / inside).exists():
+    if path.is_dir() and not (path / inside).exists():
         raise UserError(f"{begins}{path} has no {inside}", "name another folder")

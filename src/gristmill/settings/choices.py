@@ -89,6 +89,16 @@ def refuse_gaps(recipe: Recipe, stages: Sequence[str]) -> None:
         raise UserError("redact.names needs spaCy", "pip install 'gristmill[names]'")
     if recipe.decontaminate and "decontaminate" in stages and not recipe.decontaminate.sets:
         raise UserError("decontaminate has no evaluation set", "name files in decontaminate.sets or evaluate.questions")
+    if (tune := recipe.sft) and "sft" in stages:
+        if not recipe.pretrain and not tune.init_from:
+            raise UserError("sft has no model to begin with", "add a [pretrain] table, or set sft.init_from")
+        if recipe.pretrain and tune.init_from:
+            problem = "sft.init_from and [pretrain] contradict each other: both give the model to begin with"
+            raise UserError(problem, "leave out one of them: --set sft.init_from= or --set pretrain=")
+        if not tune.conversations and not recipe.extract:
+            raise UserError(
+                "sft has no conversations", "name them in sft.conversations, or give documents in [extract]"
+            )
     if recipe.rl and "rl" in stages and recipe.pretrain and not recipe.pretrain.init_from:
         refuse_no_room(recipe.rl.max_tokens, recipe.pretrain.context)
 

@@ -42,6 +42,7 @@ MODEL = ("pretrain", "sft", "dpo", "kto", "rl")  # the model, as far as the reci
 TRAINING = ("pretrain", "sft", "dpo", "kto", "reward", "rl")
 CRAWLS = ("crawl", "common_crawl")
 TOKENS = {"tokenizer": ("tokenizer",), "tokens": ("tokenize",)}
+TUNED = {**TOKENS, "tokenizer": ("sft", "tokenizer")}  # that of `sft.init_from`, where the recipe learns none
 BEFORE_REPORT = (
     Stage("miniweb", "miniweb.stage:run", {}),
     Stage("crawl", "crawl.stage:run", {}),
@@ -55,23 +56,29 @@ BEFORE_REPORT = (
     Stage("tokenizer", "tokenizer.train:run", {"corpus": CORPUS}),
     Stage("tokenize", "tokenizer.tokenize:run", {"corpus": CORPUS, "tokenizer": ("tokenizer",)}),
     Stage("pretrain", "training.pretrain:run", TOKENS, together=True),
-    Stage("sft", "posttrain.sft:run", {"model": ("pretrain",), "corpus": CORPUS, **TOKENS}, together=True),
-    Stage("dpo", "posttrain.dpo:run", {"model": MODEL[:2], **TOKENS}, together=True),
-    Stage("kto", "posttrain.kto:run", {"model": MODEL[:3], **TOKENS}, together=True),
-    Stage("reward", "posttrain.reward:run", {"model": MODEL[:4], **TOKENS}, together=True),
+    Stage(
+        "sft",
+        "posttrain.sft:run",
+        {"model": ("pretrain",), "corpus": CORPUS, **TOKENS},
+        frozenset({"model", "corpus", *TOKENS}),
+        together=True,
+    ),
+    Stage("dpo", "posttrain.dpo:run", {"model": MODEL[:2], **TUNED}, frozenset({"tokens"}), together=True),
+    Stage("kto", "posttrain.kto:run", {"model": MODEL[:3], **TUNED}, frozenset({"tokens"}), together=True),
+    Stage("reward", "posttrain.reward:run", {"model": MODEL[:4], **TUNED}, frozenset({"tokens"}), together=True),
     Stage(
         "rl",
         "posttrain.rl:run",
-        {"model": MODEL[1:4], "reward": ("reward",), **TOKENS},
-        frozenset({"reward"}),
+        {"model": MODEL[1:4], "reward": ("reward",), **TUNED},
+        frozenset({"reward", "tokens"}),
         together=True,
     ),
-    Stage("evaluate", "evaluation.stage:run", {"model": MODEL, "sft": ("sft",), **TOKENS}, frozenset({"sft"})),
+    Stage("evaluate", "evaluation.stage:run", {"model": MODEL, **TUNED, "sft": ("sft",)}, frozenset({"tokens", "sft"})),
     Stage("audit", "audit.stage:run", {"model": MODEL, **TOKENS}),
     Stage(
         "export",
         "export.stage:run",
-        {"model": MODEL, "tokenizer": ("tokenizer",), "evaluation": ("evaluate",)},
+        {"model": MODEL, "tokenizer": TUNED["tokenizer"], "evaluation": ("evaluate",)},
         frozenset({"evaluation"}),
     ),
 )

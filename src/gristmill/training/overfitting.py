@@ -6,14 +6,12 @@ itself is not: one sample of documents is harder than the other. What counts is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from gristmill.training.watch import Records, Watch
 
 OPEN = 0.1  # of held-out bits per byte: growth of the gap that is reported
 WORSE = 0.01  # of the best held-out bits per byte: a rise that is reported
 IN_A_ROW = 3  # scorings that must agree
+MEASURES = (("heldout_bpb", "train_bpb"), ("heldout_loss", "train_loss"))  # bits a byte, nats a token
 REMEDY = "fewer epochs, a smaller model, more text, or goldfish = 4"
 
 
@@ -22,28 +20,33 @@ def growth(records: Records) -> list[float]:
 
     The first scoring (of a model that knows nothing) is left out of what is smallest.
     """
-    gaps = [(record["heldout_bpb"] - record["train_bpb"]) / record["heldout_bpb"] for record in scored(records)]
+    gaps = [(heldout - train) / max(heldout, 1e-9) for _, heldout, train in scored(records)]
     return [max(0.0, gap - min(gaps[1 : number + 1], default=gap)) for number, gap in enumerate(gaps)]
 
 
-def scored(records: Records) -> list[Mapping[str, Any]]:
-    """The records that hold a scoring."""
-    return [record for record in records if "heldout_bpb" in record and "train_bpb" in record]
+def scored(records: Records) -> list[tuple[int, float, float]]:
+    """The scorings: step, held-out and training figure."""
+    return [
+        (int(record["step"]), record[names[0]], record[names[1]])
+        for record in records
+        for names in MEASURES
+        if {*names} <= record.keys()
+    ]
 
 
 def warnings(records: Records) -> dict[str, int]:
     """`gap_opens` and `heldout_rises`, each with the step at which IN_A_ROW scorings agreed; none if all is well."""
     kept = scored(records)
-    heldout = [record["heldout_bpb"] for record in kept]
+    heldout = [found for _, found, _ in kept]
     signs = {
-        "gap_opens": [grown > OPEN for grown in growth(kept)],
+        "gap_opens": [grown > OPEN for grown in growth(records)],
         "heldout_rises": [bits > (1 + WORSE) * min(heldout[: n + 1]) for n, bits in enumerate(heldout)],
     }
     found: dict[str, int] = {}
     for name, sign in signs.items():
         for last in range(IN_A_ROW - 1, len(kept)):
             if name not in found and all(sign[last - IN_A_ROW + 1 : last + 1]):
-                found[name] = int(kept[last]["step"])
+                found[name] = kept[last][0]
     return found
 
 

@@ -39,5 +39,6 @@ def conclude(job: Job, log: list[LogLine], out: Path, metrics: dict[str, float])
 
 
 def last_tenth(log: list[LogLine]) -> list[LogLine]:
-    """The last records, a tenth of all."""
-    return log[-max(1, len(log) // 10) :]
+    """The last records with a loss, a tenth of all."""
+    losses = [record for record in log if "loss" in record]
+    return losses[-max(1, len(losses) // 10) :]

