@@ -11,6 +11,7 @@ from gristmill.corpus.execution.samples import lines_gone
 from gristmill.corpus.filter import document_rules, line_rules
 from gristmill.corpus.filter.candidate import Candidate, Rule
 from gristmill.corpus.filter.classifier import score_rule
+from gristmill.corpus.filter.language_rules import fineweb2
 from gristmill.corpus.filter.lists import bad_words, block_list
 from gristmill.corpus.text.words import EAST_WORD, SOUTHEAST_WORD
 from gristmill.document import Document
@@ -33,6 +34,7 @@ def chain(params: Filter) -> list[Rule]:
         "refinedweb_lines": line_rules.refinedweb_lines,
         "c4": document_rules.c4,
         "fineweb": document_rules.fineweb,
+        "fineweb2": fineweb2(params.min_words),
     }
     chosen = [document_rules.language(params.languages, params.min_language_score)] if params.languages else []
     chosen += [document_rules.licence(params.licences)] if params.licences else []
