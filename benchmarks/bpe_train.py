@@ -75,7 +75,7 @@ def gigabpe(path: str, vocab: int, pattern: str) -> int:
 
 def write(path: str, vocab: int, pattern: str) -> int:
     """No contestant: write the corpus; `pattern` are the paths of its texts and `vocab` its size in bytes."""
-    import texts
+    from peers import texts
 
     size = texts.write_parquet(Path(path), [Path(part) for part in pattern.splitlines()] or [texts.DEFAULT] * 12, vocab)
     Path(path).with_suffix(".txt").write_text("".join(strings(path)), encoding="utf-8")

@@ -47,7 +47,7 @@ DATE = "2024-01-02T03:04:05Z"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n"
 HEADERS = {"Content-Type": "application/http; msgtype=response", "WARC-Identified-Payload-Type": "text/html"}
 RECIPE = '[extract]\npaths = ["{warc}"]\n[filter]\n[dedup]\n'
-PEER = Path(__file__).with_name("corpus_datatrove.py")
+PEER = Path(__file__).with_name("peers") / "corpus_datatrove.py"
 
 
 def result(

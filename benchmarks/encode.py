@@ -27,13 +27,13 @@ import pyarrow as pa
 import tiktoken
 import tokenizers
 
-import texts
 from gristmill.native import utf8
 from gristmill.tokenizer.bpe import learn_merges, pieces_of
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats.vocabulary_files import write_tokenizer_json
 from gristmill.tokenizer.patterns import PATTERNS
 from gristmill.tokenizer.pretokens import count_pretokens
+from peers import texts
 
 AT_ONCE, TURN = 64, 8  # documents encoded at once, and how often before another contestant has its turn
 SLOW = 20  # `tokenizers` takes one turn in so many

@@ -36,7 +36,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import texts
 from gristmill.document import Document, write_documents
 from gristmill.model.loss import IGNORE, cross_entropy, upload
 from gristmill.model.transformer import ModelConfig, Transformer, parameter_count
@@ -48,6 +47,7 @@ from gristmill.tokenizer.shards import Split, open_split
 from gristmill.training import gpu
 from gristmill.training.data.loader import Loader
 from gristmill.training.optimizer import Optimizer, Rates, share_of_peak
+from peers import texts
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "h100.toml"
 PEAKS = {"H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989.4e12, "H200": 989.4e12, "A100": 312e12}  # FLOP/s

@@ -6,8 +6,8 @@
 Peers: nanoGPT and nanochat from checkouts (github.com/karpathy; left out where no folder is given), and the Trainer of
 transformers with a Llama, which needs `pip install accelerate`. The corpus goes through our stages (extract, filter,
 dedup, tokenizer, tokenize) with whole books held out; all train on the same tokens. Contestants run in processes of
-their own that take turns of five seconds, so that noise hits all alike (`pretrain_contestants.py` has their settings
-and says how time is counted; give it other settings to sweep). The time in which ours reaches the best peer's figure
+their own that take turns of five seconds, so that noise hits all alike (`peers/pretrain_contestants.py` has their
+settings and says how time is counted; give it other settings to sweep). The time in which ours reaches the best peer's figure
 is that of whole runs of ours at a fraction of the time: a run whose rates have not yet decayed tells nothing.
 """
 
@@ -36,7 +36,7 @@ from gristmill.model.loss import cross_entropy
 from gristmill.model.transformer import ModelConfig, Transformer, parameter_count
 from gristmill.recipe import Dedup, Extract, Filter, Params, Tokenize, TokenizerParams
 from gristmill.training.optimizer import Optimizer, Rates
-from pretrain_contestants import CONTEXT, SETTINGS, now
+from peers.pretrain_contestants import CONTEXT, SETTINGS, now
 
 CORPUS = Path(__file__).parents[2] / "shared" / "data" / "storybooks"
 FRACTIONS = (1.0, 1 / 3, 1 / 6, 1 / 12)  # of the time, given to ours
@@ -68,7 +68,7 @@ def tokens(corpus: Path, work: Path) -> Path:
 
 def contest(runs: dict[str, list[str]]) -> dict[str, dict[str, Any]]:
     """Run contestants in turns, by name of the run and arguments; the last line that each prints."""
-    script = Path(__file__).with_name("pretrain_contestants.py")
+    script = Path(__file__).with_name("peers") / "pretrain_contestants.py"
     running = {
         name: subprocess.Popen(
             [sys.executable, str(script), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -172,7 +172,7 @@ def test_a_recipe_of_fine_tuning_alone(source: Path, tmp_path: Path) -> None:
     words, peer = AutoTokenizer.from_pretrained(run / "export"), AutoModelForCausalLM.from_pretrained(run / "export")
     engine = Engine.load(find_model(run).folder, run / "sft")
     prompt, _ = render([USER], engine.tokenizer, generation_prompt=True)
-    theirs = words.apply_chat_template([USER], add_generation_prompt=True, return_dict=True, return_tensors="pt")
+    theirs: Any = words.apply_chat_template([USER], add_generation_prompt=True, return_dict=True, return_tensors="pt")
     assert theirs["input_ids"][0].tolist() == prompt
     with torch.no_grad():
         assert torch.allclose(engine.model(torch.tensor([prompt])), peer(**theirs).logits, atol=1e-4)

@@ -1,6 +1,6 @@
 """The contestants of pretrain.py. Each runs in a process of its own, trains for so many seconds and scores itself.
 
-    python benchmarks/pretrain_contestants.py NAME DATA SECONDS SEED [setting=value ...]
+    python benchmarks/peers/pretrain_contestants.py NAME DATA SECONDS SEED [setting=value ...]
 
 It prints a JSON object a line: after each turn, on which it waits for a line on its input, and at the end its result.
 With one thread (OMP_NUM_THREADS=1), seconds are those of the CPU, which other work on the machine hardly touches; with

@@ -1,6 +1,6 @@
 """The peer's side of corpus.py: FineWeb's pipeline in datatrove, on one WARC file and in one process.
 
-python benchmarks/corpus_datatrove.py WARC OUT
+python benchmarks/peers/corpus_datatrove.py WARC OUT
 """
 
 from __future__ import annotations
