@@ -7,8 +7,8 @@ Peers: nanoGPT and nanochat from checkouts (github.com/karpathy; left out where 
 transformers with a Llama, which needs `pip install accelerate`. The corpus goes through our stages (extract, filter,
 dedup, tokenizer, tokenize) with whole books held out; all train on the same tokens. Contestants run in processes of
 their own that take turns of five seconds, so that noise hits all alike (`peers/pretrain_contestants.py` has their
-settings and says how time is counted; give it other settings to sweep). The time in which ours reaches the best peer's figure
-is that of whole runs of ours at a fraction of the time: a run whose rates have not yet decayed tells nothing.
+settings and says how time is counted; give it other settings to sweep). The time in which ours reaches the best peer's
+figure is that of whole runs of ours at a fraction of the time: a run whose rates have not yet decayed tells nothing.
 """
 
 from __future__ import annotations

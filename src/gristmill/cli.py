@@ -21,11 +21,12 @@ from gristmill.commands.trace import count, trace
 from gristmill.corpus.execution.executor import parse_backend, using
 from gristmill.errors import UserError
 from gristmill.progress import console, duration, results, table
-from gristmill.recipe import Recipe, Scale
+from gristmill.recipe import Recipe
 from gristmill.run import run_recipe
 from gristmill.runs.failures import explained, told_fault
 from gristmill.runs.finished import passages_of, stage_of
 from gristmill.runs.gates import broken
+from gristmill.settings.apart import Scale
 from gristmill.settings.quantities import parameters_of
 from gristmill.settings.recipe_file import load_recipe, validate
 from gristmill.settings.stages import BY_NAME

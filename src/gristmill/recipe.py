@@ -243,21 +243,6 @@ class Pretrain(Params):
         return {name: value for name, value in written.items() if name in self.model_fields_set or not dialled}
 
 
-class Scale(Params):
-    """`gristmill scale`: tokens → what size and data a budget is best spent on, from a ladder of small models."""
-
-    pretrain: Pretrain = Pretrain()  # what all of them share
-    sizes: list[Size] = []  # parameters, as `500k`; empty: the smallest there is, and up to 5 times it
-    tokens: list[Size] = ["250k", "500k", "1M"]
-    budgets: list[Budget] = []  # as `1h` or `1e15`: reported, next to those of 1, 10 and 100 times the costliest model
-
-
-class Index(Params):
-    """Training tokens → tables that find any text in them: `gristmill trace` and `count` make and use them."""
-
-    table_tokens: Annotated[int, Field(ge=1, le=2**31 - 1)] = 2**25  # of a table; being made it takes 14 bytes each
-
-
 class Tune(Params):
     """What the stages after pretraining share: peak rates of their own, decayed linearly to zero."""
 

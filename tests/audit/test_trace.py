@@ -16,7 +16,8 @@ from gristmill.audit.trace import corpus_index
 from gristmill.audit.trace.corpus_index import CorpusIndex
 from gristmill.audit.trace.suffix_array import suffix_table
 from gristmill.document import Document, document_id, write_documents
-from gristmill.recipe import Index, Tokenize
+from gristmill.recipe import Tokenize
+from gristmill.settings.apart import Index
 from gristmill.tokenizer import tokenize
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split, open_split

@@ -108,7 +108,8 @@ def test_ids_template_and_logits_are_those_of_transformers(source: Path, tmp_pat
         [{"role": "system", "content": "Be brief."}, USER, SAID, USER],
     ]
     for talk in talks if words.chat_template else []:
-        made = words.apply_chat_template(talk, add_generation_prompt=True, return_dict=True)["input_ids"]
+        rendered: Any = words.apply_chat_template(talk, add_generation_prompt=True, return_dict=True)
+        made = rendered["input_ids"]
         ids, _ = render(talk, tokenizer, generation_prompt=True)
         assert theirs(ids) == made
         with torch.no_grad():
@@ -144,7 +145,7 @@ def test_a_gguf_file_is_the_model_that_was_written(source: Path, tmp_path: Path,
 def test_a_recipe_of_fine_tuning_alone(source: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    files = {
+    files: dict[str, list[dict[str, Any]]] = {
         "c.jsonl": [{"messages": [USER, SAID]}] * 60,
         "p.jsonl": [{"prompt": [USER], "chosen": "boat 7", "rejected": "cat"}] * 8,
         "q.jsonl": [{"prompt": [USER]}] * 2,

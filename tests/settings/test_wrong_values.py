@@ -155,7 +155,7 @@ def test_one_error_for_a_seed_that_all_stages_share(refused: Run) -> None:
 
 
 def test_stages_and_files_that_are_missing_are_found_before_the_first_stage(refused: Run, tmp_path: Path) -> None:
-    assert "stage sft needs" in refused("pretrain=")
+    assert "sft has no model to begin with" in refused("pretrain=")
     assert "extract has nothing to read" in refused("crawl=")
     assert "decontaminate has no evaluation set" in refused("evaluate=")
     assert "`{miniweb}/questions.jsonl`: miniweb does not run before" in refused("miniweb=", "crawl.connect_to=")

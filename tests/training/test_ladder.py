@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from gristmill.manifest import Manifest
-from gristmill.recipe import Pretrain, Scale
+from gristmill.recipe import Pretrain
 from gristmill.report.scaling import advice
+from gristmill.settings.apart import Scale
 from gristmill.training import pretrain
 from gristmill.training.budget import ladder
 from gristmill.training.budget.ladder import advise

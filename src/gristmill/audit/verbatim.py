@@ -23,7 +23,8 @@ from gristmill.evaluation.intervals import of_share, of_statistic
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
 from gristmill.progress import Progress
-from gristmill.recipe import Audit, Index
+from gristmill.recipe import Audit
+from gristmill.settings.apart import Index
 from gristmill.tokenizer.shards import Split
 
 BATCH = 64

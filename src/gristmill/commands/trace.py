@@ -11,9 +11,9 @@ import typer
 from rich.text import Text
 
 from gristmill.progress import console, results
-from gristmill.recipe import Index
 from gristmill.run import run_alone
 from gristmill.runs.finished import newest_corpus, stage_of
+from gristmill.settings.apart import Index
 from gristmill.settings.stages import INDEX
 
 if TYPE_CHECKING:

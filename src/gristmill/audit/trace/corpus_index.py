@@ -20,7 +20,7 @@ from gristmill.errors import UserError
 from gristmill.files import atomic_path
 from gristmill.manifest import Manifest
 from gristmill.progress import Progress
-from gristmill.recipe import Index
+from gristmill.settings.apart import Index
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split, description, open_split
 

@@ -19,7 +19,8 @@ from gristmill.files import sealed, unsealed, write_text
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import Transformer
 from gristmill.progress import console
-from gristmill.recipe import Pretrain, Scale
+from gristmill.recipe import Pretrain
+from gristmill.settings.apart import Scale
 from gristmill.settings.quantities import parameters_of, seconds_and_flops
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
