@@ -6,6 +6,7 @@ import ctypes
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from weakref import finalize
 
 import numpy as np
 import pyarrow as pa
@@ -142,7 +143,6 @@ class Vocabulary:
     """The native tables of a vocabulary: read only, shared by threads."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
-        self.free = VOCABULARY_FREE  # kept: module names may be gone when it is called
         if len(pieces) > MOST_TOKENS:
             raise ValueError(f"more than {MOST_TOKENS:,} tokens")
         self.pairs = np.empty(len(pieces), np.uint64)  # the two tokens that make each, left << 32 | right
@@ -155,9 +155,7 @@ class Vocabulary:
             raise ValueError(f"no two tokens before it make token {wrong[0]}, {pieces[wrong[0]]!r}")
         if self.handle is None:
             raise MemoryError
-
-    def __del__(self) -> None:
-        self.free(getattr(self, "handle", None))
+        finalize(self, VOCABULARY_FREE, self.handle)
 
     def merges(self) -> list[tuple[int, int]]:
         """The two tokens that make each token after the bytes."""
@@ -168,12 +166,10 @@ class Cache:
     """A thread's native cache of pieces encoded lately."""
 
     def __init__(self) -> None:
-        self.free, self.handle = CACHE_FREE, CACHE_NEW()
+        self.handle = CACHE_NEW()
         if self.handle is None:
             raise MemoryError
-
-    def __del__(self) -> None:
-        self.free(getattr(self, "handle", None))
+        finalize(self, CACHE_FREE, self.handle)
 
 
 def to_utf8(text: str) -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from weakref import finalize
 
 import numpy as np
 import pyarrow as pa
@@ -62,12 +63,10 @@ class PretokenTable:
     """A native hash table of words and counts. One thread at a time."""
 
     def __init__(self) -> None:
-        self.free, self.handle = FREE, NEW()
+        self.handle = NEW()
         if not self.handle:
             raise MemoryError
-
-    def __del__(self) -> None:
-        self.free(getattr(self, "handle", None))
+        finalize(self, FREE, self.handle)
 
     def count(self, texts: pa.Array, pattern: str) -> None:
         """Count the pieces of texts."""
