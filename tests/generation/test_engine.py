@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,3 +101,12 @@ def test_a_foreign_tokenizer_is_refused(
     train.run({"corpus": corpus}, TokenizerParams(vocab_size=300), tmp_path)
     with pytest.raises(UserError, match="300"):
         Engine.load(model_folder, tmp_path)
+
+
+def test_a_script_that_ends_with_an_engine_in_hand_ends_quietly(model_folder: Path, tokenizer_folder: Path) -> None:
+    script = (
+        f"from gristmill import Engine\nmine = Engine.load({str(model_folder)!r}, {str(tokenizer_folder)!r})\n"
+        "mine.tokenizer.encode('a mill')\nsaid = mine.generate([[1, 2]], max_tokens=2)\ndef kept(): return mine\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import time
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -194,11 +192,3 @@ def test_damaged_files_are_named(tokenizer_folder: Path, tmp_path: Path, change:
         Tokenizer.load(tmp_path)
     with pytest.raises(UserError, match="no tokenizer in"):
         Tokenizer.load(tmp_path / "nothing")
-
-
-def test_a_script_that_ends_with_a_tokenizer_in_hand_ends_quietly(tokenizer_folder: Path) -> None:
-    script = (
-        f"from gristmill import Tokenizer\nmine = Tokenizer.load({str(tokenizer_folder)!r})\nmine.encode('a mill')\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
