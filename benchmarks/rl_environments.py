@@ -64,10 +64,10 @@ def form(draw: random.Random) -> tuple[str, str]:
 
 WORLDS: dict[str, Draw] = {"sum": add, "sort": order, "backwards": backwards, "format": form}
 SETTINGS: dict[str, dict[str, Any]] = {  # examples and epochs of fine-tuning; prompts and epochs of RL
-    "sum": {"examples": 400, "epochs": 25, "prompts": 2500, "rounds": 1.5},
-    "sort": {"examples": 250, "epochs": 20, "prompts": 2500, "rounds": 1.5},
+    "sum": {"examples": 400, "epochs": 25, "prompts": 2500, "rounds": 2.0},
+    "sort": {"examples": 250, "epochs": 20, "prompts": 2500, "rounds": 2.0},
     "backwards": {"examples": 250, "epochs": 25, "prompts": 2500, "rounds": 1.2},
-    "format": {"examples": 120, "epochs": 25, "prompts": 2000, "rounds": 1.0},
+    "format": {"examples": 400, "epochs": 25, "prompts": 2000, "rounds": 1.2},
 }
 
 
@@ -112,7 +112,7 @@ def run(world: str, seed: int, folder: Path, settings: dict[str, Any]) -> tuple[
     sft.run(inputs, tuning, folder / "sft")
     asking = RL(
         prompts=str(folder / "rl.jsonl"),
-        **{"epochs": settings["rounds"], "batch": 32, "group": 8, "max_tokens": 16, "seed": seed, "kl": 0.0},
+        **{"epochs": settings["rounds"], "batch": 32, "group": 8, "max_tokens": 16, "seed": seed, "kl": 0.0, "lr": 0.2},
         **settings.get("rl", {}),
     )
     made = rl.run({**inputs, "model": folder / "sft"}, asking, folder / "rl")

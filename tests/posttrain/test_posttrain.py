@@ -15,7 +15,7 @@ from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import load_model, save_model
-from gristmill.posttrain import reward, rl, sft
+from gristmill.posttrain import examples, reward, rl, sft
 from gristmill.posttrain.examples import (
     Order,
     conversations_from_documents,
@@ -82,7 +82,11 @@ def test_reward_and_rl_move_the_model_to_the_preferred_answer(tuned: dict[str, P
     assert shares[0] < 0.8 < shares[1]
 
 
-def test_reward_is_its_definition_whatever_stands_beside(tuned: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("saved", [0.0, 99.0], ids=["prompts shared", "a row each"])
+def test_reward_is_its_definition_whatever_stands_beside(
+    saved: float, tuned: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examples, "SAVED", saved)
     tokenizer = Tokenizer.load(tuned["tokenizer"])
     model = RewardModel(load_model(tuned["model"]))
     torch.nn.init.normal_(model.score.weight)
@@ -93,6 +97,7 @@ def test_reward_is_its_definition_whatever_stands_beside(tuned: dict[str, Path],
     ]
     with torch.no_grad():
         batch = fork(prompts, said, torch.device("cpu"))
+        assert (batch.mask is None) == (saved > 1)
         found = model(batch)
         alone = [(prompts[0], said[0][0]), (prompts[0], said[0][1]), (prompts[1], said[1][0])]
         for (prompt, answer), value in zip(alone, found, strict=True):

@@ -31,6 +31,7 @@ STORY_REQUESTS = (
     "What happens next? {opening}",
 )
 EXCERPT = 700  # characters of a document that answer a request
+SAVED = 1.25  # times as many tokens: from there on a prompt is shared
 OPENING = 120  # characters of it that a request quotes
 
 
@@ -54,15 +55,15 @@ def batch_of(examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Answers:
-    """B answers of at most A tokens to P prompts, in rows of T: a prompt, then its answers, blind to each other.
+    """B answers of at most A tokens to prompts, in P rows of T: a prompt, then answers to it, blind to each other.
 
     So each prompt is read once, and everything is computed as if prompt and answer stood alone (prefix sharing,
-    arXiv:2506.05433).
+    arXiv:2506.05433). Where that saves little, each answer has a row of its own: causal attention is faster.
     """
 
     ids_PT: Tensor
-    positions_PT: Tensor
-    mask: Tensor  # [P, 1, T, T], True where attention is allowed
+    positions_PT: Tensor | None  # None: from 0 in every row
+    mask: Tensor | None  # [P, 1, T, T], True where attention is allowed; None: causal
     tokens_BA: Tensor  # of the answers, in order
     places_BA: Tensor  # where each is predicted, in the flattened rows; where it is read is the place after
     mask_BA: Tensor  # 1 on an answer's tokens, 0 after its end
@@ -100,9 +101,11 @@ class Answers:
 
 def fork(prompts: Sequence[list[int]], answers: Sequence[Sequence[list[int]]], device: torch.device) -> Answers:
     """Lay out the answers to each prompt, of a token or more each; they are numbered in order."""
+    together = [(prompt, list(group)) for prompt, group in zip(prompts, answers, strict=True)]
+    apart = [(prompt, [answer]) for prompt, group in together for answer in group]
+    shared = size(apart) > SAVED * size(together)
     parts = [
-        [prompt[:-1], *(prompt[-1:] + answer for answer in group)]
-        for prompt, group in zip(prompts, answers, strict=True)
+        [prompt[:-1], *(prompt[-1:] + answer for answer in group)] for prompt, group in (together if shared else apart)
     ]
     said = [answer for group in answers for answer in group]
     width = rounded_up(max(sum(map(len, row)) for row in parts))
@@ -110,21 +113,29 @@ def fork(prompts: Sequence[list[int]], answers: Sequence[Sequence[list[int]]], d
     tokens, places = (np.zeros((len(said), max(map(len, said))), np.int64) for _ in range(2))
     spoken, number = np.zeros(tokens.shape, np.float32), 0
     for row, pieces in enumerate(parts):
-        at, shared = 0, len(pieces[0])
+        at, begun = 0, len(pieces[0])
         for place, piece in enumerate(pieces):
             end = at + len(piece)
             ids[row, at:end], branch[row, at:end] = piece, place
-            positions[row, at:end] = np.arange(len(piece)) + (shared if place else 0)
+            positions[row, at:end] = np.arange(len(piece)) + (begun if place else 0)
             if place:
                 own = slice(0, len(piece) - 1)
                 tokens[number, own], spoken[number, own] = piece[1:], 1
                 places[number, own] = row * width + np.arange(at, end - 1)
                 number += 1
             at = end
+    ids_PT, *said_BA = (torch.from_numpy(array).to(device) for array in (ids, tokens, places, spoken))
+    if not shared:
+        return Answers(ids_PT, None, None, *said_BA)
     seen = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
     seen &= np.tri(width, dtype=bool)
-    arrays = (ids, positions, seen[:, None], tokens, places, spoken)
-    return Answers(*(torch.from_numpy(array).to(device) for array in arrays))
+    mask, positions_PT = (torch.from_numpy(array).to(device) for array in (seen[:, None], positions))
+    return Answers(ids_PT, positions_PT, mask, *said_BA)
+
+
+def size(rows: Sequence[tuple[list[int], list[list[int]]]]) -> int:
+    """Tokens of prompts and answers in rows, with what fills them up."""
+    return len(rows) * max(len(prompt) + sum(map(len, group)) for prompt, group in rows)
 
 
 def example_of(messages: Messages, tokenizer: Tokenizer, context: int) -> Example:
