@@ -78,6 +78,16 @@ def run(
             gate(loaded, summary, until)
 
 
+@app.command(rich_help_panel=JOURNEY)
+def update(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder whose recipe has passages.")],
+) -> None:
+    """Read changed pages again and index them, without training."""
+    from gristmill.commands.update import update as read_again
+
+    read_again(folder)
+
+
 @app.command(rich_help_panel=PLAN)
 def plan(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe.")],
@@ -178,7 +188,8 @@ def find(
     from gristmill.passages.search import Search
     from gristmill.serving.shown import passage_text
 
-    for place, found in enumerate(Search(stage_of(folder, "passages")).find(question, count), 1):
+    search = Search(passages_of(folder) or stage_of(folder, "passages"))
+    for place, found in enumerate(search.find(question, count), 1):
         if as_json:
             print(json.dumps(found.record(), ensure_ascii=False))
         else:

@@ -80,9 +80,9 @@ def test_a_folder_becomes_a_recipe(
         "gristmill.commands.new_recipe.tell_time", lambda place, tokens, seconds: told.append((tokens, seconds))
     )
     place = new_folder(Path("my docs"))
-    assert place == Path("my-docs.toml")
+    assert place == Path("folder.toml")
     recipe = load_recipe(place)
-    assert recipe.name == "my-docs" and recipe.tokenizer and recipe.tokenizer.vocab_size == 1024
+    assert recipe.name == "folder" and recipe.tokenizer and recipe.tokenizer.vocab_size == 1024
     assert tomllib.loads(place.read_text())["extract"]["paths"] == ["my docs"]
     assert "# Your own documents are all wanted." in place.read_text()
     shape = recipe.pretrain
@@ -92,7 +92,7 @@ def test_a_folder_becomes_a_recipe(
     found = survey(folder)
     assert (found.files, found.unread) == (len(PAGES), ["photo.png"])
     assert "not read: 1 files: photo.png" in capsys.readouterr().err
-    with pytest.raises(UserError, match=r"my-docs\.toml exists"):
+    with pytest.raises(UserError, match=r"folder\.toml exists"):
         new_folder(Path("my docs"))
     with pytest.raises(UserError, match="no such file or folder"):
         new_folder(Path("gone"))

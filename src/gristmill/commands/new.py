@@ -10,7 +10,7 @@ import typer
 from gristmill.commands.groups import Commands
 
 new = typer.Typer(cls=Commands, help="Write a recipe for a folder or a site of your own.", no_args_is_help=True)
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="Recipe to write; by default NAME.toml.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Recipe to write; by default folder.toml or site.toml.")]
 
 
 @new.command()

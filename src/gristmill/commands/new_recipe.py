@@ -89,7 +89,7 @@ def new_folder(path: Path, out: Path | None = None) -> Path:
     Raises UserError where there is nothing to read, or the recipe exists.
     """
     found = survey(path)
-    place = target(out, path.resolve().name)
+    place = target(out, "folder")
     vocab_size, per_token, shape = next(row[1:] for row in SIZES if found.text_bytes <= row[0])
     layers, width, head_dim, epochs = shape
     values = {
@@ -149,7 +149,7 @@ def new_site(url: str, out: Path | None = None) -> Path:
         host = ""
     if not host or parts.scheme not in ("http", "https"):
         raise UserError(f"{url} is not the address of a site", "write it as https://docs.example.org/")
-    place = target(out, host)
+    place = target(out, "site")
     networks = private_networks(host)
     values: dict[str, Any] = {"name": place.stem, "crawl.seeds": [url], "crawl.allow_networks": networks}
     values["crawl.delay"] = 0.0 if networks else 1.0
@@ -181,12 +181,11 @@ def private_networks(host: str) -> list[str]:
     return [str(ipaddress.ip_network(address))] if address.is_private else []
 
 
-def target(out: Path | None, name: str) -> Path:
-    """Where the recipe goes: `NAME.toml` in the working directory, if nothing else is said."""
-    plain = re.sub(r"[^\w.-]+", "-", name).strip(".-") or "own"
-    place = out or Path(f"{plain}.toml")
+def target(out: Path | None, kind: str) -> Path:
+    """Where the recipe goes: `folder.toml` or `site.toml` in the working directory, if nothing else is said."""
+    place = out or Path(f"{kind}.toml")
     if place.is_dir():
-        place = place / f"{plain}.toml"
+        place = place / f"{kind}.toml"
     if place.suffix != ".toml":
         raise UserError(f"{place} is no name of a recipe", "let it end with .toml")
     if place.exists():

@@ -24,6 +24,7 @@ from gristmill.settings.stages import BY_NAME, CORPUS, STAGES, Stage, input_path
 from gristmill.settings.types import ADDRESS
 
 RECIPE = "recipe.json"
+UPDATE = "update"  # folder of what was read again, within a run's
 SHOWN = 3  # source files in a message
 
 
@@ -183,13 +184,16 @@ def stages_of(run: Path) -> dict[str, Path]:
 
 
 def passages_of(folder: Path) -> Path | None:
-    """The passages that a run's recipe names, or that a folder holds; None where there are none.
-
-    Raises UserError where the recipe names them and they may not be used.
+    """The passages that a run's recipe names, those of a later `gristmill update` before its own, or that a folder
+    holds; None where there are none. Raises UserError where the recipe names them and they may not be used.
     """
-    if (folder / RECIPE).exists():
-        return stage_of(folder, "passages") if read_recipe(folder).passages else None
-    return next((place for place in (folder, folder / "passages") if (place / "passages.sqlite").exists()), None)
+    if not (folder / RECIPE).exists():
+        return next((place for place in (folder, folder / "passages") if (place / "passages.sqlite").exists()), None)
+    if not read_recipe(folder).passages:
+        return None
+    own, later = (place / "passages" / MANIFEST for place in (folder, folder / UPDATE))
+    newer = later.exists() and (not own.exists() or later.stat().st_mtime > own.stat().st_mtime)
+    return stage_of(folder / UPDATE if newer else folder, "passages")
 
 
 def stage_of(folder: Path, name: str) -> Path:

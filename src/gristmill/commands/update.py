@@ -1,0 +1,53 @@
+"""`gristmill update`: pages that have changed are read and indexed again, next to a model that stays as it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from gristmill.document import read_columns
+from gristmill.errors import UserError
+from gristmill.files import write_text
+from gristmill.progress import results
+from gristmill.recipe import Recipe
+from gristmill.run import run_recipe
+from gristmill.runs.finished import UPDATE, read_recipe
+from gristmill.settings.stages import CRAWLS
+
+READ_AGAIN = ("name", "seed", *CRAWLS, "extract", "passages")
+NEWER = "newer.json"  # which pages are newer than the weights
+
+
+def update(run: Path) -> dict[str, list[str]]:
+    """Read the pages of a run again and index them in `RUN/update`; returns those that are new, changed and gone since
+    the run was made, which its weights do not know of. Raises UserError where the run has no passages.
+    """
+    recipe = read_recipe(run)
+    if recipe.passages is None:
+        raise UserError(f"the recipe of {run} has no passages", "add a [passages] table to it, and run it")
+    if not (run / "extract").is_dir():
+        raise UserError(f"{run} has no documents yet", "run its recipe first")
+    given = recipe.model_dump(exclude_unset=True, exclude_none=True, include=set(READ_AGAIN))
+    fetched = [name for name in CRAWLS if getattr(recipe, name) is not None]
+    run_recipe(Recipe.model_validate(given), run / UPDATE, first=fetched[0] if fetched else None)
+    before, now = documents_of(run / "extract"), documents_of(run / UPDATE / "extract")
+    found = {
+        "new": sorted(now.keys() - before.keys()),
+        "changed": sorted(name for name in now.keys() & before.keys() if now[name] != before[name]),
+        "gone": sorted(before.keys() - now.keys()),
+    }
+    write_text(run / UPDATE / NEWER, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    told = ", ".join(f"{len(names):,} {kind}" for kind, names in found.items())
+    results.print(f"newer than the weights: {told} (all in {run / UPDATE / NEWER})", markup=False)
+    for kind, names in found.items():
+        for name in names[:5]:
+            results.print(f"  {kind}: {name}", markup=False)
+    return found
+
+
+def documents_of(folder: Path) -> dict[str, str]:
+    """URL of each document (of a file its name) → the id, which is a hash of its text."""
+    found: dict[str, str] = {}
+    for batch in read_columns(folder, ("url", "id")):
+        found.update(zip(batch.column("url").to_pylist(), batch.column("id").to_pylist(), strict=True))
+    return found

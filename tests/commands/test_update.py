@@ -1,0 +1,45 @@
+"""Pages that have changed are read and indexed again; what was trained stays as it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import Command
+
+from gristmill.commands.update import update
+from gristmill.errors import UserError
+from gristmill.recipe import Recipe
+from gristmill.run import run_recipe
+from gristmill.runs.finished import passages_of
+
+
+def test_changed_pages_are_found_without_training(tmp_path: Path, command: Command) -> None:
+    pages, run = tmp_path / "docs", tmp_path / "run"
+    pages.mkdir()
+    for name in ("mill", "ferry", "inn"):
+        (pages / f"{name}.md").write_text(f"# The {name}\n\nThe {name} is painted green and opens at nine.\n")
+    recipe = Recipe.model_validate({"extract": {"paths": [str(pages)]}, "passages": {}, "dedup": {}})
+    run_recipe(recipe, run)
+    kept = (run / "dedup" / "manifest.json").read_bytes()
+    assert passages_of(run) == run / "passages"
+    (pages / "ferry.md").write_text("# The ferry\n\nThe ferry is painted purple now.\n")
+    (pages / "inn.md").unlink()
+    (pages / "school.md").write_text("# The school\n\nThe school is new.\n")
+    done = command("update", run)
+    assert "newer than the weights: 1 new, 1 changed, 1 gone" in done.stdout
+    found = {"new": ["school.md"], "changed": ["ferry.md"], "gone": ["inn.md"]}
+    assert json.loads((run / "update" / "newer.json").read_text()) == found
+    assert (run / "dedup" / "manifest.json").read_bytes() == kept
+    assert passages_of(run) == run / "update" / "passages"
+    (line,) = command("find", run, "What colour is the ferry painted?", "--json", "-n", "1").stdout.splitlines()
+    assert "purple" in json.loads(line)["text"]
+    assert update(run) == found, "again, with nothing to do"
+
+
+def test_a_run_without_passages_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("Some words on a page.")
+    run_recipe(Recipe.model_validate({"extract": {"paths": [str(tmp_path / "a.md")]}}), tmp_path / "run")
+    with pytest.raises(UserError, match="has no passages"):
+        update(tmp_path / "run")
