@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 from command_line import Command
+from own_pages import document
 
+from gristmill.document import write_documents
 from gristmill.errors import UserError
-from gristmill.passages.search import Search
+from gristmill.passages import stage
+from gristmill.passages.search import TOO_MUCH, Search
+from gristmill.recipe import Passages
 
 
 @pytest.mark.parametrize(
@@ -40,7 +44,7 @@ def test_marks_are_the_words_of_the_question(search: Search) -> None:
 
 
 def test_results_say_where_they_are_from(search: Search) -> None:
-    found = search.find("copy an entire directory tree", limit=3)
+    found = search.find("copies of files and trees, at the bakery", limit=3)
     assert found[0].record() == {
         "source": "copying.md",
         "title": "Copying files",
@@ -48,7 +52,7 @@ def test_results_say_where_they_are_from(search: Search) -> None:
         "score": round(found[0].score, 4),
     }
     assert found[0].score > found[-1].score > 0
-    assert len({one.start for one in found}) == len(found)
+    assert {one.source for one in found} == {"copying.md", "bakery.md"}
 
 
 def test_find_prints_passages(passages_folder: Path, command: Command) -> None:
@@ -61,3 +65,16 @@ def test_find_prints_passages(passages_folder: Path, command: Command) -> None:
 def test_a_folder_without_passages_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no passages in"):
         Search(tmp_path)
+
+
+def test_a_short_passage_grows_into_its_neighbours(tmp_path: Path) -> None:
+    """What is shown is a stretch of the page as it is, headings between included, of bounded length."""
+    parts = [f"## Part {n}\n\n" + f"In part {n} the word{n} is explained at some length. " * 9 for n in range(12)]
+    pages = {"long.md": "\n\n".join(parts).strip(), "other.md": "## Part\n\nAnother page."}
+    write_documents(tmp_path / "documents.parquet", (document(name, "T", text) for name, text in pages.items()))
+    (tmp_path / "out").mkdir()
+    stage.run({"corpus": tmp_path}, Passages(), tmp_path / "out")
+    (found,) = Search(tmp_path / "out").find("word6 and word7", limit=1)
+    assert found.text in pages["long.md"] and "## Part 7" in found.text and "word6" in found.text
+    assert pages["long.md"][found.start :].startswith(found.text) and 90 < len(found.text.split()) <= TOO_MUCH
+    assert found.headings == ("Part 6",) and {found.text[a:b] for a, b in found.marks} == {"word6", "word7"}

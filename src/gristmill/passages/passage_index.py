@@ -20,7 +20,8 @@ FILE = "passages.sqlite"
 SYMBOLS = "!#$%&()*+,-./:;<=>?@[]^_`{|}~\\" + '""'  # of ASCII, but for the apostrophe: parts of terms
 TABLES = f"""
 CREATE TABLE pages(id INTEGER PRIMARY KEY, name TEXT UNIQUE, url TEXT, source TEXT, title TEXT);
-CREATE TABLE passages(id INTEGER PRIMARY KEY, page INTEGER, start INTEGER, end INTEGER, headings TEXT, text TEXT);
+CREATE TABLE passages(id INTEGER PRIMARY KEY, page INTEGER, start INTEGER, end INTEGER, headings TEXT,
+    before TEXT, text TEXT);  -- before: what lies between the passage before it and it, as headings
 CREATE TABLE facts(passages INTEGER, terms INTEGER);
 CREATE VIRTUAL TABLE words USING fts5(title, headings, body, tokenize="unicode61 tokenchars '{SYMBOLS}'");
 """
@@ -59,14 +60,16 @@ def write_index(path: Path, documents: Iterable[Document]) -> tuple[int, int]:
         base.execute("INSERT OR IGNORE INTO pages(name, url, source, title) VALUES (?, ?, ?, ?)", about)
         (page,) = base.execute("SELECT id FROM pages WHERE name = ?", about[:1]).fetchone()
         title = " ".join(terms(document.title))
+        ended = 0
         for passage in cut(document.text):
             count += 1
             text = document.text[passage.start : passage.end]
             body = terms(text)
             size += len(body)
             headings = json.dumps(passage.headings, ensure_ascii=False)
-            row = (count, page, passage.start, passage.end, headings, text)
-            base.execute("INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?)", row)
+            row = (count, page, passage.start, passage.end, headings, document.text[ended : passage.start], text)
+            base.execute("INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            ended = passage.end
             columns = title, " ".join(terms(" ".join(passage.headings))), " ".join(body)
             base.execute("INSERT INTO words(rowid, title, headings, body) VALUES (?, ?, ?, ?)", (count, *columns))
     base.execute("INSERT INTO facts VALUES (?, ?)", (count, size))

@@ -10,20 +10,22 @@ import json
 import math
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
+from gristmill.passages.cut import size_of
 from gristmill.passages.passage_index import FILE, connect
 from gristmill.passages.terms import QUESTION, chunk_terms, folded, terms
 
 CANDIDATES = 150  # passages that are looked at, for the words of the question and again for those that stand for them
 PLAIN = 0.75  # how much a word counts that others may stand for: it names less than others do
 FEW = 3_000  # passages: a word that is in all of fewer may still be a rare one
-A_PAGE = 2  # passages of one page among those found
+ENOUGH, TOO_MUCH = 180, 260  # words up to which a passage that was found grows, and that it never has then
 WINDOW = 25  # terms within which words count as said together
 K1, B = 1.2, 0.75  # BM25's
 # weights of what a passage and its page have of the question, chosen on the development sets of benchmarks/own_text.py
@@ -104,18 +106,17 @@ class Search:
         return found
 
     def find(self, question: str, limit: int = 5) -> list[Found]:
-        """The passages that say most of what a question is about, the best first, at most two of a page."""
+        """The passages that say most of what a question is about, the best first: one of a page, and where it is short
+        those next to it, too.
+        """
         with self.lock:
             asked = self.concepts(question)
-            found: list[Found] = []
-            shown: dict[int, int] = defaultdict(int)
-            for one in sorted(self.ranked(asked), key=lambda one: (-one.score, one.number)):
-                shown[one.page] += 1
-                if shown[one.page] <= A_PAGE:
-                    found.append(self.shown(one, asked))
-                if len(found) == limit:
-                    break
-        return found
+            ranked = sorted(self.ranked(asked), key=lambda one: (-one.score, one.number))
+            scores = {one.number: one.score for one in ranked}
+            best: dict[int, Candidate] = {}
+            for one in ranked:
+                best.setdefault(one.page, one)
+            return [self.grown(one, scores, asked) for one in list(best.values())[:limit]]
 
     def questions(self, count: int = 3) -> list[str]:
         """Headings that are questions, to begin with."""
@@ -185,14 +186,40 @@ class Search:
         score += TOGETHER * said_together(places, asked)
         return Candidate(int(str(number)), int(str(page)), score, frozenset(has))
 
-    def shown(self, one: Candidate, asked: Sequence[Concept]) -> Found:
-        """A candidate as it is shown."""
-        query = "SELECT url, source, title, headings, text, start FROM passages JOIN pages ON pages.id = page"
-        row = self.base.execute(f"{query} WHERE passages.id = ?", (one.number,)).fetchone()
-        url, source, title, headings, text, start = row
+    def grown(self, one: Candidate, scores: Mapping[int, float], asked: Sequence[Concept]) -> Found:
+        """A candidate with what lies next to it on its page, the better side first, up to about `ENOUGH` words."""
+        row = self.row(one.number)
+        url, source, title, headings, start, _, before, text = row[1:]
+        ends = {-1: (one.number, row), 1: (one.number, row)}
+        while size_of(text) < ENOUGH:
+            options = {side: (at + side, self.row(at + side)) for side, (at, _) in ends.items()}
+            fits = [
+                (scores.get(number, 0.0), side)
+                for side, (number, next_to) in options.items()
+                if next_to and adjoins(*sorted((ends[side][1], next_to), key=lambda row: row[5]))
+                if size_of(text) + size_of(next_to[-1]) <= TOO_MUCH
+            ]
+            if not fits:
+                break
+            side = max(fits)[1]
+            number, next_to = options[side]
+            ends[side] = number, next_to
+            text = text + next_to[-2] + next_to[-1] if side > 0 else next_to[-1] + before + text
+            if side < 0:
+                start, before = next_to[5], next_to[-2]
         url = "" if url == source else url
         marks = tuple(marked(text, asked))
         return Found(url, source, title, tuple(json.loads(headings)), text, start, one.score, one.page, marks)
+
+    def row(self, number: int) -> Any:
+        """Page, its URL, source and title; the passage's headings, start, end, what is before it, and its text."""
+        query = "SELECT page, url, source, title, headings, start, end, before, text FROM passages"
+        return self.base.execute(f"{query} JOIN pages ON pages.id = page WHERE passages.id = ?", (number,)).fetchone()
+
+
+def adjoins(first: Sequence[Any], second: Sequence[Any]) -> bool:
+    """Whether a passage follows another one in the same document."""
+    return bool(first[0] == second[0] and first[6] + len(second[7]) == second[5])
 
 
 def saturated(count: int, length: float) -> float:
