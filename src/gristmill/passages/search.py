@@ -207,7 +207,7 @@ class Search:
             text = text + next_to[-2] + next_to[-1] if side > 0 else next_to[-1] + before + text
             if side < 0:
                 start, before = next_to[5], next_to[-2]
-        url = "" if url == source else url
+        url = url if "://" in url else ""
         marks = tuple(marked(text, asked))
         return Found(url, source, title, tuple(json.loads(headings)), text, start, one.score, one.page, marks)
 

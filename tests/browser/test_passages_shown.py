@@ -1,0 +1,43 @@
+"""The chat page shows the passages that an answer quotes, and text of pages stays text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from own_pages import PAGES, document
+
+from gristmill.document import write_documents
+from gristmill.passages import stage
+from gristmill.recipe import Passages
+from gristmill.serving.quoting import QuotingAssistant
+
+EVIL = "The 🛶 ferry <img src=x onerror=alert(1)> <script>alert(2)</script> leaves at nine. </details><b>Bold</b>"
+
+
+def test_passages_with_marked_words_and_links(browser: Any, tmp_path: Path, listen: Callable[..., Any]) -> None:
+    pages = [document(name, *page) for name, page in PAGES.items()]
+    pages.append(document("1", "<i>Ferry</i>", EVIL, url="https://a.test/ferry?a=1&b=2", source="a.warc.gz:9"))
+    pages.append(document("2", "Script", "The ferry sleeps.", url="javascript:alert(3)", source="a.warc.gz:10"))
+    write_documents(tmp_path / "documents.parquet", pages)
+    (tmp_path / "out").mkdir()
+    stage.run({"corpus": tmp_path}, Passages(), tmp_path / "out")
+    server: AbstractContextManager[str] = listen(QuotingAssistant(tmp_path / "out", "pages"), loopback=True)
+    with server as address:
+        browser.open(f"{address}/")
+        browser.until("document.querySelector('#name').textContent == 'pages' && cites")
+        browser.type("When does the ferry leave?")
+        browser.press("Enter", 13)
+        browser.until("document.querySelectorAll('.passage').length >= 2")
+        first = "document.querySelector('.passage')"
+        assert browser.run(f"{first}.querySelector('p').textContent") == EVIL
+        assert browser.run(f"[...{first}.querySelectorAll('mark')].map(m => m.textContent)") == ["ferry", "leaves"]
+        assert browser.run(f"{first}.querySelector('summary').textContent") == "[1] <i>Ferry</i>"
+        links = "[...document.querySelectorAll('.passage a')].map(a => a.getAttribute('href'))"
+        assert browser.run(links) == ["https://a.test/ferry?a=1&b=2"], "no link but to the web"
+        assert browser.run("document.querySelectorAll('main img, main b, main i, main script').length") == 0
+        assert browser.run("document.querySelector('.turn.assistant').textContent").endswith("[1]")
+        assert browser.errors == []
+        assert all(url.startswith(address) for url in browser.requests), browser.requests
