@@ -92,9 +92,8 @@ class CommonCrawl(Params):
     snapshot: Annotated[str, checked(plain_name)]  # as CC-MAIN-2024-22
     base: Place = "https://data.commoncrawl.org"  # or s3://commoncrawl, a mirror, a folder: whatever fsspec opens
     kind: Literal["warc", "wet"] = "warc"  # pages, or their text as Common Crawl extracted it
-    hosts: list[
-        Host
-    ] = []  # host patterns, as `*.example.org`: found through the URL index; empty: any, in random order
+    # host patterns, as `*.example.org`: found through the URL index; empty: any, in random order
+    hosts: list[Host] = []
     languages: list[Annotated[str, checked(three_letters)]] = []  # likeliest language, ISO 639-3, as `eng`; empty: any
     mimes: list[Annotated[str, checked(media_type)]] = [
         "text/html",
