@@ -19,7 +19,7 @@ from gristmill import native
 from gristmill.corpus.dedup import index, minhash
 from gristmill.corpus.filter import statistics
 from gristmill.corpus.text import words
-from gristmill.generation import sampling
+from gristmill.generation import decoder, sampling
 from gristmill.html import links
 from gristmill.html.content import main_text
 from gristmill.model import kernels
@@ -37,14 +37,16 @@ VALUES: dict[str, Any] = {
     **{f"{name}_t": getattr(ctypes, f"c_{name}") for name in NUMBERS},
 }
 ARRAYS = {**{f"{name}_t": name for name in NUMBERS}, "float": "float32"}
-STRUCTURES: tuple[type[ctypes.Structure], ...] = (
-    links.Entities,
-    main_text.Forest,
-    main_text.WordWeights,
-    main_text.Model,
-    main_text.Result,
-    sampling.Draw,
-)
+STRUCTURES: dict[str, tuple[type[ctypes.Structure], ...]] = {
+    "html/content/choose.c": (
+        links.Entities,
+        main_text.Forest,
+        main_text.WordWeights,
+        main_text.Model,
+        main_text.Result,
+    ),
+    "generation/sampling.c": (sampling.Draw, decoder.Step),
+}
 CONSTANTS = (
     ("c/utf8.h", "CODE_POINTS", words.CODE_POINTS),
     ("corpus/dedup/index.c", "NEAR_COPY", index.RULES.index("near_copy")),
@@ -54,6 +56,9 @@ CONSTANTS = (
     ("tokenizer/encode.c", "MOST_TOKENS", encode.MOST_TOKENS),
     ("tokenizer/encode.c", "SMALL_TOKENS", encode.SPARE),
     ("tokenizer/pretokens.c", "COMMON", pretokens.COMMON),
+    ("generation/step.h", "PANEL", decoder.PANEL),
+    ("generation/step.h", "PAGE", decoder.PAGE),
+    ("generation/step.h", "MOST_HEAD", decoder.MOST_HEAD),
     ("generation/sampling.c", "IN_PROMPT", sampling.IN_PROMPT),
     ("model/kernels.h", "NORM_ROWS", kernels.NORM_ROWS),
     ("model/kernels_512.c", "LANES", kernels.LANES),
@@ -83,6 +88,7 @@ ORACLES = {  # a test that compares with a slow, plain version, a peer or the de
     "training/test_loader.py::test_packing_is_best_fit_the_longest_first": "gm_pack",
     "training/test_loader.py::test_an_epoch_predicts_every_token_once_from_the_one_before": "gm_fill_16 gm_fill_32",
     "training/test_goldfish.py::test_it_is_its_definition": "gm_goldfish_16 gm_goldfish_32",
+    "generation/test_decoder.py::test_a_step_is_the_plain_forward_pass": "gm_step gm_step_scratch",
     "generation/test_sampling.py::test_just_the_tokens_of_the_definitions_are_drawn": "gm_sample",
     "generation/test_sampling.py::test_log_probabilities_are_the_models_and_the_likeliest_come_first": "gm_score",
     "model/test_kernels.py::test_attention": "gm_attend gm_attend_back",
@@ -196,12 +202,13 @@ def test_every_function_has_an_oracle_and_a_run_under_sanitizers() -> None:
         )
 
 
-def test_structures_have_the_layout_that_the_compiler_gives_them() -> None:
+@pytest.mark.parametrize("file", STRUCTURES)
+def test_structures_have_the_layout_that_the_compiler_gives_them(file: str) -> None:
     """Sizes and offsets as Python has them, asserted in C."""
 
     def asserted(shift: int) -> str:
-        lines = ['#include "html/content/choose.c"', '#include "generation/sampling.c"']
-        for made in STRUCTURES:
+        lines = [f'#include "{file}"']
+        for made in STRUCTURES[file]:
             name = c_name(made)
             lines.append(f'_Static_assert(sizeof({name}) == {ctypes.sizeof(made) + shift}, "size of {name}");')
             for field in made._fields_:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from gristmill.serving.chat_request import ChatRequest
+from gristmill.serving.requests.chat_request import ChatRequest
 
 TEXT = {"type": "string"}
 ERROR = {
@@ -45,7 +45,6 @@ def description() -> dict[str, Any]:
     """The OpenAPI document."""
     chat = ChatRequest.model_json_schema(ref_template="#/components/schemas/{model}")
     parts = chat.pop("$defs")
-    chat["properties"]["n"] = {"enum": [1, None]}
     parts["Message"]["properties"]["role"]["enum"] = ["system", "developer", "user", "assistant"]
     answer = gives(COMPLETION, 400, 404, 413, 429)
     answer["200"]["content"]["text/event-stream"] = {"schema": TEXT}

@@ -35,10 +35,9 @@ from gristmill.html.content.main_text import extract_html
 from gristmill.html.links import page_tags
 from gristmill.model.transformer import ModelConfig, Transformer
 from gristmill.record import Record
-from gristmill.serving.api import begin_reply
 from gristmill.serving.api_error import ApiError, as_api_error
 from gristmill.serving.assistant import Assistant
-from gristmill.serving.chat_request import parse
+from gristmill.serving.requests.begin import Beginner
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.patterns import PATTERNS, split
 
@@ -138,11 +137,12 @@ def read_rows(data: bytes) -> None:
 
 
 def read_request(data: bytes) -> None:
-    """The body of a request to the API, down to the prompt; what is refused has OpenAI's shape."""
-    try:
-        begin_reply(assistant(), parse(data))
-    except (ApiError, UserError) as error:
-        as_api_error(error).response()
+    """The body of a request to each path of the API, down to the prompt; what is refused has OpenAI's shape."""
+    for begin in Beginner(assistant()).ways().values():
+        try:
+            begin(data)
+        except (ApiError, UserError) as error:
+            as_api_error(error).response()
 
 
 def read_text(data: bytes) -> None:

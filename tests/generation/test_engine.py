@@ -11,6 +11,7 @@ import torch
 
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
+from gristmill.generation.sampling_params import SamplingParams
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def test_batched_cached_decoding_equals_plain_decoding(engine: Engine) -> None:
         tokens, logprobs = greedy(engine, prompt, 30)
         assert completion.tokens == tokens
         assert completion.logprobs == pytest.approx(logprobs, abs=1e-3)
-        assert list(engine.stream(prompt, max_tokens=30)) == tokens
+        assert list(engine.stream(prompt, SamplingParams(30))) == tokens
 
 
 def test_a_seed_repeats_and_a_neighbour_changes_nothing_greedy(engine: Engine) -> None:

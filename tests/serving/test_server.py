@@ -77,7 +77,7 @@ def test_an_answer_under_way_is_cut_when_the_server_ends(endless_folder: Path) -
         stream = client.chat.completions.create(model="gristmill", stream=True, **ENDLESS)
         text = next(stream).choices[0].delta.content + next(stream).choices[0].delta.content
         waiting = socket.create_connection((address.split("/")[2].split(":")[0], int(address.rpartition(":")[2])))
-        body = b'{"messages": [{"role": "user", "content": "And me?"}]}'
+        body = b'{"messages": [{"role": "user", "content": "And me?"}], "max_tokens": 90000}'
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
         waiting.sendall(head.encode() + body)
         assert httpx.get(f"{address}/health").status_code == 200  # what was sent before has been read

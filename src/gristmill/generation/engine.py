@@ -1,19 +1,29 @@
-"""The one generation engine: batched sampling with a key-value cache. Chat, server, evaluation and RL use it."""
+"""The one generation engine. Chat, server, evaluation and RL use it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from gristmill.errors import UserError
-from gristmill.generation.sampling import Drawn, Sampler, sample
+from gristmill.generation.decoder import Decoder, NativeDecoder
+from gristmill.generation.sampling import Sampler
 from gristmill.generation.sampling_params import SamplingParams
-from gristmill.model.hf_format import open_model
-from gristmill.model.transformer import Cache, Transformer
+from gristmill.generation.scheduler import Generation, Scheduler
+from gristmill.model.stored import StoredModel
 from gristmill.tokenizer.encode import Tokenizer
+
+if TYPE_CHECKING:  # which the CPU does without
+    import torch
+
+    from gristmill.model.transformer import Transformer
+
+
+class TooLong(UserError):
+    """What does not fit in a model's context."""
 
 
 @dataclass
@@ -35,14 +45,21 @@ def load_together(model: Path, tokenizer: Path, device: str = "cpu") -> tuple[Tr
 
     Raises UserError where they do not belong together.
     """
+    from gristmill.model.hf_format import open_model
+
     words = Tokenizer.load(tokenizer)
     network = open_model(model, words.vocab_size, device)
-    if network.config.vocab_size != words.vocab_size:
+    fit(model, network.config.vocab_size, tokenizer, words)
+    return network, words
+
+
+def fit(model: Path, vocabulary: int, folder: Path, tokenizer: Tokenizer) -> None:
+    """Raise UserError where a model and a tokenizer do not belong together."""
+    if vocabulary != tokenizer.vocab_size:
         raise UserError(
-            f"{model} has {network.config.vocab_size} tokens, the tokenizer in {tokenizer} {words.vocab_size}",
+            f"{model} has {vocabulary} tokens, the tokenizer in {folder} {tokenizer.vocab_size}",
             "use the tokenizer of the same run",
         )
-    return network, words
 
 
 class Engine:
@@ -51,19 +68,65 @@ class Engine:
     `context` is the most tokens that it can read and write in all. A prompt and its completion lie within it.
     """
 
-    def __init__(self, model: Transformer, tokenizer: Tokenizer) -> None:
-        self.model, self.tokenizer = model, tokenizer
+    def __init__(self, model: Transformer | StoredModel, tokenizer: Tokenizer) -> None:
+        self.source, self.tokenizer, self.config = model, tokenizer, model.config
         self.context = model.config.context
-        self.device = model.embed.weight.device
         self.stops = frozenset((tokenizer.end_of_text, tokenizer.im_end))
+        self.state: object = None
 
     @classmethod
     def load(cls, model: Path | str, tokenizer: Path | str, device: str = "cpu") -> Engine:
         """Read a model folder (of ours or of Hugging Face's) and a tokenizer folder, as `find_model` names them, to a
         device of PyTorch's. Raises UserError where one cannot be read or they do not belong together.
         """
-        network, words = load_together(Path(model), Path(tokenizer), device)
-        return cls(network.eval(), words)
+        folder, words = Path(model), Path(tokenizer)
+        if device == "cpu" and (folder / "model.json").exists():
+            try:
+                stored, loaded = StoredModel(folder), Tokenizer.load(words)
+                fit(folder, stored.config.vocab_size, words, loaded)
+                engine = cls(stored, loaded)
+                assert engine.scheduler
+                return engine
+            except UserError:
+                raise
+            except Exception:  # noqa: BLE001, S110 (what is wrong with the folder, PyTorch's way of reading it says)
+                pass
+        network, loaded = load_together(folder, words, device)
+        return cls(network.eval(), loaded)
+
+    @cached_property
+    def model(self) -> Transformer:
+        """The network as a module of PyTorch."""
+        from gristmill.model.transformer import load_model
+
+        return load_model(self.source.folder) if isinstance(self.source, StoredModel) else self.source
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.model.embed.weight.device
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """Who is answered when: a new one where the model has been trained on."""
+        state: object = None
+        if not isinstance(self.source, StoredModel):
+            state = [(weight.data_ptr(), weight._version) for weight in self.source.parameters()]
+        if state != self.state or not hasattr(self, "current"):
+            self.current = Scheduler(self.decoder(), self.config.vocab_size, self.tokenizer.im_start)
+            self.state = state
+        return self.current
+
+    def decoder(self) -> Decoder:
+        """What reads tokens: C on a CPU."""
+        if isinstance(self.source, StoredModel):
+            return NativeDecoder(self.config, self.source.weight)
+        if self.device.type == "cpu" and NativeDecoder.covers(self.config):
+            weights = self.source.state_dict()
+            return NativeDecoder(self.config, lambda name: weights[name].float().numpy())
+        from gristmill.generation.torch_decoder import TorchDecoder
+
+        return TorchDecoder(self.source)
 
     def generate(
         self,
@@ -84,92 +147,63 @@ class Engine:
         A completion ends at `<|im_end|>`, `<|endoftext|>`, `max_tokens` or the model's context. Raises UserError for
         a prompt that is empty or leaves no room, and for a temperature that is no number.
         """
-        completions = [Completion() for _ in prompts for _ in range(samples)]
+        if max_tokens < 1:
+            return [Completion() for _ in prompts for _ in range(samples)]
         params = SamplingParams(max_tokens, temperature, top_k, top_p, seed=seed)
-        steps = self.steps(prompts, params, samples, first)
-        for rows, (tokens, logprobs, _) in steps:
-            for row, token, logprob in zip(rows, tokens, logprobs, strict=True):
-                completions[row].logprobs.append(logprob)
-                if token in self.stops:
-                    completions[row].end = token
-                else:
-                    completions[row].tokens.append(token)
-        return completions
+        made = [
+            self.begin(prompt, params, at * samples + number)
+            for at, prompt in enumerate(prompts, first)
+            for number in range(samples)
+        ]
+        scheduler = self.scheduler
+        try:
+            for one in made:
+                scheduler.add(one)
+            while not all(one.done for one in made):
+                scheduler.step()
+        finally:
+            scheduler.cancel(made)
+        return [completion(one) for one in made]
 
-    def stream(
-        self,
-        prompt: list[int],
-        *,
-        max_tokens: int,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        seed: int = 0,
-    ) -> Iterator[int]:
-        """Yield the token ids of one completion as they come (without the stop token); settings and errors are those of
+    def stream(self, prompt: list[int], params: SamplingParams) -> Generator[int, None, None]:
+        """Yield the token ids of one completion as they come (without the stop token); errors are those of
         `generate`."""
-        params = SamplingParams(max_tokens, temperature, top_k, top_p, seed=seed)
-        for _, ((token,), _, _) in self.steps([prompt], params):
-            if token not in self.stops:
-                yield token
+        made, scheduler = self.begin(prompt, params), self.scheduler
+        scheduler.add(made)
+        try:
+            while made.made or not made.done:
+                if made.made:
+                    token = made.made.popleft().token
+                    if token not in made.stops:
+                        yield token
+                else:
+                    scheduler.step()
+        finally:
+            scheduler.cancel([made])
+        if made.error:
+            raise made.error
+
+    def begin(self, prompt: list[int], params: SamplingParams, number: int = 0, scored: bool = False) -> Generation:
+        """A completion to be given to the scheduler. `number` tells those apart that share a seed; `scored`: whether to
+        tell the log-probabilities of the prompt, too. Raises UserError for a prompt that does not fit."""
+        self.check([prompt])
+        sampler = Sampler(params, prompt, self.config.vocab_size, number)
+        limit = min(self.context, len(prompt) + max(0, params.max_tokens))
+        return Generation(prompt, sampler, limit, self.stops | {*params.stop_ids}, scored)
 
     def check(self, prompts: Sequence[list[int]]) -> None:
         """Raise UserError for what cannot be generated from."""
         for prompt in prompts:
             if not 0 < len(prompt) < self.context:
-                raise UserError(
+                raise TooLong(
                     f"a prompt of {len(prompt)} tokens does not fit this model (1 to {self.context - 1})",
                     "shorten it",
                 )
 
-    @torch.inference_mode()
-    def steps(
-        self, prompts: Sequence[list[int]], params: SamplingParams, samples: int = 1, first: int = 0
-    ) -> Iterator[tuple[list[int], Drawn]]:
-        """Yield (row numbers still going, what was drawn for each) until all have ended.
 
-        Prompts are padded on the left, so that every row's last token is in the last column.
-        """
-        if not prompts or params.max_tokens < 1:
-            return
-        self.check(prompts)
-        max_tokens = min(params.max_tokens, self.context)
-        vocabulary, banned = self.model.config.vocab_size, self.tokenizer.im_start
-        lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
-        longest = int(lengths.max())
-        padded = [[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
-        ids_BT = torch.tensor(padded, device=self.device)
-        total = min(longest + max_tokens, longest - int(lengths.min()) + self.context)
-        cache = Cache(self.model.config, len(prompts), total, self.device)
-        column_S = torch.arange(total, device=self.device)
-        allowed_BS = column_S >= (longest - lengths)[:, None]
-        positions_BT = (column_S[:longest] - (longest - lengths)[:, None]).clamp(min=0)
-        causal = column_S[:longest] <= column_S[:longest, None]
-        # a padding column sees itself: a row of nothing but -inf would be NaN
-        mask = causal & (allowed_BS[:, None, None, :longest] | torch.eye(longest, dtype=torch.bool, device=self.device))
-        hidden = self.model.hidden(ids_BT, cache=cache, positions_BT=positions_BT, mask=mask)
-        if samples > 1:  # each prompt was read once
-            keep = torch.arange(len(prompts), device=self.device).repeat_interleave(samples)
-            cache.keep(keep)
-            hidden, allowed_BS, positions_BT, lengths = (x[keep] for x in (hidden, allowed_BS, positions_BT, lengths))
-        rows = list(range(len(lengths)))
-        samplers = [Sampler(params, prompts[row // samples], vocabulary, first * samples + row) for row in rows]
-        left = torch.minimum(torch.full_like(lengths, max_tokens), self.context - lengths).tolist()
-        while True:
-            logits_BV = self.model.logits(hidden[:, -1]).float().contiguous()
-            # a turn can be opened by the template only
-            drawn = sample(logits_BV.cpu().numpy(), vocabulary, banned, [samplers[row] for row in rows])
-            left = [count - 1 for count in left]
-            yield rows, drawn
-            going = [i for i, token in enumerate(drawn.tokens) if token not in self.stops and left[i]]
-            if not going:
-                return
-            keep = torch.tensor(going, device=self.device)
-            if len(going) < len(rows):
-                rows, left = [rows[i] for i in going], [left[i] for i in going]
-                cache.keep(keep)
-                allowed_BS = allowed_BS[keep]
-            ids_BT = torch.tensor(drawn.tokens, device=self.device)[keep, None]
-            positions_BT = positions_BT[keep, -1:] + 1
-            mask = allowed_BS[:, None, None, : cache.used + 1]
-            hidden = self.model.hidden(ids_BT, cache=cache, positions_BT=positions_BT, mask=mask)
+def completion(made: Generation) -> Completion:
+    """What was generated. Raises what went wrong."""
+    if made.error:
+        raise made.error
+    tokens = [token.token for token in made.made if token.token not in made.stops]
+    return Completion(tokens, [token.logprob for token in made.made], made.end)

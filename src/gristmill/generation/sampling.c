@@ -3,8 +3,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "../c/hashing.h"
+#include "../model/kernels.h"
+#include "step.h"
 
 /* How one answer is drawn, and how far it has come. */
 struct draw {
@@ -68,19 +71,10 @@ static int by_rank(const void *a, const void *b) {
     return before(*x, *y) ? -1 : before(*y, *x);
 }
 
-/* The log of the sum of exponentials, or NaN where a logit is no number or all are -inf. */
-static float log_total(const float *x, size_t n, int32_t banned) {
-    float most = -INFINITY, total = 0;
-    for (size_t i = 0; i < n; i++) most = x[i] > most && (int32_t)i != banned ? x[i] : most;
-    for (size_t i = 0; i < n; i++) total += (int32_t)i == banned ? 0 : expf(x[i] - most);
-    return most + logf(total);
-}
-
 /* The likeliest tokens in order, with their log-probabilities. */
-static void tell(const float *x, size_t n, int32_t banned, float total, size_t likeliest, int32_t *tokens,
-                 float *logprobs, struct item *items) {
-    for (size_t i = 0; i < n; i++)
-        items[i] = (struct item){(int32_t)i == banned ? -INFINITY : x[i] - total, (int32_t)i};
+static void tell(const float *x, size_t n, float total, size_t likeliest, int32_t *tokens, float *logprobs,
+                 struct item *items) {
+    for (size_t i = 0; i < n; i++) items[i] = (struct item){x[i] - total, (int32_t)i};
     size_t found = heaviest(items, n, likeliest, INFINITY);
     qsort(items, found, sizeof(*items), by_rank);
     for (size_t i = 0; i < likeliest; i++) {
@@ -89,82 +83,84 @@ static void tell(const float *x, size_t n, int32_t banned, float total, size_t l
     }
 }
 
-static int may_come(const struct draw *how, size_t token) {
-    return !how->allowed || how->allowed[token / 32] >> token % 32 & 1;
+/* The logits as settings change them. */
+static void change(const float *x, size_t n, const struct draw *how, float *y) {
+    if (!how->bias) memcpy(y, x, n * sizeof(float));
+    else
+        for (size_t i = 0; i < n; i++) {
+            float value = x[i];
+            if (how->seen[i]) value = value > 0 ? value / how->repetition : value * how->repetition;
+            y[i] = value + how->bias[i];
+        }
+    if (how->allowed)
+        for (size_t i = 0; i < n; i++)
+            if (!(how->allowed[i / 32] >> i % 32 & 1)) y[i] = -INFINITY;
 }
 
-static int32_t choose_token(const float *x, size_t n, int32_t banned, const struct draw *how, struct item *items) {
-    size_t kept = 0, best = 0;
-    for (size_t i = 0; i < n; i++) {
-        float value = x[i];
-        if (how->bias) {
-            if (how->seen[i]) value = value > 0 ? value / how->repetition : value * how->repetition;
-            value += how->bias[i];
-        }
-        if ((int32_t)i == banned || value == -INFINITY || !may_come(how, i)) continue;
-        items[kept] = (struct item){value, (int32_t)i};
-        if (value > items[best].weight) best = kept;
-        kept++;
-    }
-    if (!kept) return -1;
-    if (how->temperature <= 0) return items[best].token;
-    /* the likeliest is 0 and stays 0, whatever it is divided by */
-    double total = 0, temperature = how->temperature < 1e-300 ? 1e-300 : how->temperature;
-    float top = items[best].weight;
-    for (size_t i = 0; i < kept; i++)
-        total += items[i].weight = expf((float)((double)(items[i].weight - top) / temperature));
-    if (how->top_k > 0 && (size_t)how->top_k < kept) {
-        kept = heaviest(items, kept, (size_t)how->top_k, INFINITY);
-        total = 0;
-        for (size_t i = 0; i < kept; i++) total += items[i].weight;
-    }
-    if (how->top_p < 1) kept = heaviest(items, kept, kept, how->top_p * total);
+/* Draws from tokens by weight. */
+static int32_t drawn_from(const struct item *items, size_t n, const struct draw *how) {
     double share = 0, chosen = (double)(gm_mix(how->key + (how->drawn + 1) * GM_GOLDEN) >> 11) * 0x1p-53;
-    for (size_t i = 0; i < kept; i++)
-        if (items[i].weight >= how->min_p) share += items[i].weight;
+    for (size_t i = 0; i < n; i++) share += items[i].weight;
     int32_t last = -1;
     chosen *= share, share = 0;
-    for (size_t i = 0; i < kept; i++) {
-        if (items[i].weight < how->min_p || items[i].weight == 0) continue;
+    for (size_t i = 0; i < n; i++) {
+        if (items[i].weight == 0) continue;
         share += items[i].weight, last = items[i].token;
         if (share > chosen) break;
     }
     return last;
 }
 
-/* Draws a token for each row of logits [rows][stride], of which V count and the token `banned` never comes: `tokens` and
+static int32_t choose_token(const float *x, size_t n, const struct draw *how, struct item *items, float *y) {
+    size_t best = 0, kept = 0;
+    change(x, n, how, y);
+    for (size_t i = 1; i < n; i++) best = y[i] > y[best] ? i : best;
+    if (y[best] == -INFINITY) return -2;
+    if (how->temperature <= 0) return (int32_t)best;
+    double temperature = how->temperature < 1e-30  ? 1e-30
+                         : how->temperature > 1e30 ? 1e30
+                                                   : how->temperature,
+           total = 0;
+    WIDEST(gm_weights)(y, n, y[best], (float)(1 / temperature));
+    for (size_t i = 0; i < n; i++)
+        if (y[i] > 0) items[kept++] = (struct item){y[i], (int32_t)i};
+    if (how->top_k > 0 && (size_t)how->top_k < kept) kept = heaviest(items, kept, (size_t)how->top_k, INFINITY);
+    for (size_t i = 0; i < kept; i++) total += items[i].weight;
+    if (how->top_p < 1) kept = heaviest(items, kept, kept, how->top_p * total);
+    if (how->min_p > 0)
+        for (size_t i = 0; i < kept; i++) items[i].weight = items[i].weight < how->min_p ? 0 : items[i].weight;
+    return drawn_from(items, kept, how);
+}
+
+/* Draws a token for each row of logits [rows][stride], of which V count and the token `banned` gets -inf: `tokens` and
    `logprobs` [rows], under the model as it is; of each row's `likeliest` tokens `others` and `other_logprobs`
-   [rows][likeliest]. `items` [V] are scratch. Returns 0, or -1 for logits that are no numbers, -2 where no token may come. */
-int gm_sample(const float *logits, size_t rows, size_t stride, size_t V, int32_t banned, struct draw *const *how,
-              int32_t *tokens, float *logprobs, size_t likeliest, int32_t *others, float *other_logprobs, void *items) {
+   [rows][likeliest]. `scratch` has 12 V bytes. A token is -1 where the logits are no numbers, -2 where none may come. */
+void gm_sample(float *logits, size_t rows, size_t stride, size_t V, int32_t banned, struct draw *const *how,
+               int32_t *tokens, float *logprobs, size_t likeliest, int32_t *others, float *other_logprobs,
+               void *scratch) {
     for (size_t r = 0; r < rows; r++) {
-        const float *x = logits + r * stride;
+        float *x = logits + r * stride;
         struct draw *own = how[r];
-        float total = log_total(x, V, banned);
-        if (!isfinite(total)) return -1;
-        int32_t token = choose_token(x, V, banned, own, items);
-        if (token < 0) return -2;
-        if (likeliest)
-            tell(x, V, banned, total, likeliest, others + r * likeliest, other_logprobs + r * likeliest, items);
-        tokens[r] = token, logprobs[r] = x[token] - total;
-        if (own->bias) {
+        if (banned >= 0) x[banned] = -INFINITY;
+        float total = WIDEST(gm_log_total)(x, V);
+        int32_t token = isfinite(total) ? choose_token(x, V, own, scratch, (float *)((struct item *)scratch + V)) : -1;
+        if (likeliest) tell(x, V, total, likeliest, others + r * likeliest, other_logprobs + r * likeliest, scratch);
+        tokens[r] = token, logprobs[r] = token < 0 ? NAN : x[token] - total;
+        if (token >= 0 && own->bias) {
             own->bias[token] -= own->frequency + (own->seen[token] & IN_ANSWER ? 0 : own->presence);
             own->seen[token] |= IN_ANSWER;
         }
         own->drawn++;
     }
-    return 0;
 }
 
-/* The log-probability of `targets` [rows] in rows of logits, and of each row's likeliest tokens. Returns as gm_sample. */
-int gm_score(const float *logits, size_t rows, size_t stride, size_t V, const int32_t *targets, float *logprobs,
-             size_t likeliest, int32_t *others, float *other_logprobs, void *items) {
+/* The log-probability of `targets` [rows] in rows of logits, and of each row's likeliest tokens, as in gm_sample. */
+void gm_score(const float *logits, size_t rows, size_t stride, size_t V, const int32_t *targets, float *logprobs,
+              size_t likeliest, int32_t *others, float *other_logprobs, void *scratch) {
     for (size_t r = 0; r < rows; r++) {
         const float *x = logits + r * stride;
-        float total = log_total(x, V, -1);
-        if (!isfinite(total)) return -1;
-        if (likeliest) tell(x, V, -1, total, likeliest, others + r * likeliest, other_logprobs + r * likeliest, items);
+        float total = WIDEST(gm_log_total)(x, V);
+        if (likeliest) tell(x, V, total, likeliest, others + r * likeliest, other_logprobs + r * likeliest, scratch);
         logprobs[r] = x[targets[r]] - total;
     }
-    return 0;
 }

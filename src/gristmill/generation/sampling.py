@@ -11,10 +11,11 @@ import numpy as np
 
 from gristmill import native
 from gristmill.generation.sampling_params import SamplingParams
-from gristmill.native import INT, POINTER, SIZE
+from gristmill.native import POINTER, SIZE
 
 FLOAT = float(np.finfo(np.float32).max)
 IN_PROMPT = 1
+FAILURES = {-1: "the model's logits are no numbers", -2: "no token may come next"}  # in the place of a token
 
 
 class Draw(ctypes.Structure):
@@ -30,8 +31,8 @@ class Draw(ctypes.Structure):
 
 
 ROW = (POINTER, SIZE, SIZE, SIZE, ctypes.c_int32)
-SAMPLE = native.Function("gm_sample", INT, *ROW, *(POINTER,) * 3, SIZE, *(POINTER,) * 3)
-SCORE = native.Function("gm_score", INT, *ROW[:-1], *(POINTER,) * 2, SIZE, *(POINTER,) * 3)
+SAMPLE = native.Function("gm_sample", None, *ROW, *(POINTER,) * 3, SIZE, *(POINTER,) * 3)
+SCORE = native.Function("gm_score", None, *ROW[:-1], *(POINTER,) * 2, SIZE, *(POINTER,) * 3)
 
 
 class Sampler:
@@ -76,14 +77,14 @@ def key_of(seed: int, number: int) -> int:
 def sample(logits: np.ndarray, vocabulary: int, banned: int, samplers: Sequence[Sampler]) -> Drawn:
     """Draw the next token of each sampler from its row of `logits` (float32 [rows, at least `vocabulary`], contiguous).
 
-    The token `banned` never comes. Raises ArithmeticError for logits that are no numbers, and where no token may come.
+    The token `banned` never comes: its logits become -inf. Where none can be drawn, its place has one of `FAILURES`.
     """
     rows, stride = logits.shape
     wanted = [sampler.params.logprobs for sampler in samplers]
     how = (ctypes.c_void_p * rows)(*(ctypes.addressof(sampler.draw) for sampler in samplers))
     tokens, told = np.empty(rows, np.int32), Told(rows, vocabulary, max(wanted))
     sizes = logits.ctypes.data, rows, stride, vocabulary, banned
-    refuse(SAMPLE(*sizes, ctypes.addressof(how), tokens.ctypes.data, *told.pointers))
+    SAMPLE(*sizes, ctypes.addressof(how), tokens.ctypes.data, *told.pointers)
     return Drawn(tokens.tolist(), told.logprobs.tolist(), told.likeliest(wanted))
 
 
@@ -91,7 +92,7 @@ def score(logits: np.ndarray, vocabulary: int, targets: Sequence[int], likeliest
     """The log-probabilities of tokens that are given, a row each, in the form of what was drawn."""
     rows, stride = logits.shape
     tokens, told = np.array(targets, np.int32), Told(rows, vocabulary, likeliest)
-    refuse(SCORE(logits.ctypes.data, rows, stride, vocabulary, tokens.ctypes.data, *told.pointers))
+    SCORE(logits.ctypes.data, rows, stride, vocabulary, tokens.ctypes.data, *told.pointers)
     return Drawn(list(targets), told.logprobs.tolist(), told.likeliest([likeliest] * rows))
 
 
@@ -101,7 +102,7 @@ class Told:
     def __init__(self, rows: int, vocabulary: int, most: int) -> None:
         self.most, self.logprobs = most, np.empty(rows, np.float32)
         self.tokens, self.values = np.empty((rows, most), np.int32), np.empty((rows, most), np.float32)
-        self.items = np.empty(vocabulary, np.int64)  # scratch
+        self.items = np.empty(3 * vocabulary, np.int32)  # scratch
         places = tuple(array.ctypes.data for array in (self.tokens, self.values, self.items))
         self.pointers = self.logprobs.ctypes.data, most, *places
 
@@ -111,9 +112,3 @@ class Told:
             return [{}] * len(wanted)
         rows = zip(self.tokens.tolist(), self.values.tolist(), wanted, strict=True)
         return [dict(zip(tokens[:count], values[:count], strict=True)) for tokens, values, count in rows]
-
-
-def refuse(outcome: int) -> None:
-    """Raise ArithmeticError where C gave no tokens."""
-    if outcome:
-        raise ArithmeticError("the model's logits are no numbers" if outcome == -1 else "no token may come next")

@@ -9,13 +9,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-int gm_narrow; /* for tests: whether to do with the narrower vectors */
-
-#ifdef GM_HAS_512
-#define WIDEST(item) (!gm_narrow && __builtin_cpu_supports("avx512f") ? item##_512 : item##_256)
-#else
-#define WIDEST(item) item##_256
-#endif
+int gm_narrow;
 
 /* A pool's way to run a function once in each of its threads: GOMP_parallel of the OpenMP that PyTorch runs in. */
 typedef void region(void (*run)(void *), void *data, unsigned threads, unsigned flags);

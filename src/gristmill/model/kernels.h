@@ -10,6 +10,8 @@ enum { BLOCK = 32 }; /* query rows that are attended at once; a multiple of TILE
 
 static inline size_t padded(size_t n) { return (n + BLOCK - 1) / BLOCK * BLOCK; }
 
+extern int gm_narrow; /* for tests: whether to do with the narrower vectors */
+
 typedef struct {
     const float *q, *k, *v;           /* [B][T][H][K], [B][T][G][K] twice: as the projections give them */
     const float *q_weight, *k_weight; /* [K] */
@@ -59,5 +61,8 @@ LOOPS(gm_cross_entropy_item);
 
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
 #define GM_HAS_512
+#define WIDEST(item) (!gm_narrow && __builtin_cpu_supports("avx512f") ? item##_512 : item##_256)
+#else
+#define WIDEST(item) item##_256
 #endif
 #endif

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -25,54 +26,14 @@ from gristmill.errors import UserError
 from gristmill.files import atomic_path, write_text
 from gristmill.manifest import intact
 from gristmill.model import ops
+from gristmill.model.config import ModelConfig as ModelConfig
 
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """The shape of a transformer."""
-
-    vocab_size: int
-    layers: int
-    width: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    ffn_width: int
-    context: int  # longest sequence, tokens
-    tie_embeddings: bool = False
-    rope_theta: float = 10_000.0
-    norm_eps: float = 1e-6
-    qk_norm: bool = True  # without it the model is a Llama
-    rope_scaling: list[float] | None = None  # of Llama 3: factor, low and high frequency factor, context before
-
-    def __post_init__(self) -> None:
-        if self.heads % self.kv_heads:
-            raise UserError(
-                f"heads = {self.heads} is not a multiple of kv_heads = {self.kv_heads}", "change one of them"
-            )
-        if self.head_dim % 2:
-            raise UserError(f"head_dim = {self.head_dim} is odd", "rotary positions need an even one")
-
-
-class Cache:
-    """Keys and values of the tokens seen so far, for B sequences of at most `length` tokens."""
-
-    def __init__(self, config: ModelConfig, batch: int, length: int, device: torch.device) -> None:
-        shape = (config.layers, batch, config.kv_heads, length, config.head_dim)
-        self.keys = torch.zeros(shape, device=device)
-        self.values = torch.zeros(shape, device=device)
-        self.used = 0  # tokens filled, the same for every sequence
+class Cache(Protocol):
+    """Keys and values of the tokens seen so far."""
 
     def extend(self, layer: int, k_BGTK: Tensor, v_BGTK: Tensor) -> tuple[Tensor, Tensor]:
-        """Store new keys and values of one layer; returns all of that layer's so far."""
-        end = self.used + k_BGTK.size(2)
-        self.keys[layer, :, :, self.used : end] = k_BGTK
-        self.values[layer, :, :, self.used : end] = v_BGTK
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
-
-    def keep(self, rows: Tensor) -> None:
-        """Keep only these sequences."""
-        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+        """Store new keys and values of one layer; returns all of that layer's."""
 
 
 class RMSNorm(nn.Module):
@@ -212,8 +173,6 @@ class Transformer(Network):
         x_BTD = self.embed(ids_BT)
         for layer, block in enumerate(self.layers):
             x_BTD = block(x_BTD, angles, layer, cache, mask)
-        if cache is not None:
-            cache.used += ids_BT.size(1)
         normed_BTD: Tensor = self.norm(x_BTD)
         return normed_BTD
 

@@ -1,44 +1,45 @@
-"""Answers, one at a time and in order. A client that leaves stops its own, at whatever stage it is."""
+"""Answers, made together. A client that leaves stops its own, at whatever stage it is."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import time
-import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fastapi.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from gristmill.generation.scheduler import SLOTS
 from gristmill.serving.api_error import ApiError, as_api_error
-from gristmill.serving.assistant import Reply
-from gristmill.serving.chat_request import ChatRequest
+from gristmill.serving.assistant import Assistant
+from gristmill.serving.forms.form import Form
+from gristmill.serving.worker import Order, Worker
 
-MAX_WAITING = 32  # requests in the queue
+MAX_INSIDE = SLOTS + 32  # requests that are read, waiting or answered
 
 T = TypeVar("T")
-Begin = Callable[[], tuple[ChatRequest, Reply]]
 
 
 class AnswerQueue:
-    """Who waits for the model. One thread works on it: whoever leaves, no two steps are ever taken at a time."""
+    """Who is inside, and the threads that work for them."""
 
-    def __init__(self) -> None:
-        self.model = ThreadPoolExecutor(1, "model")
+    def __init__(self, assistant: Assistant) -> None:
+        self.worker = Worker(assistant)
         self.reader = ThreadPoolExecutor(1, "reader")  # of requests: a long one holds up neither the loop nor the model
-        self.turn = asyncio.Lock()
-        self.inside = 0  # requests read, waiting or answered
+        self.inside = 0
+        self.counts: Counter[str] = Counter()  # requests by outcome, tokens read and written
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """A place in the queue. Raises ApiError where it is full."""
-        if self.inside > MAX_WAITING:
-            raise ApiError(429, "too many requests are waiting; try again soon", code="rate_limit_exceeded")
+        """A place inside. Raises ApiError where there is none."""
+        if self.inside >= MAX_INSIDE:
+            self.counts["refused"] += 1
+            wait = {"Retry-After": "1"}
+            raise ApiError(429, "too many requests are waiting; try again soon", None, "rate_limit_exceeded", wait)
         self.inside += 1
         try:
             yield
@@ -49,32 +50,18 @@ class AnswerQueue:
         """What reading a request gives."""
         return await asyncio.get_running_loop().run_in_executor(self.reader, work)
 
-    async def make(self, reply: Reply, put: Callable[[str], None]) -> None:
-        """Give `put` the pieces of an answer as they come, once it is its turn.
-
-        Being cancelled ends the answer with the step under way, and lets the next one begin after that step.
-        """
-        async with self.turn:
-            loop, pieces = asyncio.get_running_loop(), iter(reply)
-            try:
-                while (piece := await loop.run_in_executor(self.model, next, pieces, None)) is not None:
-                    if piece:
-                        put(piece)
-            finally:
-                self.model.submit(pieces.close)
-
 
 class Answer(Response):
-    """A chat completion as a response: made while it is sent, given up as soon as the client has left."""
+    """The response to a request: made while it is sent, given up as soon as the client has left."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, queue: AnswerQueue, begin: Begin, model: str) -> None:
-        """`begin` reads the request (in a thread; it may raise ApiError or UserError); `model` is the name to give."""
+    def __init__(self, queue: AnswerQueue, begin: Callable[[], Form]) -> None:
+        """`begin` reads the request (in a thread; it may raise ApiError or UserError)."""
         super().__init__()
         del self.headers["content-length"]
+        self.headers["cache-control"] = "no-cache"
         self.queue, self.begin = queue, begin
-        self.about = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
         self.started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,76 +73,85 @@ class Answer(Response):
         except asyncio.CancelledError:  # the server stops, and its patience is over
             if not self.started:
                 raise
-            await self.write(ApiError(503, "the server is stopping").content(), last=True)
+            await self.write(self.form.failure(ApiError(503, "the server is stopping").content()), last=True)
         finally:
             gone = not answering.done()
+            self.queue.counts["left"] += gone
             await cancel(answering, leaving)
         if not gone:
             answering.result()
 
     async def answer(self) -> None:
         """Make and send."""
-        texts: asyncio.Queue[str | None] = asyncio.Queue()  # a slow reader holds up nobody else; an answer is not long
         with ExitStack() as place:
             place.enter_context(self.queue.place())
-            asked, reply = await self.queue.read(self.begin)
-            making = asyncio.create_task(self.queue.make(reply, texts.put_nowait))
-            making.add_done_callback(lambda _: place.close())
-            making.add_done_callback(lambda _: texts.put_nowait(None))
+            self.form = await self.queue.read(self.begin)
+            choices = self.form.choices
+            made = [choice.made for choice in choices if choice.made]
+            eager = self.form.streams or any(choice.text.stop for choice in choices if choice.made)
+            order = Order(made, eager, place.pop_all().close)
+            self.queue.worker.submit(order)
             try:
-                pieces = collected(texts, making)
-                await (self.stream(asked, reply, pieces) if asked.stream else self.whole(reply, pieces))
+                await (self.stream(order) if self.form.streams else self.whole(order))
+                self.count("answered")
+            except Exception:
+                self.count("failed")
+                raise
             finally:
-                await cancel(making)
+                self.queue.worker.cancel(order.generations)
+                order.finished()
 
-    async def whole(self, reply: Reply, pieces: AsyncIterator[str]) -> None:
+    def count(self, outcome: str) -> None:
+        """Count a request and its tokens."""
+        usage = self.form.usage()
+        counts = {outcome: 1, "prompt_tokens": usage["prompt_tokens"], "tokens": usage["completion_tokens"]}
+        self.queue.counts.update(counts)
+
+    async def events(self, order: Order) -> AsyncIterator[str]:
+        """What is new, in one text each time, until all is told."""
+        form, left_over = self.form, list(self.form.choices)
+        while left_over:
+            await order.fresh.wait()
+            order.fresh.clear()
+            made = []
+            for choice in left_over:
+                made.append(form.take(choice))
+                if choice.stopped:
+                    self.queue.worker.cancel([choice.generation])
+                if choice.finish and form.streams:
+                    made.append(form.closing(choice))
+            left_over = [choice for choice in left_over if not choice.finish]
+            if any(choice.generation.error for choice in left_over):  # which comes after what was made before
+                order.fresh.set()
+            yield "".join(made)
+
+    async def whole(self, order: Order) -> None:
         """Send it when it is complete."""
-        message: dict[str, Any] = {"role": "assistant", "content": "".join([piece async for piece in pieces])}
-        if reply.annotations:
-            message["annotations"] = reply.annotations
-        choice = {"index": 0, "message": message, "finish_reason": reply.finish, "logprobs": None}
-        content = {**self.about, "object": "chat.completion", "choices": [choice], "usage": usage(reply)}
-        await JSONResponse(content)(self.scope, self.receive, self.send)
+        async for _ in self.events(order):
+            pass
+        await JSONResponse(self.form.whole())(self.scope, self.receive, self.send)
 
-    async def stream(self, asked: ChatRequest, reply: Reply, pieces: AsyncIterator[str]) -> None:
+    async def stream(self, order: Order) -> None:
         """Send it as server-sent events while it is made. What fails before the first text is an ordinary error."""
-        opening = {"role": "assistant", "content": ""}
+        opening = self.form.opening()
         try:
-            async for piece in pieces:
-                if not self.started:
-                    await self.write(self.chunk(opening))
-                await self.write(self.chunk({"content": piece}))
+            async for text in self.events(order):
+                if text:
+                    await self.write(text if self.started else opening + text)
         except Exception as error:
             if not self.started:
                 raise
             logging.getLogger("uvicorn.error").exception("an answer failed while it was sent")
-            return await self.write(as_api_error(error).content(), last=True)
-        if not self.started:
-            await self.write(self.chunk(opening))
-        await self.write(self.chunk({"annotations": reply.annotations} if reply.annotations else {}, reply.finish))
-        if asked.stream_options and asked.stream_options.include_usage:
-            await self.write({**self.about, "object": "chat.completion.chunk", "choices": [], "usage": usage(reply)})
-        await self.write("[DONE]", last=True)
+            self.queue.counts["failed"] += 1
+            return await self.write(self.form.failure(as_api_error(error).content()), last=True)
+        await self.write(self.form.ending(), last=True)
 
-    def chunk(self, delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
-        """One part of a streamed completion."""
-        choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
-        return {**self.about, "object": "chat.completion.chunk", "choices": [choice]}
-
-    async def write(self, content: dict[str, Any] | str, *, last: bool = False) -> None:
-        """Send one event."""
+    async def write(self, text: str, *, last: bool = False) -> None:
+        """Send events."""
         if not self.started:
             self.started = True
             await self.send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        data = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
-        await self.send({"type": "http.response.body", "body": f"data: {data}\n\n".encode(), "more_body": not last})
-
-
-async def collected(texts: asyncio.Queue[str | None], making: asyncio.Task[None]) -> AsyncIterator[str]:
-    """The texts up to None; then raises what went wrong in making them."""
-    while (text := await texts.get()) is not None:
-        yield text
-    await making
+        await self.send({"type": "http.response.body", "body": text.encode(), "more_body": not last})
 
 
 async def left(receive: Receive) -> None:
@@ -169,9 +165,3 @@ async def cancel(*tasks: asyncio.Task[None]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def usage(reply: Reply) -> dict[str, int]:
-    """Tokens read and written."""
-    read, written = reply.prompt_tokens, reply.completion_tokens
-    return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}

@@ -1,9 +1,11 @@
-"""The HTTP API: OpenAI's chat completions (https://platform.openai.com/docs/api-reference/chat), and a chat page."""
+"""The HTTP API, in OpenAI's shape (https://platform.openai.com/docs/api-reference), and a chat page."""
 
 from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib import resources
 from typing import Annotated, Any
 
@@ -15,10 +17,13 @@ from starlette.requests import ClientDisconnect
 from gristmill.errors import UserError
 from gristmill.serving.answer import Answer, AnswerQueue
 from gristmill.serving.api_error import ApiError, as_api_error, valid
-from gristmill.serving.assistant import MAX_TOKENS, Assistant, Reply
-from gristmill.serving.chat_request import ChatRequest, parse, read_body
+from gristmill.serving.assistant import Assistant
+from gristmill.serving.forms.form import Form
 from gristmill.serving.guard import Guard
+from gristmill.serving.metrics import metrics
 from gristmill.serving.quoting import QuotingAssistant
+from gristmill.serving.requests.begin import Beginner
+from gristmill.serving.requests.request_fields import read_body
 
 
 def create_app(assistant: Assistant, *, api_key: str | None = None, loopback: bool = False, host: str = "") -> FastAPI:
@@ -26,7 +31,7 @@ def create_app(assistant: Assistant, *, api_key: str | None = None, loopback: bo
     app = FastAPI(title="gristmill", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, api_key=api_key, loopback=loopback, name=host)
     add_error_handlers(app)
-    queue, name = AnswerQueue(), valid(assistant.name)
+    queue, beginner, name = AnswerQueue(assistant), Beginner(assistant), valid(assistant.name)
     card: dict[str, Any] = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "gristmill"}
     card["examples"] = [valid(example) for example in assistant.examples]  # ours, for the chat page
     page = resources.files("gristmill.serving").joinpath("page.html").read_text(encoding="utf-8")
@@ -34,6 +39,10 @@ def create_app(assistant: Assistant, *, api_key: str | None = None, loopback: bo
     @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
+
+    @app.get("/metrics")
+    async def figures() -> Response:
+        return Response(metrics(queue), media_type="text/plain; version=0.0.4")
 
     @app.get("/")
     async def chat_page() -> HTMLResponse:
@@ -51,12 +60,8 @@ def create_app(assistant: Assistant, *, api_key: str | None = None, loopback: bo
 
     @app.get("/v1/models/{asked:path}")
     async def model(asked: str) -> dict[str, Any]:
-        check_model(asked)
+        beginner.check_model(asked)
         return card
-
-    def check_model(asked: str) -> None:
-        if asked not in (name, "gristmill"):
-            raise ApiError(404, f"no model {asked}; this server has {name}", "model", "model_not_found")
 
     if isinstance(assistant, QuotingAssistant):
         card["passages"] = True
@@ -65,30 +70,16 @@ def create_app(assistant: Assistant, *, api_key: str | None = None, loopback: bo
         def passages(question: str, limit: Annotated[int, Query(ge=1, le=100)] = 5) -> list[dict[str, Any]]:
             return assistant.find(question, limit)
 
-    @app.post("/v1/chat/completions")
-    async def complete(request: Request) -> Response:
-        body = await read_body(request)
+    def answering(begin: Callable[[bytes], Form]) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            body = await read_body(request)
+            return Answer(queue, partial(begin, body))
 
-        def begin() -> tuple[ChatRequest, Reply]:
-            asked = parse(body)
-            check_model(asked.model)
-            return asked, begin_reply(assistant, asked)
+        return answer
 
-        return Answer(queue, begin, name)
-
+    for path, begin in beginner.ways().items():
+        app.post(path, response_model=None)(answering(begin))
     return app
-
-
-def begin_reply(assistant: Assistant, asked: ChatRequest) -> Reply:
-    """Begin the answer to a request. Raises ApiError and UserError for messages that cannot be answered."""
-    return assistant.reply(
-        [message.plain() for message in asked.messages],
-        max_tokens=asked.max_completion_tokens or asked.max_tokens or MAX_TOKENS,
-        temperature=asked.temperature or 0.0,
-        top_p=asked.top_p or 1.0,
-        seed=secrets.randbits(31) if asked.seed is None else asked.seed,
-        stop=asked.stops,
-    )
 
 
 def add_error_handlers(app: FastAPI) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi.responses import JSONResponse
 
 from gristmill.errors import UserError
+from gristmill.generation.engine import TooLong
 
 LONGEST = 1000  # characters of a message, which may quote what the client sent
 
@@ -42,6 +43,8 @@ def as_api_error(error: BaseException) -> ApiError:
     """What a client is told of an error."""
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, TooLong):
+        return ApiError(400, f"{error.problem}: {error.remedy}", "messages", "context_length_exceeded")
     if isinstance(error, UserError):
         return ApiError(400, f"{error.problem}: {error.remedy}", "messages")
     return ApiError(500, f"the server failed ({type(error).__name__}); its log says more")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gristmill.chat.template import beginning, in_turns, opening, turn
-from gristmill.errors import UserError
-from gristmill.generation.engine import Engine
+from gristmill.generation.answer_text import AnswerText
+from gristmill.generation.engine import Engine, TooLong
+from gristmill.generation.sampling_params import SamplingParams
 from gristmill.passages.search import Found
 
 ROOM = 0.25  # share of the context kept free for the answer when old turns are dropped
@@ -27,7 +27,7 @@ class Reply:
     def __init__(
         self, tokens: Iterator[int], assistant: Assistant, prompt: int, limit: int, stop: Sequence[str]
     ) -> None:
-        self.tokens, self.assistant, self.limit, self.stop = tokens, assistant, limit, [s for s in stop if s]
+        self.tokens, self.assistant, self.limit, self.stop = tokens, assistant, limit, stop
         self.prompt_tokens = prompt
         self.completion_tokens = 0
         self.finish = "length"  # "stop" where the model or a stop string ended it
@@ -35,26 +35,19 @@ class Reply:
     def __iter__(self) -> Generator[str, None, None]:
         """Yield a piece of valid text for each token: bytes that are no whole character yet, or may begin a stop
         string, wait, and the piece may be empty. So an answer can be given up after any token."""
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        held = max((len(text) - 1 for text in self.stop), default=0)
-        waiting = ""
+        text = AnswerText(self.assistant.engine.tokenizer, self.stop)
         for token in self.tokens:
             self.completion_tokens += 1
-            waiting += decoder.decode(self.assistant.engine.tokenizer.token_bytes(token))
-            ends = [at for text in self.stop if (at := waiting.find(text)) >= 0]
-            if ends:
+            piece = text.add(token)
+            if piece or not text.stopped:
+                yield piece
+            if text.stopped:
                 self.finish = "stop"
-                if min(ends):
-                    yield waiting[: min(ends)]
                 return
-            cut = max(0, len(waiting) - held)
-            yield waiting[:cut]
-            waiting = waiting[cut:]
         if self.completion_tokens < self.limit:
             self.finish = "stop"
-        waiting += decoder.decode(b"", final=True)
-        if waiting:
-            yield waiting
+        if rest := text.end():
+            yield rest
 
     def text(self) -> str:
         """The whole answer."""
@@ -95,12 +88,16 @@ class Assistant:
         none is the user's, or the last alone is longer than the context.
         """
         prompt = self.prompt(messages)
-        tokens = self.engine.stream(prompt, max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
+        tokens = self.engine.stream(prompt, SamplingParams(max_tokens, temperature, top_p=top_p, seed=seed))
         return Reply(tokens, self, len(prompt), min(max_tokens, self.engine.context - len(prompt)), stop)
 
     def prompt(self, messages: Messages) -> list[int]:
-        """Token ids of a conversation and of what opens the assistant's turn; the oldest turns go first where the
-        context is too short.
+        """The token ids of `fitted`."""
+        return self.fitted(messages)[0]
+
+    def fitted(self, messages: Messages) -> tuple[list[int], int]:
+        """Token ids of a conversation and of what opens the assistant's turn, and how many turns were left out: the
+        oldest go first where the context is too short.
 
         It is read from its end, and no further than it fits. Raises UserError as `reply` does.
         """
@@ -110,7 +107,7 @@ class Assistant:
         kept = [turn(messages[-1], tokenizer)[0]]
         size = sum(map(len, [begin, *kept, start]))
         if size >= self.engine.context:
-            raise UserError(
+            raise TooLong(
                 f"the message is {size} tokens long, the model reads at most {self.engine.context - 1}", "shorten it"
             )
         for end in range(len(messages) - 1, first, -2):  # a question and its answer at a time
@@ -119,4 +116,4 @@ class Assistant:
             if size > self.engine.context * (1 - ROOM):
                 break
             kept[:0] = pair
-        return [token for part in (begin, *kept, start) for token in part]
+        return [token for part in (begin, *kept, start) for token in part], len(messages) - first - len(kept)

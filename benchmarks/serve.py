@@ -1,0 +1,188 @@
+"""Answers over HTTP beside llama.cpp's server: tokens a second, the first token, memory, for one stream and sixteen.
+
+    python benchmarks/serve.py [--quick]
+
+Both serve the same model with random weights in float32 (2.25 M and, without `--quick`, 15 M parameters), each as a
+process of its own with one thread for the model, one after the other; llama.cpp by the package xllamacpp, without flash
+attention. Streams of 128 tokens, greedy, their ends forbidden; the prompts differ. The best of three rounds counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import httpx
+import torch
+
+from gristmill.document import Document, document_id, write_documents
+from gristmill.export import stage as export
+from gristmill.model.config import ModelConfig
+from gristmill.model.transformer import Transformer, parameter_count, save_model
+from gristmill.recipe import Export, TokenizerParams
+from gristmill.tokenizer import train
+from gristmill.tokenizer.encode import Tokenizer
+
+TOKENS, ROUNDS = 128, 3
+SHAPES = {"2.25 M": (4, 160, 5, 32, 448, 256), "15 M": (6, 384, 6, 64, 1280, 256)}
+OURS = """
+import sys
+from gristmill.serving.assistant import Assistant
+from gristmill.serving.server import serve
+serve(Assistant.load(sys.argv[1] + "/model", sys.argv[1] + "/tokenizer"), port=0)
+"""
+THEIRS = """
+import sys, time, xllamacpp
+settings = xllamacpp.CommonParams()
+settings.model.path = sys.argv[1] + "/export/model-f32.gguf"
+settings.n_parallel = int(sys.argv[2])
+settings.n_ctx, settings.port, settings.verbosity, settings.n_threads_http = 256 * settings.n_parallel, 0, 0, 2
+settings.warmup = settings.ui = False
+settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
+settings.cache_type_k = settings.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+settings.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+server = xllamacpp.Server(settings)
+print(server.listening_address + "/", flush=True)
+time.sleep(10_000)
+"""
+
+
+def make(folder: Path, shape: str) -> Path:
+    """A tokenizer, a random model and its GGUF file."""
+    draw = random.Random(0)
+    words = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=draw.randint(3, 9))) for _ in range(4000)]
+    texts = [" ".join(draw.choices(words, k=400)) for _ in range(100)]
+    documents = [Document(document_id(f"http://a.test/{n}", text), text, "") for n, text in enumerate(texts)]
+    for name in ("corpus", "tokenizer", "export"):
+        (folder / name).mkdir(parents=True)
+    write_documents(folder / "corpus" / "documents.parquet", documents)
+    train.run({"corpus": folder / "corpus"}, TokenizerParams(vocab_size=3072), folder / "tokenizer")
+    layers, width, heads, head, ffn, context = SHAPES[shape]
+    size = Tokenizer.load(folder / "tokenizer").vocab_size
+    torch.manual_seed(0)
+    model = Transformer(ModelConfig(size, layers, width, heads, heads, head, ffn, context))
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, mean=float(weight.ndim == 1), std=0.05)
+    print(f"{shape}: {parameter_count(model):,} parameters")
+    save_model(model, folder / "model")
+    inputs = {"model": folder / "model", "tokenizer": folder / "tokenizer"}
+    export.run(inputs, Export(gguf=["f32"]), folder / "export")
+    return folder
+
+
+@contextmanager
+def served(program: str, *arguments: str) -> Iterator[tuple[str, int, float]]:
+    """A server: its address, its process, and CPU seconds until it was ready."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", program, *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+    try:
+        assert process.stdout
+        line = process.stdout.readline()
+        address = line[line.index("http://") :].split()[0].rstrip("/,")
+        while httpx.get(f"{address}/health").status_code != 200:
+            time.sleep(0.05)
+        used = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        yield address, process.pid, (int(used[11]) + int(used[12])) / os.sysconf("SC_CLK_TCK")
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def stream(client: httpx.AsyncClient, body: dict[str, Any]) -> float:
+    """Seconds until the first text of one stream."""
+    begun, first = time.perf_counter(), 0.0
+    async with client.stream("POST", "/v1/chat/completions", json=body) as response:
+        assert response.status_code == 200, await response.aread()
+        async for chunk in response.aiter_raw():
+            if not first and b'"content": "' in chunk.replace(b'":"', b'": "').replace(b'"content": ""', b""):
+                first = time.perf_counter() - begun
+    return first
+
+
+async def measured(address: str, streams: int, ends: list[int]) -> tuple[float, float]:
+    """Tokens a second of all streams together, and seconds to the first token of the one that waited longest."""
+    best, first = 0.0, float("inf")
+    limits = httpx.Limits(max_connections=streams)
+    async with httpx.AsyncClient(base_url=address, timeout=600, limits=limits) as client:
+        for number in range(ROUNDS + 1):
+            bodies = [
+                {
+                    "messages": [{"role": "user", "content": f"{number} {one} tell me of it"}],
+                    "max_tokens": TOKENS,
+                    "temperature": 0,
+                    "stream": True,
+                    "logit_bias": {str(token): -100 for token in ends},
+                }
+                for one in range(streams)
+            ]
+            begun = time.perf_counter()
+            firsts = await asyncio.gather(*(stream(client, body) for body in bodies))
+            if number:  # the first round warms up
+                best = max(best, streams * TOKENS / (time.perf_counter() - begun))
+                first = min(first, max(firsts))
+    return best, first
+
+
+def memory(pid: int) -> float:
+    """Megabytes that a process holds."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1000
+
+
+def row(claim: str, unit: str, ours: float, theirs: float | None, goal: float, lower: bool = False) -> dict[str, Any]:
+    """One result; without a peer the goal is a number that ours is held against."""
+    peer = f"llama.cpp (xllamacpp {version('xllamacpp')})" if theirs is not None else "the goal"
+    other = goal if theirs is None else theirs
+    ratio = other / ours if lower else ours / other
+    numbers = {"ours": round(ours, 4), "theirs": round(other, 4), "ratio": round(ratio, 3)}
+    goal = 1.0 if theirs is None else goal
+    return {
+        "claim": claim,
+        "unit": unit,
+        "peer": peer,
+        **numbers,
+        "goal": goal,
+        "better": "lower" if lower else "higher",
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    torch.set_num_threads(1)
+    results = []
+    for shape in ["2.25 M"] if "--quick" in sys.argv else SHAPES:
+        with tempfile.TemporaryDirectory() as name:
+            folder = make(Path(name), shape)
+            words = Tokenizer.load(folder / "tokenizer")
+            ends = [words.im_end, words.end_of_text, words.im_start]
+            figures: dict[tuple[str, int], tuple[float, ...]] = {}
+            for streams in (1, 16):
+                for who, program in (("ours", OURS), ("theirs", THEIRS)):
+                    with served(program, name, str(streams)) as (address, pid, ready):
+                        found = asyncio.run(measured(address, streams, ends))
+                        figures[who, streams] = (*found, memory(pid), ready)
+                    print(who, streams, [round(value, 4) for value in figures[who, streams]], flush=True)
+            for streams in (1, 16):
+                ours, theirs = figures["ours", streams], figures["theirs", streams]
+                where = f"{shape} parameters, {streams} stream{'s' * (streams > 1)}"
+                results.append(row(f"tokens a second, {where}", "tokens/s", ours[0], theirs[0], 2.0))
+                results.append(row(f"first token, {where}", "s", ours[1], theirs[1], 0.5, lower=True))
+            results.append(row(f"memory, {shape} parameters, 16 streams", "MB", ours[2], None, 150.0, lower=True))
+            results.append(row(f"CPU until ready, {shape} parameters", "s", ours[3], None, 1.5, lower=True))
+    print(json.dumps({"benchmark": "serve", "results": results}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Continuous batching: answers that are made together, and join and leave between steps (Yu et al. 2022, Orca).
+
+A step reads the last token of each answer under way and a part of the prompts that are not read yet: a long one holds
+up nobody (Agrawal et al. 2023, arXiv:2308.16369).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from threading import RLock
+from typing import NamedTuple
+
+import numpy as np
+
+from gristmill.generation.cache_pages import Pages, key_after
+from gristmill.generation.decoder import PAGE, Decoder, Rows
+from gristmill.generation.sampling import FAILURES, Sampler, sample, score
+
+SLOTS = 64  # answers under way at a time; others wait
+
+
+class Token(NamedTuple):
+    """One token of an answer, or of a prompt that is scored."""
+
+    token: int
+    logprob: float  # nats, under the model
+    likeliest: dict[int, float]  # in its place, as many as were asked for
+
+
+class Generation:
+    """One completion while it is made. `end` is the stop token that ended it, `error` what went wrong."""
+
+    def __init__(
+        self, prompt: Sequence[int], sampler: Sampler, limit: int, stops: frozenset[int], scored: bool
+    ) -> None:
+        """`limit` of tokens in all, those of the prompt included; `scored`: whether to tell of the prompt's own."""
+        self.tokens, self.prompt, self.limit, self.scored = list(prompt), len(prompt), limit, scored
+        self.sampler, self.stops = sampler, stops
+        self.made: deque[Token] = deque()  # taken from by whoever reads the answer
+        self.prompt_scores: list[Token] = []  # of all its tokens but the first
+        self.end: int | None = None
+        self.error: Exception | None = None
+        self.done = False
+        self.read = self.shared = 0  # tokens whose keys and values are on pages, and those that were there before
+        self.pages: list[int] = []
+        self.table = np.zeros(-(-limit // PAGE), np.uint64)  # the same, as decoders take it
+        self.keys = [b""]  # of no page and of the full ones
+        self.wanted: list[bytes] = []  # of the prompt's full pages
+        for at in range(0, 0 if scored else self.prompt - PAGE, PAGE):
+            self.wanted.append(key_after(self.wanted[-1] if at else b"", self.tokens[at : at + PAGE]))
+
+    @property
+    def rows(self) -> int:
+        """How many tokens are to be read before the next one can be drawn."""
+        return len(self.tokens) - self.read
+
+
+class Scheduler:
+    """Who is answered when. Threads may share one: whoever takes a step takes it for all."""
+
+    def __init__(self, decoder: Decoder, vocabulary: int, banned: int) -> None:
+        """`banned`: a token that is never drawn."""
+        self.decoder, self.vocabulary, self.banned = decoder, vocabulary, banned
+        self.pages, self.lock = Pages(decoder.new_page), RLock()
+        self.waiting: deque[Generation] = deque()
+        self.going: list[Generation] = []
+        self.promised: set[bytes] = set()  # pages that someone is reading: who begins alike waits for them
+        self.steps = self.read = self.shared = 0  # steps, tokens read, tokens of prompts that needed no reading
+
+    def add(self, generation: Generation) -> None:
+        """Let it be answered."""
+        with self.lock:
+            self.waiting.append(generation)
+
+    def cancel(self, generations: Iterable[Generation]) -> None:
+        """End them now."""
+        with self.lock:
+            for generation in generations:
+                if not generation.done:
+                    self.finish(generation)
+
+    def finish(self, generation: Generation) -> None:
+        """Free what it holds."""
+        generation.done = True
+        for among in (self.going, self.waiting):
+            if generation in among:
+                among.remove(generation)
+        self.promised.difference_update(generation.wanted[len(generation.keys) - 1 :])
+        self.pages.release(generation.pages)
+        generation.pages = []
+
+    def admit(self) -> None:
+        """Let those begin for whom there is room, with the pages that are known."""
+        for generation in list(self.waiting):
+            if len(self.going) >= SLOTS:
+                return
+            for key in generation.wanted:
+                page = self.pages.share(key)
+                if page is None:
+                    break
+                self.put(generation, page)
+                generation.keys.append(key)
+            missing = generation.wanted[len(generation.pages) :]
+            if missing and missing[0] in self.promised:
+                self.pages.release(generation.pages)
+                generation.pages, generation.keys = [], [b""]
+                continue
+            self.promised.update(missing)
+            generation.read = len(generation.pages) * PAGE
+            generation.shared = generation.read
+            self.shared += generation.read
+            self.waiting.remove(generation)
+            self.going.append(generation)
+
+    def put(self, generation: Generation, page: int) -> None:
+        """Append a page."""
+        generation.table[len(generation.pages)] = page
+        generation.pages.append(page)
+
+    def step(self) -> list[Generation]:
+        """Read once, and draw; returns those that got on (none, where nobody is left)."""
+        with self.lock:
+            return self.taken_step()
+
+    def taken_step(self) -> list[Generation]:
+        """The same, by one thread."""
+        self.admit()
+        rows, wanted, room = Rows([], [], [], []), list[tuple[Generation, int]](), self.decoder.rows
+        parts = list[tuple[Generation, int]]()
+        for generation in self.going:
+            count = min(generation.rows, room) if generation.rows > 1 else 1
+            if count:
+                room -= count if generation.rows > 1 else 0
+                parts.append((generation, count))
+                self.plan(generation, count, rows, wanted)
+        if not parts:
+            return []
+        self.steps, self.read = self.steps + 1, self.read + len(rows.tokens)
+        logits = self.decoder.step(rows, len(wanted))
+        for generation, count in parts:
+            self.learn(generation, count)
+        self.tell_scores(logits, wanted)
+        self.draw(logits, wanted)
+        for generation, _ in parts:
+            if not generation.rows:  # nothing is to be drawn
+                self.finish(generation)
+        return [generation for generation, _ in parts]
+
+    def plan(self, generation: Generation, count: int, rows: Rows, wanted: list[tuple[Generation, int]]) -> None:
+        """Enter the next `count` tokens of one generation. `wanted` gets, for each row of logits, whose next token it
+        is about and which one."""
+        start, end = generation.read, generation.read + count
+        while len(generation.pages) * PAGE < end:
+            self.put(generation, self.pages.take())
+        rows.tokens.extend(generation.tokens[start:end])
+        rows.positions.extend(range(start, end))
+        rows.pages.extend([generation.table] * count)
+        for place in range(start + 1, end + 1):
+            drawn = place == len(generation.tokens) and place < generation.limit
+            asked = drawn or (generation.scored and place < generation.prompt)
+            rows.outputs.append(len(wanted) if asked else -1)
+            if asked:
+                wanted.append((generation, place))
+
+    def learn(self, generation: Generation, count: int) -> None:
+        """So many more tokens were read."""
+        generation.read += count
+        while len(generation.keys) <= generation.read // PAGE:
+            number = len(generation.keys) - 1
+            key = key_after(generation.keys[-1], generation.tokens[number * PAGE : (number + 1) * PAGE])
+            self.pages.learn(key, generation.pages[number])
+            self.promised.discard(key)
+            generation.keys.append(key)
+
+    def tell_scores(self, logits: np.ndarray, wanted: Sequence[tuple[Generation, int]]) -> None:
+        """Score the tokens that are there already."""
+        for generation in {one for one, place in wanted if place < len(one.tokens)}:
+            places = {
+                row: place for row, (one, place) in enumerate(wanted) if one is generation and place < len(one.tokens)
+            }
+            targets = [generation.tokens[place] for place in places.values()]
+            told = score(logits[[*places]], self.vocabulary, targets, generation.sampler.params.logprobs)
+            generation.prompt_scores += map(Token, *told)
+
+    def draw(self, logits: np.ndarray, wanted: Sequence[tuple[Generation, int]]) -> None:
+        """Draw the tokens that are not."""
+        rows = [row for row, (one, place) in enumerate(wanted) if place == len(one.tokens)]
+        if not rows:
+            return
+        drawn = [wanted[row][0] for row in rows]
+        logits = logits if len(rows) == len(wanted) else logits[rows]
+        made = sample(logits, self.vocabulary, self.banned, [generation.sampler for generation in drawn])
+        for generation, token, logprob, likeliest in zip(drawn, *made, strict=True):
+            if token < 0:
+                generation.error = ArithmeticError(FAILURES[token])
+            else:
+                generation.made.append(Token(token, logprob, likeliest))
+                generation.tokens.append(token)
+                generation.end = token if token in generation.stops else None
+            if token < 0 or token in generation.stops or len(generation.tokens) == generation.limit:
+                self.finish(generation)

@@ -1,0 +1,40 @@
+/* One step of a transformer: rows of new tokens in, logits over the next ones out. `decoder.py` fills it in.
+
+   A row is a token of some sequence at some position; rows of one sequence come in order. What a row gives does not
+   depend on the other rows but those of its own sequence before it: every sum is taken in one order, whatever shares
+   the step. Sizes are rounded up: heads to 16 numbers, all else to panels of 32, filled with zeros. */
+#ifndef GM_STEP_H
+#define GM_STEP_H
+#include <stddef.h>
+#include <stdint.h>
+
+enum { PANEL = 32, PAGE = 16, MOST_HEAD = 256, STEP_ROWS = 64 }; /* outputs; positions; size of a head; rows at once */
+
+struct step {
+    /* The model. `weights`: embeddings [V][D] unless they are tied, panels of the head, the last norm [D]; then of each
+       layer: norm, panels of q, k and v, norms of q and k, panels of o, norm, panels of gate and up in turn, of down. */
+    size_t layers, width, heads, kv_heads, head, ffn, vocabulary;
+    float eps;
+    int32_t tied, qk_norm;
+    const float *weights;
+    const float *cosine, *sine; /* [positions][head / 2] */
+    /* The rows. A page holds, of PAGE positions, for each layer and key-value head: keys [head][PAGE], values
+       [PAGE][head]. */
+    size_t rows;
+    const int32_t *tokens, *positions;
+    float *const *const *pages; /* [rows]: the pages of the row's sequence */
+    const int32_t *outputs; /* [rows]: which row of logits to write, or -1 */
+    float *logits; /* [outputs][V rounded up] */
+    float *scratch; /* [gm_step_scratch] */
+};
+
+static inline size_t up_to(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
+
+struct step_barrier; /* between threads that take a step together */
+void gm_step_wait(struct step_barrier *barrier);
+
+#define WIDTHS(result, name, ...) result name##_512(__VA_ARGS__), name##_256(__VA_ARGS__)
+WIDTHS(float, gm_log_total, const float *x, size_t n);
+WIDTHS(void, gm_weights, float *x, size_t n, float top, float scale);
+WIDTHS(void, gm_step_part, const struct step *s, size_t thread, size_t threads, struct step_barrier *barrier);
+#endif

@@ -1,0 +1,1 @@
+"""Answers as each API tells them."""

@@ -1,0 +1,104 @@
+"""Chat completions as OpenAI tells them (https://platform.openai.com/docs/api-reference/chat)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from gristmill.generation.scheduler import Token
+from gristmill.serving.forms.form import Choice, Form, event, finite
+from gristmill.tokenizer.encode import Tokenizer
+
+
+class ChatForm(Form):
+    """The role first, then text, then an empty delta with the reason of the end; usage if asked for."""
+
+    kind = "chatcmpl"
+
+    def __init__(
+        self,
+        model: str,
+        choices: Sequence[Choice],
+        *,
+        stream: bool,
+        dropped: int,
+        include_usage: bool,
+        tokenizer: Tokenizer | None,
+    ) -> None:
+        """`tokenizer`: of the tokens whose log-probabilities are told, None where none are."""
+        super().__init__(model, choices, stream=stream, dropped=dropped)
+        self.include_usage, self.tokenizer = include_usage, tokenizer
+        self.told: dict[int, list[dict[str, Any]]] = {choice.index: [] for choice in choices}
+        self.rest: dict[str, Any] = {"usage": None} if include_usage else {}
+        about = json.dumps({**self.about, "object": "chat.completion.chunk"}, ensure_ascii=False)
+        self.head = f'data: {about[:-1]}, "choices": [{{"index": '
+        self.tail = f', "finish_reason": null}}]{", " + json.dumps(self.rest)[1:-1] if self.rest else ""}}}\n\n'
+
+    def opening(self) -> str:
+        deltas = ({"role": "assistant", "content": "", "refusal": None} for _ in self.choices)
+        return "".join(self.chunk(one.index, delta, None) for one, delta in zip(self.choices, deltas, strict=True))
+
+    def chunk(self, index: int, delta: dict[str, Any], logprobs: dict[str, Any] | None) -> str:
+        """One event before the end."""
+        parts = f'"delta": {json.dumps(delta, ensure_ascii=False)}, "logprobs": {json.dumps(logprobs)}'
+        return f"{self.head}{index}, {parts}{self.tail}"
+
+    def piece(self, choice: Choice, text: str, tokens: Sequence[Token]) -> str:
+        told = None
+        if self.tokenizer:
+            entries = [entry(self.tokenizer, token) for token in tokens]
+            self.told[choice.index] += entries
+            told = {"content": entries, "refusal": None}
+        return self.chunk(choice.index, {"content": text}, told) if text or self.tokenizer else ""
+
+    def closing(self, choice: Choice) -> str:
+        end = {"index": choice.index, "delta": cited(choice), "logprobs": None, "finish_reason": choice.finish}
+        return event({**self.about, "object": "chat.completion.chunk", "choices": [end], **self.rest, **self.note()})
+
+    def ending(self) -> str:
+        chunk = {**self.about, "object": "chat.completion.chunk", "choices": [], "usage": self.usage()}
+        return (event(chunk) if self.include_usage else "") + event("[DONE]")
+
+    def whole(self) -> dict[str, Any]:
+        return {
+            **self.about,
+            "object": "chat.completion",
+            "choices": [
+                {
+                    "index": one.index,
+                    "message": {"role": "assistant", "content": "".join(one.said), "refusal": None, **cited(one)},
+                    "finish_reason": one.finish,
+                    "logprobs": {"content": self.told[one.index], "refusal": None} if self.tokenizer else None,
+                }
+                for one in self.choices
+            ],
+            "usage": self.usage(),
+            **self.note(),
+        }
+
+
+def cited(choice: Choice) -> dict[str, Any]:
+    """What an answer cites, if anything."""
+    return {"annotations": choice.annotations} if choice.annotations else {}
+
+
+def entry(tokenizer: Tokenizer, token: Token) -> dict[str, Any]:
+    """A token's log-probability, and those of the likeliest ones."""
+
+    def named(number: int, logprob: float) -> dict[str, Any]:
+        piece = tokenizer.token_bytes(number)
+        return {"token": token_text(tokenizer, number), "logprob": finite(logprob), "bytes": list(piece) or None}
+
+    return {**named(*token[:2]), "top_logprobs": [named(*one) for one in token.likeliest.items()]}
+
+
+def token_text(tokenizer: Tokenizer, number: int) -> str:
+    """A token as text: bytes that are no text are shown as such, as OpenAI does."""
+    piece = tokenizer.token_bytes(number)
+    if not piece:
+        return tokenizer.controls[number - len(tokenizer.pieces)]
+    try:
+        return piece.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in piece)

@@ -1,0 +1,64 @@
+"""The body of a chat completion request."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gristmill.serving.api_error import ApiError
+from gristmill.serving.requests.request_fields import NOTHING, Count, Likeliest, Sampled
+
+
+class Part(BaseModel):
+    """A piece of a message's content. Only text is understood."""
+
+    model_config = ConfigDict(strict=True)
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+
+
+class Message(BaseModel):
+    """One message."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+    role: str
+    content: str | Annotated[list[Part], Field(fail_fast=True)] | None = None
+
+    def plain(self, place: int) -> dict[str, str]:
+        """The message as the chat template takes it. Raises ApiError where it holds more than text."""
+        for name, value in (self.model_extra or {}).items():
+            if value not in NOTHING:
+                raise ApiError(400, f"messages.{place}.{name} is not supported", "messages", "unsupported_parameter")
+        if self.content is None and self.role != "assistant":
+            raise ApiError(400, f"messages.{place}.content is missing", f"messages.{place}.content")
+        return {"role": "system" if self.role == "developer" else self.role, "content": text_of(self.content)}
+
+
+def text_of(content: str | list[Part] | None, kinds: tuple[str, ...] = ("text", "refusal")) -> str:
+    """The text of a message's content. Raises ApiError where it holds more."""
+    if not isinstance(content, list):
+        return content or ""
+    if any(part.type not in kinds for part in content):
+        raise ApiError(400, "only text content is supported", "messages")
+    return "".join(part.text or part.refusal or "" for part in content)
+
+
+class ChatRequest(Sampled):
+    """A request for the next message of a conversation."""
+
+    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]  # a million wrong ones are one error
+    max_completion_tokens: Count | None = None
+    logprobs: bool | None = None
+    top_logprobs: Likeliest | None = None
+
+    def check(self) -> None:
+        """Raise ApiError for what is not supported."""
+        super().check()
+        if self.top_logprobs and not self.logprobs:
+            raise ApiError(400, "top_logprobs needs logprobs", "top_logprobs")
+
+    def conversation(self) -> list[dict[str, Any]]:
+        """The messages as the template takes them."""
+        return [message.plain(place) for place, message in enumerate(self.messages)]

@@ -1,0 +1,151 @@
+"""What the bodies of requests have in common: how they are read, and how an answer is drawn."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from gristmill.generation.sampling_params import MOST_LIKELIEST, SamplingParams
+from gristmill.serving.api_error import ApiError
+from gristmill.settings.descriptions import wrong_value
+
+MAX_BODY = 1_000_000  # bytes of a request
+MAX_REFUSED = 64_000_000  # bytes of a larger one that are read, so that a client which first sends all sees the refusal
+MAX_STOPS = 4  # stop strings, as in OpenAI's API
+MAX_CHOICES = 16  # of a request, all its prompts together
+# what changes nothing in an answer; all else that is not understood is refused by name, unless it asks for nothing
+WITHOUT_EFFECT = frozenset(
+    ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention")
+)
+NOTHING: tuple[Any, ...] = (None, False, 0, "", [], {})
+DEFAULTS: dict[str, tuple[Any, ...]] = {
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+    "tool_choice": ("none", "auto"),
+    "parallel_tool_calls": (True,),
+}
+
+Integer = Annotated[int, BeforeValidator(lambda x: int(x) if isinstance(x, float) and x.is_integer() else x)]
+Count = Annotated[Integer, Field(ge=1)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+Likeliest = Annotated[Integer, Field(ge=0, le=MOST_LIKELIEST)]
+Kind = TypeVar("Kind", bound="Sampled")
+
+
+class StreamOptions(BaseModel):
+    """What a stream should hold besides text."""
+
+    model_config = ConfigDict(strict=True)
+    include_usage: bool | None = False
+    include_obfuscation: bool | None = False  # padding against who listens in; there is none
+
+
+class Sampled(BaseModel):
+    """How an answer is drawn; unlike OpenAI's, temperature is 0 where it is not given. Null is as if not given."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+    defaults: ClassVar[dict[str, tuple[Any, ...]]] = DEFAULTS
+    model: str | None = None
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    max_tokens: Count | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[Integer, Field(ge=-1)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    seed: Integer | None = None
+    stop: str | Annotated[list[str], Field(fail_fast=True)] | None = None
+    n: Count | None = None
+
+    @property
+    def stops(self) -> list[str]:
+        """The stop strings as a list."""
+        return [self.stop] if isinstance(self.stop, str) else self.stop or []
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether a stream should tell it."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    def check(self) -> None:
+        """Raise ApiError for what is not supported."""
+        if len(self.stops) > MAX_STOPS:
+            raise ApiError(400, f"stop: at most {MAX_STOPS} strings are supported", "stop")
+        if (self.n or 1) > MAX_CHOICES:
+            raise ApiError(400, f"n: at most {MAX_CHOICES} answers are given at a time", "n")
+        if self.stream_options and not self.stream:
+            raise ApiError(400, "stream_options are for streams", "stream_options")
+        for name, value in (self.model_extra or {}).items():
+            if name not in WITHOUT_EFFECT and value not in NOTHING and value not in self.defaults.get(name, ()):
+                raise ApiError(400, f"{name} is not supported", name, "unsupported_parameter")
+
+    def params(self, vocabulary: int, max_tokens: int, logprobs: int) -> SamplingParams:
+        """How it is drawn. Raises ApiError for a bias on what is no token."""
+        bias = {}
+        for name, value in (self.logit_bias or {}).items():
+            if not (name.isascii() and name.isdigit() and len(name) < 10 and int(name) < vocabulary):
+                raise ApiError(400, f"logit_bias: no token has the number {name!r}", "logit_bias")
+            bias[int(name)] = value
+        return SamplingParams(
+            max_tokens=max_tokens,
+            temperature=self.temperature or 0.0,
+            top_k=max(0, self.top_k or 0),
+            top_p=self.top_p or 1.0,
+            min_p=self.min_p or 0.0,
+            presence_penalty=self.presence_penalty or 0.0,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            repetition_penalty=self.repetition_penalty or 1.0,
+            logit_bias=bias,
+            seed=secrets.randbits(31) if self.seed is None else self.seed,
+            logprobs=logprobs,
+        )
+
+
+async def read_body(request: Request) -> bytes:
+    """The request's body. Raises ApiError where it is too large, after most clients have sent it."""
+    parts, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_REFUSED:
+            break
+        if size <= MAX_BODY:
+            parts.append(chunk)
+    if size > MAX_BODY:
+        raise ApiError(413, f"the request is larger than {MAX_BODY} bytes")
+    return b"".join(parts)
+
+
+def parse(body: bytes, kind: type[Kind]) -> Kind:
+    """The body as a request. Raises ApiError naming the first field that is wrong."""
+    try:
+        data = json.loads(body, parse_constant=refuse_constant)
+        asked = kind.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = field_place(first["loc"])
+        field = ".".join(map(str, place)) or None
+        wrong = wrong_value(first, kind, place)  # in JSON a table is an object
+        wrong = wrong.replace("a table", "an object").replace("tables", "objects")
+        raise ApiError(400, f"{field or 'the body'}{wrong}", field) from None
+    except (ValueError, RecursionError):  # no JSON, no UTF-8, a number of thousands of digits; nested too deep
+        raise ApiError(400, "the body is no JSON that can be read") from None
+    asked.check()
+    return asked
+
+
+def refuse_constant(name: str) -> Any:
+    """Raise ValueError for NaN, Infinity and -Infinity, which Python reads and JSON does not have."""
+    raise ValueError(name)
+
+
+def field_place(location: tuple[int | str, ...]) -> list[int | str]:
+    """Where pydantic found something wrong, without the names that it gives to the members of a union."""
+    return [part for part in location if part != "str" and not str(part).startswith("list[")]

@@ -1,0 +1,55 @@
+"""The body of a request for a response."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gristmill.serving.api_error import ApiError
+from gristmill.serving.requests.chat_request import Part, text_of
+from gristmill.serving.requests.request_fields import DEFAULTS, Count, Sampled
+
+
+class Item(BaseModel):
+    """An item of the input. Only messages of text are understood."""
+
+    model_config = ConfigDict(strict=True)
+    type: str | None = "message"
+    role: str | None = None
+    content: str | Annotated[list[Part], Field(fail_fast=True)] | None = None
+
+
+class ResponsesRequest(Sampled):
+    """A request for the next message; nothing is kept of it."""
+
+    defaults: ClassVar[dict[str, tuple[Any, ...]]] = {
+        **DEFAULTS,
+        "truncation": ("auto", "disabled"),
+        "text": ({"format": {"type": "text"}},),
+        "include": ([],),
+    }
+    input: str | Annotated[list[Item], Field(min_length=1, fail_fast=True)]
+    instructions: str | None = None
+    max_output_tokens: Count | None = None
+    tools: Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = None
+
+    def check(self) -> None:
+        """Raise ApiError for what is not supported. Tools that a server would bring itself are none here."""
+        super().check()
+        if any(tool.get("type") == "function" for tool in self.tools or []):
+            raise ApiError(400, "tools: functions are not supported", "tools", "unsupported_parameter")
+        if (self.n or 1) > 1:
+            raise ApiError(400, "n is not supported", "n", "unsupported_parameter")
+
+    def conversation(self) -> list[dict[str, str]]:
+        """The messages as the template takes them."""
+        made = [{"role": "system", "content": self.instructions}] if self.instructions else []
+        items = [Item(role="user", content=self.input)] if isinstance(self.input, str) else self.input
+        for place, item in enumerate(items):
+            if item.type not in (None, "message"):
+                raise ApiError(400, f"input.{place}: {item.type} is not supported", "input", "unsupported_parameter")
+            role = "system" if item.role == "developer" else item.role or ""
+            said = text_of(item.content, ("input_text", "output_text", "text", "refusal"))
+            made.append({"role": role, "content": said})
+        return made
