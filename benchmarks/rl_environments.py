@@ -65,8 +65,8 @@ def form(draw: random.Random) -> tuple[str, str]:
 WORLDS: dict[str, Draw] = {"sum": add, "sort": order, "backwards": backwards, "format": form}
 SETTINGS: dict[str, dict[str, Any]] = {  # examples and epochs of fine-tuning; prompts and epochs of RL
     "sum": {"examples": 400, "epochs": 25, "prompts": 2500, "rounds": 2.0},
-    "sort": {"examples": 250, "epochs": 20, "prompts": 2500, "rounds": 2.0},
-    "backwards": {"examples": 250, "epochs": 25, "prompts": 2500, "rounds": 1.2},
+    "sort": {"examples": 250, "epochs": 20, "prompts": 3000, "rounds": 3.0},
+    "backwards": {"examples": 320, "epochs": 30, "prompts": 3000, "rounds": 2.0},
     "format": {"examples": 400, "epochs": 25, "prompts": 2000, "rounds": 1.2},
 }
 

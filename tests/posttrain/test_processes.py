@@ -34,7 +34,10 @@ def made(stage: str, processes: int, inputs: dict[str, Path], path: str, out: Pa
     file = {"sft": "conversations", "rl": "prompts"}.get(stage, "preferences")
     options = [f"--set={one}" for one in (*COMMON, *settings, f"{file}={path}")]
     reads = sorted(BY_NAME[stage].reads, key=lambda name: name in BY_NAME[stage].optional)
-    folders = [str(inputs[name]) for name in reads if name in inputs]
+    known = [name in inputs for name in reads]
+    folders = [
+        str(inputs[name]) for name in reads[: [*known, False].index(False)]
+    ]  # without one, no later one is given
     launch = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}"] if processes > 1 else []
     command = [sys.executable, *launch, "-m", "gristmill", stage, *folders, "-o", str(out), *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
