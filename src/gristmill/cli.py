@@ -89,6 +89,25 @@ def update(
 
 
 @app.command(rich_help_panel=PLAN)
+def check(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; by default runs/NAME.")] = None,
+    price: Annotated[float, typer.Option(min=0, help="Of this machine for an hour.")] = 0.0,
+    settings: Settings = None,
+) -> None:
+    """Tell in a second or two what would go wrong in training: files, template, tokenizer, memory, disk, time."""
+    from gristmill.commands.recipe_check import check_recipe
+
+    loaded = load_recipe(recipe, settings)
+    found = list(check_recipe(loaded, out or Path("runs") / loaded.name, price))
+    for one in found:
+        told = f"{one.stage}: {one.told}" + (f" ({one.remedy})" if one.remedy else "")
+        results.print(told, style="yellow" if one.wrong else "", markup=False, soft_wrap=True)
+    if wrong := [one for one in found if one.wrong]:
+        raise UserError(f"{len(wrong)} of {len(found)} findings would spoil a run", wrong[0].remedy)
+
+
+@app.command(rich_help_panel=PLAN)
 def plan(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; by default runs/NAME.")] = None,

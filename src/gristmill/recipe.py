@@ -80,9 +80,7 @@ class Crawl(Params):
     user_agent: UserAgent = "gristmill/0.1"  # how the crawler names itself, in robots.txt too; say who you are
     honour: list[Signal] = ["noindex", "noai", "tdm"]  # these keep a page out; else recorded
     previous: InputFolder = ""  # folder of an earlier crawl: only what has changed since is kept
-    allow_networks: list[
-        Annotated[str, checked(network)]
-    ] = []  # private networks that may be contacted, as `127.0.0.0/8`
+    allow_networks: list[Annotated[str, checked(network)]] = []  # private ones that may be contacted: `127.0.0.0/8`
     connect_to: dict[str, InputPath] = {}  # host pattern → `address:port` to connect to, or a miniature web's folder
 
 
@@ -92,22 +90,17 @@ class CommonCrawl(Params):
     snapshot: Annotated[str, checked(plain_name)]  # as CC-MAIN-2024-22
     base: Place = "https://data.commoncrawl.org"  # or s3://commoncrawl, a mirror, a folder: whatever fsspec opens
     kind: Literal["warc", "wet"] = "warc"  # pages, or their text as Common Crawl extracted it
-    # host patterns, as `*.example.org`: found through the URL index; empty: any, in random order
-    hosts: list[Host] = []
+    hosts: list[Host] = []  # host patterns, as `*.example.org`: by the URL index; empty: any, in random order
     languages: list[Annotated[str, checked(three_letters)]] = []  # likeliest language, ISO 639-3, as `eng`; empty: any
-    mimes: list[Annotated[str, checked(media_type)]] = [
-        "text/html",
-        "application/xhtml+xml",
-    ]  # detected types; empty: any (a WET file is all text)
+    # detected types; empty: any (a WET file is all text)
+    mimes: list[Annotated[str, checked(media_type)]] = ["text/html", "application/xhtml+xml"]
     max_pages: Positive = 10_000  # records to take
 
 
 class Extract(Params):
     """Pages → documents."""
 
-    paths: Annotated[
-        list[InputPath], NAMED
-    ] = []  # files, folders or URLs of any kind that `corpus/read.py` knows; empty: the crawl
+    paths: Annotated[list[InputPath], NAMED] = []  # files, folders or URLs (docs/documents.md); empty: the crawl
     comments: bool = False  # keep readers' comments below articles
     honour: list[Signal] = ["noindex", "noai", "tdm"]  # these keep a page of a WARC file out, whoever crawled it
 
@@ -205,9 +198,8 @@ class Pretrain(Params):
     tie_embeddings: bool = False  # one matrix for reading tokens and predicting them
     batch: Rows = 8  # sequences a step
     epochs: Epochs = 3.0  # passes over the training tokens
-    mix: dict[
-        str, Annotated[float, AfterValidator(reading_weight)]
-    ] = {}  # pattern of host or source file → readings an epoch (else 1)
+    # pattern of host or source file → readings an epoch (else 1)
+    mix: dict[str, Annotated[float, AfterValidator(reading_weight)]] = {}
     max_steps: Steps = 0  # 0: as many as the epochs take
     muon_lr: Rate = 0.02  # peak learning rate of the layers' matrices (Muon)
     embed_lr: Rate = 0.3  # of the embedding (AdamW)
@@ -226,6 +218,7 @@ class Pretrain(Params):
     recompute: Annotated[bool, HOW] = False  # each layer anew for its gradient: a third more work, less memory
     snapshots: FewOrNone = 8  # models kept on the way, most of them early, for `gristmill inspect`
     sample_prompts: list[str] = ["The", "Once"]  # continued at every scoring, and shown in the report
+    document_mask: bool = True  # documents that share a row do not see each other
     goldfish: Goldfish = 0  # k: one token in k is left out of the loss, always the same, against memorising; 0: off
 
     @model_validator(mode="after")

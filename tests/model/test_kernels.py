@@ -41,7 +41,7 @@ def compare(fused: Callable[..., Tensor], plain: Callable[..., Tensor], inputs: 
         assert (ours.double() - theirs).abs().max() <= tolerance * (theirs.abs().max() + 1)
 
 
-def attention(inputs: Sequence[Tensor], angles: tuple[Tensor, Tensor]) -> Tensor:
+def attention(inputs: Sequence[Tensor], angles: tuple[Tensor, Tensor], starts_BT: Tensor | None = None) -> Tensor:
     """QK-norm, rotary positions and causal attention as the equations have them; [B, T, heads, K] in and out."""
     q, k, v, q_weight, k_weight = inputs
 
@@ -54,6 +54,8 @@ def attention(inputs: Sequence[Tensor], angles: tuple[Tensor, Tensor]) -> Tensor
     k, v = (x.repeat_interleave(group, 1) for x in (k, v))
     scores = q @ k.mT / q.size(-1) ** 0.5
     ahead = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
+    if starts_BT is not None:
+        ahead = ahead | (torch.arange(q.size(2)) < starts_BT[:, None, :, None])
     y_BTHK: Tensor = (scores.masked_fill(ahead, -torch.inf).softmax(-1) @ v).transpose(1, 2)
     return y_BTHK
 
@@ -72,6 +74,12 @@ def test_attention(B: int, T: int, H: int, G: int, K: int) -> None:
         return kernels.Attend.apply(*inputs, *plane, 1e-6)
 
     compare(fused, lambda *inputs: attention(inputs, angles), inputs, 1e-5)
+    starts = torch.stack([torch.arange(T) // length * length for length in (5, 40)])[torch.arange(B) % 2]
+
+    def masked(*inputs: Tensor) -> Tensor:
+        return kernels.Attend.apply(*inputs, *plane, 1e-6, starts)
+
+    compare(masked, lambda *inputs: attention(inputs, angles, starts), inputs, 1e-5)
     sharp = [*inputs[:3], inputs[3] * 40, inputs[4] * 40]  # scores of thousands: one key takes all
     exact = attention([x.double() for x in sharp], angles)
     assert (fused(*sharp).double() - exact).abs().mean() < 1e-3

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from gristmill.document import Document, write_documents
 from gristmill.errors import UserError
-from gristmill.model.loss import IGNORE
+from gristmill.model.loss import IGNORE, cross_entropy
+from gristmill.model.transformer import ModelConfig, Transformer
 from gristmill.recipe import Pretrain, Tokenize
 from gristmill.tokenizer import tokenize
 from gristmill.tokenizer.encode import Tokenizer
@@ -165,21 +166,36 @@ def test_tokens_of_steps_are_counted_without_reading_them(
     assert Loader(split_of(lengths), context, batch, seed=1).tokens(steps) == read
 
 
-def test_boundaries_are_those_of_variable_length_attention() -> None:
-    loader = Loader(split_of([3, 4, 5, 9]), 8, 3, seed=0)
-    batch = loader(0)
-    bounds = batch.boundaries().tolist()
-    assert bounds[0] == 0 and bounds[-1] == 24 and batch.boundaries().dtype == torch.int32
-    flat = [(row, number) for row, numbers in enumerate(batch.documents.tolist()) for number in numbers]
-    expected = [0] + [i for i in range(1, 24) if flat[i] != flat[i - 1]] + [24]
-    assert bounds == expected
-    for start in bounds[:-1]:
-        if flat[start][1] >= 0:
-            position = batch.inputs.flatten()[start]
-            assert position == END or loader.split.tokens[int(position) + 1 :][0] == batch.targets.flatten()[start]
+def test_documents_of_a_row_begin_where_they_begin() -> None:
+    batch = Loader(split_of([3, 4, 5, 9]), 8, 3, seed=0)(0)
+    for starts, documents in zip(batch.starts().tolist(), batch.documents.tolist(), strict=True):
+        assert starts == [documents.index(number) for number in documents]
 
 
-@pytest.fixture(scope="module")
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_a_packed_batch_has_the_loss_and_gradients_of_its_documents_alone(precision: torch.dtype) -> None:
+    """With the kernels (float32) and without."""
+    torch.manual_seed(0)
+    model = Transformer(ModelConfig(2000, 2, 32, 4, 2, 16, 48, 64)).to(precision)
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, mean=float(weight.ndim == 1), std=0.2)
+    found = Loader(split_of([3, 40, 11, 17, 30, 9, 22, 5]), 64, 2, seed=0)(0)
+    targets = found.targets % 2000
+    batch = Batch(found.inputs % 2000, targets.where(found.targets != IGNORE, IGNORE), found.documents)
+    cross_entropy(model, batch.inputs, batch.targets, starts_BT=batch.starts()).backward()
+    packed = [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]
+    model.zero_grad()
+    borne = int((batch.targets != IGNORE).sum())
+    for row, documents in enumerate(batch.documents):
+        for number in range(int(documents.max()) + 1):
+            own = documents == number
+            alone = batch.inputs[row][own][None], batch.targets[row][own][None]
+            (cross_entropy(model, *alone) * (int(own.sum()) / borne)).backward()
+    tolerance = 1e-4 if precision == torch.float32 else 1e-5  # angles are float32
+    for ours, weight in zip(packed, model.parameters(), strict=True):
+        assert weight.grad is not None and (ours - weight.grad).abs().max() < tolerance * weight.grad.abs().max()
+
+
 def mixed(tokenizer: Tokenizer, tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tokens of three sources: a site, another site, and files."""
     folder = tmp_path_factory.mktemp("mixed")

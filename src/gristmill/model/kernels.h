@@ -16,10 +16,11 @@ typedef struct {
     const float *q, *k, *v;           /* [B][T][H][K], [B][T][G][K] twice: as the projections give them */
     const float *q_weight, *k_weight; /* [K] */
     const float *cosine, *sine;       /* [T][K / 2] */
-    const float *y, *dy;              /* [B][T][H][K]; dy and what follows in the backward pass only */
-    float *out, *lse;                 /* [B][T][H][K]; [B][H][T]: log2 of the sum of 2^scores */
-    float *dq, *dk, *dv;              /* as q, k, v */
-    float *dq_weight, *dk_weight;     /* [B·G][K]: by item */
+    const int64_t *starts; /* [B][T]: the first place that each sees, never falling in a row; or NULL: all */
+    const float *y, *dy; /* [B][T][H][K]; dy and what follows in the backward pass only */
+    float *out, *lse; /* [B][T][H][K]; [B][H][T]: log2 of the sum of 2^scores */
+    float *dq, *dk, *dv; /* as q, k, v */
+    float *dq_weight, *dk_weight; /* [B·G][K]: by item */
     size_t B, T, H, G, K;
     float eps;
 } attention;

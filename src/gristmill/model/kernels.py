@@ -39,7 +39,7 @@ def declare(name: str, tensors: int, sizes: int, *scalar: Any) -> native.Functio
     return native.Function(name, INT, *(POINTER,) * tensors, *(SIZE,) * sizes, *scalar, POINTER, ctypes.c_uint)
 
 
-ATTEND, ATTEND_BACK = declare("gm_attend", 9, 5, FLOAT), declare("gm_attend_back", 15, 5, FLOAT)
+ATTEND, ATTEND_BACK = declare("gm_attend", 10, 5, FLOAT), declare("gm_attend_back", 16, 5, FLOAT)
 RMS_NORM, RMS_NORM_BACK = declare("gm_rms_norm", 3, 2, FLOAT), declare("gm_rms_norm_back", 5, 2, FLOAT)
 SWIGLU, SWIGLU_BACK = declare("gm_swiglu", 3, 1), declare("gm_swiglu_back", 5, 1)
 CROSS_ENTROPY = declare("gm_cross_entropy", 3, 2, FLOAT)
@@ -96,6 +96,7 @@ class Kernel(Function):
 class Attend(Kernel):
     """Causal attention of queries [B, T, H, K] over keys and values [B, T, G, K], with QK-norm and rotary positions.
 
+    `starts` [B, T], which never falls in a row, is the first place that each query sees: 0 without it.
     Extra memory is that of the output; scores exist a block of 32 queries at a time, in each thread.
     """
 
@@ -110,9 +111,11 @@ class Attend(Kernel):
         cosine_TK: Tensor,
         sine_TK: Tensor,
         eps: float,
+        starts_BT: Tensor | None = None,
     ) -> Tensor:
         """The heads' outputs, [B, T, H, K]."""
-        inputs = tuple(x.contiguous() for x in (q, k, v, q_weight, k_weight, cosine_TK, sine_TK))
+        starts = torch.empty(0, dtype=torch.int64) if starts_BT is None else starts_BT  # whose address is NULL
+        inputs = tuple(x.contiguous() for x in (q, k, v, q_weight, k_weight, cosine_TK, sine_TK, starts))
         B, T, H, K = q.shape
         y, lse = torch.empty_like(inputs[0]), q.new_empty(B, H, T)
         ctx.sizes, ctx.eps = (B, T, H, k.size(2), K), eps
@@ -129,7 +132,7 @@ class Attend(Kernel):
         grads = tuple(torch.empty_like(x) for x in saved[:3])
         weights = tuple(dy.new_empty(B * G, K) for _ in range(2))
         call(ATTEND_BACK, (*saved, dy.contiguous(), *grads, *weights), ctx.sizes, ctx.eps)
-        return (*grads, *(weight.sum(0) for weight in weights), None, None, None)
+        return (*grads, *(weight.sum(0) for weight in weights), None, None, None, None)
 
 
 class Norm(Kernel):

@@ -56,11 +56,21 @@ INLINE void transpose(const float *x, size_t stride, size_t rows, size_t filled,
     }
 }
 
-/* Scores of a block of queries that begins at `at`, in units of log2; what lies ahead gets -inf up to `width`. */
-INLINE void scores(const float *q, const float *kT, size_t T, size_t K, size_t at, size_t width, float *s) {
-    product(q, K, 1, kT, T, s, T, BLOCK, width, K, 0);
-    for (size_t i = 0; i < BLOCK; i++)
-        for (size_t j = at + i + 1; j < width; j++) s[i * T + j] = -INFINITY;
+/* The first column that a block of queries reads, where a block begins: what is before it no query of the block sees. */
+INLINE size_t seen_from(const attention *c, size_t b, size_t at) {
+    return c->starts ? (size_t)c->starts[b * c->T + at] / BLOCK * BLOCK : 0;
+}
+
+/* Scores of a block of queries that begins at `at`, in units of log2, from column `from` up to `width`; what lies ahead,
+   and before what a query sees, gets -inf. */
+INLINE void scores(const attention *c, const float *q, const float *kT, size_t P, size_t b, size_t at, size_t rows,
+                   size_t from, size_t width, float *s) {
+    product(q, c->K, 1, kT + from, P, s + from, P, BLOCK, width - from, c->K, 0);
+    for (size_t i = 0; i < BLOCK; i++) {
+        size_t start = c->starts && i < rows ? (size_t)c->starts[b * c->T + at + i] : 0;
+        for (size_t j = from; j < start; j++) s[i * P + j] = -INFINITY;
+        for (size_t j = at + i + 1; j < width; j++) s[i * P + j] = -INFINITY;
+    }
 }
 
 TARGET void NAME(gm_attend_item)(const void *job, size_t index, float *scratch) {
@@ -75,14 +85,15 @@ TARGET void NAME(gm_attend_item)(const void *job, size_t index, float *scratch) 
         for (size_t at = 0; at < T; at += BLOCK) {
             size_t rows = T - at < BLOCK ? T - at : BLOCK, place = (b * T + at) * c->H + h;
             turn(c, c->q + place * K, q_stride, c->q_weight, LOG2E / sqrtf((float)K), at, rows, BLOCK, q);
-            scores(q, kT, P, K, at, at + BLOCK, s);
+            size_t from = seen_from(c, b, at);
+            scores(c, q, kT, P, b, at, rows, from, at + BLOCK, s);
             float scale[BLOCK];
             for (size_t i = 0; i < BLOCK; i++) {
                 float *row = s + i * P;
                 vec most = all(-INFINITY), total = all(0);
-                for (size_t j = 0; j < at + BLOCK; j += LANES) most = larger(most, load(row + j));
+                for (size_t j = from; j < at + BLOCK; j += LANES) most = larger(most, load(row + j));
                 float top = largest(most);
-                for (size_t j = 0; j < at + BLOCK; j += LANES) {
+                for (size_t j = from; j < at + BLOCK; j += LANES) {
                     vec e = exp2v(load(row + j) - all(top));
                     store(row + j, e);
                     total += e;
@@ -91,7 +102,7 @@ TARGET void NAME(gm_attend_item)(const void *job, size_t index, float *scratch) 
                 scale[i] = 1 / whole;
                 if (i < rows) c->lse[(b * c->H + h) * T + at + i] = top + log2f(whole);
             }
-            product(s, P, 1, v, k_stride, o, K, BLOCK, K, at + rows, 0);
+            product(s + from, P, 1, v + from * k_stride, k_stride, o, K, BLOCK, K, at + rows - from, 0);
             for (size_t i = 0; i < rows; i++)
                 for (size_t j = 0; j < K; j++) c->out[place * K + i * q_stride + j] = o[i * K + j] * scale[i];
         }
@@ -116,27 +127,28 @@ TARGET void NAME(gm_attend_back_item)(const void *job, size_t index, float *scra
             turn(c, c->q + place, q_stride, c->q_weight, q_scale, at, rows, BLOCK, q);
             for (size_t i = 0; i < BLOCK; i++)
                 for (size_t j = 0; j < K; j++) dy[i * K + j] = i < rows ? c->dy[place + i * q_stride + j] : 0;
-            scores(q, kT, P, K, at, width, s);
-            product(dy, K, 1, vT, P, ds, P, BLOCK, width, K, 0);
+            size_t from = seen_from(c, b, at), seen = width - from;
+            scores(c, q, kT, P, b, at, rows, from, width, s);
+            product(dy, K, 1, vT + from, P, ds + from, P, BLOCK, seen, K, 0);
             for (size_t i = 0; i < BLOCK; i++) {
                 if (i >= rows) {
-                    memset(s + i * P, 0, width * sizeof(float));
-                    memset(ds + i * P, 0, width * sizeof(float));
+                    memset(s + i * P + from, 0, seen * sizeof(float));
+                    memset(ds + i * P + from, 0, seen * sizeof(float));
                     continue;
                 }
                 vec both = all(0);
                 for (size_t j = 0; j < K; j += LANES)
                     both += load(dy + i * K + j) * load(c->y + place + i * q_stride + j);
                 vec mean = all(sum(both)), lse = all(c->lse[(b * c->H + h) * T + at + i]);
-                for (size_t j = 0; j < width; j += LANES) {
+                for (size_t j = from; j < width; j += LANES) {
                     vec p = exp2v(load(s + i * P + j) * all(LOG2E) - lse);
                     store(s + i * P + j, p);
                     store(ds + i * P + j, p * (load(ds + i * P + j) - mean));
                 }
             }
-            product(ds, P, 1, k, K, dq, K, BLOCK, K, width, 0);
-            product(ds, 1, P, q, K, dk, K, width, K, BLOCK, 1);
-            product(s, 1, P, dy, K, dv, K, width, K, BLOCK, 1);
+            product(ds + from, P, 1, k + from * K, K, dq, K, BLOCK, K, seen, 0);
+            product(ds + from, 1, P, q, K, dk + from * K, K, seen, K, BLOCK, 1);
+            product(s + from, 1, P, dy, K, dv + from * K, K, seen, K, BLOCK, 1);
             turn_back(c, c->q + place, q_stride, c->q_weight, q_scale, at, rows, dq, c->dq + place, dq_weight);
         }
     turn_back(c, c->k + first, k_stride, c->k_weight, 1, 0, T, dk, c->dk + first, dk_weight);

@@ -24,15 +24,23 @@ Part = Callable[[str, Callable[[], float]], float]
 CHUNK_TOKENS = 8192  # at once on a GPU: 1.6 GB of logits in float32 at a vocabulary of 50,000
 
 
-def cross_entropy(model: Transformer, inputs_BT: Tensor, targets_BT: Tensor, bfloat16: bool | None = None) -> Tensor:
+def cross_entropy(
+    model: Transformer,
+    inputs_BT: Tensor,
+    targets_BT: Tensor,
+    bfloat16: bool | None = None,
+    starts_BT: Tensor | None = None,
+) -> Tensor:
     """Mean next-token loss in nats over the targets that are not IGNORE; 0 where all are.
 
+    `starts_BT`: where each token's document begins, where rows hold several that do not see each other.
     `bfloat16`: whether matrix products and attention run in it, sums and the loss in float32; None: on a GPU only.
     """
     device = model.embed.weight.device
     low = device.type == "cuda" if bfloat16 is None else bfloat16
     with torch.autocast(device.type, torch.bfloat16) if low else nullcontext():
-        hidden_ND = model.hidden(upload(inputs_BT, device)).flatten(0, 1)
+        mask = None if starts_BT is None else upload(starts_BT, device)
+        hidden_ND = model.hidden(upload(inputs_BT, device), mask=mask).flatten(0, 1)
     hidden_ND = hidden_ND.bfloat16() if low else hidden_ND
     return linear_cross_entropy(hidden_ND, model.unembedding, upload(targets_BT, device).flatten())
 

@@ -50,11 +50,16 @@ def attend(
     """Attention over rotated queries and keys, which are normalised first if there are `norms` (their weights).
 
     `angles` are cosine and sine, [B or 1, 1, T, K/2]. `extend` puts what came before in front of new keys and values
-    [B, G, T, K]. Attention is causal without a `mask` [B, 1, T, S]. Returns [B, T, H, K].
+    [B, G, T, K]. Attention is causal without a `mask`: where it is allowed, bool [B, 1, T, S]; or, causal too, the
+    first place that each token sees, int64 [B, T]. Returns [B, T, H, K].
     """
     alike = angles[0].size(0) == 1  # positions, in all rows
-    if norms and alike and extend is None and mask is None and kernels.fits(q_BTHK, q_BTHK.size(-1)):
-        return kernels.Attend.apply(q_BTHK, k_BTGK, v_BTGK, *norms, angles[0][0, 0], angles[1][0, 0], eps)
+    causal = mask is None or mask.dtype == torch.int64
+    if norms and alike and extend is None and causal and kernels.fits(q_BTHK, q_BTHK.size(-1)):
+        return kernels.Attend.apply(q_BTHK, k_BTGK, v_BTGK, *norms, angles[0][0, 0], angles[1][0, 0], eps, mask)
+    if mask is not None and causal:
+        place_T = torch.arange(mask.size(1), device=mask.device)
+        mask = ((place_T >= mask[:, :, None]) & (place_T <= place_T[:, None]))[:, None]
     if norms:
         q_BTHK, k_BTGK = rms_norm(q_BTHK, norms[0], eps), rms_norm(k_BTGK, norms[1], eps)
     q, k, v = (x.transpose(1, 2) for x in (q_BTHK, k_BTGK, v_BTGK))

@@ -165,7 +165,9 @@ class Transformer(Network):
         """Normalised last hidden states, [B, T, D].
 
         Without a cache, attention is causal and positions count from 0. With one, `positions_BT` and the boolean
-        `mask` [B, 1, T, S] (True where attention is allowed) must be given.
+        `mask` [B, 1, T, S] (True where attention is allowed) must be given. A mask of int64 [B, T] is causal, and says
+        for each token where its document begins, before which it sees nothing. Rotary attention depends on distances
+        alone, so that positions need not begin anew.
         """
         if positions_BT is None:
             positions_BT = torch.arange(ids_BT.size(1), device=ids_BT.device)[None]

@@ -50,12 +50,21 @@ def run(inputs: Mapping[str, Path], params: SFT, out: Path) -> Manifest:
     return run_job(prepare(inputs, params, out), out, finish)
 
 
-def share_of_loss(model: Transformer, inputs_BT: Tensor, targets_BT: Tensor, average: str = "token") -> Tensor:
-    """This process's share of a batch's loss, whose rows are dealt out: the mean over tokens, or over rows' means."""
+def share_of_loss(
+    model: Transformer,
+    inputs_BT: Tensor,
+    targets_BT: Tensor,
+    average: str = "token",
+    starts_BT: Tensor | None = None,
+) -> Tensor:
+    """This process's share of a batch's loss, whose rows are dealt out: the mean over tokens, or over rows' means.
+    `starts_BT`: where each token's document begins, where a row holds several."""
     counts_B = (targets_BT != IGNORE).sum(1)
     own, inputs_BT, targets_BT = counts_B[RANK::SIZE], inputs_BT[RANK::SIZE], targets_BT[RANK::SIZE]
     if average == "token":
-        return cross_entropy(model, inputs_BT, targets_BT) * (int(own.sum()) / max(1, int(counts_B.sum())))
+        starts = None if starts_BT is None else starts_BT[RANK::SIZE]
+        loss = cross_entropy(model, inputs_BT, targets_BT, starts_BT=starts)
+        return loss * (int(own.sum()) / max(1, int(counts_B.sum())))
     device = model.embed.weight.device
     hidden_BTD, targets_BT = model.hidden(upload(inputs_BT, device)), upload(targets_BT, device)
     borne_BT = targets_BT != IGNORE
@@ -82,7 +91,7 @@ def prepare(inputs: Mapping[str, Path], params: SFT, out: Path) -> Job:
         value = share_of_loss(model, *chosen, params.average)
         if text:
             batch = text(step)
-            replayed = share_of_loss(model, batch.inputs, batch.targets)
+            replayed = share_of_loss(model, batch.inputs, batch.targets, starts_BT=batch.starts())
             value = (1 - params.replay) * value + params.replay * replayed
         return StepLoss(value, tokens(step) if LEADER else 0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -169,9 +169,11 @@ def tasks(
         batch, targets = batch_of(step)
         rows = slice(part, None, params.accumulate)
         own = int((batch.targets[rows] != IGNORE).sum())
+        starts = batch.starts()[rows] if params.document_mask else None
+        own_loss = partial(cross_entropy, model, batch.inputs[rows], batch.targets[rows], starts_BT=starts)
         if snapshots and not part:
-            snapshots(step, lambda: cross_entropy(model, batch.inputs[rows], batch.targets[rows]))
-        value = cross_entropy(model, batch.inputs[rows], batch.targets[rows]) * (own / targets)
+            snapshots(step, own_loss)
+        value = own_loss() * (own / targets)
         return StepLoss(value, int((batch.documents[rows] >= 0).sum()))
 
     def evaluate(step: int) -> dict[str, Any]:

@@ -37,15 +37,12 @@ class Batch:
     targets: Tensor  # int64, IGNORE in the padding
     documents: Tensor  # int32: which of the row's documents a token belongs to, -1 in the padding
 
-    def boundaries(self) -> Tensor:
-        """Where documents begin in the flattened rows, and their end: int32 `cu_seqlens` of variable-length attention.
-
-        Padding counts as a document.
-        """
-        changes = torch.ones(self.documents.shape, dtype=torch.bool)
-        changes[:, 1:] = self.documents[:, 1:] != self.documents[:, :-1]
-        ends = torch.tensor([self.documents.numel()])
-        return torch.cat((changes.flatten().nonzero()[:, 0], ends)).int()
+    def starts(self) -> Tensor:
+        """Where in its row each token's document begins, int64 [B, T]. Padding counts as a document."""
+        places = torch.arange(self.documents.size(1)).expand_as(self.documents)
+        begins = torch.ones(self.documents.shape, dtype=torch.bool)
+        begins[:, 1:] = self.documents[:, 1:] != self.documents[:, :-1]
+        return torch.where(begins, places, 0).cummax(1).values
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,232 @@
+"""`gristmill check`: what would go wrong in training, told before any of it, in a second or two.
+
+Files are read up to SAMPLED records; nothing is trained, and no model is loaded. Time goes by FLOPs at this machine's
+speed in matrix products: `gristmill plan` measures.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from gristmill.chat.conversations import LeftOut, TooLong, records_of, sifted
+from gristmill.chat.layouts import Record, answered, asked, judged, preference
+from gristmill.chat.template import render, template_of
+from gristmill.errors import UserError
+from gristmill.inputs.text_files import BadLine
+from gristmill.progress import duration, quantity
+from gristmill.recipe import Recipe
+from gristmill.runs.finished import examine
+from gristmill.runs.ready import check_inputs
+from gristmill.settings.stages import STAGES, TRAINING, resolve_paths
+from gristmill.tokenizer.encode import Tokenizer
+
+SAMPLED = 2_000  # records of a file
+READ: dict[str, tuple[str, Callable[[Record], Any]]] = {  # stage → its file's setting, and how a record is read
+    "sft": ("conversations", answered),
+    "dpo": ("preferences", preference),
+    "kto": ("preferences", judged),
+    "reward": ("preferences", preference),
+    "rl": ("prompts", asked),
+}
+BYTES = 16  # a parameter while it is trained: itself, its gradient, the optimizer's state
+SAVED = 12 * 4  # bytes on the disk of a parameter: checkpoints, and the model
+EFFICIENCY = 0.5  # of a training step's products, of those of a large matrix
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that was looked at."""
+
+    stage: str
+    told: str
+    wrong: bool = False
+    remedy: str = ""
+
+
+def check_recipe(recipe: Recipe, folder: Path, price: float = 0.0) -> Iterator[Finding]:
+    """What is found of a recipe whose run folder is, or will be, `folder`; `price` is for an hour of this machine."""
+    stages = [stage for stage in STAGES if getattr(recipe, stage.name) is not None]
+    try:
+        check_inputs(recipe, stages, folder, {})
+    except UserError as error:
+        yield Finding("recipe", error.problem, True, error.remedy)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            tokenizer = tokenizer_of(recipe, folder, Path(scratch))
+        except UserError as error:
+            yield Finding("tokenizer", error.problem, True, error.remedy)
+            return
+        context = context_of(recipe)
+        for name in (name for name in READ if getattr(recipe, name) is not None):
+            params = resolve_paths(getattr(recipe, name), folder)
+            path = getattr(params, READ[name][0])
+            if not path or not Path(path).is_file():
+                yield Finding(name, "its file is made by the run, or from documents: it is checked when it is there")
+                continue
+            room = getattr(params, "max_tokens", 0)
+            yield from records_found(name, Path(path), tokenizer, context - room if context else 0)
+        yield from model_found(recipe, tokenizer)
+        yield from resources_found(recipe, folder, tokenizer, price)
+
+
+def tokenizer_of(recipe: Recipe, folder: Path, scratch: Path) -> Tokenizer | None:
+    """The tokenizer that the stages will have, if it is there already. Raises UserError where it cannot be used."""
+    done = examine(recipe, folder)
+    for name in ("tokenizer", "sft"):
+        if name in done and not done[name].fault and (done[name].folder / "tokenizer.json").exists():
+            return Tokenizer.load(done[name].folder)
+    source = next((one.init_from for one in (recipe.tokenizer, recipe.sft) if one and one.init_from), "")
+    if not source:
+        return None
+    from gristmill.tokenizer.formats.import_hf import adopt
+
+    adopt(Path(source), scratch / "tokenizer.json")
+    return Tokenizer.load(scratch)
+
+
+def context_of(recipe: Recipe) -> int:
+    """The most tokens that the model reads; 0 where that is not known yet."""
+    if recipe.pretrain:
+        return 0 if recipe.pretrain.size or recipe.pretrain.budget else recipe.pretrain.context
+    return shape_of(Path(recipe.sft.init_from)).context if recipe.sft and recipe.sft.init_from else 0
+
+
+def shape_of(source: Path) -> Any:
+    """The shape of a model by others."""
+    from gristmill.model.gguf_format import gguf_config
+    from gristmill.model.hf_format import read_config
+    from gristmill.tokenizer.formats.import_gguf import gguf_fields
+
+    if source.suffix != ".gguf":
+        return read_config(source)
+    fields = gguf_fields(source)
+    return gguf_config(fields, False, len(fields["tokenizer.ggml.tokens"]), source)
+
+
+def records_found(stage: str, path: Path, tokenizer: Tokenizer | None, most: int) -> Iterator[Finding]:
+    """What the records of a file are: good, or left out, and why."""
+    left_out, read = list[LeftOut](), partial(fitting, READ[stage][1], tokenizer, most)
+    try:
+        sample = list(islice(records_of(path), SAMPLED))
+    except UserError as error:
+        yield Finding(stage, error.problem, True, error.remedy)
+        return
+    good = list(sifted(path, sample, read, left_out))
+    more = f" of the first {len(sample):,}" if len(sample) == SAMPLED else ""
+    yield Finding(stage, f"{len(good):,} records{more} can be used", not good, f"look at {path}" if not good else "")
+    for too_long in (False, True):
+        group = [one for one in left_out if one.too_long == too_long]
+        if group:
+            what = "too long for the model" if too_long else "no good"
+            told = f"{len(group):,} records are {what}, as record {group[0].record}: {group[0].why}"
+            yield Finding(stage, told, 2 * len(group) > len(sample), group[0].remedy)
+
+
+def fitting(read: Callable[[Record], Any], tokenizer: Tokenizer | None, most: int, record: Any) -> Any:
+    """What a record is read as. Raises UserError where it cannot be used, or is longer than the model reads."""
+    if not isinstance(record, dict):
+        raise UserError(record.why if isinstance(record, BadLine) else "not a JSON object", "one JSON object a line")
+    made = read(record)
+    if tokenizer and most:
+        first = made[0] if isinstance(made, list) and isinstance(made[0], tuple) else made
+        messages, answers = (first[0], first[1:]) if isinstance(first, tuple) else (first, ())
+        length = len(render(messages, tokenizer, generation_prompt=bool(answers))[0])
+        length += max((len(tokenizer.encode(text)) + 1 for text in answers if isinstance(text, str)), default=0)
+        if length > most + (read is answered):
+            raise TooLong(length, most)
+    return made
+
+
+def model_found(recipe: Recipe, tokenizer: Tokenizer | None) -> Iterator[Finding]:
+    """Whether tokenizer, template and model belong together."""
+    if tokenizer:
+        said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        ids, mask = render(said, tokenizer)
+        learned = [token for token, borne in zip(ids, mask, strict=True) if borne]
+        if learned[-1:] != [tokenizer.im_end]:
+            yield Finding("template", "the end of a turn is never trained", True, "report it, with the template")
+        if tokenizer.chat_template and template_of(tokenizer).source != tokenizer.chat_template:
+            told = "the model's own chat template cannot be used; ChatML takes its place"
+            yield Finding("template", told, remedy="tune long enough that it learns ChatML")
+    for name in ("pretrain", "sft"):
+        params = getattr(recipe, name)
+        if not params or not params.init_from or not tokenizer:
+            continue
+        from gristmill.tokenizer.formats.import_hf import read_foreign, same_tokens
+
+        source = Path(params.init_from)
+        if not same_tokens(source, tokenizer):
+            remedy = f'give [tokenizer] init_from = "{source}"'
+            yield Finding(name, f"the tokens are not those of {source}", True, remedy)
+        if (rows := shape_of(source).vocab_size) <= max(read_foreign(source).order):
+            told = f"{source}: its tokenizer has more tokens than its model's {rows:,} rows"
+            yield Finding(name, told, True, "take tokenizer and model of one folder")
+
+
+def resources_found(recipe: Recipe, folder: Path, tokenizer: Tokenizer | None, price: float) -> Iterator[Finding]:
+    """Memory, disk, time and cost of the model that is trained, as far as its shape is known."""
+    from gristmill.training.budget.sizing import flops_per_token, layer_weights
+
+    made: Any = recipe.pretrain
+    if made and (made.size or made.budget):
+        yield Finding("resources", "a dial chooses the model: gristmill plan tells what it takes")
+        return
+    source = next((one.init_from for one in (recipe.pretrain, recipe.sft) if one and one.init_from), "")
+    shape = shape_of(Path(source)) if source else made
+    if shape is None:
+        return
+    vocabulary = tokenizer.vocab_size if tokenizer else recipe.tokenizer.vocab_size if recipe.tokenizer else 0
+    tables = vocabulary * shape.width * (1 if shape.tie_embeddings else 2)
+    parameters = tables + shape.layers * layer_weights(shape)
+    memory, disk = parameters * BYTES, parameters * SAVED * sum(getattr(recipe, name) is not None for name in TRAINING)
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    told = f"{quantity(parameters)} parameters: {memory / 2**30:,.2f} GiB of memory, of {there / 2**30:,.1f}"
+    yield Finding("resources", told, memory > there, "a smaller model, or a larger machine" if memory > there else "")
+    told = f"about {disk / 2**30:,.2f} GiB on the disk, of {free / 2**30:,.1f} free"
+    yield Finding("resources", told, disk > free, "free some, or set --out" if disk > free else "")
+    tokens, rate = tokens_of(recipe, folder), speed()
+    seconds = tokens * flops_per_token(shape, vocabulary) / rate
+    cost = f", {seconds / 3600 * price:,.2f} at {price:g} an hour" if price else ""
+    told = f"{quantity(tokens)} tokens that are known: about {duration(seconds)}{cost}; gristmill plan measures"
+    yield Finding("resources", told)
+
+
+def tokens_of(recipe: Recipe, folder: Path) -> float:
+    """About how many tokens the stages read whose text is there: four bytes of a file are one."""
+    total = 0.0
+    for name in READ:
+        if (params := getattr(recipe, name)) is not None:
+            path = Path(getattr(resolve_paths(params, folder), READ[name][0]) or ".")
+            total += params.epochs * path.stat().st_size / 4 if path.is_file() else 0
+    done = examine(recipe, folder).get("tokenize")
+    if recipe.pretrain and done and not done.fault:
+        from gristmill.tokenizer.shards import open_split
+
+        total += recipe.pretrain.epochs * len(open_split(done.folder, "train").tokens)
+    return total
+
+
+def speed() -> float:
+    """FLOPs a second that training gets here, from a few products of matrices."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    a = torch.randn(1024, 1024, device=device)
+    a @ a
+    began, count = time.perf_counter(), 0
+    while time.perf_counter() - began < 0.2:
+        (a @ a).sum().item()
+        count += 1
+    return EFFICIENCY * count * 2 * 1024**3 / (time.perf_counter() - began)

@@ -1,0 +1,43 @@
+"""`gristmill check` finds what would spoil a training, before any of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from command_line import Command
+
+GOOD = {"messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Ho."}]}
+
+
+def recipe_of(folder: Path, lines: list[object], pairs: list[object], more: str = "") -> Path:
+    """A recipe with these conversations and preferences."""
+    for name, records in (("c.jsonl", lines), ("p.jsonl", pairs)):
+        (folder / name).write_text("\n".join(map(json.dumps, records)))
+    (folder / "text.md").write_text("Some text.\n")
+    path = folder / "r.toml"
+    path.write_text(
+        '[extract]\npaths = ["text.md"]\n[tokenizer]\n[tokenize]\n[pretrain]\n[sft]\nconversations = "c.jsonl"\n'
+        f'[reward]\npreferences = "p.jsonl"\n{more}'
+    )
+    return path
+
+
+def test_a_good_recipe_passes_and_is_priced(tmp_path: Path, command: Command) -> None:
+    path = recipe_of(tmp_path, [GOOD] * 5, [{"prompt": "Hi?", "chosen": "a", "rejected": "b"}] * 3)
+    done = command("check", path, "--price", "2")
+    shown = done.stdout
+    assert "sft: 5 records can be used" in shown and "reward: 3 records can be used" in shown
+    assert "GiB of memory" in shown and "at 2 an hour" in shown and done.code == 0
+
+
+def test_what_would_spoil_a_run_is_told(tmp_path: Path, command: Command) -> None:
+    empty = {"messages": [GOOD["messages"][0], {"role": "assistant", "content": ""}]}
+    same = {"prompt": "Hi?", "chosen": "a", "rejected": "a"}
+    path = recipe_of(tmp_path, [empty, empty, GOOD], [same, same])
+    done = command("check", path)
+    told, code = done.stdout + done.stderr, done.code
+    assert "2 records are no good, as record 1: an answer of the assistant is empty" in told
+    assert "the chosen and the rejected answer are the same" in told and "would spoil a run" in told and code == 2
+    path.write_text('[sft]\nconversations = "c.jsonl"\n')
+    assert "no model to begin with" in command("check", path).stdout
