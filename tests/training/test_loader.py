@@ -196,6 +196,7 @@ def test_a_packed_batch_has_the_loss_and_gradients_of_its_documents_alone(precis
         assert weight.grad is not None and (ours - weight.grad).abs().max() < tolerance * weight.grad.abs().max()
 
 
+@pytest.fixture(scope="module")
 def mixed(tokenizer: Tokenizer, tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tokens of three sources: a site, another site, and files."""
     folder = tmp_path_factory.mktemp("mixed")
