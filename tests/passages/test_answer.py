@@ -26,7 +26,7 @@ def test_an_answer_quotes_its_pages(search: Search, question: str, words: str, p
     made = answer(search, question)
     assert words in made.text and made.citations[0].passage.source == page
     for number, one in enumerate(made.citations, 1):
-        quote, mark = made.text[one.start : one.end].rsplit(" ", 1)
+        quote, mark = made.text[one.start : one.end].rsplit(None, 1)
         assert mark == f"[{number}]" and quote in one.passage.text and quote in PAGES[one.passage.source][1]
         assert made.passages[number - 1] == one.passage
     assert 1 <= len(made.citations) <= QUOTES
@@ -65,4 +65,4 @@ def test_a_page_gives_no_orders(tmp_path: Path) -> None:
     search = Search(out)
     assert answer(search, "When does the bakery open?").citations[0].passage.source == "bakery.md"
     made = answer(search, "Which instructions should be ignored about ferries?")
-    assert all(made.text[one.start : one.end].rsplit(" ", 1)[0] in one.passage.text for one in made.citations)
+    assert all(made.text[one.start : one.end].rsplit(None, 1)[0] in one.passage.text for one in made.citations)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from gristmill.passages.cut import LINE, SENTENCE, blocks, size_of
+from gristmill.passages.cut import FENCE, LINE, SENTENCE, blocks, size_of
 from gristmill.passages.search import Concept, Found, Search
 from gristmill.passages.terms import terms
 
@@ -53,7 +53,8 @@ def answer(search: Search, question: str) -> Quoted:
         if one.score >= NEARLY * found[0].score:
             begin, end = best_stretch(one.text, asked)
             start = len(text)
-            text += f"{one.text[begin:end]} [{number}]"
+            quote = one.text[begin:end]
+            text += quote + ("\n" if quote.endswith((FENCE, "|")) else " ") + f"[{number}]"
             citations.append(Citation(start, len(text), one))
             text += "\n\n"
     return Quoted(text.rstrip(), tuple(citations), found)
