@@ -66,7 +66,7 @@ WORLDS: dict[str, Draw] = {"sum": add, "sort": order, "backwards": backwards, "f
 SETTINGS: dict[str, dict[str, Any]] = {  # examples and epochs of fine-tuning; prompts and epochs of RL
     "sum": {"examples": 400, "epochs": 25, "prompts": 2500, "rounds": 2.0},
     "sort": {"examples": 250, "epochs": 20, "prompts": 3000, "rounds": 3.0},
-    "backwards": {"examples": 320, "epochs": 30, "prompts": 3000, "rounds": 2.0},
+    "backwards": {"examples": 280, "epochs": 26, "prompts": 2500, "rounds": 2.0},
     "format": {"examples": 400, "epochs": 25, "prompts": 2000, "rounds": 1.2},
 }
 
@@ -110,11 +110,9 @@ def run(world: str, seed: int, folder: Path, settings: dict[str, Any]) -> tuple[
         **{"epochs": settings["epochs"], "batch": 32, "replay": 0.0, "lr": 1.0, "seed": seed},
     )
     sft.run(inputs, tuning, folder / "sft")
-    asking = RL(
-        prompts=str(folder / "rl.jsonl"),
-        **{"epochs": settings["rounds"], "batch": 32, "group": 8, "max_tokens": 16, "seed": seed, "kl": 0.0, "lr": 0.2},
-        **settings.get("rl", {}),
-    )
+    asked_how: dict[str, Any] = {"epochs": settings["rounds"], "batch": 32, "group": 8, "max_tokens": 16, "kl": 0.0}
+    asked_how |= {"lr": 0.2, "updates": 2, "seed": seed} | settings.get("rl", {})
+    asking = RL(prompts=str(folder / "rl.jsonl"), **asked_how)
     made = rl.run({**inputs, "model": folder / "sft"}, asking, folder / "rl")
     log = [json.loads(line) for line in (folder / "rl" / "log.jsonl").read_text().splitlines()]
     return made, log, time.process_time() - began

@@ -58,8 +58,8 @@ def test_rl_learns_the_truth_by_any_method(name: str, tuned: dict[str, Path], tm
 
 def test_what_is_learned_is_what_was_sampled(tuned: dict[str, Path]) -> None:
     """Answers that end with `<|endoftext|>`, with `<|im_end|>`, and not at all."""
-    engine = Engine.load(tuned["model"], tuned["tokenizer"])
-    tokenizer = engine.tokenizer
+    tokenizer = Tokenizer.load(tuned["tokenizer"])
+    engine = Engine(load_model(tuned["model"]), tokenizer)
     with torch.no_grad():  # an end that is as likely as the other
         weight = engine.model.unembedding
         weight[tokenizer.end_of_text] = weight[tokenizer.im_end]
