@@ -213,3 +213,18 @@ def test_what_does_not_fit_the_model_is_counted(tuned: dict[str, Path], tmp_path
     assert [(one.record, one.too_long) for one in left_out] == [(2, True)]
     with pytest.raises(UserError, match=r"rl\.max_tokens = 64 leaves no room"):
         rl.run({**tuned, "reward": tmp_path / "reward"}, RL(prompts=str(path), max_tokens=64), tmp_path)
+
+
+def test_adapters_alone_are_trained_and_go_on(base: dict[str, Path], tmp_path: Path) -> None:
+    """LoRA writes a whole model, merged, and its adapters, with which training goes on."""
+    lines = [{"messages": chat(f"Say {word}", "boat")} for word in WORDS] * 8
+    path = write(tmp_path / "c.jsonl", lines)
+    settings = {"conversations": path, "batch": 16, "replay": 0.0, "epochs": 4.0, "lr": 2.0, "heldout": 0.2}
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder, own in ((first, {"lora_rank": 8}), (second, {"lora_from": str(first / "adapter")})):
+        folder.mkdir()
+        made = sft.run(base, SFT.model_validate(settings | own), folder)
+        assert made.metrics["heldout_loss_after"] < made.metrics["heldout_loss_before"]
+        assert 0 < made.counts["trained_parameters"] < 0.5 * sum(w.numel() for w in load_model(folder).parameters())
+        before, after = load_model(base["model"]).state_dict(), load_model(folder).state_dict()
+        assert before.keys() == after.keys() and torch.equal(before["embed.weight"], after["embed.weight"])

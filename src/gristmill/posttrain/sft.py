@@ -21,6 +21,7 @@ from gristmill.errors import UserError
 from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest
 from gristmill.model.gguf_format import read_foreign_model
+from gristmill.model.lora import attach, merge, read_adapter, write_adapter
 from gristmill.model.loss import IGNORE, bits_per_byte, cross_entropy, token_logprobs, upload
 from gristmill.model.transformer import Transformer
 from gristmill.posttrain.examples import Example, Order, batch_of, conversations_from_documents, example_of
@@ -39,6 +40,7 @@ from gristmill.training.overfitting import WATCH, warnings
 from gristmill.training.parallel import from_leader, join
 from gristmill.training.stage import conclude, last_tenth, run_job
 
+LORA_RATE = 0.01  # of adapters by AdamW, times lr, where adamw_lr is not set
 SCORINGS = 10  # of held-out conversations while training
 MOST_SCORED = 200  # conversations of each kind in one
 TEXT_TOKENS = 20_000  # held-out tokens that show what is forgotten
@@ -99,9 +101,17 @@ def prepare(inputs: Mapping[str, Path], params: SFT, out: Path) -> Job:
         replayed = text.batch * text.context if text else 0
         return replayed + sum(len(examples[index].ids) for index in order(step))
 
+    rates = Rates.of(params)
+    if params.lora_from:
+        read_adapter(model, Path(params.lora_from))
+    elif params.lora_rank:
+        attach(model, params.lora_rank, params.lora_alpha, params.lora_targets)
+    if not all(weight.requires_grad for weight in model.parameters()):
+        counts["trained_parameters"] = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+        rates = replace(rates, adamw=rates.adamw or LORA_RATE)
     steps = order.steps(params.epochs)
     plan = Plan(
-        *("sft", steps, Rates.of(params).scaled(params.lr), params.warmup, 1.0),
+        *("sft", steps, rates.scaled(params.lr), params.warmup, 1.0),
         checkpoint_seconds=params.checkpoint_seconds,
         tokens=lambda: sum(map(tokens, range(steps))),
     )
@@ -186,4 +196,8 @@ def finish(job: Job, log: list[LogLine], out: Path) -> Manifest:
         values = [record[name] for record in log if name in record]
         metrics |= {f"{name}_before": values[0], f"{name}_after": values[-1]} if values else {}
     metrics |= {f"{name}_at_step": step for name, step in warnings(log).items()}
+    if "trained_parameters" in job.counts:
+        if LEADER:
+            write_adapter(job.model, out / "adapter", "the model that sft began with")
+        merge(job.model)
     return conclude(job, log, out, metrics)

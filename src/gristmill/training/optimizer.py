@@ -77,6 +77,8 @@ class Optimizer:
         self.stacks: dict[tuple[int, int], list[nn.Parameter]] = defaultdict(list)
         groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
         for name, weight in model.named_parameters():
+            if not weight.requires_grad:
+                continue
             layers = weight.ndim == 2 and ".layers." in f".{name}"
             if layers and not rates.adamw:
                 self.stacks[weight.size(0), weight.size(1)].append(weight)
