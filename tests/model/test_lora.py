@@ -32,7 +32,8 @@ def tuned(model: Transformer) -> torch.Tensor:
         torch.nn.functional.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()).backward()
         optimizer.step(1.0)
     with torch.no_grad():
-        return model(ids)
+        after: torch.Tensor = model(ids)
+    return after
 
 
 def test_only_adapters_are_trained_and_merging_changes_no_output(tmp_path: Path) -> None:
