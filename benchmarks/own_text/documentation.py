@@ -1,6 +1,6 @@
 """What extraction keeps of documentation pages whose templates mark their text: words, code blocks, rows of tables.
 
-    python benchmarks/documentation.py FOLDER [--every N] [--verbose]
+    python benchmarks/own_text/documentation.py FOLDER [--every N] [--verbose]
 
 FOLDER holds HTML, such as Debian's python3.11-doc, git-doc and postgresql-doc-15 unpacked (`dpkg -x`). The truth is the
 element that the template marks; F1 is of words, each as often as it occurs.
