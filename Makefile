@@ -39,6 +39,7 @@ bench: $(VENV)/ready
 	$(BIN)/python benchmarks/bpe_train.py
 	$(BIN)/python benchmarks/encode.py
 	$(BIN)/python benchmarks/load.py
+	$(BIN)/python benchmarks/serve.py
 	$(BIN)/python -m pytest -q -m "slow or hypothesis" --hypothesis-profile=fresh --hypothesis-seed=$(SEED)
 
 # Hostile answers, resources that run out, signals at every stage, and the time of every reader at two sizes.

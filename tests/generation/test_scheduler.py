@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gristmill.errors import UserError
+from gristmill.generation.cache_pages import KEPT
 from gristmill.generation.decoder import PAGE
 from gristmill.generation.engine import Engine, completion
 from gristmill.generation.sampling_params import SamplingParams
@@ -128,7 +129,7 @@ def test_memory_does_not_grow_with_what_was_answered(engine: Engine) -> None:
     draw = random.Random(0)
     for _ in range(60):
         engine.generate([[draw.randrange(300) for _ in range(100)] for _ in range(20)], max_tokens=1)
-    most = 512 + 20 * (128 // PAGE)
+    most = KEPT + 20 * (128 // PAGE)
     assert len(engine.scheduler.pages.keys) <= most
     assert len(engine.scheduler.decoder.pages) <= most  # type: ignore[attr-defined]
 
