@@ -1,7 +1,7 @@
 """Whether a reward model learns people's preferences: HH-RLHF's pairs, against length and a bag of words, in one run.
 
-    OMP_NUM_THREADS=1 python benchmarks/preferences.py [--seed 0]
-    python benchmarks/preferences.py --quick
+    OMP_NUM_THREADS=1 python benchmarks/alignment/preferences.py [--seed 0]
+    python benchmarks/alignment/preferences.py --quick
 
 Pairs are split by prompt, and cut to the last question and 90 words of each answer. A small model reads the training
 pairs (stage `pretrain`), then learns which answer is preferred (stage `reward`). The baselines see the same answers:
@@ -34,7 +34,7 @@ from gristmill.tokenizer import tokenize, train
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.training import pretrain
 
-PAIRS = Path(__file__).parents[2] / "shared" / "data" / "hh-rlhf" / "harmless-base-test.jsonl.gz"
+PAIRS = Path(__file__).parents[3] / "shared" / "data" / "hh-rlhf" / "harmless-base-test.jsonl.gz"
 WORDS = 3000  # that the bag knows
 DECAY = 30.0  # of the regression's weights
 VOCABULARY = 2048

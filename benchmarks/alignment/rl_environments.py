@@ -1,7 +1,7 @@
 """RL is seen to help: small worlds in which a tiny model, fine-tuned on few examples, learns the rest from being right.
 
-    OMP_NUM_THREADS=1 python benchmarks/rl_environments.py [--seeds 5] [--worlds sum,sort,backwards,format]
-    python benchmarks/rl_environments.py --quick
+    OMP_NUM_THREADS=1 python benchmarks/alignment/rl_environments.py [--seeds 5] [--worlds sum,sort,backwards,format]
+    python benchmarks/alignment/rl_environments.py --quick
 
 Each world asks for something whose right answer is known: the sum of two numbers, letters in order, a word backwards,
 an answer in a wanted form. A model of some 0.1 M parameters is fine-tuned from random weights on a few examples (stage
