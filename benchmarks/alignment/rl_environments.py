@@ -66,7 +66,7 @@ WORLDS: dict[str, Draw] = {"sum": add, "sort": order, "backwards": backwards, "f
 SETTINGS: dict[str, dict[str, Any]] = {  # examples and epochs of fine-tuning; prompts and epochs of RL
     "sum": {"examples": 400, "epochs": 25, "prompts": 2500, "rounds": 2.0},
     "sort": {"examples": 250, "epochs": 20, "prompts": 3000, "rounds": 3.0},
-    "backwards": {"examples": 280, "epochs": 26, "prompts": 2500, "rounds": 2.0},
+    "backwards": {"examples": 250, "epochs": 25, "prompts": 2500, "rounds": 3.0},
     "format": {"examples": 400, "epochs": 25, "prompts": 2000, "rounds": 1.2},
 }
 
