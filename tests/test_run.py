@@ -64,7 +64,7 @@ def test_wrong_settings(
         recipe.write_text("[sft]\n")
     arguments = [part for setting in settings for part in ("--set", setting)]
     message = fails(capsys, monkeypatch, "run", str(recipe), "--out", str(tmp_path / "out"), *arguments)
-    assert told in message or "needs pretrain" in message
+    assert told in message or "no model to begin with" in message
 
 
 def test_wrong_recipes_and_options(

@@ -16,7 +16,7 @@ from gristmill.manifest import Manifest
 from gristmill.recipe import Pretrain, Report
 from gristmill.report import stage
 from gristmill.report.learning import inspect
-from gristmill.serving.assistant import Assistant, Reply
+from gristmill.serving.assistant import Assistant
 from gristmill.training import pretrain
 
 Listen = Callable[..., AbstractContextManager[str]]
@@ -25,29 +25,23 @@ EXAMPLES = ("Who walks to the river?", "<b>Which</b> mill & whose?", "Where is t
 HOSTILE = "<img src=x onerror=alert(1)><b>Who</b> & what?"
 
 
-class Slow(Assistant):
-    """A real assistant that takes its time between two tokens, as a large one does."""
+class Late:
+    """A real decoder that takes its time for each step, as that of a large model does."""
 
-    def reply(self, *arguments: Any, **options: Any) -> Reply:
-        """The same reply, later."""
-        reply = super().reply(*arguments, **options)
-        tokens = reply.tokens
+    def __init__(self, decoder: Any) -> None:
+        self.decoder, self.rows, self.new_page = decoder, decoder.rows, decoder.new_page
 
-        def slowly() -> Iterator[int]:
-            for token in tokens:
-                time.sleep(0.05)
-                yield token
-
-        reply.tokens = slowly()
-        return reply
+    def step(self, *arguments: Any) -> Any:
+        """The same step, later."""
+        time.sleep(0.05)
+        return self.decoder.step(*arguments)
 
 
-class Endless(Slow):
-    """A real assistant with a model that does not end its answers, and no limit of its own."""
-
-    def reply(self, *arguments: Any, **options: Any) -> Reply:
-        """The same reply, as long as the context."""
-        return super().reply(*arguments, **{**options, "max_tokens": self.engine.context})
+def slow(model: Path, tokenizer: Path, *about: Any) -> Assistant:
+    """A real assistant that takes its time for each token."""
+    made = Assistant.load(model, tokenizer, *about)
+    made.engine.scheduler.decoder = Late(made.engine.scheduler.decoder)
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -71,16 +65,14 @@ def run(
 @pytest.fixture(scope="module")
 def address(run: Path, listen: Listen) -> Iterator[str]:
     """A real server."""
-    with listen(Slow.load(run / "sft", run / "tokenizer", "tiny", EXAMPLES), loopback=True) as address:
+    with listen(slow(run / "sft", run / "tokenizer", "tiny", EXAMPLES), loopback=True) as address:
         yield f"{address}/"
 
 
 @pytest.fixture(scope="module")
 def endless(endless_folder: Path, listen: Listen) -> Iterator[str]:
     """A real server whose answers last until they are stopped."""
-    with listen(
-        Endless.load(endless_folder / "sft", endless_folder / "tokenizer", "endless"), loopback=True
-    ) as address:
+    with listen(slow(endless_folder / "sft", endless_folder / "tokenizer", "endless"), loopback=True) as address:
         yield f"{address}/"
 
 
@@ -137,9 +129,7 @@ def test_stop_keeps_what_there_is_and_a_new_conversation_begins_empty(browser: A
 
 def test_an_answer_that_fails_says_so(browser: Any, endless_folder: Path, listen: Listen) -> None:
     error = "document.querySelector('.turn.error')?.textContent ?? ''"
-    with listen(
-        Endless.load(endless_folder / "sft", endless_folder / "tokenizer", "endless"), loopback=True
-    ) as address:
+    with listen(slow(endless_folder / "sft", endless_folder / "tokenizer", "endless"), loopback=True) as address:
         browser.open(f"{address}/")
         browser.type("Who walks to the river?")
         browser.press("Enter", 13)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from gristmill.errors import UserError
@@ -20,7 +19,7 @@ from gristmill.export import stage as export
 from gristmill.inspection.attention import attention
 from gristmill.inspection.predictions import label, moments, predict, predictions, prompt_ids, steps
 from gristmill.manifest import Manifest
-from gristmill.model.loss import IGNORE
+from gristmill.model.loss import cross_entropy
 from gristmill.model.transformer import Transformer, load_model
 from gristmill.recipe import Export, Pretrain
 from gristmill.report.learning import inspect
@@ -148,7 +147,7 @@ def test_snapshots_change_nothing_and_tell_the_gradient_of_the_batch(
     assert told["update"] == pytest.approx(float(moved.norm()), rel=1e-4)
     model = load_model(kept / "step-0000001")
     batch = Loader(open_split(tokens_folder, "train", tokenizer.hash), 64, 4, params.seed)(1)
-    F.cross_entropy(model(batch.inputs).flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE).backward()
+    cross_entropy(model, batch.inputs, batch.targets, starts_BT=batch.starts()).backward()
     slope = torch.cat([w.grad.flatten() for w in model.layers[0].parameters() if w.grad is not None])
     assert told["gradient"] == pytest.approx(float(slope.norm()), rel=1e-4)
 

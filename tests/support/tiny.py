@@ -11,7 +11,7 @@ from pathlib import Path
 from gristmill.manifest import Manifest
 from gristmill.settings.stages import STAGES
 
-NAMES = [stage.name for stage in STAGES if stage.name not in ("common_crawl", "passages")]
+NAMES = [stage.name for stage in STAGES if stage.name not in ("common_crawl", "passages", "dpo", "kto")]
 ROOT = Path(__file__).parent.parent.parent
 TINY = {
     "miniweb.pages": 200,

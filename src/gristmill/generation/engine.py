@@ -121,7 +121,8 @@ class Engine:
         """What reads tokens: C on a CPU."""
         if isinstance(self.source, StoredModel):
             return NativeDecoder(self.config, self.source.weight)
-        if self.device.type == "cpu" and NativeDecoder.covers(self.config):
+        sharded = any(hasattr(weight, "full_tensor") for weight in self.source.parameters())  # among processes, by FSDP
+        if self.device.type == "cpu" and NativeDecoder.covers(self.config) and not sharded:
             weights = self.source.state_dict()
             return NativeDecoder(self.config, lambda name: weights[name].float().numpy())
         from gristmill.generation.torch_decoder import TorchDecoder

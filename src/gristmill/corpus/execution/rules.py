@@ -31,6 +31,13 @@ RULES = {
     "fineweb_short_lines": "too many short lines",
     "fineweb_repeated_lines": "too much text in lines that occur more than once",
     "fineweb_list": "too many lines for its words: a list",
+    "fineweb2_too_short": "too few words",
+    "fineweb2_repeated_lines": "too much of it is in lines that occur more than once",
+    "fineweb2_line_punctuation": "fewer lines end like a sentence than in other texts of its language",
+    "fineweb2_list": "more lines for its words than other texts of its language have: a list",
+    "fineweb2_word_length": "words of an unusual length for its language",
+    "fineweb2_no_letters": "too much of it is without letters",
+    "fineweb2_stop_words": "hardly any of the words that all texts of its language need",
     "refinedweb_flagged_words": "too many words in lines of buttons and counters",
     "exact_copy": "the same text as a document that is kept",
     "near_copy": "nearly the same text as a document that is kept",
@@ -63,8 +70,8 @@ RULES = {
 }
 PATTERNS = (
     (r"(\w+)_alone", "nothing but lines that {} takes out"),
-    (r"gopher_top_(\d+)gram", "one sequence of {} words makes up too much of it"),
-    (r"gopher_repeated_(\d+)grams", "too much of it is in sequences of {} words that it repeats"),
+    (r"(?:gopher|fineweb2)_top_(\d+)gram", "one sequence of {} words makes up too much of it"),
+    (r"(?:gopher|fineweb2)_repeated_(\d+)grams", "too much of it is in sequences of {} words that it repeats"),
 )
 
 
