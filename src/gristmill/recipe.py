@@ -31,6 +31,7 @@ from gristmill.settings.types import (
     InputFile,
     InputFolder,
     InputPath,
+    Matrix,
     Place,
     Positive,
     Rate,
@@ -259,11 +260,9 @@ class SFT(Tune):
     replay: Fraction = 0.25  # weight of pretraining text in the loss, against forgetting
     average: Literal["token", "answer"] = "token"  # what counts alike: tokens, or conversations however long
     heldout: Fraction = 0.02  # share of the conversations that only measure, by hash
-    lora_rank: FewOrNone = (
-        0  # of adapters that alone are trained (LoRA, by AdamW), and merged at the end; 0: all weights
-    )
+    lora_rank: FewOrNone = 0  # of adapters that alone are trained (LoRA, by AdamW) and merged then; 0: all weights
     lora_alpha: Rate = 16.0  # their weight, times the rank
-    lora_targets: list[Literal["q", "k", "v", "o", "gate", "up", "down"]] = ["q", "k", "v", "o", "gate", "up", "down"]
+    lora_targets: list[Matrix] = ["q", "k", "v", "o", "gate", "up", "down"]  # matrices that have one
     lora_from: InputFolder = ""  # a folder of PEFT's, whose adapters are trained further; rank and targets are theirs
 
 

@@ -57,6 +57,7 @@ Words = Annotated[str, checked(something)]
 SplitPattern = Literal["qwen2", "llama-bpe", "gpt-4o", "gpt-2", "smollm"]
 LineRule = Literal["c4_lines", "c4_short_lines", "c4_line_ends", "refinedweb_lines"]
 FilterRule = Literal["gopher_repetition", "gopher_quality", LineRule, "c4", "fineweb", "fineweb2"]
+Matrix = Literal["q", "k", "v", "o", "gate", "up", "down"]
 GGUFKind = Literal["f32", "f16", "q8_0"]
 RedactRule = Literal["email", "phone", "ip_address", "iban", "card", "national_id", "key"]
 
