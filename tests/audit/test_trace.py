@@ -150,3 +150,4 @@ def test_words_are_counted(run: Path, command: Command) -> None:
     for words in ("Old Anna looks", "talks about", "talks about a boat"):
         assert command("count", str(run), words).stdout.strip() == str(sum(text.count(words) for text in texts))
     assert command("count", str(run), "alks about").stdout.strip() == "0"  # words are whole
+    assert command("count", str(run), " ").code == 2

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from gristmill.errors import UserError
 from gristmill.progress import console, results
 from gristmill.run import run_alone
 from gristmill.runs.finished import newest_corpus, stage_of
@@ -102,6 +103,8 @@ def count(
     """Count how often words stand in a row in the training text."""
     from gristmill.audit.trace.spans import with_and_without_space
 
+    if not text.strip():
+        raise UserError("there is nothing to count", "give words, as they stand in the text")
     index, tokenizer = opened(folder)
     found = sum(index.count_words(tokens, tokenizer) for tokens in with_and_without_space(tokenizer, text.strip()))
     console.print(f"in {index.total:,} tokens of training text:", style="dim", markup=False)

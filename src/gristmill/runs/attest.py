@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,26 +141,27 @@ def key_id(key: Ed25519PublicKey) -> str:
 def private_key(path: Path) -> Ed25519PrivateKey:
     """An Ed25519 private key from a PEM file without a password. Raises UserError where there is none."""
     serialization, ed25519 = library()
-    try:
-        found = serialization.load_pem_private_key(path.read_bytes(), None)
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"cannot read a private key from {path}: {error}", MAKE) from error
-    if not isinstance(found, ed25519.Ed25519PrivateKey):
-        raise UserError(f"the key in {path} is not an Ed25519 key", MAKE)
-    key: Ed25519PrivateKey = found
+    key: Ed25519PrivateKey = key_in(
+        path, "private", lambda data: serialization.load_pem_private_key(data, None), ed25519.Ed25519PrivateKey
+    )
     return key
 
 
 def public_key(path: Path) -> Ed25519PublicKey:
     """An Ed25519 public key from a PEM file. Raises UserError where there is none."""
     serialization, ed25519 = library()
+    key: Ed25519PublicKey = key_in(path, "public", serialization.load_pem_public_key, ed25519.Ed25519PublicKey)
+    return key
+
+
+def key_in(path: Path, which: str, read: Callable[[bytes], Any], kind: type) -> Any:
+    """The key of a kind that a file holds. Raises UserError where there is none."""
     try:
-        found = serialization.load_pem_public_key(path.read_bytes())
+        key = read(path.read_bytes())
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"cannot read a public key from {path}: {error}", MAKE) from error
-    if not isinstance(found, ed25519.Ed25519PublicKey):
+        raise UserError(f"cannot read a {which} key from {path}: {error}", MAKE) from error
+    if not isinstance(key, kind):
         raise UserError(f"the key in {path} is not an Ed25519 key", MAKE)
-    key: Ed25519PublicKey = found
     return key
 
 

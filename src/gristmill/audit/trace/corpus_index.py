@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from gristmill.audit.trace.suffix_array import SuffixArray, suffix_table
 from gristmill.errors import UserError
@@ -22,7 +24,7 @@ from gristmill.manifest import Manifest
 from gristmill.progress import Progress
 from gristmill.settings.apart import Index
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.tokenizer.shards import Split, description, open_split
+from gristmill.tokenizer.shards import Split, description, index_path, open_split
 
 ROWS = 1 << 20  # pointers written at once
 
@@ -128,6 +130,12 @@ class CorpusIndex:
         self.firsts = np.cumsum([0, *map(len, self.offsets)])
 
     @cached_property
+    def documents(self) -> pa.Table:
+        """Id and URL of each document, read once."""
+        columns = ["id", "url"]
+        return pq.read_table(index_path(self.tokens, "train"), columns=columns, page_checksum_verification=True)
+
+    @cached_property
     def total(self) -> int:
         """Tokens that are indexed, separators included."""
         return int(sum(len(array.text) for array in self.arrays) // self.dtype.itemsize)
@@ -153,7 +161,7 @@ class CorpusIndex:
         for at in range(places.start, places.stop, ROWS):
             found = array.pointers(range(at, min(at + ROWS, places.stop))) // self.dtype.itemsize
             before, after = text[found - 1], text[np.minimum(found + len(tokens), len(text) - 1)]
-            cut = ends[self.known(before)] & begins[tokens[0]] if tokens else np.zeros(len(found), bool)
+            cut = ends[self.known(before)] & begins[tokens[0]]
             cut |= ends[tokens[-1]] & begins[self.known(after)] & (found + len(tokens) < len(text))
             kept.append(found[~cut])
         return np.sort(np.concatenate(kept))

@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 from gristmill.audit.trace.corpus_index import CorpusIndex
 from gristmill.document import document_files
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.tokenizer.shards import index_path
 
 LEAST_WORDS = 3  # of a span: shorter ones stand everywhere
 LONGEST = 4096  # tokens of a span
@@ -117,11 +116,10 @@ def sources(index: CorpusIndex, tokenizer: Tokenizer, forms: Iterable[Sequence[i
     places = {
         place.document: (place, len(form)) for form in forms for place in index.places(list(form), tokenizer, most)
     }
-    table = pq.read_table(index_path(index.tokens, "train"), columns=["id", "url"], page_checksum_verification=True)
     found = []
     for number, (place, length) in sorted(places.items())[:most]:
         before, run, after = map(tokenizer.decode, index.around(place, length, BESIDE))
-        row = table.slice(number, 1).to_pylist()[0]
+        row = index.documents.slice(number, 1).to_pylist()[0]
         found.append(Source(row["id"], row["url"], before, run, after))
     return found
 
