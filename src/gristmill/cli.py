@@ -171,12 +171,18 @@ def serve(
     model: ModelName = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
-    api_key: Annotated[str | None, typer.Option(envvar="GRISTMILL_API_KEY", help="Key that clients must send.")] = None,
+    api_key: Annotated[
+        list[str] | None, typer.Option(envvar="GRISTMILL_API_KEY", help="Key that clients must send; one a user.")
+    ] = None,
+    memory: Annotated[Path | None, typer.Option(help="File of facts and conversations: RUN/memory.sqlite.")] = None,
+    no_memory: Annotated[bool, typer.Option("--no-memory", help="Keep no facts and conversations.")] = False,
 ) -> None:
     """Serve a run's assistant: an OpenAI-compatible API and a chat page."""
+    from gristmill.serving.memory.memory_store import MemoryStore
     from gristmill.serving.server import serve as listen
 
-    listen(assistant_of(folder, model), host=host, port=port, api_key=api_key)
+    store = None if no_memory else MemoryStore(memory or (folder or Path()) / "memory.sqlite")
+    listen(assistant_of(folder, model), host=host, port=port, api_keys=api_key or (), memory=store)
 
 
 def assistant_of(folder: Path | None, named: str | None) -> Assistant:

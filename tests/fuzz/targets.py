@@ -140,7 +140,7 @@ def read_request(data: bytes) -> None:
     """The body of a request to each path of the API, down to the prompt; what is refused has OpenAI's shape."""
     for begin in Beginner(assistant()).ways().values():
         try:
-            begin(data)
+            begin(data, "local")
         except (ApiError, UserError) as error:
             as_api_error(error).response()
 

@@ -64,7 +64,7 @@ def test_the_last_question_counts_and_stop_strings_end_an_answer(folder: Path) -
 
 
 def test_passages_are_served_with_the_places_of_words(folder: Path, listen: Listen) -> None:
-    with listen(QuotingAssistant(folder, "pages"), api_key="secret") as address:
+    with listen(QuotingAssistant(folder, "pages"), api_keys=["secret"]) as address:
         asked: dict[str, Any] = {"params": {"question": "lighthouse lit", "limit": 1}}
         assert httpx.get(f"{address}/v1/passages", **asked).status_code == 401
         (found,) = httpx.get(f"{address}/v1/passages", **asked, headers={"Authorization": "Bearer secret"}).json()

@@ -257,7 +257,7 @@ def test_only_names_of_this_machine_on_a_loopback_address(address: str, host: st
 
 
 def test_api_key_headers(assistant: Assistant, listen: Listen) -> None:
-    with listen(assistant, api_key="secret") as address:
+    with listen(assistant, api_keys=["secret"]) as address:
         url = f"{address}/v1/models"
         for given in (b"Bearer secret", b"bearer secret", b"BEARER  secret"):
             assert httpx.get(url, headers=[(b"authorization", given)]).status_code == 200

@@ -140,4 +140,4 @@ def test_addresses_that_are_none(host: str, port: int) -> None:
 @pytest.mark.parametrize("key", ["", "two words", "clé", "\udcff", "line\n"])
 def test_keys_that_no_client_can_send(assistant: Assistant, key: str) -> None:
     with pytest.raises(UserError, match="API key"):
-        serve(assistant, port=0, api_key=key)
+        serve(assistant, port=0, api_keys=[key])

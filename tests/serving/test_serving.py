@@ -50,7 +50,7 @@ def test_models(client: openai.OpenAI) -> None:
 
 def test_example_questions_are_on_the_model_card_for_whom_the_key_lets_in(run_folder: Path, listen: Listen) -> None:
     assistant = Assistant.load(run_folder / "sft", run_folder / "tokenizer", "tiny", examples := ["Who?", "Where?"])
-    with listen(assistant, loopback=True, api_key="secret") as address:
+    with listen(assistant, loopback=True, api_keys=["secret"]) as address:
         card = openai.OpenAI(base_url=f"{address}/v1", api_key="secret").models.list().data[0]
         assert card.model_extra == {"examples": examples}
         assert "Who?" not in httpx.get(f"{address}/").text + httpx.get(f"{address}/v1/models").text
@@ -91,7 +91,7 @@ def test_stop_string_ends_the_answer_and_is_left_out(client: openai.OpenAI) -> N
 
 
 def test_api_key(assistant: Assistant, listen: Listen) -> None:
-    with listen(assistant, api_key="secret") as address:
+    with listen(assistant, api_keys=["secret"]) as address:
         with pytest.raises(openai.AuthenticationError):
             openai.OpenAI(base_url=f"{address}/v1", api_key="wrong", max_retries=0).models.list()
         assert openai.OpenAI(base_url=f"{address}/v1", api_key="secret").models.list().data

@@ -56,7 +56,7 @@ Listen = Callable[..., AbstractContextManager[str]]
 
 @pytest.fixture(scope="session")
 def listen() -> Listen:
-    """Serves an assistant: `with listen(assistant, api_key="…") as address: …`, in a thread of its own."""
+    """Serves an assistant: `with listen(assistant, api_keys=["…"]) as address: …`, in a thread of its own."""
 
     @contextmanager
     def serving(assistant: Assistant, **options: Any) -> Iterator[str]:

@@ -94,6 +94,9 @@ class Answer(Response):
             try:
                 await (self.stream(order) if self.form.streams else self.whole(order))
                 self.count("answered")
+            except asyncio.CancelledError:
+                await self.queue.read(self.form.end)
+                raise
             except Exception:
                 self.count("failed")
                 raise
@@ -123,6 +126,8 @@ class Answer(Response):
             left_over = [choice for choice in left_over if not choice.finish]
             if any(choice.generation.error for choice in left_over):  # which comes after what was made before
                 order.fresh.set()
+            if not left_over:  # whoever reads the last word finds it kept
+                await self.queue.read(form.end)
             yield "".join(made)
 
     async def whole(self, order: Order) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from importlib import resources
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -20,21 +21,30 @@ from gristmill.serving.api_error import ApiError, as_api_error, valid
 from gristmill.serving.assistant import Assistant
 from gristmill.serving.forms.form import Form
 from gristmill.serving.guard import Guard
+from gristmill.serving.memory.memory_routes import add_memory_routes
+from gristmill.serving.memory.memory_store import MemoryStore
 from gristmill.serving.metrics import metrics
 from gristmill.serving.quoting import QuotingAssistant
 from gristmill.serving.requests.begin import Beginner
 from gristmill.serving.requests.request_fields import read_body
 
 
-def create_app(assistant: Assistant, *, api_key: str | None = None, loopback: bool = False, host: str = "") -> FastAPI:
-    """The application. `loopback`: answer only requests that name this machine, of which `host` is one name."""
+def create_app(
+    assistant: Assistant,
+    memory: MemoryStore | None = None,
+    *,
+    api_keys: Sequence[str] = (),
+    loopback: bool = False,
+    host: str = "",
+) -> FastAPI:
+    """The application. `api_keys`: whose requests are answered, a user each; everybody's where there are none.
+    `loopback`: answer only requests that name this machine, of which `host` is one name."""
     app = FastAPI(title="gristmill", docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Guard, api_key=api_key, loopback=loopback, name=host)
+    app.add_middleware(Guard, api_keys=api_keys, loopback=loopback, name=host)
     add_error_handlers(app)
-    queue, beginner, name = AnswerQueue(assistant), Beginner(assistant), valid(assistant.name)
+    queue, beginner, name = AnswerQueue(assistant), Beginner(assistant, memory), valid(assistant.name)
     card: dict[str, Any] = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "gristmill"}
     card["examples"] = [valid(example) for example in assistant.examples]  # ours, for the chat page
-    page = resources.files("gristmill.serving").joinpath("page.html").read_text(encoding="utf-8")
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -45,14 +55,8 @@ def create_app(assistant: Assistant, *, api_key: str | None = None, loopback: bo
         return Response(metrics(queue), media_type="text/plain; version=0.0.4")
 
     @app.get("/")
-    async def chat_page() -> HTMLResponse:
-        nonce = secrets.token_urlsafe(16)
-        policy = f"default-src 'none'; connect-src 'self'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'"
-        headers = {
-            "Content-Security-Policy": f"{policy}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-            "Referrer-Policy": "no-referrer",
-        }
-        return HTMLResponse(page.replace("NONCE", nonce), headers=headers)
+    async def page() -> HTMLResponse:
+        return chat_page()
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
@@ -70,16 +74,31 @@ def create_app(assistant: Assistant, *, api_key: str | None = None, loopback: bo
         def passages(question: str, limit: Annotated[int, Query(ge=1, le=100)] = 5) -> list[dict[str, Any]]:
             return assistant.find(question, limit)
 
-    def answering(begin: Callable[[bytes], Form]) -> Callable[[Request], Awaitable[Response]]:
+    if memory:
+        card["memory"] = True
+        add_memory_routes(app, memory, queue)
+
+    def answering(begin: Callable[[bytes, str], Form]) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             body = await read_body(request)
-            return Answer(queue, partial(begin, body))
+            return Answer(queue, partial(begin, body, request.state.user))
 
         return answer
 
     for path, begin in beginner.ways().items():
         app.post(path, response_model=None)(answering(begin))
     return app
+
+
+def chat_page() -> HTMLResponse:
+    """The chat page, which runs what it brings itself and asks this server alone."""
+    page, nonce = resources.files("gristmill.serving").joinpath("page.html"), secrets.token_urlsafe(16)
+    policy = f"default-src 'none'; connect-src 'self'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'"
+    headers = {
+        "Content-Security-Policy": f"{policy}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "Referrer-Policy": "no-referrer",
+    }
+    return HTMLResponse(page.read_text(encoding="utf-8").replace("NONCE", nonce), headers=headers)
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -92,6 +111,11 @@ def add_error_handlers(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         return ApiError(error.status_code, str(error.detail), headers=dict(error.headers or {})).response()
 
+    async def malformed(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        return ApiError(400, f"{first['loc'][-1]}: {first['msg']}", str(first["loc"][-1])).response()
+
     async def gone(_: Request, __: Exception) -> Response:
         return Response(status_code=499)  # nobody reads it
 
@@ -99,4 +123,5 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(UserError, known)
     app.add_exception_handler(Exception, known)  # and uvicorn logs it with its traceback
     app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, malformed)
     app.add_exception_handler(ClientDisconnect, gone)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from gristmill.generation.sampling_params import SamplingParams
 from gristmill.passages.search import Found
 
 ROOM = 0.25  # share of the context kept free for the answer when old turns are dropped
+ASIDE = 0.25  # share of it for what is remembered
 MAX_TOKENS = 512  # of an answer, where the caller names no number
 
 Messages = Sequence[Mapping[str, Any]]
+Aside = Callable[[Messages, int], str]  # turns that are left out, and a number of tokens → what takes their place
 
 
 class Reply:
@@ -95,9 +97,9 @@ class Assistant:
         """The token ids of `fitted`."""
         return self.fitted(messages)[0]
 
-    def fitted(self, messages: Messages) -> tuple[list[int], int]:
+    def fitted(self, messages: Messages, aside: Aside | None = None) -> tuple[list[int], int]:
         """Token ids of a conversation and of what opens the assistant's turn, and how many turns were left out: the
-        oldest go first where the context is too short.
+        oldest go first where the context is too short. What `aside` gives is added to the system's message.
 
         It is read from its end, and no further than it fits. Raises UserError as `reply` does.
         """
@@ -110,10 +112,16 @@ class Assistant:
             raise TooLong(
                 f"the message is {size} tokens long, the model reads at most {self.engine.context - 1}", "shorten it"
             )
+        room = min(int(self.engine.context * ASIDE), self.engine.context - 1 - size) if aside else 0
+        size += room
         for end in range(len(messages) - 1, first, -2):  # a question and its answer at a time
             pair = [turn(message, tokenizer)[0] for message in messages[max(first, end - 2) : end]]
             size += sum(map(len, pair))
             if size > self.engine.context * (1 - ROOM):
                 break
             kept[:0] = pair
-        return [token for part in (begin, *kept, start) for token in part], len(messages) - first - len(kept)
+        dropped = messages[first : len(messages) - len(kept)]
+        if aside and (text := aside(dropped, room - len(beginning([{"role": "system", "content": ""}], tokenizer)))):
+            said = [one["content"] for one in messages[:first]]
+            begin = beginning([{"role": "system", "content": "\n\n".join([*said, text])}], tokenizer)
+        return [token for part in (begin, *kept, start) for token in part], len(dropped)

@@ -1,4 +1,4 @@
-"""Who may ask: on a loopback address only requests that name this machine, and only those with the key, if one is set.
+"""Who may ask: on a loopback address only requests that name this machine, and only those with a key, if there are any.
 
 Plain ASGI: a middleware that wraps the response in a generator of its own would hide from it that the client left.
 """
@@ -6,23 +6,28 @@ Plain ASGI: a middleware that wraps the response in a generator of its own would
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
 import ipaddress
 import re
+from collections.abc import Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gristmill.serving.api_error import ApiError
 
+LOCAL = "local"  # the one user of a server without keys
+
 
 class Guard:
     """Refuses foreign requests; answers those that are cut when the server stops."""
 
-    def __init__(self, app: ASGIApp, api_key: str | None, loopback: bool, name: str) -> None:
+    def __init__(self, app: ASGIApp, api_keys: Sequence[str], loopback: bool, name: str) -> None:
         """`loopback`: answer only requests that name this machine (against DNS rebinding), `name` being one of its
-        names."""
-        self.app, self.api_key, self.loopback, self.name = app, api_key, loopback, name
+        names. Each key is a user; what they are called says nothing of the key."""
+        self.app, self.loopback, self.name = app, loopback, name
+        self.users = {key.encode(): f"key-{hashlib.sha256(key.encode()).hexdigest()[:32]}" for key in api_keys}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -50,13 +55,17 @@ class Guard:
         headers = Headers(scope=scope)
         if self.loopback and not names_this_machine(headers.get("host", ""), self.name):
             return ApiError(403, "this server answers only to the names of this machine")
-        if self.api_key and scope["path"].startswith("/v1/"):
+        user = LOCAL
+        if self.users and scope["path"].startswith("/v1/"):
             scheme, _, given = headers.get("authorization", "").partition(" ")
-            # headers are read as Latin-1, which any bytes are; the key is ASCII
-            right = hmac.compare_digest(given.strip().encode("latin-1"), self.api_key.encode())
+            # headers are read as Latin-1, which any bytes are; keys are ASCII
+            sent = given.strip().encode("latin-1")
+            right = [name for key, name in self.users.items() if hmac.compare_digest(sent, key)]
             if scheme.lower() != "bearer" or not right:
                 wanted = {"WWW-Authenticate": "Bearer"}
                 return ApiError(401, "wrong or missing API key", code="invalid_api_key", headers=wanted)
+            user = right[0]
+        scope.setdefault("state", {})["user"] = user
         return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 
 import h11
@@ -17,6 +18,7 @@ from gristmill.serving.api import create_app
 from gristmill.serving.api_error import ApiError, valid
 from gristmill.serving.assistant import Assistant
 from gristmill.serving.guard import is_loopback
+from gristmill.serving.memory.memory_store import MemoryStore
 
 BACKLOG = 128  # connections that the system keeps until they are accepted
 PATIENCE = 2  # seconds that an answer under way still has when the server is told to end
@@ -46,16 +48,22 @@ def http_server(app: ASGIApp) -> uvicorn.Server:
     )
 
 
-def serve(assistant: Assistant, host: str = "127.0.0.1", port: int = 8000, api_key: str | None = None) -> None:
-    """Serve until interrupted. Raises UserError where the address cannot be had or the key cannot be sent."""
-    if api_key is not None and not re.fullmatch(r"[!-~]+", api_key):
-        raise UserError("the API key is empty or has other than visible ASCII characters", "choose another key")
+def serve(
+    assistant: Assistant,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    api_keys: Sequence[str] = (),
+    memory: MemoryStore | None = None,
+) -> None:
+    """Serve until interrupted. Raises UserError where the address cannot be had or a key cannot be sent."""
+    if not all(re.fullmatch(r"[!-~]+", key) for key in api_keys):
+        raise UserError("an API key is empty or has other than visible ASCII characters", "choose another key")
     with listen(host, port) as listener:
         address, bound = listener.getsockname()[:2]
         name = host.strip("[]")
         shown = f"[{name}]" if ":" in name else name
         print(f"{valid(assistant.name)}: chat page http://{shown}:{bound}/, API …/v1 (Ctrl-C stops)", flush=True)
-        app = create_app(assistant, api_key=api_key, loopback=is_loopback(address), host=name)
+        app = create_app(assistant, memory, api_keys=api_keys, loopback=is_loopback(address), host=name)
         with suppress(KeyboardInterrupt):  # uvicorn raises it once it has ended in good order
             http_server(app).run(sockets=[listener])
 

@@ -21,13 +21,12 @@ class ChatForm(Form):
         model: str,
         choices: Sequence[Choice],
         *,
-        stream: bool,
-        dropped: int,
         include_usage: bool,
         tokenizer: Tokenizer | None,
+        **told: Any,
     ) -> None:
         """`tokenizer`: of the tokens whose log-probabilities are told, None where none are."""
-        super().__init__(model, choices, stream=stream, dropped=dropped)
+        super().__init__(model, choices, **told)
         self.include_usage, self.tokenizer = include_usage, tokenizer
         self.told: dict[int, list[dict[str, Any]]] = {choice.index: [] for choice in choices}
         self.rest: dict[str, Any] = {"usage": None} if include_usage else {}
@@ -54,7 +53,7 @@ class ChatForm(Form):
 
     def closing(self, choice: Choice) -> str:
         end = {"index": choice.index, "delta": cited(choice), "logprobs": None, "finish_reason": choice.finish}
-        return event({**self.about, "object": "chat.completion.chunk", "choices": [end], **self.rest, **self.note()})
+        return event({**self.about, "object": "chat.completion.chunk", "choices": [end], **self.rest, **self.notes})
 
     def ending(self) -> str:
         chunk = {**self.about, "object": "chat.completion.chunk", "choices": [], "usage": self.usage()}
@@ -74,7 +73,7 @@ class ChatForm(Form):
                 for one in self.choices
             ],
             "usage": self.usage(),
-            **self.note(),
+            **self.notes,
         }
 
 

@@ -6,7 +6,8 @@ import json
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from gristmill.generation.answer_text import AnswerText
@@ -77,9 +78,17 @@ class Form(ABC):
 
     kind = ""  # what ids begin with
 
-    def __init__(self, model: str, choices: Sequence[Choice], *, stream: bool, dropped: int = 0) -> None:
-        """`dropped`: how many turns of the history the model did not read."""
-        self.choices, self.streams, self.dropped = choices, stream, dropped
+    def __init__(
+        self,
+        model: str,
+        choices: Sequence[Choice],
+        *,
+        stream: bool,
+        notes: Mapping[str, Any] = MappingProxyType({}),
+        keep: Callable[[str, str | None], None] | None = None,
+    ) -> None:
+        """`notes`: what is told besides, as what was left out of the history; `keep` gets the answer and its end."""
+        self.choices, self.streams, self.notes, self.keep = choices, stream, notes, keep
         self.id = f"{self.kind}-{uuid.uuid4().hex}"
         self.about: dict[str, Any] = {"id": self.id, "created": int(time.time()), "model": model}
 
@@ -118,9 +127,12 @@ class Form(ABC):
         read = sum(one.prompt for one in prompts)
         return counted(read, sum(one.tokens for one in self.choices), sum(one.shared for one in prompts))
 
-    def note(self) -> dict[str, int]:
-        """What was left out of the history, where something was."""
-        return {"dropped_messages": self.dropped} if self.dropped else {}
+    def end(self) -> None:
+        """Let the answer be kept, as far as it came, if it is to be."""
+        keep, self.keep = self.keep, None
+        text, finish = "".join(self.choices[0].said), self.choices[0].finish
+        if keep and (text or finish):
+            keep(text, finish)
 
 
 def counted(read: int, written: int, shared: int) -> dict[str, Any]:

@@ -16,11 +16,9 @@ class ResponsesForm(Form):
 
     kind = "resp"
 
-    def __init__(
-        self, model: str, choices: Sequence[Choice], *, stream: bool, dropped: int, echoed: dict[str, Any]
-    ) -> None:
+    def __init__(self, model: str, choices: Sequence[Choice], *, echoed: dict[str, Any], **told: Any) -> None:
         """`echoed`: what the response repeats of the request."""
-        super().__init__(model, choices, stream=stream, dropped=dropped)
+        super().__init__(model, choices, **told)
         self.echoed, self.number, self.message = echoed, 0, f"msg-{uuid.uuid4().hex}"
 
     def tell(self, kind: str, **content: Any) -> str:
@@ -82,7 +80,7 @@ class ResponsesForm(Form):
         }
         made = self.response(status, [self.item(status, "".join(choice.said))])
         details = None if status == "completed" else {"reason": "max_output_tokens"}
-        return {**made, "incomplete_details": details, "usage": usage, **self.note()}
+        return {**made, "incomplete_details": details, "usage": usage, **self.notes}
 
     def response(self, status: str, output: list[dict[str, Any]]) -> dict[str, Any]:
         """The response as far as it has come."""
@@ -100,7 +98,8 @@ class ResponsesForm(Form):
             "parallel_tool_calls": False,
             "tool_choice": "none",
             "tools": [],
-            "store": False,
+            "store": "conversation" in self.notes,
+            "conversation": self.notes.get("conversation"),
             "background": False,
             **self.echoed,
         }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from gristmill.generation.answer_text import AnswerText
 from gristmill.generation.sampling_params import SamplingParams
@@ -12,9 +14,12 @@ from gristmill.serving.forms.chat_form import ChatForm
 from gristmill.serving.forms.completion_form import CompletionForm
 from gristmill.serving.forms.form import Choice, Form, Quotation
 from gristmill.serving.forms.responses_form import ResponsesForm
+from gristmill.serving.memory.memory_store import MemoryStore
+from gristmill.serving.memory.session import Session
 from gristmill.serving.quoting import QuotingAssistant
 from gristmill.serving.requests.chat_request import ChatRequest
 from gristmill.serving.requests.completion_request import CompletionRequest
+from gristmill.serving.requests.memory_requests import Remembered
 from gristmill.serving.requests.request_fields import Sampled, parse
 from gristmill.serving.requests.responses_request import ResponsesRequest
 
@@ -24,26 +29,45 @@ COMPLETION_TOKENS = 16  # of a text completion where no number is given, as Open
 class Beginner:
     """Turns the body of a request into a form. Raises ApiError and UserError for what cannot be answered."""
 
-    def __init__(self, assistant: Assistant) -> None:
-        self.assistant, self.name = assistant, valid(assistant.name)
+    def __init__(self, assistant: Assistant, memory: MemoryStore | None = None) -> None:
+        self.assistant, self.memory, self.name = assistant, memory, valid(assistant.name)
 
     def check_model(self, asked: str | None) -> None:
         """Raise ApiError for a model that is not here."""
         if asked not in (None, self.name, "gristmill"):
             raise ApiError(404, f"no model {asked}; this server has {self.name}", "model", "model_not_found")
 
+    def session(self, asked: Remembered, messages: list[dict[str, Any]], user: str) -> Session | None:
+        """The request's use of the memory, if it asks for any."""
+        if not (asked.conversation or asked.memory):
+            return None
+        if self.memory is None:
+            name = "conversation" if asked.conversation else "memory"
+            raise ApiError(400, f"{name} is not supported: this server keeps none", name, "unsupported_parameter")
+        return Session(self.memory, user, messages, asked.conversation_id, bool(asked.memory))
+
     def answers(
-        self, asked: Sampled, conversation: list[dict[str, str]], most: int, logprobs: int = 0
-    ) -> tuple[list[Choice], int]:
-        """The answers to a conversation, and how many of its turns are left out."""
-        if isinstance(self.assistant, QuotingAssistant):
-            if getattr(asked, "logprobs", None):
-                raise ApiError(400, "logprobs is not supported: pages are quoted", "logprobs", "unsupported_parameter")
-            reply = self.assistant.reply(conversation, stop=asked.stops)
-            return [Quotation(number, reply.text(), reply.annotations) for number in range(asked.n or 1)], 0
-        prompt, dropped = self.assistant.fitted(conversation)
-        params = asked.params(self.assistant.engine.config.vocab_size, most, logprobs)
-        return self.choices(asked, [prompt], params), dropped
+        self, asked: Remembered, messages: list[dict[str, Any]], most: int, user: str, logprobs: int = 0
+    ) -> tuple[list[Choice], dict[str, Any]]:
+        """The answers to a conversation, and how they are told."""
+        session, dropped = self.session(asked, messages, user), 0
+        reply = session.answer() if session else None
+        quoting, messages = isinstance(self.assistant, QuotingAssistant), session.messages if session else messages
+        if (quoting or reply is not None) and getattr(asked, "logprobs", None):
+            raise ApiError(400, "logprobs is not supported: no model answers", "logprobs", "unsupported_parameter")
+        if reply is not None:
+            choices: list[Choice] = [Quotation(number, reply, ()) for number in range(asked.n or 1)]
+        elif isinstance(self.assistant, QuotingAssistant):
+            quoted = self.assistant.reply(messages, stop=asked.stops)
+            choices = [Quotation(number, quoted.text(), quoted.annotations) for number in range(asked.n or 1)]
+        else:
+            tokenizer = self.assistant.engine.tokenizer
+            aside = partial(session.aside, tokenizer=tokenizer) if session and session.memory else None
+            prompt, dropped = self.assistant.fitted(messages, aside)
+            params = asked.params(self.assistant.engine.config.vocab_size, most, logprobs)
+            choices = self.choices(asked, [prompt], params)
+        notes = {**({"dropped_messages": dropped} if dropped else {}), **(session.notes if session else {})}
+        return choices, {"stream": bool(asked.stream), "notes": notes, "keep": session.keep if session else None}
 
     def choices(
         self, asked: Sampled, prompts: list[list[int]], params: SamplingParams, scored: bool = False
@@ -61,22 +85,21 @@ class Beginner:
             for number in range(count)
         ]
 
-    def chat(self, body: bytes) -> Form:
+    def chat(self, body: bytes, user: str) -> Form:
         """`/v1/chat/completions`."""
         asked = parse(body, ChatRequest)
         self.check_model(asked.model)
         most = asked.max_completion_tokens or asked.max_tokens or MAX_TOKENS
-        choices, dropped = self.answers(asked, asked.conversation(), most, asked.top_logprobs or 0)
+        choices, told = self.answers(asked, asked.turns(), most, user, asked.top_logprobs or 0)
         return ChatForm(
             self.name,
             choices,
-            stream=bool(asked.stream),
-            dropped=dropped,
             include_usage=asked.include_usage,
             tokenizer=self.assistant.engine.tokenizer if asked.logprobs else None,
+            **told,
         )
 
-    def completion(self, body: bytes) -> Form:
+    def completion(self, body: bytes, _: str) -> Form:
         """`/v1/completions`."""
         asked = parse(body, CompletionRequest)
         self.check_model(asked.model)
@@ -97,13 +120,13 @@ class Beginner:
             hidden=hidden,
         )
 
-    def response(self, body: bytes) -> Form:
+    def response(self, body: bytes, user: str) -> Form:
         """`/v1/responses`."""
         asked = parse(body, ResponsesRequest)
         self.check_model(asked.model)
         most = asked.max_output_tokens or asked.max_tokens or MAX_TOKENS
-        choices, dropped = self.answers(asked, asked.conversation(), most)
-        if dropped and (asked.model_extra or {}).get("truncation") == "disabled":
+        choices, told = self.answers(asked, asked.turns(), most, user)
+        if "dropped_messages" in told["notes"] and (asked.model_extra or {}).get("truncation") == "disabled":
             raise ApiError(400, "the input is longer than the context", "input", "context_length_exceeded")
         echoed = {
             "instructions": asked.instructions,
@@ -114,9 +137,9 @@ class Beginner:
             "text": {"format": {"type": "text"}},
             "truncation": (asked.model_extra or {}).get("truncation") or "auto",
         }
-        return ResponsesForm(self.name, choices, stream=bool(asked.stream), dropped=dropped, echoed=echoed)
+        return ResponsesForm(self.name, choices, echoed=echoed, **told)
 
-    def ways(self) -> dict[str, Callable[[bytes], Form]]:
+    def ways(self) -> dict[str, Callable[[bytes, str], Form]]:
         """The paths that answer, each with what begins the answer."""
         return {
             "/v1/chat/completions": self.chat,

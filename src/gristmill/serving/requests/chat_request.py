@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from gristmill.serving.api_error import ApiError
-from gristmill.serving.requests.request_fields import NOTHING, Count, Likeliest, Sampled
+from gristmill.serving.requests.memory_requests import Remembered
+from gristmill.serving.requests.request_fields import NOTHING, Count, Likeliest
 
 
 class Part(BaseModel):
@@ -45,7 +46,7 @@ def text_of(content: str | list[Part] | None, kinds: tuple[str, ...] = ("text", 
     return "".join(part.text or part.refusal or "" for part in content)
 
 
-class ChatRequest(Sampled):
+class ChatRequest(Remembered):
     """A request for the next message of a conversation."""
 
     messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]  # a million wrong ones are one error
@@ -59,6 +60,6 @@ class ChatRequest(Sampled):
         if self.top_logprobs and not self.logprobs:
             raise ApiError(400, "top_logprobs needs logprobs", "top_logprobs")
 
-    def conversation(self) -> list[dict[str, Any]]:
+    def turns(self) -> list[dict[str, Any]]:
         """The messages as the template takes them."""
         return [message.plain(place) for place, message in enumerate(self.messages)]

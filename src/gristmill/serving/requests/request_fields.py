@@ -33,7 +33,7 @@ Integer = Annotated[int, BeforeValidator(lambda x: int(x) if isinstance(x, float
 Count = Annotated[Integer, Field(ge=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Likeliest = Annotated[Integer, Field(ge=0, le=MOST_LIKELIEST)]
-Kind = TypeVar("Kind", bound="Sampled")
+Kind = TypeVar("Kind", bound="Body")
 
 
 class StreamOptions(BaseModel):
@@ -44,11 +44,22 @@ class StreamOptions(BaseModel):
     include_obfuscation: bool | None = False  # padding against who listens in; there is none
 
 
-class Sampled(BaseModel):
-    """How an answer is drawn; unlike OpenAI's, temperature is 0 where it is not given. Null is as if not given."""
+class Body(BaseModel):
+    """What a client sends. Null is as if not given."""
 
     model_config = ConfigDict(strict=True, extra="allow")
     defaults: ClassVar[dict[str, tuple[Any, ...]]] = DEFAULTS
+
+    def check(self) -> None:
+        """Raise ApiError for what is not supported."""
+        for name, value in (self.model_extra or {}).items():
+            if name not in WITHOUT_EFFECT and value not in NOTHING and value not in self.defaults.get(name, ()):
+                raise ApiError(400, f"{name} is not supported", name, "unsupported_parameter")
+
+
+class Sampled(Body):
+    """How an answer is drawn; unlike OpenAI's, temperature is 0 where it is not given."""
+
     model: str | None = None
     stream: bool | None = False
     stream_options: StreamOptions | None = None
@@ -83,9 +94,7 @@ class Sampled(BaseModel):
             raise ApiError(400, f"n: at most {MAX_CHOICES} answers are given at a time", "n")
         if self.stream_options and not self.stream:
             raise ApiError(400, "stream_options are for streams", "stream_options")
-        for name, value in (self.model_extra or {}).items():
-            if name not in WITHOUT_EFFECT and value not in NOTHING and value not in self.defaults.get(name, ()):
-                raise ApiError(400, f"{name} is not supported", name, "unsupported_parameter")
+        super().check()
 
     def params(self, vocabulary: int, max_tokens: int, logprobs: int) -> SamplingParams:
         """How it is drawn. Raises ApiError for a bias on what is no token."""

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gristmill.serving.api_error import ApiError
 from gristmill.serving.requests.chat_request import Part, text_of
-from gristmill.serving.requests.request_fields import DEFAULTS, Count, Sampled
+from gristmill.serving.requests.memory_requests import Remembered
+from gristmill.serving.requests.request_fields import DEFAULTS, Count
 
 
 class Item(BaseModel):
@@ -20,8 +21,8 @@ class Item(BaseModel):
     content: str | Annotated[list[Part], Field(fail_fast=True)] | None = None
 
 
-class ResponsesRequest(Sampled):
-    """A request for the next message; nothing is kept of it."""
+class ResponsesRequest(Remembered):
+    """A request for the next message."""
 
     defaults: ClassVar[dict[str, tuple[Any, ...]]] = {
         **DEFAULTS,
@@ -42,7 +43,7 @@ class ResponsesRequest(Sampled):
         if (self.n or 1) > 1:
             raise ApiError(400, "n is not supported", "n", "unsupported_parameter")
 
-    def conversation(self) -> list[dict[str, str]]:
+    def turns(self) -> list[dict[str, str]]:
         """The messages as the template takes them."""
         made = [{"role": "system", "content": self.instructions}] if self.instructions else []
         items = [Item(role="user", content=self.input)] if isinstance(self.input, str) else self.input

@@ -1,0 +1,251 @@
+"""Facts and conversations of each user in one SQLite file: seen, found, edited and deleted by that user alone.
+
+What is deleted is overwritten. Nothing here is read by training.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import RLock
+from typing import Any, NamedTuple
+
+from gristmill.errors import UserError
+from gristmill.passages.passage_index import SYMBOLS
+from gristmill.passages.terms import terms
+from gristmill.serving.memory.said import subject
+
+MOST_FACTS, MOST_CONVERSATIONS, MOST_ITEMS = 1_000, 10_000, 2_000  # of a user, of a user, of a conversation
+LONGEST_FACT = 500  # characters
+MATCHES = 50  # items that a search looks at
+TABLES = f"""
+CREATE TABLE IF NOT EXISTS facts(id TEXT PRIMARY KEY, user TEXT NOT NULL, subject TEXT NOT NULL, text TEXT NOT NULL,
+    created_at REAL NOT NULL, updated_at REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS facts_of ON facts(user, updated_at);
+CREATE TABLE IF NOT EXISTS conversations(id TEXT PRIMARY KEY, user TEXT NOT NULL, created_at REAL NOT NULL,
+    updated_at REAL NOT NULL, metadata TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS conversations_of ON conversations(user, updated_at);
+CREATE TABLE IF NOT EXISTS items(number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL,
+    conversation TEXT NOT NULL REFERENCES conversations(id) ON DELETE CASCADE, role TEXT NOT NULL, text TEXT NOT NULL,
+    status TEXT NOT NULL, created_at REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS items_of ON items(conversation, number);
+CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(terms, tokenize="unicode61 tokenchars '{SYMBOLS}'");
+CREATE TRIGGER IF NOT EXISTS item_gone AFTER DELETE ON items BEGIN DELETE FROM words WHERE rowid = old.number; END;
+"""
+
+
+class Missing(LookupError):
+    """A user has nothing of that id."""
+
+
+class Full(UserError):
+    """A user has as much of something as is kept."""
+
+    def __init__(self, most: int, what: str) -> None:
+        super().__init__(f"at most {most:,} {what} are kept", "delete some")
+
+
+class Fact(NamedTuple):
+    """What a user wants remembered; superseded where a newer fact has the same subject."""
+
+    id: str
+    text: str
+    created_at: float  # seconds since 1970
+    updated_at: float
+    superseded: bool
+
+
+class Conversation(NamedTuple):
+    """What is known of a conversation besides its items."""
+
+    id: str
+    created_at: float
+    updated_at: float
+    metadata: dict[str, str]  # OpenAI's; `title` is its name
+
+
+class KeptItem(NamedTuple):
+    """One message of a conversation."""
+
+    number: int  # grows in time
+    id: str
+    conversation: str
+    role: str
+    text: str
+    status: str  # "completed", "incomplete" where an answer was cut, or "memory": answered from here by rule
+    created_at: float
+
+
+class MemoryStore:
+    """The file. It is made when something is first kept; threads may share it."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self.path, self.clock, self.lock = path, clock, RLock()
+        self.base: sqlite3.Connection | None = None
+
+    def connect(self) -> sqlite3.Connection:
+        """The database. Raises UserError where it cannot be had."""
+        if self.base:
+            return self.base
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))  # nobody else's to read
+            base = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
+            for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "secure_delete = ON", "foreign_keys = ON"):
+                base.execute(f"PRAGMA {pragma}")
+            base.executescript(TABLES)
+        except (OSError, sqlite3.Error) as error:
+            remedy = "name another file with --memory, or serve with --no-memory"
+            raise UserError(f"{self.path} cannot be used as memory: {error}", remedy) from error
+        self.base = base
+        return base
+
+    @contextmanager
+    def changed(self, *, erase: bool = False) -> Iterator[sqlite3.Connection]:
+        """The database in a transaction; `erase`: afterwards no copy of what was deleted is left in its files."""
+        with self.lock:
+            base = self.connect()
+            base.execute("BEGIN IMMEDIATE")
+            try:
+                yield base
+                if erase:
+                    base.execute("INSERT INTO words(words) VALUES ('optimize')")
+            except BaseException:
+                base.execute("ROLLBACK")
+                raise
+            base.execute("COMMIT")
+            if erase:
+                base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def rows(self, query: str, *values: Any) -> list[Any]:
+        """What a query finds."""
+        with self.lock:
+            return self.connect().execute(query, values).fetchall() if self.base or self.path.exists() else []
+
+    def facts(self, user: str) -> list[Fact]:
+        """All that a user wants remembered, the newest first."""
+        query = "SELECT id, text, created_at, updated_at, subject FROM facts WHERE user = ?"
+        found, subjects = [], set[str]()
+        for fact, text, created, updated, about in self.rows(f"{query} ORDER BY updated_at DESC, rowid DESC", user):
+            found.append(Fact(fact, text, created, updated, about in subjects))
+            subjects.add(about)
+        return found
+
+    def remember(self, user: str, text: str, fact: str | None = None) -> Fact:
+        """Keep a fact; in place of another where `fact` is its id, and once where it is known already.
+
+        Raises Missing where there is no such fact; Full; UserError for a text that is none.
+        """
+        text = " ".join(text.split())
+        if not 0 < len(text) <= LONGEST_FACT:
+            raise UserError(f"a fact has 1 to {LONGEST_FACT} characters", "say it in fewer words")
+        now = self.clock()
+        with self.changed(erase=fact is not None) as base:
+            if fact is None:
+                known = base.execute("SELECT id FROM facts WHERE user = ? AND text = ?", (user, text)).fetchone()
+                fact = known[0] if known else None
+            if fact is not None:
+                change = "UPDATE facts SET text = ?, subject = ?, updated_at = ? WHERE id = ? AND user = ?"
+                if not base.execute(change, (text, subject(text), now, fact, user)).rowcount:
+                    raise Missing(fact)
+            else:
+                fact = f"fact_{uuid.uuid4().hex}"
+                if base.execute("SELECT count(*) FROM facts WHERE user = ?", (user,)).fetchone()[0] >= MOST_FACTS:
+                    raise Full(MOST_FACTS, "facts")
+                base.execute("INSERT INTO facts VALUES (?, ?, ?, ?, ?, ?)", (fact, user, subject(text), text, now, now))
+        return next(one for one in self.facts(user) if one.id == fact)
+
+    def forget(self, user: str, facts: Iterable[str]) -> None:
+        """Delete facts. Raises Missing where one is not there."""
+        with self.changed(erase=True) as base:
+            for fact in facts:
+                if not base.execute("DELETE FROM facts WHERE id = ? AND user = ?", (fact, user)).rowcount:
+                    raise Missing(fact)
+
+    def conversations(self, user: str, limit: int, after: str | None = None) -> list[Conversation]:
+        """A user's conversations, those last used first, from the one after `after` on."""
+        query = "SELECT id, created_at, updated_at, metadata FROM conversations WHERE user = ?"
+        values: list[Any] = [user]
+        if after is not None:
+            query += " AND (updated_at, id) < (?, ?)"
+            values += [self.conversation(user, after).updated_at, after]
+        found = self.rows(f"{query} ORDER BY updated_at DESC, id DESC LIMIT ?", *values, limit)
+        return [Conversation(one, made, used, json.loads(about)) for one, made, used, about in found]
+
+    def conversation(self, user: str, conversation: str) -> Conversation:
+        """One of them. Raises Missing."""
+        query = "SELECT id, created_at, updated_at, metadata FROM conversations WHERE id = ? AND user = ?"
+        found = self.rows(query, conversation, user)
+        if not found:
+            raise Missing(conversation)
+        one, made, used, about = found[0]
+        return Conversation(one, made, used, json.loads(about))
+
+    def begin(self, user: str, metadata: Mapping[str, str]) -> Conversation:
+        """A new conversation. Raises Full."""
+        made = Conversation(f"conv_{uuid.uuid4().hex}", self.clock(), self.clock(), dict(metadata))
+        with self.changed() as base:
+            count = base.execute("SELECT count(*) FROM conversations WHERE user = ?", (user,)).fetchone()[0]
+            if count >= MOST_CONVERSATIONS:
+                raise Full(MOST_CONVERSATIONS, "conversations")
+            row = made.id, user, made.created_at, made.updated_at, json.dumps(made.metadata)
+            base.execute("INSERT INTO conversations VALUES (?, ?, ?, ?, ?)", row)
+        return made
+
+    def describe(self, user: str, conversation: str, metadata: Mapping[str, str]) -> Conversation:
+        """Give a conversation other metadata. Raises Missing."""
+        found = self.conversation(user, conversation)._replace(metadata=dict(metadata))
+        with self.changed(erase=True) as base:
+            change = "UPDATE conversations SET metadata = ? WHERE id = ?"
+            base.execute(change, (json.dumps(found.metadata), conversation))
+        return found
+
+    def end(self, user: str, conversations: Iterable[str]) -> None:
+        """Delete conversations with all their items. Raises Missing."""
+        with self.changed(erase=True) as base:
+            for one in conversations:
+                if not base.execute("DELETE FROM conversations WHERE id = ? AND user = ?", (one, user)).rowcount:
+                    raise Missing(one)
+
+    def add(self, user: str, conversation: str, said: Sequence[tuple[str, str, str]]) -> list[KeptItem]:
+        """Append messages (role, text, status). Raises Missing, and Full before anything is added."""
+        self.conversation(user, conversation)
+        now, found = self.clock(), list[KeptItem]()
+        with self.changed() as base:
+            count = base.execute("SELECT count(*) FROM items WHERE conversation = ?", (conversation,)).fetchone()[0]
+            if count + len(said) > MOST_ITEMS:
+                raise Full(MOST_ITEMS, "messages of a conversation")
+            for role, text, status in said:
+                row = f"msg_{uuid.uuid4().hex}", conversation, role, text, status, now
+                columns = "id, conversation, role, text, status, created_at"
+                number = base.execute(f"INSERT INTO items({columns}) VALUES (?, ?, ?, ?, ?, ?)", row).lastrowid or 0
+                base.execute("INSERT INTO words(rowid, terms) VALUES (?, ?)", (number, " ".join(terms(text))))
+                found.append(KeptItem(number, *row))
+            base.execute("UPDATE conversations SET updated_at = ? WHERE id = ?", (now, conversation))
+        return found
+
+    def items(self, user: str, conversation: str) -> list[KeptItem]:
+        """The messages of a conversation in order. Raises Missing."""
+        self.conversation(user, conversation)
+        query = "SELECT number, id, conversation, role, text, status, created_at FROM items WHERE conversation = ?"
+        return [KeptItem(*row) for row in self.rows(f"{query} ORDER BY number", conversation)]
+
+    def drop(self, user: str, conversation: str, item: str) -> None:
+        """Delete one message. Raises Missing."""
+        self.conversation(user, conversation)
+        with self.changed(erase=True) as base:
+            if not base.execute("DELETE FROM items WHERE id = ? AND conversation = ?", (item, conversation)).rowcount:
+                raise Missing(item)
+
+    def search(self, user: str, any_of: Sequence[str]) -> list[KeptItem]:
+        """The messages of a user's conversations that say most of some terms, by BM25 (FTS5)."""
+        quoted = " OR ".join('"' + term.replace('"', '""') + '"' for term in any_of)
+        query = """SELECT i.number, i.id, i.conversation, i.role, i.text, i.status, i.created_at FROM words
+            JOIN items i ON i.number = words.rowid JOIN conversations c ON c.id = i.conversation
+            WHERE words MATCH ? AND c.user = ? ORDER BY bm25(words), i.number DESC LIMIT ?"""
+        return [KeptItem(*row) for row in self.rows(query, quoted, user, MATCHES)] if quoted else []
