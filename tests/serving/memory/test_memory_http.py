@@ -99,6 +99,9 @@ WRONG: tuple[tuple[str, str, Any, int], ...] = (
     ("PATCH", "/conversations/conv_none", {"metadata": {"title": "x"}}, 404),
     ("POST", "/conversations", {"metadata": {"title": "x" * 513}}, 400),
     ("POST", "/conversations", {"metadata": {str(number): "" for number in range(17)}}, 400),
+    ("POST", "/conversations", {"items": [{"role": "system", "content": "x"}]}, 400),
+    ("POST", "/conversations", {"items": [{"role": "user", "content": "x"}] * 21}, 400),
+    ("POST", "/conversations/conv_none/items", {"items": [{"role": "user", "content": "x"}]}, 404),
     ("GET", "/conversations?limit=0", None, 400),
     ("GET", "/conversations?after=conv_none", None, 404),
     ("POST", "/chat/completions", {"messages": [ASK], "conversation": "conv_none"}, 404),
@@ -139,7 +142,7 @@ def test_without_being_asked_nothing_is_used_or_kept(http: httpx.Client, store: 
 
 def test_openais_client_goes_on_with_a_conversation(http: httpx.Client, assistant: Assistant) -> None:
     client = openai.OpenAI(base_url=str(http.base_url), api_key="ann", max_retries=0)
-    begun = client.conversations.create(metadata={"topic": "river"})
+    begun = client.conversations.create(metadata={"topic": "river"}, items=[])
     first = client.responses.create(model="tiny", input=ASK["content"], conversation=begun.id, max_output_tokens=8)
     assert first.conversation and first.conversation.id == begun.id
     again: dict[str, Any] = {"conversation": {"id": begun.id}, "max_output_tokens": 8}
@@ -155,6 +158,9 @@ def test_openais_client_goes_on_with_a_conversation(http: httpx.Client, assistan
     assert named.metadata == {"title": "At the river"}
     with pytest.raises(openai.NotFoundError):
         openai.OpenAI(base_url=str(http.base_url), api_key="tom").conversations.retrieve(begun.id)
+    more: list[Any] = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "And I?"}]}]
+    (added,) = client.conversations.items.create(begun.id, items=more).data
+    client.conversations.items.delete(added.id or "", conversation_id=begun.id)
     client.conversations.items.delete(kept[-1].id or "", conversation_id=begun.id)
     assert len(client.conversations.items.list(begun.id).data) == 3
     assert client.conversations.delete(begun.id).deleted
@@ -254,10 +260,10 @@ def test_other_conversations_are_quoted_with_their_date(http: httpx.Client, stor
     day = date.fromtimestamp(time.time() - 9 * 86400).isoformat()
     later = http.post("/conversations").json()["id"]
     answer = say(http, "When did I get the boat?", conversation=later)
-    assert text_of(answer) == f"On {day} you said: “The baker sold me a red boat.”"
+    assert text_of(answer) == f"On {day} you said: “The baker sold me a red boat. It was cheap.”"
     assert answer["memory"]["quotes"][0]["conversation"] == begun
     used = say(http, "Is the boat red?", conversation=later)["memory"]["quotes"]
-    assert [one["text"] for one in used] == ["The baker sold me a red boat."]
+    assert [one["text"] for one in used] == ["The baker sold me a red boat. It was cheap."]
     assert say(http, "When did I get the boat?", memory=False).get("memory") is None
 
 

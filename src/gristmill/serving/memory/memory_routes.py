@@ -16,8 +16,8 @@ from gristmill.serving.api_error import ApiError, valid
 from gristmill.serving.memory.memory_store import Conversation, Fact, KeptItem, MemoryStore, Missing
 from gristmill.serving.memory.recall import excerpt
 from gristmill.serving.memory.said import about
-from gristmill.serving.requests.memory_requests import ConversationBody, FactBody
-from gristmill.serving.requests.request_fields import parse, read_body
+from gristmill.serving.requests.memory_requests import ConversationBody, FactBody, ItemsBody
+from gristmill.serving.requests.request_fields import Body, parse, read_body
 
 Work = Callable[..., Any]
 Limit = Annotated[int, Query(ge=1, le=100)]
@@ -34,7 +34,7 @@ def add_memory_routes(app: FastAPI, memory: MemoryStore, queue: AnswerQueue) -> 
         except Missing as missing:
             raise ApiError(404, f"there is no {missing}", code="not_found") from None
 
-    def with_body(kind: type[FactBody] | type[ConversationBody], work: Work) -> Callable[..., Awaitable[Any]]:
+    def with_body(kind: type[Body], work: Work) -> Callable[..., Awaitable[Any]]:
         async def answer(request: Request) -> Any:
             body = await read_body(request)
             return await made(request, lambda *whose: work(*whose, parse(body or b"{}", kind), **request.path_params))
@@ -76,6 +76,7 @@ def add_memory_routes(app: FastAPI, memory: MemoryStore, queue: AnswerQueue) -> 
     app.add_api_route(one, with_body(ConversationBody, describe), methods=["PATCH", "POST"])
     app.delete(one)(without_body(end))
     app.get(f"{one}/items")(without_body(lambda memory, user, id: listed(map(item, memory.items(user, id)))))
+    app.post(f"{one}/items")(with_body(ItemsBody, add))
     app.delete(f"{one}/items/{{number}}")(without_body(drop))
 
 
@@ -141,11 +142,16 @@ def found(memory: MemoryStore, user: str, query: str, limit: int) -> dict[str, A
 
 def begin(memory: MemoryStore, user: str, body: ConversationBody) -> dict[str, Any]:
     """A new conversation."""
-    return conversation(memory.begin(user, body.metadata or {}))
+    said, made = body.said(), memory.begin(user, body.metadata or {})
+    if said:
+        memory.add(user, made.id, said)
+    return conversation(made)
 
 
 def describe(memory: MemoryStore, user: str, body: ConversationBody, id: str) -> dict[str, Any]:
     """Give a conversation other metadata."""
+    if body.items:
+        raise ApiError(400, "items are added by POST …/items", "items", "unsupported_parameter")
     return conversation(memory.describe(user, id, body.metadata or {}))
 
 
@@ -156,6 +162,11 @@ def end(memory: MemoryStore, user: str, id: str | None = None) -> dict[str, Any]
         if id:
             break
     return {"id": id, "object": "conversation.deleted", "deleted": True}
+
+
+def add(memory: MemoryStore, user: str, body: ItemsBody, id: str) -> dict[str, Any]:
+    """Messages that were said elsewhere."""
+    return listed(map(item, memory.add(user, id, body.said())))
 
 
 def drop(memory: MemoryStore, user: str, id: str, number: str) -> dict[str, Any]:

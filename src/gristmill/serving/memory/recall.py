@@ -9,17 +9,27 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 
-from gristmill.passages.search import FEW, PLAIN, everyday
-from gristmill.passages.terms import terms
+from gristmill.passages.search import FEW, PLAIN
+from gristmill.passages.terms import folded, terms
 from gristmill.serving.memory.memory_store import Fact, MemoryStore
-from gristmill.serving.memory.said import about
+from gristmill.serving.memory.said import about, speaker
 
-LEAST, NEAR = 0.5, 0.8  # of a question's weight that a quotation has, and of what the best one has
+LEAST, NEAR = 0.5, 0.7  # of a question's weight that a quotation has, and of what the best one has
 MOST_QUOTES = 3
 LONGEST_QUOTE = 300  # characters
 SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+# what people say for each other of their own lives, and the past of verbs, which questions ask by "did"
+ALIKE = (
+    "live home house flat moved address|work job office employer|spend cost paid price|friend mate|doctor gp|"
+    "partner husband wife|begin began start|break broke|bring brought|build built|buy bought|catch caught|choose chose|"
+    "come came|do did|draw drew|drink drank|drive drove|eat ate|fall fell|feel felt|find found|fly flew|get got|"
+    "give gave|go went|grow grew|hear heard|keep kept|know knew|leave left|lend lent|lose lost|make made|meet met|"
+    "pay paid|ride rode|run ran|see saw|sell sold|send sent|sing sang|sleep slept|speak spoke|swim swam|take took|"
+    "teach taught|think thought|wear wore|win won|write wrote"
+)
 HEADS = {
     "fact": "What the user asked to remember:",
     "here": "Earlier in this conversation:",
@@ -61,17 +71,19 @@ def recall(
     store: MemoryStore, user: str, question: str, here: Sequence[Quote], conversation: str | None
 ) -> list[Quote]:
     """What says most of a question's terms, of a user's facts, other conversations and what was said `here`: the
-    best first, of two alike the newer. Nothing, where nothing has half of them.
+    best few, the newest first. Nothing, where nothing has half of them.
 
     A question that was asked earlier tells nothing, nor does what this memory answered.
     """
     asked = about(question)
-    near = {term: everyday().get(term, ()) for term in asked}
+    near = {term: alike().get(term, set()) for term in asked}
+    role = speaker(question)
     kept = [fact_quote(fact) for fact in store.facts(user) if not fact.superseded]
     kept += here
     for item in store.search(user, [*asked, *(other for others in near.values() for other in others)]):
         if item.status != "memory" and item.conversation != conversation:
             kept.append(Quote(item.role, item.text, item.created_at, item.conversation))
+    kept = [one for one in kept if role in (None, one.role) or (role == "user" and one.role == "fact")]
     has = [set(terms(one.text)) for one in kept]
     counts = {term: sum(term in one for one in has) for term in asked}
     weights = {term: math.log(1 + (FEW - count + 0.5) / (count + 0.5)) for term, count in counts.items()}
@@ -91,14 +103,30 @@ def recall(
         if one.score >= NEAR * scored[0].score:
             text = excerpt(one.text, asked)
             found.setdefault(text.casefold(), one._replace(text=text))
-    return list(found.values())[:MOST_QUOTES]
+    return sorted([*found.values()][:MOST_QUOTES], key=lambda one: -one.said_at)
 
 
 def excerpt(text: str, asked: Sequence[str]) -> str:
-    """The sentence of a text that has most of some terms, word for word; a long one is cut, which is shown."""
-    parts = [part.strip() for part in SENTENCE.split(text) if part.strip()] or [""]
-    best = max(parts, key=lambda part: len({*asked} & {*terms(part)}))
-    return best if len(best) <= LONGEST_QUOTE else best[: LONGEST_QUOTE - 1].rstrip() + "…"
+    """A text, word for word; of a long one, the part from the sentence on that has most of some terms. What is cut is
+    shown."""
+    if len(text) <= LONGEST_QUOTE:
+        return text
+    starts = [0, *(gap.end() for gap in SENTENCE.finditer(text))]
+    ends = [*starts[1:], len(text)]
+    has = [len({*asked} & {*terms(text[start:end])}) for start, end in zip(starts, ends, strict=True)]
+    part = text[starts[has.index(max(has))] :].strip()
+    return part if len(part) <= LONGEST_QUOTE else part[: LONGEST_QUOTE - 1].rstrip() + "…"
+
+
+@cache
+def alike() -> dict[str, set[str]]:
+    """Stem → the stems of `ALIKE` that stand for it."""
+    groups = [[*map(folded, group.split())] for group in ALIKE.split("|")]
+    found = {word: set[str]() for group in groups for word in group}
+    for group in groups:
+        for word in group:
+            found[word] |= {*group} - {word}
+    return found
 
 
 def aside(

@@ -40,12 +40,16 @@ RECALL = rule(
     r"|^\W*(?:when|where|what|who) (?:did|have|had|was|were) (?:i|we)\b",
     r"|^\W*(?:where do i (?:live|work|study)|how old am i|who am i)\b",
 )
+SAID = rule(
+    r"\b(?:did|have|had) (?P<who>i|you) (?:ever )?"
+    r"(?:say|said|tell|told|mention|mentioned|ask|asked|suggest|suggested|recommend|recommended)\b"
+)
 # words of such questions that say nothing of what they are about
 EMPTY = frozenset(
     map(
         folded,
-        "ask called date day discuss ever fact last mention name old recall recommend remember said say still suggest "
-        "talk tell time told year yesterday".split(),
+        "ask called date day discuss ever fact last mention name now old recall recommend remember said say still "
+        "suggest talk tell time told year yesterday".split(),
     )
 )
 SUBJECTS = (  # a fact → what it is about; a newer one about the same wins
@@ -88,6 +92,12 @@ def about(question: str) -> list[str]:
     """The terms of what is asked for; those that many questions have count only where there is nothing else."""
     asked = [term for term in dict.fromkeys(terms(question)) if term not in small_words() and len(term) > 1]
     return [term for term in asked if term not in EMPTY] or asked
+
+
+def speaker(question: str) -> str | None:
+    """Whose words are asked for: the user's, the assistant's, or anyone's."""
+    found = SAID.search(question)
+    return None if not found else "assistant" if found["who"].lower() == "you" else "user"
 
 
 def subject(fact: str) -> str:

@@ -19,8 +19,7 @@ from gristmill.serving.memory.session import Session
 from gristmill.serving.quoting import QuotingAssistant
 from gristmill.serving.requests.chat_request import ChatRequest
 from gristmill.serving.requests.completion_request import CompletionRequest
-from gristmill.serving.requests.memory_requests import Remembered
-from gristmill.serving.requests.request_fields import Sampled, parse
+from gristmill.serving.requests.request_fields import Remembered, Sampled, parse
 from gristmill.serving.requests.responses_request import ResponsesRequest
 
 COMPLETION_TOKENS = 16  # of a text completion where no number is given, as OpenAI has it

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from gristmill.serving.api_error import ApiError
-from gristmill.serving.requests.memory_requests import Remembered
-from gristmill.serving.requests.request_fields import NOTHING, Count, Likeliest
+from gristmill.serving.requests.request_fields import NOTHING, Count, Likeliest, Remembered
 
 
 class Part(BaseModel):

@@ -1,44 +1,19 @@
-"""The bodies of requests about what is remembered, and the fields by which an answer uses it."""
+"""The bodies of requests about what is remembered."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from gristmill.serving.api_error import ApiError
-from gristmill.serving.requests.request_fields import Body, Sampled
+from gristmill.serving.api_error import ApiError, valid
+from gristmill.serving.requests.request_fields import Body
+from gristmill.serving.requests.responses_request import Item, turns_of
 
+MOST_ITEMS = 20  # at a time, as OpenAI has it
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
 ]
-
-
-class Named(BaseModel):
-    """An object by its id."""
-
-    model_config = ConfigDict(strict=True)
-    id: str
-
-
-class Remembered(Sampled):
-    """A request whose answer may use the memory; it does only where these ask for it."""
-
-    conversation: str | Named | None = (
-        None  # OpenAI's: its messages come before these, and it gets these and the answer
-    )
-    memory: bool | None = None  # ours: facts and other conversations are used, "remember that …" is understood
-
-    @property
-    def conversation_id(self) -> str | None:
-        """The id of the conversation."""
-        return self.conversation.id if isinstance(self.conversation, Named) else self.conversation
-
-    def check(self) -> None:
-        """Raise ApiError for what is not supported."""
-        super().check()
-        if self.conversation and (self.n or 1) > 1:
-            raise ApiError(400, "a conversation goes on with one answer: n must be 1", "n")
 
 
 class FactBody(Body):
@@ -47,7 +22,21 @@ class FactBody(Body):
     text: str
 
 
-class ConversationBody(Body):
-    """What a conversation is called, in OpenAI's way: `metadata.title`."""
+class ItemsBody(Body):
+    """Messages for a conversation."""
+
+    items: Annotated[list[Item], Field(max_length=MOST_ITEMS, fail_fast=True)] | None = None
+
+    def said(self) -> list[tuple[str, str, str]]:
+        """Role, text and status of each. Raises ApiError where one is none of user or assistant."""
+        turns = turns_of(self.items or [], "items")
+        for one in turns:
+            if one["role"] not in ("user", "assistant"):
+                raise ApiError(400, f"items: {one['role']} is not kept: user and assistant are", "items")
+        return [(one["role"], valid(one["content"]), "completed") for one in turns]
+
+
+class ConversationBody(ItemsBody):
+    """What a conversation is called, in OpenAI's way (`metadata.title`), and what it begins with."""
 
     metadata: Metadata | None = None

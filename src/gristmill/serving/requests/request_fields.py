@@ -118,6 +118,33 @@ class Sampled(Body):
         )
 
 
+class Named(BaseModel):
+    """An object by its id."""
+
+    model_config = ConfigDict(strict=True)
+    id: str
+
+
+class Remembered(Sampled):
+    """A request whose answer may use the memory; it does only where these ask for it."""
+
+    conversation: str | Named | None = (
+        None  # OpenAI's: its messages come before these, and it gets these and the answer
+    )
+    memory: bool | None = None  # ours: facts and other conversations are used, "remember that …" is understood
+
+    @property
+    def conversation_id(self) -> str | None:
+        """The id of the conversation."""
+        return self.conversation.id if isinstance(self.conversation, Named) else self.conversation
+
+    def check(self) -> None:
+        """Raise ApiError for what is not supported."""
+        super().check()
+        if self.conversation and (self.n or 1) > 1:
+            raise ApiError(400, "a conversation goes on with one answer: n must be 1", "n")
+
+
 async def read_body(request: Request) -> bytes:
     """The request's body. Raises ApiError where it is too large, after most clients have sent it."""
     parts, size = [], 0

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from gristmill.serving.api_error import ApiError
 from gristmill.serving.requests.chat_request import Part, text_of
-from gristmill.serving.requests.memory_requests import Remembered
-from gristmill.serving.requests.request_fields import DEFAULTS, Count
+from gristmill.serving.requests.request_fields import DEFAULTS, Count, Remembered
 
 
 class Item(BaseModel):
@@ -47,10 +47,15 @@ class ResponsesRequest(Remembered):
         """The messages as the template takes them."""
         made = [{"role": "system", "content": self.instructions}] if self.instructions else []
         items = [Item(role="user", content=self.input)] if isinstance(self.input, str) else self.input
-        for place, item in enumerate(items):
-            if item.type not in (None, "message"):
-                raise ApiError(400, f"input.{place}: {item.type} is not supported", "input", "unsupported_parameter")
-            role = "system" if item.role == "developer" else item.role or ""
-            said = text_of(item.content, ("input_text", "output_text", "text", "refusal"))
-            made.append({"role": role, "content": said})
-        return made
+        return made + turns_of(items, "input")
+
+
+def turns_of(items: Sequence[Item], name: str) -> list[dict[str, str]]:
+    """Items as the template takes them. Raises ApiError for what is no message of text."""
+    made = []
+    for place, item in enumerate(items):
+        if item.type not in (None, "message"):
+            raise ApiError(400, f"{name}.{place}: {item.type} is not supported", name, "unsupported_parameter")
+        said = text_of(item.content, ("input_text", "output_text", "text", "refusal"))
+        made.append({"role": "system" if item.role == "developer" else item.role or "", "content": said})
+    return made
