@@ -75,12 +75,12 @@ def test_no_room_imports_from_the_public_face() -> None:
 
 
 def code_files(*folders: str) -> list[Path]:
-    """Every source file in folders of the repository, Python and C."""
+    """Every source file in folders of the repository: Python, C and JavaScript."""
     return sorted(
         path
         for folder in folders
         for path in (ROOT / folder).rglob("*")
-        if path.suffix in (".py", ".c", ".h") and "__pycache__" not in path.parts
+        if path.suffix in (".py", ".c", ".h", ".js") and "__pycache__" not in path.parts
     )
 
 

@@ -9,10 +9,13 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from page_parts import EXAMPLES, slow
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
@@ -42,6 +45,7 @@ class Browser:
         self.number, self.session, self.waiting = 0, "", b""
         self.errors: list[str] = []
         self.requests: list[str] = []
+        self.sent: list[str] = []  # bodies of requests
 
     def attach(self) -> None:
         """Begin to drive its page."""
@@ -78,6 +82,7 @@ class Browser:
         method, params = message.get("method"), message.get("params", {})
         if method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
+            self.sent.append(params["request"].get("postData", ""))
         elif method == "Runtime.exceptionThrown":
             self.errors.append(params["exceptionDetails"].get("exception", {}).get("description", "exception"))
         elif method == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
@@ -86,12 +91,16 @@ class Browser:
             self.errors.append(str(params["args"]))
         return message
 
-    def open(self, url: str, width: int = 1200, height: int = 800, scheme: str = "light") -> None:
-        """Show a page in a window of that size, and forget what the one before logged."""
+    def open(self, url: str, width: int = 1200, height: int = 800, scheme: str = "light", kept: bool = False) -> None:
+        """Show a page in a window of that size, and forget what the one before logged and, unless it is `kept`, what
+        was stored."""
+        if url.startswith("http") and not kept:
+            self.call("Storage.clearDataForOrigin", origin=url.rstrip("/"), storageTypes="all")
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.errors.clear()
         self.requests.clear()
+        self.sent.clear()
         self.call("Page.navigate", url=url)
         self.until("document.readyState == 'complete'")
 
@@ -133,7 +142,33 @@ class Browser:
         self.process.wait(PATIENCE)
 
 
-@pytest.fixture(scope="module")
+Listen = Callable[..., AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(model_folder: Path, tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random model as the assistant, and its tokenizer."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    shutil.copytree(model_folder, folder / "sft")
+    shutil.copytree(tokenizer_folder, folder / "tokenizer")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def address(tiny_folder: Path, listen: Listen) -> Iterator[str]:
+    """A real server."""
+    with listen(slow(tiny_folder, "tiny", EXAMPLES, pause=0.004), loopback=True) as address:
+        yield f"{address}/"
+
+
+@pytest.fixture(scope="session")
+def endless(endless_folder: Path, listen: Listen) -> Iterator[str]:
+    """A real server whose answers last until they are stopped."""
+    with listen(slow(endless_folder, "endless"), loopback=True) as address:
+        yield f"{address}/"
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """A browser with a new profile."""
     if not CHROMIUM:

@@ -156,11 +156,23 @@ def test_long_conversations_lose_their_oldest_turns(assistant: Assistant) -> Non
 
 
 def test_the_page_is_self_contained_and_guarded(address: str) -> None:
-    found = httpx.get(address)
-    assert "default-src 'none'" in found.headers["content-security-policy"]
-    assert not re.search(r"(src|href)=|https?://|innerHTML", found.text)
-    nonce = re.search(r"script-src 'nonce-([^']+)'", found.headers["content-security-policy"])
-    assert nonce and f'<script nonce="{nonce[1]}">' in found.text
+    page = httpx.get(address)
+    parts = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert parts == ["page/style.css", "page/chat.js"] and "style=" not in page.text
+    texts = {}
+    while parts:
+        found = httpx.get(f"{address}/{parts[0]}")
+        kind = "text/css" if parts[0].endswith(".css") else "text/javascript"
+        assert found.status_code == 200 and found.headers["content-type"].startswith(kind)
+        texts[parts.pop(0)] = found.text
+        parts += [f"page/{name}" for name in re.findall(r'from "./([^"]+)"', found.text) if f"page/{name}" not in texts]
+    assert len(texts) > 5 and not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(", str(texts))
+    for found in (page, httpx.get(f"{address}/page/chat.js")):
+        policy = found.headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "script-src 'self'" in policy and "unsafe" not in policy
+        assert "require-trusted-types-for 'script'" in policy and found.headers["x-content-type-options"] == "nosniff"
+    for name in ("none.js", "..%2fapi.py", "../api.py"):
+        assert httpx.get(f"{address}/page/{name}").status_code == 404
 
 
 def test_no_run_and_no_model_are_named(tmp_path: Path) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from importlib import resources
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -19,6 +17,7 @@ from gristmill.errors import UserError
 from gristmill.serving.answer import Answer, AnswerQueue
 from gristmill.serving.api_error import ApiError, as_api_error, valid
 from gristmill.serving.assistant import Assistant
+from gristmill.serving.chat_page import add_page
 from gristmill.serving.forms.form import Form
 from gristmill.serving.guard import Guard
 from gristmill.serving.memory.memory_routes import add_memory_routes
@@ -42,6 +41,7 @@ def create_app(
     app = FastAPI(title="gristmill", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, api_keys=api_keys, loopback=loopback, name=host)
     add_error_handlers(app)
+    add_page(app)
     queue, beginner, name = AnswerQueue(assistant), Beginner(assistant, memory), valid(assistant.name)
     card: dict[str, Any] = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "gristmill"}
     card["examples"] = [valid(example) for example in assistant.examples]  # ours, for the chat page
@@ -53,10 +53,6 @@ def create_app(
     @app.get("/metrics")
     async def figures() -> Response:
         return Response(metrics(queue), media_type="text/plain; version=0.0.4")
-
-    @app.get("/")
-    async def page() -> HTMLResponse:
-        return chat_page()
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
@@ -88,17 +84,6 @@ def create_app(
     for path, begin in beginner.ways().items():
         app.post(path, response_model=None)(answering(begin))
     return app
-
-
-def chat_page() -> HTMLResponse:
-    """The chat page, which runs what it brings itself and asks this server alone."""
-    page, nonce = resources.files("gristmill.serving").joinpath("page.html"), secrets.token_urlsafe(16)
-    policy = f"default-src 'none'; connect-src 'self'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'"
-    headers = {
-        "Content-Security-Policy": f"{policy}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        "Referrer-Policy": "no-referrer",
-    }
-    return HTMLResponse(page.read_text(encoding="utf-8").replace("NONCE", nonce), headers=headers)
 
 
 def add_error_handlers(app: FastAPI) -> None:

@@ -1,0 +1,164 @@
+// The chat page: one conversation, and the list of all.
+
+import { deltas, request } from "./api.js";
+import { at, button, make, say } from "./elements.js";
+import { find } from "./passages.js";
+import { drawn, prepare } from "./settings.js";
+import { prepareList, showList } from "./sidebar.js";
+import { BrowserStore, fresh, plain } from "./store.js";
+import { answer, enters, question } from "./turns.js";
+
+const TITLE = 60; // characters
+const log = at("log"), text = at("text"), send = at("send");
+
+export const chat = { store: new BrowserStore(), conversation: fresh(), running: null, card: { examples: [] } };
+
+function hint() {
+  const offer = one => button(one, () => { if (!chat.running) attempt([...asked(one)]); text.focus(); });
+  const examples = make("div", { id: "examples" }, ...chat.card.examples.map(offer));
+  return make("div", { id: "hint" }, make("p", { className: "quiet" }, "Ask something that the model may have read."), examples);
+}
+
+const asked = content => [...chat.conversation.messages, { role: "user", content }];
+
+/** Show the conversation as it is. */
+export function show() {
+  const { messages } = chat.conversation;
+  const turns = messages.map((message, place) => {
+    const before = messages.slice(0, place);
+    if (message.role === "user") return question(message, content => attempt([...before, { role: "user", content }]));
+    const made = answer(message, before, { regenerate: () => attempt(before), quotes: chat.card.passages });
+    made.finished();
+    return made.turn;
+  });
+  log.replaceChildren(...(turns.length ? turns : [hint()]));
+  log.scrollTop = log.scrollHeight;
+}
+
+/** Show another conversation, or a new one. What is being answered is stopped and kept. */
+export function open(conversation = fresh()) {
+  chat.running?.abort();
+  chat.running = null;
+  chat.conversation = conversation;
+  busy();
+  show();
+  showList();
+}
+
+function busy() {
+  send.textContent = chat.running ? "Stop" : "Send";
+  log.ariaBusy = String(Boolean(chat.running));
+}
+
+export function fail(error) {
+  log.append(make("div", { className: "turn error", role: "alert" }, "Error: " + error.message));
+  log.scrollTop = log.scrollHeight;
+}
+
+async function keep(conversation) {
+  conversation.title ||= conversation.messages[0].content.slice(0, TITLE).replace(/\s+/g, " ");
+  conversation.updated = Date.now();
+  await chat.store.write(conversation).catch(fail);
+  showList();
+}
+
+/** Let the conversation be these messages, the last of them the user's, and have it answered. Where that brings
+ * nothing, it is again what it was, and what was `typed` is typed still. */
+async function attempt(messages, typed = "") {
+  if (chat.running) return;
+  const { conversation } = chat, before = conversation.messages, mine = chat.running = new AbortController();
+  const { system, ...params } = drawn(), message = { role: "assistant", content: "", params: { ...params, system } };
+  conversation.messages = messages;
+  show();
+  busy();
+  keep(conversation);
+  say("The answer is coming.");
+  const made = answer(message, messages, {}), body = { ...params, messages: plain(messages, system), stream: true };
+  made.body.classList.add("waiting");
+  log.append(made.turn);
+  log.scrollTop = log.scrollHeight;
+  const failure = await receive(message, made, body, mine);
+  const answered = message.content || !failure;
+  conversation.messages = answered ? [...messages, message] : before;
+  if (chat.running === mine) {
+    chat.running = null;
+    busy();
+    show();
+    if (!answered) text.value ||= typed;
+    if (failure && failure.name !== "AbortError") fail(failure);
+    const again = before.length > messages.length && before[messages.length].content === message.content;
+    const note = again && !params.temperature ? "The same answer: at temperature 0 it always is (Settings)." : "";
+    if (note) log.lastChild.append(make("p", { className: "quiet" }, note));
+    say(note || message.content || "There is no answer.");
+    if (!log.contains(document.activeElement)) text.focus();
+  }
+  if (!conversation.messages.length) return chat.store.remove(conversation.id).then(() => showList());
+  if (answered && chat.card.passages) await quote(conversation, message);
+  await keep(conversation);
+}
+
+/** Take an answer in as it comes; returns what went wrong, if anything. */
+async function receive(message, made, json, mine) {
+  let due = 0;
+  const draw = () => {
+    due = 0;
+    const below = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+    made.body.classList.toggle("waiting", !message.content);
+    made.written();
+    if (below) log.scrollTop = log.scrollHeight;
+  };
+  try {
+    const response = await request("/v1/chat/completions", { json, signal: mine.signal });
+    for await (const { content, finish, dropped } of deltas(response)) {
+      message.content += content;
+      if (finish) Object.assign(message, { finish, dropped });
+      due ||= requestAnimationFrame(draw);
+    }
+  } catch (error) {
+    message.finish = error.name === "AbortError" ? "stopped" : "broken";
+    return error;
+  } finally { cancelAnimationFrame(due); }
+  return null;
+}
+
+async function quote(conversation, message) {
+  try {
+    message.passages = await find(conversation.messages.findLast(one => one.role === "user").content);
+  } catch (error) { return fail(error); }
+  if (chat.conversation !== conversation) return;
+  show();
+  log.scrollTop = log.querySelector(".turn.assistant:last-child").offsetTop - log.offsetTop;
+}
+
+at("form").addEventListener("submit", event => {
+  event.preventDefault();
+  if (chat.running) return chat.running.abort();
+  const content = text.value.trim();
+  if (!content) return;
+  text.value = "";
+  attempt(asked(content), content);
+});
+text.addEventListener("keydown", event => {
+  if (enters(event)) {
+    event.preventDefault();
+    if (!chat.running) at("form").requestSubmit();
+  } else if (event.key === "ArrowUp" && !text.value && !chat.running) {
+    const last = [...log.querySelectorAll(".turn.user .actions button:first-child")].at(-1);
+    if (last) { event.preventDefault(); last.click(); }
+  }
+});
+document.addEventListener("keydown", event => {
+  if (event.key === "Escape" && !document.querySelector("dialog[open], :popover-open")) chat.running?.abort();
+});
+at("new").addEventListener("click", () => { open(); text.focus(); });
+
+prepare();
+prepareList();
+show();
+request("/v1/models").then(response => response.json()).then(({ data: [card] }) => {
+  chat.card = card;
+  at("name").textContent = card.id;
+  document.title = `${card.id} · gristmill`;
+  at("drawing").hidden = Boolean(card.passages);
+  if (!chat.conversation.messages.length) show();
+}).catch(fail);

@@ -1,0 +1,29 @@
+// Passages of pages that an answer quotes, as the server finds them.
+
+import { request } from "./api.js";
+import { make } from "./elements.js";
+
+/** The passages that belong to a question. */
+export async function find(question) {
+  return (await request("/v1/passages?question=" + encodeURIComponent(question))).json();
+}
+
+/** A link where an address is one of the web, else its text. */
+export function place(address) {
+  const web = /^https?:/.test(address);
+  return make(web ? "a" : "span", web ? { href: address, target: "_blank", rel: "noopener noreferrer nofollow" } : {}, address);
+}
+
+/** A passage with its number, page and headings; the question's words in it are marked. */
+export function passage(found, number) {
+  const body = make("p"), letters = [...found.text]; // places are counted in characters
+  let end = 0;
+  for (const [from, to] of found.marks) {
+    body.append(letters.slice(end, from).join(""), make("mark", {}, letters.slice(from, to).join("")));
+    end = to;
+  }
+  body.append(letters.slice(end).join(""));
+  const named = [...new Set([found.title, ...found.headings])].filter(Boolean).join(" › ");
+  const head = make("summary", {}, `[${number}] ${named}`);
+  return make("details", { className: "passage", open: number === 1 }, head, place(found.url ?? found.source), body);
+}

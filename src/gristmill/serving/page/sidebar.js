@@ -1,0 +1,105 @@
+// The list of conversations: open, search, rename, export, delete.
+
+import { chat, fail, open } from "./chat.js";
+import { at, button, download, make } from "./elements.js";
+import { asJsonLines, asMarkdown } from "./store.js";
+
+const list = at("list"), menu = at("menu");
+
+/** Show the conversations that hold the words looked for. */
+export async function showList() {
+  const words = at("search").value, found = await chat.store.list(words).catch(error => { fail(error); return []; });
+  // meanwhile others are looked for, or a name is being changed
+  if (words !== at("search").value || list.querySelector("input")) return;
+  list.replaceChildren(...found.map(entry));
+  at("none").hidden = found.length > 0;
+  at("none").textContent = words ? "None holds these words." : "None yet.";
+}
+
+function entry(one) {
+  const here = one.id === chat.conversation.id;
+  const opens = button(one.title, async () => {
+    if (!here) open(await chat.store.read(one.id));
+    drawer(false);
+  }, { className: "open", title: one.title });
+  if (here) opens.ariaCurrent = "true";
+  const more = button("⋯", () => options(one, more), { ariaLabel: `Options of ${one.title}`, ariaHasPopup: "true" });
+  const item = make("li", {}, opens, more);
+  item.dataset.id = one.id;
+  return item;
+}
+
+function options(one, place) {
+  const then = work => async () => { menu.hidePopover(); await work(await chat.store.read(one.id)); };
+  const remove = button("Delete", () => {
+    remove.replaceWith(button("Delete for good", then(forget)));
+    menu.lastChild.focus();
+  });
+  menu.replaceChildren(
+    button("Rename", then(() => rename(one))),
+    button("Export as JSON lines", then(kept => download(`${name(kept)}.jsonl`, asJsonLines([kept]), "application/jsonl"))),
+    button("Export as Markdown", then(kept => download(`${name(kept)}.md`, asMarkdown([kept]), "text/markdown"))),
+    remove,
+  );
+  menu.showPopover();
+  const spot = place.getBoundingClientRect();
+  menu.style.left = `${Math.max(8, Math.min(spot.left, innerWidth - menu.offsetWidth - 8))}px`;
+  menu.style.top = `${Math.min(spot.bottom, innerHeight - menu.offsetHeight - 8)}px`;
+  menu.firstChild.focus();
+}
+
+const name = one => one.title.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "") || "conversation";
+
+function rename(one) {
+  const field = make("input", { value: one.title, ariaLabel: "Name of the conversation", maxLength: 200 });
+  let done = false;
+  const end = async keep => {
+    if (done) return;
+    done = true;
+    field.remove();
+    const title = field.value.trim(), here = chat.conversation.id === one.id;
+    const kept = here ? chat.conversation : await chat.store.read(one.id);
+    if (keep && title && kept) await chat.store.write(Object.assign(kept, { title })).catch(fail);
+    showList();
+  };
+  field.addEventListener("keydown", event => {
+    if (event.key === "Enter") end(true);
+    if (event.key === "Escape") { event.stopPropagation(); end(false); }
+  });
+  field.addEventListener("blur", () => end(true));
+  list.querySelector(`[data-id="${one.id}"]`)?.replaceChildren(field);
+  field.select();
+}
+
+async function forget(one) {
+  await chat.store.remove(one.id).catch(fail);
+  if (chat.conversation.id === one.id) open();
+  showList();
+  at("new").focus();
+}
+
+/** On narrow screens the list comes and goes. */
+function drawer(shown) {
+  document.body.classList.toggle("listed", shown);
+  at("side-open").ariaExpanded = String(shown);
+  (shown ? at("new") : at("text")).focus();
+}
+
+/** Let the list be used. */
+export function prepareList() {
+  at("search").addEventListener("input", showList);
+  at("side-open").addEventListener("click", () => drawer(true));
+  at("side-close").addEventListener("click", () => drawer(false));
+  at("new").addEventListener("click", () => drawer(false));
+  at("desk").addEventListener("click", event => {
+    if (document.body.classList.contains("listed") && !at("side-open").contains(event.target)) drawer(false);
+  });
+  at("side").addEventListener("keydown", event => {
+    if (event.key === "Escape" && document.body.classList.contains("listed")) drawer(false);
+  });
+  at("export-jsonl").addEventListener("click", async () => {
+    download("conversations.jsonl", asJsonLines(await chat.store.list()), "application/jsonl");
+  });
+  addEventListener("focus", showList); // another tab may have changed it
+  showList();
+}

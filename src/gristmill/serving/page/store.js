@@ -1,0 +1,72 @@
+// Where conversations are kept. A store has `list(words)`, newest first, those that hold all the words; `read(id)`,
+// `write(conversation)` and `remove(id)`. A conversation is `{ id, title, created, updated, messages }`; a message has
+// `role` and `content`, an answer also what it was drawn with (`params`) and how it ended.
+
+/** In this browser: IndexedDB, or, where a browser has none to give, for as long as the page is open. */
+export class BrowserStore {
+  constructor() {
+    this.kept = new Map();
+    this.opened = new Promise(done => {
+      const asked = indexedDB.open("gristmill", 1);
+      asked.onupgradeneeded = () => asked.result.createObjectStore("conversations", { keyPath: "id" });
+      asked.onsuccess = () => done(asked.result);
+      asked.onerror = () => done(null);
+    }).catch(() => null);
+  }
+
+  async ask(mode, work) {
+    const database = await this.opened;
+    if (!database) return work(null);
+    return new Promise((done, fail) => {
+      const asked = work(database.transaction("conversations", mode).objectStore("conversations"));
+      asked.onsuccess = () => done(asked.result);
+      asked.onerror = () => fail(asked.error);
+    });
+  }
+
+  async list(words = "") {
+    const all = await this.ask("readonly", store => store?.getAll() ?? [...this.kept.values()]);
+    const wanted = words.toLowerCase().split(/\s+/).filter(Boolean);
+    const held = one => [one.title, ...one.messages.map(message => message.content)].join("\n").toLowerCase();
+    const holds = text => wanted.every(word => text.includes(word));
+    const found = wanted.length ? all.filter(one => holds(held(one))) : all;
+    return found.sort((one, other) => other.updated - one.updated);
+  }
+
+  read(id) {
+    return this.ask("readonly", store => store?.get(id) ?? this.kept.get(id));
+  }
+
+  write(conversation) {
+    return this.ask("readwrite", store => store?.put(conversation) ?? this.kept.set(conversation.id, conversation));
+  }
+
+  remove(id) {
+    return this.ask("readwrite", store => store?.delete(id) ?? this.kept.delete(id));
+  }
+}
+
+/** A conversation that nobody has begun yet. */
+export function fresh() {
+  const now = Date.now(), bytes = [...crypto.getRandomValues(new Uint8Array(12))];
+  const id = bytes.map(byte => byte.toString(16).padStart(2, "0")).join("");
+  return { id, title: "", created: now, updated: now, messages: [] };
+}
+
+/** The messages as the API takes them. */
+export function plain(messages, system = "") {
+  const first = system ? [{ role: "system", content: system }] : [];
+  return [...first, ...messages.map(({ role, content }) => ({ role, content }))];
+}
+
+/** A conversation a line, in OpenAI's layout: what `gristmill sft` reads. */
+export function asJsonLines(conversations) {
+  const system = one => one.messages.findLast(message => message.params)?.params.system;
+  return conversations.map(one => JSON.stringify({ messages: plain(one.messages, system(one)) }) + "\n").join("");
+}
+
+/** Conversations to be read. */
+export function asMarkdown(conversations) {
+  const turn = ({ role, content }) => `**${role === "user" ? "You" : "Assistant"}:** ${content}\n`;
+  return conversations.map(one => [`# ${one.title}\n`, ...one.messages.map(turn)].join("\n")).join("\n");
+}

@@ -1,0 +1,84 @@
+// Turns of a conversation as elements, each with what can be done with it.
+
+import { alternatives } from "./alternatives.js";
+import { button, copy, make } from "./elements.js";
+import { markdown } from "./markdown.js";
+import { passage } from "./passages.js";
+
+/** A question: it can be copied, and edited and asked again. */
+export function question(message, ask) {
+  const body = make("div", { className: "body", dir: "auto" }, message.content);
+  const actions = make("div", { className: "actions" });
+  const turn = make("div", { className: "turn user" }, make("span", { className: "unseen" }, "You: "), body, actions);
+  actions.append(button("Edit", () => edit(turn, message.content, ask)), button("Copy", event => copy(message.content, event.target)));
+  return turn;
+}
+
+function edit(turn, content, ask) {
+  const area = make("textarea", { value: content, ariaLabel: "Your question" }), kept = [...turn.childNodes];
+  const cancel = () => { turn.replaceChildren(...kept); turn.querySelector("button").focus(); };
+  const send = () => area.value.trim() && ask(area.value.trim());
+  area.addEventListener("keydown", event => {
+    if (event.key === "Escape") { event.stopPropagation(); cancel(); }
+    if (enters(event)) { event.preventDefault(); send(); }
+  });
+  const note = make("p", { className: "quiet" }, turn.nextElementSibling?.nextElementSibling ? "What follows it is removed." : "");
+  const actions = make("div", { className: "actions" }, button("Ask again", send), button("Cancel", cancel));
+  turn.replaceChildren(make("div", { className: "edit" }, area, note, actions));
+  area.focus();
+}
+
+/** Whether a key sends what was typed. */
+export function enters(event) {
+  return event.key === "Enter" && !event.shiftKey && !event.isComposing;
+}
+
+/** An answer and the ways to look at it. `history` is what it answers, `does` what the page can do. */
+export function answer(message, history, does) {
+  const body = make("div", { className: "body", dir: "auto" }), notes = make("div"), actions = make("div", { className: "actions" });
+  const turn = make("div", { className: "turn assistant" }, make("span", { className: "unseen" }, "Answer: "), body, notes, actions);
+  const written = () => body.replaceChildren(markdown(message.content));
+  // a view takes the place of the answer until it is pressed again
+  const view = (name, nodes) => {
+    const pressed = button(name, async () => {
+      const on = pressed.ariaPressed !== "true";
+      if (pressed.ariaBusy === "true") return;
+      for (const other of actions.children) if (other.ariaPressed) other.ariaPressed = "false";
+      notes.querySelector(".view")?.remove();
+      written();
+      if (!on) return;
+      try {
+        pressed.ariaBusy = "true";
+        const [shown, below] = await nodes();
+        body.replaceChildren(shown);
+        if (below) notes.prepend(below);
+        pressed.ariaPressed = "true";
+      } catch (error) {
+        notes.prepend(make("p", { className: "quiet view", role: "alert" }, error.message));
+      } finally { pressed.ariaBusy = "false"; }
+    }, { ariaPressed: "false" });
+    return pressed;
+  };
+  const finished = () => {
+    body.classList.remove("waiting");
+    written();
+    actions.replaceChildren(button("Copy", event => copy(message.content, event.target)));
+    actions.append(button("Regenerate", does.regenerate, { className: "last-only" }));
+    if (message.params && message.content && !does.quotes) {
+      actions.append(view("Alternatives", async () => [await alternatives(message, history)]));
+    }
+    notes.replaceChildren(...remarks(message), ...(message.passages ?? []).map((one, number) => passage(one, number + 1)));
+  };
+  return { turn, body, written, finished };
+}
+
+function* remarks(message) {
+  const texts = [
+    !message.content && "(an empty answer)",
+    message.finish === "length" && `Cut after ${message.params?.max_tokens ?? "so many"} tokens or at the end of the context.`,
+    message.finish === "stopped" && "Stopped.",
+    message.finish === "broken" && "It broke off.",
+    message.dropped && `The model did not read the ${message.dropped} oldest messages: they are more than its context holds.`,
+  ];
+  for (const text of texts) if (text) yield make("p", { className: "quiet" }, text);
+}

@@ -1,0 +1,99 @@
+"""Conversations that the chat page keeps: they can be found, named, taken away and deleted."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from page_parts import IDLE, LISTED, MESSAGES, TURNS, ask
+
+
+def choose(browser: Any, place: int, option: str) -> None:
+    """Choose something from the menu of a conversation in the list."""
+    browser.click(f"#list li:nth-child({place}) button:last-child")
+    browser.until("document.querySelector('#menu').matches(':popover-open')")
+    browser.run(f"[...document.querySelectorAll('#menu button')].find(one => one.textContent == {option!r}).click()")
+
+
+def saved(folder: Path, name: str) -> str:
+    """A file that the browser was given, once it is whole."""
+    for _ in range(1000):
+        if (folder / name).exists() and (text := (folder / name).read_text(encoding="utf-8")):
+            return text
+        time.sleep(0.01)
+    raise AssertionError(f"{name} is not among {list(folder.iterdir())}")
+
+
+def test_conversations_are_kept_found_named_and_deleted(browser: Any, address: str) -> None:
+    browser.open(address)
+    ask(browser, "Who <b>paints</b> the mill?")
+    first = browser.run(MESSAGES)
+    browser.click("#new")
+    ask(browser, "Who walks to the river?")
+    ask(browser, "And who forgets?")
+    browser.open(address, kept=True)
+    browser.until(f"{LISTED}.length == 2")
+    assert browser.run(LISTED) == ["Who walks to the river?", "Who <b>paints</b> the mill?"]  # the newest first
+    browser.click("#list li:nth-child(2) .open")
+    browser.until(f"{TURNS} == 2")
+    assert browser.run(MESSAGES) == first
+    assert browser.run("document.querySelector('#list [aria-current]').textContent").startswith("Who <b>")
+    ask(browser, "And who else?")  # it goes on, and is the newest now
+    browser.until(f"{LISTED}[0].startsWith('Who <b>')")
+    browser.click("#search")
+    browser.type("FORGETS river")  # in any message, in any order
+    browser.until(f"{LISTED}.length == 1")
+    assert browser.run(LISTED) == ["Who walks to the river?"]
+    browser.run("s = document.querySelector('#search'); s.value = 'nowhere'; s.dispatchEvent(new Event('input'))")
+    browser.until("document.querySelector('#none').checkVisibility()")
+    browser.run("s = document.querySelector('#search'); s.value = ''; s.dispatchEvent(new Event('input'))")
+    browser.until(f"{LISTED}.length == 2")
+    choose(browser, 2, "Rename")
+    browser.until("document.querySelector('#list input') != null")
+    browser.run("document.querySelector('#list input').value = '  River <i>walks</i> '")
+    browser.press("Enter", 13)
+    browser.until(f"{LISTED}[1] == 'River <i>walks</i>'")
+    browser.open(address, kept=True)
+    browser.until(f"{LISTED}[1] == 'River <i>walks</i>'")
+    choose(browser, 1, "Delete")
+    assert browser.run(f"{LISTED}.length") == 2  # asked first
+    browser.run("document.querySelector('#menu button:last-child').click()")
+    browser.until(f"{LISTED}.length == 1")
+    browser.open(address, kept=True)
+    browser.until(f"{LISTED}.length == 1")
+    assert browser.run(LISTED) == ["River <i>walks</i>"] and browser.errors == []
+
+
+def test_a_reload_in_the_midst_of_an_answer_keeps_the_question(browser: Any, endless: str) -> None:
+    browser.open(endless)
+    browser.type("Who walks to the river?")
+    browser.press("Enter", 13)
+    browser.until(f"{LISTED}.length == 1 && {TURNS} == 2")
+    browser.open(endless, kept=True)
+    browser.until(f"{LISTED}.length == 1 && {IDLE}")
+    browser.click("#list .open")
+    browser.until(f"{TURNS} >= 1")
+    assert browser.run(MESSAGES)[0]["content"] == "Who walks to the river?"
+
+
+def test_conversations_are_exported(browser: Any, address: str, tmp_path: Path) -> None:
+    browser.open(address)
+    browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    ask(browser, "Who paints?")
+    first = [{"role": one["role"], "content": one["content"]} for one in browser.run(MESSAGES)]
+    browser.click("#new")
+    browser.run("s = document.getElementById('system'); s.value = 'Be brief.'; s.dispatchEvent(new Event('change'))")
+    ask(browser, "Who walks to the river?")
+    second = [{"role": one["role"], "content": one["content"]} for one in browser.run(MESSAGES)]
+    second.insert(0, {"role": "system", "content": "Be brief."})
+    browser.until(f"{LISTED}.length == 2")
+    choose(browser, 2, "Export as JSON lines")
+    assert json.loads(saved(tmp_path, "Who-paints.jsonl")) == {"messages": first}
+    choose(browser, 2, "Export as Markdown")
+    text = saved(tmp_path, "Who-paints.md")
+    assert text.startswith("# Who paints?\n\n**You:** Who paints?\n\n**Assistant:** ") and first[1]["content"] in text
+    browser.click("#export-jsonl")
+    found = [json.loads(line)["messages"] for line in saved(tmp_path, "conversations.jsonl").split("\n") if line]
+    assert found == [second, first] and browser.errors == []

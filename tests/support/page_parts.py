@@ -1,0 +1,51 @@
+"""The chat page as tests see it, and assistants that take their time."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from gristmill.serving.assistant import Assistant
+
+EXAMPLES = ("Who walks to the river?", "<b>Which</b> mill & whose?", "Where is the market?")
+TURNS = "document.querySelectorAll('.turn').length"
+ANSWER = "([...document.querySelectorAll('.turn.assistant .body')].at(-1)?.textContent ?? '')"
+BUSY = "document.querySelector('#send').textContent == 'Stop'"
+IDLE = "document.querySelector('#send').textContent == 'Send'"
+MESSAGES = "import('/page/chat.js').then(page => page.chat.conversation.messages)"
+LISTED = "[...document.querySelectorAll('#list .open')].map(one => one.textContent)"
+
+
+class Late:
+    """A real decoder that takes its time for each step, as that of a large model does."""
+
+    def __init__(self, decoder: Any, pause: float) -> None:
+        self.decoder, self.pause = decoder, pause
+        self.rows, self.new_page = decoder.rows, decoder.new_page
+
+    def step(self, *arguments: Any) -> Any:
+        """The same step, later."""
+        time.sleep(self.pause)
+        return self.decoder.step(*arguments)
+
+
+def slow(folder: Path, name: str, *about: Any, pause: float = 0.02) -> Assistant:
+    """A real assistant that takes its time for each token."""
+    made = Assistant.load(folder / "sft", folder / "tokenizer", name, *about)
+    made.engine.scheduler.decoder = Late(made.engine.scheduler.decoder, pause)
+    return made
+
+
+def ask(browser: Any, text: str) -> None:
+    """Ask in the field that has the focus, and wait for the end of the answer."""
+    browser.run("document.querySelector('#text').focus()")
+    browser.type(text)
+    browser.press("Enter", 13)
+    browser.until(f"{IDLE} && [...document.querySelectorAll('.turn.user .body')].at(-1)?.textContent == {text!r}")
+
+
+def act(name: str, turn: int = -1) -> str:
+    """The button of a turn that has such a name, as JavaScript."""
+    buttons = f"[...document.querySelectorAll('.turn')].at({turn}).querySelectorAll('.actions button, .edit button')"
+    return f"[...{buttons}].find(one => one.textContent == {name!r})"
