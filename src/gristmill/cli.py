@@ -17,7 +17,7 @@ from gristmill.commands.groups import HELP, JOURNEY, LOOK, PLAN, TALK, Commands,
 from gristmill.commands.look import attest, compare, provenance, why
 from gristmill.commands.new import new
 from gristmill.commands.stage_commands import add_stages
-from gristmill.commands.trace import count, trace
+from gristmill.commands.trace import count, trace, tracer_of
 from gristmill.corpus.execution.executor import parse_backend, using
 from gristmill.errors import UserError
 from gristmill.progress import console, duration, results, table
@@ -29,7 +29,7 @@ from gristmill.runs.gates import broken
 from gristmill.settings.apart import Scale
 from gristmill.settings.quantities import parameters_of
 from gristmill.settings.recipe_file import load_recipe, validate
-from gristmill.settings.stages import BY_NAME
+from gristmill.settings.stages import BY_NAME, MODEL
 
 if TYPE_CHECKING:
     from gristmill.serving.assistant import Assistant
@@ -182,7 +182,8 @@ def serve(
     from gristmill.serving.server import serve as listen
 
     store = None if no_memory else MemoryStore(memory or (folder or Path()) / "memory.sqlite")
-    listen(assistant_of(folder, model), host=host, port=port, api_keys=api_key or (), memory=store)
+    assistant, tracer = assistant_of(folder, model), tracer_of(folder) if model is None or model in MODEL else None
+    listen(assistant, host=host, port=port, api_keys=api_key or (), memory=store, tracer=tracer)
 
 
 def assistant_of(folder: Path | None, named: str | None) -> Assistant:

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_parts import ANSWER, BUSY, EXAMPLES, IDLE, MESSAGES, TURNS, act, ask, slow
+from page_parts import ANSWER, BUSY, EXAMPLES, IDLE, MESSAGES, SHOWN, TURNS, act, ask, slow
 
+from gristmill.audit.trace import corpus_index
+from gristmill.audit.trace.corpus_index import CorpusIndex
 from gristmill.serving.assistant import Assistant
+from gristmill.serving.tracing import Tracer
+from gristmill.settings.apart import Index
 
 Listen = Callable[..., AbstractContextManager[str]]
 HOSTILE = "<img src=x onerror=alert(1)><b>Who</b> & what?"
@@ -246,3 +250,42 @@ def test_the_alternatives_to_each_token(browser: Any, address: str, assistant: A
     browser.until("document.querySelector('.view')?.textContent.includes('something else') ?? false")
     assert browser.run(ANSWER) == "Else."
     assert browser.errors == []
+
+
+def test_where_an_answer_is_from(
+    browser: Any,
+    tiny_folder: Path,
+    tokens_folder: Path,
+    corpus: Path,
+    tmp_path: Path,
+    assistant: Assistant,
+    listen: Listen,
+) -> None:
+    corpus_index.run({"tokens": tokens_folder}, Index(), tmp_path)
+    words = assistant.engine.tokenizer
+    tracer = Tracer(lambda: (CorpusIndex(tmp_path, tokens_folder), words, corpus))
+    text = "🛶 <b>Old Anna walks to the river. She likes it? A grey cat looks at a small mill."
+    with listen(assistant, tracer=tracer, loopback=True) as address:
+        browser.open(f"{address}/")
+        browser.until("document.querySelector('#name').textContent == 'tiny'")
+        browser.run(SHOWN.replace("TEXT", json.dumps(text)))
+        browser.run(f"{act('Where from?')}.click()")
+        browser.until("document.querySelector('.traced') != null")
+        marks = browser.run("[...document.querySelectorAll('.traced mark')].map(one => one.textContent)")
+        assert marks == ["Old Anna walks to the river.", "A grey cat looks at a small mill."]
+        assert browser.run("document.querySelector('.traced').textContent.replace(/\\d/g, '')") == text
+        assert " % of it stands in" in browser.run("document.querySelector('.view').textContent")
+        links = browser.run("[...document.querySelectorAll('.view a')].map(one => one.href)")
+        assert links and all(link.startswith("http://tales.test/") for link in links)
+        opened = "[...document.querySelectorAll('.view details')].map(one => one.open)"
+        assert browser.run(opened) == [True, False]
+        assert browser.run("document.documentElement.scrollHeight <= innerHeight")  # only the conversation scrolls
+        browser.click(".traced .found1")
+        assert browser.run(opened) == [True, True]
+        browser.run(f"{act('Where from?')}.click()")
+        assert browser.run("document.querySelectorAll('.traced, .view').length") == 0
+        browser.run(SHOWN.replace("TEXT", json.dumps("A red submarine.")))
+        browser.run(f"{act('Where from?')}.click()")
+        browser.until("document.querySelector('.view')?.textContent.startsWith('No three words') ?? false")
+        assert browser.errors == []
+        assert all(url.startswith(address) for url in browser.requests), browser.requests

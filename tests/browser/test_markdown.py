@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
+from page_parts import SHOWN
 
 TAGS = (
     *("p", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "pre", "code", "hr", "table", "thead"),
@@ -53,9 +54,6 @@ RENDERED = """import('/page/markdown.js').then(({markdown}) => {
     const d = document.createElement('div');
     d.append(markdown(TEXT));
     return WHAT; })"""
-SHOWN = """import('/page/chat.js').then(({chat, show}) => {
-    chat.conversation.messages = [{role: 'assistant', content: TEXT}];
-    show(); })"""
 MARKS = (
     *("*", "**", "_", "__", "~~", "`", "```", "> ", "- ", "1. ", "# ", "[", "](", ")", "<", ">", "!", "\\", " ", "|"),
     *("|-|", "\n", "\n\n", "https://e.test/", "javascript:", "alert", "(", "  ", "\t", "word", "é", "🛶"),

@@ -14,6 +14,9 @@ ANSWER = "([...document.querySelectorAll('.turn.assistant .body')].at(-1)?.textC
 BUSY = "document.querySelector('#send').textContent == 'Stop'"
 IDLE = "document.querySelector('#send').textContent == 'Send'"
 MESSAGES = "import('/page/chat.js').then(page => page.chat.conversation.messages)"
+SHOWN = """import('/page/chat.js').then(({chat, show}) => {
+    chat.conversation.messages = [{role: 'assistant', content: TEXT}];
+    show(); })"""
 LISTED = "[...document.querySelectorAll('#list .open')].map(one => one.textContent)"
 
 

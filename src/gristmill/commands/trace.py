@@ -11,6 +11,7 @@ import typer
 from rich.text import Text
 
 from gristmill.errors import UserError
+from gristmill.manifest import MANIFEST, Manifest
 from gristmill.progress import console, results
 from gristmill.run import run_alone
 from gristmill.runs.finished import newest_corpus, stage_of
@@ -20,8 +21,10 @@ from gristmill.settings.stages import INDEX
 if TYPE_CHECKING:
     from gristmill.audit.trace.corpus_index import CorpusIndex
     from gristmill.audit.trace.spans import Span
+    from gristmill.serving.tracing import Tracer
     from gristmill.tokenizer.encode import Tokenizer
 
+MOST_BUILT = 10_000_000  # tokens that a server indexes when it is first asked: some seconds
 COLOURS = ("cyan", "green", "magenta", "yellow", "blue")
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as runs/miniweb.")]
 
@@ -34,6 +37,23 @@ def opened(run: Path) -> tuple[CorpusIndex, Tokenizer]:
     tokenizer, tokens = Tokenizer.load(stage_of(run, "tokenizer")), stage_of(run, "tokenize")
     run_alone(INDEX, {"tokens": tokens}, Index(), run / INDEX.name)
     return CorpusIndex(run / INDEX.name, tokens), tokenizer
+
+
+def tracer_of(run: Path | None) -> Tracer | None:
+    """What traces answers for whoever asks a server, where the run has its training text."""
+    from gristmill.serving.tracing import Tracer
+
+    if run is None or not (run / "tokenize" / MANIFEST).exists():
+        return None
+
+    def opens() -> tuple[CorpusIndex, Tokenizer, Path | None]:
+        size = int((Manifest.read(run / "tokenize") or Manifest()).metrics.get("train_tokens", 0))
+        if size > MOST_BUILT and not (run / INDEX.name / MANIFEST).exists():
+            problem = f"the training text has no index yet, and is too large ({size:,} tokens) to make one now"
+            raise UserError(problem, f"make it once: gristmill count {run} the")
+        return (*opened(run), newest_corpus(run))
+
+    return Tracer(opens)
 
 
 def trace(
@@ -56,6 +76,8 @@ def trace(
 
 def show(text: str, spans: list[Span]) -> None:
     """Print the text with its spans in colours, then each span's documents."""
+    from gristmill.audit.trace.spans import covered
+
     shown = Text(text)
     for number, span in enumerate(spans):
         shown.stylize(f"bold {COLOURS[number % len(COLOURS)]}", span.start, span.end)
@@ -72,28 +94,16 @@ def show(text: str, spans: list[Span]) -> None:
                 results.print(f"      {', '.join(facts)}", style="dim", markup=False)
             words = (" ".join(part.split()) for part in (source.before, source.text, source.after))
             results.print(f"      … {' '.join(words)} …", style="dim", markup=False)
-    covered = sum(span.end - span.start for span in merged(spans))
-    left = "all of it" if covered >= len(text.strip()) else f"{covered / max(1, len(text)):.0%} of it"
+    characters = covered(spans)
+    left = "all of it" if characters >= len(text.strip()) else f"{characters / max(1, len(text)):.0%} of it"
     told = (
         f"\n{left} stands in the training text"
         if spans
         else "\nno run of three words of it stands in the training text"
     )
-    if spans and covered < len(text.strip()):
+    if spans and characters < len(text.strip()):
         told += ", in the spans above; no training text holds the rest, nor two spans as they are joined here"
     results.print(told, markup=False)
-
-
-def merged(spans: list[Span]) -> list[Span]:
-    """Spans that do not overlap: each begins where the one before it ends, at the earliest."""
-    from dataclasses import replace
-
-    found: list[Span] = []
-    for span in spans:
-        start = max(span.start, found[-1].end) if found else span.start
-        if span.end > start:
-            found.append(replace(span, start=start))
-    return found
 
 
 def count(

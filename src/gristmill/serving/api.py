@@ -26,11 +26,13 @@ from gristmill.serving.metrics import metrics
 from gristmill.serving.quoting import QuotingAssistant
 from gristmill.serving.requests.begin import Beginner
 from gristmill.serving.requests.request_fields import read_body
+from gristmill.serving.tracing import Tracer, add_trace
 
 
 def create_app(
     assistant: Assistant,
     memory: MemoryStore | None = None,
+    tracer: Tracer | None = None,
     *,
     api_keys: Sequence[str] = (),
     loopback: bool = False,
@@ -74,16 +76,23 @@ def create_app(
         card["memory"] = True
         add_memory_routes(app, memory, queue)
 
-    def answering(begin: Callable[[bytes, str], Form]) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            body = await read_body(request)
-            return Answer(queue, partial(begin, body, request.state.user))
-
-        return answer
+    if tracer:
+        card["trace"] = True
+        add_trace(app, tracer)
 
     for path, begin in beginner.ways().items():
-        app.post(path, response_model=None)(answering(begin))
+        app.post(path, response_model=None)(answering(queue, begin))
     return app
+
+
+def answering(queue: AnswerQueue, begin: Callable[[bytes, str], Form]) -> Callable[[Request], Awaitable[Response]]:
+    """The route on which `begin` reads a request's body for a user."""
+
+    async def answer(request: Request) -> Response:
+        body = await read_body(request)
+        return Answer(queue, partial(begin, body, request.state.user))
+
+    return answer
 
 
 def add_error_handlers(app: FastAPI) -> None:

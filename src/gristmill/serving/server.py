@@ -19,6 +19,7 @@ from gristmill.serving.api_error import ApiError, valid
 from gristmill.serving.assistant import Assistant
 from gristmill.serving.guard import is_loopback
 from gristmill.serving.memory.memory_store import MemoryStore
+from gristmill.serving.tracing import Tracer
 
 BACKLOG = 128  # connections that the system keeps until they are accepted
 PATIENCE = 2  # seconds that an answer under way still has when the server is told to end
@@ -54,6 +55,7 @@ def serve(
     port: int = 8000,
     api_keys: Sequence[str] = (),
     memory: MemoryStore | None = None,
+    tracer: Tracer | None = None,
 ) -> None:
     """Serve until interrupted. Raises UserError where the address cannot be had or a key cannot be sent."""
     if not all(re.fullmatch(r"[!-~]+", key) for key in api_keys):
@@ -63,7 +65,7 @@ def serve(
         name = host.strip("[]")
         shown = f"[{name}]" if ":" in name else name
         print(f"{valid(assistant.name)}: chat page http://{shown}:{bound}/, API …/v1 (Ctrl-C stops)", flush=True)
-        app = create_app(assistant, memory, api_keys=api_keys, loopback=is_loopback(address), host=name)
+        app = create_app(assistant, memory, tracer, api_keys=api_keys, loopback=is_loopback(address), host=name)
         with suppress(KeyboardInterrupt):  # uvicorn raises it once it has ended in good order
             http_server(app).run(sockets=[listener])
 

@@ -67,6 +67,15 @@ def trace(
     return spans
 
 
+def covered(spans: Iterable[Span]) -> int:
+    """How many characters lie in any of some spans, which are in the text's order."""
+    reached = total = 0
+    for span in spans:
+        total += max(0, span.end - max(span.start, reached))
+        reached = max(reached, span.end)
+    return total
+
+
 def with_and_without_space(tokenizer: Tokenizer, words: str) -> list[list[int]]:
     """The tokens of some words at the beginning of a text or after a quotation mark, and after a space."""
     return tokenizer.encode_batch([words, f" {words}"])

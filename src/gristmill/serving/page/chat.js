@@ -27,7 +27,8 @@ export function show() {
   const turns = messages.map((message, place) => {
     const before = messages.slice(0, place);
     if (message.role === "user") return question(message, content => attempt([...before, { role: "user", content }]));
-    const made = answer(message, before, { regenerate: () => attempt(before), quotes: chat.card.passages });
+    const { passages: quotes, trace: traces } = chat.card;
+    const made = answer(message, before, { regenerate: () => attempt(before), quotes, traces });
     made.finished();
     return made.turn;
   });

@@ -4,6 +4,7 @@ import { alternatives } from "./alternatives.js";
 import { button, copy, make } from "./elements.js";
 import { markdown } from "./markdown.js";
 import { passage } from "./passages.js";
+import { traced } from "./trace.js";
 
 /** A question: it can be copied, and edited and asked again. */
 export function question(message, ask) {
@@ -67,6 +68,7 @@ export function answer(message, history, does) {
     if (message.params && message.content && !does.quotes) {
       actions.append(view("Alternatives", async () => [await alternatives(message, history)]));
     }
+    if (message.content && does.traces) actions.append(view("Where from?", () => traced(message)));
     notes.replaceChildren(...remarks(message), ...(message.passages ?? []).map((one, number) => passage(one, number + 1)));
   };
   return { turn, body, written, finished };
