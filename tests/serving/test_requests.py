@@ -103,7 +103,7 @@ def client_of(address: str) -> openai.OpenAI:
         ({"messages": ASK, "stop": ["x", 1]}, "stop"),
         ({"messages": ASK, "stream": "yes"}, "stream"),
         ({"messages": ASK, "tools": [{"type": "function"}]}, "tools"),
-        ({"messages": ASK, "response_format": {"type": "json_object"}}, "response_format"),
+        ({"messages": ASK, "response_format": {"type": "xml"}}, "response_format.type"),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])

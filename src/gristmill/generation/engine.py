@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gristmill.errors import UserError
 from gristmill.generation.decoder import Decoder, NativeDecoder
+from gristmill.generation.grammar import Grammars
 from gristmill.generation.sampling import Sampler
 from gristmill.generation.sampling_params import SamplingParams
 from gristmill.generation.scheduler import Generation, Scheduler
@@ -100,6 +101,11 @@ class Engine:
         from gristmill.model.transformer import load_model
 
         return load_model(self.source.folder) if isinstance(self.source, StoredModel) else self.source
+
+    @cached_property
+    def grammars(self) -> Grammars:
+        """The forms that an answer can be held to (`SamplingParams.grammar`). Raises UserError without the extra."""
+        return Grammars(self.tokenizer)
 
     @property
     def device(self) -> torch.device:

@@ -39,7 +39,7 @@ class Sampler:
     """The drawing of one answer. `number` tells answers apart that share a seed."""
 
     def __init__(self, params: SamplingParams, prompt: Sequence[int], vocabulary: int, number: int = 0) -> None:
-        self.params = params
+        self.params, self.grammar = params, params.grammar.copy() if params.grammar else None
         self.draw = Draw(
             min(params.temperature, FLOAT),
             *(key_of(params.seed, number), 0),
@@ -59,6 +59,16 @@ class Sampler:
         """Let only these tokens come from now on: a bit each, uint32 [⌈V / 32⌉]; None: all."""
         self.allowed = tokens
         self.draw.allowed = None if tokens is None else tokens.ctypes.data
+
+    def prepare(self) -> None:
+        """Let only those come that go on with the form of the answer. Raises BadGrammar where that cannot be known."""
+        if self.grammar:
+            self.allow(self.grammar.allowed())
+
+    def take(self, token: int) -> None:
+        """This token came."""
+        if self.grammar and token >= 0:
+            self.grammar.accept(token)
 
 
 class Drawn(NamedTuple):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gristmill.errors import UserError
+from gristmill.generation.grammar import Grammar
 
 MOST_LIKELIEST = 20  # alternatives that are told of a token, at most
 
@@ -32,6 +33,7 @@ class SamplingParams:
     logit_bias: Mapping[int, float] = field(default_factory=dict)  # token → what is added to its logit
     seed: int = 0  # the same one draws the same tokens, whatever else is generated at the time
     stop_ids: tuple[int, ...] = ()  # tokens that end the answer, besides the tokenizer's own
+    grammar: Grammar | None = None  # the form that the answer must have
     logprobs: int = 0  # of each token, so many of the likeliest in its place are told, too
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gristmill.errors import UserError
 from gristmill.generation.cache_pages import Pages, key_after
 from gristmill.generation.decoder import PAGE, Decoder, Rows
 from gristmill.generation.sampling import FAILURES, Sampler, sample, score
@@ -183,9 +184,18 @@ class Scheduler:
             told = score(logits[[*places]], self.vocabulary, targets, generation.sampler.params.logprobs)
             generation.prompt_scores += map(Token, *told)
 
+    def prepared(self, generation: Generation) -> bool:
+        """Know what may be drawn; where that cannot be known, the answer ends."""
+        try:
+            generation.sampler.prepare()
+        except UserError as error:
+            generation.error = error
+            self.finish(generation)
+        return not generation.error
+
     def draw(self, logits: np.ndarray, wanted: Sequence[tuple[Generation, int]]) -> None:
         """Draw the tokens that are not."""
-        rows = [row for row, (one, place) in enumerate(wanted) if place == len(one.tokens)]
+        rows = [row for row, (one, place) in enumerate(wanted) if place == len(one.tokens) and self.prepared(one)]
         if not rows:
             return
         drawn = [wanted[row][0] for row in rows]
@@ -195,6 +205,7 @@ class Scheduler:
             if token < 0:
                 generation.error = ArithmeticError(FAILURES[token])
             else:
+                generation.sampler.take(token)
                 generation.made.append(Token(token, logprob, likeliest))
                 generation.tokens.append(token)
                 generation.end = token if token in generation.stops else None

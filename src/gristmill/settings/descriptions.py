@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from gristmill.errors import UserError, nearest
 
 Model = type[BaseModel]
-WORDS = {bool: "true or false", int: "integer", float: "number", str: "text"}
+WORDS = {Any: "value", bool: "true or false", int: "integer", float: "number", str: "text"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def kind_of(annotation: Any, marks: list[Any]) -> str:
 def plural(kind: str) -> str:
     """Several of a kind."""
     word, comma, rest = kind.partition(",")
-    return f"{word}s{comma}{rest}" if word in ("path", "text", "number", "integer", "table") else kind
+    return f"{word}s{comma}{rest}" if word in ("path", "text", "number", "integer", "table", "value") else kind
 
 
 def kind_at(model: Model, place: Sequence[int | str]) -> str:
@@ -97,7 +97,7 @@ def kind_at(model: Model, place: Sequence[int | str]) -> str:
             options = get_args(annotation)
             annotation = next((one for one in options if get_origin(one) is list and isinstance(part, int)), options[0])
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            field = annotation.model_fields[str(part)]
+            field = next(field for name, field in annotation.model_fields.items() if part in (name, field.alias))
             annotation, marks = field.annotation, field.metadata
         elif inner := get_args(annotation):
             annotation, marks = inner[-1], []

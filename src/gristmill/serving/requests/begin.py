@@ -6,7 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from gristmill.errors import UserError
 from gristmill.generation.answer_text import AnswerText
+from gristmill.generation.grammar import Grammar
 from gristmill.generation.sampling_params import SamplingParams
 from gristmill.serving.api_error import ApiError, valid
 from gristmill.serving.assistant import MAX_TOKENS, Assistant
@@ -19,7 +21,7 @@ from gristmill.serving.memory.session import Session
 from gristmill.serving.quoting import QuotingAssistant
 from gristmill.serving.requests.chat_request import ChatRequest
 from gristmill.serving.requests.completion_request import CompletionRequest
-from gristmill.serving.requests.request_fields import Remembered, Sampled, parse
+from gristmill.serving.requests.request_fields import Remembered, Sampled, Schema, parse
 from gristmill.serving.requests.responses_request import ResponsesRequest
 
 COMPLETION_TOKENS = 16  # of a text completion where no number is given, as OpenAI has it
@@ -50,10 +52,12 @@ class Beginner:
     ) -> tuple[list[Choice], dict[str, Any]]:
         """The answers to a conversation, and how they are told."""
         session, dropped = self.session(asked, messages, user), 0
-        reply = session.answer() if session else None
+        form = asked.form
+        reply = session.answer() if session and form is None else None
         quoting, messages = isinstance(self.assistant, QuotingAssistant), session.messages if session else messages
-        if (quoting or reply is not None) and getattr(asked, "logprobs", None):
-            raise ApiError(400, "logprobs is not supported: no model answers", "logprobs", "unsupported_parameter")
+        for name, given in (("logprobs", getattr(asked, "logprobs", None)), ("response_format", form is not None)):
+            if given and (quoting or reply is not None):
+                raise ApiError(400, f"{name} is not supported: no model answers", name, "unsupported_parameter")
         if reply is not None:
             choices: list[Choice] = [Quotation(number, reply, ()) for number in range(asked.n or 1)]
         elif isinstance(self.assistant, QuotingAssistant):
@@ -63,10 +67,17 @@ class Beginner:
             tokenizer = self.assistant.engine.tokenizer
             aside = partial(session.aside, tokenizer=tokenizer) if session and session.memory else None
             prompt, dropped = self.assistant.fitted(messages, aside)
-            params = asked.params(self.assistant.engine.config.vocab_size, most, logprobs)
+            params = asked.params(self.assistant.engine.config.vocab_size, most, logprobs, self.grammar(form))
             choices = self.choices(asked, [prompt], params)
         notes = {**({"dropped_messages": dropped} if dropped else {}), **(session.notes if session else {})}
         return choices, {"stream": bool(asked.stream), "notes": notes, "keep": session.keep if session else None}
+
+    def grammar(self, schema: Schema | None) -> Grammar | None:
+        """What holds an answer to a schema. Raises ApiError where that cannot be done."""
+        try:
+            return None if schema is None else self.assistant.engine.grammars.json(schema)
+        except UserError as error:
+            raise ApiError(400, f"response_format: {error.problem}: {error.remedy}", "response_format") from None
 
     def choices(
         self, asked: Sampled, prompts: list[list[int]], params: SamplingParams, scored: bool = False
@@ -133,7 +144,7 @@ class Beginner:
             "temperature": asked.temperature or 0.0,
             "top_p": asked.top_p or 1.0,
             "metadata": (asked.model_extra or {}).get("metadata") or {},
-            "text": {"format": {"type": "text"}},
+            "text": {"format": asked.format.model_dump(by_alias=True, exclude_none=True)},
             "truncation": (asked.model_extra or {}).get("truncation") or "auto",
         }
         return ResponsesForm(self.name, choices, echoed=echoed, **told)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from gristmill.serving.api_error import ApiError
-from gristmill.serving.requests.request_fields import NOTHING, Count, Likeliest, Remembered
+from gristmill.serving.requests.request_fields import NOTHING, Count, Likeliest, Remembered, Schema
 
 
 class Part(BaseModel):
@@ -45,6 +45,33 @@ def text_of(content: str | list[Part] | None, kinds: tuple[str, ...] = ("text", 
     return "".join(part.text or part.refusal or "" for part in content)
 
 
+class JsonSchema(BaseModel):
+    """The form of an answer. `strict` or not, it is held to."""
+
+    model_config = ConfigDict(strict=True)
+    name: str | None = None
+    description: str | None = None
+    strict: bool | None = None
+    schema_: Annotated[Schema, Field(alias="schema")]
+
+
+class ResponseFormat(BaseModel):
+    """What an answer must be."""
+
+    model_config = ConfigDict(strict=True)
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @property
+    def schema_of(self) -> Schema | None:
+        """The JSON schema that the answer fits, if it must fit one. Raises ApiError where it is missing."""
+        if self.type == "json_schema" and self.json_schema is None:
+            raise ApiError(400, "response_format.json_schema is missing", "response_format.json_schema")
+        if self.type == "text":
+            return None
+        return self.json_schema.schema_ if self.json_schema and self.type == "json_schema" else {"type": "object"}
+
+
 class ChatRequest(Remembered):
     """A request for the next message of a conversation."""
 
@@ -52,6 +79,12 @@ class ChatRequest(Remembered):
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Likeliest | None = None
+    response_format: ResponseFormat | None = None
+
+    @property
+    def form(self) -> Schema | None:
+        """The JSON schema of the answer, if it must fit one."""
+        return self.response_format.schema_of if self.response_format else None
 
     def check(self) -> None:
         """Raise ApiError for what is not supported."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from gristmill.generation.grammar import Grammar
 from gristmill.generation.sampling_params import MOST_LIKELIEST, SamplingParams
 from gristmill.serving.api_error import ApiError
 from gristmill.settings.descriptions import wrong_value
@@ -23,7 +24,6 @@ WITHOUT_EFFECT = frozenset(
 )
 NOTHING: tuple[Any, ...] = (None, False, 0, "", [], {})
 DEFAULTS: dict[str, tuple[Any, ...]] = {
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "tool_choice": ("none", "auto"),
     "parallel_tool_calls": (True,),
@@ -33,6 +33,7 @@ Integer = Annotated[int, BeforeValidator(lambda x: int(x) if isinstance(x, float
 Count = Annotated[Integer, Field(ge=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Likeliest = Annotated[Integer, Field(ge=0, le=MOST_LIKELIEST)]
+Schema = dict[str, Any]  # a JSON schema
 Kind = TypeVar("Kind", bound="Body")
 
 
@@ -96,7 +97,7 @@ class Sampled(Body):
             raise ApiError(400, "stream_options are for streams", "stream_options")
         super().check()
 
-    def params(self, vocabulary: int, max_tokens: int, logprobs: int) -> SamplingParams:
+    def params(self, vocabulary: int, max_tokens: int, logprobs: int, grammar: Grammar | None = None) -> SamplingParams:
         """How it is drawn. Raises ApiError for a bias on what is no token."""
         bias = {}
         for name, value in (self.logit_bias or {}).items():
@@ -114,6 +115,7 @@ class Sampled(Body):
             repetition_penalty=self.repetition_penalty or 1.0,
             logit_bias=bias,
             seed=secrets.randbits(31) if self.seed is None else self.seed,
+            grammar=grammar,
             logprobs=logprobs,
         )
 
@@ -132,6 +134,11 @@ class Remembered(Sampled):
         None  # OpenAI's: its messages come before these, and it gets these and the answer
     )
     memory: bool | None = None  # ours: facts and other conversations are used, "remember that …" is understood
+
+    @property
+    def form(self) -> Schema | None:
+        """The JSON schema of the answer, if it must fit one."""
+        return None
 
     @property
     def conversation_id(self) -> str | None:
