@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from page_parts import EXAMPLES, slow
 
+from gristmill.serving.memory.memory_store import MemoryStore
+
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
 )
@@ -158,6 +160,19 @@ def tiny_folder(model_folder: Path, tokenizer_folder: Path, tmp_path_factory: py
 def address(tiny_folder: Path, listen: Listen) -> Iterator[str]:
     """A real server."""
     with listen(slow(tiny_folder, "tiny", EXAMPLES, pause=0.004), loopback=True) as address:
+        yield f"{address}/"
+
+
+@pytest.fixture(scope="session")
+def memory(tmp_path_factory: pytest.TempPathFactory) -> MemoryStore:
+    """What a server remembers."""
+    return MemoryStore(tmp_path_factory.mktemp("memory") / "memory.sqlite")
+
+
+@pytest.fixture(scope="session")
+def remembering(tiny_folder: Path, memory: MemoryStore, listen: Listen) -> Iterator[str]:
+    """A real server with a memory."""
+    with listen(slow(tiny_folder, "tiny", pause=0.004), memory=memory, loopback=True) as address:
         yield f"{address}/"
 
 

@@ -3,27 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
-from page_parts import IDLE, LISTED, MESSAGES, TURNS, ask
-
-
-def choose(browser: Any, place: int, option: str) -> None:
-    """Choose something from the menu of a conversation in the list."""
-    browser.click(f"#list li:nth-child({place}) button:last-child")
-    browser.until("document.querySelector('#menu').matches(':popover-open')")
-    browser.run(f"[...document.querySelectorAll('#menu button')].find(one => one.textContent == {option!r}).click()")
-
-
-def saved(folder: Path, name: str) -> str:
-    """A file that the browser was given, once it is whole."""
-    for _ in range(1000):
-        if (folder / name).exists() and (text := (folder / name).read_text(encoding="utf-8")):
-            return text
-        time.sleep(0.01)
-    raise AssertionError(f"{name} is not among {list(folder.iterdir())}")
+from page_parts import IDLE, LISTED, MESSAGES, TURNS, ask, choose, saved
 
 
 def test_conversations_are_kept_found_named_and_deleted(browser: Any, address: str) -> None:

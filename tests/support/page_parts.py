@@ -52,3 +52,19 @@ def act(name: str, turn: int = -1) -> str:
     """The button of a turn that has such a name, as JavaScript."""
     buttons = f"[...document.querySelectorAll('.turn')].at({turn}).querySelectorAll('.actions button, .edit button')"
     return f"[...{buttons}].find(one => one.textContent == {name!r})"
+
+
+def choose(browser: Any, place: int, option: str) -> None:
+    """Choose something from the menu of a conversation in the list."""
+    browser.click(f"#list li:nth-child({place}) button:last-child")
+    browser.until("document.querySelector('#menu').matches(':popover-open')")
+    browser.run(f"[...document.querySelectorAll('#menu button')].find(one => one.textContent == {option!r}).click()")
+
+
+def saved(folder: Path, name: str) -> str:
+    """A file that the browser was given, once it is whole."""
+    for _ in range(1000):
+        if (folder / name).exists() and (text := (folder / name).read_text(encoding="utf-8")):
+            return text
+        time.sleep(0.01)
+    raise AssertionError(f"{name} is not among {list(folder.iterdir())}")

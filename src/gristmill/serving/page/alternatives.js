@@ -9,8 +9,9 @@ const SHOWN = 5;
 /** The answer's tokens as an element, each with its alternatives under the pointer or the focus. The server makes the
  * answer again, with what it was drawn with, and tells the probabilities; throws where it says something else now. */
 export async function alternatives(message, history) {
-  const { system, ...params } = message.params;
+  const { system, ...params } = message.params ?? {}, { facts = [], quotes = [] } = message.memory ?? {};
   const json = { ...params, messages: plain(history, system), logprobs: true, top_logprobs: SHOWN };
+  if (facts.length || quotes.length) json.memory = true;
   const { choices } = await (await request("/v1/chat/completions", { json })).json();
   if (!choices[0].message.content.startsWith(message.content)) {
     throw new Error("the model says something else now, so that what else it might have said is not known");

@@ -22,7 +22,8 @@ export async function request(path, { json, ...options } = {}) {
   return response;
 }
 
-/** What each event of a stream brings: `content`, and with the last `finish` and how many messages were `dropped`. */
+/** What each event of a stream brings: `content`; the last one `finish`, how many messages were `dropped`, and what of the
+ * `memory` was used. */
 export async function* deltas(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let buffer = "", finished = false;
@@ -34,11 +35,11 @@ export async function* deltas(response) {
     for (const event of events) {
       const data = event.replace(/^data: /, "");
       if (data === "[DONE]" && finished) return;
-      const { error, choices, dropped_messages: dropped } = data === "[DONE]" ? {} : JSON.parse(data);
+      const { error, choices, dropped_messages: dropped, memory } = data === "[DONE]" ? {} : JSON.parse(data);
       if (error || !choices) throw new Error(error?.message ?? "the answer broke off");
       const finish = choices[0]?.finish_reason;
       finished ||= Boolean(finish);
-      yield { content: choices[0]?.delta?.content ?? "", finish, dropped };
+      yield { content: choices[0]?.delta?.content ?? "", finish, dropped, memory };
     }
   }
 }

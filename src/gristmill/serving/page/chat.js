@@ -3,9 +3,11 @@
 import { deltas, request } from "./api.js";
 import { at, button, make, say } from "./elements.js";
 import { find } from "./passages.js";
-import { drawn, prepare } from "./settings.js";
+import { prepareMemory } from "./memory.js";
+import { drawn, prepare, settings } from "./settings.js";
+import { ServerStore } from "./server_store.js";
 import { prepareList, showList } from "./sidebar.js";
-import { BrowserStore, fresh, plain } from "./store.js";
+import { BrowserStore, fresh } from "./store.js";
 import { answer, enters, question } from "./turns.js";
 
 const TITLE = 60; // characters
@@ -16,7 +18,8 @@ export const chat = { store: new BrowserStore(), conversation: fresh(), running:
 function hint() {
   const offer = one => button(one, () => { if (!chat.running) attempt([...asked(one)]); text.focus(); });
   const examples = make("div", { id: "examples" }, ...chat.card.examples.map(offer));
-  return make("div", { id: "hint" }, make("p", { className: "quiet" }, "Ask something that the model may have read."), examples);
+  const words = make("p", { className: "quiet" }, "Ask something that the model may have read.");
+  return make("div", { id: "hint" }, words, examples);
 }
 
 const asked = content => [...chat.conversation.messages, { role: "user", content }];
@@ -66,21 +69,27 @@ async function keep(conversation) {
 /** Let the conversation be these messages, the last of them the user's, and have it answered. Where that brings
  * nothing, it is again what it was, and what was `typed` is typed still. */
 async function attempt(messages, typed = "") {
+  await ready;
   if (chat.running) return;
   const { conversation } = chat, before = conversation.messages, mine = chat.running = new AbortController();
   const { system, ...params } = drawn(), message = { role: "assistant", content: "", params: { ...params, system } };
+  const body = async () => {
+    const about = await chat.store.body(conversation, messages, before, system);
+    return { ...params, stream: true, ...about };
+  };
   conversation.messages = messages;
   show();
   busy();
   keep(conversation);
   say("The answer is coming.");
-  const made = answer(message, messages, {}), body = { ...params, messages: plain(messages, system), stream: true };
+  const made = answer(message, messages, {});
   made.body.classList.add("waiting");
   log.append(made.turn);
   log.scrollTop = log.scrollHeight;
   const failure = await receive(message, made, body, mine);
   const answered = message.content || !failure;
-  conversation.messages = answered ? [...messages, message] : before;
+  const restored = async () => chat.store.restored(conversation, before).catch(() => before);
+  conversation.messages = answered ? [...messages, message] : await restored();
   if (chat.running === mine) {
     chat.running = null;
     busy();
@@ -93,13 +102,17 @@ async function attempt(messages, typed = "") {
     say(note || message.content || "There is no answer.");
     if (!log.contains(document.activeElement)) text.focus();
   }
-  if (!conversation.messages.length) return chat.store.remove(conversation.id).then(() => showList());
+  if (!conversation.messages.length) {
+    await chat.store.remove(conversation.id).catch(() => {}); // which may not be there yet
+    if (chat.conversation === conversation) chat.conversation = fresh();
+    return showList();
+  }
   if (answered && chat.card.passages) await quote(conversation, message);
   await keep(conversation);
 }
 
 /** Take an answer in as it comes; returns what went wrong, if anything. */
-async function receive(message, made, json, mine) {
+async function receive(message, made, body, mine) {
   let due = 0;
   const draw = () => {
     due = 0;
@@ -109,10 +122,10 @@ async function receive(message, made, json, mine) {
     if (below) log.scrollTop = log.scrollHeight;
   };
   try {
-    const response = await request("/v1/chat/completions", { json, signal: mine.signal });
-    for await (const { content, finish, dropped } of deltas(response)) {
+    const response = await request("/v1/chat/completions", { json: await body(), signal: mine.signal });
+    for await (const { content, finish, dropped, memory } of deltas(response)) {
       message.content += content;
-      if (finish) Object.assign(message, { finish, dropped });
+      if (finish) Object.assign(message, { finish, dropped, memory });
       due ||= requestAnimationFrame(draw);
     }
   } catch (error) {
@@ -153,13 +166,21 @@ document.addEventListener("keydown", event => {
 });
 at("new").addEventListener("click", () => { open(); text.focus(); });
 
+/** Keep conversations on the server, where that has a memory which is to be used; in this browser otherwise. */
+function choose() {
+  chat.store = chat.card.memory && settings.memory ? new ServerStore() : new BrowserStore();
+  at("where").textContent = `kept ${chat.store.where}`;
+  open();
+}
+
 prepare();
 prepareList();
 show();
-request("/v1/models").then(response => response.json()).then(({ data: [card] }) => {
+const ready = request("/v1/models").then(response => response.json()).then(({ data: [card] }) => {
   chat.card = card;
   at("name").textContent = card.id;
   document.title = `${card.id} · gristmill`;
   at("drawing").hidden = Boolean(card.passages);
-  if (!chat.conversation.messages.length) show();
+  if (card.memory) prepareMemory(choose);
+  choose();
 }).catch(fail);

@@ -11,7 +11,8 @@ export async function find(question) {
 /** A link where an address is one of the web, else its text. */
 export function place(address) {
   const web = /^https?:/.test(address);
-  return make(web ? "a" : "span", web ? { href: address, target: "_blank", rel: "noopener noreferrer nofollow" } : {}, address);
+  const about = web ? { href: address, target: "_blank", rel: "noopener noreferrer nofollow" } : {};
+  return make(web ? "a" : "span", about, address);
 }
 
 /** A passage with its number, page and headings; the question's words in it are marked. */

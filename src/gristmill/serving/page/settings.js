@@ -9,12 +9,19 @@ function kept() {
   try { return JSON.parse(localStorage.getItem("settings")) ?? {}; } catch { return {}; }
 }
 
-export const settings = { ...DEFAULTS, ...kept() };
+export const settings = { ...DEFAULTS, memory: true, ...kept() };
+
+/** Change one, and keep it. */
+export function set(name, value) {
+  settings[name] = value;
+  try { localStorage.setItem("settings", JSON.stringify(settings)); } catch { /* for this page only */ }
+}
 
 /** What the next answer is drawn with; a seed that nobody chose is drawn now, so that the answer can be made again. */
 export function drawn() {
   const { temperature, top_p, max_tokens, seed, system } = settings;
-  return { temperature, top_p, max_tokens, system: system.trim(), seed: seed === "" ? Math.floor(Math.random() * 2 ** 31) : seed };
+  const number = seed === "" ? Math.floor(Math.random() * 2 ** 31) : seed;
+  return { temperature, top_p, max_tokens, system: system.trim(), seed: number };
 }
 
 function apply() {
@@ -27,8 +34,7 @@ function changed(name) {
   const unset = number && field.value === "";
   field.setCustomValidity("");
   if (!field.checkValidity()) return field.reportValidity();
-  settings[name] = unset ? DEFAULTS[name] : number ? Number(field.value) : field.value;
-  try { localStorage.setItem("settings", JSON.stringify(settings)); } catch { /* for this page only */ }
+  set(name, unset ? DEFAULTS[name] : number ? Number(field.value) : field.value);
   apply();
 }
 

@@ -5,12 +5,13 @@ import { at, button, download, make } from "./elements.js";
 import { asJsonLines, asMarkdown } from "./store.js";
 
 const list = at("list"), menu = at("menu");
+let asked = 0;
 
 /** Show the conversations that hold the words looked for. */
 export async function showList() {
-  const words = at("search").value, found = await chat.store.list(words).catch(error => { fail(error); return []; });
-  // meanwhile others are looked for, or a name is being changed
-  if (words !== at("search").value || list.querySelector("input")) return;
+  const mine = ++asked, words = at("search").value;
+  const found = await chat.store.list(words).catch(error => { fail(error); return []; });
+  if (mine !== asked || list.querySelector("input")) return; // it was asked again; a name is being changed
   list.replaceChildren(...found.map(entry));
   at("none").hidden = found.length > 0;
   at("none").textContent = words ? "None holds these words." : "None yet.";
@@ -24,6 +25,7 @@ function entry(one) {
   }, { className: "open", title: one.title });
   if (here) opens.ariaCurrent = "true";
   const more = button("⋯", () => options(one, more), { ariaLabel: `Options of ${one.title}`, ariaHasPopup: "true" });
+  if (one.excerpt) opens.append(make("span", { className: "quiet" }, one.excerpt));
   const item = make("li", {}, opens, more);
   item.dataset.id = one.id;
   return item;
@@ -37,8 +39,8 @@ function options(one, place) {
   });
   menu.replaceChildren(
     button("Rename", then(() => rename(one))),
-    button("Export as JSON lines", then(kept => download(`${name(kept)}.jsonl`, asJsonLines([kept]), "application/jsonl"))),
-    button("Export as Markdown", then(kept => download(`${name(kept)}.md`, asMarkdown([kept]), "text/markdown"))),
+    button("Export as JSON lines", then(kept => download(name(kept, "jsonl"), asJsonLines([kept]), "application/jsonl"))),
+    button("Export as Markdown", then(kept => download(name(kept, "md"), asMarkdown([kept]), "text/markdown"))),
     remove,
   );
   menu.showPopover();
@@ -48,7 +50,7 @@ function options(one, place) {
   menu.firstChild.focus();
 }
 
-const name = one => one.title.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "") || "conversation";
+const name = (one, kind) => `${one.title.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "") || "conversation"}.${kind}`;
 
 function rename(one) {
   const field = make("input", { value: one.title, ariaLabel: "Name of the conversation", maxLength: 200 });
@@ -98,8 +100,7 @@ export function prepareList() {
     if (event.key === "Escape" && document.body.classList.contains("listed")) drawer(false);
   });
   at("export-jsonl").addEventListener("click", async () => {
-    download("conversations.jsonl", asJsonLines(await chat.store.list()), "application/jsonl");
+    download("conversations.jsonl", await chat.store.exported(), "application/jsonl");
   });
   addEventListener("focus", showList); // another tab may have changed it
-  showList();
 }

@@ -1,9 +1,13 @@
-// Where conversations are kept. A store has `list(words)`, newest first, those that hold all the words; `read(id)`,
-// `write(conversation)` and `remove(id)`. A conversation is `{ id, title, created, updated, messages }`; a message has
-// `role` and `content`, an answer also what it was drawn with (`params`) and how it ended.
+// Where conversations are kept. A store has `list(words)`, newest first, those that hold the words; `read(id)`,
+// `write(conversation)`, `remove(id)`; `body(conversation, messages, known, system)`, what is sent for an answer;
+// `restored(conversation, before)`, the messages after one that failed; `exported()`, all as JSON lines; and `where` it
+// is. A conversation is `{ id, title, created, updated, messages }`; a message has `role` and `content`, an answer also
+// what it was drawn with (`params`), how it ended (`finish`), and what belongs to it.
 
 /** In this browser: IndexedDB, or, where a browser has none to give, for as long as the page is open. */
 export class BrowserStore {
+  where = "in this browser";
+
   constructor() {
     this.kept = new Map();
     this.opened = new Promise(done => {
@@ -43,6 +47,18 @@ export class BrowserStore {
 
   remove(id) {
     return this.ask("readwrite", store => store?.delete(id) ?? this.kept.delete(id));
+  }
+
+  async body(_, messages, __, system) {
+    return { messages: plain(messages, system) };
+  }
+
+  async restored(_, before) {
+    return before;
+  }
+
+  async exported() {
+    return asJsonLines(await this.list());
   }
 }
 

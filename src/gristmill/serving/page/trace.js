@@ -7,7 +7,8 @@ import { place } from "./passages.js";
 /** An answer's text with what the training text holds of it marked, and below it the documents that hold it. */
 export async function traced(message) {
   const { spans, covered, tokens } = await (await request("/v1/trace", { json: { text: message.content } })).json();
-  const letters = [...message.content], shown = make("div", { className: "traced" }); // places are counted in characters
+  const letters = [...message.content]; // places are counted in characters
+  const shown = make("div", { className: "traced" });
   const found = spans.map((span, number) => documents(span, number + 1));
   let end = 0;
   spans.forEach((span, number) => {
@@ -40,7 +41,8 @@ function documents(span, number) {
     const about = [title, fetched_at, licence].filter(Boolean).join(" · ");
     const [before, text, after] = [source.before, source.text, source.after].map(part => part.replace(/\s+/g, " "));
     const words = make("p", {}, `… ${before.trim()} `, make("mark", {}, text.trim()), `${after} …`);
-    return make("li", {}, place(source.url || file || source.document), make("div", { className: "quiet" }, about), words);
+    const from = place(source.url || file || source.document);
+    return make("li", {}, from, make("div", { className: "quiet" }, about), words);
   });
   const head = make("summary", {}, `[${number}] “${span.text.trim()}” stands there ${times}`);
   return make("details", { className: "passage", open: number === 1 }, head, make("ul", {}, ...rows));

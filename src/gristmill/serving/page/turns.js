@@ -11,7 +11,8 @@ export function question(message, ask) {
   const body = make("div", { className: "body", dir: "auto" }, message.content);
   const actions = make("div", { className: "actions" });
   const turn = make("div", { className: "turn user" }, make("span", { className: "unseen" }, "You: "), body, actions);
-  actions.append(button("Edit", () => edit(turn, message.content, ask)), button("Copy", event => copy(message.content, event.target)));
+  actions.append(button("Edit", () => edit(turn, message.content, ask)));
+  actions.append(button("Copy", event => copy(message.content, event.target)));
   return turn;
 }
 
@@ -23,7 +24,8 @@ function edit(turn, content, ask) {
     if (event.key === "Escape") { event.stopPropagation(); cancel(); }
     if (enters(event)) { event.preventDefault(); send(); }
   });
-  const note = make("p", { className: "quiet" }, turn.nextElementSibling?.nextElementSibling ? "What follows it is removed." : "");
+  const followed = turn.nextElementSibling?.nextElementSibling;
+  const note = make("p", { className: "quiet" }, followed ? "What follows it is removed." : "");
   const actions = make("div", { className: "actions" }, button("Ask again", send), button("Cancel", cancel));
   turn.replaceChildren(make("div", { className: "edit" }, area, note, actions));
   area.focus();
@@ -36,8 +38,9 @@ export function enters(event) {
 
 /** An answer and the ways to look at it. `history` is what it answers, `does` what the page can do. */
 export function answer(message, history, does) {
-  const body = make("div", { className: "body", dir: "auto" }), notes = make("div"), actions = make("div", { className: "actions" });
-  const turn = make("div", { className: "turn assistant" }, make("span", { className: "unseen" }, "Answer: "), body, notes, actions);
+  const body = make("div", { className: "body", dir: "auto" }), notes = make("div");
+  const actions = make("div", { className: "actions" }), name = make("span", { className: "unseen" }, "Answer: ");
+  const turn = make("div", { className: "turn assistant" }, name, body, notes, actions);
   const written = () => body.replaceChildren(markdown(message.content));
   // a view takes the place of the answer until it is pressed again
   const view = (name, nodes) => {
@@ -65,11 +68,12 @@ export function answer(message, history, does) {
     written();
     actions.replaceChildren(button("Copy", event => copy(message.content, event.target)));
     actions.append(button("Regenerate", does.regenerate, { className: "last-only" }));
-    if (message.params && message.content && !does.quotes) {
+    if (message.content && !does.quotes && !message.memory?.asked) {
       actions.append(view("Alternatives", async () => [await alternatives(message, history)]));
     }
     if (message.content && does.traces) actions.append(view("Where from?", () => traced(message)));
-    notes.replaceChildren(...remarks(message), ...(message.passages ?? []).map((one, number) => passage(one, number + 1)));
+    const quoted = (message.passages ?? []).map((one, number) => passage(one, number + 1));
+    notes.replaceChildren(...remarks(message), ...remembered(message), ...quoted);
   };
   return { turn, body, written, finished };
 }
@@ -77,10 +81,23 @@ export function answer(message, history, does) {
 function* remarks(message) {
   const texts = [
     !message.content && "(an empty answer)",
-    message.finish === "length" && `Cut after ${message.params?.max_tokens ?? "so many"} tokens or at the end of the context.`,
+    message.finish === "length" && "It was cut: it reached the most tokens (Settings), or the end of the context.",
     message.finish === "stopped" && "Stopped.",
     message.finish === "broken" && "It broke off.",
-    message.dropped && `The model did not read the ${message.dropped} oldest messages: they are more than its context holds.`,
+    message.finish === "incomplete" && "It was stopped, or cut.",
+    message.dropped && `The ${message.dropped} oldest messages were not read: the model's context is full.`,
   ];
   for (const text of texts) if (text) yield make("p", { className: "quiet" }, text);
+}
+
+/** What of the memory the model was given. */
+function* remembered({ memory }) {
+  if (!memory || memory.asked) return;
+  const { facts = [], quotes = [], facts_left_out: left } = memory;
+  if (!facts.length && !quotes.length && !left) return;
+  const day = seconds => new Date(1000 * seconds).toLocaleDateString();
+  const lines = [...facts.map(one => one.text), ...quotes.map(one => `${day(one.created_at)}: “${one.text}”`)];
+  if (left) lines.push(`For ${left} ${lines.length ? "more " : ""}of the facts there was no room.`);
+  const list = make("ul", {}, ...lines.map(line => make("li", {}, line)));
+  yield make("details", { className: "passage" }, make("summary", {}, "From memory"), list);
 }
