@@ -102,7 +102,7 @@ def client_of(address: str) -> openai.OpenAI:
         ({"messages": ASK, "stop": {"x": 1}}, "stop"),
         ({"messages": ASK, "stop": ["x", 1]}, "stop"),
         ({"messages": ASK, "stream": "yes"}, "stream"),
-        ({"messages": ASK, "tools": [{"type": "function"}]}, "tools"),
+        ({"messages": ASK, "tools": [{"type": "function"}]}, "tools.0.function"),
         ({"messages": ASK, "response_format": {"type": "xml"}}, "response_format.type"),
     ],
 )

@@ -24,10 +24,24 @@ from gristmill.tokenizer.formats.vocabulary_files import CONTROL
 
 # ChatML; a conversation begins as a document does. Other tools parse control tokens out of content, `render` does not.
 # What lies between its marks `generation` is what is learned (transformers' `return_assistant_tokens_mask` tells it).
+TOOLS = "You can call these functions:\n", 'A call is <tool_call>{"name": …, "arguments": {…}}</tool_call>'
+CALL, RESULT = ("<tool_call>", "</tool_call>"), ("<tool_response>", "</tool_response>")
 JINJA = (
-    "{{ '<|endoftext|>' }}{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}"
-    "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
-    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}{{ '\\n' }}"
+    "{{ '<|endoftext|>' }}{% if tools %}{{ '<|im_start|>system\\n' }}{% if messages[0]['role'] == 'system' %}"
+    "{{ messages[0]['content'] + '\\n\\n' }}{% endif %}{{ 'You can call these functions:\\n' }}{% for tool in tools %}"
+    "{{ tool['function'] | tojson }}{{ '\\n' }}{% endfor %}"
+    """{{ 'A call is <tool_call>{"name": …, "arguments": {…}}</tool_call><|im_end|>' }}{{ '\\n' }}{% endif %}"""
+    "{% for message in messages %}{% if not (tools and loop.first and message['role'] == 'system') %}"
+    "{{ '<|im_start|>' + ('user' if message['role'] == 'tool' else message['role']) + '\\n' }}"
+    "{% if message['role'] == 'assistant' %}{% generation %}"
+    "{% if message['content'] %}{{ message['content'] }}{% endif %}"
+    "{% if message['tool_calls'] %}{% for call in message['tool_calls'] %}"
+    """{{ '<tool_call>{"name": "' + call['function']['name'] + '", "arguments": ' }}"""
+    "{% if call['function']['arguments'] is string %}{{ call['function']['arguments'] }}"
+    "{% else %}{{ call['function']['arguments'] | tojson }}{% endif %}{{ '}</tool_call>' }}"
+    "{% endfor %}{% endif %}{{ '<|im_end|>' }}{% endgeneration %}"
+    "{% elif message['role'] == 'tool' %}{{ '<tool_response>' + message['content'] + '</tool_response><|im_end|>' }}"
+    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}{{ '\\n' }}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 SAID = re.compile("\ue000[0-9]\ue001")  # what stands for a text while a template is read

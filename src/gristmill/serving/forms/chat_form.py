@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from gristmill.chat.tools import Calls
 from gristmill.generation.scheduler import Token
 from gristmill.serving.forms.form import Choice, Form, event, finite
 from gristmill.tokenizer.encode import Tokenizer
@@ -23,12 +25,17 @@ class ChatForm(Form):
         *,
         include_usage: bool,
         tokenizer: Tokenizer | None,
+        tools: bool = False,
         **told: Any,
     ) -> None:
-        """`tokenizer`: of the tokens whose log-probabilities are told, None where none are."""
+        """`tokenizer`: of the tokens whose log-probabilities are told, None where none are; `tools`: whether functions
+        may be called."""
         super().__init__(model, choices, **told)
         self.include_usage, self.tokenizer = include_usage, tokenizer
         self.told: dict[int, list[dict[str, Any]]] = {choice.index: [] for choice in choices}
+        self.texts: dict[int, list[str]] = {choice.index: [] for choice in choices}
+        self.calls: dict[int, list[dict[str, Any]]] = {choice.index: [] for choice in choices}
+        self.readers = {choice.index: Calls() for choice in choices} if tools else {}
         self.rest: dict[str, Any] = {"usage": None} if include_usage else {}
         about = json.dumps({**self.about, "object": "chat.completion.chunk"}, ensure_ascii=False)
         self.head = f'data: {about[:-1]}, "choices": [{{"index": '
@@ -49,10 +56,40 @@ class ChatForm(Form):
             entries = [entry(self.tokenizer, token) for token in tokens]
             self.told[choice.index] += entries
             told = {"content": entries, "refusal": None}
-        return self.chunk(choice.index, {"content": text}, told) if text or self.tokenizer else ""
+        deltas = list(self.deltas(choice, text)) or ([{"content": ""}] if tokens and self.tokenizer else [])
+        logprobs = (told, *[None] * len(deltas))
+        return "".join(self.chunk(choice.index, delta, one) for delta, one in zip(deltas, logprobs, strict=False))
+
+    def deltas(self, choice: Choice, text: str) -> Iterator[dict[str, Any]]:
+        """What a text adds to the message: text, and calls of functions."""
+        reader, calls = self.readers.get(choice.index), self.calls[choice.index]
+        parts = [("text", text)] if reader is None and text else list(reader.add(text)) if reader else []
+        if reader and choice.finish and (rest := reader.end()):
+            parts.append(("text", rest))
+        for kind, part in parts:
+            if kind == "text":
+                self.texts[choice.index].append(part)
+                yield {"content": part}
+            elif kind == "name":
+                called = {"name": part, "arguments": ""}
+                calls.append({"id": f"call_{uuid.uuid4().hex}", "type": "function", "function": called})
+                yield {"tool_calls": [{"index": len(calls) - 1, **calls[-1], "function": dict(called)}]}
+            else:
+                calls[-1]["function"]["arguments"] += part
+                yield {"tool_calls": [{"index": len(calls) - 1, "function": {"arguments": part}}]}
+
+    def finish(self, choice: Choice) -> str | None:
+        """Why a choice ended."""
+        return "tool_calls" if self.calls[choice.index] and choice.finish == "stop" else choice.finish
+
+    def message(self, choice: Choice) -> dict[str, Any]:
+        """The whole message of a choice."""
+        text, calls = "".join(self.texts[choice.index]), self.calls[choice.index]
+        content = {"content": (text or None) if calls else text, "refusal": None}
+        return {"role": "assistant", **content, **({"tool_calls": calls} if calls else {}), **cited(choice)}
 
     def closing(self, choice: Choice) -> str:
-        end = {"index": choice.index, "delta": cited(choice), "logprobs": None, "finish_reason": choice.finish}
+        end = {"index": choice.index, "delta": cited(choice), "logprobs": None, "finish_reason": self.finish(choice)}
         return event({**self.about, "object": "chat.completion.chunk", "choices": [end], **self.rest, **self.notes})
 
     def ending(self) -> str:
@@ -66,8 +103,8 @@ class ChatForm(Form):
             "choices": [
                 {
                     "index": one.index,
-                    "message": {"role": "assistant", "content": "".join(one.said), "refusal": None, **cited(one)},
-                    "finish_reason": one.finish,
+                    "message": self.message(one),
+                    "finish_reason": self.finish(one),
                     "logprobs": {"content": self.told[one.index], "refusal": None} if self.tokenizer else None,
                 }
                 for one in self.choices

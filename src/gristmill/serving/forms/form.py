@@ -115,7 +115,7 @@ class Form(ABC):
     def take(self, choice: Choice) -> str:
         """What is new of a choice, as events of a stream; whatever the form keeps for the whole."""
         text, tokens = choice.take()
-        return self.piece(choice, text, tokens) if text or tokens else ""
+        return self.piece(choice, text, tokens) if text or tokens or choice.finish else ""
 
     @abstractmethod
     def whole(self) -> dict[str, Any]:

@@ -52,11 +52,13 @@ class Beginner:
     ) -> tuple[list[Choice], dict[str, Any]]:
         """The answers to a conversation, and how they are told."""
         session, dropped = self.session(asked, messages, user), 0
-        form = asked.form
-        reply = session.answer() if session and form is None else None
+        form, offer = asked.form, asked.offer
+        held = form is not None or bool(offer and offer.forced)
+        reply = session.answer() if session and not held else None
         quoting, messages = isinstance(self.assistant, QuotingAssistant), session.messages if session else messages
-        for name, given in (("logprobs", getattr(asked, "logprobs", None)), ("response_format", form is not None)):
-            if given and (quoting or reply is not None):
+        logprobs_asked = getattr(asked, "logprobs", None)
+        for name, given in (("logprobs", logprobs_asked), ("response_format", form is not None), ("tools", offer)):
+            if given and (quoting or (reply is not None and name == "logprobs")):
                 raise ApiError(400, f"{name} is not supported: no model answers", name, "unsupported_parameter")
         if reply is not None:
             choices: list[Choice] = [Quotation(number, reply, ()) for number in range(asked.n or 1)]
@@ -65,9 +67,10 @@ class Beginner:
             choices = [Quotation(number, quoted.text(), quoted.annotations) for number in range(asked.n or 1)]
         else:
             tokenizer = self.assistant.engine.tokenizer
+            grammar = offer.grammar(self.assistant.engine) if offer else self.grammar(form)
             aside = partial(session.aside, tokenizer=tokenizer) if session and session.memory else None
             prompt, dropped = self.assistant.fitted(messages, aside)
-            params = asked.params(self.assistant.engine.config.vocab_size, most, logprobs, self.grammar(form))
+            params = asked.params(self.assistant.engine.config.vocab_size, most, logprobs, grammar)
             choices = self.choices(asked, [prompt], params)
         notes = {**({"dropped_messages": dropped} if dropped else {}), **(session.notes if session else {})}
         return choices, {"stream": bool(asked.stream), "notes": notes, "keep": session.keep if session else None}
@@ -106,6 +109,7 @@ class Beginner:
             choices,
             include_usage=asked.include_usage,
             tokenizer=self.assistant.engine.tokenizer if asked.logprobs else None,
+            tools=asked.offer is not None,
             **told,
         )
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gristmill.chat.tools import listing, result_text
 from gristmill.serving.api_error import ApiError
 from gristmill.serving.requests.request_fields import NOTHING, Count, Likeliest, Remembered, Schema
+from gristmill.serving.requests.tool_fields import (
+    MOST_TOOLS,
+    Offer,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    offered,
+)
 
 
 class Part(BaseModel):
@@ -25,6 +35,8 @@ class Message(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
     role: str
     content: str | Annotated[list[Part], Field(fail_fast=True)] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(fail_fast=True)] | None = None
+    tool_call_id: str | None = None
 
     def plain(self, place: int) -> dict[str, str]:
         """The message as the chat template takes it. Raises ApiError where it holds more than text."""
@@ -33,7 +45,10 @@ class Message(BaseModel):
                 raise ApiError(400, f"messages.{place}.{name} is not supported", "messages", "unsupported_parameter")
         if self.content is None and self.role != "assistant":
             raise ApiError(400, f"messages.{place}.content is missing", f"messages.{place}.content")
-        return {"role": "system" if self.role == "developer" else self.role, "content": text_of(self.content)}
+        text = text_of(self.content) + "".join(call.text() for call in self.tool_calls or [])
+        if self.role == "tool":
+            return {"role": "user", "content": result_text(text)}
+        return {"role": "system" if self.role == "developer" else self.role, "content": text}
 
 
 def text_of(content: str | list[Part] | None, kinds: tuple[str, ...] = ("text", "refusal")) -> str:
@@ -80,6 +95,9 @@ class ChatRequest(Remembered):
     logprobs: bool | None = None
     top_logprobs: Likeliest | None = None
     response_format: ResponseFormat | None = None
+    tools: Annotated[list[Tool], Field(max_length=MOST_TOOLS, fail_fast=True)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
 
     @property
     def form(self) -> Schema | None:
@@ -91,7 +109,16 @@ class ChatRequest(Remembered):
         super().check()
         if self.top_logprobs and not self.logprobs:
             raise ApiError(400, "top_logprobs needs logprobs", "top_logprobs")
+        if self.offer and self.form is not None:
+            raise ApiError(400, "response_format is not supported together with tools", "response_format")
+
+    @cached_property
+    def offer(self) -> Offer | None:
+        """What the answer may call."""
+        return offered(self.tools or [], self.tool_choice, self.parallel_tool_calls)
 
     def turns(self) -> list[dict[str, Any]]:
         """The messages as the template takes them."""
-        return [message.plain(place) for place, message in enumerate(self.messages)]
+        said = [message.plain(place) for place, message in enumerate(self.messages)]
+        listed = [{"role": "system", "content": listing(self.offer.listed())}] if self.offer else []
+        return [*said[:-1], *listed, said[-1]]

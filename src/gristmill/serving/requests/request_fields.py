@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from gristmill.generation.grammar import Grammar
 from gristmill.generation.sampling_params import MOST_LIKELIEST, SamplingParams
 from gristmill.serving.api_error import ApiError
+from gristmill.serving.requests.tool_fields import Offer
 from gristmill.settings.descriptions import wrong_value
 
 MAX_BODY = 1_000_000  # bytes of a request
@@ -138,6 +139,11 @@ class Remembered(Sampled):
     @property
     def form(self) -> Schema | None:
         """The JSON schema of the answer, if it must fit one."""
+        return None
+
+    @property
+    def offer(self) -> Offer | None:
+        """What the answer may call."""
         return None
 
     @property

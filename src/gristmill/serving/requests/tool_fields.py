@@ -1,0 +1,119 @@
+"""Functions in requests (https://platform.openai.com/docs/guides/function-calling): what may be called, what was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gristmill.chat.tools import call_text, check_carried, grammar
+from gristmill.errors import UserError
+from gristmill.generation.engine import Engine
+from gristmill.generation.grammar import Grammar
+from gristmill.serving.api_error import ApiError
+
+MOST_TOOLS = 128  # as in OpenAI's API
+Name = Annotated[str, Field(pattern="^[a-zA-Z0-9_-]{1,64}$")]
+NOTHING: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+
+
+class Function(BaseModel):
+    """What may be called. `strict` or not, its arguments fit their schema."""
+
+    model_config = ConfigDict(strict=True)
+    name: Name
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(BaseModel):
+    """A function as a tool."""
+
+    model_config = ConfigDict(strict=True)
+    type: Literal["function"]
+    function: Function
+
+
+class Called(BaseModel):
+    """What was called."""
+
+    model_config = ConfigDict(strict=True)
+    name: Name
+    arguments: str
+
+
+class ToolCall(BaseModel):
+    """A call that the assistant made."""
+
+    model_config = ConfigDict(strict=True)
+    id: str | None = None
+    type: Literal["function"] = "function"
+    function: Called
+
+    def text(self) -> str:
+        """As it stands in the assistant's turn."""
+        return call_text(self.function.name, self.function.arguments)
+
+
+class NamedFunction(BaseModel):
+    """A function by its name."""
+
+    model_config = ConfigDict(strict=True)
+    name: str
+
+
+class ToolChoice(BaseModel):
+    """The function that must be called."""
+
+    model_config = ConfigDict(strict=True)
+    type: Literal["function"] = "function"
+    function: NamedFunction
+
+
+class Offer(NamedTuple):
+    """The functions that an answer may call."""
+
+    functions: Sequence[Function]
+    forced: bool  # whether it must call one
+    several: bool  # whether it may call more than one
+
+    def listed(self) -> list[dict[str, Any]]:
+        """As the template lists them."""
+        return [
+            one.model_dump(include={"name", "description", "parameters"}, exclude_none=True) for one in self.functions
+        ]
+
+    def grammar(self, engine: Engine) -> Grammar:
+        """What holds an answer to them. Raises ApiError for a schema that is none, and where that cannot be done."""
+        try:
+            check_carried(engine.tokenizer)
+            grammars = engine.grammars
+        except UserError as error:
+            raise ApiError(400, f"tools: {error.problem}: {error.remedy}", "tools", "unsupported_parameter") from None
+        for place, one in enumerate(self.functions):
+            try:
+                grammars.json(one.parameters or NOTHING)
+            except UserError as error:
+                name = f"tools.{place}.function.parameters"
+                raise ApiError(400, f"{name} ({one.name}): {error.problem}: {error.remedy}", name) from None
+        schemas = [(one.name, one.parameters or NOTHING) for one in self.functions]
+        return grammars.made(grammar(schemas, forced=self.forced, several=self.several))
+
+
+def offered(tools: Sequence[Tool], choice: str | ToolChoice | None, parallel: bool | None) -> Offer | None:
+    """What may be called; None where nothing may. Raises ApiError for a choice of what is not there."""
+    functions = [tool.function for tool in tools]
+    if len({one.name for one in functions}) < len(functions):
+        raise ApiError(400, "tools: two functions have one name", "tools")
+    if isinstance(choice, ToolChoice):
+        functions = [one for one in functions if one.name == choice.function.name]
+        if not functions:
+            raise ApiError(400, f"tool_choice: no tool is called {choice.function.name}", "tool_choice")
+        return Offer(functions, forced=True, several=False)
+    if choice == "required" and not functions:
+        raise ApiError(400, "tool_choice: required, and there are no tools", "tool_choice")
+    if not functions or choice == "none":
+        return None
+    return Offer(functions, forced=choice == "required", several=parallel is not False)

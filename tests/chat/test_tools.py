@@ -1,0 +1,91 @@
+"""Functions in the template: as transformers renders it, and read back from an answer however it is cut."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer as Peer
+
+from gristmill.chat.template import JINJA, render
+from gristmill.chat.tools import Calls, call_text, check_carried, listing, result_text
+from gristmill.errors import UserError
+from gristmill.tokenizer.encode import Tokenizer
+
+WEATHER = {
+    "name": "weather",
+    "description": "The weather in a town, in <b>degrees</b> & 'words'.",
+    "parameters": {"type": "object", "properties": {"town": {"type": "string"}}, "required": ["town"]},
+}
+NOW = {"name": "now"}
+
+
+@pytest.mark.parametrize("system", [True, False])
+@pytest.mark.parametrize("as_text", [True, False])
+def test_what_is_read_is_what_transformers_renders(
+    tokenizer_folder: Path, tokenizer: Tokenizer, system: bool, as_text: bool
+) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    peer = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_folder / "tokenizer.json"), chat_template=JINJA)
+    town = {"town": "Löwen"}
+    arguments: Any = json.dumps(town, ensure_ascii=False) if as_text else town
+    call = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": arguments}}
+    given: list[dict[str, Any]] = [{"role": "system", "content": "Be brief."}] if system else []
+    given += [
+        {"role": "user", "content": "How warm is it?"},
+        {"role": "assistant", "content": "I ask.", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": "12"},
+    ]
+    tools: list[Any] = [{"type": "function", "function": one} for one in (WEATHER, NOW)]
+    theirs = peer.apply_chat_template(given, tools=tools, add_generation_prompt=True, tokenize=False)
+    listed = listing([WEATHER, NOW])
+    said = [
+        {"role": "system", "content": f"Be brief.\n\n{listed}" if system else listed},
+        given[-3],
+        {"role": "assistant", "content": "I ask." + call_text("weather", json.dumps(town, ensure_ascii=False))},
+        {"role": "user", "content": result_text("12")},
+    ]
+    ours = render(said, tokenizer, generation_prompt=True)[0]
+    assert Peer.from_file(str(tokenizer_folder / "tokenizer.json")).decode(ours, skip_special_tokens=False) == theirs
+    assert ours == peer.encode(theirs, add_special_tokens=False)
+
+
+arguments = st.dictionaries(st.text(max_size=5), st.text(alphabet='{}"\\</tool_call>ab', max_size=12), max_size=3)
+calls = st.lists(st.tuples(st.sampled_from(["weather", "now"]), arguments), max_size=3)
+
+
+@given(st.text(alphabet="<tol_ca >x", max_size=20), calls, st.data())
+def test_calls_are_read_back_however_the_text_is_cut(
+    text: str, made: list[tuple[str, Any]], data: st.DataObject
+) -> None:
+    if "<tool_call>" in text:
+        return
+    whole = text + "".join(call_text(name, json.dumps(one)) for name, one in made)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=12)))
+    reader, content, found = Calls(), "", list[list[str]]()
+    for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True):
+        for kind, part in reader.add(whole[start:end]):
+            if kind == "text":
+                content += part
+            elif kind == "name":
+                found.append([part, ""])
+            else:
+                found[-1][1] += part
+    assert content + reader.end() == text
+    assert [(name, json.loads(one)) for name, one in found] == made
+
+
+def test_a_template_that_says_it_otherwise_is_named(tokenizer: Tokenizer) -> None:
+    check_carried(tokenizer)
+    plain = (
+        "{{ '<|endoftext|>' }}{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + "
+        "message['content'] + '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+    with pytest.raises(UserError, match="in its own way"):
+        check_carried(Tokenizer(tokenizer.pieces, tokenizer.pattern, chat_template=plain))
