@@ -94,6 +94,12 @@ class NativeDecoder:
         STEP(call)
         return logits
 
+    def hidden(self, count: int) -> np.ndarray:
+        """Normalised last hidden states of the `count` rows of the last step, all of which had outputs, float32
+        [count, D]. They hold until the next step."""
+        width = up_to(self.config.width, PANEL)
+        return self.scratch[self.rows * width :][: count * width].reshape(count, width)[:, : self.config.width]
+
     def turn(self, positions: int) -> None:
         """Know the rotary angles of so many positions."""
         self.positions = min(self.config.context, max(positions, 2 * self.positions, 256))

@@ -18,6 +18,7 @@ from gristmill.serving.answer import Answer, AnswerQueue
 from gristmill.serving.api_error import ApiError, as_api_error, valid
 from gristmill.serving.assistant import Assistant
 from gristmill.serving.chat_page import add_page
+from gristmill.serving.embeddings import add_embeddings
 from gristmill.serving.forms.form import Form
 from gristmill.serving.guard import Guard
 from gristmill.serving.memory.memory_routes import add_memory_routes
@@ -80,6 +81,7 @@ def create_app(
         card["trace"] = True
         add_trace(app, tracer)
 
+    add_embeddings(app, beginner, queue)
     for path, begin in beginner.ways().items():
         app.post(path, response_model=None)(answering(queue, begin))
     return app

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from gristmill.serving.api_error import ApiError
-from gristmill.serving.requests.request_fields import MAX_CHOICES, Count, Integer, Likeliest, Sampled
+from gristmill.serving.requests.request_fields import MAX_CHOICES, Body, Count, Integer, Likeliest, Sampled
 from gristmill.tokenizer.encode import Tokenizer
 
 Tokens = Annotated[list[Integer], Field(fail_fast=True)]
+Texts = str | list[str] | list[int] | list[list[int]]
 
 
 class CompletionRequest(Sampled):
@@ -34,19 +35,30 @@ class CompletionRequest(Sampled):
             raise ApiError(400, "max_tokens: 0 without echo asks for nothing", "max_tokens")
 
     def prompts(self, tokenizer: Tokenizer) -> tuple[list[list[int]], int]:
-        """The prompts as tokens, and how many each begins with that the client did not send.
+        """The prompts as tokens, and how many each begins with that the client did not send. Raises ApiError."""
+        return as_tokens(self.prompt, MAX_CHOICES // (self.n or 1), tokenizer, "prompt")
 
-        A text begins as a document does; tokens are taken as they are. Raises ApiError for numbers that are none.
-        """
-        given = self.prompt if isinstance(self.prompt, list) else [self.prompt]
-        if given and isinstance(given[0], int):
-            given = [given]
-        if not 0 < len(given) * (self.n or 1) <= MAX_CHOICES:
-            raise ApiError(400, f"prompt: 1 to {MAX_CHOICES} answers are given at a time", "prompt")
-        if isinstance(given[0], str):
-            texts = [str(text) for text in given]
-            return [[tokenizer.end_of_text, *tokenizer.encode(text)] for text in texts], 1
-        prompts = [list(one) for one in given if not isinstance(one, (str, int))]
-        if not all(0 <= token < tokenizer.vocab_size for prompt in prompts for token in prompt):
-            raise ApiError(400, f"prompt: tokens are numbers below {tokenizer.vocab_size}", "prompt")
-        return prompts, 0
+
+class EmbeddingRequest(Body):
+    """A request for vectors of texts."""
+
+    input: str | Annotated[list[str], Field(fail_fast=True)] | Tokens | Annotated[list[Tokens], Field(fail_fast=True)]
+    model: str | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+
+
+def as_tokens(given: Texts, most: int, tokenizer: Tokenizer, name: str) -> tuple[list[list[int]], int]:
+    """Texts as tokens, and how many each begins with that the client did not send.
+
+    A text begins as a document does; tokens are taken as they are. Raises ApiError for numbers that are none.
+    """
+    listed: Any = given if isinstance(given, list) else [given]
+    if listed and isinstance(listed[0], int):
+        listed = [listed]
+    if not 0 < len(listed) <= most:
+        raise ApiError(400, f"{name}: 1 to {most} at a time", name)
+    if isinstance(listed[0], str):
+        return [[tokenizer.end_of_text, *tokenizer.encode(text)] for text in listed], 1
+    if not all(0 <= token < tokenizer.vocab_size for one in listed for token in one):
+        raise ApiError(400, f"{name}: tokens are numbers below {tokenizer.vocab_size}", name)
+    return [list(one) for one in listed], 0
