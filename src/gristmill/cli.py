@@ -20,6 +20,7 @@ from gristmill.commands.stage_commands import add_stages
 from gristmill.commands.trace import count, trace, tracer_of
 from gristmill.corpus.execution.executor import parse_backend, using
 from gristmill.errors import UserError
+from gristmill.manifest import in_run
 from gristmill.progress import console, duration, results, table
 from gristmill.recipe import Recipe
 from gristmill.run import run_recipe
@@ -33,6 +34,7 @@ from gristmill.settings.stages import BY_NAME, MODEL
 
 if TYPE_CHECKING:
     from gristmill.serving.assistant import Assistant
+    from gristmill.serving.memory.memory_store import MemoryStore
 
 app = typer.Typer(
     cls=Commands,
@@ -49,11 +51,13 @@ add_stages(app)
 GATE_BROKEN = 3
 INTERRUPTED = 130  # exit code, as shells have it for Ctrl-C
 ModelFolder = Annotated[
-    Path | None, typer.Argument(metavar="FOLDER", help="A run folder, as runs/miniweb, or a model's.")
+    Path | None, typer.Argument(metavar="FOLDER", help="A run folder, as runs/miniweb, or a model's; or a GGUF file.")
 ]
 ModelName = Annotated[
-    str | None, typer.Option("--model", help="pretrain, sft or rl; a stage's folder; or a Hugging Face folder.")
+    str | None, typer.Option("--model", help="pretrain, sft or rl; a stage's or Hugging Face folder; a GGUF file.")
 ]
+MemoryFile = Annotated[Path | None, typer.Option(help="File of facts and conversations: RUN/memory.sqlite.")]
+NoMemory = Annotated[bool, typer.Option("--no-memory", help="Keep no facts and conversations.")]
 
 
 @app.command(rich_help_panel=JOURNEY)
@@ -158,11 +162,13 @@ def chat(
     folder: ModelFolder = None,
     model: ModelName = None,
     temperature: Annotated[float, typer.Option(min=0, max=2, help="0: the likeliest words; 0.8 suits stories.")] = 0.0,
+    memory: MemoryFile = None,
+    no_memory: NoMemory = False,
 ) -> None:
     """Talk with a run's assistant in the terminal."""
     from gristmill.serving.terminal import chat as talk
 
-    talk(assistant_of(folder, model), temperature)
+    talk(assistant_of(folder, model), temperature, None if no_memory else memory_of(run_of(folder), memory))
 
 
 @app.command(rich_help_panel=TALK)
@@ -174,16 +180,29 @@ def serve(
     api_key: Annotated[
         list[str] | None, typer.Option(envvar="GRISTMILL_API_KEY", help="Key that clients must send; one a user.")
     ] = None,
-    memory: Annotated[Path | None, typer.Option(help="File of facts and conversations: RUN/memory.sqlite.")] = None,
-    no_memory: Annotated[bool, typer.Option("--no-memory", help="Keep no facts and conversations.")] = False,
+    memory: MemoryFile = None,
+    no_memory: NoMemory = False,
 ) -> None:
     """Serve a run's assistant: an OpenAI-compatible API and a chat page."""
-    from gristmill.serving.memory.memory_store import MemoryStore
     from gristmill.serving.server import serve as listen
 
-    store = None if no_memory else MemoryStore(memory or (folder or Path()) / "memory.sqlite")
-    assistant, tracer = assistant_of(folder, model), tracer_of(folder) if model is None or model in MODEL else None
+    store = None if no_memory else memory_of(run_of(folder), memory)
+    assistant = assistant_of(folder, model)
+    tracer = tracer_of(run_of(folder)) if model is None or model in MODEL else None
     listen(assistant, host=host, port=port, api_keys=api_key or (), memory=store, tracer=tracer)
+
+
+def memory_of(folder: Path | None, named: Path | None) -> MemoryStore | None:
+    """What is remembered in a run's or a model's folder; a file alone has nothing in it."""
+    from gristmill.serving.memory.memory_store import MemoryStore
+
+    path = named or (folder or Path()) / "memory.sqlite"
+    return MemoryStore(path) if path.parent.is_dir() else None
+
+
+def run_of(folder: Path | None) -> Path | None:
+    """The run folder where one of its stages' is named; else what is named."""
+    return folder.parent if folder and in_run(folder) else folder
 
 
 def assistant_of(folder: Path | None, named: str | None) -> Assistant:

@@ -72,10 +72,12 @@ def test_passages_are_served_with_the_places_of_words(folder: Path, listen: List
         assert (found["url"], words) == ("http://a.test/light", ["lighthouse", "lit"])
 
 
-def test_the_terminal_shows_where_an_answer_is_from(folder: Path, command: Command) -> None:
+def test_the_terminal_shows_once_where_an_answer_is_from(folder: Path, command: Command) -> None:
     done = command("chat", folder, text="When does the bakery open?\n")
-    assert "opens at six" in done.stdout and "[1] The bakery › Questions\n    bakery.md\n" in done.stdout
+    assert done.stdout.count("opens at six") == 1 and "[1] The bakery › Questions\n    bakery.md\n" in done.stdout
     assert "passages: " in done.stderr
+    near = command("chat", folder, text="Who won the bakery cup?\n").stdout
+    assert near.startswith("Your pages do not say. Nearest: ") and near.count("opens at six") == 1  # to be read
 
 
 def test_a_run_folder_is_asked_through_its_passages(folder: Path, command: Command) -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -22,7 +19,6 @@ from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.runs.model_choice import find_model
 from gristmill.serving.assistant import Assistant, Reply
-from gristmill.serving.terminal import answer
 
 Listen = Callable[..., AbstractContextManager[str]]
 ASK: list[Any] = [{"role": "user", "content": "Who walks to the river?"}]
@@ -180,26 +176,3 @@ def test_no_run_and_no_model_are_named(tmp_path: Path) -> None:
         find_model(tmp_path / "none")
     with pytest.raises(UserError, match="no model"):
         find_model(tmp_path)
-
-
-def test_terminal_chat_on_a_pipe(run_folder: Path, assistant: Assistant) -> None:
-    question = ASK[0]["content"]
-    lines = f"{question}\n/reset\n".encode() + b"\xff\xed\xa0\x80\n/reset\n" + f"{question}\n/quit\nnot read\n".encode()
-    command = [sys.executable, "-m", "gristmill", "chat", str(run_folder)]
-    done = subprocess.run(command, input=lines, capture_output=True, timeout=300, env=os.environ)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.decode().count(assistant.reply(ASK).text().strip()) == 2
-
-
-def test_a_model_cannot_command_the_terminal(
-    assistant: Assistant, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said = "a\n\t\x1b]0;mine\x07\r\x9b2Jé"
-    ids = [
-        next(i for i in range(256) if assistant.engine.tokenizer.token_bytes(i) == bytes([b])) for b in said.encode()
-    ]
-    monkeypatch.setattr(assistant, "reply", lambda *_, **__: Reply(iter(ids), assistant, 1, 100, []))
-    for person, shown in ((False, said), (True, "a\n\t\ufffd]0;mine\ufffd\ufffd\ufffd2Jé")):
-        monkeypatch.setattr(sys.stdout, "isatty", lambda person=person: person)
-        assert answer(assistant, ASK, 0.0)[-1]["content"] == said
-        assert capsys.readouterr().out == f"{shown}\n"

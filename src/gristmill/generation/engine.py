@@ -42,14 +42,19 @@ class Completion:
 
 
 def load_together(model: Path, tokenizer: Path, device: str = "cpu") -> tuple[Transformer, Tokenizer]:
-    """Read a model folder (of ours or of Hugging Face's) and a tokenizer folder.
+    """Read a model folder (of ours or of Hugging Face's) or a GGUF file, and a tokenizer folder.
 
     Raises UserError where they do not belong together.
     """
     from gristmill.model.hf_format import open_model
 
     words = Tokenizer.load(tokenizer)
-    network = open_model(model, words.vocab_size, device)
+    if model.suffix == ".gguf":
+        from gristmill.model.gguf_format import read_gguf
+
+        network = read_gguf(model, words.vocab_size).to(device)
+    else:
+        network = open_model(model, words.vocab_size, device)
     fit(model, network.config.vocab_size, tokenizer, words)
     return network, words
 
@@ -77,8 +82,8 @@ class Engine:
 
     @classmethod
     def load(cls, model: Path | str, tokenizer: Path | str, device: str = "cpu") -> Engine:
-        """Read a model folder (of ours or of Hugging Face's) and a tokenizer folder, as `find_model` names them, to a
-        device of PyTorch's. Raises UserError where one cannot be read or they do not belong together.
+        """Read a model (ours, a Hugging Face folder or a GGUF file) and a tokenizer folder, as `find_model` names them,
+        to a device of PyTorch's. Raises UserError where one cannot be read or they do not belong together.
         """
         folder, words = Path(model), Path(tokenizer)
         if device == "cpu" and (folder / "model.json").exists():

@@ -1,4 +1,5 @@
-"""Which model a person means: the newest of a run that may be used, one that they name, or a Hugging Face folder."""
+"""Which model a person means: the newest of a run that may be used, one that they name, or one by others (a Hugging
+Face folder, a GGUF file)."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from gristmill.settings.stages import MODEL
 
 NEWEST = tuple(reversed(MODEL))  # stages that train a model to talk with, the last first
 OURS, HUGGING_FACE = "model.json", "config.json"  # what shows whose folder it is
+GGUF = ".gguf"
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,9 @@ class Model:
 
 
 def find_model(folder: Path | str | None, named: str | None = None, choose: Sequence[str] = NEWEST) -> Model:
-    """The model of a run folder, of a stage's folder or of a Hugging Face folder (Llama, Qwen3): its `folder`, the
-    folder of its `tokenizer`, its `name`, and `about`, a line that says which it is and why not a newer one.
+    """The model of a run folder, of a stage's folder, of a Hugging Face folder or of a GGUF file (Llama, Qwen3): its
+    `folder` (or file), the folder of its `tokenizer`, its `name`, and `about`, which says which it is and why not a
+    newer one.
 
     `named` is a stage of the run (as `sft`), or a folder that is taken instead. Of a run, the first of the stages
     `choose` (by default rl, kto, dpo, sft, pretrain) is taken that its recipe names and that is what the recipe would
@@ -44,16 +47,18 @@ def find_model(folder: Path | str | None, named: str | None = None, choose: Sequ
     path = Path(named) if named else folder
     if path is None:
         raise UserError("no model is named", "give a run folder, as runs/miniweb, or --model DIR")
+    if path.suffix == GGUF and path.is_file():
+        return of_foreign(path, "a GGUF file")
     if not path.is_dir():
-        if named:
-            raise UserError(f"no model {named}", f"name one of {', '.join(MODEL)}, or the folder of one")
+        if named or path.suffix == GGUF:
+            raise UserError(f"no model {path}", f"name one of {', '.join(MODEL)}, or the folder of one")
         raise UserError(f"no run folder {path}", "make one first: gristmill run recipes/miniweb.toml")
     if (path / RECIPE).exists():
         return of_run(path, choose)
     if (path / OURS).exists():
         return of_stage(path)
     if (path / HUGGING_FACE).exists():
-        return of_hugging_face(path)
+        return of_foreign(path, "a Hugging Face folder")
     there = [path / name for name in MODEL if (path / name / OURS).exists()]
     if len(there) > 1:
         raise UserError(f"{path} has no {RECIPE}, which says which of its models is meant", f"name one: {there[-1]}")
@@ -117,24 +122,23 @@ def of_stage(folder: Path, name: str = "") -> Model:
     )
 
 
-def of_hugging_face(folder: Path) -> Model:
-    """A Hugging Face folder; its tokenizer, with the control tokens that it lacks, goes to a temporary folder."""
+def of_foreign(source: Path, kind: str) -> Model:
+    """A model by others; its tokenizer, with the control tokens that it lacks, goes to a temporary folder."""
     from gristmill.tokenizer.formats.import_hf import adopt
 
-    intact(folder)  # it may be the folder of an export stage
+    intact(source)  # it may be, or lie in, the folder of an export stage
     scratch = Path(tempfile.mkdtemp(prefix="gristmill-"))
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-    adopt(folder, scratch / "tokenizer.json")
-    return Model(folder, scratch, folder.resolve().name, f"{folder} (a Hugging Face folder)")
+    adopt(source, scratch / "tokenizer.json")
+    return Model(source, scratch, source.resolve().name.removesuffix(GGUF), f"{source} ({kind})")
 
 
 def in_our_form(model: Model) -> Path:
-    """The folder of a model as our stages write it; a Hugging Face model is written next to its tokenizer first."""
+    """The folder of a model as our stages write it; one by others is written next to its tokenizer first."""
     if (model.folder / OURS).exists():
         return model.folder
-    from gristmill.model.hf_format import open_model
+    from gristmill.generation.engine import load_together
     from gristmill.model.transformer import save_model
-    from gristmill.tokenizer.encode import Tokenizer
 
-    save_model(open_model(model.folder, Tokenizer.load(model.tokenizer).vocab_size), model.tokenizer)
+    save_model(load_together(model.folder, model.tokenizer)[0], model.tokenizer)
     return model.tokenizer

@@ -25,6 +25,8 @@ class Reply:
 
     annotations: Sequence[Mapping[str, Any]] = ()  # OpenAI's, of what it cites
     passages: Sequence[Found] = ()  # to be shown with it
+    quoted: Sequence[Found] = ()  # those of them that it quotes
+    dropped = 0  # messages that the model did not read
 
     def __init__(
         self, tokens: Iterator[int], assistant: Assistant, prompt: int, limit: int, stop: Sequence[str]
@@ -81,17 +83,20 @@ class Assistant:
         top_p: float = 1.0,
         seed: int = 0,
         stop: Sequence[str] = (),
+        aside: Aside | None = None,
     ) -> Reply:
         """Begin an answer of at most `max_tokens` tokens: iterate over it for its text, piece by piece, or take
         `reply(…).text()`. Temperature 0 takes the likeliest token each time; the same `seed` draws the same tokens. The
-        answer ends before the first of the strings `stop`.
+        answer ends before the first of the strings `stop`. What `aside` gives is added to the system's message.
 
         Messages may come in any order: `in_turns` says what becomes of them. Raises UserError where one has no text,
         none is the user's, or the last alone is longer than the context.
         """
-        prompt = self.prompt(messages)
+        prompt, dropped = self.fitted(messages, aside)
         tokens = self.engine.stream(prompt, SamplingParams(max_tokens, temperature, top_p=top_p, seed=seed))
-        return Reply(tokens, self, len(prompt), min(max_tokens, self.engine.context - len(prompt)), stop)
+        reply = Reply(tokens, self, len(prompt), min(max_tokens, self.engine.context - len(prompt)), stop)
+        reply.dropped = dropped
+        return reply
 
     def prompt(self, messages: Messages) -> list[int]:
         """The token ids of `fitted`."""

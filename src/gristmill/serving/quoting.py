@@ -23,7 +23,7 @@ class QuotedReply(Reply):
         self.finish = "stop"
         ends = [at for text in stop if text and (at := made.text.find(text)) >= 0]
         self.content = made.text[: min(ends, default=len(made.text))]
-        self.passages = made.passages
+        self.passages, self.quoted = made.passages, [one.passage for one in made.citations]
         self.annotations = [
             {
                 "type": "url_citation",

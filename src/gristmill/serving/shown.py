@@ -10,11 +10,13 @@ from gristmill.passages.search import Found
 CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
-def passage_text(number: int, found: Found) -> Text:
-    """A passage with its number, page, headings and place; the question's words in it are bold."""
+def passage_text(number: int, found: Found, *, whole: bool = True) -> Text:
+    """A passage with its number, page, headings and place; `whole`, with its text, the question's words in bold."""
     shown = Text(f"[{number}] ", style="bold")
     shown.append(" › ".join(dict.fromkeys((found.title, *found.headings))).translate(CONTROLS), style="bold")
     shown.append(f"\n    {found.url or found.source}\n".translate(CONTROLS), style="dim")
+    if not whole:
+        return shown
     body = Text(found.text.translate(CONTROLS))
     for start, end in found.marks:
         body.stylize("bold yellow", start, end)

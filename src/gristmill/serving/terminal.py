@@ -2,68 +2,207 @@
 
 from __future__ import annotations
 
+import atexit
 import io
+import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 
 from gristmill.errors import UserError
-from gristmill.passages.search import Found
 from gristmill.progress import results
-from gristmill.serving.assistant import Assistant
+from gristmill.serving.api_error import ApiError
+from gristmill.serving.assistant import Assistant, Reply
+from gristmill.serving.guard import LOCAL
+from gristmill.serving.memory.memory_store import MemoryStore
+from gristmill.serving.memory.session import Session
+from gristmill.serving.quoting import QuotingAssistant
 from gristmill.serving.shown import CONTROLS, passage_text
 
-SHOWN = 3  # passages after an answer
-HELP = "/reset begins anew, /quit (or Ctrl-D) ends; Ctrl-C stops an answer"
+SHOWN = 3  # passages after an answer that quotes none
+SEVERAL = '"""'  # begins and ends a message of several lines
+KEPT_LINES = 1000  # of what was typed
+HELP = f"""/help            this
+/reset           begin anew
+/system [TEXT]   what the model is told first; without a text, nothing
+/memory          what is remembered; /memory on, /memory off, /memory forget NUMBER
+/save FILE       write the conversation: JSON lines as `sft.conversations` reads, or Markdown (.md)
+/quit            end, as Ctrl-D; Ctrl-C stops an answer
+{SEVERAL} begins and ends a message of several lines"""
 
 
-def chat(assistant: Assistant, temperature: float = 0.0) -> None:
+class Talk:
+    """A conversation, and how its answers are made. `memory`: what may be used of a memory, if anything."""
+
+    def __init__(self, assistant: Assistant, temperature: float = 0.0, memory: MemoryStore | None = None) -> None:
+        """Temperature 0 takes the likeliest token each time; above it, answers vary from turn to turn."""
+        self.assistant, self.temperature, self.store = assistant, temperature, memory
+        self.remembers = False
+        self.system = ""
+        self.reset()
+
+    def reset(self, _: str = "") -> str:
+        """Begin anew."""
+        self.messages: list[dict[str, str]] = []
+        self.conversation: str | None = None  # in the memory
+        self.dropped = 0  # messages that were left out, as far as it was said
+        return "(a new conversation)"
+
+    def command(self, line: str) -> str:
+        """Do what a line that begins with a slash asks for; what there is to say. Raises UserError."""
+        name, _, rest = line[1:].partition(" ")
+        known: dict[str, Callable[[str], str]] = {
+            "reset": self.reset,
+            "system": self.instruct,
+            "memory": self.memory,
+            "save": self.save,
+        }
+        return known[name](rest.strip()) if name in known else HELP
+
+    def instruct(self, text: str) -> str:
+        """Set the system's message."""
+        self.system = text
+        return "(the model is told this first, from now on)" if text else "(the model is told nothing first)"
+
+    def memory(self, asked: str) -> str:
+        """Show, use or leave the memory, or forget a fact. Raises UserError."""
+        if self.store is None:
+            return "(there is none: it belongs to a run folder, or to --memory FILE)"
+        if asked in ("on", "off"):
+            self.remembers = asked == "on"
+            return f"(memory is {asked}) " + self.reset()
+        facts = self.store.facts(LOCAL)
+        name, _, number = asked.partition(" ")
+        if name == "forget":
+            if not (number.isdecimal() and 0 < int(number) <= len(facts)):
+                raise UserError(f"there is no fact {number or '?'}", "/memory numbers them")
+            self.store.forget(LOCAL, [facts[int(number) - 1].id])
+            return f"Forgotten: {facts[int(number) - 1].text}"
+        lines = [
+            f"{number}. {fact.text}" + " (a newer one has taken its place)" * fact.superseded
+            for number, fact in enumerate(facts, 1)
+        ]
+        state = f"(memory is {'on' if self.remembers else 'off'}, in {self.store.path})"
+        return "\n".join([*(lines or ['No facts yet. Say "remember that …".']), state])
+
+    def save(self, name: str) -> str:
+        """Write the conversation to a new file. Raises UserError."""
+        if not name or not self.messages:
+            raise UserError("there is nothing to save" if name else "no file is named", "as: /save talk.jsonl")
+        path, messages = Path(name).expanduser(), self.told(self.messages)
+        text = json.dumps({"messages": messages}, ensure_ascii=False) + "\n"
+        if path.suffix == ".md":
+            text = "\n".join(f"**{one['role'].capitalize()}:** {one['content']}\n" for one in messages)
+        try:
+            with path.open("x", encoding="utf-8", errors="replace") as file:
+                file.write(text)
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}", "name another file") from error
+        return f"(saved to {path})"
+
+    def told(self, messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+        """Messages after the system's, if there is one."""
+        return [{"role": "system", "content": self.system}] * bool(self.system) + [*messages]
+
+    def ask(self, text: str) -> None:
+        """Print the answer to a message. What brings none leaves the conversation as it was."""
+        asked, pieces = {"role": "user", "content": text}, list[str]()
+        session, finish = None, "length"
+        reply: Reply | str = ""
+        try:
+            if self.remembers and self.store:
+                self.conversation = self.conversation or self.store.begin(LOCAL, {}).id
+                session = Session(self.store, LOCAL, self.told([asked]), self.conversation, True)
+            reply = self.reply(session, asked)
+            for piece in (reply,) if isinstance(reply, str) else reply:
+                pieces.append(piece)
+                print(piece.translate(CONTROLS) if sys.stdout.isatty() else piece, end="", flush=True)
+            finish = "stop" if isinstance(reply, str) else reply.finish
+        except KeyboardInterrupt:
+            print(" (stopped)", end="")
+        except (UserError, ApiError) as error:
+            return print(f"error: {error}")
+        print()
+        self.messages += [asked, {"role": "assistant", "content": "".join(pieces)}]
+        if session:
+            session.keep("".join(pieces), finish)
+        if isinstance(reply, Reply):
+            self.tell(reply)
+
+    def reply(self, session: Session | None, asked: dict[str, str]) -> Reply | str:
+        """An answer while it is made, or what the memory says."""
+        messages, aside = self.told([*self.messages, asked]), None
+        if session:
+            if (made := session.answer()) is not None:
+                return made
+            messages = session.messages
+            if not isinstance(self.assistant, QuotingAssistant):
+                aside = partial(session.aside, tokenizer=self.assistant.engine.tokenizer)
+        return self.assistant.reply(messages, temperature=self.temperature, seed=len(messages), aside=aside)
+
+    def tell(self, reply: Reply) -> None:
+        """Say what belongs to an answer: where a quotation is from, or what pages are near; what was not read."""
+        if reply.dropped > self.dropped:
+            self.dropped = reply.dropped
+            print(f"({self.dropped} of the oldest messages are no longer read: the context is full)")
+        if reply.passages:
+            print()
+        for number, found in enumerate(reply.passages, 1):
+            if found in reply.quoted or (not reply.quoted and number <= SHOWN):
+                results.print(passage_text(number, found, whole=not reply.quoted), soft_wrap=True)
+
+
+def chat(assistant: Assistant, temperature: float = 0.0, memory: MemoryStore | None = None) -> None:
     """Read lines, print answers as they come, until the input ends. Works on a pipe as well as on a terminal.
 
-    Temperature 0 takes the likeliest token each time; above it, answers vary from turn to turn.
+    A person's memory is used from the start; on a pipe, once `/memory on` asks for it.
     """
-    with suppress(ImportError):
-        import readline  # noqa: F401  (gives `input` editing and history)
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")  # bytes that are no text end nothing
     person = sys.stdin.isatty()
+    talk = Talk(assistant, temperature, memory)
     if person:
-        print(f"{assistant.name}: {HELP}")
+        talk.remembers = memory is not None
+        remember_lines()
+        print(f"{assistant.name}: /help lists what there is besides talking")
         for example in assistant.examples:
             print(f"for example: {example}")
-    messages: list[dict[str, str]] = []
-    while True:
-        try:
-            line = input("\n> " if person else "").strip()
-        except (EOFError, KeyboardInterrupt):
-            break
-        if line == "/quit":
-            break
-        if line == "/reset":
-            messages = []
-            print("(a new conversation)")
-        elif line.startswith("/"):
-            print(HELP)
-        elif line:
-            messages = answer(assistant, [*messages, {"role": "user", "content": line}], temperature)
+    with suppress(EOFError, KeyboardInterrupt):
+        while (line := read("\n> " if person else "", "  " if person else "")) != "/quit":
+            if line.startswith("/"):
+                try:
+                    print(talk.command(line))
+                except UserError as error:
+                    print(f"error: {error}")
+            elif line:
+                talk.ask(line)
 
 
-def answer(assistant: Assistant, messages: list[dict[str, str]], temperature: float) -> list[dict[str, str]]:
-    """Print the answer to the last message; returns the conversation with it (without it where there is none)."""
-    pieces: list[str] = []
-    shown: Sequence[Found] = ()
+def read(prompt: str, more: str) -> str:
+    """What a person types next: a line, or the lines between two marks."""
+    line = input(prompt).strip()
+    if not line.startswith(SEVERAL):
+        return line
+    lines = [line.removeprefix(SEVERAL)]
+    while not lines[-1].rstrip().endswith(SEVERAL):
+        lines.append(input(more))
+    return "\n".join(lines).rstrip().removesuffix(SEVERAL).strip()
+
+
+def remember_lines() -> None:
+    """Let lines be edited, and those of earlier talks be found again, where Python has GNU's readline or its like."""
     try:
-        reply = assistant.reply(messages, temperature=temperature, seed=len(messages))
-        shown = reply.passages[:SHOWN]
-        for piece in reply:
-            pieces.append(piece)
-            print(piece.translate(CONTROLS) if sys.stdout.isatty() else piece, end="", flush=True)
-    except KeyboardInterrupt:
-        print(" (stopped)", end="")
-    except UserError as error:
-        print(f"error: {error}")
-        return messages[:-1]
-    print("\n" * bool(shown))
-    for number, found in enumerate(shown, 1):
-        results.print(passage_text(number, found), soft_wrap=True)
-    return [*messages, {"role": "assistant", "content": "".join(pieces)}]
+        import readline
+    except ImportError:
+        return
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    path = state / "gristmill" / "chat_history"
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(0o600)
+        readline.read_history_file(path)
+        readline.set_history_length(KEPT_LINES)
+        atexit.register(readline.write_history_file, path)
