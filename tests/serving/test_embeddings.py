@@ -70,13 +70,11 @@ def test_pytorch_gives_the_same(roomy: Assistant) -> None:
     assert embed(engine, tokens) == pytest.approx(embed(roomy.engine, tokens), abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        *({"input": one} for one in ([], ["x"] * 65, [[10**6]], [[]], "river " * 3000, 3)),
-        *({"input": "x", **more} for more in ({"dimensions": 7}, {"encoding_format": "int8"}, {"model": "other"})),
-    ],
-)
+WRONG: list[Any] = [[], ["x"] * 65, [[10**6]], [[]], "river " * 3000, 3]
+FIELDS: list[dict[str, Any]] = [{"dimensions": 7}, {"encoding_format": "int8"}, {"model": "other"}]
+
+
+@pytest.mark.parametrize("wrong", [*({"input": one} for one in WRONG), *({"input": "x", **more} for more in FIELDS)])
 def test_what_is_no_text_is_refused(address: str, wrong: dict[str, Any]) -> None:
     found = httpx.post(f"{address}/v1/embeddings", json=wrong)
     assert found.status_code in (400, 404) and found.json()["error"]["message"]
