@@ -13,10 +13,10 @@ import openai
 import pytest
 import torch
 
-from gristmill.generation.embedding import embed
 from gristmill.generation.engine import Engine
 from gristmill.generation.torch_decoder import TorchDecoder
 from gristmill.serving.assistant import Assistant
+from gristmill.serving.embeddings import embed
 
 Listen = Callable[..., AbstractContextManager[str]]
 TEXTS = ["Old Anna paints the hill.", "", "The ferryman forgets the long bridge. " * 12]

@@ -1,14 +1,18 @@
-"""`/v1/embeddings`: texts as vectors (https://platform.openai.com/docs/api-reference/embeddings)."""
+"""`/v1/embeddings`: texts as vectors (https://platform.openai.com/docs/api-reference/embeddings), each the mean of its
+last hidden states, of length 1."""
 
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 
-from gristmill.generation.embedding import embed
+from gristmill.generation.decoder import PAGE, NativeDecoder, Rows
+from gristmill.generation.engine import Engine
 from gristmill.serving.answer import AnswerQueue
 from gristmill.serving.api_error import ApiError
 from gristmill.serving.quoting import QuotingAssistant
@@ -44,3 +48,46 @@ def add_embeddings(app: FastAPI, beginner: Beginner, queue: AnswerQueue) -> None
             "model": beginner.name,
             "usage": {"prompt_tokens": count, "total_tokens": count},
         }
+
+
+def embed(engine: Engine, tokens: Sequence[int]) -> np.ndarray:
+    """The vector of a text's tokens, float32 [D]. Other threads may generate meanwhile: a part of the text is read at a
+    time. Raises TooLong for what does not fit."""
+    engine.check([list(tokens)])
+    total = sum_in_torch(engine, tokens)
+    if total is None:
+        total = sum_in_c(engine, tokens)
+    return np.asarray(total / max(float(np.linalg.norm(total)), 1e-30), np.float32)
+
+
+def sum_in_c(engine: Engine, tokens: Sequence[int]) -> np.ndarray:
+    """The sum of the hidden states, by the C step."""
+    scheduler = engine.scheduler
+    decoder, total = scheduler.decoder, np.zeros(engine.config.width)
+    assert isinstance(decoder, NativeDecoder)
+    table, pages = np.zeros(-(-len(tokens) // PAGE), np.uint64), list[int]()
+    try:
+        for start in range(0, len(tokens), decoder.rows):
+            part = list(tokens[start : start + decoder.rows])
+            count, places = len(part), list(range(start, start + len(part)))
+            with scheduler.lock:
+                while len(pages) * PAGE <= places[-1]:
+                    pages.append(scheduler.pages.take())
+                table[: len(pages)] = pages
+                decoder.step(Rows(part, places, [table] * count, list(range(count))), count)
+                total += decoder.hidden(count).sum(0)
+    finally:
+        with scheduler.lock:
+            scheduler.pages.release(pages)
+    return total
+
+
+def sum_in_torch(engine: Engine, tokens: Sequence[int]) -> np.ndarray | None:
+    """The same by PyTorch, where that is what generates."""
+    if isinstance(engine.scheduler.decoder, NativeDecoder):
+        return None
+    import torch
+
+    with engine.scheduler.lock, torch.inference_mode():
+        hidden = engine.model.hidden(torch.tensor([list(tokens)], device=engine.device))
+        return np.asarray(hidden[0].float().sum(0).cpu().numpy())
