@@ -7,6 +7,7 @@ import random
 import signal
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,8 @@ from gristmill.tokenizer import tokenize, train
 from gristmill.tokenizer.encode import Tokenizer
 
 if find_spec("torch"):  # without it, what needs no model can be tested: `make light`
-    from models import endless_folder, listen, model_folder  # noqa: F401  # fixtures
+    from forks import commands, whole  # noqa: F401  # fixtures
+    from models import endless_folder, listen, model_folder  # noqa: F401
 
 # The same draws on every machine and in every run; `make bench` draws afresh, from a seed that it prints.
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
@@ -36,7 +38,20 @@ settings.load_profile("fixed")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Files that take longest begin first, so that at the end no process waits for another's.
-LONGEST = ("test_journey.py", "test_planning.py", "test_kills.py", "test_parallel.py")
+LONGEST = ("test_journey.py", "test_kills.py", "test_parallel.py", "test_processes.py", "test_survival.py")
+# Files that go to one process, since they look at the same finished run.
+TOGETHER = dict.fromkeys(("tests/test_journey.py", "tests/faults/test_kills.py"), "whole")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Each file goes to one process."""
+    from xdist.scheduler import LoadFileScheduling
+
+    scheduling = LoadFileScheduling(config, log)
+    file_of = scheduling._split_scope
+    scheduling._split_scope = lambda name: TOGETHER.get(file_of(name), file_of(name))
+    return scheduling
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

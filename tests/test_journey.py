@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from command_line import Command
-from tiny import ENVIRONMENT, command, outputs, run
+from command_line import Command, Done
+from forks import Commands
+from tiny import arguments, outputs
 
 from gristmill.manifest import Manifest
 from gristmill.recipe import Pretrain
@@ -22,21 +20,13 @@ from gristmill.tokenizer.shards import open_split
 from gristmill.training.data.loader import Loader
 
 
-@pytest.fixture(scope="module")
-def journey(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A finished run, and what it printed."""
-    out = tmp_path_factory.mktemp("journey") / "run"
-    done = run(out)
-    assert "held-out test questions" not in done.stderr and " steps " not in done.stdout  # progress is no result
-    return out, done.stdout
-
-
-def test_every_stage_runs_and_every_figure_is_there(journey: tuple[Path, str]) -> None:
-    out, printed = journey
-    missing = {stage.name for stage in STAGES if not (out / stage.name).is_dir()}
+def test_every_stage_runs_and_every_figure_is_there(whole: Path) -> None:
+    printed, progress = (whole.with_name(f"{name}.txt").read_text() for name in ("printed", "progress"))
+    assert "held-out test questions" not in progress and " steps " not in printed  # progress is no result
+    missing = {stage.name for stage in STAGES if not (whole / stage.name).is_dir()}
     # the first takes the place of the crawl, the next two that of the reward model; the last is for pages to ask
     assert missing == {"common_crawl", "dpo", "kto", "passages"}
-    summary = json.loads((out / "summary.json").read_text())
+    summary = json.loads((whole / "summary.json").read_text())
     assert all(isinstance(value, int | float) for value in summary.values())
     named = (
         "run.wall_seconds run.peak_rss_bytes crawl.pages corpus.documents_kept pretrain.heldout_bpb "
@@ -46,19 +36,20 @@ def test_every_stage_runs_and_every_figure_is_there(journey: tuple[Path, str]) -
     )
     assert set(named.split()) <= summary.keys()
     assert "gristmill chat" in printed and "index.html" in printed and "held-out test questions" in printed
-    assert "<svg" in (out / "report" / "index.html").read_text()
+    assert "<svg" in (whole / "report" / "index.html").read_text()
 
 
-def test_drop_counts_balance_and_agree_with_the_truth(journey: tuple[Path, str]) -> None:
-    out, _ = journey
+def test_drop_counts_balance_and_agree_with_the_truth(whole: Path) -> None:
     for stage in ("extract", "filter", "dedup", "redact", "decontaminate"):
-        made = Manifest.read(out / stage)
+        made = Manifest.read(whole / stage)
         assert made
         assert made.counts["documents_in"] == made.counts["documents_out"] + sum(made.dropped.values())
-        log = (out / stage / "dropped.jsonl").read_text().splitlines()
+        log = (whole / stage / "dropped.jsonl").read_text().splitlines()
         assert len(log) == sum(made.dropped.values())
-    truth = {page["url"]: page["dropped"] for page in json.loads((out / "miniweb" / "truth.json").read_text())["pages"]}
-    urls = pq.read_table(out / "decontaminate" / "documents.parquet", columns=["url"])["url"].to_pylist()
+    truth = {
+        page["url"]: page["dropped"] for page in json.loads((whole / "miniweb" / "truth.json").read_text())["pages"]
+    }
+    urls = pq.read_table(whole / "decontaminate" / "documents.parquet", columns=["url"])["url"].to_pylist()
     # of copies the first that was crawled stays, whichever that is; all else that is marked must go
     copies = ("", "near_copy", "mirror", "boilerplate")
     wrongly_kept = [url for url in urls if truth.get(url, "") not in copies]
@@ -68,11 +59,10 @@ def test_drop_counts_balance_and_agree_with_the_truth(journey: tuple[Path, str])
     assert len(set(urls) & set(should)) >= 0.9 * len(should)
 
 
-def test_personal_data_goes_and_what_looks_alike_stays(journey: tuple[Path, str]) -> None:
-    out, _ = journey
-    rows = pq.read_table(out / "redact" / "documents.parquet", columns=["url", "text", "redactions"]).to_pylist()
+def test_personal_data_goes_and_what_looks_alike_stays(whole: Path) -> None:
+    rows = pq.read_table(whole / "redact" / "documents.parquet", columns=["url", "text", "redactions"]).to_pylist()
     texts = {row["url"]: row["text"] for row in rows}
-    personal = json.loads((out / "miniweb" / "truth.json").read_text())["personal"]
+    personal = json.loads((whole / "miniweb" / "truth.json").read_text())["personal"]
     kept = [record for record in personal if record["url"] in texts]
     assert len(kept) > 0.8 * len(personal) and {record["rule"] for record in kept} >= {"email", "iban", "key", ""}
     for record in kept:
@@ -82,29 +72,26 @@ def test_personal_data_goes_and_what_looks_alike_stays(journey: tuple[Path, str]
     assert sum(map(sum, (counts.values() for counts in found.values()))) == sum(bool(r["rule"]) for r in kept)
 
 
-def test_a_second_run_does_nothing_and_says_so(journey: tuple[Path, str]) -> None:
-    out, _ = journey
-    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name == "manifest.json"}
-    assert "nothing to do" in run(out).stderr
+def test_a_second_run_does_nothing_and_says_so(whole: Path, commands: Commands) -> None:
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.name == "manifest.json"}
+    assert "nothing to do" in commands.run(arguments(whole)).stderr
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
-def test_a_broken_gate_ends_a_run_with_its_own_exit_code(journey: tuple[Path, str]) -> None:
-    out, _ = journey
+def test_a_broken_gate_ends_a_run_with_its_own_exit_code(whole: Path, commands: Commands, tmp_path: Path) -> None:
+    out = shutil.copytree(whole, tmp_path / "run")
     holds, breaks = {"crawl.pages": ">= 1"}, {"crawl.pages": "< 1", "audit.no_such_figure": "> 0"}
 
-    def gated(gates: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    def gated(gates: dict[str, str]) -> Done:
         table = ", ".join(f'"{name}" = "{bound}"' for name, bound in gates.items())
-        return subprocess.run(
-            [*command(out), "--set", f"gates={{{table}}}"], capture_output=True, text=True, env=ENVIRONMENT
-        )
+        return commands.run(arguments(out, "--set", f"gates={{{table}}}"))
 
-    assert gated(holds).returncode == 0
+    assert gated(holds).code == 0
     done = gated(breaks)
-    assert done.returncode == 3
+    assert done.code == 3
     assert "gate broken: crawl.pages is" in done.stdout and "audit.no_such_figure was not measured" in done.stdout
     wrong = gated({"crawl.pages": "many"})
-    assert wrong.returncode == 2 and '"<= 0.01"' in wrong.stderr
+    assert wrong.code == 2 and '"<= 0.01"' in wrong.stderr
 
 
 def windows(tokens: list[int], length: int = 8) -> set[tuple[int, ...]]:
@@ -112,59 +99,57 @@ def windows(tokens: list[int], length: int = 8) -> set[tuple[int, ...]]:
     return {tuple(tokens[at : at + length]) for at in range(len(tokens) - length + 1)}
 
 
-def test_a_page_is_told_its_whole_fate(journey: tuple[Path, str], command: Command) -> None:
-    out, _ = journey
-    split = open_split(out / "tokenize", "train")
-    params = Pretrain(**Manifest.read(out / "pretrain").params)  # type: ignore[union-attr]
+def test_a_page_is_told_its_whole_fate(whole: Path, command: Command) -> None:
+    split = open_split(whole / "tokenize", "train")
+    params = Pretrain(**Manifest.read(whole / "pretrain").params)  # type: ignore[union-attr]
     loader = Loader(split, params.context, params.batch, params.seed)
-    steps = Manifest.read(out / "pretrain").counts["steps"]  # type: ignore[union-attr]
+    steps = Manifest.read(whole / "pretrain").counts["steps"]  # type: ignore[union-attr]
     runs = [windows(split.document(number)[:-1].tolist()) for number in range(len(split))]
     number = 3
     own = runs[number].difference(*(found for other, found in enumerate(runs) if other != number))
     reading = [step for step in range(steps) if any(own & windows(row) for row in loader(step).inputs.tolist())]
     assert reading
-    told = command("why", out, split.urls[number]).stdout
+    told = command("why", whole, split.urls[number]).stdout
     assert "crawl: " in told and "decontaminate: kept as" in told and "robots.txt was asked for" in told
     shown = ", ".join(f"{step:,}" for step in reading[:8])
     assert f"read in {len(reading):,} steps of pretraining: {shown}" in told
-    dropped = json.loads((out / "filter" / "dropped.jsonl").read_text().splitlines()[0])
-    told = command("why", out, dropped["url"]).stdout
+    dropped = json.loads((whole / "filter" / "dropped.jsonl").read_text().splitlines()[0])
+    told = command("why", whole, dropped["url"]).stdout
     assert f"filter: dropped by {dropped['rule']}" in told and "steps of pretraining" not in told
-    asked = [json.loads(line) for line in (out / "crawl" / "urls.jsonl").read_text().splitlines()]
+    asked = [json.loads(line) for line in (whole / "crawl" / "urls.jsonl").read_text().splitlines()]
     refused = next(record for record in asked if record["outcome"] not in ("page", "sitemap"))
-    assert refused["outcome"] in command("why", out, refused["url"]).stdout
-    assert command("why", out, "http://nowhere.test/").code == 2
+    assert refused["outcome"] in command("why", whole, refused["url"]).stdout
+    assert command("why", whole, "http://nowhere.test/").code == 2
 
 
-def test_runs_are_compared(journey: tuple[Path, str], tmp_path: Path, command: Command) -> None:
-    out, _ = journey
+def test_runs_are_compared(whole: Path, tmp_path: Path, command: Command) -> None:
     other = tmp_path / "other"
     (other / "evaluate").mkdir(parents=True)
-    summary = json.loads((out / "summary.json").read_text())
+    summary = json.loads((whole / "summary.json").read_text())
     (other / "summary.json").write_text(json.dumps({**summary, "sft.steps": 7}))
-    answers = [json.loads(line) for line in (out / "evaluate" / "answers.jsonl").read_text().splitlines()]
+    answers = [json.loads(line) for line in (whole / "evaluate" / "answers.jsonl").read_text().splitlines()]
     changed = [{**one, "outcome": "right" if one["answerable"] else one["outcome"]} for one in answers]
     (other / "evaluate" / "answers.jsonl").write_text("".join(json.dumps(one) + "\n" for one in changed))
-    told = command("compare", out, other).stdout
+    told = command("compare", whole, other).stdout
     assert "sft.steps" in told and "sft.conversations" not in told
     final = [one for one in answers if one["model"] == answers[-1]["model"] and one["split"] == "test"]
     gained = len({one["question"] for one in final if one["answerable"] and one["outcome"] != "right"})
     assert f"{gained:,} gained, 0 lost" in told
-    assert "sft.conversations" in command("compare", out, other, "--all").stdout
+    assert "sft.conversations" in command("compare", whole, other, "--all").stdout
 
 
-def test_one_change_redoes_what_follows(journey: tuple[Path, str], tmp_path: Path) -> None:
-    out, _ = journey
-    again, first = tmp_path / "run", outputs(out)
-    shutil.copytree(out, again)
-    printed = run(again, **{"sft.lr": 0.33}).stderr
+def test_one_change_redoes_what_follows(whole: Path, commands: Commands, tmp_path: Path) -> None:
+    again, first = tmp_path / "run", outputs(whole)
+    shutil.copytree(whole, again)
+    printed = commands.run(arguments(again, **{"sft.lr": 0.33})).stderr
     ran = [stage.name for stage in STAGES if f"\n{stage.name}\n" in f"\n{printed}"]
     assert ran == ["sft", "reward", "rl", "evaluate", "audit", "export", "report"]
     assert outputs(again)["pretrain"] == first["pretrain"] and outputs(again)["sft"] != first["sft"]
 
 
-def test_the_same_recipe_gives_the_same_bytes_though_killed_anywhere(journey: tuple[Path, str], tmp_path: Path) -> None:
-    out, _ = journey
+def test_the_same_recipe_gives_the_same_bytes_though_killed_anywhere(
+    whole: Path, commands: Commands, tmp_path: Path
+) -> None:
     again = tmp_path / "run"
     killed = []
     for sign in (
@@ -175,15 +160,16 @@ def test_the_same_recipe_gives_the_same_bytes_though_killed_anywhere(journey: tu
         "pretrain.partial/checkpoints",
         "sft.partial",
     ):
-        process = subprocess.Popen(command(again), env=ENVIRONMENT, stderr=subprocess.DEVNULL, start_new_session=True)
-        while process.poll() is None and not (again / sign).exists():
+        commands.start(arguments(again))
+        while not commands.over() and not (again / sign).exists():
             time.sleep(0.001)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+        if not commands.over():
+            commands.kill()
             killed.append(sign)
-        process.wait()
+        commands.wait()
     assert "pretrain.partial/checkpoints" in killed and len(killed) >= 4
-    run(again)
-    first, second = outputs(out), outputs(again)
+    done = commands.run(arguments(again))
+    assert done.code == 0, done.stderr
+    first, second = outputs(whole), outputs(again)
     first.pop("report"), second.pop("report")  # it tells the seconds that each stage took
     assert first == second

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import os
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from forks import Commands
 
 from gristmill import cli
 from gristmill.errors import UserError
@@ -176,12 +175,11 @@ def test_from_and_until(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert (tmp_path / "run" / "extract" / "manifest.json").stat().st_mtime_ns > before
 
 
-def test_a_stage_alone_on_files(tmp_path: Path) -> None:
+def test_a_stage_alone_on_files(tmp_path: Path, commands: Commands) -> None:
     source = texts(tmp_path / "texts", 6)
     for arguments in (["extract", str(source), "-o", "docs"], ["dedup", "docs", "-o", "unique"]):
-        command = [sys.executable, "-m", "gristmill", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ, timeout=300)
-        assert done.returncode == 0, done.stderr
+        done = commands.run(arguments, tmp_path)
+        assert done.code == 0, done.stderr
     assert (tmp_path / "unique" / "documents.parquet").exists()
 
 

@@ -88,8 +88,10 @@ def usable(recipe: Recipe, folder: Path) -> dict[str, Path]:
 
 
 def alone(function: Callable[..., Estimate], *arguments: Any) -> Estimate:
-    """Call a function in a process of its own, so that its memory can be told."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    """Call a function in a process of its own, so that its memory can be told: forked from one that imports once."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["gristmill.training.pretrain"])
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(function, *arguments).result()
 
 
@@ -149,8 +151,8 @@ def without_tokens(estimate: Estimate, params: Pretrain, vocab_size: int, tokens
             made = params.model_copy(update=turn(params, vocab_size, tokens, clock))
     elif params.size or params.budget:
         made = params.model_copy(update=turn(params, vocab_size, tokens))
-    step = try_out(Transformer(config_of(made, vocab_size)).to(best_device()), made)
     estimate.steps = made.max_steps or max(1, round(made.epochs * tokens / (made.batch * made.context)))
+    step = try_out(Transformer(config_of(made, vocab_size)).to(best_device()), made, most=estimate.steps)
     estimate.seconds, estimate.tokens = estimate.steps * step.seconds, estimate.steps * made.batch * made.context
     estimate.memory = peak_memory()
     estimate.assumed.append(f"{tokens:,} training tokens and a vocabulary of {vocab_size:,}")

@@ -10,9 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from forks import Commands
 from hostile import Answer, Server
-from tiny import arguments
 
 
 @pytest.fixture
@@ -26,20 +24,3 @@ def serve() -> Iterator[Callable[[Answer], Server]]:
     yield make
     for server in servers:
         server.loop.call_soon_threadsafe(server.loop.stop)
-
-
-@pytest.fixture(scope="session")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
-    """Commands without the time that a start takes."""
-    made = Commands(tmp_path_factory.mktemp("commands") / "log.txt")
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="session")
-def whole(commands: Commands, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny run of every stage that nothing has interrupted."""
-    out = tmp_path_factory.mktemp("whole") / "run"
-    code, printed = commands.run(arguments(out))
-    assert code == 0, printed
-    return out

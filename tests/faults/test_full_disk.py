@@ -93,15 +93,15 @@ def test_every_stage_tells_of_a_full_disk_and_goes_on(
         with disk(tmp_path / str(number)) as resize:
             out = without(whole, tmp_path / str(number) / "run", stage)
             resize(used(out) + 20_000 + int(share * used(whole / stage)))
-            code, printed = commands.run(arguments(out, "--until", stage))
-            assert code in (0, 2), printed
-            if code:
+            done = commands.run(arguments(out, "--until", stage))
+            assert done.code in (0, 2), done.stderr
+            if done.code:
                 told += 1
-                assert f"no space is left to write on the disk at {tmp_path / str(number)} (" in printed
-                assert "free some space" in printed and "Traceback" not in printed
+                assert f"no space is left to write on the disk at {tmp_path / str(number)} (" in done.stderr
+                assert "free some space" in done.stderr and "Traceback" not in done.stderr
             resize(1 << 30)
-            code, printed = commands.run(arguments(out, "--until", stage))
-            assert code == 0, printed
+            done = commands.run(arguments(out, "--until", stage))
+            assert done.code == 0, done.stderr
             if stage != "report":  # it tells the seconds that each stage took
                 assert outputs(out)[stage] == outputs(whole)[stage], share
     assert told

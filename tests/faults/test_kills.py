@@ -40,7 +40,7 @@ def killed(commands: Commands, out: Path, stage: str, least: int, delay: float) 
     over = commands.over()
     if not over:
         commands.kill()
-    assert commands.wait() == (0 if over else -signal.SIGKILL), commands.log.read_text()
+    assert commands.wait() == (0 if over else -signal.SIGKILL), commands.printed()
     return None if over or not partial.exists() else finished(partial)
 
 
@@ -51,9 +51,9 @@ def test_what_was_finished_before_a_kill_is_not_done_again(
     out = without(whole, tmp_path / "run", stage)
     done = killed(commands, out, stage, 2, 0.0)
     assert done and done >= 2
-    code, printed = commands.run(arguments(out, "--until", stage))
-    told = re.search(r"going on after (?:step )?(\d+)", printed)
-    assert code == 0 and told and int(told[1]) >= done, printed
+    again = commands.run(arguments(out, "--until", stage))
+    told = re.search(r"going on after (?:step )?(\d+)", again.stderr)
+    assert again.code == 0 and told and int(told[1]) >= done, again.stderr
     assert outputs(out)[stage] == outputs(whole)[stage]
 
 
@@ -65,8 +65,8 @@ def test_ten_kills_in_every_stage(stage: str, whole: Path, commands: Commands, t
     for attempt in range(30):
         out = without(whole, tmp_path / str(attempt), stage)
         kills += killed(commands, out, stage, 0, draw.random() * made.seconds) is not None
-        code, printed = commands.run(arguments(out, "--until", stage))
-        assert code == 0, printed
+        done = commands.run(arguments(out, "--until", stage))
+        assert done.code == 0, done.stderr
         if stage != "report":  # it tells the seconds that each stage took
             assert outputs(out)[stage] == outputs(whole)[stage], attempt
         shutil.rmtree(out)

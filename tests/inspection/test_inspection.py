@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from command_line import Command
 from torch import Tensor
 
 from gristmill.errors import UserError
@@ -152,14 +151,9 @@ def test_snapshots_change_nothing_and_tell_the_gradient_of_the_batch(
     assert told["gradient"] == pytest.approx(float(slope.norm()), rel=1e-4)
 
 
-def test_the_page_and_the_command(run: Path, tmp_path: Path) -> None:
-    shown = subprocess.run(
-        [sys.executable, "-m", "gristmill", "inspect", str(run), TEXT, "--out", str(tmp_path / "page.html")],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert shown.returncode == 0, shown.stderr
+def test_the_page_and_the_command(run: Path, tmp_path: Path, command: Command) -> None:
+    shown = command("inspect", run, TEXT, "--out", tmp_path / "page.html")
+    assert shown.code == 0, shown.stderr
     assert "likeliest next tokens" in shown.stdout and "page.html" in shown.stdout
     text = (tmp_path / "page.html").read_text()
     assert (

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forks import Commands
 from safetensors.torch import load_file
 from talking import WORDS, chat, write
 
@@ -29,21 +27,14 @@ def records(stage: str) -> list[dict[str, Any]]:
     return [{"prompt": prompt, "chosen": "A boat.", "rejected": "cat"} for prompt in USER] * 2
 
 
-def made(stage: str, processes: int, inputs: dict[str, Path], path: str, out: Path, settings: list[str]) -> Path:
-    """The folder that a stage writes in some processes."""
+def arguments(stage: str, inputs: dict[str, Path], path: str, out: Path, settings: list[str]) -> list[object]:
+    """The command that runs a stage alone."""
     file = {"sft": "conversations", "rl": "prompts"}.get(stage, "preferences")
     options = [f"--set={one}" for one in (*COMMON, *settings, f"{file}={path}")]
     reads = sorted(BY_NAME[stage].reads, key=lambda name: name in BY_NAME[stage].optional)
     known = [name in inputs for name in reads]
-    folders = [
-        str(inputs[name]) for name in reads[: [*known, False].index(False)]
-    ]  # without one, no later one is given
-    launch = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}"] if processes > 1 else []
-    command = [sys.executable, *launch, "-m", "gristmill", stage, *folders, "-o", str(out), *options]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return out
+    # without one, no later one is given
+    return [stage, *(inputs[name] for name in reads[: [*known, False].index(False)]), "-o", out, *options]
 
 
 STAGES = {
@@ -57,11 +48,14 @@ STAGES = {
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_two_processes_make_the_same_model(
-    stage: str, base: dict[str, Path], tuned: dict[str, Path], corpus: Path, tmp_path: Path
+    stage: str, base: dict[str, Path], tuned: dict[str, Path], corpus: Path, tmp_path: Path, commands: Commands
 ) -> None:
     inputs = {**(base if stage == "sft" else tuned), "corpus": corpus}
     path = write(tmp_path / "r.jsonl", records(stage))
-    folders = [made(stage, n, inputs, path, tmp_path / str(n), STAGES[stage]) for n in (1, 2)]
+    folders = [tmp_path / str(processes) for processes in (1, 2)]
+    for processes, out in enumerate(folders, 1):
+        done = commands.run(arguments(stage, inputs, path, out, STAGES[stage]), processes=processes)
+        assert done.code == 0, done.stderr
     logs = [[json.loads(line) for line in (one / "log.jsonl").read_text().splitlines()] for one in folders]
     assert [record.keys() for record in logs[0]] == [record.keys() for record in logs[1]]
     for one, two in zip(*logs, strict=True):

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forks import Commands
 
 from gristmill.errors import UserError
 from gristmill.runs.lock import LOCK, lock_of, locked
@@ -80,22 +81,22 @@ def test_never_two_at_once(tmp_path: Path) -> None:
     assert [int(out.split()[0]) for out, _ in told] == [20, 20, 20]
 
 
-def test_runs_and_single_stages_in_a_folder_exclude_each_other(tmp_path: Path) -> None:
+def test_runs_and_single_stages_in_a_folder_exclude_each_other(tmp_path: Path, commands: Commands) -> None:
     (tmp_path / "a.txt").write_text("The miller went down to the river before the sun was up.")
     (tmp_path / "r.toml").write_text('[extract]\npaths = ["a.txt"]\n')
-    run = [sys.executable, "-m", "gristmill", "run", str(tmp_path / "r.toml"), "-o", str(tmp_path / "run")]
-    assert subprocess.run(run, capture_output=True, timeout=300).returncode == 0
+    run = ["run", tmp_path / "r.toml", "-o", tmp_path / "run"]
+    assert commands.run(run).code == 0
     assert lock_of(tmp_path / "run" / "sft") == tmp_path / "run" / LOCK
     process = holder(tmp_path / "run" / LOCK)
-    alone = [sys.executable, "-m", "gristmill", "dedup", str(tmp_path / "run" / "extract"), "-o"]
+    alone = ["dedup", tmp_path / "run" / "extract", "-o"]
     try:
-        for command in (run, [*alone, str(tmp_path / "run" / "dedup")]):
-            done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-            assert done.returncode == 2 and f"process {process.pid}, started" in done.stderr, done.stderr
-        assert subprocess.run([*alone, str(tmp_path / "dedup")], capture_output=True, timeout=300).returncode == 0
+        for command in (run, [*alone, tmp_path / "run" / "dedup"]):
+            done = commands.run(command)
+            assert done.code == 2 and f"process {process.pid}, started" in done.stderr, done.stderr
+        assert commands.run([*alone, tmp_path / "dedup"]).code == 0
     finally:
         process.kill()
         process.wait()
-    done = subprocess.run(run, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0 and "nothing to do" in done.stderr
+    done = commands.run(run)
+    assert done.code == 0 and "nothing to do" in done.stderr
     assert not list(tmp_path.glob(f".*{LOCK}")) and not (tmp_path / "run" / LOCK).exists()

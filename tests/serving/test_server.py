@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
+from forks import Commands
 
 from gristmill.errors import UserError
 from gristmill.serving.assistant import Assistant
@@ -29,20 +26,13 @@ PATIENCE = 300.0  # seconds after which something hangs
 ENDLESS: dict[str, Any] = {"messages": [{"role": "user", "content": "Tell me everything."}], "max_tokens": 90_000}
 
 
-@contextmanager
-def served(folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """`gristmill serve` on any free port: its address and its process."""
-    command = [sys.executable, "-m", "gristmill", "serve", str(folder), "--port", "0", *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
-    try:
-        assert process.stdout
-        line = process.stdout.readline()
-        found = re.search(r"http://\S+?:\d+(?=/)", line)
-        assert found, line + process.communicate(timeout=PATIENCE)[1]
-        yield found[0], process
-    finally:
-        process.kill()
-        process.communicate()
+def served(commands: Commands, folder: Path) -> str:
+    """The address of `gristmill serve`, on any free port."""
+    commands.start(["serve", folder, "--port", "0"])
+    commands.until(lambda: "\n" in commands.out.read_text())
+    found = re.search(r"http://\S+?:\d+(?=/)", commands.out.read_text())
+    assert found, commands.printed()
+    return found[0]
 
 
 def leave(url: str, draw: random.Random) -> None:
@@ -57,40 +47,40 @@ def leave(url: str, draw: random.Random) -> None:
             next(lines)
 
 
-def test_readers_that_leave_block_nobody_and_sigterm_ends_it(endless_folder: Path) -> None:
+def test_readers_that_leave_block_nobody_and_sigterm_ends_it(endless_folder: Path, commands: Commands) -> None:
     draw = random.Random(0)
-    with served(endless_folder) as (address, process):
-        client = openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0, timeout=PATIENCE)
-        for _ in range(20):
-            leave(f"{address}/v1/chat/completions", draw)
-            found = client.chat.completions.create(model="gristmill", messages=ENDLESS["messages"], max_tokens=1)
-            assert found.choices[0].finish_reason == "length"
-        client.close()
-        process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=GRACE + 10)
-        assert errors == f"model: {endless_folder / 'sft'}\n"  # and no traceback
+    address = served(commands, endless_folder)
+    client = openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0, timeout=PATIENCE)
+    for _ in range(20):
+        leave(f"{address}/v1/chat/completions", draw)
+        found = client.chat.completions.create(model="gristmill", messages=ENDLESS["messages"], max_tokens=1)
+        assert found.choices[0].finish_reason == "length"
+    client.close()
+    commands.signal(signal.SIGTERM)
+    assert commands.wait() == 0
+    assert commands.err.read_text() == f"model: {endless_folder / 'sft'}\n"  # and no traceback
 
 
-def test_an_answer_under_way_is_cut_when_the_server_ends(endless_folder: Path) -> None:
-    with served(endless_folder) as (address, process):
-        client = openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0, timeout=PATIENCE)
-        stream = client.chat.completions.create(model="gristmill", stream=True, **ENDLESS)
-        text = next(stream).choices[0].delta.content + next(stream).choices[0].delta.content
-        waiting = socket.create_connection((address.split("/")[2].split(":")[0], int(address.rpartition(":")[2])))
-        body = b'{"messages": [{"role": "user", "content": "And me?"}], "max_tokens": 90000}'
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
-        waiting.sendall(head.encode() + body)
-        assert httpx.get(f"{address}/health").status_code == 200  # what was sent before has been read
-        begun = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        with pytest.raises(openai.APIError, match="stopping"):
-            for event in stream:
-                text += event.choices[0].delta.content or ""
-        assert text and time.monotonic() - begun > 0.9 * GRACE  # it was given its time
-        waiting.settimeout(PATIENCE)
-        assert b"503" in waiting.recv(1 << 16).split(b"\r\n")[0]
-        assert process.wait(GRACE + 10) == 0
-        waiting.close()
+def test_an_answer_under_way_is_cut_when_the_server_ends(endless_folder: Path, commands: Commands) -> None:
+    address = served(commands, endless_folder)
+    client = openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0, timeout=PATIENCE)
+    stream = client.chat.completions.create(model="gristmill", stream=True, **ENDLESS)
+    text = next(stream).choices[0].delta.content + next(stream).choices[0].delta.content
+    waiting = socket.create_connection((address.split("/")[2].split(":")[0], int(address.rpartition(":")[2])))
+    body = b'{"messages": [{"role": "user", "content": "And me?"}], "max_tokens": 90000}'
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+    waiting.sendall(head.encode() + body)
+    assert httpx.get(f"{address}/health").status_code == 200  # what was sent before has been read
+    begun = time.monotonic()
+    commands.signal(signal.SIGINT)
+    with pytest.raises(openai.APIError, match="stopping"):
+        for event in stream:
+            text += event.choices[0].delta.content or ""
+    assert text and time.monotonic() - begun > 0.9 * GRACE  # it was given its time
+    waiting.settimeout(PATIENCE)
+    assert b"503" in waiting.recv(1 << 16).split(b"\r\n")[0]
+    assert commands.wait() == 0
+    waiting.close()
 
 
 @pytest.mark.parametrize(
@@ -110,12 +100,10 @@ def test_loopback_addresses(host: str, bound: str) -> None:
         assert listener.getsockname()[0] == bound and is_loopback(bound)
 
 
-def test_an_address_that_cannot_be_had_is_one_message(run_folder: Path) -> None:
+def test_an_address_that_cannot_be_had_is_one_message(run_folder: Path, commands: Commands) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        command = [sys.executable, "-m", "gristmill", "serve", str(run_folder), "--port", port]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=os.environ)
-    assert done.returncode == 2 and "--port" in done.stderr and "Traceback" not in done.stderr
+        done = commands.run(["serve", run_folder, "--port", taken.getsockname()[1]])
+    assert done.code == 2 and "--port" in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

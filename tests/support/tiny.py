@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +19,7 @@ TINY = {
     "pretrain.layers": 2,
     "pretrain.width": 48,
     "pretrain.ffn_width": 96,
+    **{f"pretrain.{name}": 2 for name in ("heads", "kv_heads", "snapshots")},
     "pretrain.head_dim": 24,
     "pretrain.context": 128,
     "pretrain.max_steps": 40,
@@ -30,7 +30,9 @@ TINY = {
     "rl.epochs": 0.2,
     "rl.group": 2,
     "rl.max_tokens": 8,
+    "evaluate.max_tokens": 12,
     "audit.samples": 10,
+    "audit.continuation_tokens": 20,
 }
 ENVIRONMENT = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}  # pages are fetched "then": WARC files can be compared
 
@@ -44,13 +46,6 @@ def arguments(out: Path, *more: str, **changes: object) -> list[str]:
 def command(out: Path, *more: str, **changes: object) -> list[str]:
     """The same as a command."""
     return [sys.executable, "-m", "gristmill", *arguments(out, *more, **changes)]
-
-
-def run(out: Path, *more: str, **changes: object) -> subprocess.CompletedProcess[str]:
-    """Run it to the end."""
-    done = subprocess.run(command(out, *more, **changes), capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done
 
 
 def outputs(out: Path) -> dict[str, dict[str, str]]:

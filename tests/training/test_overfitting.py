@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gristmill.recipe import Pretrain
+from gristmill.document import read_documents, write_documents
+from gristmill.recipe import Pretrain, Tokenize
+from gristmill.tokenizer import tokenize
 from gristmill.training import pretrain
 from gristmill.training.overfitting import WATCH, growth, warnings
 
@@ -59,13 +62,18 @@ def test_it_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_model_that_reads_too_little_too_often_is_warned_of(
-    tokens_folder: Path, tokenizer_folder: Path, tmp_path: Path
+    corpus: Path, tokenizer_folder: Path, tmp_path: Path
 ) -> None:
-    """200 short documents, a dozen times."""
-    shape: dict[str, Any] = dict(layers=1, width=128, heads=2, kv_heads=2, head_dim=64, ffn_width=256, context=64)
-    params = Pretrain(**shape, batch=32, max_steps=200, evaluate_every=20, warmup=0.02, decay=0.2, sample_prompts=[])
-    made = pretrain.run({"tokenizer": tokenizer_folder, "tokens": tokens_folder}, params, tmp_path)
-    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    """60 short documents, two dozen times."""
+    few, tokens, out = (tmp_path / name for name in ("few", "tokens", "out"))
+    for folder in (few, tokens, out):
+        folder.mkdir()
+    write_documents(few / "documents.parquet", islice(read_documents(corpus), 60))
+    tokenize.run({"corpus": few, "tokenizer": tokenizer_folder}, Tokenize(heldout=0.2), tokens)
+    shape: dict[str, Any] = dict(layers=1, width=64, heads=2, kv_heads=2, head_dim=32, ffn_width=128, context=64)
+    params = Pretrain(**shape, batch=8, max_steps=200, evaluate_every=20, warmup=0.02, decay=0.2, sample_prompts=[])
+    made = pretrain.run({"tokenizer": tokenizer_folder, "tokens": tokens}, params, out)
+    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert {f"{name}_at_step": step for name, step in warnings(log).items()}.items() <= made.metrics.items()
     assert made.metrics["gap_opens_at_step"] > 0 and made.metrics["gap_growth"] > 0.1
     assert made.metrics["epochs"] > 5 and made.counts["tokens_repeated"] > 0.8 * made.counts["tokens"]

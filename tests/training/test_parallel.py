@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forks import Commands
 from safetensors.torch import load_file
 
 from gristmill.recipe import Pretrain
@@ -21,7 +19,7 @@ from gristmill.training import pretrain
 
 SETTINGS: dict[str, Any] = {
     **dict(layers=2, width=32, heads=2, kv_heads=1, head_dim=16, ffn_width=70, context=64),  # 70 rows: uneven in 4
-    **dict(batch=8, max_steps=21, evaluate_every=10, checkpoint_seconds=0),
+    **dict(batch=8, max_steps=13, evaluate_every=6, checkpoint_seconds=0),
 }
 
 
@@ -33,37 +31,10 @@ def alone(tokenizer_folder: Path, tokens_folder: Path, tmp_path_factory: pytest.
     return out
 
 
-def start(inputs: list[Path], out: Path, processes: int, **settings: object) -> subprocess.Popen[str]:
-    """Begin to train in some processes."""
+def arguments(inputs: list[Path], out: Path, **settings: object) -> list[str]:
+    """The command that trains."""
     options = [f"--set={name}={value}" for name, value in {**SETTINGS, **settings}.items()]
-    launch = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}"] if processes > 1 else []
-    command = [sys.executable, *launch, "-m", "gristmill", "pretrain", *map(str, inputs), "-o", str(out), *options]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True)
-
-
-def wait(process: subprocess.Popen[str], until: Callable[[], bool]) -> None:
-    """Wait for something that a running process does."""
-    ends = time.monotonic() + 120
-    while not until():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < ends
-        time.sleep(0.005)
-
-
-def kill(process: subprocess.Popen[str]) -> None:
-    """Kill torchrun and what it has started, leaving none of them time for anything."""
-    process.send_signal(signal.SIGSTOP)
-    subprocess.run(["pkill", "-KILL", "-P", str(process.pid)], check=True)
-    process.kill()
-    process.communicate(timeout=300)
-
-
-def finish(process: subprocess.Popen[str], code: int = 0) -> str:
-    """Wait for the end; what was printed."""
-    told = process.communicate(timeout=200)[1]
-    assert process.returncode == code, told
-    return told
+    return ["pretrain", *map(str, inputs), "-o", str(out), *options]
 
 
 def same(out: Path, expected: Path) -> None:
@@ -88,36 +59,35 @@ def test_parts_of_a_batch_make_the_same_step(
     same(tmp_path, alone)
 
 
-@pytest.mark.parametrize(("processes", "how", "accumulate"), [(2, "ddp", 2), (4, "fsdp", 1)])
-def test_processes_make_the_same_model(
-    tokenizer_folder: Path,
-    tokens_folder: Path,
-    alone: Path,
-    tmp_path: Path,
-    processes: int,
-    how: str,
-    accumulate: int,
+def test_torchrun_makes_the_same_model(
+    tokenizer_folder: Path, tokens_folder: Path, alone: Path, tmp_path: Path
 ) -> None:
-    inputs = [tokenizer_folder, tokens_folder]
-    finish(start(inputs, tmp_path / "out", processes, parallel=how, accumulate=accumulate))
+    options = arguments([tokenizer_folder, tokens_folder], tmp_path / "out", parallel="ddp", accumulate=2)
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "gristmill"]
+    done = subprocess.run([sys.executable, *launch, *options], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
     same(tmp_path / "out", alone)
     assert not (tmp_path / "out" / "checkpoints").exists()
 
 
 def test_killed_and_resumed_in_other_numbers_of_processes(
-    tokenizer_folder: Path, tokens_folder: Path, alone: Path, tmp_path: Path
+    tokenizer_folder: Path, tokens_folder: Path, alone: Path, tmp_path: Path, commands: Commands
 ) -> None:
     inputs, out = [tokenizer_folder, tokens_folder], tmp_path / "out"
     kept = tmp_path / "out.partial" / "checkpoints"
-    first = start(inputs, out, 4, parallel="fsdp")
-    wait(first, (kept / "step-00000006").exists)
-    kill(first)
+    commands.start(arguments(inputs, out, parallel="fsdp"), processes=4)
+    commands.until((kept / "step-00000003").exists)
+    commands.kill()
+    assert commands.wait() == -signal.SIGKILL
     newest = max(kept.glob("step-????????"))
     assert sorted(path.suffix for path in newest.iterdir()) == [".json", ".jsonl", *4 * [".safetensors"]]
-    second = start(inputs, out, 2, parallel="ddp")
-    wait(second, (kept / "step-00000012").exists)
-    second.send_signal(signal.SIGTERM)
-    second.communicate(timeout=100)
-    assert max(kept.glob("step-????????")).name > "step-00000012"
-    finish(start(inputs, out, 1))
+    for step, processes in ((6, 2), (9, 1)):
+        commands.start(arguments(inputs, out, parallel="ddp"), processes=processes)
+        commands.until((kept / f"step-{step:08}").exists)
+        commands.signal(signal.SIGTERM)
+        assert commands.wait() != 0
+        assert max(kept.glob("step-????????")).name > f"step-{step:08}"
+    done = commands.run(arguments(inputs, out, parallel="fsdp"), processes=4)
+    assert done.code == 0, done.stderr
     same(out, alone)
+    assert not (out / "checkpoints").exists()

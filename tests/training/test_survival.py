@@ -6,7 +6,6 @@ import json
 import math
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from forks import Commands
 from torch import nn
 
 from gristmill import progress
@@ -67,11 +67,11 @@ def steps_kept(out: Path) -> list[int]:
 DEATHS = """
 import os, signal, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = sys.argv[2:]
 import torch
 from test_survival import learn, result
 torch.set_num_threads(1)
-out, deaths = Path(sys.argv[2]), 0
+out, deaths = Path(sys.argv[1]), 0
 expected = result(out.with_name("whole"), learn(out.with_name("whole")))
 while True:
     child = os.fork()
@@ -95,7 +95,8 @@ while True:
 
 
 def test_killed_at_every_file_operation_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", DEATHS, str(Path(__file__).parent), str(tmp_path / "killed")]
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", DEATHS, str(tmp_path / "killed"), str(here), str(here.parent / "support")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 15
@@ -262,20 +263,17 @@ def test_a_hopeless_training_ends_with_a_clear_message(tmp_path: Path) -> None:
 
 
 def test_a_command_that_is_stopped_says_how_to_go_on(
-    tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path
+    tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path, commands: Commands
 ) -> None:
     settings = ["--set=max_steps=2000", "--set=layers=1", "--set=evaluate_every=1000", "--set=width=32"]
-    command = [sys.executable, "-m", "gristmill", "pretrain", str(tokenizer_folder), str(tokens_folder), "-o"]
-    process = subprocess.Popen([*command, str(tmp_path / "out"), *settings], stderr=subprocess.PIPE, text=True)
+    commands.start(["pretrain", tokenizer_folder, tokens_folder, "-o", tmp_path / "out", *settings])
     log = tmp_path / "out.partial" / "log.jsonl"
-    while not (log.exists() and log.read_text().count('"loss"') > 3):
-        assert process.poll() is None
-    process.terminate()
-    told = process.communicate(timeout=300)[1]
-    assert process.returncode == 130
+    commands.until(lambda: log.exists() and log.read_text().count('"loss"') > 3)
+    commands.signal(signal.SIGTERM)
+    assert commands.wait() == 130
+    told = commands.printed()
     assert "stopped after step" in told and "the same command goes on" in told
     assert len(steps_kept(tmp_path / "out.partial")) == 2  # the first and the last
-    shutil.rmtree(tmp_path / "out.partial")
 
 
 def test_a_signal_while_a_checkpoint_is_written_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

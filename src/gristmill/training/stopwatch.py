@@ -7,6 +7,7 @@ larger models do more of them a second, so that too little is promised and not t
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -134,7 +135,13 @@ def rows_of(params: Pretrain) -> int:
 
 
 def try_out(
-    model: Transformer, params: Pretrain, rows: int = 0, seconds: float = SECONDS, least: int = LEAST, warm_up: int = 2
+    model: Transformer,
+    params: Pretrain,
+    rows: int = 0,
+    seconds: float = SECONDS,
+    least: int = LEAST,
+    warm_up: int = 2,
+    most: int = sys.maxsize,
 ) -> Timed:
     """Time a few steps of a model on random tokens, in this process alone: of `rows` rows, or of whole batches."""
     gpu.prepare(model, params.compile, params.recompute)
@@ -143,6 +150,6 @@ def try_out(
     def loss(step: int) -> StepLoss:
         return StepLoss(cross_entropy(model, ids[:, :-1], ids[:, 1:].contiguous()), ids[:, 1:].numel())
 
-    plan = Plan("measuring", 0, Rates.of(params), clip=params.clip)
+    plan = Plan("measuring", most, Rates.of(params), clip=params.clip)
     part = timed(Job(model, loss, plan), seconds, least, warm_up)
     return part if rows else part.repeated(params.accumulate, SIZE)

@@ -50,8 +50,9 @@ class Estimated:
 
 
 def timed(job: Job, seconds: float = SECONDS, least: int = LEAST, warm_up: int = WARM_UP) -> Timed:
-    """Train a few steps: some that are not timed, then `least` and as many more as fit into `seconds`. The model is
-    changed. Of a step with several parts one is timed. Tokens are counted in the steps that are made in any case.
+    """Train a few steps: some that are not timed, then `least` and as many more as fit into `seconds`, though no more
+    than the training itself has. The model is changed. Of a step with several parts one is timed. Tokens are counted in
+    the steps that are made in any case.
     """
     model, plan = job.model, job.plan
     optimizer = Optimizer(model, plan.rates)
@@ -59,7 +60,7 @@ def timed(job: Job, seconds: float = SECONDS, least: int = LEAST, warm_up: int =
     first = spent = update = 0.0
     tokens = step = 0
     with fast_products():
-        while step < warm_up + least or spent < seconds:
+        while step < warm_up + least or (spent < seconds and step < plan.steps):
             wait_for_device()
             started = time.perf_counter()
             loss = job.loss(step)
