@@ -207,7 +207,7 @@ def run_of(folder: Path | None) -> Path | None:
 
 def assistant_of(folder: Path | None, named: str | None) -> Assistant:
     """The assistant that a person means; says which model that is."""
-    from gristmill.evaluation.stage import examples
+    from gristmill.evaluation.figures import examples
     from gristmill.runs.model_choice import find_model
     from gristmill.serving.assistant import Assistant
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gristmill.errors import UserError
-from gristmill.evaluation import stage
+from gristmill.evaluation import figures, stage
 from gristmill.evaluation.comparison import compare
 from gristmill.evaluation.questions import Answer, Question, outcome, score
 from gristmill.recipe import Evaluate
@@ -72,7 +72,7 @@ def test_the_stage_scores_before_and_after_rl(
 
 
 def test_examples_are_what_the_final_model_answers_rightly_and_one_that_it_declines(tmp_path: Path) -> None:
-    assert stage.examples(tmp_path) == []  # nothing evaluated
+    assert figures.examples(tmp_path) == []  # nothing evaluated
     lines = [
         {"model": model, "split": split, "question": f"{model} {split} {name}?", "answerable": able, "outcome": outcome}
         for model in ("sft", "rl")
@@ -88,11 +88,11 @@ def test_examples_are_what_the_final_model_answers_rightly_and_one_that_it_decli
     ]
     path = tmp_path / "answers.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert stage.examples(tmp_path) == ["rl test river?", "rl test pet?", "rl test nobody?"]
+    assert figures.examples(tmp_path) == ["rl test river?", "rl test pet?", "rl test nobody?"]
     path.write_text(json.dumps(lines[-5]) + "\n")
-    assert stage.examples(tmp_path) == ["rl test river?"]
+    assert figures.examples(tmp_path) == ["rl test river?"]
     path.write_text("")
-    assert stage.examples(tmp_path) == []
+    assert figures.examples(tmp_path) == []
 
 
 def test_what_one_model_changed_on_the_same_questions(

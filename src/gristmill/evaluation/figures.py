@@ -1,9 +1,15 @@
-"""The shares of questions that are reported: of which questions, and which outcome counts. Imports nothing heavy."""
+"""The shares of questions that are reported: of which questions, and which outcome counts; questions to begin with.
+
+Imports nothing heavy: a server reads this, too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TypeVar
+
+from gristmill.inputs.text_files import read_jsonl
 
 T = TypeVar("T")
 OFTEN = 50  # statements from which a fact counts as well covered
@@ -20,3 +26,16 @@ def spread(items: Sequence[T], count: int) -> list[T]:
     """At most `count` items: the first, the last, and others evenly spread between."""
     last = len(items) - 1
     return [items[round(index * last / max(1, count - 1))] for index in range(count)] if count <= last else [*items]
+
+
+def examples(folder: Path, count: int = 3) -> list[str]:
+    """Test questions to begin with, from a finished stage's folder: those that its final model answered rightly, and
+    as the last one that it rightly declined. Empty where the folder holds no such answers.
+    """
+    path = folder / "answers.jsonl"
+    records = list(read_jsonl(path)) if path.exists() else []
+    final = [r for r in records if r["split"] == "test" and r["model"] == records[-1]["model"]]
+    declined = [r["question"] for r in final if r["outcome"] == "declined" and not r["answerable"]]
+    right = [r["question"] for r in final if r["outcome"] == "right"]
+    last = spread(declined, 1)
+    return spread(right, count - len(last)) + last

@@ -15,7 +15,6 @@ from gristmill.evaluation.questions import Answer, Question, ask, askable, outco
 from gristmill.evaluation.tasks import run_task
 from gristmill.files import write_jsonl, write_text
 from gristmill.generation.engine import Engine
-from gristmill.inputs.text_files import read_jsonl
 from gristmill.manifest import Manifest, Parts
 from gristmill.model.loss import bits_per_byte
 from gristmill.progress import results, table
@@ -104,19 +103,6 @@ def record(name: str, question: Question, answer: Answer, outcome: str) -> dict[
 def exchange(question: str, answer: str) -> list[dict[str, str]]:
     """A conversation of one turn each."""
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-
-
-def examples(folder: Path, count: int = 3) -> list[str]:
-    """Test questions to begin with, from a finished stage's folder: those that its final model answered rightly, and
-    as the last one that it rightly declined. Empty where the folder holds no such answers.
-    """
-    path = folder / "answers.jsonl"
-    records = list(read_jsonl(path)) if path.exists() else []
-    final = [r for r in records if r["split"] == "test" and r["model"] == records[-1]["model"]]
-    declined = [r["question"] for r in final if r["outcome"] == "declined" and not r["answerable"]]
-    right = [r["question"] for r in final if r["outcome"] == "right"]
-    last = spread(declined, 1)
-    return spread(right, count - len(last)) + last
 
 
 def figures(results: Mapping[str, Any], final: str) -> dict[str, float]:

@@ -254,6 +254,17 @@ def test_other_conversations_are_quoted_with_their_date(http: httpx.Client, stor
     assert say(http, "When did I get the boat?", memory=False).get("memory") is None
 
 
+def test_what_is_forgotten_is_not_quoted_from_where_it_was_said(http: httpx.Client) -> None:
+    begun = http.post("/conversations").json()["id"]
+    for content, answer in (
+        ("Remember that my boat is red.", "I will remember: My boat is red."),
+        ("What is my boat like?", f"You asked me to remember on {date.today()}: “My boat is red”"),
+        ("Forget my boat.", "Forgotten:\n- My boat is red"),
+        ("What is my boat like?", "I find nothing about that in what I remember."),
+    ):
+        assert text_of(say(http, content, conversation=begun)) == answer
+
+
 def test_what_came_of_an_answer_is_kept_when_the_client_leaves(
     endless_folder: Path, store: MemoryStore, listen: Listen
 ) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from gristmill.passages.search import FEW, PLAIN
 from gristmill.passages.terms import folded, terms
 from gristmill.serving.memory.memory_store import Fact, MemoryStore
-from gristmill.serving.memory.said import about, speaker
+from gristmill.serving.memory.said import about, speaker, wish
 
 LEAST, NEAR = 0.5, 0.7  # of a question's weight that a quotation has, and of what the best one has
 MOST_QUOTES = 3
@@ -73,7 +73,8 @@ def recall(
     """What says most of a question's terms, of a user's facts, other conversations and what was said `here`: the
     best few, the newest first. Nothing, where nothing has half of them.
 
-    A question that was asked earlier tells nothing, nor does what this memory answered.
+    A question that was asked earlier tells nothing, nor does what was said to this memory and what it answered: a fact
+    that is forgotten is not found where the user told it to be remembered.
     """
     asked = about(question)
     near = {term: alike().get(term, set()) for term in asked}
@@ -96,7 +97,7 @@ def recall(
         )
 
     scored = [one._replace(score=share(own) / total) for one, own in zip(kept, has, strict=True)]
-    scored = [one for one in scored if one.score >= LEAST and not one.text.rstrip().endswith("?")]
+    scored = [one for one in scored if one.score >= LEAST and not idle(one)]
     scored.sort(key=lambda one: (-round(one.score, 3), one.role != "fact", -one.said_at))
     found: dict[str, Quote] = {}
     for one in scored:
@@ -104,6 +105,11 @@ def recall(
             text = excerpt(one.text, asked)
             found.setdefault(text.casefold(), one._replace(text=text))
     return sorted([*found.values()][:MOST_QUOTES], key=lambda one: -one.said_at)
+
+
+def idle(quote: Quote) -> bool:
+    """Whether something that was said tells nothing by itself."""
+    return quote.text.rstrip().endswith("?") or (quote.role == "user" and wish(quote.text) is not None)
 
 
 def excerpt(text: str, asked: Sequence[str]) -> str:
