@@ -94,6 +94,12 @@ def test_no_file_is_longer_than_a_reader_can_hold() -> None:
     assert not {name: count for name, count in lines.items() if count > MOST_LINES}
 
 
+def test_the_page_has_no_long_lines() -> None:
+    """As ruff has it for Python, and clang-format for C."""
+    page = [path for path in SOURCE.rglob("*") if path.suffix in (".js", ".css")]
+    assert not [path.name for path in page for line in path.read_text(encoding="utf-8").splitlines() if len(line) > 120]
+
+
 def test_every_function_fits_a_screen() -> None:
     lines = {
         f"{names_of(path)}: {node.name}": (node.end_lineno or 0) - node.lineno + 1

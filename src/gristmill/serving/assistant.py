@@ -14,6 +14,7 @@ from gristmill.passages.search import Found
 
 ROOM = 0.25  # share of the context kept free for the answer when old turns are dropped
 ASIDE = 0.25  # share of it for what is remembered
+READS_ASIDE = 512  # tokens of a context; with a smaller one, a model makes nothing of it and forgets what it knows
 MAX_TOKENS = 512  # of an answer, where the caller names no number
 
 Messages = Sequence[Mapping[str, Any]]
@@ -118,6 +119,7 @@ class Assistant:
                 f"the message is {size} tokens long, the model reads at most {self.engine.context - 1}", "shorten it"
             )
         room = min(int(self.engine.context * ASIDE), self.engine.context - 1 - size) if aside else 0
+        room = room if self.engine.context >= READS_ASIDE else 0
         size += room
         for end in range(len(messages) - 1, first, -2):  # a question and its answer at a time
             pair = [turn(message, tokenizer)[0] for message in messages[max(first, end - 2) : end]]

@@ -23,8 +23,8 @@ export function say(text) {
 
 /** Put a text on the clipboard; the button says for a moment that it is there. */
 export async function copy(text, pressed) {
-  if (navigator.clipboard) await navigator.clipboard.writeText(text);
-  else { // on a page that came over plain HTTP from another machine
+  const put = navigator.clipboard?.writeText(text).then(() => true, () => false);
+  if (!await put) { // on a page that came over plain HTTP from another machine, or that may not
     const area = make("textarea", { value: text, className: "unseen" });
     document.body.append(area);
     area.select();

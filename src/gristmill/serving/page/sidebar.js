@@ -4,6 +4,7 @@ import { chat, fail, open } from "./chat.js";
 import { at, button, download, make } from "./elements.js";
 import { asJsonLines, asMarkdown } from "./store.js";
 
+const JSON_LINES = "application/jsonl";
 const list = at("list"), menu = at("menu");
 let asked = 0;
 
@@ -11,8 +12,13 @@ let asked = 0;
 export async function showList() {
   const mine = ++asked, words = at("search").value;
   const found = await chat.store.list(words).catch(error => { fail(error); return []; });
-  if (mine !== asked || list.querySelector("input")) return; // it was asked again; a name is being changed
-  list.replaceChildren(...found.map(entry));
+  // it was asked again; a name is being changed, or something chosen
+  if (mine !== asked || list.querySelector("input") || menu.matches(":popover-open")) return;
+  const seen = JSON.stringify([chat.conversation.id, found.map(one => [one.id, one.title, one.excerpt])]);
+  if (seen !== list.dataset.seen) { // else what has the focus would lose it
+    list.dataset.seen = seen;
+    list.replaceChildren(...found.map(entry));
+  }
   at("none").hidden = found.length > 0;
   at("none").textContent = words ? "None holds these words." : "None yet.";
 }
@@ -39,7 +45,7 @@ function options(one, place) {
   });
   menu.replaceChildren(
     button("Rename", then(() => rename(one))),
-    button("Export as JSON lines", then(kept => download(name(kept, "jsonl"), asJsonLines([kept]), "application/jsonl"))),
+    button("Export as JSON lines", then(kept => download(name(kept, "jsonl"), asJsonLines([kept]), JSON_LINES))),
     button("Export as Markdown", then(kept => download(name(kept, "md"), asMarkdown([kept]), "text/markdown"))),
     remove,
   );
@@ -50,25 +56,30 @@ function options(one, place) {
   menu.firstChild.focus();
 }
 
-const name = (one, kind) => `${one.title.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "") || "conversation"}.${kind}`;
+/** The name of a file for a conversation. */
+function name({ title }, kind) {
+  return `${title.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "") || "conversation"}.${kind}`;
+}
 
 function rename(one) {
   const field = make("input", { value: one.title, ariaLabel: "Name of the conversation", maxLength: 200 });
   let done = false;
-  const end = async keep => {
+  const end = async (keep, back = true) => {
     if (done) return;
     done = true;
     field.remove();
     const title = field.value.trim(), here = chat.conversation.id === one.id;
     const kept = here ? chat.conversation : await chat.store.read(one.id);
     if (keep && title && kept) await chat.store.write(Object.assign(kept, { title })).catch(fail);
-    showList();
+    await showList();
+    if (back) list.querySelector(`[data-id="${one.id}"] .open`)?.focus();
   };
+  delete list.dataset.seen;
   field.addEventListener("keydown", event => {
     if (event.key === "Enter") end(true);
     if (event.key === "Escape") { event.stopPropagation(); end(false); }
   });
-  field.addEventListener("blur", () => end(true));
+  field.addEventListener("blur", () => end(true, false));
   list.querySelector(`[data-id="${one.id}"]`)?.replaceChildren(field);
   field.select();
 }
@@ -100,7 +111,8 @@ export function prepareList() {
     if (event.key === "Escape" && document.body.classList.contains("listed")) drawer(false);
   });
   at("export-jsonl").addEventListener("click", async () => {
-    download("conversations.jsonl", await chat.store.exported(), "application/jsonl");
+    download("conversations.jsonl", await chat.store.exported(), JSON_LINES);
   });
+  menu.addEventListener("toggle", showList);
   addEventListener("focus", showList); // another tab may have changed it
 }
