@@ -52,9 +52,9 @@ def stage(name: str, inputs: dict[str, Path], params: Params, out: Path) -> Path
 
 def tokens(corpus: Path, work: Path) -> Path:
     """Token shards of the corpus, whole books (folders of files) held out."""
-    kept = stage("corpus.extract", {}, Extract(paths=[str(corpus)]), work / "extract")
-    kept = stage("corpus.filter", {"corpus": kept}, Filter(), work / "filter")
-    kept = stage("corpus.dedup", {"corpus": kept}, Dedup(), work / "dedup")
+    kept = stage("corpus.extract.stage", {}, Extract(paths=[str(corpus)]), work / "extract")
+    kept = stage("corpus.filter.stage", {"corpus": kept}, Filter(), work / "filter")
+    kept = stage("corpus.dedup.stage", {"corpus": kept}, Dedup(), work / "dedup")
     books = work / "books"
     books.mkdir()
     for path in kept.glob("*.parquet"):

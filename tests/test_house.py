@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import gristmill
@@ -145,7 +146,7 @@ def test_importing_everything_opens_no_connection() -> None:
     modules = [
         ".".join(("gristmill", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
         for path in SOURCE.rglob("*.py")
-        if path.stem != "__main__"
+        if path.stem != "__main__" and (path.stem != "gpu_kernels" or find_spec("triton"))
     ]
     code = (
         "import socket, importlib\n"

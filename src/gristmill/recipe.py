@@ -203,6 +203,7 @@ class Pretrain(Params):
     mix: dict[str, Annotated[float, AfterValidator(reading_weight)]] = {}
     max_steps: Steps = 0  # 0: as many as the epochs take
     muon_lr: Rate = 0.02  # peak learning rate of the layers' matrices (Muon)
+    normuon: bool = False  # Muon's updates evened out by neuron, with momentum that rises from 0.85 to 0.97
     embed_lr: Rate = 0.3  # of the embedding (AdamW)
     head_lr: Rate = 0.02  # of the output matrix (AdamW)
     weight_decay: Weight = 0.0  # decoupled, of the matrices

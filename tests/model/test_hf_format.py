@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gristmill.errors import UserError
-from gristmill.model.hf_format import read_config, read_huggingface
+from gristmill.model.formats.hf_format import read_config, read_huggingface
 from gristmill.model.transformer import ModelConfig, Transformer
 
 SHAPE: dict[str, Any] = dict(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gristmill.errors import UserError
-from gristmill.model.hf_format import config_json, renamed
+from gristmill.model.formats.hf_format import config_json, renamed
 from gristmill.model.lora import attach, merge, read_adapter, write_adapter
 from gristmill.model.transformer import ModelConfig, Transformer
 from gristmill.training.optimizer import Optimizer, Rates

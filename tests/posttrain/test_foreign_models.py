@@ -18,7 +18,7 @@ from gristmill.export.gguf import write_gguf
 from gristmill.export.trained import Trained
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest
-from gristmill.model.gguf_format import read_foreign_model
+from gristmill.model.formats.gguf_format import read_foreign_model
 from gristmill.recipe import Recipe
 from gristmill.run import run_recipe
 from gristmill.runs.model_choice import find_model

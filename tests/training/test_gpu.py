@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from gristmill.model import ops
 from gristmill.model.loss import IGNORE, cross_entropy
 from gristmill.model.transformer import ModelConfig, Transformer, parameter_count
 from gristmill.settings.recipe_file import load_recipe
@@ -56,6 +57,39 @@ def test_bfloat16_is_near_and_its_gradients_are_float32(tied: bool) -> None:
         assert cross_entropy(model, inputs, targets, bfloat16=True) == loss
     assert float(loss.detach()) == pytest.approx(float(plain), rel=0.02)
     assert F.cosine_similarity(slopes(model), exact, dim=0) > 0.99
+
+
+def test_both_forms_of_where_documents_begin_mean_the_same() -> None:
+    starts = torch.zeros(4, 16, dtype=torch.int64)
+    starts[0, 3:], starts[2, 1:], starts[2, 9:], starts[3, 15:] = 3, 1, 9, 15
+    marks = ops.boundaries(starts)
+    assert marks.tolist() == [0, 3, 16, 32, 33, 41, 48, 63, 64] and marks.dtype == torch.int32
+    assert torch.equal(ops.allowed(marks, 4, 16), ops.allowed(starts, 4, 16))
+    assert ops.allowed(starts, 4, 16)[2, 0, 10].tolist() == 9 * [False] + 2 * [True] + 5 * [False]
+
+
+def test_documents_are_apart_in_bfloat16_too() -> None:
+    model, (inputs, targets) = small(), batch()
+    starts = torch.zeros(4, 16, dtype=torch.int64)
+    starts[0, 3:] = 3
+    targets[:], targets[0, 3:] = IGNORE, 7
+    losses = []
+    for first in (1, 2):  # a token of the document before
+        inputs[0, 1] = first
+        losses.append([cross_entropy(model, inputs, targets, True, how).item() for how in (starts, None)])
+    assert losses[0][0] == losses[1][0] and losses[0][1] != losses[1][1]
+
+
+@pytest.mark.slow
+def test_any_number_of_documents_is_compiled_once() -> None:
+    model, (inputs, targets) = small(), batch()
+    gpu.prepare(model, True, False)
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    for count in range(4):
+        starts = torch.zeros(4, 16, dtype=torch.int64)
+        starts[:count, 5:] = 5
+        cross_entropy(model, inputs, targets, bfloat16=True, starts_BT=starts).backward()
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before + 1
 
 
 def test_recomputed_layers_give_the_same_bits_and_keep_less() -> None:

@@ -24,7 +24,7 @@ from gristmill.training import pretrain
 from gristmill.training.checkpoint import discard_checkpoint
 from gristmill.training.job import Job, Plan, StepLoss
 from gristmill.training.loop import train
-from gristmill.training.optimizer import Optimizer, Rates, orthogonalize, share_of_peak
+from gristmill.training.optimizer import Optimizer, Rates, evened, orthogonalize, share_of_peak
 
 RATES = Rates(0.02, 0.02, 0.005, 0.01)
 
@@ -154,6 +154,21 @@ def test_the_optimizer_is_its_definition() -> None:
             twin.zero_grad()
     for (name, ours), theirs in zip(model.named_parameters(), twin.parameters(), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5), name
+
+
+def test_normuon_evens_out_neurons_and_keeps_the_length() -> None:
+    """Against the paper's formulas (arXiv:2510.05491, algorithm 1), but that each matrix keeps its length."""
+    torch.manual_seed(4)
+    square = torch.zeros(2, 6, 1, dtype=torch.float64)
+    running = torch.zeros(2, 6, 1, dtype=torch.float64)
+    for _ in range(5):
+        update = torch.randn(2, 6, 9, dtype=torch.float64) * torch.arange(1, 7)[None, :, None]
+        running = 0.95 * running + 0.05 * (update**2).mean(2, keepdim=True)
+        expected = update / running.sqrt()
+        expected *= (update.flatten(1).norm(dim=1) / expected.flatten(1).norm(dim=1))[:, None, None]
+        assert torch.allclose(evened(update, square), expected)
+    before, after = (rows.norm(dim=2) for rows in (update, evened(update, square)))
+    assert (after.amax(1) / after.amin(1) < 0.5 * before.amax(1) / before.amin(1)).all()
 
 
 def test_the_schedule_rises_holds_and_falls_to_zero() -> None:

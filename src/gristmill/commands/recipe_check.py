@@ -103,8 +103,8 @@ def context_of(recipe: Recipe) -> int:
 
 def shape_of(source: Path) -> Any:
     """The shape of a model by others."""
-    from gristmill.model.gguf_format import gguf_config
-    from gristmill.model.hf_format import read_config
+    from gristmill.model.formats.gguf_format import gguf_config
+    from gristmill.model.formats.hf_format import read_config
     from gristmill.tokenizer.formats.import_gguf import gguf_fields
 
     if source.suffix != ".gguf":

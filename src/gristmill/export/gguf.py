@@ -15,7 +15,7 @@ from gristmill.chat.template import template_of
 from gristmill.errors import UserError
 from gristmill.export.trained import Trained
 from gristmill.files import atomic_path, write_text
-from gristmill.model.hf_format import renamed
+from gristmill.model.formats.hf_format import renamed
 from gristmill.model.transformer import ModelConfig, llama3_rope_scaling
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats.vocabulary_files import to_characters

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from gristmill.chat.template import template_of
 from gristmill.export.trained import Trained
 from gristmill.files import atomic_path, write_text
-from gristmill.model.hf_format import config_json, renamed
+from gristmill.model.formats.hf_format import config_json, renamed
 from gristmill.tokenizer.formats.vocabulary_files import TEMPLATE
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from gristmill.errors import UserError
 from gristmill.files import atomic_path, write_text
-from gristmill.model.hf_format import renamed
+from gristmill.model.formats.hf_format import renamed
 from gristmill.model.transformer import Network
 
 TARGETS = ("q", "k", "v", "o", "gate", "up", "down")

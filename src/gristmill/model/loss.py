@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from gristmill.model import kernels
+from gristmill.model import kernels, ops
 from gristmill.model.transformer import Transformer
 from gristmill.tokenizer.shards import Split
 
@@ -38,7 +38,9 @@ def cross_entropy(
     """
     device = model.embed.weight.device
     low = device.type == "cuda" if bfloat16 is None else bfloat16
-    with torch.autocast(device.type, torch.bfloat16) if low else nullcontext():
+    with ops.low_precision(device) if low else nullcontext():
+        if starts_BT is not None and low:
+            starts_BT = ops.boundaries(starts_BT)
         mask = None if starts_BT is None else upload(starts_BT, device)
         hidden_ND = model.hidden(upload(inputs_BT, device), mask=mask).flatten(0, 1)
     hidden_ND = hidden_ND.bfloat16() if low else hidden_ND
@@ -70,6 +72,7 @@ class LinearCrossEntropy(kernels.Kernel):
         """The mean over the targets that are not IGNORE; the gradients too where they are wanted."""
         on_gpu = hidden_ND.is_cuda
         count: Any = (targets_N != IGNORE).sum().clamp(min=1) if on_gpu else max(1, len(targets_N))
+        share = 1.0 / count
         rows = CHUNK_TOKENS if on_gpu else max(1, CHUNK_LOGITS // len(weight_VD))
         low_VD, work = weight_VD.to(hidden_ND.dtype), chunk_function(hidden_ND)
         dhidden, dweight = (torch.empty_like(hidden_ND), torch.zeros_like(weight_VD)) if wanted else (None, None)
@@ -78,12 +81,14 @@ class LinearCrossEntropy(kernels.Kernel):
             h_CD, t_C = hidden_ND[at : at + rows], targets_N[at : at + rows]
             # what is left over comes in any number of rows
             with nullcontext() if on_gpu or len(h_CD) == rows else kernels.fast_products(False):
-                loss_C, slope_CV = work(h_CD, low_VD, t_C, 1.0 / count)
+                loss_C, slope_CV = work(h_CD, low_VD, t_C, share)
                 losses.append(loss_C)
                 if dhidden is not None and dweight is not None:
                     torch.mm(slope_CV, low_VD, out=dhidden[at : at + rows])
                     if dweight.dtype == h_CD.dtype:
                         dweight.addmm_(slope_CV.T, h_CD)
+                    elif on_gpu:  # the sum stays in float32
+                        torch.addmm(dweight, slope_CV.T, h_CD, out_dtype=dweight.dtype, out=dweight)
                     else:
                         dweight += slope_CV.T @ h_CD
         ctx.save_for_backward(dhidden, dweight)
@@ -147,13 +152,21 @@ def chunk_function(hidden_ND: Tensor) -> Chunk:
     [C, V]."""
     if kernels.fits(hidden_ND, kernels.LANES):
         return fused_chunk
-    return compiled_chunk() if hidden_ND.is_cuda else plain_chunk
+    if hidden_ND.is_cuda:
+        return compiled_chunk() if ops.gpu_kernels is None else gpu_chunk
+    return plain_chunk
 
 
 def fused_chunk(hidden_CD: Tensor, weight_VD: Tensor, targets_C: Tensor, share: float) -> tuple[Tensor, Tensor]:
     """In float32 on a CPU: the logits become the gradient in their place."""
     logits_CV = F.linear(hidden_CD, weight_VD)
     return kernels.cross_entropy(logits_CV, targets_C, share), logits_CV
+
+
+def gpu_chunk(hidden_CD: Tensor, weight_VD: Tensor, targets_C: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    """On a GPU: the same, in the type of the factors."""
+    logits_CV = F.linear(hidden_CD, weight_VD)
+    return ops.gpu_kernels.cross_entropy(logits_CV, targets_C, share, IGNORE), logits_CV
 
 
 def plain_chunk(hidden_CD: Tensor, weight_VD: Tensor, targets_C: Tensor, share: Any) -> tuple[Tensor, Tensor]:

@@ -1,19 +1,30 @@
 """The operations of the transformer next to its matrix products, each by the fastest way that there is for its tensors:
-fused C for float32 on a CPU (`kernels.py`), otherwise PyTorch, which `torch.compile` fuses on a GPU.
+fused C for float32 on a CPU (`kernels.py`), Triton for bfloat16 on a GPU (`gpu_kernels.py`), otherwise PyTorch, which
+`torch.compile` fuses on a GPU.
 
 Shape letters as in `transformer.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gristmill.model import kernels
 
+try:
+    from gristmill.model import gpu_kernels as gpu_kernels
+except ImportError:  # PyTorch for CPUs comes without Triton
+    gpu_kernels = None  # type: ignore[assignment]
+
+FASTEST = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 Extend = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
@@ -32,9 +43,60 @@ def apply_rope(x_BHTK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
     return torch.cat((a * cos_TK - b * sin_TK, b * cos_TK + a * sin_TK), dim=-1)
 
 
+def gated(x: Tensor, gate: Any, up: Any) -> Tensor:
+    """silu(gate(x)) · up(x)."""
+    if one_product(x, (gate, up)):
+        both = F.linear(x, torch.cat((gate.weight, up.weight)))
+        if gpu_kernels is not None and both.dtype == torch.bfloat16:
+            y: Tensor = gpu_kernels.swiglu(both)
+            return y
+        return swiglu(*both.chunk(2, -1))
+    return swiglu(gate(x), up(x))
+
+
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     """silu(gate) · up."""
     return kernels.SwiGLU.apply(gate, up) if kernels.fits(gate, gate.numel()) else F.silu(gate) * up
+
+
+def low_precision(device: torch.device) -> ExitStack:
+    """Run matrix products and attention in bfloat16, attention by the fastest way that there is on a GPU."""
+    stack = ExitStack()
+    stack.enter_context(torch.autocast(device.type, torch.bfloat16))
+    if device.type == "cuda":
+        stack.enter_context(sdpa_kernel(FASTEST, set_priority=True))
+    return stack
+
+
+def linear(x: Tensor, maps: Sequence[Any]) -> tuple[Tensor, ...]:
+    """Several linear maps of the same numbers."""
+    if one_product(x, maps):
+        weights = [one.weight for one in maps]
+        parts: tuple[Tensor, ...] = F.linear(x, torch.cat(weights)).split([len(weight) for weight in weights], -1)
+        return parts
+    return tuple(one(x) for one in maps)
+
+
+def one_product(x: Tensor, maps: Sequence[Any]) -> bool:
+    """Whether to compute linear maps as one product: on a GPU that is faster than several."""
+    return x.is_cuda and all(type(one) is nn.Linear for one in maps)
+
+
+def boundaries(starts_BT: Tensor) -> Tensor:
+    """Where documents begin in the rows written one after the other, and where the last one ends, int32 [N + 1]."""
+    starts = starts_BT.numpy()
+    begins = np.flatnonzero(starts == np.arange(starts.shape[1]))
+    return torch.from_numpy(np.append(begins, starts.size).astype(np.int32))
+
+
+def allowed(mask: Tensor, B: int, T: int) -> Tensor:
+    """Where attention is allowed, bool [B, 1, T, T], by either form of where documents begin."""
+    place_T = torch.arange(T, device=mask.device)
+    if mask.dtype == torch.int32:
+        row_B1 = T * torch.arange(B, device=mask.device)[:, None]
+        begun = torch.searchsorted(mask, (row_B1 + place_T).int(), right=True) - 1
+        mask = mask[begun] - row_B1
+    return ((place_T >= mask[:, :, None]) & (place_T <= place_T[:, None]))[:, None]
 
 
 def attend(
@@ -50,22 +112,33 @@ def attend(
     """Attention over rotated queries and keys, which are normalised first if there are `norms` (their weights).
 
     `angles` are cosine and sine, [B or 1, 1, T, K/2]. `extend` puts what came before in front of new keys and values
-    [B, G, T, K]. Attention is causal without a `mask`: where it is allowed, bool [B, 1, T, S]; or, causal too, the
-    first place that each token sees, int64 [B, T]. Returns [B, T, H, K].
+    [B, G, T, K]. Attention is causal without a `mask`: where it is allowed, bool [B, 1, T, S]; or, causal too, where
+    the documents of rows begin, as the first place that each token sees, int64 [B, T], or as `boundaries` gives it.
+    Returns [B, T, H, K].
     """
+    B, T, H, K = q_BTHK.shape
     alike = angles[0].size(0) == 1  # positions, in all rows
-    causal = mask is None or mask.dtype == torch.int64
-    if norms and alike and extend is None and causal and kernels.fits(q_BTHK, q_BTHK.size(-1)):
-        return kernels.Attend.apply(q_BTHK, k_BTGK, v_BTGK, *norms, angles[0][0, 0], angles[1][0, 0], eps, mask)
-    if mask is not None and causal:
-        place_T = torch.arange(mask.size(1), device=mask.device)
-        mask = ((place_T >= mask[:, :, None]) & (place_T <= place_T[:, None]))[:, None]
-    if norms:
-        q_BTHK, k_BTGK = rms_norm(q_BTHK, norms[0], eps), rms_norm(k_BTGK, norms[1], eps)
-    q, k, v = (x.transpose(1, 2) for x in (q_BTHK, k_BTGK, v_BTGK))
-    q, k = apply_rope(q, *angles), apply_rope(k, *angles)
+    documents = mask if mask is not None and mask.dtype in (torch.int64, torch.int32) else None
+    plain = extend is None and alike and (mask is None or documents is not None)
+    if norms and plain and kernels.fits(q_BTHK, K) and (documents is None or documents.dtype == torch.int64):
+        return kernels.Attend.apply(q_BTHK, k_BTGK, v_BTGK, *norms, angles[0][0, 0], angles[1][0, 0], eps, documents)
+    low = q_BTHK.is_cuda and q_BTHK.dtype == torch.bfloat16
+    if norms and plain and low and gpu_kernels is not None and K & (K - 1) == 0:
+        turns = angles[0][0, 0], angles[1][0, 0]
+        q, k = (gpu_kernels.norm_and_turn(x, w, *turns, eps) for x, w in zip((q_BTHK, k_BTGK), norms, strict=True))
+        q, k = q.transpose(1, 2), k.transpose(1, 2)
+    else:
+        if norms:
+            q_BTHK, k_BTGK = rms_norm(q_BTHK, norms[0], eps), rms_norm(k_BTGK, norms[1], eps)
+        q, k = apply_rope(q_BTHK.transpose(1, 2), *angles), apply_rope(k_BTGK.transpose(1, 2), *angles)
+    v = v_BTGK.transpose(1, 2)
     if extend is not None:
         k, v = extend(k, v)
     grouped = q.size(1) != k.size(1)
+    apart = low and not grouped and gpu_kernels is not None and gpu_kernels.varlen_attn is not None
+    if apart and documents is not None and documents.dtype == torch.int32:
+        q, k, v = (x.to(v.dtype).transpose(1, 2).flatten(0, 1) for x in (q, k, v))
+        return gpu_kernels.attend_documents(q, k, v, documents, T).view(B, T, H, K)
+    mask = mask if documents is None else allowed(documents, B, T)
     y_BHTK = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped)
     return y_BHTK.transpose(1, 2)

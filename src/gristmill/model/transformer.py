@@ -72,7 +72,7 @@ class Attention(nn.Module):
         mask: Tensor | None,
     ) -> Tensor:
         B, T, _ = x_BTD.shape
-        q, k, v = (part(x_BTD).view(B, T, -1, self.config.head_dim) for part in (self.q, self.k, self.v))
+        q, k, v = (part.view(B, T, -1, self.config.head_dim) for part in ops.linear(x_BTD, (self.q, self.k, self.v)))
         norms = (self.q_norm.weight, self.k_norm.weight) if self.config.qk_norm else None
         extend = None if cache is None else partial(cache.extend, layer)
         y_BTHK = ops.attend(q, k, v, angles, norms, self.config.norm_eps, extend, mask)
@@ -90,7 +90,7 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(config.ffn_width, config.width, bias=False)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        y_BTD: Tensor = self.down(ops.swiglu(self.gate(x_BTD), self.up(x_BTD)))
+        y_BTD: Tensor = self.down(ops.gated(x_BTD, self.gate, self.up))
         return y_BTD
 
 
@@ -166,8 +166,8 @@ class Transformer(Network):
 
         Without a cache, attention is causal and positions count from 0. With one, `positions_BT` and the boolean
         `mask` [B, 1, T, S] (True where attention is allowed) must be given. A mask of int64 [B, T] is causal, and says
-        for each token where its document begins, before which it sees nothing. Rotary attention depends on distances
-        alone, so that positions need not begin anew.
+        for each token where its document begins, before which it sees nothing (or `ops.boundaries` of that). Rotary
+        attention depends on distances alone, so that positions need not begin anew.
         """
         if positions_BT is None:
             positions_BT = torch.arange(ids_BT.size(1), device=ids_BT.device)[None]

@@ -20,7 +20,7 @@ from gristmill.chat.layouts import answered
 from gristmill.errors import UserError
 from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest
-from gristmill.model.gguf_format import read_foreign_model
+from gristmill.model.formats.gguf_format import read_foreign_model
 from gristmill.model.lora import attach, merge, read_adapter, write_adapter
 from gristmill.model.loss import IGNORE, bits_per_byte, cross_entropy, token_logprobs, upload
 from gristmill.model.transformer import Transformer

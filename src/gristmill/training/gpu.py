@@ -39,4 +39,9 @@ def prepare(model: Transformer, compiled: bool | None, recompute: bool) -> None:
 
 def forward(fast: Callable[..., Tensor], plain: Callable[..., Tensor], *inputs: Any) -> Tensor:
     """A layer's output, by the fast way where gradients are wanted."""
-    return (fast if torch.is_grad_enabled() else plain)(*inputs)
+    if not torch.is_grad_enabled():
+        return plain(*inputs)
+    mask = inputs[-1]
+    if isinstance(mask, Tensor) and mask.ndim == 1:  # where documents begin: there are as many as there are
+        torch._dynamo.mark_dynamic(mask, 0)
+    return fast(*inputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gristmill.errors import UserError
-from gristmill.model.hf_format import read_config, read_huggingface
+from gristmill.model.formats.hf_format import read_config, read_huggingface
 from gristmill.model.transformer import Transformer
 from gristmill.recipe import Pretrain
 from gristmill.tokenizer.encode import Tokenizer

@@ -119,20 +119,23 @@ class Training:
         """Compute a step and change the weights, if it is sound; returns whether a process was told to stop, and
         whether a checkpoint is due by the leader's clock."""
         plan, state, began = self.plan, self.state, time.monotonic()
-        value, tokens = 0.0, 0
+        values: list[Tensor] = []
+        tokens = 0
         figures: dict[str, float] = {}
         for part in range(plan.accumulate):
             arguments = (state.done + state.shift, part) if plan.accumulate > 1 else (state.done + state.shift,)
             with self.shared.part(last=part == plan.accumulate - 1):
                 loss: StepLoss = self.shared.call(self.job.loss, *arguments)
                 (loss.value * SIZE if SIZE > 1 else loss.value).backward()  # they take the mean over processes
-            value, tokens, figures = value + loss.value.item(), tokens + loss.tokens, loss.figures
-        norm = self.shared.clip(plan.clip)
+            values.append(loss.value.detach())
+            tokens, figures = tokens + loss.tokens, loss.figures
+        norm = self.shared.clip(plan.clip)  # what waits for a GPU, once a step
+        value: float = sum(part.item() for part in values)
         value, all_tokens, stops, due = total(value, tokens, len(received), LEADER and time.monotonic() >= self.due)
         share = share_of_peak(state.done, plan.steps, plan.warmup, plan.decay)
         record: LogLine = {}
         if math.isfinite(norm) and math.isfinite(value):
-            self.optimizer.step(share)
+            self.optimizer.step(share, state.done)
             self.bad, record["loss"] = 0, round(value, 5)
         else:  # one bad batch must not spoil the model
             self.model.zero_grad()

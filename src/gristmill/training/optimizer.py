@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from gristmill.model.kernels import fast_products, rounds_factors
 from gristmill.recipe import Pretrain, Tune
-from gristmill.training.parallel import gathered, like, local, own
+from gristmill.training.parallel import gathered, like, local, own, shared_out
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,18 @@ class Rates:
     head: float
     weight_decay: float = 0.0
     adamw: float = 0.0  # of the layers' matrices instead of Muon's, where it is above 0
+    normuon: bool = False  # Muon's updates evened out by neuron
 
     @classmethod
     def of(cls, params: Pretrain | Tune) -> Rates:
         """The rates that a stage's parameters name."""
-        adamw = params.adamw_lr if isinstance(params, Tune) else 0.0
-        return cls(params.muon_lr, params.embed_lr, params.head_lr, params.weight_decay, adamw)
+        rates = (params.muon_lr, params.embed_lr, params.head_lr, params.weight_decay)
+        return cls(*rates, adamw=params.adamw_lr) if isinstance(params, Tune) else cls(*rates, normuon=params.normuon)
 
     def scaled(self, factor: float) -> Rates:
         """The same proportions at another size."""
-        rates = (self.muon * factor, self.embed * factor, self.head * factor)
-        return Rates(*rates, self.weight_decay, self.adamw * factor)
+        rates = {name: getattr(self, name) * factor for name in ("muon", "embed", "head", "adamw")}
+        return replace(self, **rates)
 
 
 POLAR_EXPRESS = (  # arXiv:2505.16932: the polynomials that bring singular values of 0.001 and more to 1 fastest
@@ -43,6 +44,7 @@ POLAR_EXPRESS = (  # arXiv:2505.16932: the polynomials that bring singular value
     (3.3184196573706015, -2.488488024314874, 0.51004894012372),
     (2.300652019954817, -1.6689039845749693, 0.4188073119525673),
 )
+RISE = 300  # steps: nanochat's
 
 
 def orthogonalize(g_NRC: Tensor) -> Tensor:
@@ -63,12 +65,22 @@ def orthogonalize(g_NRC: Tensor) -> Tensor:
     return (x.mT if tall else x).to(g_NRC.dtype)
 
 
+def evened(update_NRC: Tensor, square_NR1: Tensor) -> Tensor:
+    """Updates whose rows (neurons) are about equally long over time, and each matrix as long as before. `square_NR1`,
+    the running mean square of each row, moves on (NorMuon, arXiv:2510.05491)."""
+    length_N11 = torch.linalg.matrix_norm(update_NRC, keepdim=True)
+    square_NR1.lerp_(update_NRC.square().mean(-1, keepdim=True), 0.05)
+    evened_NRC: Tensor = update_NRC * (square_NR1 + 1e-20).rsqrt()
+    evened_NRC *= length_N11 / (torch.linalg.matrix_norm(evened_NRC, keepdim=True) + 1e-20)
+    return evened_NRC
+
+
 class Optimizer:
     """Steps a model's parameters; matrices of one shape are stacked and stepped together.
 
-    Muon's update of an R × C matrix is scaled by sqrt(max(1, R / C)); Nesterov momentum 0.95. AdamW: betas 0.9 and
-    0.95, eps 1e-10. Of a model that is sharded, each process keeps the state of its own rows; matrices are gathered for
-    orthogonalising only.
+    Muon's update of an R × C matrix is scaled by sqrt(max(1, R / C)); Nesterov momentum 0.95, with `normuon` from 0.85
+    to 0.97 over the first RISE steps. AdamW: betas 0.9 and 0.95, eps 1e-10. Of a model that is sharded, each process
+    keeps the state of its own rows. Matrices are gathered for orthogonalising only, of which each process does a share.
     """
 
     def __init__(self, model: nn.Module, rates: Rates) -> None:
@@ -90,6 +102,11 @@ class Optimizer:
             shape: torch.stack([torch.zeros_like(local(weight), requires_grad=False) for weight in stack])
             for shape, stack in self.stacks.items()
         }
+        self.squares = {
+            shape: momentum.new_zeros(len(momentum), shape[0], 1)
+            for shape, momentum in self.momentum.items()
+            if rates.normuon
+        }
         self.adam = torch.optim.AdamW(
             [
                 {"params": weights, "lr": rate, "peak": rate, "weight_decay": decay}
@@ -104,21 +121,27 @@ class Optimizer:
             self.adam.state[weight] = {"step": torch.zeros((), device=weight.device), **zeros}
 
     @torch.no_grad()
-    def step(self, share: float) -> None:
-        """Apply the gradients at `share` (0..1) of the peak rates, and clear them."""
+    def step(self, share: float, done: int = 0) -> None:
+        """Apply the gradients at `share` (0..1) of the peak rates, and clear them; `done` steps came before."""
         for group in self.adam.param_groups:
             group["lr"] = group["peak"] * share
         self.adam.step()
         self.adam.zero_grad()
+        beta = 0.85 + 0.12 * min(1.0, done / RISE) if self.rates.normuon else 0.95
+        rate = self.rates.muon * share
         for shape, stack in self.stacks.items():
             gradient = torch.stack([local(weight.grad) for weight in stack if weight.grad is not None])
             momentum = self.momentum[shape]
-            momentum.lerp_(gradient, 0.05)
-            update = orthogonalize(gathered(gradient.lerp(momentum, 0.95), stack[0]))
-            rate = self.rates.muon * share
-            scale = rate * max(1.0, shape[0] / shape[1]) ** 0.5
-            for weight, change in zip(stack, update, strict=True):
-                local(weight).mul_(1 - rate * self.rates.weight_decay).sub_(own(change, weight), alpha=scale)
+            momentum.lerp_(gradient, 1 - beta)
+            update = shared_out(orthogonalize, gathered(gradient.lerp(momentum, beta), stack[0]))
+            if self.rates.normuon:
+                update = evened(update, self.squares[shape])
+            rows = [local(weight) for weight in stack]
+            changes = [own(change, weight) for weight, change in zip(stack, update, strict=True)]
+            if self.rates.weight_decay:
+                torch._foreach_mul_(rows, 1 - rate * self.rates.weight_decay)
+            torch._foreach_add_(rows, changes, alpha=-rate * max(1.0, shape[0] / shape[1]) ** 0.5)
+            for weight in stack:
                 weight.grad = None
 
     def state(self) -> dict[str, Tensor]:
@@ -128,6 +151,9 @@ class Optimizer:
             for shape, stack in self.stacks.items()
             for weight, rows in zip(stack, self.momentum[shape], strict=True)
         }
+        for shape, squares in self.squares.items():
+            names = (self.names[weight] for weight in self.stacks[shape])
+            tensors |= {f"normuon.{name}": square for name, square in zip(names, squares, strict=True)}
         for weight, values in self.adam.state.items():
             tensors |= {f"adam.{name}.{self.names[weight]}": value for name, value in values.items()}
         return tensors

@@ -130,6 +130,8 @@ class Shared:
 
     def part(self, last: bool) -> AbstractContextManager[None]:
         """Around the forward and backward pass of a part of a step: only the last need exchange gradients."""
+        for module in self.sharded():
+            module.set_requires_gradient_sync(last)
         return nullcontext() if last or not isinstance(self.call, DistributedDataParallel) else self.call.no_sync()
 
     def clip(self, limit: float) -> float:
@@ -178,6 +180,20 @@ def gathered(rows_NRC: Tensor, weight: Tensor) -> Tensor:
     shape, stride = torch.Size((len(rows_NRC), *weight.shape)), (weight.numel(), *weight.stride())
     stack = DTensor.from_local(rows_NRC, weight.device_mesh, [Shard(1)], run_check=False, shape=shape, stride=stride)
     return stack.full_tensor()
+
+
+def shared_out(compute: Callable[[Tensor], Tensor], stack_NRC: Tensor) -> Tensor:
+    """What a function gives of a stack of matrices, of which each process computes a share for all."""
+    if SIZE == 1:
+        return compute(stack_NRC)
+    each = -(-len(stack_NRC) // SIZE)
+    share = stack_NRC[RANK * each : (RANK + 1) * each]
+    found = stack_NRC.new_zeros(each, *stack_NRC.shape[1:])
+    if len(share):
+        found[: len(share)] = compute(share)
+    parts = [torch.empty_like(found) for _ in range(SIZE)]
+    dist.all_gather(parts, found)
+    return torch.cat(parts)[: len(stack_NRC)]
 
 
 def own(whole_RC: Tensor, weight: Tensor) -> Tensor:

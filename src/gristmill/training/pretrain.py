@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from gristmill.errors import UserError
@@ -16,7 +17,7 @@ from gristmill.files import sealed, unsealed, write_jsonl, write_text
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest, Parts
 from gristmill.model.kernels import fast_products
-from gristmill.model.loss import IGNORE, bits_per_byte, cross_entropy
+from gristmill.model.loss import bits_per_byte, cross_entropy
 from gristmill.model.transformer import Transformer, parameter_count
 from gristmill.processes import LEADER, RANK, SIZE
 from gristmill.progress import console, quantity, table
@@ -100,7 +101,7 @@ def prepare(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Pretrain
     gpu.prepare(model, params.compile, params.recompute)
     whole = SIZE == 1 or params.parallel == "ddp"  # with FSDP no process has all of the model
     snapshots = Snapshots(model, out, steps, params.snapshots if LEADER and whole else 0)
-    loss, evaluate = tasks(model, params, tokenizer, splits, batches, snapshots)
+    loss, evaluate = tasks(model, params, tokenizer, splits, batches, snapshots, steps)
     manner = {name: getattr(params, name) for name in MANNER}
     rates, shares = Rates.of(params), (params.warmup, params.decay, params.clip)
     return Pretraining(
@@ -156,25 +157,29 @@ def tasks(
     splits: Mapping[str, Split],
     batches: Loader,
     snapshots: Snapshots | None = None,
+    steps: int = 0,
 ) -> tuple[Callable[..., StepLoss], Callable[[int], dict[str, Any]]]:
     """What the loop calls: the loss of a step, and the evaluation."""
+    ahead = model.embed.weight.is_cuda  # the next batch is read while the GPU computes
 
-    @lru_cache(maxsize=1)
+    @lru_cache(maxsize=2 if ahead else 1)
     def batch_of(step: int) -> tuple[Batch, float]:
         """This process's rows of a step, and how many targets all of them have."""
         batch = batches(step)
-        return batch, total(int((batch.targets != IGNORE).sum()))[0]
+        return batch, total(batch.predicted())[0]
 
     def loss(step: int, part: int = 0) -> StepLoss:
         batch, targets = batch_of(step)
         rows = slice(part, None, params.accumulate)
-        own = int((batch.targets[rows] != IGNORE).sum())
-        starts = batch.starts()[rows] if params.document_mask else None
+        own = batch.predicted(rows)
+        starts = batch.starts(rows) if params.document_mask else None
         own_loss = partial(cross_entropy, model, batch.inputs[rows], batch.targets[rows], starts_BT=starts)
         if snapshots and not part:
             snapshots(step, own_loss)
         value = own_loss() * (own / targets)
-        return StepLoss(value, int((batch.documents[rows] >= 0).sum()))
+        if ahead and part == params.accumulate - 1 and step + 1 < steps:
+            batch_of(step + 1)
+        return StepLoss(value, int(np.count_nonzero(batch.documents[rows].numpy() >= 0)))
 
     def evaluate(step: int) -> dict[str, Any]:
         prompts = [[tokenizer.end_of_text, *tokenizer.encode(prompt)] for prompt in params.sample_prompts]

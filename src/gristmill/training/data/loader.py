@@ -37,12 +37,16 @@ class Batch:
     targets: Tensor  # int64, IGNORE in the padding
     documents: Tensor  # int32: which of the row's documents a token belongs to, -1 in the padding
 
-    def starts(self) -> Tensor:
-        """Where in its row each token's document begins, int64 [B, T]. Padding counts as a document."""
-        places = torch.arange(self.documents.size(1)).expand_as(self.documents)
-        begins = torch.ones(self.documents.shape, dtype=torch.bool)
-        begins[:, 1:] = self.documents[:, 1:] != self.documents[:, :-1]
-        return torch.where(begins, places, 0).cummax(1).values
+    def starts(self, rows: slice = slice(None)) -> Tensor:
+        """Where in its row each token's document begins, int64 [B, T], of some rows. Padding counts as a document."""
+        documents = self.documents[rows].numpy()
+        begins = np.ones(documents.shape, bool)  # by numpy: threads of PyTorch would wait for each other, for little
+        np.not_equal(documents[:, 1:], documents[:, :-1], out=begins[:, 1:])
+        return torch.from_numpy(np.maximum.accumulate(np.where(begins, np.arange(documents.shape[1]), 0), axis=1))
+
+    def predicted(self, rows: slice = slice(None)) -> int:
+        """How many tokens of some rows count in the loss."""
+        return int(np.count_nonzero(self.targets[rows].numpy() != IGNORE))
 
 
 @dataclass(frozen=True)

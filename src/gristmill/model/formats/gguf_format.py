@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gristmill.errors import UserError
-from gristmill.model.hf_format import KINDS, REMEDY, filled, read_config, read_huggingface, renamed, row_order
+from gristmill.model.formats.hf_format import KINDS, REMEDY, filled, read_config, read_huggingface, renamed, row_order
 from gristmill.model.transformer import ModelConfig, Transformer
 from gristmill.progress import console
 from gristmill.tokenizer.formats.import_gguf import gguf_fields, gguf_reader
