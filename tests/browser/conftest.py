@@ -48,6 +48,7 @@ class Browser:
         self.errors: list[str] = []
         self.requests: list[str] = []
         self.sent: list[str] = []  # bodies of requests
+        self.typed: list[str] = []  # into dialogs that the page will show
 
     def attach(self) -> None:
         """Begin to drive its page."""
@@ -59,17 +60,22 @@ class Browser:
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """Ask the browser for something and wait for its answer."""
+        number = self.send(method, params)
+        while True:
+            answer = self.read()
+            if answer.get("id") == number:
+                assert "error" not in answer, answer
+                result: dict[str, Any] = answer["result"]
+                return result
+
+    def send(self, method: str, params: dict[str, Any]) -> int:
+        """Ask the browser for something; the number that its answer will have."""
         self.number += 1
         message = {"id": self.number, "method": method, "params": params}
         if self.session:
             message["sessionId"] = self.session
         os.write(self.out, json.dumps(message).encode() + b"\0")
-        while True:
-            answer = self.read()
-            if answer.get("id") == self.number:
-                assert "error" not in answer, answer
-                result: dict[str, Any] = answer["result"]
-                return result
+        return self.number
 
     def read(self) -> dict[str, Any]:
         """The next message; of events, keep what tests ask about."""
@@ -85,6 +91,9 @@ class Browser:
         if method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
             self.sent.append(params["request"].get("postData", ""))
+        elif method == "Page.javascriptDialogOpening":
+            told = {"promptText": self.typed.pop(0)} if self.typed else {}
+            self.send("Page.handleJavaScriptDialog", {"accept": bool(told), **told})
         elif method == "Runtime.exceptionThrown":
             self.errors.append(params["exceptionDetails"].get("exception", {}).get("description", "exception"))
         elif method == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):

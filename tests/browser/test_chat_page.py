@@ -289,3 +289,16 @@ def test_where_an_answer_is_from(
         browser.until("document.querySelector('.view')?.textContent.startsWith('No three words') ?? false")
         assert browser.errors == []
         assert all(url.startswith(address) for url in browser.requests), browser.requests
+
+
+def test_the_key_is_asked_for_and_sent(browser: Any, assistant: Assistant, listen: Listen) -> None:
+    with listen(assistant, api_keys=["sec\u0021ret"], loopback=True) as address:
+        browser.typed = ["wrong", "sec!ret\u00e9"]  # of which no header could hold the last letter
+        browser.open(f"{address}/")
+        browser.until("document.querySelector('#name').textContent == 'tiny'")
+        assert browser.typed == []
+        ask(browser, "Who paints?")
+        assert len(browser.run(MESSAGES)) == 2
+        browser.open(f"{address}/", kept=True)  # asked for once in a window
+        browser.until("document.querySelector('#name').textContent == 'tiny'")
+        assert [text for text in browser.errors if "401" not in text] == []

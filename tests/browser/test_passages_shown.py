@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from own_pages import PAGES, document
+from page_parts import act
 
 from gristmill.document import write_documents
 from gristmill.passages import stage
 from gristmill.recipe import Passages
 from gristmill.serving.quoting import QuotingAssistant
 
+FORGET = "delete p.chat.conversation.messages[1].passages"
 EVIL = "The 🛶 ferry <img src=x onerror=alert(1)> <script>alert(2)</script> leaves at nine. </details><b>Bold</b>"
 
 
@@ -39,5 +41,8 @@ def test_passages_with_marked_words_and_links(browser: Any, tmp_path: Path, list
         assert browser.run(links) == ["https://a.test/ferry?a=1&b=2"], "no link but to the web"
         assert browser.run("document.querySelectorAll('main img, main b, main i, main script').length") == 0
         assert browser.run("document.querySelector('.turn.assistant .body').textContent").endswith("[1]")
+        browser.run(f"import('/page/chat.js').then(p => {{ {FORGET}; p.show(); }})")  # as a server's memory does
+        browser.run(f"{act('Passages')}.click()")
+        browser.until(f"{first}?.querySelector('p').textContent == {EVIL!r}")
         assert browser.errors == []
         assert all(url.startswith(address) for url in browser.requests), browser.requests

@@ -107,7 +107,7 @@ async function attempt(messages, typed = "") {
     if (chat.conversation === conversation) chat.conversation = fresh();
     return showList();
   }
-  if (answered && chat.card.passages) await quote(conversation, message);
+  if (answered && chat.card.passages && !message.memory?.asked) await quote(conversation, message);
   await keep(conversation);
 }
 

@@ -15,8 +15,13 @@ export function place(address) {
   return make(web ? "a" : "span", about, address);
 }
 
+/** Passages as elements. */
+export function passages(found) {
+  return found.map((one, place) => passage(one, place + 1));
+}
+
 /** A passage with its number, page and headings; the question's words in it are marked. */
-export function passage(found, number) {
+function passage(found, number) {
   const body = make("p"), letters = [...found.text]; // places are counted in characters
   let end = 0;
   for (const [from, to] of found.marks) {

@@ -3,7 +3,7 @@
 import { alternatives } from "./alternatives.js";
 import { button, copy, make } from "./elements.js";
 import { markdown } from "./markdown.js";
-import { passage } from "./passages.js";
+import { find, passages } from "./passages.js";
 import { traced } from "./trace.js";
 
 /** A question: it can be copied, and edited and asked again. */
@@ -68,12 +68,16 @@ export function answer(message, history, does) {
     written();
     actions.replaceChildren(button("Copy", event => copy(message.content, event.target)));
     actions.append(button("Regenerate", does.regenerate, { className: "last-only" }));
-    if (message.content && !does.quotes && !message.memory?.asked) {
+    const byRule = message.memory?.asked;
+    if (message.content && !does.quotes && !byRule) {
       actions.append(view("Alternatives", async () => [await alternatives(message, history)]));
     }
+    if (does.quotes && !byRule && !message.passages) { // which the server does not keep
+      const found = async () => make("div", { className: "view" }, ...passages(await find(history.at(-1).content)));
+      actions.append(view("Passages", async () => [markdown(message.content), await found()]));
+    }
     if (message.content && does.traces) actions.append(view("Where from?", () => traced(message)));
-    const quoted = (message.passages ?? []).map((one, number) => passage(one, number + 1));
-    notes.replaceChildren(...remarks(message), ...remembered(message), ...quoted);
+    notes.replaceChildren(...remarks(message), ...remembered(message), ...passages(message.passages ?? []));
   };
   return { turn, body, written, finished };
 }
