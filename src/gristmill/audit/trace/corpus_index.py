@@ -182,8 +182,13 @@ class CorpusIndex:
 
     def longest(self, tokens: list[int]) -> int:
         """How many of the first tokens, at most, stand anywhere in the training text as they stand here."""
-        pattern = self.pattern(tokens)
-        return int(max(array.find(pattern)[1] for array in self.arrays) // self.dtype.itemsize)
+        tried = 16  # most runs are short: few tokens are looked up first
+        while True:
+            pattern = self.pattern(tokens[:tried])
+            found = int(max(array.find(pattern)[1] for array in self.arrays) // self.dtype.itemsize)
+            if found < tried or tried >= len(tokens):
+                return found
+            tried *= 8
 
     def places(self, tokens: list[int], tokenizer: Tokenizer, most: int) -> list[Place]:
         """Where tokens stand as whole words: at most so many places, each in another document, in the text's order."""

@@ -91,7 +91,7 @@ def verbatim(index: CorpusIndex, tokenizer: Tokenizer, text: str) -> Iterator[tu
         low = len(data[:byte].decode(errors="ignore"))
         options = [(low, low, tokens[start : start + LONGEST])]
         # where a document begins, its first word is another token than after a space
-        if text[low : low + 1].isspace():
+        if text[low : low + 1].isspace() and not text[low + 1 : low + 2].isspace():
             options.append((low + 1, low + 1, tokenizer.encode(text[low + 1 : low + LONGEST])))
         elif not start:
             options.append((0, -1, tokenizer.encode(f" {text[:LONGEST]}")))
