@@ -19,7 +19,7 @@ from gristmill.manifest import Manifest, Parts
 from gristmill.model.loss import bits_per_byte
 from gristmill.progress import results, table
 from gristmill.recipe import Evaluate
-from gristmill.tokenizer.shards import open_split
+from gristmill.tokenizer.shards import Split, open_split
 from gristmill.training.loop import best_device
 
 COMPARISON = "comparison.json"
@@ -63,7 +63,8 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
             for key in ("difference", "low", "high") if figure in changes["figures"] else ():
                 metrics[f"{changes['after']}.{figure}_{key}"] = round(changes["figures"][figure][key], 5)
         show(results)
-    metrics |= run_tasks(engine, params, out, left_out, parts)
+    trained = open_split(inputs["tokens"], "train", engine.tokenizer.hash) if "tokens" in inputs else None
+    metrics |= run_tasks(engine, params, out, left_out, parts, trained)
     write_jsonl(out / "answers.jsonl", records)
     write_text(out / "results.json", json.dumps(results, indent=2) + "\n")
     if changes:
@@ -77,10 +78,12 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
     return Manifest(counts={"questions": len(questions)} | report("evaluate", left_out, out), metrics=metrics)
 
 
-def run_tasks(engine: Engine, params: Evaluate, out: Path, left_out: list[LeftOut], parts: Parts) -> dict[str, float]:
+def run_tasks(
+    engine: Engine, params: Evaluate, out: Path, left_out: list[LeftOut], parts: Parts, trained: Split | None
+) -> dict[str, float]:
     """Score the recipe's tasks and write what came of them; returns their figures for the summary."""
     tried = {
-        name: run_task(engine, name, Path(path), params.max_tokens, left_out, parts)
+        name: run_task(engine, name, Path(path), params.max_tokens, left_out, parts, trained)
         for name, path in params.tasks.items()
     }
     if tried:
@@ -90,7 +93,7 @@ def run_tasks(engine: Engine, params: Evaluate, out: Path, left_out: list[LeftOu
         f"tasks.{name}.{figure}": one["value"]
         for name, (found, _) in tried.items()
         for figure, one in found.items()
-        if figure != "items"
+        if isinstance(one, dict) and "value" in one
     }
 
 

@@ -17,12 +17,14 @@ from typing import Any
 
 from gristmill.chat.conversations import LeftOut, nothing_left, read_records
 from gristmill.errors import UserError
+from gristmill.evaluation.contamination import contamination
 from gristmill.evaluation.intervals import of_share
 from gristmill.evaluation.likelihood import log_likelihoods, split_tokens
 from gristmill.evaluation.questions import complete, prompt_of
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
 from gristmill.progress import Progress
+from gristmill.tokenizer.shards import Split
 
 BATCH = 32  # items scored together
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
@@ -36,6 +38,10 @@ class Item:
     choices: tuple[str, ...]  # none: an answer is generated
     answer: int  # the right choice's place
     text: str = ""  # the right answer, where one is generated
+
+    def whole(self) -> str:
+        """What is asked with the right answer after it."""
+        return f"{self.context} {self.choices[self.answer] if self.choices else self.text}".strip()
 
 
 def item_of(record: dict[str, Any], engine: Engine) -> Item:
@@ -69,9 +75,10 @@ def choice_of(record: dict[str, Any], choices: list[Any]) -> Item:
 
 
 def run_task(
-    engine: Engine, name: str, path: Path, max_tokens: int, left_out: list[LeftOut], parts: Parts
+    engine: Engine, name: str, path: Path, max_tokens: int, left_out: list[LeftOut], parts: Parts, trained: Split | None
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A task's figures, each with a 95 % interval, and a record an item. Items that are none join `left_out`.
+    """A task's figures, each with a 95 % interval, and a record an item. Items that are none join `left_out`. With the
+    text that the model was `trained` on, each figure is also that of the items which do not stand in it.
 
     Raises UserError where the file cannot be read, or no item is left.
     """
@@ -84,13 +91,33 @@ def run_task(
             batch = items[at : at + BATCH]
             records += parts(f"task-{name}-{at:08}", partial(score, engine, batch, max_tokens))
             bar.advance(len(batch))
-    figures: dict[str, Any] = {"items": len(items)}
+    figures: dict[str, Any] = {"items": len(items), **shares(records)}
+    if trained is not None:
+        whole = [item.whole() for item in items]
+        found = parts(f"task-{name}-contamination", partial(contaminated, whole, trained, engine))
+        for rule, told in found.items():
+            met = told.pop("met")
+            figures[rule] = {**told, "contaminated": sum(met), "without": shares(records, met)}
+            records = [{**record, rule: one} for record, one in zip(records, met, strict=True)]
+    return figures, [{"task": name, **record} for record in records]
+
+
+def contaminated(texts: list[str], trained: Split, engine: Engine) -> dict[str, dict[str, Any]]:
+    """By each definition, which items stand in the training text, and how many are too short to be found."""
+    found = contamination(texts, trained, engine.tokenizer)
+    return {one.rule.name: {"too_short": one.too_short, "met": one.met} for one in found}
+
+
+def shares(records: Sequence[dict[str, Any]], left_out: Sequence[bool] = ()) -> dict[str, Any]:
+    """Each figure of a task's records with its interval, without those that are left out."""
+    kept = [record for number, record in enumerate(records) if not left_out or not left_out[number]]
+    figures = dict[str, Any]()
     for figure in ("acc", "acc_norm", "exact_match"):
-        right = [bool(record[figure]) for record in records if figure in record]
+        right = [bool(record[figure]) for record in kept if figure in record]
         if right:
             low, high = of_share(sum(right), len(right))
             figures[figure] = {"value": round(sum(right) / len(right), 5), "low": round(low, 5), "high": round(high, 5)}
-    return figures, [{"task": name, **record} for record in records]
+    return figures
 
 
 def score(engine: Engine, items: Sequence[Item], max_tokens: int) -> list[dict[str, Any]]:

@@ -1,0 +1,97 @@
+"""Which items of a task stand in the text that the model was trained on.
+
+By the two usual definitions: an item shares a run of 13 words with a document (Brown et al. 2020, arXiv:2005.14165,
+§C); or at least half of its words lie in runs of 8 that documents hold (Lambert et al. 2024, arXiv:2411.15124, there
+tokens). Case and punctuation do not count. An item with fewer words than a run cannot be found by that definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gristmill.corpus.text.ngrams import ngram_hashes, word_hashes
+from gristmill.progress import Progress
+from gristmill.tokenizer.encode import Tokenizer
+from gristmill.tokenizer.shards import Split
+
+RUN, SHORT_RUN = 13, 8  # words
+HALF = 0.5
+SIEVE_BITS = 22  # of a table that says at once that a run is in no item
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A definition of contamination."""
+
+    name: str
+    length: int  # words of a run
+    share: float  # of an item's words that must lie in runs that were met; 0: one run is enough
+
+
+RULES = (Rule("13_gram", RUN, 0.0), Rule("8_gram_half", SHORT_RUN, HALF))
+
+
+@dataclass(frozen=True)
+class Contamination:
+    """What one definition says of each item."""
+
+    rule: Rule
+    met: list[bool]
+    too_short: int  # items
+
+
+class Runs:
+    """All runs of one length in some items, and which of them have been met."""
+
+    def __init__(self, items: Sequence[np.ndarray], length: int) -> None:
+        self.each = [runs for item in items for _, runs in ngram_hashes(item, (length,))]
+        self.hashes = np.unique(np.concatenate([np.zeros(0, np.uint64), *self.each]))
+        self.met = np.zeros(len(self.hashes), bool)
+        self.sieve = np.zeros(1 << SIEVE_BITS, bool)
+        self.sieve[self.hashes >> np.uint64(64 - SIEVE_BITS)] = True
+
+    def look(self, runs: np.ndarray) -> None:
+        """Mark those that are among a document's runs."""
+        found = runs[self.sieve[runs >> np.uint64(64 - SIEVE_BITS)]]
+        at = np.searchsorted(self.hashes, found)
+        inside = at < len(self.hashes)
+        at, found = at[inside], found[inside]
+        self.met[at[self.hashes[at] == found]] = True
+
+    def where(self, number: int) -> np.ndarray:
+        """Which runs of an item were met, bool."""
+        return self.met[np.searchsorted(self.hashes, self.each[number])]
+
+
+def contamination(texts: Sequence[str], split: Split, tokenizer: Tokenizer) -> list[Contamination]:
+    """What each definition says of items, after one pass over all documents of a split. Memory: some 50 bytes a word of
+    the items."""
+    items = [word_hashes(text) for text in texts]
+    runs = {rule.length: Runs(items, rule.length) for rule in RULES}
+    with Progress("evaluate: looking for items in the training text", len(split), "documents") as bar:
+        for number in range(len(split)):
+            hashes = word_hashes(tokenizer.decode(split.document(number).tolist()))
+            for length, found in ngram_hashes(hashes, tuple(runs)):
+                runs[length].look(found)
+            bar.advance(1)
+    return [
+        Contamination(
+            rule,
+            [holds(rule, runs[rule.length].where(number), len(item)) for number, item in enumerate(items)],
+            sum(len(item) < rule.length for item in items),
+        )
+        for rule in RULES
+    ]
+
+
+def holds(rule: Rule, met: np.ndarray, words: int) -> bool:
+    """Whether an item is contaminated, by which of its runs were met."""
+    if not rule.share:
+        return bool(met.any())
+    covered = np.zeros(words, bool)
+    for start in np.flatnonzero(met):
+        covered[start : start + rule.length] = True
+    return bool(met.any()) and bool(covered.sum() >= rule.share * words)

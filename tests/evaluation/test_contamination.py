@@ -1,0 +1,77 @@
+"""Items of a task that stand in the training text are found, by either definition, and scores are told without them."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from gristmill.evaluation import stage
+from gristmill.evaluation.contamination import contamination
+from gristmill.recipe import Evaluate
+from gristmill.tokenizer.encode import Tokenizer
+from gristmill.tokenizer.shards import Split, open_split
+
+NONSENSE = "quartz violin umbrella zebra cobalt lantern pickle saddle tundra velvet walnut yonder zephyr anvil".split()
+
+
+@pytest.fixture
+def split(tokenizer_folder: Path, tokens_folder: Path) -> Split:
+    return open_split(tokens_folder, "train", Tokenizer.load(tokenizer_folder).hash)
+
+
+@pytest.fixture
+def words(split: Split, tokenizer_folder: Path) -> list[str]:
+    """Of the longest document that is trained on."""
+    tokenizer = Tokenizer.load(tokenizer_folder)
+    texts = (tokenizer.decode(split.document(number).tolist()) for number in range(len(split)))
+    return max(texts, key=len).replace(tokenizer.decode([split.end_of_text]), "").split()
+
+
+def other(count: int) -> list[str]:
+    """Words that no document has."""
+    return random.Random(count).choices(NONSENSE, k=count)
+
+
+def test_both_definitions_find_what_they_say(split: Split, words: list[str], tokenizer_folder: Path) -> None:
+    here = words[5:40]
+    texts = {
+        "13 words in a row, shouted": " ".join([*other(40), *here[:13], *other(40)]).upper(),
+        "12 words in a row": " ".join([*other(40), *here[:12], *other(40)]),
+        "two runs of 8, half of it": " ".join([*other(8), *here[:8], *other(8), *here[20:28]]),
+        "one run of 8, a third of it": " ".join([*other(8), *here[:8], *other(8)]),
+        "runs of 7, two thirds of it": " ".join([*here[:7], *other(3), *here[20:27], *other(3)]),
+        "nothing": " ".join(other(30)),
+        "seven words": " ".join(here[:7]),
+        "no words": "",
+    }
+    by_run, by_half = contamination(list(texts.values()), split, Tokenizer.load(tokenizer_folder))
+    assert dict(zip(texts, by_run.met, strict=True)) == {name: name.startswith("13") for name in texts}
+    assert dict(zip(texts, by_half.met, strict=True)) == {name: name.startswith("two") for name in texts}
+    assert (by_run.too_short, by_half.too_short) == (2, 2)
+
+
+def test_scores_are_told_with_and_without(
+    model_folder: Path, tokenizer_folder: Path, tokens_folder: Path, words: list[str], tmp_path: Path
+) -> None:
+    leaked = [{"good": " ".join(words[at : at + 16]), "bad": " ".join(other(16))} for at in (0, 20)]
+    clean = [{"good": " ".join(other(16 + number)), "bad": " ".join(words[:9])} for number in range(5)]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(item) + "\n" for item in leaked + clean))
+    (tmp_path / "out").mkdir()
+    inputs = {"model": model_folder, "tokenizer": tokenizer_folder, "tokens": tokens_folder}
+    made = stage.run(inputs, Evaluate(tasks={"pairs": str(path)}), tmp_path / "out")
+    figures = json.loads((tmp_path / "out" / "tasks.json").read_text())["pairs"]
+    items = [json.loads(line) for line in (tmp_path / "out" / "tasks.jsonl").read_text().splitlines()]
+    assert [item["13_gram"] for item in items] == 2 * [True] + 5 * [False]
+    assert figures["13_gram"]["contaminated"] == figures["8_gram_half"]["contaminated"] == 2
+    right = sum(item["acc"] for item in items[2:])
+    assert figures["13_gram"]["without"]["acc"]["value"] == pytest.approx(right / 5)
+    assert made.metrics["tasks.pairs.acc"] == pytest.approx(sum(item["acc"] for item in items) / 7, abs=1e-5)
+
+    (tmp_path / "alone").mkdir()  # without the tokens nothing is said of it
+    del inputs["tokens"]
+    stage.run(inputs, Evaluate(tasks={"pairs": str(path)}), tmp_path / "alone")
+    assert "13_gram" not in json.loads((tmp_path / "alone" / "tasks.json").read_text())["pairs"]
