@@ -242,6 +242,18 @@ def test_the_alternatives_to_each_token(browser: Any, address: str, assistant: A
     assert place[0] >= 0 and place[1] <= 390 and place[2] <= 844
     browser.run("document.querySelector('#text').focus()")
     assert not browser.run(f"{tip}.checkVisibility()")
+    x, y = browser.run(
+        "(r => [r.x + r.width / 2, r.y + r.height / 2])(document.querySelector('.token').getClientRects()[0])"
+    )
+    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    browser.until(f"{tip}.checkVisibility()")
+    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
+    browser.until(f"!{tip}.checkVisibility()")
+    browser.call("Emulation.setTouchEmulationEnabled", enabled=True)
+    for kind, points in (("touchStart", [{"x": x, "y": y}]), ("touchEnd", [])):
+        browser.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+    browser.until(f"{tip}.checkVisibility()")
+    browser.call("Emulation.setTouchEmulationEnabled", enabled=False)
     browser.run(f"{act('Alternatives')}.click()")
     browser.until("document.querySelector('.token') == null")
     # of an answer that the model would not give now, nothing is told

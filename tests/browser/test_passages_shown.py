@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from own_pages import PAGES, document
-from page_parts import act
+from page_parts import ANSWER, act, ask
 
 from gristmill.document import write_documents
 from gristmill.passages import stage
@@ -41,8 +41,15 @@ def test_passages_with_marked_words_and_links(browser: Any, tmp_path: Path, list
         assert browser.run(links) == ["https://a.test/ferry?a=1&b=2"], "no link but to the web"
         assert browser.run("document.querySelectorAll('main img, main b, main i, main script').length") == 0
         assert browser.run("document.querySelector('.turn.assistant .body').textContent").endswith("[1]")
+        opened = "[...document.querySelectorAll('.passage')].map(one => one.open)"
+        assert not any(browser.run(opened))  # the answer quotes it
+        ask(browser, "Who won the football cup with the ferry?")
+        browser.until("document.querySelectorAll('.turn')[3]?.querySelector('.passage') != null")
+        assert "do not say" in browser.run(ANSWER)
+        near = browser.run(opened.replace("'.passage'", "'.turn:last-child .passage'"))
+        assert near[0] and not any(near[1:])  # the nearest is there to be read
         browser.run(f"import('/page/chat.js').then(p => {{ {FORGET}; p.show(); }})")  # as a server's memory does
-        browser.run(f"{act('Passages')}.click()")
+        browser.run(f"{act('Passages', 1)}.click()")
         browser.until(f"{first}?.querySelector('p').textContent == {EVIL!r}")
         assert browser.errors == []
         assert all(url.startswith(address) for url in browser.requests), browser.requests

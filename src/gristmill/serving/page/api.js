@@ -22,8 +22,8 @@ export async function request(path, { json, ...options } = {}) {
   return response;
 }
 
-/** What each event of a stream brings: `content`; the last one `finish`, how many messages were `dropped`, and what of
- * the `memory` was used. */
+/** What each event of a stream brings: `content`; the last one `finish`, `annotations` (what is quoted), how many
+ * messages were `dropped`, and what of the `memory` was used. */
 export async function* deltas(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let buffer = "", finished = false;
@@ -39,7 +39,8 @@ export async function* deltas(response) {
       if (error || !choices) throw new Error(error?.message ?? "the answer broke off");
       const finish = choices[0]?.finish_reason;
       finished ||= Boolean(finish);
-      yield { content: choices[0]?.delta?.content ?? "", finish, dropped, memory };
+      const { content = "", annotations } = choices[0]?.delta ?? {};
+      yield { content, finish, annotations, dropped, memory };
     }
   }
 }

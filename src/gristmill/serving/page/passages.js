@@ -15,13 +15,13 @@ export function place(address) {
   return make(web ? "a" : "span", about, address);
 }
 
-/** Passages as elements. */
-export function passages(found) {
-  return found.map((one, place) => passage(one, place + 1));
+/** Passages as elements, the first of them open, unless the answer quotes it already. */
+export function passages(found, quoted = false) {
+  return found.map((one, place) => passage(one, place + 1, !place && !quoted));
 }
 
 /** A passage with its number, page and headings; the question's words in it are marked. */
-function passage(found, number) {
+function passage(found, number, open) {
   const body = make("p"), letters = [...found.text]; // places are counted in characters
   let end = 0;
   for (const [from, to] of found.marks) {
@@ -31,5 +31,5 @@ function passage(found, number) {
   body.append(letters.slice(end).join(""));
   const named = [...new Set([found.title, ...found.headings])].filter(Boolean).join(" › ");
   const head = make("summary", {}, `[${number}] ${named}`);
-  return make("details", { className: "passage", open: number === 1 }, head, place(found.url ?? found.source), body);
+  return make("details", { className: "passage", open }, head, place(found.url ?? found.source), body);
 }

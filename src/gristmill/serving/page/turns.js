@@ -77,7 +77,7 @@ export function answer(message, history, does) {
       actions.append(view("Passages", async () => [markdown(message.content), await found()]));
     }
     if (message.content && does.traces) actions.append(view("Where from?", () => traced(message)));
-    notes.replaceChildren(...remarks(message), ...remembered(message), ...passages(message.passages ?? []));
+    notes.replaceChildren(...remarks(message), ...remembered(message), ...passages(message.passages ?? [], message.annotations));
   };
   return { turn, body, written, finished };
 }
