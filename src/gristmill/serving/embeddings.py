@@ -42,6 +42,7 @@ def add_embeddings(app: FastAPI, beginner: Beginner, queue: AnswerQueue) -> None
         base64 = asked.encoding_format == "base64"
         vectors = [b64encode(one.tobytes()).decode() if base64 else one.tolist() for one in found]
         count = sum(map(len, texts))
+        queue.counts.update({"answered": 1, "prompt_tokens": count})
         return {
             "object": "list",
             "data": [{"object": "embedding", "index": at, "embedding": one} for at, one in enumerate(vectors)],

@@ -11,12 +11,14 @@ import hmac
 import ipaddress
 import re
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gristmill.serving.api_error import ApiError
 
+READING = ("GET", "HEAD", "OPTIONS")
 LOCAL = "local"  # the one user of a server without keys
 
 
@@ -53,6 +55,8 @@ class Guard:
     def refusal(self, scope: Scope) -> ApiError | None:
         """Why a request is refused."""
         headers = Headers(scope=scope)
+        if not self.users and scope["method"] not in READING and from_elsewhere(headers):
+            return ApiError(403, "this server takes nothing from the pages of other sites")
         if self.loopback and not names_this_machine(headers.get("host", ""), self.name):
             return ApiError(403, "this server answers only to the names of this machine")
         user = LOCAL
@@ -67,6 +71,13 @@ class Guard:
             user = right[0]
         scope.setdefault("state", {})["user"] = user
         return None
+
+
+def from_elsewhere(headers: Headers) -> bool:
+    """Whether a browser sends this for a page of another site (which need not read the answer to do harm), by Fetch
+    Metadata (https://www.w3.org/TR/fetch-metadata/), else by the origin."""
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    return site == "cross-site" if site else origin is not None and urlsplit(origin).netloc != headers.get("host")
 
 
 def names_this_machine(host: str, name: str = "") -> bool:

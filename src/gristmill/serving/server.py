@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -65,6 +66,9 @@ def serve(
         name = host.strip("[]")
         shown = f"[{name}]" if ":" in name else name
         print(f"{valid(assistant.name)}: chat page http://{shown}:{bound}/, API …/v1 (Ctrl-C stops)", flush=True)
+        if memory and not api_keys and not is_loopback(address):
+            print("memory is off: who asks over a network is told apart by --api-key", file=sys.stderr, flush=True)
+            memory = None
         app = create_app(assistant, memory, tracer, api_keys=api_keys, loopback=is_loopback(address), host=name)
         with suppress(KeyboardInterrupt):  # uvicorn raises it once it has ended in good order
             http_server(app).run(sockets=[listener])

@@ -136,7 +136,7 @@ class Talk:
         """An answer while it is made, or what the memory says."""
         messages, aside = self.told([*self.messages, asked]), None
         if session:
-            if (made := session.answer()) is not None:
+            if (made := session.answer(pages=isinstance(self.assistant, QuotingAssistant))) is not None:
                 return made
             messages = session.messages
             if not isinstance(self.assistant, QuotingAssistant):

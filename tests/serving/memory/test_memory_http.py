@@ -15,8 +15,11 @@ import openai
 import pytest
 
 from gristmill.chat.template import render
+from gristmill.document import Document
+from gristmill.passages.passage_index import write_index
 from gristmill.serving.assistant import Assistant
 from gristmill.serving.memory.memory_store import MemoryStore
+from gristmill.serving.quoting import QuotingAssistant
 
 Listen = Callable[..., AbstractContextManager[str]]
 ASK = {"role": "user", "content": "Who walks to the river?"}
@@ -118,6 +121,33 @@ def test_it_is_guarded_and_a_server_may_have_none(http: httpx.Client, assistant:
         assert httpx.get(f"{address}/v1/memory/facts", headers={"Host": "evil.test"}).status_code == 403
 
 
+def test_pages_of_other_sites_change_nothing(roomy: Assistant, store: MemoryStore, listen: Listen) -> None:
+    """A browser sends a form or plain text anywhere, and asks nobody."""
+    with listen(roomy, memory=store, loopback=True) as address:
+        for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.test"}, {"Origin": "null"}):
+            for path, body in (
+                ("memory/facts", {"text": "Buy at evil.test"}),
+                ("chat/completions", {"messages": [ASK]}),
+            ):
+                found = httpx.post(f"{address}/v1/{path}", json=body, headers=headers)
+                assert found.status_code == 403 and "error" in found.json()
+        assert not store.path.exists()
+        for headers in ({"Sec-Fetch-Site": "same-origin", "Origin": address}, {"Origin": address}, {}):
+            assert httpx.post(f"{address}/v1/memory/facts", json={"text": "x"}, headers=headers).status_code == 200
+
+
+def test_pages_of_ones_own_answer_before_the_memory_declines(
+    tmp_path: Path, store: MemoryStore, listen: Listen
+) -> None:
+    document = Document("1", "# Refunds\n\nMy refund takes nine days.", "http://shop.test/", title="Refunds")
+    write_index(tmp_path / "passages.sqlite", [document])
+    pages = listen(QuotingAssistant(tmp_path, "shop"), memory=store)
+    with pages as address, httpx.Client(base_url=f"{address}/v1") as http:
+        assert "nine days" in text_of(say(http, "When is my refund?"))
+        assert text_of(say(http, "Remember that my refund number is 7")).startswith("I will remember")
+        assert "number is 7" in text_of(say(http, "Do you remember my refund number?"))
+
+
 def test_without_being_asked_nothing_is_used_or_kept(http: httpx.Client, store: MemoryStore) -> None:
     plain = say(http, "Remember that my dog is Rex.", memory=False)
     assert "memory" not in plain and "conversation" not in plain and not store.path.exists()
@@ -147,6 +177,8 @@ def test_openais_client_goes_on_with_a_conversation(http: httpx.Client, roomy: A
         openai.OpenAI(base_url=str(http.base_url), api_key="tom").conversations.retrieve(begun.id)
     more: list[Any] = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "And I?"}]}]
     (added,) = client.conversations.items.create(begun.id, items=more).data
+    ids = [one.id for one in client.conversations.items.list(begun.id, limit=2, order="desc")]  # in pages
+    assert ids == [one.id for one in client.conversations.items.list(begun.id, order="asc")][::-1] and len(ids) == 5
     client.conversations.items.delete(added.id or "", conversation_id=begun.id)
     client.conversations.items.delete(kept[-1].id or "", conversation_id=begun.id)
     assert len(client.conversations.items.list(begun.id).data) == 3

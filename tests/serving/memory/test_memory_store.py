@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import stat
 from itertools import count
 from pathlib import Path
@@ -106,6 +107,12 @@ def test_it_is_bounded(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> N
     ):
         with pytest.raises(Full):
             deed()
+    monkeypatch.setattr(memory_store, "MOST_CHARACTERS", 9)
+    with pytest.raises(Full):
+        store.add("ann", kept[1].id, [("user", "x" * 9, "completed")])
+    (item,) = store.add("ann", kept[1].id, [("user", "x" * 8, "completed")])
+    store.drop("ann", kept[1].id, item.id)
+    store.add("ann", kept[1].id, [("user", "x" * 8, "completed")])
     assert len(store.items("ann", kept[0].id)) == 1 and store.remember("tom", "three") and store.remember("ann", "two")
     for text in ("", " \n", "x" * 501):
         with pytest.raises(UserError, match="characters"):
@@ -128,3 +135,8 @@ def test_a_place_that_cannot_be_had_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "other").write_bytes(b"this is no database, but long enough to be read as one" * 99)
     with pytest.raises(UserError, match="--no-memory"):
         MemoryStore(tmp_path / "other").remember("ann", "x")
+    foreign = sqlite3.connect(tmp_path / "foreign.sqlite")
+    foreign.execute("CREATE TABLE facts(whatever)")
+    foreign.commit()
+    with pytest.raises(UserError, match="another program"):
+        MemoryStore(tmp_path / "foreign.sqlite").remember("ann", "x")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import StreamingResponse
@@ -75,7 +75,13 @@ def add_memory_routes(app: FastAPI, memory: MemoryStore, queue: AnswerQueue) -> 
     app.get(one)(without_body(lambda memory, user, id: conversation(memory.conversation(user, id))))
     app.add_api_route(one, with_body(ConversationBody, describe), methods=["PATCH", "POST"])
     app.delete(one)(without_body(end))
-    app.get(f"{one}/items")(without_body(lambda memory, user, id: listed(map(item, memory.items(user, id)))))
+
+    @app.get(f"{one}/items")
+    async def list_items(
+        request: Request, limit: Limit | None = None, after: str | None = None, order: Literal["asc", "desc"] = "asc"
+    ) -> Any:
+        return await made(request, items, request.path_params["id"], limit, after, order)
+
     app.post(f"{one}/items")(with_body(ItemsBody, add))
     app.delete(f"{one}/items/{{number}}")(without_body(drop))
 
@@ -162,6 +168,17 @@ def end(memory: MemoryStore, user: str, id: str | None = None) -> dict[str, Any]
         if id:
             break
     return {"id": id, "object": "conversation.deleted", "deleted": True}
+
+
+def items(memory: MemoryStore, user: str, id: str, limit: int | None, after: str | None, order: str) -> dict[str, Any]:
+    """The messages of a conversation; all of them where no number is given."""
+    found = memory.items(user, id)[:: 1 if order == "asc" else -1]
+    if after is not None:
+        places = [place for place, one in enumerate(found, 1) if one.id == after]
+        if not places:
+            raise Missing(after)
+        found = found[places[0] :]
+    return listed(map(item, found[:limit]), more=len(found) > (limit or len(found)))
 
 
 def add(memory: MemoryStore, user: str, body: ItemsBody, id: str) -> dict[str, Any]:

@@ -19,17 +19,19 @@ from typing import Any, NamedTuple
 from gristmill.errors import UserError
 from gristmill.passages.passage_index import SYMBOLS
 from gristmill.passages.terms import terms
-from gristmill.serving.memory.said import subject
+from gristmill.serving.memory.said import LONGEST_FACT, subject
 
 MOST_FACTS, MOST_CONVERSATIONS, MOST_ITEMS = 1_000, 10_000, 2_000  # of a user, of a user, of a conversation
-LONGEST_FACT = 500  # characters
+MOST_CHARACTERS = 50_000_000  # of all that a user's conversations hold
+VERSION = 1  # of the tables
 MATCHES = 50  # items that a search looks at
+ITEM = "number, id, conversation, role, text, status, created_at"
 TABLES = f"""
 CREATE TABLE IF NOT EXISTS facts(id TEXT PRIMARY KEY, user TEXT NOT NULL, subject TEXT NOT NULL, text TEXT NOT NULL,
     created_at REAL NOT NULL, updated_at REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS facts_of ON facts(user, updated_at);
 CREATE TABLE IF NOT EXISTS conversations(id TEXT PRIMARY KEY, user TEXT NOT NULL, created_at REAL NOT NULL,
-    updated_at REAL NOT NULL, metadata TEXT NOT NULL);
+    updated_at REAL NOT NULL, metadata TEXT NOT NULL, characters INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS conversations_of ON conversations(user, updated_at);
 CREATE TABLE IF NOT EXISTS items(number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL,
     conversation TEXT NOT NULL REFERENCES conversations(id) ON DELETE CASCADE, role TEXT NOT NULL, text TEXT NOT NULL,
@@ -98,7 +100,10 @@ class MemoryStore:
             base = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
             for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "secure_delete = ON", "foreign_keys = ON"):
                 base.execute(f"PRAGMA {pragma}")
-            base.executescript(TABLES)
+            (version,) = base.execute("PRAGMA user_version").fetchone()
+            if version != VERSION and base.execute("SELECT 1 FROM sqlite_master").fetchone():
+                raise sqlite3.DatabaseError("it is another program's, or another version's")
+            base.executescript(f"{TABLES} PRAGMA user_version = {VERSION};")
         except (OSError, sqlite3.Error) as error:
             remedy = "name another file with --memory, or serve with --no-memory"
             raise UserError(f"{self.path} cannot be used as memory: {error}", remedy) from error
@@ -194,7 +199,7 @@ class MemoryStore:
             if count >= MOST_CONVERSATIONS:
                 raise Full(MOST_CONVERSATIONS, "conversations")
             row = made.id, user, made.created_at, made.updated_at, json.dumps(made.metadata)
-            base.execute("INSERT INTO conversations VALUES (?, ?, ?, ?, ?)", row)
+            base.execute("INSERT INTO conversations VALUES (?, ?, ?, ?, ?, 0)", row)
         return made
 
     def describe(self, user: str, conversation: str, metadata: Mapping[str, str]) -> Conversation:
@@ -217,35 +222,46 @@ class MemoryStore:
         self.conversation(user, conversation)
         now, found = self.clock(), list[KeptItem]()
         with self.changed() as base:
-            count = base.execute("SELECT count(*) FROM items WHERE conversation = ?", (conversation,)).fetchone()[0]
-            if count + len(said) > MOST_ITEMS:
-                raise Full(MOST_ITEMS, "messages of a conversation")
+            self.check_room(user, conversation, len(said), sum(len(text) for _, text, _ in said))
             for role, text, status in said:
                 row = f"msg_{uuid.uuid4().hex}", conversation, role, text, status, now
                 columns = "id, conversation, role, text, status, created_at"
                 number = base.execute(f"INSERT INTO items({columns}) VALUES (?, ?, ?, ?, ?, ?)", row).lastrowid or 0
                 base.execute("INSERT INTO words(rowid, terms) VALUES (?, ?)", (number, " ".join(terms(text))))
                 found.append(KeptItem(number, *row))
-            base.execute("UPDATE conversations SET updated_at = ? WHERE id = ?", (now, conversation))
+            used = "UPDATE conversations SET updated_at = ?, characters = characters + ? WHERE id = ?"
+            base.execute(used, (now, sum(len(text) for _, text, _ in said), conversation))
         return found
 
-    def items(self, user: str, conversation: str) -> list[KeptItem]:
-        """The messages of a conversation in order. Raises Missing."""
+    def check_room(self, user: str, conversation: str, items: int, characters: int) -> None:
+        """Raise Full where there is no room for so many more messages, of so many characters, in a conversation."""
+        ((count,),) = self.rows("SELECT count(*) FROM items WHERE conversation = ?", conversation)
+        if count + items > MOST_ITEMS:
+            raise Full(MOST_ITEMS, "messages of a conversation")
+        ((held,),) = self.rows("SELECT total(characters) FROM conversations WHERE user = ?", user)
+        if held + characters > MOST_CHARACTERS:
+            raise Full(MOST_CHARACTERS, "characters of conversations")
+
+    def items(self, user: str, conversation: str, most: int = MOST_CHARACTERS) -> list[KeptItem]:
+        """The messages of a conversation in order: the last ones, of at most so many characters. Raises Missing."""
         self.conversation(user, conversation)
-        query = "SELECT number, id, conversation, role, text, status, created_at FROM items WHERE conversation = ?"
-        return [KeptItem(*row) for row in self.rows(f"{query} ORDER BY number", conversation)]
+        query = f"""SELECT {ITEM} FROM (SELECT *, sum(length(text)) OVER (ORDER BY number DESC) AS so_far FROM items
+            WHERE conversation = ?) WHERE so_far <= ? ORDER BY number"""
+        return [KeptItem(*row) for row in self.rows(query, conversation, most)]
 
     def drop(self, user: str, conversation: str, item: str) -> None:
         """Delete one message. Raises Missing."""
         self.conversation(user, conversation)
         with self.changed(erase=True) as base:
+            size = base.execute("SELECT length(text) FROM items WHERE id = ?", (item,)).fetchone()
             if not base.execute("DELETE FROM items WHERE id = ? AND conversation = ?", (item, conversation)).rowcount:
                 raise Missing(item)
+            base.execute("UPDATE conversations SET characters = characters - ? WHERE id = ?", (*size, conversation))
 
     def search(self, user: str, any_of: Sequence[str]) -> list[KeptItem]:
         """The messages of a user's conversations that say most of some terms, by BM25 (FTS5)."""
         quoted = " OR ".join('"' + term.replace('"', '""') + '"' for term in any_of)
-        query = """SELECT i.number, i.id, i.conversation, i.role, i.text, i.status, i.created_at FROM words
-            JOIN items i ON i.number = words.rowid JOIN conversations c ON c.id = i.conversation
-            WHERE words MATCH ? AND c.user = ? ORDER BY bm25(words), i.number DESC LIMIT ?"""
+        query = f"""SELECT {ITEM} FROM words JOIN items ON number = words.rowid
+            WHERE words MATCH ? AND conversation IN (SELECT id FROM conversations WHERE user = ?)
+            ORDER BY bm25(words), number DESC LIMIT ?"""
         return [KeptItem(*row) for row in self.rows(query, quoted, user, MATCHES)] if quoted else []

@@ -21,11 +21,14 @@ def rule(*parts: str) -> re.Pattern[str]:
 
 REMEMBER = rule(
     POLITE,
-    r"(?:remember|note|keep in mind|don't forget|do not forget)",
-    r"(?:\s+that\s+|\s*:\s*|\s+(?=(?:my|i|i'm|we|our)\b))(?P<what>\S.*)",
+    r"(?:remember|keep in mind|don't forget|do not forget)",
+    r"(?:\s+that\s+|\s*:\s*|\s+(?=(?:my|i|i'm|we|our)\b))(?P<what>[^?]*[^?\s]\s*\??)",
 )
 ASKED = rule(r"(?:can|could) you\b")
-FORGET = rule(POLITE, r"forget(?:\s+(?:that|about|what i said about))?(?:\s*:\s*|\s+)(?P<what>\S.*)")
+FORGET = rule(
+    POLITE,
+    r"forget(?:\s+(?:that|about|what i said about)\s+|\s*:\s*|\s+(?=(?:my|i|i'm|we|our|every|all)))(?P<what>\S.*)",
+)
 EVERYTHING = rule(r"(?:everything|all)(?: (?:that )?(?:you know|i told you|you remember|about me).*)?\W*")
 LIST = rule(
     POLITE,
@@ -36,10 +39,13 @@ RECALL = rule(
     r"\b(?:did|have|had) (?:i|we|you) (?:ever )?(?:say|said|tell|told|mention|mentioned|talk|talked|ask|asked|discuss|",
     r"discussed|suggest|suggested|recommend|recommended)\b",
     r"|\b(?:do|can) you (?:still )?(?:remember|recall)\b",
-    r"|^\W*(?:what|who|where|when|which|how old|how)(?:'s|’s| is| are| was| were| does| do| did) (?:my|our)\b",
+)
+PERSONAL = rule(  # which pages may answer, too
+    r"^\W*(?:what|who|where|when|which|how old|how)(?:'s|’s| is| are| was| were| does| do| did) my\b",
     r"|^\W*(?:when|where|what|who) (?:did|have|had|was|were) (?:i|we)\b",
     r"|^\W*(?:where do i (?:live|work|study)|how old am i|who am i)\b",
 )
+LONGEST_FACT = 500  # characters
 SAID = rule(
     r"\b(?:did|have|had) (?P<who>i|you) (?:ever )?"
     r"(?:say|said|tell|told|mention|mentioned|ask|asked|suggest|suggested|recommend|recommended)\b"
@@ -64,7 +70,7 @@ SUBJECTS = (  # a fact → what it is about; a newer one about the same wins
 class Wish(NamedTuple):
     """What a message asks of the memory."""
 
-    kind: str  # remember, forget, forget_all, list, recall
+    kind: str  # remember, forget, forget_all, list, recall, personal
     what: str = ""
 
 
@@ -74,12 +80,13 @@ def wish(message: str) -> Wish | None:
     if LIST.fullmatch(text):
         return Wish("list")
     if (found := REMEMBER.fullmatch(text)) and (not text.endswith("?") or ASKED.match(text)):
-        return Wish("remember", fact_of(found["what"]))
+        fact = fact_of(found["what"])
+        return Wish("remember", fact) if 0 < len(fact) <= LONGEST_FACT else None
     if found := FORGET.fullmatch(text):
         if EVERYTHING.fullmatch(found["what"]):
             return Wish("forget_all")
         return Wish("forget", fact_of(found["what"])) if about(found["what"]) else None
-    return Wish("recall", text) if RECALL.search(text) else None
+    return Wish("recall", text) if RECALL.search(text) else Wish("personal", text) if PERSONAL.search(text) else None
 
 
 def fact_of(text: str) -> str:

@@ -7,12 +7,13 @@ from typing import Any
 
 from gristmill.passages.terms import terms
 from gristmill.serving.api_error import ApiError, valid
-from gristmill.serving.memory.memory_store import MOST_ITEMS, Full, KeptItem, MemoryStore, Missing
+from gristmill.serving.memory.memory_store import KeptItem, MemoryStore, Missing
 from gristmill.serving.memory.recall import Quote, aside, fact_quote, recall
 from gristmill.serving.memory.said import about, wish
 from gristmill.tokenizer.encode import Tokenizer
 
 TITLE = 60  # characters of a conversation's first message that are its title, until it gets another
+READ = 1_000_000  # characters of a conversation, its last, that are looked at
 NOTHING_FOUND = "I find nothing about that in what I remember."
 
 
@@ -39,11 +40,10 @@ class Session:
         self.by_rule = False
         if conversation is not None:
             try:
-                items = store.items(user, conversation)
+                items = store.items(user, conversation, READ)
+                store.check_room(user, conversation, len(self.new) + 1, sum(len(one["content"]) for one in self.new))
             except Missing:
                 raise no_conversation(conversation) from None
-            if len(items) + len(self.new) + 1 > MOST_ITEMS:
-                raise Full(MOST_ITEMS, "messages of a conversation")
             self.history = items
             self.messages[:0] = [{"role": item.role, "content": item.text} for item in items]
             self.notes["conversation"] = {"id": conversation}
@@ -54,10 +54,11 @@ class Session:
         last = self.messages[-1] if self.messages else {"role": ""}
         return last["content"] if last["role"] == "user" else ""
 
-    def answer(self) -> str | None:
-        """What the memory itself answers, where a rule says that it is asked."""
+    def answer(self, *, pages: bool = False) -> str | None:
+        """What the memory itself answers, where a rule says that it is asked. `pages`: there are pages that may answer
+        what a person asks of their own things."""
         asked = wish(self.asked) if self.memory else None
-        if asked is None:
+        if asked is None or (pages and asked.kind == "personal"):
             return None
         self.by_rule, self.notes["memory"] = True, {"asked": asked.kind}
         facts = self.store.facts(self.user)
@@ -74,7 +75,7 @@ class Session:
                 if lines
                 else "You have not asked me to remember anything."
             )
-        if asked.kind == "recall":
+        if asked.kind in ("recall", "personal"):
             found = self.recall()
             self.tell(found)
             return "\n".join(map(said, found)) or NOTHING_FOUND

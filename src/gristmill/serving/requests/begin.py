@@ -54,8 +54,8 @@ class Beginner:
         session, dropped = self.session(asked, messages, user), 0
         form, offer = asked.form, asked.offer
         held = form is not None or bool(offer and offer.forced)
-        reply = session.answer() if session and not held else None
         quoting, messages = isinstance(self.assistant, QuotingAssistant), session.messages if session else messages
+        reply = session.answer(pages=quoting) if session and not held else None
         logprobs_asked = getattr(asked, "logprobs", None)
         for name, given in (("logprobs", logprobs_asked), ("response_format", form is not None), ("tools", offer)):
             if given and (quoting or (reply is not None and name == "logprobs")):
