@@ -73,11 +73,12 @@ export function answer(message, history, does) {
       actions.append(view("Alternatives", async () => [await alternatives(message, history)]));
     }
     if (does.quotes && !byRule && !message.passages) { // which the server does not keep
-      const found = async () => make("div", { className: "view" }, ...passages(await find(history.at(-1).content)));
-      actions.append(view("Passages", async () => [markdown(message.content), await found()]));
+      const near = async () => make("div", { className: "view" }, ...passages(await find(history.at(-1).content)));
+      actions.append(view("Passages", async () => [markdown(message.content), await near()]));
     }
     if (message.content && does.traces) actions.append(view("Where from?", () => traced(message)));
-    notes.replaceChildren(...remarks(message), ...remembered(message), ...passages(message.passages ?? [], message.annotations));
+    const found = passages(message.passages ?? [], message.annotations);
+    notes.replaceChildren(...remarks(message), ...remembered(message), ...found);
   };
   return { turn, body, written, finished };
 }
