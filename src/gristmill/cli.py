@@ -182,13 +182,18 @@ def serve(
     ] = None,
     memory: MemoryFile = None,
     no_memory: NoMemory = False,
+    trace: Annotated[
+        bool | None, typer.Option("--trace/--no-trace", help="Quote training text to clients; else on loopback only.")
+    ] = None,
 ) -> None:
     """Serve a run's assistant: an OpenAI-compatible API and a chat page."""
+    from gristmill.serving.guard import is_loopback
     from gristmill.serving.server import serve as listen
 
     store = None if no_memory else memory_of(run_of(folder), memory)
     assistant = assistant_of(folder, model)
-    tracer = tracer_of(run_of(folder)) if model is None or model in MODEL else None
+    shown = is_loopback(host.strip("[]")) or host == "localhost" if trace is None else trace
+    tracer = tracer_of(run_of(folder)) if shown and (model is None or model in MODEL) else None
     listen(assistant, host=host, port=port, api_keys=api_key or (), memory=store, tracer=tracer)
 
 

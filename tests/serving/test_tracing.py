@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from command_line import Command
+from forks import Commands
 
 from gristmill.commands import trace as commands
 from gristmill.manifest import Manifest
@@ -99,3 +100,23 @@ def test_any_text_is_traced(run: Path, assistant: Assistant, listen: Listen, tex
     with listen(assistant, tracer=commands.tracer_of(run)) as address:
         found = httpx.post(f"{address}/v1/trace", content=json.dumps({"text": text}), timeout=60)
         assert found.status_code == 200 and found.json()["spans"] == [] and found.json()["covered"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (("--host", "localhost"), True),
+        (("--no-trace",), False),
+        (("--host", "0.0.0.0", "--api-key", "secret"), False),
+        (("--host", "0.0.0.0", "--trace"), True),
+    ],
+)
+def test_strangers_do_not_see_the_training_text(
+    run: Path, commands: Commands, options: tuple[str, ...], shown: bool
+) -> None:
+    commands.start(["serve", run, "--port", "0", *options])
+    commands.until(lambda: "chat page http" in commands.out.read_text())
+    port = commands.out.read_text().split("/, API")[0].rpartition(":")[2]
+    headers = {"Authorization": "Bearer secret"}
+    card = httpx.get(f"http://127.0.0.1:{port}/v1/models", headers=headers, timeout=60).json()["data"][0]
+    assert card.get("trace", False) == shown
