@@ -24,8 +24,7 @@ def test_every_stage_runs_and_every_figure_is_there(whole: Path) -> None:
     printed, progress = (whole.with_name(f"{name}.txt").read_text() for name in ("printed", "progress"))
     assert "held-out test questions" not in progress and " steps " not in printed  # progress is no result
     missing = {stage.name for stage in STAGES if not (whole / stage.name).is_dir()}
-    # the first takes the place of the crawl, the next two that of the reward model; the last is for pages to ask
-    assert missing == {"common_crawl", "dpo", "kto", "passages"}
+    assert missing == {"common_crawl"}  # which takes the place of the crawl
     summary = json.loads((whole / "summary.json").read_text())
     assert all(isinstance(value, int | float) for value in summary.values())
     named = (
@@ -143,7 +142,7 @@ def test_one_change_redoes_what_follows(whole: Path, commands: Commands, tmp_pat
     shutil.copytree(whole, again)
     printed = commands.run(arguments(again, **{"sft.lr": 0.33})).stderr
     ran = [stage.name for stage in STAGES if f"\n{stage.name}\n" in f"\n{printed}"]
-    assert ran == ["sft", "reward", "rl", "evaluate", "audit", "export", "report"]
+    assert ran == ["sft", "dpo", "kto", "reward", "rl", "evaluate", "audit", "export", "report"]
     assert outputs(again)["pretrain"] == first["pretrain"] and outputs(again)["sft"] != first["sft"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 import traceback
 from collections.abc import Iterable
@@ -33,12 +34,18 @@ RUN_OUT = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}  # descripto
 LONGEST_TRACEBACK = 20_000  # characters
 
 
+def no_descriptors(error: BaseException) -> bool:
+    """Whether no file descriptor was left; what loads libraries says so in words alone."""
+    of_machine = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+    return of_machine or (isinstance(error, (OSError, ImportError)) and os.strerror(errno.EMFILE) in str(error))
+
+
 def concerns_all(error: Exception) -> bool:
     """Whether an error says nothing of the record at hand, because the next one would meet it too: a want of memory,
-    space, file descriptors or a working disk, and what the user can mend.
+    space, file descriptors, modules or a working disk, and what the user can mend.
     """
-    of_machine = isinstance(error, OSError) and error.errno is not None
-    return of_machine or isinstance(error, (UserError, MemoryError, sqlite3.OperationalError))
+    of_machine = (isinstance(error, OSError) and error.errno is not None) or no_descriptors(error)
+    return of_machine or isinstance(error, (UserError, MemoryError, ImportError, sqlite3.OperationalError))
 
 
 def fault_notes(error: Exception) -> dict[str, str]:

@@ -20,7 +20,7 @@ from tiny import ENVIRONMENT, NAMES, arguments, command, outputs, without
 from gristmill.manifest import WORK, Manifest
 from gristmill.processes import descendants
 
-LEARNING = ("pretrain", "sft", "reward", "rl")
+LEARNING = ("pretrain", "sft", "dpo", "kto", "reward", "rl")
 ASKING = ("evaluate", "audit")
 
 

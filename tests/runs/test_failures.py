@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 
 from gristmill import cli, run
 from gristmill.corpus.dedup.index import new_array
-from gristmill.errors import UserError
+from gristmill.errors import UserError, concerns_all
 from gristmill.files import atomic_path
 from gristmill.manifest import Manifest
 from gristmill.recipe import Pretrain, Recipe
@@ -31,6 +31,7 @@ from gristmill.runs.failures import TRACEBACK, explained
 from gristmill.settings.recipe_file import validate
 from gristmill.settings.stages import BY_NAME, Stage
 
+EMFILE = f"_native.so: cannot open shared object file: {os.strerror(errno.EMFILE)}"
 RECIPE = '[extract]\npaths = ["a.txt"]\n'
 
 
@@ -70,6 +71,13 @@ def database(folder: Path) -> None:
     db.execute("create table t (x)")
     db.executemany("insert into t values (?)", [("x" * 1000,)] * 100)
     db.commit()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "x"), OSError(EMFILE), ImportError(EMFILE)])
+def test_too_few_descriptors_are_told_whoever_finds_none(error: Exception) -> None:
+    """What loads a library has no error number."""
+    known = explained(error, "crawl")
+    assert known and "crawl: too few file descriptors" in known.problem and concerns_all(error)
 
 
 @pytest.mark.parametrize("write", [python_file, safetensors_file, parquet_file, numpy_file, mapped_file, database])

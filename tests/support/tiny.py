@@ -1,4 +1,4 @@
-"""The default recipe made tiny, as a command that a user types."""
+"""The default recipe made tiny, with the stages that it does without, as a command that a user types."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from gristmill.manifest import Manifest
 from gristmill.settings.stages import STAGES
 
-NAMES = [stage.name for stage in STAGES if stage.name not in ("common_crawl", "passages", "dpo", "kto")]
+NAMES = [stage.name for stage in STAGES if stage.name != "common_crawl"]
 ROOT = Path(__file__).parent.parent.parent
 TINY = {
     "miniweb.pages": 200,
@@ -24,8 +24,11 @@ TINY = {
     "pretrain.context": 128,
     "pretrain.max_steps": 40,
     "pretrain.evaluate_every": 20,
-    **{f"{stage}.checkpoint_seconds": 0.05 for stage in ("pretrain", "sft", "reward", "rl")},
+    **{f"{stage}.checkpoint_seconds": 0.05 for stage in ("pretrain", "sft", "dpo", "kto", "reward", "rl")},
+    "passages": "{}",
+    **{f"{stage}.preferences": '"{miniweb}/preferences.jsonl"' for stage in ("dpo", "kto")},
     "sft.epochs": 0.5,
+    **{f"{stage}.epochs": 0.2 for stage in ("dpo", "kto")},
     "reward.epochs": 0.3,
     "rl.epochs": 0.2,
     "rl.group": 2,
@@ -38,7 +41,7 @@ ENVIRONMENT = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}  # pages are fet
 
 
 def arguments(out: Path, *more: str, **changes: object) -> list[str]:
-    """Of `gristmill`: run the default recipe, made tiny."""
+    """Of `gristmill`: run the recipe."""
     settings = [part for key, value in {**TINY, **changes}.items() for part in ("--set", f"{key}={value}")]
     return ["run", str(ROOT / "recipes" / "miniweb.toml"), "--out", str(out), *settings, *more]
 

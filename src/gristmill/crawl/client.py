@@ -72,8 +72,7 @@ class Transfer:
         self.lines: list[bytes] = []
         self.body = bytearray()  # a list of chunks would take 90 times the memory where each is of one byte
         self.size = self.limit = 0
-        self.refused = ""
-        self.wanting: OSError | None = None  # descriptors or memory, when a socket was to be opened
+        self.refused = self.wanting = ""  # an address; why no socket could be opened: descriptors or memory
         self.done: asyncio.Future[tuple[int, str]] | None = None
         curl = self.curl = pycurl.Curl()
         for option, value in (
@@ -102,7 +101,7 @@ class Transfer:
         try:
             return socket.socket(family, kind, protocol)
         except OSError as error:
-            self.wanting = error
+            self.wanting = str(error.strerror)
             return pycurl.SOCKET_BAD
 
     def receive_header(self, line: bytes) -> None:
@@ -121,8 +120,7 @@ class Transfer:
 
     def start(self, url: str, headers: Sequence[str], target: str, limit: int, alone: bool) -> None:
         """Make ready for one request; `alone`: over a connection that no other shares."""
-        self.lines, self.body, self.size, self.limit, self.refused = [], bytearray(), 0, limit, ""
-        self.wanting = None
+        self.lines, self.body, self.size, self.limit, self.refused, self.wanting = [], bytearray(), 0, limit, "", ""
         self.curl.setopt(pycurl.URL, url)
         self.curl.setopt(pycurl.FRESH_CONNECT, alone)
         self.curl.setopt(pycurl.FORBID_REUSE, alone)
@@ -190,12 +188,12 @@ class Client:
         tries = 0
         while True:
             transfer, response = await self.get_once(url, limit, conditions, alone)
-            if transfer.wanting is None or not response.error:
+            if not transfer.wanting or not response.error:
                 break
             others = [other.done for other in self.running.values() if other.done]
             tries = 0 if others else tries + 1
             if tries > WANTING_TRIES:
-                raise too_few(str(transfer.wanting.strerror))
+                raise too_few(transfer.wanting)
             if others:
                 await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
             else:
@@ -218,6 +216,9 @@ class Client:
             raise
         finally:
             self.running.pop(transfer.curl, None)
+        if code == pycurl.E_COULDNT_CONNECT and not transfer.refused and not transfer.curl.getinfo(pycurl.OS_ERRNO):
+            # nothing was tried: there was no socket, or no descriptor for the copy of it that pycurl makes
+            transfer.wanting = transfer.wanting or "a socket could not be copied"
         response = read_response(url, transfer, code, message, self.timeout)
         transfer.body, transfer.lines = bytearray(), []
         if len(self.free) < FREE_HANDLES:

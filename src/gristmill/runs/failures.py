@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import shutil
 import sqlite3
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gristmill.errors import UserError
+from gristmill.errors import UserError, no_descriptors
 from gristmill.files import write_text
 from gristmill.progress import quantity
 
@@ -41,9 +42,9 @@ def explained(error: BaseException, where: str = "", folder: Path | None = None)
     for cause in causes(error):
         if isinstance(cause, UserError):
             return cause
-        if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
+        if no_descriptors(cause):
             return UserError(
-                f"{begins}too few file descriptors ({cause.strerror})",
+                f"{begins}too few file descriptors ({os.strerror(errno.EMFILE)})",
                 "raise the limit, as `ulimit -n 1024` does, and give the same command again: it goes on from here",
             )
         full = isinstance(cause, OSError) and cause.errno in FULL
