@@ -44,7 +44,9 @@ def hosts(host: str, path: str) -> bytes:
     return response(f"{own}{others}" + f"page {number} of {host} " * 40)
 
 
-@pytest.mark.parametrize("size", [60_000, 200_000, 300_000, 500_000])
+@pytest.mark.parametrize(
+    "size", [60_000, *(pytest.param(size, marks=pytest.mark.slow) for size in (200_000, 300_000)), 500_000]
+)
 def test_a_crawl_that_finds_no_space_stops_as_one(size: int, serve: Serve, tmp_path: Path) -> None:
     params = serve(hosts).params(seeds=["http://h0.test/"], hosts=["*.test"], max_pages=400).model_dump_json()
 

@@ -69,10 +69,11 @@ import os, signal, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
 import torch
-from test_survival import learn, result
+from dataclasses import replace
+from test_survival import PLAN, learn, result
 torch.set_num_threads(1)
-out, deaths = Path(sys.argv[1]), 0
-expected = result(out.with_name("whole"), learn(out.with_name("whole")))
+out, deaths, plan = Path(sys.argv[1]), 0, replace(PLAN, steps=6)
+expected = result(out.with_name("whole"), learn(out.with_name("whole"), plan))
 while True:
     child = os.fork()
     if not child:  # dies at its n-th file operation, n growing by one from child to child
@@ -84,7 +85,7 @@ while True:
                 if not left:
                     os.kill(os.getpid(), signal.SIGKILL)
         sys.addaudithook(hook)
-        os._exit(0 if result(out, learn(out)) == expected else 1)
+        os._exit(0 if result(out, learn(out, plan)) == expected else 1)
     status = os.waitpid(child, 0)[1]
     if not os.WIFSIGNALED(status):
         print(deaths)

@@ -72,7 +72,8 @@ def run(inputs: Mapping[str, Path], params: Scale, out: Path) -> Manifest:
     left = [fit(*(np.delete(x, i) for x in (n, d, losses))) for i in range(len(rungs))] if len(rungs) > 7 else [law]
     costliest = max(rungs, key=lambda rung: rung["flops"])
     made = base.model_copy(update={name: costliest[name] for name in TURNED})
-    step = try_out(Transformer(config_of(made, vocab_size)).to(best_device()), made)
+    most = max(1, round(costliest["tokens"] / (made.batch * made.context)))
+    step = try_out(Transformer(config_of(made, vocab_size)).to(best_device()), made, most=most)
     speed = flops_per_token(made, vocab_size) * step.tokens / step.seconds
     budgets = [costliest["flops"] * factor for factor in BUDGETS]
     budgets += [flops or seconds * speed for seconds, flops in map(seconds_and_flops, params.budgets)]
