@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from gristmill.model.transformer import load_model, save_model
 from gristmill.serving.answer import MAX_INSIDE
 from gristmill.serving.assistant import Assistant
+from gristmill.serving.memory.memory_store import MemoryStore
 
 Listen = Callable[..., AbstractContextManager[str]]
 ASK: list[Any] = [{"role": "user", "content": "Who walks to the river?"}]
@@ -29,9 +30,10 @@ PATIENCE = 300.0  # seconds after which something hangs
 
 
 @pytest.fixture(scope="module")
-def address(assistant: Assistant, listen: Listen) -> Iterator[str]:
+def address(assistant: Assistant, listen: Listen, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An open server."""
-    with listen(assistant, loopback=True) as address:
+    store = MemoryStore(tmp_path_factory.mktemp("memory") / "memory.sqlite")
+    with listen(assistant, memory=store, loopback=True) as address:
         yield address
 
 
@@ -84,6 +86,10 @@ def client_of(address: str) -> openai.OpenAI:
         ({"messages": ASK, "stream_options": {"include_usage": True}, "stream": False}, "stream_options"),
         ({"messages": ASK, "functions": [{"name": "x"}]}, "functions"),
         ({"messages": ASK, "tool_choice": "required"}, "tool_choice"),
+        ({"messages": ASK, "tool_choice": "never"}, "tool_choice"),
+        ({"messages": ASK, "tool_choice": {"type": "x", "function": {}}}, "tool_choice"),
+        ({"messages": ASK, "conversation": {"id": 3}}, "conversation"),
+        ({"messages": ASK, "conversation": 3}, "conversation"),
         ({"messages": ASK, "reasoning_effort": "high"}, "reasoning_effort"),
         ({"messages": ASK, "audio": {"voice": "x"}}, "audio"),
         ({"messages": ASK, "no_such_field": 1}, "no_such_field"),
@@ -182,20 +188,26 @@ def test_lone_surrogates_in_any_field(address: str) -> None:
         assert found.status_code == status and is_openai_error(found)
 
 
+KEYS = ["role", "content", "type", "id", "function", "name", "parameters", "json_schema", "schema", "tool_calls"]
 VALUES = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(10**40), 10**40)
     | st.floats()
     | st.text(st.characters(codec=None), max_size=5)
-    | st.sampled_from(["user", "assistant", "system", "text", "\ud800", "tiny"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["role", "content", "type"]), inner),
+    | st.sampled_from(
+        ["user", "assistant", "tool", "text", "function", "json_schema", "required", "object", "\ud800", "tiny"]
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner),
     max_leaves=6,
 )
-FIELDS = ("messages", "model", "stream", "stream_options", "temperature", "top_p", "seed", "stop", "n", "tools")
+FIELDS = (
+    *("messages", "model", "stream", "stream_options", "temperature", "top_p", "seed", "stop", "n", "tools"),
+    *("tool_choice", "response_format", "conversation", "memory", "logprobs", "parallel_tool_calls"),
+)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=3))
 def test_any_request_is_answered_or_refused(address: str, changed: dict[str, Any]) -> None:
     found = post(address, {"messages": ASK, "max_tokens": 2, **changed})

@@ -95,7 +95,7 @@ class Answer(Response):
                 await (self.stream(order) if self.form.streams else self.whole(order))
                 self.count("answered")
             except asyncio.CancelledError:
-                await self.queue.read(self.form.end)
+                await self.keep()
                 raise
             except Exception:
                 self.count("failed")
@@ -103,6 +103,11 @@ class Answer(Response):
             finally:
                 self.queue.worker.cancel(order.generations)
                 order.finished()
+
+    async def keep(self) -> None:
+        """Let the answer be kept, if it is to be."""
+        if self.form.keep:
+            await self.queue.read(self.form.end)
 
     def count(self, outcome: str) -> None:
         """Count a request and its tokens."""
@@ -127,7 +132,7 @@ class Answer(Response):
             if any(choice.generation.error for choice in left_over):  # which comes after what was made before
                 order.fresh.set()
             if not left_over:  # whoever reads the last word finds it kept
-                await self.queue.read(form.end)
+                await self.keep()
             yield "".join(made)
 
     async def whole(self, order: Order) -> None:

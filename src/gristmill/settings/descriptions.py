@@ -95,7 +95,7 @@ def kind_at(model: Model, place: Sequence[int | str]) -> str:
     for part in place:
         while get_origin(annotation) in (Annotated, Union, types.UnionType):
             options = get_args(annotation)
-            annotation = next((one for one in options if get_origin(one) is list and isinstance(part, int)), options[0])
+            annotation = next((one for one in options if holds(one, part)), options[0])
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             field = next(field for name, field in annotation.model_fields.items() if part in (name, field.alias))
             annotation, marks = field.annotation, field.metadata
@@ -103,6 +103,13 @@ def kind_at(model: Model, place: Sequence[int | str]) -> str:
             annotation, marks = inner[-1], []
     kind = kind_of(annotation, marks)
     return kind if kind.startswith(('"', "true")) else f"an {kind}" if kind.startswith("integer") else f"a {kind}"
+
+
+def holds(annotation: Any, part: int | str) -> bool:
+    """Whether a type has something at such a place: an item of a list, a field of a table."""
+    if isinstance(part, int):
+        return get_origin(annotation) is list
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel) and part in annotation.model_fields
 
 
 def wrong_value(item: Mapping[str, Any], model: Model, place: Sequence[int | str]) -> str:

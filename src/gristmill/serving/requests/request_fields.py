@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -34,6 +35,7 @@ Integer = Annotated[int, BeforeValidator(lambda x: int(x) if isinstance(x, float
 Count = Annotated[Integer, Field(ge=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Likeliest = Annotated[Integer, Field(ge=0, le=MOST_LIKELIEST)]
+UNION = re.compile(r"[A-Z]|\w+\[")  # a model, list[…], literal[…]
 Schema = dict[str, Any]  # a JSON schema
 Kind = TypeVar("Kind", bound="Body")
 
@@ -197,4 +199,4 @@ def refuse_constant(name: str) -> Any:
 
 def field_place(location: tuple[int | str, ...]) -> list[int | str]:
     """Where pydantic found something wrong, without the names that it gives to the members of a union."""
-    return [part for part in location if part != "str" and not str(part).startswith("list[")]
+    return [part for part in location if isinstance(part, int) or not (part == "str" or UNION.match(part))]
