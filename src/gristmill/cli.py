@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gristmill import __version__
+from gristmill.commands.attribute import attribute
 from gristmill.commands.corpus import corpus
 from gristmill.commands.groups import HELP, JOURNEY, LOOK, PLAN, TALK, Commands, EngineName, Settings, Workers, number
 from gristmill.commands.look import attest, compare, provenance, why
@@ -45,7 +46,7 @@ app = typer.Typer(
 )
 app.add_typer(new, name="new", rich_help_panel=JOURNEY)
 app.add_typer(corpus, name="corpus", rich_help_panel=LOOK)
-for command in (trace, count, why, compare, provenance, attest):
+for command in (trace, count, attribute, why, compare, provenance, attest):
     app.command(rich_help_panel=LOOK)(command)
 add_stages(app)
 GATE_BROKEN = 3

@@ -1,0 +1,52 @@
+"""`gristmill attribute`: which training documents moved the model towards an answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gristmill.progress import results
+from gristmill.runs.finished import stage_of
+
+EARLY = 0.01  # of all steps: what a model that has just begun does says nothing
+
+
+def attribute(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as runs/miniweb.")],
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the model reads.")],
+    answer: Annotated[str, typer.Argument(metavar="ANSWER", help="What follows it, with the space before it.")],
+    documents: Annotated[int, typer.Option(min=1, max=1000, help="How many to show.")] = 10,
+    candidates: Annotated[int, typer.Option(min=1, help="Documents looked at, those nearest in words.")] = 300,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a document a line, as JSON.")] = False,
+) -> None:
+    """Show which training documents moved the base model towards an answer, by their gradients."""
+    from gristmill.audit.attribution import attribute as attribution
+    from gristmill.inspection.predictions import moments
+    from gristmill.model.transformer import load_model
+    from gristmill.tokenizer.encode import Tokenizer
+    from gristmill.tokenizer.shards import open_split
+
+    tokenizer = Tokenizer.load(stage_of(folder, "tokenizer"))
+    split = open_split(stage_of(folder, "tokenize"), "train", tokenizer.hash)
+    kept = moments(stage_of(folder, "pretrain"))
+    last = kept[-1].step
+    models = [load_model(one.folder) for one in kept if EARLY * last <= one.step < last or len(kept) == 1]
+    models = models or [load_model(kept[-1].folder)]
+    found = attribution(models, tokenizer, split, prompt, answer, candidates)[:documents]
+    urls = split.column("url")
+    for place, mover in enumerate(found, 1):
+        url = urls[mover.document].as_py()
+        text = tokenizer.decode(split.document(mover.document)[:-1].tolist())
+        if as_json:
+            print(json.dumps({**asdict(mover), "url": url, "text": text}, ensure_ascii=False))
+            continue
+        states = ", holds the answer" if mover.states else ""
+        head = f"{place:>3}  {mover.score:+.3f}, {mover.above:.1f} deviations above chance{states}"
+        results.print(f"{head}  {url}", markup=False)
+        results.print(f"     {' '.join(text.split())[:200]}", style="dim", markup=False)
+    if not as_json:
+        results.print(f"by gradients at {len(models)} moments of pretraining; nothing was trained again", style="dim")
