@@ -41,3 +41,11 @@ def test_what_would_spoil_a_run_is_told(tmp_path: Path, command: Command) -> Non
     assert "the chosen and the rejected answer are the same" in told and "would spoil a run" in told and code == 2
     path.write_text('[sft]\nconversations = "c.jsonl"\n')
     assert "no model to begin with" in command("check", path).stdout
+
+
+def test_no_time_is_told_where_no_text_is_known(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "text.md").write_text("Some text.\n")
+    path = tmp_path / "r.toml"
+    path.write_text('[extract]\npaths = ["text.md"]\n[tokenizer]\n[tokenize]\n[pretrain]\n')
+    shown = command("check", path).stdout
+    assert "how long it takes is known after tokenize" in shown and "tokens that are known" not in shown

@@ -196,7 +196,11 @@ def resources_found(recipe: Recipe, folder: Path, tokenizer: Tokenizer | None, p
     yield Finding("resources", told, memory > there, "a smaller model, or a larger machine" if memory > there else "")
     told = f"about {disk / 2**30:,.2f} GiB on the disk, of {free / 2**30:,.1f} free"
     yield Finding("resources", told, disk > free, "free some, or set --out" if disk > free else "")
-    tokens, rate = tokens_of(recipe, folder), speed()
+    tokens = tokens_of(recipe, folder)
+    if not tokens:
+        yield Finding("resources", "how long it takes is known after tokenize; until then gristmill plan measures")
+        return
+    rate = speed()
     seconds = tokens * flops_per_token(shape, vocabulary) / rate
     cost = f", {seconds / 3600 * price:,.2f} at {price:g} an hour" if price else ""
     told = f"{quantity(tokens)} tokens that are known: about {duration(seconds)}{cost}; gristmill plan measures"
