@@ -203,7 +203,7 @@ def memory_of(folder: Path | None, named: Path | None) -> MemoryStore | None:
     from gristmill.serving.memory.memory_store import MemoryStore
 
     path = named or (folder or Path()) / "memory.sqlite"
-    return MemoryStore(path) if path.parent.is_dir() else None
+    return MemoryStore(path) if named or path.parent.is_dir() else None
 
 
 def run_of(folder: Path | None) -> Path | None:
