@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 import socket
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from gristmill import cli
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest
 from gristmill.recipe import Recipe
-from gristmill.run import STAGES, run_recipe
+from gristmill.run import FINGERPRINT, STAGES, run_recipe
 from gristmill.settings.recipe_file import load_recipe, validate
 
 ROOT = Path(__file__).parent.parent
@@ -162,6 +163,21 @@ def test_a_folder_left_by_a_kill_is_taken_up_only_for_the_same_work(tmp_path: Pa
     }
     made = Manifest.read(tmp_path / "run" / "extract")
     assert made and set(made.outputs) == {"documents.parquet", "dropped.jsonl"}
+
+
+def test_what_safetensors_was_writing_when_it_was_killed_is_no_output(tmp_path: Path) -> None:
+    recipe = validate(Recipe, {"extract": {"paths": [str(texts(tmp_path / "texts", 5))]}}, "test")
+    run_recipe(recipe, tmp_path / "run")
+    first = Manifest.read(tmp_path / "run" / "extract")
+    assert first
+    shutil.rmtree(tmp_path / "run" / "extract")
+    partial = tmp_path / "run" / "extract.partial"
+    partial.mkdir()
+    (partial / FINGERPRINT).write_text(first.fingerprint)
+    (partial / ".tmpO9LaPH").write_bytes(b"weights")  # as it names what it renames at the end
+    run_recipe(recipe, tmp_path / "run")
+    made = Manifest.read(tmp_path / "run" / "extract")
+    assert made and made.outputs == first.outputs
 
 
 def test_from_and_until(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

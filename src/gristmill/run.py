@@ -249,6 +249,8 @@ def begin(partial: Path, fingerprint: str) -> None:
     if partial.exists() and not (mark.exists() and mark.read_text() == fingerprint):
         shutil.rmtree(partial)
     partial.mkdir(parents=True, exist_ok=True)
+    for left in partial.rglob(".tmp??????"):  # by a kill, of what safetensors was writing
+        left.unlink()
     write_text(mark, fingerprint)
 
 

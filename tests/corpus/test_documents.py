@@ -49,7 +49,7 @@ class Slow(Judge):
         super().__init__()
 
     def __call__(self, document: Document) -> Document:
-        time.sleep(0 if int(document.id) % 2_500 else 100)
+        time.sleep(0 if int(document.id) % 2_500 else 1_000)
         if document.id == "7499":
             raise KeyboardInterrupt
         return document
@@ -172,7 +172,7 @@ def test_an_error_does_not_wait_for_the_other_shards(
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt), using(Backend(workers=4)):
         map_documents("x", corpus, Slow, 0.0, tmp_path)
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 500
 
 
 def test_nothing_left_is_told(corpus: Path, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def plain(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
 def get(
     *urls: str, connect_to: dict[str, str] | None = None, networks: list[str] | None = None, **more: object
 ) -> list[Response]:
-    limit, timeout = int(str(more.get("limit", 1_000_000))), float(str(more.get("timeout", 5)))
+    limit, timeout = int(str(more.get("limit", 1_000_000))), float(str(more.get("timeout", 60)))
 
     async def work() -> list[Response]:
         allowed = parse_networks(LOOPBACK if networks is None else networks)

@@ -55,6 +55,7 @@ class Server:
             "connect_to": {"*.test": f"127.0.0.1:{self.port}"},
             "allow_networks": ["127.0.0.0/8"],
             "delay": 0.0,
+            "timeout": 120,
         }
         return Crawl(**{**settings, **changes})
 

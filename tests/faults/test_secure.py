@@ -54,7 +54,7 @@ def outcomes(server: SecureServer, names: list[str], out: Path) -> dict[str, dic
 def test_a_broken_answer_costs_no_other_page(before: str, server: SecureServer, tmp_path: Path) -> None:
     began = time.monotonic()
     found = outcomes(server, ["good", *(before + name for name in FAULTS)], tmp_path)
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 300
     for name, rows in found.items():
         bad = rows.pop("/bad")["outcome"]
         assert Counter(row["outcome"] for path, row in rows.items() if path != "/sitemap.xml") == {"page": PAGES}, name
@@ -67,7 +67,7 @@ def test_servers_that_do_not_prove_who_they_are_are_not_read(server: SecureServe
     names = [*server.certificates, "wants-client", *HANDSHAKES]
     began = time.monotonic()
     found = outcomes(server, ["good", *names], tmp_path)
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 300
     assert found.pop("good")["/"]["outcome"] == "page"
     assert {name: row["outcome"] for name, rows in found.items() for row in rows.values()} == dict.fromkeys(
         names, "robots_unreachable"

@@ -23,7 +23,7 @@ from gristmill.crawl import stage
 from gristmill.recipe import Crawl
 
 Handler = Callable[[web.Request], web.StreamResponse]
-LOCAL = {"allow_networks": ["127.0.0.0/8"], "delay": 0.0, "connect_to": {}}
+LOCAL = {"allow_networks": ["127.0.0.0/8"], "delay": 0.0, "timeout": 120, "connect_to": {}}
 
 
 class Site:
