@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from collections.abc import Generator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,21 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     file_of = scheduling._split_scope
     scheduling._split_scope = lambda name: TOGETHER.get(file_of(name), file_of(name))
     return scheduling
+
+
+def encodable(value: Any) -> Any:
+    """The value with all lone surrogates in it escaped."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {encodable(key): encodable(item) for key, item in value.items()}
+    return type(value)(map(encodable, value)) if isinstance(value, list | tuple) else value
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """A report goes to another process of the tests as UTF-8: a lone surrogate in it would end this one instead."""
+    return encodable((yield))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
