@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+import json
 import os
 import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from gristmill.html.charset import to_utf8
 from gristmill.html.content.main_text import MODEL, extract_html, model
 
 ROOT = Path(__file__).parents[2]
+COSTS = ROOT / "tests/support/page_costs.py"
 EVALUATION = ROOT.parent / "shared/data/extraction/trafilatura-eval.tar.xz"
 sys.path.insert(0, str(ROOT / "tools/main_text"))
 from blocks import Cut  # noqa: E402
@@ -296,39 +299,29 @@ DEEP = {  # what stands before: elements that each part looks through
     "links far from their start": ("<a>" + "<font>" * 505, "<a>"),
 }
 PAGES = {name: ("", part) for name, part in HOSTILE.items()} | DEEP
-CODE = """
-import resource, sys, time
-from gristmill.html.content.main_text import extract_html
-first, part = sys.argv[1:]
-MOST = 15  # 10 and less on an idle machine; what else runs takes caches, which plain text hardly needs
-def page(first, part, size): return (first + part * (size // len(part))).encode()
-def seconds(source):
-    start = time.process_time()
-    extract_html(source)
-    return time.process_time() - start
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-extract_html("<p>warm up")
-plain = "some plain words, as they come. "
-before = peak()
-extract_html(page("", plain, 2_000_000))
-needed = peak() - before
-extract_html(page(first, part, 2_000_000))
-assert peak() - before <= MOST * needed, ("memory", needed, peak() - before)
-ratios = []
-for _ in range(8):  # a busy machine makes some of them slow, never all of them fast
-    whole, half = seconds(page(first, part, 1_000_000)), seconds(page(first, part, 500_000))
-    ratios.append((whole / seconds(page("", plain, 1_000_000)), whole / half))
-    if min(r for r, _ in ratios) <= MOST and min(g for _, g in ratios) <= 3: break
-assert min(r for r, _ in ratios) <= MOST and min(g for _, g in ratios) <= 3, ratios
-"""
+
+
+@pytest.fixture(scope="module")
+def comparing() -> Iterator[Callable[[str, str], str]]:
+    """Compares a page with plain text, in a process of its own; "0" where it costs little more."""
+    with subprocess.Popen([sys.executable, COSTS], text=True, stdin=-1, stdout=-1) as process:
+        assert process.stdin and process.stdout
+
+        def compare(first: str, part: str) -> str:
+            assert process.stdin and process.stdout
+            process.stdin.write(json.dumps([first, part]) + "\n")
+            process.stdin.flush()
+            return process.stdout.readline().strip()
+
+        yield compare
+        process.stdin.close()
 
 
 @pytest.mark.skipif("GRISTMILL_NATIVE" in os.environ, reason="sanitizers take time and memory of their own")
 @pytest.mark.parametrize("name", PAGES)
-def test_no_page_costs_many_times_what_plain_text_does(name: str) -> None:
+def test_no_page_costs_many_times_what_plain_text_does(name: str, comparing: Callable[[str, str], str]) -> None:
     """In time and memory; and twice the bytes cost about twice the time."""
-    done = subprocess.run([sys.executable, "-c", CODE, *PAGES[name]], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    assert comparing(*PAGES[name]) == "0"
 
 
 def test_nothing_is_lost_of_a_page_of_very_many_parts() -> None:
