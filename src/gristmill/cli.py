@@ -239,6 +239,8 @@ def find(
     from gristmill.passages.search import Search
     from gristmill.serving.shown import passage_text
 
+    if not question.strip():
+        raise UserError("there is nothing to look for", "give words, or a question")
     search = Search(passages_of(folder) or stage_of(folder, "passages"))
     for place, found in enumerate(search.find(question, count), 1):
         if as_json:
@@ -311,9 +313,12 @@ def verify(
     results.print(table(("folder", "files", "bytes", "state"), rows))
     for line in extra + wrong:
         results.print(line, style="yellow", markup=False)
-    for stage, fault in check_signed(folder, key) if key else ():
+    faults = check_signed(folder, key) if key else []
+    for stage, fault in faults:
         wrong.append(f"{folder / stage}: {fault}")
         results.print(wrong[-1], style="yellow", markup=False)
+    if key and not faults:
+        results.print(f"all statements are signed by {key}, and say what the files are", markup=False)
     if wrong:
         raise UserError(
             f"{len(wrong)} files in {folder} are not what was written",
@@ -385,7 +390,8 @@ def main() -> None:
         app()
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            console.print("interrupted; the same command goes on from here")
+            goes_on = sys.argv[1:2] and (sys.argv[1] in BY_NAME or sys.argv[1] in ("run", "update"))
+            console.print("interrupted; the same command goes on from here" if goes_on else "interrupted")
             # Ctrl-C within exec of a text (dataclasses are made so) would make CPython end this process by SIGINT
             # instead (`_Py_UnhandledKeyboardInterrupt` in its main.c); the next exec takes that back
             exec("")  # noqa: S102

@@ -60,7 +60,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_documents_that_taught_a_fact_come_first(run: Path, command: Command) -> None:
-    for name, colour in zip(NAMES[:2], COLOURS, strict=False):
+    for name, colour in [(NAMES[0], COLOURS[0])]:
         done = command("attribute", run, f"the colour of {name} is", f" {colour}", "--documents", 3, "--json")
         assert done.code == 0, done.stderr
         found = [json.loads(line) for line in done.stdout.splitlines()]

@@ -9,7 +9,7 @@ from own_pages import PAGES, document
 
 from gristmill.document import write_documents
 from gristmill.passages import stage
-from gristmill.passages.extractive import DECLINED, QUOTES, answer, best_stretch
+from gristmill.passages.extractive import DECLINED, QUOTES, answer, best_stretch, fenced
 from gristmill.passages.search import Search
 from gristmill.recipe import Passages
 
@@ -50,6 +50,35 @@ def test_the_stretch_is_where_the_words_are(search: Search) -> None:
     start, end = best_stretch(text, search.concepts("when does the ferry leave, and what does it cost"))
     assert "The ferry leaves at nine. It costs three coins." in text[start:end]
     assert len(text[start:end].split()) <= 90
+
+
+CODE = "Run these:\n\n```\n" + "\n".join(f"tool part {n} --x" for n in range(40)) + "\n```\n\nThen the kettle is red."
+
+
+@pytest.mark.parametrize(
+    ("passage", "begins", "ends", "expected"),
+    [
+        (CODE, "tool part 3 ", "tool part 5 --x", "```\n{}\n```"),
+        (CODE, "Run these", "tool part 5 --x", "{}\n```"),
+        (CODE, "tool part 30 ", "red.", "```\n{}"),
+        (CODE, "Run these", "red.", "{}"),
+        (CODE, "Then the", "red.", "{}"),
+        ("tool a\ntool b\n```", "tool a", "tool b", "```\n{}\n```"),  # a passage that begins within code
+        ("```\ntool a\ntool b", "tool a", "tool b", "```\n{}\n```"),  # and one that ends within it
+    ],
+)
+def test_code_in_a_quote_has_its_fences(passage: str, begins: str, ends: str, expected: str) -> None:
+    begin, end = passage.index(begins), passage.index(ends) + len(ends)
+    assert fenced(passage, begin, end) == expected.format(passage[begin:end])
+
+
+def test_a_quote_ends_with_a_whole_sentence_and_no_heading(search: Search) -> None:
+    text = 'A "blue!" or "green!" ferry leaves at nine. It costs three coins.\n\n## Prices of the ferry\n\n--ferry\n'
+    text += "\nNothing here is of use. " * 9
+    start, end = best_stretch(text, search.concepts("when does the green ferry leave"))
+    assert text[start:end].startswith("A ") and not text[start:end].endswith(("ferry\n", "--ferry", '"blue!"', "ferry"))
+    start, end = best_stretch("Green ferries leave.\n\n--ferry\n\nMore.", search.concepts("--ferry"))
+    assert "--ferry" in "Green ferries leave.\n\n--ferry\n\nMore."[start:end]
 
 
 def test_a_page_gives_no_orders(tmp_path: Path) -> None:

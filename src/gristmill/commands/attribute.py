@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from gristmill.progress import results
+from gristmill.progress import console, results
 from gristmill.runs.finished import stage_of
 
+MOMENTS = 3  # of pretraining, the last
 EARLY = 0.01  # of all steps: what a model that has just begun does says nothing
 
 
@@ -20,10 +21,13 @@ def attribute(
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the model reads.")],
     answer: Annotated[str, typer.Argument(metavar="ANSWER", help="What follows it, with the space before it.")],
     documents: Annotated[int, typer.Option(min=1, max=1000, help="How many to show.")] = 10,
-    candidates: Annotated[int, typer.Option(min=1, help="Documents looked at, those nearest in words.")] = 300,
+    candidates: Annotated[
+        int, typer.Option(min=1, help="Documents looked at, nearest in words; 100 more at random.")
+    ] = 300,
     as_json: Annotated[bool, typer.Option("--json", help="Print a document a line, as JSON.")] = False,
 ) -> None:
     """Show which training documents moved the base model towards an answer, by their gradients."""
+    from gristmill.audit.attribution import SAMPLE
     from gristmill.audit.attribution import attribute as attribution
     from gristmill.inspection.predictions import moments
     from gristmill.model.transformer import load_model
@@ -35,7 +39,15 @@ def attribute(
     kept = moments(stage_of(folder, "pretrain"))
     last = kept[-1].step
     models = [load_model(one.folder) for one in kept if EARLY * last <= one.step < last or len(kept) == 1]
-    models = models or [load_model(kept[-1].folder)]
+    models = models[-MOMENTS:] or [load_model(kept[-1].folder)]
+    most = min(candidates, len(split))
+    console.print(
+        f"the gradients of up to {most:,} documents nearest in words, and of {min(SAMPLE, len(split))} at random, at"
+        f" {len(models)} moments of pretraining",
+        style="dim",
+    )
+    if len(split) < 2 * SAMPLE:
+        console.print(f"caution: with {len(split)} documents, chance is hardly told from them", style="yellow")
     found = attribution(models, tokenizer, split, prompt, answer, candidates)[:documents]
     urls = split.column("url")
     for place, mover in enumerate(found, 1):

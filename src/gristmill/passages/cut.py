@@ -22,7 +22,8 @@ HEADING = re.compile(r"(#{1,6}) +(.*?)[ #]*$")
 ITEM = re.compile(r"\s*(?:[-*+]|\d{1,3}[.)]) +\S")
 FENCE = "```"
 LINE, SPACE = re.compile(r"\n"), re.compile(r"\s+")
-SENTENCE = re.compile(r"(?<=[.!?…。！？])[\"”’)\]]*\s+|(?<=[。！？])")
+# not where a small letter follows: `or "amend!" commits`, "e.g. this"
+SENTENCE = re.compile(r"(?<=[.!?…。！？])[\"”’)\]]*\s+(?![a-z\s])|(?<=[。！？])")
 
 
 @dataclass(frozen=True)

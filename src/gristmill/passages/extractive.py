@@ -6,10 +6,11 @@ anything but what is quoted.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from gristmill.passages.cut import FENCE, LINE, SENTENCE, blocks, size_of
+from gristmill.passages.cut import FENCE, LINE, SENTENCE, blocks, is_term, size_of
 from gristmill.passages.search import Concept, Found, Search
 from gristmill.passages.terms import terms
 
@@ -22,6 +23,7 @@ STANDS_FOR = 0.6  # how much a word counts that stands for the question's own
 AGAIN = 0.1  # how much a concept counts that the stretch has said before
 FILLED = 0.002  # what a word more is worth, so that what follows a match is quoted too
 DECLINED = "Your pages do not say."
+FENCES = re.compile(rf"^{FENCE}", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def answer(search: Search, question: str) -> Quoted:
         if one.score >= NEARLY * found[0].score:
             begin, end = best_stretch(one.text, asked)
             start = len(text)
-            quote = one.text[begin:end]
+            quote = fenced(one.text, begin, end)
             text += quote + ("\n" if quote.endswith((FENCE, "|")) else " ") + f"[{number}]"
             citations.append(Citation(start, len(text), one))
             text += "\n\n"
@@ -66,9 +68,21 @@ def declined(found: tuple[Found, ...]) -> Quoted:
     return Quoted(f"{DECLINED} Nearest: {'; '.join(near[:QUOTES])}." if near else DECLINED, (), found)
 
 
+def fenced(text: str, begin: int, end: int) -> str:
+    """A stretch of a passage, with the fences of code that begins before it or goes on after it."""
+    fences = [found.start() for found in FENCES.finditer(text)]
+    last_line = text.rstrip().rfind("\n") + 1
+    inside = len(fences) % 2 == 1 and fences[-1] == last_line > 0  # the passage itself begins within code
+    before = inside ^ (sum(at < begin for at in fences) % 2 == 1)
+    after = inside ^ (sum(at < end for at in fences) % 2 == 1)
+    return f"{FENCE}\n" * before + text[begin:end] + f"\n{FENCE}" * after
+
+
 def best_stretch(text: str, asked: Sequence[Concept]) -> tuple[int, int]:
-    """Where the sentences in a row lie, at most `QUOTED` words of them, that say most of what is asked."""
+    """Where the sentences in a row lie, at most `QUOTED` words of them, that say most of what is asked. None ends with
+    what only names what comes after it."""
     pieces = list(sentences(text))
+    names = {block.end for block in blocks(text) if block.kind == "heading" or is_term(text, block)}
     sizes = [size_of(text[start:end]) for start, end in pieces]
     said = [weights_in(text[start:end], asked) for start, end in pieces]
     best, place = -1.0, (0, len(text))
@@ -81,6 +95,8 @@ def best_stretch(text: str, asked: Sequence[Concept]) -> tuple[int, int]:
             known = [max(pair) for pair in zip(known, said[last], strict=True)]
             again += sum(said[last])
             score = sum(known) + AGAIN * again + FILLED * words
+            if pieces[last][1] in names and last + 1 < len(pieces):
+                continue
             if score > best + 1e-9:
                 best, place = score, (start, pieces[last][1])
     return place

@@ -125,7 +125,8 @@ def beginning(inputs: Mapping[str, Path], params: SFT, out: Path) -> tuple[Trans
     learned none. Raises UserError where there is no model, or tokenizer and model do not belong together."""
     if not params.init_from:
         if not {"model", "tokenizer"} <= inputs.keys():
-            raise UserError("sft has no model to begin with", "give pretrain and tokenizer, or set sft.init_from")
+            told = "no tokenizer for its model" if "model" in inputs else "no model to begin with"
+            raise UserError(f"sft has {told}", "give pretrain and tokenizer, or set sft.init_from")
         return load_together(inputs["model"], inputs["tokenizer"], best_device())
     source = Path(params.init_from)
     if "tokenizer" not in inputs:

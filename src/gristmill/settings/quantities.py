@@ -7,6 +7,7 @@ import re
 
 LEAST_WEIGHT = 0.001  # readings an epoch
 MOST_PARAMETERS, MOST_SECONDS, MOST_FLOPS = 10**13, 1e8, 1e27
+FEWEST_FLOPS = 1e6
 
 
 def parameters_of(size: str) -> int:
@@ -32,6 +33,8 @@ def seconds_and_flops(budget: str) -> tuple[float, float]:
         raise ValueError(
             "a budget is a time, as 90s, 5min, 2h or 1d, or a number of FLOPs, as 1e15; up to 1000d or 1e27"
         )
+    if not unit and number < FEWEST_FLOPS:
+        raise ValueError(f"{budget} without a unit are FLOPs, too little for any training: for seconds write {budget}s")
     return (number, 0.0) if unit else (0.0, number)
 
 
