@@ -78,8 +78,8 @@ def linear(x: Tensor, maps: Sequence[Any]) -> tuple[Tensor, ...]:
 
 
 def one_product(x: Tensor, maps: Sequence[Any]) -> bool:
-    """Whether to compute linear maps as one product: on a GPU that is faster than several."""
-    return x.is_cuda and all(type(one) is nn.Linear for one in maps)
+    """Whether to compute linear maps as one product: in training on a GPU that is faster than several."""
+    return x.is_cuda and torch.is_grad_enabled() and all(type(one) is nn.Linear for one in maps)
 
 
 def boundaries(starts_BT: Tensor) -> Tensor:
