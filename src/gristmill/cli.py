@@ -15,7 +15,7 @@ from gristmill import __version__
 from gristmill.commands.attribute import attribute
 from gristmill.commands.corpus import corpus
 from gristmill.commands.groups import HELP, JOURNEY, LOOK, PLAN, TALK, Commands, EngineName, Settings, Workers, number
-from gristmill.commands.look import attest, compare, provenance, why
+from gristmill.commands.look import attest, compare, provenance, verify, why
 from gristmill.commands.new import new
 from gristmill.commands.stage_commands import add_stages
 from gristmill.commands.trace import count, trace, tracer_of
@@ -46,7 +46,7 @@ app = typer.Typer(
 )
 app.add_typer(new, name="new", rich_help_panel=JOURNEY)
 app.add_typer(corpus, name="corpus", rich_help_panel=LOOK)
-for command in (trace, count, attribute, why, compare, provenance, attest):
+for command in (trace, count, attribute, why, compare, provenance, attest, verify):
     app.command(rich_help_panel=LOOK)(command)
 add_stages(app)
 GATE_BROKEN = 3
@@ -292,38 +292,6 @@ def inspect(
         page = out or folder / "inspect.html"
         results.print(write(folder, text, page, model=in_our_form(found), tokenizer=found.tokenizer))
         results.print(f"attention and single steps of training: open {page}", markup=False, soft_wrap=True)
-
-
-@app.command(rich_help_panel=LOOK)
-def verify(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run folder, a stage's, or one with such in it.")],
-    key: Annotated[Path | None, typer.Option(help="A public key: also check the statements that it signed.")] = None,
-) -> None:
-    """Compare every file with the checksum that was taken when it was written; exit code 2 where one differs."""
-    from gristmill.runs.attest import check as check_signed
-    from gristmill.runs.verify import verify as check
-
-    rows, wrong, extra = [], [], []
-    for one in check(folder):
-        name = one.folder.relative_to(folder).as_posix()
-        states = sorted({*one.wrong.values()}) + ["extra"] * bool(one.extra)
-        rows.append((name, f"{one.files:,}", f"{one.bytes:,}", ", ".join(states) or "ok"))
-        wrong += [f"{one.folder / file} is {fault}" for file, fault in one.wrong.items()]
-        extra += [f"{one.folder / file} was not there when the stage was finished" for file in one.extra]
-    results.print(table(("folder", "files", "bytes", "state"), rows))
-    for line in extra + wrong:
-        results.print(line, style="yellow", markup=False)
-    faults = check_signed(folder, key) if key else []
-    for stage, fault in faults:
-        wrong.append(f"{folder / stage}: {fault}")
-        results.print(wrong[-1], style="yellow", markup=False)
-    if key and not faults:
-        results.print(f"all statements are signed by {key}, and say what the files are", markup=False)
-    if wrong:
-        raise UserError(
-            f"{len(wrong)} files in {folder} are not what was written",
-            "gristmill run RECIPE makes damaged stages of a run again; or put whole copies there",
-        )
 
 
 def gate(recipe: Recipe, summary: dict[str, float], until: str | None) -> None:

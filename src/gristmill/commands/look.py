@@ -1,4 +1,4 @@
-"""`gristmill compare` and `why`: runs side by side, and the whole fate of one page."""
+"""`gristmill compare`, `why`, `provenance`, `attest` and `verify`: runs side by side, one page's fate, what made what."""
 
 from __future__ import annotations
 
@@ -175,3 +175,34 @@ def training(folders: Mapping[str, Path], page: str) -> Iterator[str]:
             shown = ", ".join(f"{step:,}" for step in read[:SHOWN]) + (" …" if len(read) > SHOWN else "")
             where = f"tokens {low:,} to {high:,} of the training split"
             yield f"{where}; read in {len(read):,} steps of pretraining: {shown}"
+
+
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run folder, a stage's, or one with such in it.")],
+    key: Annotated[Path | None, typer.Option(help="A public key: also check the statements that it signed.")] = None,
+) -> None:
+    """Compare every file with the checksum that was taken when it was written; exit code 2 where one differs."""
+    from gristmill.runs.attest import check as check_signed
+    from gristmill.runs.verify import verify as check
+
+    rows, wrong, extra = [], [], []
+    for one in check(folder):
+        name = one.folder.relative_to(folder).as_posix()
+        states = sorted({*one.wrong.values()}) + ["extra"] * bool(one.extra)
+        rows.append((name, f"{one.files:,}", f"{one.bytes:,}", ", ".join(states) or "ok"))
+        wrong += [f"{one.folder / file} is {fault}" for file, fault in one.wrong.items()]
+        extra += [f"{one.folder / file} was not there when the stage was finished" for file in one.extra]
+    results.print(table(("folder", "files", "bytes", "state"), rows))
+    for line in extra + wrong:
+        results.print(line, style="yellow", markup=False)
+    faults = check_signed(folder, key) if key else []
+    for stage, fault in faults:
+        wrong.append(f"{folder / stage}: {fault}")
+        results.print(wrong[-1], style="yellow", markup=False)
+    if key and not faults:
+        results.print(f"all statements are signed by {key}, and say what the files are", markup=False)
+    if wrong:
+        raise UserError(
+            f"{len(wrong)} files in {folder} are not what was written",
+            "gristmill run RECIPE makes damaged stages of a run again; or put whole copies there",
+        )
