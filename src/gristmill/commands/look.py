@@ -1,4 +1,4 @@
-"""`gristmill compare`, `why`, `provenance`, `attest` and `verify`: runs side by side, one page's fate, what made what."""
+"""`gristmill compare`, `why`, `provenance`, `attest`, `verify`: runs side by side, one page's fate, what made what."""
 
 from __future__ import annotations
 
