@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gristmill.corpus.text.ngrams import word_hashes
 from gristmill.errors import UserError
-from gristmill.model.loss import IGNORE, cross_entropy, padded
+from gristmill.model.loss import IGNORE, cross_entropy, padded, windows_of
 from gristmill.model.transformer import Transformer
 from gristmill.progress import Progress
 from gristmill.tokenizer.encode import Tokenizer
@@ -99,10 +99,7 @@ def scores_at(
 
 def gradient_of(model: Transformer, split: Split, number: int) -> Tensor:
     """That of a document's loss, as training sees it, [P]."""
-    document = split.document(number).astype(np.int64)
-    document = np.concatenate((document[-1:], document))  # the end token opens every document
-    context = model.config.context
-    rows = [document[at : at + context + 1] for at in range(0, len(document) - 1, context)]
+    rows = windows_of(split.document(number).astype(np.int64), model.config.context)
     return gradient(model, *padded(rows[:WINDOWS]))
 
 

@@ -206,13 +206,18 @@ def bits_per_byte(
     for index in (number * len(split) // count for number in range(count)):
         document = split.document(index).astype(np.int64)
         total_bytes += int(split.bytes[index])
-        document = np.concatenate((document[-1:], document))  # the end token opens every document
-        windows += [document[at : at + context + 1] for at in range(0, len(document) - 1, context)]
+        windows += windows_of(document, context)
     windows.sort(key=len)
     nats = 0.0
     for at in range(0, len(windows), WINDOWS):
         nats += part(f"heldout-{at:08}", partial(nats_of, model, windows[at : at + WINDOWS], batch))
     return nats / float(np.log(2)) / max(1, total_bytes)
+
+
+def windows_of(document: np.ndarray, context: int) -> list[np.ndarray]:
+    """A document in rows of at most `context` targets, each row opened by the token before its first."""
+    document = np.concatenate((document[-1:], document))  # the end token opens every document
+    return [document[at : at + context + 1] for at in range(0, len(document) - 1, context)]
 
 
 def nats_of(model: Transformer, windows: list[np.ndarray], batch: int) -> float:
