@@ -11,7 +11,7 @@ from gristmill.miniweb.phrases import PERSON, TOWN, Relation
 # tier → (persons, facts stated of each, least and most statements a fact) for a web of 4,000 pages
 TIERS = {"famous": (120, 3, 54, 94), "known": (48, 3, 10, 20), "rare": (48, 3, 1, 3)}
 TOWNS, TOWN_STATEMENTS = 24, (60, 100)
-SPLITS = tuple("test sft test rl test sft test dev test sft".split())  # half test
+SPLITS = tuple("test sft test rl sft test dev sft test sft".split())
 FULL_SIZE = 4000
 
 
