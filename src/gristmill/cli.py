@@ -55,7 +55,8 @@ ModelFolder = Annotated[
     Path | None, typer.Argument(metavar="FOLDER", help="A run folder, as runs/miniweb, or a model's; or a GGUF file.")
 ]
 ModelName = Annotated[
-    str | None, typer.Option("--model", help="pretrain, sft or rl; a stage's or Hugging Face folder; a GGUF file.")
+    str | None,
+    typer.Option("--model", help="pretrain, sft, dpo, kto or rl; a stage's or Hugging Face folder; a GGUF file."),
 ]
 MemoryFile = Annotated[Path | None, typer.Option(help="File of facts and conversations: RUN/memory.sqlite.")]
 NoMemory = Annotated[bool, typer.Option("--no-memory", help="Keep no facts and conversations.")]
@@ -117,16 +118,18 @@ def plan(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; by default runs/NAME.")] = None,
     tokens: Annotated[
-        str, typer.Option(callback=number, help="Training tokens, where the run has none yet, as 5M.")
-    ] = "1M",
+        str, typer.Option(callback=number, help="Training tokens, where the run has none yet, as 5M; else a guess.")
+    ] = "",
     price: Annotated[float, typer.Option(min=0, help="Of this machine for an hour.")] = 0.0,
     settings: Settings = None,
 ) -> None:
     """Tell what training takes: parameters, tokens, FLOPs, memory, time and cost, from a few steps of each stage."""
+    from gristmill.commands.new_recipe import tokens_of
     from gristmill.planning import estimates_table, plan_recipe
 
     loaded = load_recipe(recipe, settings)
-    estimates = plan_recipe(loaded, out or Path("runs") / loaded.name, parameters_of(tokens))
+    folder = out or Path("runs") / loaded.name
+    estimates = plan_recipe(loaded, folder, parameters_of(tokens) if tokens else tokens_of(loaded, folder))
     if not estimates:
         raise UserError(f"{recipe} has no stage that trains", "give it a [pretrain] table")
     for one in estimates:

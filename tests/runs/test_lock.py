@@ -87,6 +87,7 @@ def test_runs_and_single_stages_in_a_folder_exclude_each_other(tmp_path: Path, c
     run = ["run", tmp_path / "r.toml", "-o", tmp_path / "run"]
     assert commands.run(run).code == 0
     assert lock_of(tmp_path / "run" / "sft") == tmp_path / "run" / LOCK
+    assert lock_of(tmp_path / "run" / "index") != tmp_path / "run" / LOCK  # which no run writes: traced while one works
     process = holder(tmp_path / "run" / LOCK)
     alone = ["dedup", tmp_path / "run" / "extract", "-o"]
     try:

@@ -64,6 +64,8 @@ def test_a_call_that_is_required_comes_and_fits(client: openai.OpenAI, seed: int
     for choice in found.choices:
         assert choice.finish_reason == "tool_calls" and choice.message.content is None
         assert len(check(choice.message.tool_calls)) == 1
+    once = client.chat.completions.create(**drawn, tool_choice="required", max_tokens=300).choices[0]
+    assert len(check(once.message.tool_calls)) == 1  # several, where they are not asked for, would fill the answer
     named: Any = {"type": "function", "function": {"name": "now"}}
     only = client.chat.completions.create(**drawn, tool_choice=named).choices[0]
     assert check(only.message.tool_calls) == ["now"]
@@ -71,7 +73,7 @@ def test_a_call_that_is_required_comes_and_fits(client: openai.OpenAI, seed: int
 
 def test_calls_are_streamed_as_they_are_whole(client: openai.OpenAI) -> None:
     asked: dict[str, Any] = {"model": "tiny", "messages": ASK, "tools": TOOLS, "seed": 5, "temperature": 1.2}
-    asked |= {"tool_choice": "required", "max_tokens": 400, "logprobs": True}
+    asked |= {"tool_choice": "required", "parallel_tool_calls": True, "max_tokens": 400, "logprobs": True}
     whole = client.chat.completions.create(**asked).choices[0]
     calls: list[dict[str, str]] = []
     finish = None

@@ -28,9 +28,9 @@ WrongUsage: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def number(text: str) -> str:
-    """Check a number of tokens or parameters, as `5M`."""
+    """Check a number of tokens or parameters, as `5M`, if one is given."""
     try:
-        if parameters_of(text) > 0:
+        if not text or parameters_of(text) > 0:
             return text
     except ValueError:
         pass

@@ -22,12 +22,16 @@ from gristmill.corpus.readers.warc_ranges import InputRange, read_range, whole_f
 from gristmill.corpus.readers.warc_records import Extent
 from gristmill.document import Document
 from gristmill.errors import UserError
+from gristmill.manifest import MANIFEST
 from gristmill.progress import console, duration, quantity
+from gristmill.recipe import Recipe, TokenizerParams
 from gristmill.settings.recipe_file import load_recipe, shipped_recipe
 
 NAMED = 10  # files that are not read
 SAMPLED = 24  # files of a kind that are read to know how much text such files hold
+FEW = 200  # files; of fewer a larger share is held out, or what is measured on it says little
 SAMPLED_BYTES = 4_000_000  # of a kind
+UNKNOWN = 1_000_000  # tokens that are assumed of a crawl
 EXPANSION = {"parquet": 3.0, "wikipedia": 4.0, "warc": 1.0}  # text for a byte where files are too large to be sampled
 # up to so many bytes of text: vocabulary, bytes a token (of English, roughly), and layers, width, size of a head and
 # passes over the text of a model that can learn from it
@@ -96,6 +100,7 @@ def new_folder(path: Path, out: Path | None = None) -> Path:
         "name": place.stem,
         "extract.paths": [relative(path, place.parent)],
         "tokenizer.vocab_size": vocab_size,
+        "tokenize.heldout": 0.1 if found.files < FEW else 0.05,
         "pretrain.layers": layers,
         "pretrain.width": width,
         "pretrain.heads": width // head_dim,
@@ -119,6 +124,16 @@ def new_folder(path: Path, out: Path | None = None) -> Path:
     )
     tell_time(place, round(found.text_bytes / per_token), found.seconds)
     return place
+
+
+def tokens_of(recipe: Recipe, folder: Path) -> int:
+    """Training tokens that a recipe's run will make, roughly: of the files that it names, where they are here."""
+    paths = [Path(path) for path in recipe.extract.paths] if recipe.extract else []
+    if not paths or not all(path.exists() for path in paths) or (folder / "tokenize" / MANIFEST).exists():
+        return UNKNOWN
+    vocab_size = (recipe.tokenizer or TokenizerParams()).vocab_size
+    per_token = next((row[2] for row in SIZES if vocab_size <= row[1]), SIZES[-1][2])
+    return max(1000, round(sum(survey(path).text_bytes for path in paths) / per_token))
 
 
 def tell_time(place: Path, tokens: int, extraction: float) -> None:

@@ -116,4 +116,5 @@ def offered(tools: Sequence[Tool], choice: str | ToolChoice | None, parallel: bo
         raise ApiError(400, "tool_choice: required, and there are no tools", "tool_choice")
     if not functions or choice == "none":
         return None
-    return Offer(functions, forced=choice == "required", several=parallel is not False)
+    forced = choice == "required"  # a small model would call until its answer is full, and so calls once if not asked
+    return Offer(functions, forced, several=bool(parallel) if forced else parallel is not False)
