@@ -211,6 +211,8 @@ class Pretrain(Params):
     decay: Fraction = 0.6  # share of all steps, at the end, in which they fall to zero
     clip: Rate = 1.0  # largest norm of the gradient
     evaluate_every: Positive = 200  # steps between two scorings of held-out text
+    tasks_every: Fraction = 0.0  # share of the steps between two scorings of tasks; 0: none
+    tasks: dict[Annotated[str, checked(plain_name)], InputFile] = {}  # those with choices; empty: `evaluate.tasks`
     checkpoint_seconds: Annotated[Weight, HOW] = 60.0  # between two checkpoints: what a kill costs at most
     keep: Annotated[Few, HOW] = 2  # checkpoints kept while training, next to the best one
     accumulate: Annotated[Rows, HOW] = 1  # parts that a step's batch is computed in, where memory is short

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from gristmill.audit import stage
 from gristmill.audit.passage_sample import find_passages
 from gristmill.document import Document, write_documents
-from gristmill.evaluation.likelihood import log_likelihoods
 from gristmill.generation.engine import Engine
 from gristmill.recipe import Audit, Pretrain, Tokenize, TokenizerParams
 from gristmill.tokenizer import tokenize, train
 from gristmill.tokenizer.shards import Split, Tokens, open_split
 from gristmill.training import pretrain
+from gristmill.training.scoring.likelihood import log_likelihoods
 
 
 @settings(max_examples=60)

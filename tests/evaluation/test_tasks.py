@@ -14,11 +14,11 @@ import torch
 
 from gristmill.evaluation import stage
 from gristmill.evaluation.intervals import of_share, of_weighted
-from gristmill.evaluation.likelihood import log_likelihoods
 from gristmill.evaluation.tasks import same
 from gristmill.export import stage as export
 from gristmill.generation.engine import Engine
 from gristmill.recipe import Evaluate, Export
+from gristmill.training.scoring.likelihood import log_likelihoods
 
 Inputs = dict[str, Path]
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from gristmill.chat.conversations import LeftOut, read_records
 from gristmill.errors import UserError
-from gristmill.evaluation.likelihood import log_likelihoods
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
 from gristmill.progress import Progress
+from gristmill.training.scoring.likelihood import log_likelihoods
 
 
 def expose_all(engine: Engine, path: Path, left_out: list[LeftOut], parts: Parts) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,59 +18,26 @@ from gristmill.chat.conversations import LeftOut, nothing_left, read_records
 from gristmill.errors import UserError
 from gristmill.evaluation.contamination import contamination
 from gristmill.evaluation.intervals import of_share
-from gristmill.evaluation.likelihood import log_likelihoods, split_tokens
 from gristmill.evaluation.questions import complete, prompt_of
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
 from gristmill.progress import Progress
 from gristmill.tokenizer.shards import Split
+from gristmill.training.scoring.multiple_choice import Item, choice_item, scored
 
 BATCH = 32  # items scored together
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
-@dataclass(frozen=True)
-class Item:
-    """One item of a task."""
-
-    context: str
-    choices: tuple[str, ...]  # none: an answer is generated
-    answer: int  # the right choice's place
-    text: str = ""  # the right answer, where one is generated
-
-    def whole(self) -> str:
-        """What is asked with the right answer after it."""
-        return f"{self.context} {self.choices[self.answer] if self.choices else self.text}".strip()
-
-
 def item_of(record: dict[str, Any], engine: Engine) -> Item:
     """The item of a record. Raises UserError where it is none, or longer than the model reads."""
-    good, bad = (record.get(key, record.get(f"sentence_{key}")) for key in ("good", "bad"))
-    if isinstance(good, str) and isinstance(bad, str):
-        item = Item("", (good, bad), 0)
-    elif isinstance(choices := record.get("choices"), list):
-        item = choice_of(record, choices)
-    elif isinstance(record.get("question"), str) and isinstance(record.get("answer"), str | int | float):
+    if item := choice_item(record, engine):
+        return item
+    if isinstance(record.get("question"), str) and isinstance(record.get("answer"), str | int | float):
         prompt_of(engine, record["question"])
         return Item(record["question"], (), 0, str(record["answer"]))
-    else:
-        forms = 'write "context", "choices" and "answer"; or "good" and "bad"; or "question" and "answer"'
-        raise UserError("it is no item of a task", forms)
-    longest = max(len(split_tokens(engine, item.context, choice)[1]) for choice in item.choices)
-    if longest > engine.context:
-        raise UserError(f"a choice has {longest} tokens; the model reads {engine.context}", "shorten it")
-    return item
-
-
-def choice_of(record: dict[str, Any], choices: list[Any]) -> Item:
-    """A record with choices. Raises UserError where it is not clear which is right."""
-    context, answer = record.get("context", record.get("question", "")), record.get("answer")
-    if len(choices) < 2 or not all(isinstance(one, str) and one for one in choices) or not isinstance(context, str):
-        raise UserError('"choices" are not two texts or more, or "context" is no text', "mend or remove it")
-    place = choices.index(answer) if answer in choices else answer
-    if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(choices):
-        raise UserError(f'"answer" is {answer!r}', "give the place of the right choice, from 0, or its text")
-    return Item(context, tuple(choices), place)
+    forms = 'write "context", "choices" and "answer"; or "good" and "bad"; or "question" and "answer"'
+    raise UserError("it is no item of a task", forms)
 
 
 def run_task(
@@ -122,24 +88,17 @@ def shares(records: Sequence[dict[str, Any]], left_out: Sequence[bool] = ()) -> 
 
 def score(engine: Engine, items: Sequence[Item], max_tokens: int) -> list[dict[str, Any]]:
     """One record an item: likelihoods and whether the right choice is above the others, or the answer given."""
-    asked = [(number, item.context, choice) for number, item in enumerate(items) for choice in item.choices]
-    scores: list[list[float]] = [[] for _ in items]
-    # a choice follows its context after a space, as the harness joins them
-    pairs = [(context, f" {choice}" if context else choice) for _, context, choice in asked]
-    for (number, *_), (logprob, _) in zip(asked, log_likelihoods(engine, pairs), strict=True):
-        scores[number].append(logprob)
+    chosen = iter(scored(engine, [item for item in items if item.choices]))
     written = [item for item in items if not item.choices]
     said = complete(engine, [prompt_of(engine, item.context) for item in written], max_tokens) if written else []
     answers, records = iter(said), list[dict[str, Any]]()
-    for item, found in zip(items, scores, strict=True):
-        if not item.choices:
+    for item in items:
+        if item.choices:
+            asked = {"context": item.context, "choices": list(item.choices), "answer": item.answer}
+            records.append(asked | next(chosen))
+        else:
             answer = next(answers).text
             records.append({"question": item.context, "said": answer, "exact_match": same(answer, item.text)})
-            continue
-        by_length = [value / len(choice) for value, choice in zip(found, item.choices, strict=True)]
-        told = {"context": item.context, "choices": list(item.choices), "answer": item.answer, "logprobs": found}
-        best = {"acc": found.index(max(found)), "acc_norm": by_length.index(max(by_length))}
-        records.append({**told, **{figure: place == item.answer for figure, place in best.items()}})
     return records
 
 

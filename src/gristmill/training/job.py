@@ -11,6 +11,7 @@ from torch import Tensor
 from gristmill.model.transformer import Network
 from gristmill.training.optimizer import Rates
 from gristmill.training.overfitting import WATCH
+from gristmill.training.scoring.scheduled import Tasks
 from gristmill.training.watch import Watch
 
 
@@ -50,7 +51,7 @@ class Job:
 
     `loss` is called with the step's number and, where a step has several parts, the part's. It is a pure function of
     the model and these numbers: that makes resuming exact. `evaluate` is called with the number of steps done; what it
-    returns joins the log.
+    returns joins the log, and so do the scores of `tasks` where they are due.
     """
 
     model: Network
@@ -60,3 +61,4 @@ class Job:
     every: int = 0  # steps between evaluations; 0: before the first step and after the last one only
     counts: dict[str, int] = field(default_factory=dict)  # of what was prepared, for the manifest
     watch: Watch = WATCH
+    tasks: Tasks | None = None

@@ -17,12 +17,13 @@ from torch import Tensor
 from gristmill.errors import UserError
 from gristmill.model.kernels import fast_products
 from gristmill.processes import LEADER, SIZE
-from gristmill.progress import Progress, Rate, console, quantity
+from gristmill.progress import Progress, Rate, console, duration, quantity
 from gristmill.training.checkpoint import Checkpoints, name_of
 from gristmill.training.job import Job, StepLoss
 from gristmill.training.log import Log, LogLine, mishaps
 from gristmill.training.optimizer import Optimizer, share_of_peak
 from gristmill.training.parallel import Shared, join, total
+from gristmill.training.scoring.scheduled import told
 
 LOG_EVERY = 10  # steps
 PATIENCE = 3  # steps in a row that may have no finite loss and gradient
@@ -106,6 +107,8 @@ class Training:
         self.log.finish()
         self.job.counts["failed_checkpoints"] = self.state.failed
         self.shared.unwrap()
+        if self.job.tasks:
+            console.print(f"           tasks took {duration(self.job.tasks.seconds)}, not counted in tokens/s")
         return self.log.records
 
     def stop(self, told: bool) -> None:
@@ -158,6 +161,8 @@ class Training:
         self.model.eval()
         with torch.no_grad():
             figures = self.shared.call(self.job.evaluate, self.state.done)
+            if self.job.tasks and self.job.tasks.schedule.due(self.state.done):
+                figures |= self.shared.call(self.job.tasks)
         self.shared.reshard()
         self.model.train()
         record = {"step": self.state.done, "tokens": self.state.tokens} | figures
@@ -235,14 +240,15 @@ def signals() -> Iterator[list[int]]:
 def note(log: list[LogLine], tokens_per_second: float) -> str:
     """What the progress line says of training so far; a scoring, which may be long ago, with its step."""
     newest = list(reversed(log[-1000:]))
-    parts = []
+    parts = list[str]()
     for name in ("loss", "reward"):
         value = next((record[name] for record in newest if name in record), None)
         parts += [] if value is None else [f"{name} {value:.3f}"]
     scoring = next((record for record in newest if "heldout_bpb" in record), None)
     if scoring:
-        told = [f"{name} {scoring[name]:.3f}" for name in ("heldout_bpb", "train_bpb") if name in scoring]
-        parts.append(f"{' '.join(told)} at step {scoring['step']:,}")
+        bits = [f"{name} {scoring[name]:.3f}" for name in ("heldout_bpb", "train_bpb") if name in scoring]
+        parts.append(f"{' '.join(bits)} at step {scoring['step']:,}")
+    parts += [*filter(None, map(told, newest))][:1]
     return ", ".join([*parts, f"{quantity(tokens_per_second)} tokens/s"])
 
 

@@ -26,7 +26,7 @@ from gristmill.settings.quantities import seconds_and_flops
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split, open_split
 from gristmill.training import gpu
-from gristmill.training.budget.sizing import flops_per_token, turn
+from gristmill.training.budget.sizing import MOST_EVALUATIONS, config_of, flops_per_token, turn
 from gristmill.training.data.loader import Batch, Loader
 from gristmill.training.initial_model import new_model, with_shape
 from gristmill.training.job import Job, Plan, StepLoss
@@ -35,6 +35,7 @@ from gristmill.training.loop import best_device
 from gristmill.training.optimizer import Rates
 from gristmill.training.overfitting import growth, warnings
 from gristmill.training.parallel import from_leader, join, total
+from gristmill.training.scoring.scheduled import Schedule, Tasks
 from gristmill.training.snapshots import Snapshots
 from gristmill.training.stage import conclude, run_job
 from gristmill.training.stopwatch import Stopwatch
@@ -101,7 +102,10 @@ def prepare(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Pretrain
     gpu.prepare(model, params.compile, params.recompute)
     whole = SIZE == 1 or params.parallel == "ddp"  # with FSDP no process has all of the model
     snapshots = Snapshots(model, out, steps, params.snapshots if LEADER and whole else 0)
-    loss, evaluate = tasks(model, params, tokenizer, splits, batches, snapshots, steps)
+    loss, evaluate = calls(model, params, tokenizer, splits, batches, snapshots, steps)
+    tasks = tasks_of(params, model, tokenizer, steps, params.evaluate_every)
+    if tasks:
+        tasks.warn()
     manner = {name: getattr(params, name) for name in MANNER}
     rates, shares = Rates.of(params), (params.warmup, params.decay, params.clip)
     return Pretraining(
@@ -113,6 +117,7 @@ def prepare(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Pretrain
         params=params,
         chosen=chosen,
         heldout=splits["heldout"],
+        tasks=tasks,
         snapshots=snapshots,
         sources=sources,
         epochs=passes,
@@ -134,6 +139,8 @@ def finish(job: Pretraining, log: list[LogLine], out: Path) -> Manifest:
         for prompt, text in zip(job.params.sample_prompts, record.get("samples", ()), strict=False)
     ]
     write_jsonl(out / "samples.jsonl", samples)
+    if job.tasks:
+        write_jsonl(out / "scores.jsonl", job.tasks.curves(log))
     repeated = sum(source["tokens_repeated"] for source in job.sources)
     job.counts |= {"steps": steps, "tokens": log[-1]["tokens"], "tokens_repeated": repeated}
     metrics = {
@@ -150,7 +157,7 @@ def finish(job: Pretraining, log: list[LogLine], out: Path) -> Manifest:
     return conclude(job, log, out, metrics)
 
 
-def tasks(
+def calls(
     model: Transformer,
     params: Pretrain,
     tokenizer: Tokenizer,
@@ -194,6 +201,13 @@ def tasks(
     return loss, evaluate
 
 
+def tasks_of(params: Pretrain, model: Transformer, tokenizer: Tokenizer, steps: int, every: int) -> Tasks | None:
+    """The tasks that are scored while training. Raises UserError where one cannot be read."""
+    if not params.tasks_every or not params.tasks:
+        return None
+    return Tasks(model, tokenizer, params.tasks, Schedule(params.tasks_every, steps, every))
+
+
 def choose(
     params: Pretrain, tokenizer: Tokenizer, splits: Mapping[str, Split], batches: Loader, out: Path
 ) -> dict[str, Any]:
@@ -207,11 +221,14 @@ def choose(
         if seconds:
 
             def evaluation(model: Transformer, made: Pretrain) -> Callable[[], Any]:
-                _, evaluate = tasks(model, made, tokenizer, splits, batches.of(made.batch))
+                _, evaluate = calls(model, made, tokenizer, splits, batches.of(made.batch))
                 return lambda: evaluate(0)
 
             scored = sum(min(WATCH_TOKENS, len(split.tokens)) for split in splits.values())
             last = len(splits["heldout"].tokens)  # all of it, at the end
+            any_model = Transformer(config_of(params, vocab_size))  # of this context: only tokens are counted
+            if tasks := tasks_of(params, any_model, tokenizer, MOST_EVALUATIONS, every=1):
+                last += tasks.tokens()
             with Stopwatch(seconds, vocab_size, scored, last, evaluation) as clock:
                 chosen = turn(params, vocab_size, epoch_tokens, clock)
         else:

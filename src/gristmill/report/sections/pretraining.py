@@ -13,8 +13,8 @@ from gristmill.inspection.predictions import label
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import Transformer, load_model
 from gristmill.report.blocks import Block, Figure, Prose, Quote, Section, Table
-from gristmill.report.plot import line_chart, number
-from gristmill.report.reading import Folders, curve, has_model, manifest, read_share, records
+from gristmill.report.plot import COLOURS, line_chart, number
+from gristmill.report.reading import Folders, curve, has_model, manifest, percent, read_share, records
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
 
@@ -42,6 +42,7 @@ def pretraining(folders: Folders) -> Section | None:
             "Loss of each batch: the mean of what its tokens cost",
             line_chart([("loss", curve(record, "loss"))], "tokens read", "nats per token"),
         ),
+        *scores(folders),
         *(Quote(f"at step {one['step']:,}, after “{one['prompt']}”", one["text"]) for one in samples),
     ]
     return Section(
@@ -53,6 +54,19 @@ def pretraining(folders: Folders) -> Section | None:
         "token's probability, without its sign (a nat is its unit, and 0.693 nats are one bit).",
         blocks,
     )
+
+
+def scores(folders: Folders) -> list[Block]:
+    """How many items of each task were right as training went, in charts of as many tasks as there are colours."""
+    found = records(folders, "pretrain", "scores.jsonl")
+    tasks = list({one["task"]: one for one in found}.values())
+    blocks: list[Block] = []
+    for at in range(0, len(tasks), COLOURS):
+        shown = tasks[at : at + COLOURS]
+        lines = [(one["task"], curve([line for line in found if line["task"] == one["task"]], "acc")) for one in shown]
+        said = ", ".join(f"{one['task']} {percent(one['chance'])} of {number(one['items'])} items" for one in shown)
+        blocks.append(Figure(f"Right answers to tasks (by chance: {said})", line_chart(lines, "tokens read", "right")))
+    return blocks
 
 
 def ended(folders: Folders, made: Manifest) -> str:

@@ -42,11 +42,12 @@ class Estimated:
     steps: int
     evaluation: float  # seconds for one
     evaluations: int
+    tasks: float = 0.0  # seconds for all scorings of them
 
     @property
     def seconds(self) -> float:
         """Of the whole training."""
-        return self.steps * self.step.seconds + self.evaluations * self.evaluation
+        return self.steps * self.step.seconds + self.evaluations * self.evaluation + self.tasks
 
 
 def timed(job: Job, seconds: float = SECONDS, least: int = LEAST, warm_up: int = WARM_UP) -> Timed:
@@ -107,4 +108,6 @@ def estimated(job: Job) -> Estimated:
         return Estimated(tokens, step, plan.steps, 0.0, 0)
     job.model.eval()
     evaluate, between = job.evaluate, job.every or plan.steps
-    return Estimated(tokens, step, plan.steps, seconds_of(lambda: evaluate(0)), -(-plan.steps // between) + 1)
+    scoring, scorings = seconds_of(lambda: evaluate(0)), -(-plan.steps // between) + 1
+    tasks = seconds_of(job.tasks) * job.tasks.schedule.count() if job.tasks else 0.0
+    return Estimated(tokens, step, plan.steps, scoring, scorings, tasks)

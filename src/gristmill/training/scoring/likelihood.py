@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gristmill.generation.engine import Engine
 from gristmill.model.loss import IGNORE, padded
 
 BATCH = 64
+AT_ONCE = 1024  # tokens whose logits are in memory
 
 
 def split_tokens(engine: Engine, context: str, continuation: str) -> tuple[list[int], list[int]]:
@@ -23,7 +25,7 @@ def split_tokens(engine: Engine, context: str, continuation: str) -> tuple[list[
     return [tokenizer.end_of_text, *before], whole[len(before) :]
 
 
-@torch.inference_mode()
+@torch.no_grad()  # tensors of inference mode could not be trained with afterwards
 def log_likelihoods(engine: Engine, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:
     """Natural log of each (context, continuation)'s probability, and whether greedy decoding would give it. Of what is
     longer than the model reads, the beginning is left out."""
@@ -37,11 +39,21 @@ def log_likelihoods(engine: Engine, pairs: Sequence[tuple[str, str]]) -> list[tu
     for at in range(0, len(rows), BATCH):
         ids, targets = padded(rows[at : at + BATCH], masks[at : at + BATCH])
         targets = targets.to(engine.device)
-        logprobs = engine.model(ids.to(engine.device)).float().log_softmax(-1)
-        wanted = targets.clamp(min=0)
-        taken = logprobs.gather(-1, wanted[..., None])[..., 0].double()
         asked = targets != IGNORE
-        sums = torch.where(asked, taken, 0.0).sum(1).tolist()
-        greedy = ((logprobs.argmax(-1) == wanted) | ~asked).all(1).tolist()
-        scores += zip(sums, greedy, strict=True)
+        hidden, wanted = engine.model.hidden(ids.to(engine.device))[asked], targets[asked]
+        taken = torch.zeros(targets.shape, dtype=torch.float64, device=targets.device)
+        likeliest = ~asked
+        parts = [
+            taken_of(engine.model.logits(hidden[low : low + AT_ONCE]), wanted[low : low + AT_ONCE])
+            for low in range(0, len(wanted), AT_ONCE)
+        ]
+        if parts:
+            taken[asked], likeliest[asked] = (torch.cat(column) for column in zip(*parts, strict=True))
+        scores += zip(taken.sum(1).tolist(), likeliest.all(1).tolist(), strict=True)
     return scores
+
+
+def taken_of(logits_NV: Tensor, wanted_N: Tensor) -> tuple[Tensor, Tensor]:
+    """The log-probabilities of tokens, float64 [N], and whether each is the likeliest, bool [N]."""
+    logprobs_NV = logits_NV.float().log_softmax(-1)
+    return logprobs_NV.gather(-1, wanted_N[:, None])[:, 0].double(), logprobs_NV.argmax(-1) == wanted_N

@@ -1,0 +1,77 @@
+"""Multiple choice and minimal pairs: which of some texts a model finds likeliest.
+
+Scores are those of lm-evaluation-harness: `acc`, and `acc_norm`, where likelihood is divided by characters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gristmill.errors import UserError
+from gristmill.generation.engine import Engine
+from gristmill.training.scoring.likelihood import log_likelihoods, split_tokens
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item of a task."""
+
+    context: str
+    choices: tuple[str, ...]  # none: an answer is generated
+    answer: int  # the right choice's place
+    text: str = ""  # the right answer, where one is generated
+
+    def whole(self) -> str:
+        """What is asked with the right answer after it."""
+        return f"{self.context} {self.choices[self.answer] if self.choices else self.text}".strip()
+
+
+def choice_item(record: dict[str, Any], engine: Engine) -> Item | None:
+    """The item of a record with choices, or with a good and a bad sentence; None of another one.
+
+    Raises UserError where it is not clear which is right, or it is longer than the model reads.
+    """
+    good, bad = (record.get(key, record.get(f"sentence_{key}")) for key in ("good", "bad"))
+    if isinstance(good, str) and isinstance(bad, str):
+        item = Item("", (good, bad), 0)
+    elif isinstance(choices := record.get("choices"), list):
+        item = choice_of(record, choices)
+    else:
+        return None
+    longest = max(len(split_tokens(engine, item.context, choice)[1]) for choice in item.choices)
+    if longest > engine.context:
+        raise UserError(f"a choice has {longest} tokens; the model reads {engine.context}", "shorten it")
+    return item
+
+
+def choice_of(record: dict[str, Any], choices: list[Any]) -> Item:
+    """A record with choices. Raises UserError where it is not clear which is right."""
+    context, answer = record.get("context", record.get("question", "")), record.get("answer")
+    if len(choices) < 2 or not all(isinstance(one, str) and one for one in choices) or not isinstance(context, str):
+        raise UserError('"choices" are not two texts or more, or "context" is no text', "mend or remove it")
+    place = choices.index(answer) if answer in choices else answer
+    if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(choices):
+        raise UserError(f'"answer" is {answer!r}', "give the place of the right choice, from 0, or its text")
+    return Item(context, tuple(choices), place)
+
+
+def pairs_of(item: Item) -> list[tuple[str, str]]:
+    """Each choice as (context, continuation): after a space, as the harness joins them."""
+    return [(item.context, f" {choice}" if item.context else choice) for choice in item.choices]
+
+
+def scored(engine: Engine, items: Sequence[Item]) -> list[dict[str, Any]]:
+    """For each item its choices' `logprobs`, and whether the right one is above the others: `acc`, `acc_norm`."""
+    found = iter(log_likelihoods(engine, [pair for item in items for pair in pairs_of(item)]))
+    records = []
+    for item in items:
+        logprobs = [next(found)[0] for _ in item.choices]
+        by_length = [value / len(choice) for value, choice in zip(logprobs, item.choices, strict=True)]
+        right = {
+            "acc": logprobs.index(max(logprobs)) == item.answer,
+            "acc_norm": by_length.index(max(by_length)) == item.answer,
+        }
+        records.append({"logprobs": logprobs, **right})
+    return records
