@@ -343,6 +343,7 @@ class Export(Params):
     """Model → a folder that transformers and vLLM open; with GGUF files llama.cpp and Ollama, too."""
 
     gguf: list[GGUFKind] = []  # GGUF files to write, the first of them for Ollama; q8_0 has a quarter of f32's bytes
+    sign_with: InputFile = ""  # an Ed25519 private key (PEM) that signs the statement which each file carries
     check: bool = False  # open it in transformers and llama.cpp: the same token ids, log-probabilities and answers?
 
 

@@ -178,13 +178,18 @@ def training(folders: Mapping[str, Path], page: str) -> Iterator[str]:
 
 
 def verify(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run folder, a stage's, or one with such in it.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A run folder, a stage's, one with such in it; or an exported file.")
+    ],
     key: Annotated[Path | None, typer.Option(help="A public key: also check the statements that it signed.")] = None,
 ) -> None:
     """Compare every file with the checksum that was taken when it was written; exit code 2 where one differs."""
     from gristmill.runs.attest import check as check_signed
     from gristmill.runs.verify import verify as check
 
+    if folder.is_file():
+        verify_file(folder, key)
+        return
     rows, wrong, extra = [], [], []
     for one in check(folder):
         name = one.folder.relative_to(folder).as_posix()
@@ -195,7 +200,7 @@ def verify(
     results.print(table(("folder", "files", "bytes", "state"), rows))
     for line in extra + wrong:
         results.print(line, style="yellow", markup=False)
-    faults = check_signed(folder, key) if key else []
+    faults = list(check_signed(folder, key)) if key else []
     for stage, fault in faults:
         wrong.append(f"{folder / stage}: {fault}")
         results.print(wrong[-1], style="yellow", markup=False)
@@ -206,3 +211,17 @@ def verify(
             f"{len(wrong)} files in {folder} are not what was written",
             "gristmill run RECIPE makes damaged stages of a run again; or put whole copies there",
         )
+
+
+def verify_file(path: Path, key: Path | None) -> None:
+    """Tell whether an exported file is what the statement in it says. Raises UserError where it is not."""
+    from gristmill.export.carried import examine
+    from gristmill.export.envelope import public_key
+
+    found = examine(path, public_key(key) if key else None)
+    if found.fault:
+        raise UserError(f"{path}: {found.fault}", "get the file again from who made it, and their public key")
+    by = f"signed by the key {', '.join(found.signers)}" if found.signers else "signed by nobody"
+    checked = "" if key or not found.signers else ", which --key PUBLIC checks"
+    results.print(f"{path}: {found.told()}", markup=False)
+    results.print(f"its bytes are those that its statement speaks of; {by}{checked}", markup=False)

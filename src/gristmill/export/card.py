@@ -27,7 +27,8 @@ BASE = """It goes on with texts and has not learned to chat; there is no chat te
 OPENED = """Documents begin after `{bos}` (`bos_token`), which tokenizers do not put before a text by themselves.
 
 Files: `config.json`, `model.safetensors` and `tokenizer.json` for transformers and what is built on it; where there are
-any, `model-*.gguf` for llama.cpp and `Modelfile` for Ollama.
+any, `model-*.gguf` for llama.cpp and `Modelfile` for Ollama. Each file of weights carries a statement of what made it,
+which `gristmill verify FILE` reads and compares with its bytes.
 
 ## Before it is handed on
 

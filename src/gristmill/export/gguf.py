@@ -6,19 +6,23 @@ Keys and tensors as in https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from gristmill.chat.template import template_of
 from gristmill.errors import UserError
+from gristmill.export.carried import KEY, Carrier
 from gristmill.export.trained import Trained
 from gristmill.files import atomic_path, write_text
 from gristmill.model.formats.hf_format import renamed
 from gristmill.model.transformer import ModelConfig, llama3_rope_scaling
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats.vocabulary_files import to_characters
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 NORMAL, CONTROL = 1, 3  # llama.cpp's token types
 # Ollama's templates are Go's
@@ -33,17 +37,18 @@ def gguf_name(kind: str) -> str:
     return f"model-{kind}.gguf"
 
 
-def write_gguf(trained: Trained, out: Path, kind: str) -> None:
+def write_gguf(trained: Trained, out: Path, kind: str, key: Ed25519PrivateKey | None = None) -> None:
     """Write a model and its tokenizer, its matrices as `kind`: f32, f16, or q8_0 (8 bits and a scale for 32 numbers).
 
-    What has no 32 numbers in a row is f16 in q8_0; vectors are always f32. Raises UserError where the package `gguf`
-    is not installed.
+    What has no 32 numbers in a row is f16 in q8_0; vectors are always f32. `key` signs the statement in it.
+
+    Raises UserError where the package `gguf` is not installed.
     """
     try:
         import gguf
     except ImportError as error:
         raise UserError("GGUF files need the package gguf", "pip install 'gristmill[gguf]'") from error
-    model = trained.model
+    model, carrier = trained.model, Carrier(trained.made, key)
     family = "qwen3" if model.config.qk_norm else "llama"
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[family.upper()], model.config.layers)
     with atomic_path(out / gguf_name(kind)) as path:
@@ -54,6 +59,7 @@ def write_gguf(trained: Trained, out: Path, kind: str) -> None:
         add_tokenizer(writer, trained.tokenizer, trained.stops[0])
         if trained.chats:
             writer.add_chat_template(template_of(trained.tokenizer).source)
+        writer.add_string(KEY, carrier.text(gguf_name(kind)))
         for name, weight in model.state_dict().items():
             values = interleaved(name, weight, model.config)
             stored = gguf.GGMLQuantizationType[stored_as(values, kind)]
@@ -65,6 +71,7 @@ def write_gguf(trained: Trained, out: Path, kind: str) -> None:
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
+        carrier.fill(path)
 
 
 def add_shape(writer: Any, config: ModelConfig) -> None:

@@ -5,23 +5,32 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save_file
 
 from gristmill.chat.template import template_of
+from gristmill.export.carried import Carrier
 from gristmill.export.trained import Trained
 from gristmill.files import atomic_path, write_text
 from gristmill.model.formats.hf_format import config_json, renamed
 from gristmill.tokenizer.formats.vocabulary_files import TEMPLATE
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-def write_huggingface(trained: Trained, tokenizer_folder: Path, out: Path) -> None:
-    """Write `out` so that transformers and what is built on it open it unchanged."""
+
+def write_huggingface(
+    trained: Trained, tokenizer_folder: Path, out: Path, key: Ed25519PrivateKey | None = None
+) -> None:
+    """Write `out` so that transformers and what is built on it open it unchanged; `key` signs its statement."""
     model, tokenizer = trained.model, trained.tokenizer
     with atomic_path(out / "model.safetensors") as path:
         tensors = {renamed(name): value.contiguous() for name, value in model.state_dict().items()}
         save_file(tensors, path, metadata={"format": "pt"})
+        carrier = Carrier(trained.made, key)
+        carrier.add_to_safetensors(path)
+        carrier.fill(path)
     ends = {"bos_token_id": tokenizer.end_of_text, "eos_token_id": trained.stops, "pad_token_id": tokenizer.end_of_text}
     write_json(out / "config.json", {**config_json(model.config), **ends})
     # only a template opens a turn, never the model

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gristmill.export.card import write_card
 from gristmill.export.check import check
+from gristmill.export.envelope import private_key
 from gristmill.export.gguf import write_gguf, write_modelfile
 from gristmill.export.huggingface import write_huggingface
 from gristmill.export.trained import Trained
@@ -17,10 +18,11 @@ from gristmill.recipe import Export
 def run(inputs: Mapping[str, Path], params: Export, out: Path) -> Manifest:
     """Write the Hugging Face folder with its card, and the GGUF files that are asked for."""
     trained = Trained.load(inputs["model"], inputs["tokenizer"])
-    write_huggingface(trained, inputs["tokenizer"], out)
+    key = private_key(Path(params.sign_with)) if params.sign_with else None
+    write_huggingface(trained, inputs["tokenizer"], out, key)
     kinds = list(dict.fromkeys(params.gguf))
     for kind in kinds:
-        write_gguf(trained, out, kind)
+        write_gguf(trained, out, kind, key)
     if kinds:
         write_modelfile(trained, out, kinds[0])
     write_card(trained, inputs.get("evaluation"), out)

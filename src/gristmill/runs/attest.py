@@ -1,32 +1,20 @@
-"""Signed statements of what made what: one a stage, in the formats of supply-chain security.
-
-Each is an in-toto Statement v1 with a SLSA v1 provenance predicate (https://in-toto.io/Statement/v1,
-https://slsa.dev/provenance/v1) in a DSSE envelope (https://github.com/secure-systems-lab/dsse/blob/master/protocol.md)
-that an Ed25519 key has signed. Subjects are the stage's files; dependencies are what it read, by their digests.
-"""
+"""Signed statements of what made what: one a stage. Subjects are its files; dependencies what it read, by digests."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gristmill.errors import UserError
+from gristmill.export.envelope import enveloped, opened, private_key, public_key, read_by, statement
 from gristmill.files import sha256_file, write_text
 from gristmill.manifest import MANIFEST, Manifest
 from gristmill.runs.fingerprint import digest
 from gristmill.settings.stages import BY_NAME
 
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-
 ATTESTATIONS = "attestations"
-PAYLOAD = "application/vnd.in-toto+json"
-BUILD = "gristmill/stage/v1"
-MAKE = "make one: openssl genpkey -algorithm ed25519 -out key.pem; openssl pkey -in key.pem -pubout -out key.pub"
 
 
 def attest(run: Path, key: Path) -> Iterator[Path]:
@@ -41,36 +29,16 @@ def attest(run: Path, key: Path) -> Iterator[Path]:
     (run / ATTESTATIONS).mkdir(exist_ok=True)
     for name, found in made.items():
         digest(run / name)  # every file is as its manifest says
-        payload = json.dumps(statement(run / name, found), sort_keys=True).encode()
-        envelope = {
-            "payloadType": PAYLOAD,
-            "payload": base64.b64encode(payload).decode(),
-            "signatures": [{"keyid": key_id(signer.public_key()), "sig": signed(signer, payload)}],
-        }
         path = run / ATTESTATIONS / f"{name}.json"
-        write_text(path, json.dumps(envelope, indent=2) + "\n")
+        write_text(path, json.dumps(enveloped(of_stage(run / name, found), signer), indent=2) + "\n")
         yield path
 
 
-def statement(folder: Path, made: Manifest) -> dict[str, Any]:
+def of_stage(folder: Path, made: Manifest) -> dict[str, Any]:
     """What a stage's manifest says, as an in-toto statement."""
     files = {**made.outputs, MANIFEST: sha256_file(folder / MANIFEST)}
-    # what has no digest of ours, as an address that is connected to, is in the settings
-    read = [(name, value) for name, value in sorted(made.inputs.items()) if len(value) == 64]
-    return {
-        "_type": "https://in-toto.io/Statement/v1",
-        "subject": [{"name": name, "digest": {"sha256": value}} for name, value in sorted(files.items())],
-        "predicateType": "https://slsa.dev/provenance/v1",
-        "predicate": {
-            "buildDefinition": {
-                "buildType": BUILD,
-                "externalParameters": {"stage": made.stage, "settings": made.params},
-                "internalParameters": {"fingerprint": made.fingerprint, "code": made.code},
-                "resolvedDependencies": [{"name": name, "digest": {"sha256": value}} for name, value in read],
-            },
-            "runDetails": {"builder": {"id": "gristmill", "version": {"gristmill": made.version}}},
-        },
-    }
+    subjects = [(name, {"sha256": value}) for name, value in sorted(files.items())]
+    return statement(subjects, made, made.params, read_by(made))
 
 
 def check(run: Path, key: Path) -> Iterator[tuple[str, str]]:
@@ -82,7 +50,7 @@ def check(run: Path, key: Path) -> Iterator[tuple[str, str]]:
     if not files:
         raise UserError(f"{run} has no {ATTESTATIONS}", "sign them: gristmill attest RUN --key FILE")
     for path in files:
-        payload = opened(path, verifier)
+        payload = opened(parsed(path), verifier)
         if payload is None:
             yield path.stem, f"{path.name} is not signed by that key, or has changed"
             continue
@@ -103,73 +71,9 @@ def check(run: Path, key: Path) -> Iterator[tuple[str, str]]:
             yield name, "no statement is signed of it"
 
 
-def opened(path: Path, key: Ed25519PublicKey) -> dict[str, Any] | None:
-    """The statement in an envelope, None where no signature in it is the key's."""
-    from cryptography.exceptions import InvalidSignature
-
+def parsed(path: Path) -> Any:
+    """The JSON value in a file; None where there is none."""
     try:
-        envelope = json.loads(path.read_text(encoding="utf-8"))
-        payload = base64.b64decode(envelope["payload"], validate=True)
-        if envelope["payloadType"] != PAYLOAD:
-            return None
-        for one in envelope["signatures"]:
-            try:
-                key.verify(base64.b64decode(one["sig"], validate=True), encoded(payload))
-            except InvalidSignature:
-                continue
-            return dict(json.loads(payload))
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # what cannot be read was not signed so
-    return None
-
-
-def encoded(payload: bytes) -> bytes:
-    """What is signed: DSSE's pre-authentication encoding."""
-    return b"DSSEv1 %d %s %d %s" % (len(PAYLOAD), PAYLOAD.encode(), len(payload), payload)
-
-
-def signed(key: Ed25519PrivateKey, payload: bytes) -> str:
-    """A signature, base64."""
-    return base64.b64encode(key.sign(encoded(payload))).decode()
-
-
-def key_id(key: Ed25519PublicKey) -> str:
-    """A key's name: the beginning of the SHA-256 of its bytes."""
-    return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
-
-
-def private_key(path: Path) -> Ed25519PrivateKey:
-    """An Ed25519 private key from a PEM file without a password. Raises UserError where there is none."""
-    serialization, ed25519 = library()
-    key: Ed25519PrivateKey = key_in(
-        path, "private", lambda data: serialization.load_pem_private_key(data, None), ed25519.Ed25519PrivateKey
-    )
-    return key
-
-
-def public_key(path: Path) -> Ed25519PublicKey:
-    """An Ed25519 public key from a PEM file. Raises UserError where there is none."""
-    serialization, ed25519 = library()
-    key: Ed25519PublicKey = key_in(path, "public", serialization.load_pem_public_key, ed25519.Ed25519PublicKey)
-    return key
-
-
-def key_in(path: Path, which: str, read: Callable[[bytes], Any], kind: type) -> Any:
-    """The key of a kind that a file holds. Raises UserError where there is none."""
-    try:
-        key = read(path.read_bytes())
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"cannot read a {which} key from {path}: {error}", MAKE) from error
-    if not isinstance(key, kind):
-        raise UserError(f"the key in {path} is not an Ed25519 key", MAKE)
-    return key
-
-
-def library() -> tuple[Any, Any]:
-    """The parts of `cryptography` that are used. Raises UserError where it is not installed."""
-    try:
-        from cryptography.hazmat.primitives import serialization
-        from cryptography.hazmat.primitives.asymmetric import ed25519
-    except ImportError as error:
-        raise UserError("signatures need the package cryptography", "pip install 'gristmill[attest]'") from error
-    return serialization, ed25519
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
