@@ -22,6 +22,8 @@ EVIL = "The 🛶 ferry <img src=x onerror=alert(1)> <script>alert(2)</script> le
 def test_passages_with_marked_words_and_links(browser: Any, tmp_path: Path, listen: Callable[..., Any]) -> None:
     pages = [document(name, *page) for name, page in PAGES.items()]
     pages.append(document("1", "<i>Ferry</i>", EVIL, url="https://a.test/ferry?a=1&b=2", source="a.warc.gz:9"))
+    stars = "To clear the *.log and *.tmp files of the kiln, type rm *.log *.tmp there."
+    pages.append(document("kiln.txt", "", stars))
     pages.append(document("2", "Script", "The ferry sleeps.", url="javascript:alert(3)", source="a.warc.gz:10"))
     write_documents(tmp_path / "documents.parquet", pages)
     (tmp_path / "out").mkdir()
@@ -48,6 +50,10 @@ def test_passages_with_marked_words_and_links(browser: Any, tmp_path: Path, list
         assert "do not say" in browser.run(ANSWER)
         near = browser.run(opened.replace("'.passage'", "'.turn:last-child .passage'"))
         assert near[0] and not any(near[1:])  # the nearest is there to be read
+        ask(browser, "How do I clear the *.log and *.tmp files of the kiln?")
+        browser.until("document.querySelectorAll('.turn')[5]?.querySelector('.passage') != null")
+        assert browser.run(ANSWER).startswith(stars), "its stars are no emphasis"
+        assert browser.run("document.querySelector('.turn:last-child summary').textContent") == "[1] kiln.txt"
         browser.run(f"import('/page/chat.js').then(p => {{ {FORGET}; p.show(); }})")  # as a server's memory does
         browser.run(f"{act('Passages', 1)}.click()")
         browser.until(f"{first}?.querySelector('p').textContent == {EVIL!r}")

@@ -16,8 +16,10 @@ from own_pages import PAGES, document
 
 from gristmill.document import write_documents
 from gristmill.passages import stage
+from gristmill.passages.search import Found
 from gristmill.recipe import Passages
 from gristmill.serving.quoting import QuotingAssistant
+from gristmill.serving.shown import passage_text
 
 Listen = Callable[..., AbstractContextManager[str]]
 ASK: list[Any] = [{"role": "user", "content": "How do I delete an entire directory tree?"}]
@@ -63,6 +65,26 @@ def test_the_last_question_counts_and_stop_strings_end_an_answer(folder: Path) -
     assert cut.text() and "directory" not in cut.text() and not cut.annotations
 
 
+def test_a_follow_up_takes_up_the_question_before(folder: Path, listen: Listen) -> None:
+    opens, owns, said = "When does the bakery open?", "And when does it close?", {"role": "assistant", "content": "-"}
+    asked: list[Any] = [{"role": "user", "content": opens}, said, {"role": "user", "content": owns}]
+    thanks: list[Any] = [*asked, said, {"role": "user", "content": "Why is that?"}]
+    with listen(QuotingAssistant(folder, "pages")) as address:
+        client = openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0)
+
+        def first(messages: list[Any]) -> str | None:
+            cited = client.chat.completions.create(model="pages", messages=messages).choices[0].message.annotations
+            return cited[0].url_citation.url if cited else None
+
+        assert [first(asked[:1]), first(asked), first(thanks)] == ["bakery.md"] * 3
+        assert first(asked[-1:]) is None, "alone it does not say what it is about"
+        assert first([*asked[:2], *OFF]) is None, "nothing is taken up by a question that says what it is about"
+        questions = {"question": [opens, owns], "limit": 1}
+        (found,) = httpx.get(f"{address}/v1/passages", params=questions).json()
+        words = {found["text"][start:end] for start, end in found["marks"]}
+        assert found["source"] == "bakery.md" and {"bakery", "closes"} <= words
+
+
 def test_passages_are_served_with_the_places_of_words(folder: Path, listen: Listen) -> None:
     with listen(QuotingAssistant(folder, "pages"), api_keys=["secret"]) as address:
         asked: dict[str, Any] = {"params": {"question": "lighthouse lit", "limit": 1}}
@@ -78,6 +100,11 @@ def test_the_terminal_shows_once_where_an_answer_is_from(folder: Path, command: 
     assert "passages: " in done.stderr
     near = command("chat", folder, text="Who won the bakery cup?\n").stdout
     assert near.startswith("Your pages do not say. Nearest: ") and near.count("opens at six") == 1  # to be read
+
+
+def test_what_has_no_title_is_called_by_its_place() -> None:
+    found = Found("", "notes/untitled.txt", "", (), "A snowdrop grows here.", 0, 1.0, 1)
+    assert passage_text(1, found).plain.startswith("[1] notes/untitled.txt\n")
 
 
 def test_a_run_folder_is_asked_through_its_passages(folder: Path, command: Command) -> None:

@@ -44,12 +44,12 @@ class Quoted:
     passages: tuple[Found, ...]
 
 
-def answer(search: Search, question: str) -> Quoted:
-    """What the pages say to a question."""
-    found = tuple(search.find(question, LOOKED_AT))
+def answer(search: Search, question: str, before: str = "") -> Quoted:
+    """What the pages say to a question. `before`: an earlier one that it takes up."""
+    found = tuple(search.find(question, LOOKED_AT, before))
     if not found or found[0].score < SURE:
         return declined(found)
-    asked = search.concepts(question)
+    asked = search.concepts(question, before)
     text, citations = "", []
     for number, one in enumerate(found[:QUOTES], 1):
         if one.score >= NEARLY * found[0].score:
@@ -64,7 +64,7 @@ def answer(search: Search, question: str) -> Quoted:
 
 def declined(found: tuple[Found, ...]) -> Quoted:
     """The answer that the pages do not say, with the nearest ones."""
-    near = list(dict.fromkeys(f"{one.title or one.source} ({one.url or one.source})" for one in found))
+    near = list(dict.fromkeys(f"{one.title} ({one.place})" if one.title else one.place for one in found))
     return Quoted(f"{DECLINED} Nearest: {'; '.join(near[:QUOTES])}." if near else DECLINED, (), found)
 
 

@@ -11,7 +11,7 @@ import math
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -23,6 +23,7 @@ from gristmill.passages.passage_index import FILE, connect
 from gristmill.passages.terms import QUESTION, chunk_terms, folded, terms
 
 CANDIDATES = 150  # passages that are looked at, for the words of the question and again for those that stand for them
+TAKEN_UP = 0.5  # how much a word counts that is only in the earlier question that a question takes up
 PLAIN = 0.75  # how much a word counts that others may stand for: it names less than others do
 FEW = 3_000  # passages: a word that is in all of fewer may still be a rare one
 ENOUGH, TOO_MUCH = 180, 260  # words up to which a passage that was found grows, and that it never has then
@@ -57,6 +58,11 @@ class Found:
     score: float
     page: int
     marks: tuple[tuple[int, int], ...] = ()  # words of the question in the text
+
+    @property
+    def place(self) -> str:
+        """Its page's URL, or its file."""
+        return self.url or self.source
 
     def record(self) -> dict[str, object]:
         """What `gristmill find --json` says of it."""
@@ -94,23 +100,34 @@ class Search:
         count = self.frequency(term)
         return math.log(1 + (max(self.passages, FEW) - count + 0.5) / (count + 0.5))
 
-    def concepts(self, question: str) -> list[Concept]:
-        """What a question is about. Its small words count only where there is nothing else."""
+    def concepts(self, question: str, before: str = "") -> list[Concept]:
+        """What a question is about, and with less weight the one `before` that it takes up. Small words count only
+        where there is nothing else."""
         asked = list(dict.fromkeys(terms(question)))[:MOST_TERMS]
+        earlier = [term for term in dict.fromkeys(terms(before)) if term not in small_words()][:MOST_TERMS]
+        own = [term for term in asked if term not in small_words()] or asked * (not earlier)
+        found = self.weighted(own)
+        known = {term for one in found for term in (one.term, *one.others)}
+        return found + [
+            replace(one, weight=TAKEN_UP * one.weight) for one in self.weighted(earlier) if one.term not in known
+        ]
+
+    def weighted(self, asked: Iterable[str]) -> list[Concept]:
+        """Terms as concepts."""
         found = []
-        for term in [term for term in asked if term not in small_words()] or asked:
+        for term in asked:
             if not self.frequency(term):
                 term = max(slips(term), key=self.frequency, default=term)
             near = {other: self.weight(other) for other in everyday().get(term, ()) if self.frequency(other)}
             found.append(Concept(term, self.weight(term) * (PLAIN if term in everyday() else 1.0), near))
         return found
 
-    def find(self, question: str, limit: int = 5) -> list[Found]:
+    def find(self, question: str, limit: int = 5, before: str = "") -> list[Found]:
         """The passages that say most of what a question is about, the best first: one of a page, and where it is short
-        those next to it, too.
+        those next to it, too. `before`: an earlier question that it takes up.
         """
         with self.lock:
-            asked = self.concepts(question)
+            asked = self.concepts(question, before)
             ranked = sorted(self.ranked(asked), key=lambda one: (-one.score, one.number))
             scores = {one.number: one.score for one in ranked}
             best: dict[int, Candidate] = {}

@@ -70,8 +70,10 @@ def create_app(
         card["passages"] = True
 
         @app.get("/v1/passages")
-        def passages(question: str, limit: Annotated[int, Query(ge=1, le=100)] = 5) -> list[dict[str, Any]]:
-            return assistant.find(question, limit)
+        def passages(
+            question: Annotated[list[str], Query(min_length=1)], limit: Annotated[int, Query(ge=1, le=100)] = 5
+        ) -> list[dict[str, Any]]:
+            return assistant.find(question, limit)  # the last of a person's questions in a conversation
 
     if memory:
         card["memory"] = True

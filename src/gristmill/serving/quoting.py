@@ -11,6 +11,7 @@ from typing import Any
 
 from gristmill.chat.template import in_turns
 from gristmill.passages.extractive import Quoted, answer
+from gristmill.passages.follow_up import taken_up
 from gristmill.passages.search import Search
 from gristmill.serving.assistant import Assistant, Messages, Reply
 
@@ -28,8 +29,8 @@ class QuotedReply(Reply):
             {
                 "type": "url_citation",
                 "url_citation": {
-                    "url": one.passage.url or one.passage.source,
-                    "title": one.passage.title,
+                    "url": one.passage.place,
+                    "title": one.passage.title or one.passage.place,
                     "start_index": one.start,
                     "end_index": one.end,
                 },
@@ -44,7 +45,7 @@ class QuotedReply(Reply):
 
 
 class QuotingAssistant(Assistant):
-    """Answers the last question of a conversation from a folder of passages."""
+    """Answers the last question of a conversation from a folder of passages; earlier ones say what it is about."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.search, self.name = Search(folder), name
@@ -52,11 +53,11 @@ class QuotingAssistant(Assistant):
 
     def reply(self, messages: Messages, *, stop: Sequence[str] = (), **_: Any) -> QuotedReply:
         """The answer to the user's last message. Raises UserError where messages have no text or none is the user's."""
-        asked = next(one["content"] for one in reversed(in_turns(messages)) if one["role"] == "user")
-        return QuotedReply(answer(self.search, asked), stop)
+        asked = [one["content"] for one in in_turns(messages) if one["role"] == "user"]
+        return QuotedReply(answer(self.search, asked[-1], taken_up(asked)), stop)
 
-    def find(self, question: str, limit: int) -> list[dict[str, Any]]:
-        """The passages to show with the answer to a question, each with the places of the question's words in it."""
-        return [
-            {**one.record(), "headings": one.headings, "marks": one.marks} for one in self.search.find(question, limit)
-        ]
+    def find(self, questions: Sequence[str], limit: int) -> list[dict[str, Any]]:
+        """The passages to show with the answer to the last of a person's questions, each with the places of the
+        questions' words in it."""
+        found = self.search.find(questions[-1], limit, taken_up(questions))
+        return [{**one.record(), "headings": one.headings, "marks": one.marks} for one in found]

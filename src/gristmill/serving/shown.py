@@ -13,8 +13,9 @@ CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(cod
 def passage_text(number: int, found: Found, *, whole: bool = True) -> Text:
     """A passage with its number, page, headings and place; `whole`, with its text, the question's words in bold."""
     shown = Text(f"[{number}] ", style="bold")
-    shown.append(" › ".join(dict.fromkeys((found.title, *found.headings))).translate(CONTROLS), style="bold")
-    shown.append(f"\n    {found.url or found.source}\n".translate(CONTROLS), style="dim")
+    named = " › ".join(name for name in dict.fromkeys((found.title, *found.headings)) if name) or found.place
+    shown.append(named.translate(CONTROLS), style="bold")
+    shown.append(f"\n    {found.place}\n".translate(CONTROLS), style="dim")
     if not whole:
         return shown
     body = Text(found.text.translate(CONTROLS))

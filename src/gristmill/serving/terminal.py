@@ -19,7 +19,7 @@ from gristmill.serving.assistant import Assistant, Reply
 from gristmill.serving.guard import LOCAL
 from gristmill.serving.memory.memory_store import MemoryStore
 from gristmill.serving.memory.session import Session
-from gristmill.serving.quoting import QuotingAssistant
+from gristmill.serving.quoting import QuotedReply, QuotingAssistant
 from gristmill.serving.shown import CONTROLS, passage_text
 
 SHOWN = 3  # passages after an answer that quotes none
@@ -141,7 +141,10 @@ class Talk:
             messages = session.messages
             if not isinstance(self.assistant, QuotingAssistant):
                 aside = partial(session.aside, tokenizer=self.assistant.engine.tokenizer)
-        return self.assistant.reply(messages, temperature=self.temperature, seed=len(messages), aside=aside)
+        reply = self.assistant.reply(messages, temperature=self.temperature, seed=len(messages), aside=aside)
+        if session and isinstance(reply, QuotedReply) and not reply.quoted and (known := session.facts_said()):
+            return f"{known}\n\n{reply.text()}"
+        return reply
 
     def tell(self, reply: Reply) -> None:
         """Say what belongs to an answer: where a quotation is from, or what pages are near; what was not read."""

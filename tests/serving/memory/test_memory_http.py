@@ -146,6 +146,10 @@ def test_pages_of_ones_own_answer_before_the_memory_declines(
         assert "nine days" in text_of(say(http, "When is my refund?"))
         assert text_of(say(http, "Remember that my refund number is 7")).startswith("I will remember")
         assert "number is 7" in text_of(say(http, "Do you remember my refund number?"))
+        told = say(http, "Which number has the refund of mine?")  # which no page says and no rule asks the memory
+        assert "You asked me to remember on " in text_of(told) and "number is 7" in text_of(told)
+        assert "do not say" in text_of(told) and told["memory"]["facts"][0]["text"] == "My refund number is 7"
+        assert "number" not in text_of(say(http, "How many lighthouses are there in Iceland?"))
 
 
 def test_without_being_asked_nothing_is_used_or_kept(http: httpx.Client, store: MemoryStore) -> None:

@@ -90,6 +90,14 @@ class Session:
         here += [Quote(one["role"], one["content"], now) for one in self.new[:-1] if one["role"] != "system"]
         return recall(self.store, self.user, self.asked, here, self.conversation)
 
+    def facts_said(self) -> str:
+        """What a person's facts say to the last message, where pages do not."""
+        found = [one for one in self.recall() if one.role == "fact"] if self.memory else []
+        if found:
+            self.by_rule = True  # what is forgotten later is not found in this answer
+            self.tell(found)
+        return "\n".join(map(said, found))
+
     def aside(self, dropped: Sequence[Mapping[str, Any]], room: int, tokenizer: Tokenizer) -> str:
         """What is put into the system's message of a prompt from which some turns were left out."""
         left_out = {text for one in dropped for text in one["content"].split("\n\n")}

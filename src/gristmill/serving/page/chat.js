@@ -137,7 +137,7 @@ async function receive(message, made, body, mine) {
 
 async function quote(conversation, message) {
   try {
-    message.passages = await find(conversation.messages.findLast(one => one.role === "user").content);
+    message.passages = await find(conversation.messages);
   } catch (error) { return fail(error); }
   if (chat.conversation !== conversation) return;
   show();

@@ -5,7 +5,7 @@
 import { button, copy, make } from "./elements.js";
 
 const DEEPEST = 6; // blocks in blocks, or emphasis in emphasis
-const SPECIAL = /[\\`*_~[!<]|https?:\/\//g;
+const SPECIAL = /[\\`*_~[!<]|https?:\/\//g, ADDRESS = /https?:\/\//g;
 const LINK = /!?\[([^[\]]*)\]\(<?([^\s<>()]*(?:\([^\s<>()]*\)[^\s<>()]*)*)>?(?:[ \t]+"[^"\n]*")?\)/y;
 const BRACKETED = /<((?:https?:\/\/|mailto:)[^\s<>]+)>/y;
 const BARE = /https?:\/\/[^\s<>()[\]"'`*]+/y;
@@ -15,19 +15,25 @@ const ENDS_PARAGRAPH = /^ {0,3}(?:>|(?:[-*+]|1[.)])[ \t]+\S)/;
 const TAGS = { "**": "strong", __: "strong", "*": "em", _: "em", "~~": "del" };
 
 /** A text as nodes. */
-export function markdown(text) {
+export function markdown(text, words = inline) {
   const made = document.createDocumentFragment();
-  made.append(...blocks(text.split("\n"), 0));
+  made.append(...blocks(text.split("\n"), 0, words));
   return made;
 }
 
-function blocks(lines, depth) {
+/** A quote of pages as nodes: of a page's Markdown only blocks are Markdown, for in its lines `*` and `_` are what the
+ * page says (`rm *.txt`). Addresses of the web are links. */
+export function quotation(text) {
+  return markdown(text, line => inline(line, 0, ADDRESS));
+}
+
+function blocks(lines, depth, words) {
   const made = [];
   for (let at = 0; at < lines.length;) {
     const line = lines[at];
-    const [block, next] = !line.trim() ? [null, at + 1] : fence(lines, at) ?? heading(lines, at) ?? rule(lines, at)
-      ?? (depth < DEEPEST ? quote(lines, at, depth) ?? list(lines, at, depth) : null)
-      ?? table(lines, at) ?? paragraph(lines, at, depth);
+    const [block, next] = !line.trim() ? [null, at + 1] : fence(lines, at) ?? heading(lines, at, words)
+      ?? rule(lines, at) ?? (depth < DEEPEST ? quote(lines, at, depth, words) ?? list(lines, at, depth, words) : null)
+      ?? table(lines, at, words) ?? paragraph(lines, at, depth, words);
     if (block) made.push(block);
     at = next;
   }
@@ -52,9 +58,9 @@ function fence(lines, at) {
   return [make("div", { className: "code" }, head, make("pre", { tabIndex: 0 }, make("code", {}, code))), end + 1];
 }
 
-function heading(lines, at) {
+function heading(lines, at, words) {
   const found = HEADING.exec(lines[at]);
-  return found && [make(`h${Math.min(6, found[1].length + 1)}`, {}, inline(found[2])), at + 1];
+  return found && [make(`h${Math.min(6, found[1].length + 1)}`, {}, words(found[2])), at + 1];
 }
 
 const ruled = line => /^(-{3,}|\*{3,}|_{3,})$/.test(line.replace(/\s/g, ""));
@@ -63,14 +69,14 @@ function rule(lines, at) {
   return ruled(lines[at]) ? [make("hr"), at + 1] : null;
 }
 
-function quote(lines, at, depth) {
+function quote(lines, at, depth, words) {
   let end = at;
   while (end < lines.length && /^ {0,3}>/.test(lines[end])) end++;
   const inner = lines.slice(at, end).map(line => line.replace(/^ {0,3}> ?/, ""));
-  return end > at ? [make("blockquote", {}, ...blocks(inner, depth + 1)), end] : null;
+  return end > at ? [make("blockquote", {}, ...blocks(inner, depth + 1, words)), end] : null;
 }
 
-function list(lines, at, depth) {
+function list(lines, at, depth, words) {
   const first = ITEM.exec(lines[at]);
   if (!first) return null;
   const start = parseInt(first[2]), indent = first[1].length, kind = first[2].at(-1), items = [];
@@ -85,7 +91,7 @@ function list(lines, at, depth) {
     } else break;
   }
   for (const item of items) {
-    const inside = blocks(item, depth + 1);
+    const inside = blocks(item, depth + 1, words);
     if (inside[0]?.tagName === "P") inside.splice(0, 1, ...inside[0].childNodes);
     made.append(make("li", {}, ...inside));
   }
@@ -98,10 +104,10 @@ function tabular(lines, at) {
   return lines[at].includes("|") && below.includes("-") && below.includes("|") && !/[^-:| \t]/.test(below);
 }
 
-function table(lines, at) {
+function table(lines, at, words) {
   if (!tabular(lines, at)) return null;
   const cells = line => line.trim().replace(/^\||\|$/g, "").split("|").map(cell => cell.trim());
-  const row = (line, tag) => make("tr", {}, ...cells(line).map(cell => make(tag, {}, inline(cell))));
+  const row = (line, tag) => make("tr", {}, ...cells(line).map(cell => make(tag, {}, words(cell))));
   const body = make("tbody");
   let end = at + 2;
   for (; end < lines.length && lines[end].includes("|"); end++) body.append(row(lines[end], "td"));
@@ -109,20 +115,20 @@ function table(lines, at) {
   return [make("div", { className: "wide", tabIndex: 0 }, make("table", {}, head, body)), end];
 }
 
-function paragraph(lines, at, depth) {
+function paragraph(lines, at, depth, words) {
   let end = at + 1;
   const begins = line => !line.trim() || fenced(line) || HEADING.test(line) || ruled(line)
     || depth < DEEPEST && ENDS_PARAGRAPH.test(line);
   while (end < lines.length && !begins(lines[end]) && !tabular(lines, end)) end++;
-  return [make("p", {}, inline(lines.slice(at, end).join("\n"))), end];
+  return [make("p", {}, words(lines.slice(at, end).join("\n"))), end];
 }
 
-function inline(text, depth = 0) {
+function inline(text, depth = 0, signs = SPECIAL) {
   const made = document.createDocumentFragment(), missing = new Set();
   let plain = "", at = 0;
   while (at < text.length) {
-    SPECIAL.lastIndex = at;
-    const found = SPECIAL.exec(text), place = found ? found.index : text.length;
+    signs.lastIndex = at;
+    const found = signs.exec(text), place = found ? found.index : text.length;
     plain += text.slice(at, place);
     if (!found) break;
     const [node, end] = special(text, place, depth, missing);

@@ -3,9 +3,12 @@
 import { request } from "./api.js";
 import { make } from "./elements.js";
 
-/** The passages that belong to a question. */
-export async function find(question) {
-  return (await request("/v1/passages?question=" + encodeURIComponent(question))).json();
+const EARLIER = 4; // questions before the last that it may take up
+
+/** The passages that belong to the last question of a conversation. */
+export async function find(messages) {
+  const asked = messages.filter(one => one.role === "user").slice(-1 - EARLIER).map(one => ["question", one.content]);
+  return (await request("/v1/passages?" + new URLSearchParams(asked))).json();
 }
 
 /** A link where an address is one of the web, else its text. */
@@ -29,7 +32,7 @@ function passage(found, number, open) {
     end = to;
   }
   body.append(letters.slice(end).join(""));
-  const named = [...new Set([found.title, ...found.headings])].filter(Boolean).join(" › ");
+  const named = [...new Set([found.title, ...found.headings])].filter(Boolean).join(" › ") || found.source || found.url;
   const head = make("summary", {}, `[${number}] ${named}`);
   return make("details", { className: "passage", open }, head, place(found.url ?? found.source), body);
 }

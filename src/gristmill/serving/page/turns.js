@@ -2,7 +2,7 @@
 
 import { alternatives } from "./alternatives.js";
 import { button, copy, make } from "./elements.js";
-import { markdown } from "./markdown.js";
+import { markdown, quotation } from "./markdown.js";
 import { find, passages } from "./passages.js";
 import { traced } from "./trace.js";
 
@@ -41,7 +41,8 @@ export function answer(message, history, does) {
   const body = make("div", { className: "body", dir: "auto" }), notes = make("div");
   const actions = make("div", { className: "actions" }), name = make("span", { className: "unseen" }, "Answer: ");
   const turn = make("div", { className: "turn assistant" }, name, body, notes, actions);
-  const written = () => body.replaceChildren(markdown(message.content));
+  const shown = () => (does.quotes ? quotation : markdown)(message.content);
+  const written = () => body.replaceChildren(shown());
   // a view takes the place of the answer until it is pressed again
   const view = (name, nodes) => {
     const pressed = button(name, async () => {
@@ -53,8 +54,8 @@ export function answer(message, history, does) {
       if (!on) return;
       try {
         pressed.ariaBusy = "true";
-        const [shown, below] = await nodes();
-        body.replaceChildren(shown);
+        const [above, below] = await nodes();
+        body.replaceChildren(above);
         if (below) notes.prepend(below);
         pressed.ariaPressed = "true";
       } catch (error) {
@@ -73,8 +74,8 @@ export function answer(message, history, does) {
       actions.append(view("Alternatives", async () => [await alternatives(message, history)]));
     }
     if (does.quotes && !byRule && !message.passages) { // which the server does not keep
-      const near = async () => make("div", { className: "view" }, ...passages(await find(history.at(-1).content)));
-      actions.append(view("Passages", async () => [markdown(message.content), await near()]));
+      const near = async () => make("div", { className: "view" }, ...passages(await find(history)));
+      actions.append(view("Passages", async () => [shown(), await near()]));
     }
     if (message.content && does.traces) actions.append(view("Where from?", () => traced(message)));
     const found = passages(message.passages ?? [], message.annotations);
