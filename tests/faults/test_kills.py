@@ -90,17 +90,23 @@ def test_ten_kills_in_every_stage(stage: str, whole: Path, commands: Commands, t
     raise AssertionError(f"only {kills} of 30 came while {stage} ran")
 
 
-def killed_worker(process: subprocess.Popen[str], sign: str, ready: Path, draw: random.Random, seconds: float) -> str:
-    """Kill one of the processes that a run has started, whose command line holds `sign`; what the run printed."""
+def killed_worker(
+    process: subprocess.Popen[str], sign: str, ready: Path, draw: random.Random, seconds: float
+) -> tuple[str, bool]:
+    """Kill one of the processes that a run has started, whose command line holds `sign`; what the run printed, and
+    whether that process was still there."""
     workers: list[int] = []
     while process.poll() is None and not (ready.exists() and len(workers) > 1):
         workers = [child for child in descendants(process.pid)[1:] if sign in command_line(child)]
         time.sleep(0.002)
     time.sleep(draw.random() * seconds)
-    if process.poll() is None:
+    there = False
+    if process.poll() is None and workers:
+        chosen = draw.choice(workers)
+        there = sign in command_line(chosen)
         with suppress(ProcessLookupError):
-            os.kill(draw.choice(workers), signal.SIGKILL)
-    return process.communicate(timeout=300)[1]
+            os.kill(chosen, signal.SIGKILL)
+    return process.communicate(timeout=300)[1], there
 
 
 def command_line(process: int) -> str:
@@ -112,8 +118,11 @@ def command_line(process: int) -> str:
 
 
 @pytest.mark.slow
-def test_ten_kills_of_one_of_the_workers(tmp_path: Path) -> None:
-    """The run says so and stops; nothing is lost."""
+@pytest.mark.parametrize(("engine", "sign"), [("processes", "spawn_main"), ("ray", "ray::finish_in")])
+def test_ten_kills_of_one_of_the_workers(engine: str, sign: str, tmp_path: Path) -> None:
+    """The run says so and stops, or Ray does that worker's part again; nothing is lost."""
+    if engine == "ray":
+        pytest.importorskip("ray", reason="needs Ray: pip install 'gristmill[ray]'")
     (tmp_path / "in").mkdir()
     draw = random.Random(0)
     for number in range(40):
@@ -124,7 +133,17 @@ def test_ten_kills_of_one_of_the_workers(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(recipe)
 
     def start(out: Path, *more: str) -> subprocess.Popen[str]:
-        arguments = ["run", str(tmp_path / "recipe.toml"), "--out", str(out), "--workers", "2", *more]
+        arguments = [
+            "run",
+            str(tmp_path / "recipe.toml"),
+            "--out",
+            str(out),
+            "--workers",
+            "2",
+            "--engine",
+            engine,
+            *more,
+        ]
         return subprocess.Popen([sys.executable, "-m", "gristmill", *arguments], stderr=subprocess.PIPE, text=True)
 
     assert start(tmp_path / "whole").wait(300) == 0
@@ -138,10 +157,10 @@ def test_ten_kills_of_one_of_the_workers(tmp_path: Path) -> None:
         made = Manifest.read(tmp_path / "whole" / stage)
         assert made
         process = start(out, "--until", stage)
-        told = killed_worker(process, "spawn_main", out / f"{stage}.partial", draw, made.seconds / 2)
+        told, there = killed_worker(process, sign, out / f"{stage}.partial", draw, made.seconds / 2)
         assert process.returncode in (0, 2), told
         assert process.returncode == 0 or "a worker process was ended from outside" in told, told
-        kills += process.returncode == 2
+        kills += there if engine == "ray" else process.returncode == 2
         assert start(out, "--until", stage).wait(300) == 0
         assert outputs(out)[stage] == outputs(tmp_path / "whole")[stage]
         shutil.rmtree(out)
@@ -167,7 +186,7 @@ def test_ten_kills_of_one_of_torchruns_processes(whole: Path, tmp_path: Path) ->
         out = without(whole, tmp_path / str(attempt), "pretrain")
         process = start(out)
         checkpoint = out / "pretrain.partial" / "checkpoints" / "step-00000001"
-        told = killed_worker(process, "-m gristmill", checkpoint.parent, draw, made.seconds / 3)
+        told, _ = killed_worker(process, "-m gristmill", checkpoint.parent, draw, made.seconds / 3)
         assert process.returncode
         assert "fault of gristmill" not in told, told
         process = start(out)

@@ -187,8 +187,9 @@ def run_on_ray(tasks: Sequence[Task]) -> Iterator[Result]:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise UserError(f"no Ray cluster at {current.address}: {error}", "check the address") from error
+        except Exception as error:  # Ray raises that class itself where a node is slow to start
+            remedy = "check the address; a machine that is busy may need a second try"
+            raise UserError(f"no Ray cluster at {current.address}: {error}", remedy) from error
     remote = ray.remote(num_cpus=1)(finish_in)
     folder = Path.cwd()
     waiting = [remote.remote(folder, task) for task in tasks]
@@ -198,6 +199,9 @@ def run_on_ray(tasks: Sequence[Task]) -> Iterator[Result]:
             yield ray.get(ready)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
+    except ray.exceptions.RayError as error:  # a worker that ended four times, a node that is gone
+        told = str(error).partition("\n")[0]
+        raise UserError(f"Ray lost what it worked on: {told}", "run the same command again: it goes on") from None
     finally:
         for reference in waiting:
             ray.cancel(reference)
