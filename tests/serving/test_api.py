@@ -182,7 +182,7 @@ def test_responses_whole_and_streamed(client: openai.OpenAI, assistant: Assistan
     assert kinds[-1] == found.status and set(kinds[4:-4]) == {"output_text.delta"}
     assert "".join(one.delta for one in made if one.type == "response.output_text.delta") == expected
     refused: tuple[dict[str, Any], ...] = ({"previous_response_id": "x"}, {"background": True})
-    for wrong in (*refused, {"tools": [{"type": "function", "name": "f"}]}):
+    for wrong in (*refused, {"tools": [{"type": "function"}]}):
         with pytest.raises(openai.BadRequestError, match=next(iter(wrong))):
             client.responses.create(**asked, **wrong)
 

@@ -159,3 +159,54 @@ def test_the_template_carries_functions_calls_and_results(client: openai.OpenAI,
 def test_what_cannot_be_called_is_refused_by_name(address: str, more: dict[str, Any], named: str) -> None:
     found = httpx.post(f"{address}/v1/chat/completions", json={"messages": ASK, **more})
     assert found.status_code == 400 and found.json()["error"]["param"] == named, found.text
+
+
+RESPONSES_TOOLS: list[Any] = [{"type": "function", **one["function"]} for one in TOOLS]
+
+
+def test_responses_call_as_chat_does(client: openai.OpenAI) -> None:
+    drawn: dict[str, Any] = {"model": "tiny", "extra_body": {"seed": 5}, "temperature": 1.2}
+    asked: dict[str, Any] = {"input": ASK, "tools": RESPONSES_TOOLS, "tool_choice": "required", **drawn}
+    asked |= {"parallel_tool_calls": True, "max_output_tokens": 400}
+    chat = client.chat.completions.create(
+        messages=ASK, tools=TOOLS, tool_choice="required", parallel_tool_calls=True, max_tokens=400, **drawn
+    )
+    called = [(one.function.name, one.function.arguments) for one in chat.choices[0].message.tool_calls or []]
+    found = client.responses.create(**asked)
+    calls = [one for one in found.output if one.type == "function_call"]
+    assert called and [(one.name, one.arguments) for one in calls] == called
+    assert len({one.call_id for one in calls}) == len(calls) and found.parallel_tool_calls
+    assert found.tool_choice == "required" and [one.name for one in found.tools] == ["weather", "now"]
+    made = list(client.responses.create(**asked, stream=True))
+    assert [one.sequence_number for one in made] == list(range(len(made)))
+    done = [one for one in made if one.type == "response.function_call_arguments.done"]
+    assert [(one.name, one.arguments) for one in done] == called
+    parts: dict[str, str] = {}
+    for one in made:
+        if one.type == "response.function_call_arguments.delta":
+            parts[one.item_id] = parts.get(one.item_id, "") + one.delta
+    assert list(parts.values()) == [arguments for _, arguments in called]
+    assert made[-1].type in ("response.completed", "response.incomplete")
+    named: Any = {"type": "function", "name": "now"}
+    only = client.responses.create(**{**asked, "tool_choice": named}).output
+    assert [one.name for one in only if one.type == "function_call"] == ["now"] and len(only) == 1
+
+
+def test_what_a_response_called_and_got_is_read(client: openai.OpenAI, roomy: Assistant) -> None:
+    called: Any = {"type": "function_call", "call_id": "c", "name": "now", "arguments": "{}"}
+    got: Any = {"type": "function_call_output", "call_id": "c", "output": "noon"}
+    found = client.responses.create(model="tiny", input=[*ASK, called, got], max_output_tokens=12)
+    said = [
+        *ASK,
+        {"role": "assistant", "content": call_text("now", "{}")},
+        {"role": "user", "content": result_text("noon")},
+    ]
+    assert found.output_text == roomy.reply(said, max_tokens=12).text() and not found.tools
+    for wrong, field in (
+        ({"tools": [{"type": "function", "name": "a b"}]}, "tools.0.name"),
+        ({"tools": RESPONSES_TOOLS, "tool_choice": {"type": "function", "name": "f"}}, "tool_choice"),
+        ({"tools": RESPONSES_TOOLS, "text": {"format": {"type": "json_object"}}}, "text.format"),
+    ):
+        with pytest.raises(openai.BadRequestError) as told:
+            client.responses.create(model="tiny", input=ASK, **wrong)
+        assert told.value.param == field

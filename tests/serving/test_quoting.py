@@ -50,6 +50,14 @@ def test_openais_client_reads_the_sources(folder: Path, listen: Listen) -> None:
         assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == message.content
         last = chunks[-1].choices[0].delta.model_dump()
         assert last["annotations"] == [one.model_dump() for one in message.annotations]
+        whole = client.responses.create(model="pages", input=ASK[-1]["content"])
+        part: Any = whole.output[0].content[0]  # type: ignore[union-attr, index]
+        assert part.text == message.content and [(one.url, one.start_index) for one in part.annotations] == [
+            (one.url_citation.url, one.url_citation.start_index) for one in message.annotations
+        ]
+        events = client.responses.create(model="pages", input=ASK[-1]["content"], stream=True)
+        told = [one.annotation for one in events if one.type == "response.output_text.annotation.added"]
+        assert len(told) == len(message.annotations)
         declined = client.chat.completions.create(model="pages", messages=OFF).choices[0].message
         assert declined.content and not declined.annotations
         site = [{"role": "user", "content": "When is the lighthouse lit?"}]

@@ -88,10 +88,11 @@ class Calls:
             if not found and state == self.state:
                 return
 
-    def end(self) -> str:
+    def end(self) -> Iterator[tuple[str, str]]:
         """What waits as text when no more comes."""
         rest, self.waiting = self.waiting if self.state == "text" else "", ""
-        return rest
+        if rest:
+            yield "text", rest
 
     def in_text(self) -> tuple[str, str] | None:
         """The text before a call; what may begin one waits."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from gristmill.chat.tools import Calls
 from gristmill.generation.scheduler import Token
-from gristmill.serving.forms.form import Choice, Form, event, finite
+from gristmill.serving.forms.form import Choice, Form, event, finite, parts
 from gristmill.tokenizer.encode import Tokenizer
 
 
@@ -47,8 +47,8 @@ class ChatForm(Form):
 
     def chunk(self, index: int, delta: dict[str, Any], logprobs: dict[str, Any] | None) -> str:
         """One event before the end."""
-        parts = f'"delta": {json.dumps(delta, ensure_ascii=False)}, "logprobs": {json.dumps(logprobs)}'
-        return f"{self.head}{index}, {parts}{self.tail}"
+        content = f'"delta": {json.dumps(delta, ensure_ascii=False)}, "logprobs": {json.dumps(logprobs)}'
+        return f"{self.head}{index}, {content}{self.tail}"
 
     def piece(self, choice: Choice, text: str, tokens: Sequence[Token]) -> str:
         told = None
@@ -62,11 +62,8 @@ class ChatForm(Form):
 
     def deltas(self, choice: Choice, text: str) -> Iterator[dict[str, Any]]:
         """What a text adds to the message: text, and calls of functions."""
-        reader, calls = self.readers.get(choice.index), self.calls[choice.index]
-        parts = [("text", text)] if reader is None and text else list(reader.add(text)) if reader else []
-        if reader and choice.finish and (rest := reader.end()):
-            parts.append(("text", rest))
-        for kind, part in parts:
+        calls = self.calls[choice.index]
+        for kind, part in parts(choice, text, self.readers.get(choice.index)):
             if kind == "text":
                 self.texts[choice.index].append(part)
                 yield {"content": part}

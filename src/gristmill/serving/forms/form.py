@@ -6,10 +6,11 @@ import json
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from gristmill.chat.tools import Calls
 from gristmill.generation.answer_text import AnswerText
 from gristmill.generation.scheduler import Generation, Token
 
@@ -133,6 +134,16 @@ class Form(ABC):
         text, finish = "".join(self.choices[0].said), self.choices[0].finish
         if keep and (text or finish):
             keep(text, finish)
+
+
+def parts(choice: Choice, text: str, reader: Calls | None) -> Iterator[tuple[str, str]]:
+    """What a text adds to an answer, in the kinds of `Calls.add`: all is text where nothing may be called."""
+    if reader is None:
+        yield from [("text", text)] * bool(text)
+        return
+    yield from reader.add(text)
+    if choice.finish:
+        yield from reader.end()
 
 
 def counted(read: int, written: int, shared: int) -> dict[str, Any]:

@@ -7,19 +7,26 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from gristmill.chat.tools import Calls
 from gristmill.generation.scheduler import Token
-from gristmill.serving.forms.form import Choice, Form, event
+from gristmill.serving.forms.form import Choice, Form, event, parts
+
+DONE = {"stop": "completed", "length": "incomplete"}
 
 
 class ResponsesForm(Form):
-    """One message of text; every event has a number."""
+    """A message of text, and calls of functions, each an item of its own; every event has a number."""
 
     kind = "resp"
 
-    def __init__(self, model: str, choices: Sequence[Choice], *, echoed: dict[str, Any], **told: Any) -> None:
-        """`echoed`: what the response repeats of the request."""
+    def __init__(
+        self, model: str, choices: Sequence[Choice], *, echoed: dict[str, Any], tools: bool = False, **told: Any
+    ) -> None:
+        """`echoed`: what the response repeats of the request; `tools`: whether functions may be called."""
         super().__init__(model, choices, **told)
-        self.echoed, self.number, self.message = echoed, 0, f"msg-{uuid.uuid4().hex}"
+        self.echoed, self.number = echoed, 0
+        self.reader = Calls() if tools else None
+        self.items: list[dict[str, Any]] = []
 
     def tell(self, kind: str, **content: Any) -> str:
         """The next event."""
@@ -27,40 +34,73 @@ class ResponsesForm(Form):
         self.number += 1
         return made
 
-    def item(self, status: str, text: str | None) -> dict[str, Any]:
-        """The message."""
-        content = [] if text is None else [self.part(text)]
-        return {"id": self.message, "type": "message", "status": status, "role": "assistant", "content": content}
-
-    def part(self, text: str) -> dict[str, Any]:
-        """Its text."""
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-
-    def place(self) -> dict[str, Any]:
-        """Where text belongs."""
-        return {"item_id": self.message, "output_index": 0, "content_index": 0}
-
     def opening(self) -> str:
         begun = self.response("in_progress", [])
-        return (
-            self.tell("created", response=begun)
-            + self.tell("in_progress", response=begun)
-            + self.tell("output_item.added", output_index=0, item=self.item("in_progress", None))
-            + self.tell("content_part.added", **self.place(), part=self.part(""))
-        )
+        return self.tell("created", response=begun) + self.tell("in_progress", response=begun)
 
     def piece(self, choice: Choice, text: str, tokens: Sequence[Token]) -> str:
-        return self.tell("output_text.delta", **self.place(), delta=text, logprobs=[]) if text else ""
+        made = []
+        for kind, part in parts(choice, text, self.reader):
+            if kind == "text":
+                made.append(self.said(choice, part))
+            elif kind == "name":
+                made.append(self.close("completed") + self.open_call(part))
+            else:
+                self.items[-1]["arguments"] += part
+                made.append(self.tell("function_call_arguments.delta", **self.place(), delta=part))
+        return "".join(made)
+
+    def said(self, choice: Choice, text: str) -> str:
+        """Text that is added to the message, the first of which opens it."""
+        made = ""
+        if not self.items or self.items[-1]["type"] != "message":
+            made = self.close("completed") + self.open_message()
+        (content,), place = self.items[-1]["content"], {**self.place(), "content_index": 0}
+        content["text"] += text
+        made += self.tell("output_text.delta", **place, delta=text, logprobs=[])
+        for number, one in enumerate(choice.annotations):
+            content["annotations"].append(cited := {"type": one["type"], **one["url_citation"]})
+            made += self.tell("output_text.annotation.added", **place, annotation_index=number, annotation=cited)
+        return made
+
+    def place(self) -> dict[str, Any]:
+        """The item under way."""
+        return {"item_id": self.items[-1]["id"], "output_index": len(self.items) - 1}
+
+    def open_message(self) -> str:
+        """Begin a message."""
+        item = {"id": f"msg-{uuid.uuid4().hex}", "type": "message", "status": "in_progress", "role": "assistant"}
+        part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
+        self.items.append({**item, "content": [part]})
+        added = self.tell("output_item.added", output_index=len(self.items) - 1, item={**item, "content": []})
+        return added + self.tell("content_part.added", **self.place(), content_index=0, part=part)
+
+    def open_call(self, name: str) -> str:
+        """Begin a call of a function."""
+        number = uuid.uuid4().hex
+        item = {"id": f"fc_{number}", "type": "function_call", "status": "in_progress", "call_id": f"call_{number}"}
+        self.items.append({**item, "name": name, "arguments": ""})
+        return self.tell("output_item.added", output_index=len(self.items) - 1, item=self.items[-1])
+
+    def close(self, status: str) -> str:
+        """End the item under way, if there is one."""
+        if not self.items:
+            return ""
+        item, place = self.items[-1], self.place()
+        item["status"] = status
+        if item["type"] == "message":
+            (part,) = item["content"]
+            made = self.tell("output_text.done", **place, content_index=0, text=part["text"], logprobs=[])
+            made += self.tell("content_part.done", **place, content_index=0, part=part)
+        else:
+            called = {name: item[name] for name in ("name", "arguments")}
+            made = self.tell("function_call_arguments.done", **place, **called)
+        return made + self.tell("output_item.done", output_index=place["output_index"], item=item)
 
     def closing(self, choice: Choice) -> str:
-        text = "".join(choice.said)
-        status = "completed" if choice.finish == "stop" else "incomplete"
-        return (
-            self.tell("output_text.done", **self.place(), text=text, logprobs=[])
-            + self.tell("content_part.done", **self.place(), part=self.part(text))
-            + self.tell("output_item.done", output_index=0, item=self.item(status, text))
-            + self.tell(status, response=self.whole())
-        )
+        opened = "" if self.items else self.open_message()  # of nothing: an answer has an item
+        status = DONE[choice.finish or "length"]
+        return opened + self.close(status) + self.tell(status, response=self.whole())
 
     def failure(self, error: dict[str, Any]) -> str:
         told = {"code": "server_error", "message": error["error"]["message"]}
@@ -69,7 +109,11 @@ class ResponsesForm(Form):
 
     def whole(self) -> dict[str, Any]:
         (choice,) = self.choices
-        status = "completed" if choice.finish == "stop" else "incomplete"
+        status = DONE[choice.finish or "length"]
+        if not self.items:
+            self.open_message()
+        for item in self.items:
+            item["status"] = status if item is self.items[-1] else "completed"
         counts = self.usage()
         usage = {
             "input_tokens": counts["prompt_tokens"],
@@ -78,7 +122,7 @@ class ResponsesForm(Form):
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": counts["total_tokens"],
         }
-        made = self.response(status, [self.item(status, "".join(choice.said))])
+        made = self.response(status, self.items)
         details = None if status == "completed" else {"reason": "max_output_tokens"}
         return {**made, "incomplete_details": details, "usage": usage, **self.notes}
 
@@ -95,9 +139,6 @@ class ResponsesForm(Form):
             "output": output,
             "usage": None,
             "previous_response_id": None,
-            "parallel_tool_calls": False,
-            "tool_choice": "none",
-            "tools": [],
             "store": "conversation" in self.notes,
             "conversation": self.notes.get("conversation"),
             "background": False,

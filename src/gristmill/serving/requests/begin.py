@@ -152,8 +152,11 @@ class Beginner:
             "metadata": (asked.model_extra or {}).get("metadata") or {},
             "text": {"format": asked.format.model_dump(by_alias=True, exclude_none=True)},
             "truncation": (asked.model_extra or {}).get("truncation") or "auto",
+            "tools": asked.tools or [],
+            "tool_choice": asked.choice,
+            "parallel_tool_calls": bool(asked.offer and asked.offer.several),
         }
-        return ResponsesForm(self.name, choices, echoed=echoed, **told)
+        return ResponsesForm(self.name, choices, echoed=echoed, tools=asked.offer is not None, **told)
 
     def ways(self) -> dict[str, Callable[[bytes, str], Form]]:
         """The paths that answer, each with what begins the answer."""

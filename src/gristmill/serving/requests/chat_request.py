@@ -115,7 +115,8 @@ class ChatRequest(Remembered):
     @cached_property
     def offer(self) -> Offer | None:
         """What the answer may call."""
-        return offered(self.tools or [], self.tool_choice, self.parallel_tool_calls)
+        choice = self.tool_choice.function if isinstance(self.tool_choice, ToolChoice) else self.tool_choice
+        return offered([tool.function for tool in self.tools or []], choice, self.parallel_tool_calls)
 
     def turns(self) -> list[dict[str, Any]]:
         """The messages as the template takes them."""

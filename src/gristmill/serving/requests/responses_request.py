@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gristmill.chat.tools import call_text, listing, result_text
 from gristmill.serving.api_error import ApiError
 from gristmill.serving.requests.chat_request import Part, text_of
 from gristmill.serving.requests.request_fields import DEFAULTS, Count, Remembered, Schema
+from gristmill.serving.requests.tool_fields import MOST_TOOLS, Function, FunctionName, Offer, offered
+
+TEXT = ("input_text", "output_text", "text", "refusal")  # parts that are read
 
 
 class Item(BaseModel):
-    """An item of the input. Only messages of text are understood."""
+    """An item of the input: a message of text, a call of a function, or what a call gave."""
 
     model_config = ConfigDict(strict=True)
     type: str | None = "message"
     role: str | None = None
     content: str | Annotated[list[Part], Field(fail_fast=True)] | None = None
+    name: str = ""
+    arguments: str = ""
+    output: str | Annotated[list[Part], Field(fail_fast=True)] | None = None
+
+
+class FunctionChoice(FunctionName):
+    """The function that must be called."""
+
+    type: Literal["function"] = "function"
 
 
 class TextFormat(BaseModel):
@@ -52,15 +66,36 @@ class ResponsesRequest(Remembered):
     instructions: str | None = None
     max_output_tokens: Count | None = None
     text: TextField | None = None
-    tools: Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = None
+    tools: Annotated[list[dict[str, Any]], Field(max_length=MOST_TOOLS, fail_fast=True)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | FunctionChoice | None = None
+    parallel_tool_calls: bool | None = None
 
     def check(self) -> None:
-        """Raise ApiError for what is not supported. Tools that a server would bring itself are none here."""
+        """Raise ApiError for what is not supported."""
         super().check()
-        if any(tool.get("type") == "function" for tool in self.tools or []):
-            raise ApiError(400, "tools: functions are not supported", "tools", "unsupported_parameter")
         if (self.n or 1) > 1:
             raise ApiError(400, "n is not supported", "n", "unsupported_parameter")
+        if self.offer and self.form is not None:
+            raise ApiError(400, "text.format is not supported together with functions", "text.format")
+
+    @cached_property
+    def offer(self) -> Offer | None:
+        """What the answer may call. Tools that a server would bring itself are none here."""
+        functions = []
+        for place, tool in enumerate(self.tools or []):
+            if tool.get("type") == "function":
+                try:
+                    functions.append(Function.model_validate(tool))
+                except ValidationError as error:
+                    field = ".".join(map(str, (place, *error.errors()[0]["loc"])))
+                    raise ApiError(400, f"tools.{field}: {error.errors()[0]['msg']}", f"tools.{field}") from None
+        return offered(functions, self.tool_choice, self.parallel_tool_calls)
+
+    @property
+    def choice(self) -> str | dict[str, Any]:
+        """What must be called, as the response repeats it."""
+        chosen = self.tool_choice or ("auto" if self.offer else "none")
+        return chosen if isinstance(chosen, str) else chosen.model_dump()
 
     @property
     def format(self) -> TextFormat:
@@ -79,15 +114,22 @@ class ResponsesRequest(Remembered):
         """The messages as the template takes them."""
         made = [{"role": "system", "content": self.instructions}] if self.instructions else []
         items = [Item(role="user", content=self.input)] if isinstance(self.input, str) else self.input
-        return made + turns_of(items, "input")
+        said = turns_of(items, "input")
+        listed = [{"role": "system", "content": listing(self.offer.listed())}] if self.offer else []
+        return [*made, *said[:-1], *listed, said[-1]]
 
 
 def turns_of(items: Sequence[Item], name: str) -> list[dict[str, str]]:
-    """Items as the template takes them. Raises ApiError for what is no message of text."""
+    """Items as the template takes them. Raises ApiError for what is neither text nor a call of a function."""
     made = []
     for place, item in enumerate(items):
-        if item.type not in (None, "message"):
+        if item.type == "function_call":
+            made.append({"role": "assistant", "content": call_text(item.name, item.arguments)})
+        elif item.type == "function_call_output":
+            made.append({"role": "user", "content": result_text(text_of(item.output, TEXT))})
+        elif item.type in (None, "message"):
+            role = "system" if item.role == "developer" else item.role or ""
+            made.append({"role": role, "content": text_of(item.content, TEXT)})
+        else:
             raise ApiError(400, f"{name}.{place}: {item.type} is not supported", name, "unsupported_parameter")
-        said = text_of(item.content, ("input_text", "output_text", "text", "refusal"))
-        made.append({"role": "system" if item.role == "developer" else item.role or "", "content": said})
     return made

@@ -57,7 +57,7 @@ class ToolCall(BaseModel):
         return call_text(self.function.name, self.function.arguments)
 
 
-class NamedFunction(BaseModel):
+class FunctionName(BaseModel):
     """A function by its name."""
 
     model_config = ConfigDict(strict=True)
@@ -69,7 +69,7 @@ class ToolChoice(BaseModel):
 
     model_config = ConfigDict(strict=True)
     type: Literal["function"] = "function"
-    function: NamedFunction
+    function: FunctionName
 
 
 class Offer(NamedTuple):
@@ -102,15 +102,14 @@ class Offer(NamedTuple):
         return grammars.made(grammar(schemas, forced=self.forced, several=self.several))
 
 
-def offered(tools: Sequence[Tool], choice: str | ToolChoice | None, parallel: bool | None) -> Offer | None:
+def offered(functions: Sequence[Function], choice: str | FunctionName | None, parallel: bool | None) -> Offer | None:
     """What may be called; None where nothing may. Raises ApiError for a choice of what is not there."""
-    functions = [tool.function for tool in tools]
     if len({one.name for one in functions}) < len(functions):
         raise ApiError(400, "tools: two functions have one name", "tools")
-    if isinstance(choice, ToolChoice):
-        functions = [one for one in functions if one.name == choice.function.name]
+    if isinstance(choice, FunctionName):
+        functions = [one for one in functions if one.name == choice.name]
         if not functions:
-            raise ApiError(400, f"tool_choice: no tool is called {choice.function.name}", "tool_choice")
+            raise ApiError(400, f"tool_choice: no tool is called {choice.name}", "tool_choice")
         return Offer(functions, forced=True, several=False)
     if choice == "required" and not functions:
         raise ApiError(400, "tool_choice: required, and there are no tools", "tool_choice")
