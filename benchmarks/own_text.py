@@ -1,11 +1,13 @@
 """An assistant over one's own pages against plain BM25 and the sentence with most words of the question, in one run.
 
-    python benchmarks/own_text.py FOLDER QUESTIONS [--quick] [--verbose]
+    python benchmarks/own_text.py FOLDER QUESTIONS [--quick] [--verbose] [--reader MODEL …]
 
 FOLDER holds pages, as of Debian's python3.11-doc unpacked (`dpkg -x`); QUESTIONS is one of own_text/*.jsonl:
 `question`, `answers` (of which one must be in the text) and `pages` (as files below FOLDER), both empty where the pages
 do not answer it. Python's and Debian's were looked at while the search was made, git's and SQLite's not. Plain BM25
-is FTS5's over 150 words in a row, without stems. The last line is a JSON object of figures.
+is FTS5's over 150 words in a row, without stems. MODEL is a folder of a chat model (a run's sft stage, a Hugging Face
+folder) that reads the passages; one that was not trained on these pages tells what reading alone gives. The last line
+is a JSON object of figures.
 """
 
 from __future__ import annotations
@@ -23,11 +25,16 @@ from statistics import mean
 
 from gristmill.corpus.extract import stage as extract
 from gristmill.document import read_documents
+from gristmill.generation.engine import Engine
 from gristmill.inputs.text_files import read_jsonl
 from gristmill.passages import stage as passages
-from gristmill.passages.extractive import answer
+from gristmill.passages.extractive import LOOKED_AT, answer
+from gristmill.passages.reader import Reader
+from gristmill.passages.reading_examples import SHOWN
 from gristmill.passages.search import Search
 from gristmill.recipe import Extract, Passages
+from gristmill.runs.model_choice import find_model
+from gristmill.serving.assistant import Assistant
 
 WORDS = 150  # of a baseline's passage
 GOALS = {
@@ -121,6 +128,31 @@ def assistant(search: Search, asked: Sequence[dict[str, list[str]]], verbose: bo
     return found | {"answered of answerable": len(cited) / len(able)}
 
 
+def reading(search: Search, asked: Sequence[dict[str, list[str]]], source: Path, verbose: bool) -> dict[str, float]:
+    """The figures of a model: what it answers without passages, the sentence that it chooses from them, that one with
+    what is quoted below it; and the sentence of the same passages that shares most words with the question."""
+    model = find_model(source)
+    engine = Engine.load(model.folder, model.tokenizer)
+    assistant, reader = Assistant(engine, model.name), Reader(search, engine)
+    rows, declined = [], []
+    for one in asked:
+        question = str(one["question"])
+        near = search.find(question, LOOKED_AT)
+        chosen = reader.chosen(question, near[:SHOWN])
+        if not one["pages"]:
+            declined.append(chosen is None)
+            continue
+        closed = assistant.reply([{"role": "user", "content": question}], max_tokens=80).text()
+        plain = best_sentence(question, [Hit("", piece.text, 0.0) for piece in near[:1]])
+        texts = (closed, chosen[1] if chosen else "", reader.answer(question).text, plain)
+        rows.append((*(holds(text, one["answers"]) for text in texts), chosen is not None))
+        if verbose:
+            print(f"  {rows[-1]} {question} | {chosen} | {closed[:80]}")
+    names = ("right without passages", "sentence chosen right", "with quotes below right", "sentence by words right")
+    found = {name: mean(column) for name, column in zip((*names, "answered"), zip(*rows, strict=True), strict=True)}
+    return found | {"unanswerable declined": mean(declined)}
+
+
 def main() -> None:
     """Build, ask, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -128,6 +160,7 @@ def main() -> None:
     parser.add_argument("questions", type=Path)
     parser.add_argument("--quick", action="store_true", help="every third question")
     parser.add_argument("--verbose", action="store_true")
+    parser.add_argument("--reader", type=Path, action="append", default=[], metavar="MODEL")
     given = parser.parse_args()
     asked = list(read_jsonl(given.questions))[:: 3 if given.quick else 1]
     with tempfile.TemporaryDirectory() as scratch:
@@ -149,7 +182,12 @@ def main() -> None:
         theirs["answer right"] = mean(
             holds(best_sentence(str(one["question"]), hits), one["answers"]) for one, hits in able
         )
+        bars = {str(model): reading(search, asked, model, given.verbose) for model in given.reader}
     results = []
+    for model, figures in bars.items():
+        for name, value in figures.items():
+            print(f"{model}: {name:26} {value:.3f}")
+            results.append({"claim": f"{name}, {model}", "unit": "share", "ours": round(value, 4)})
     for name, value in mine.items():
         print(f"{name:26} {value:.3f}  BM25 {theirs.get(name, float('nan')):.3f}")
         peer = theirs.get(name)

@@ -58,6 +58,9 @@ ModelName = Annotated[
     str | None,
     typer.Option("--model", help="pretrain, sft, dpo, kto or rl; a stage's or Hugging Face folder; a GGUF file."),
 ]
+ReaderName = Annotated[
+    str | None, typer.Option("--reader", help="A model, named as --model is, that chooses sentences of the passages.")
+]
 MemoryFile = Annotated[Path | None, typer.Option(help="File of facts and conversations: RUN/memory.sqlite.")]
 NoMemory = Annotated[bool, typer.Option("--no-memory", help="Keep no facts and conversations.")]
 
@@ -165,6 +168,7 @@ def scale(
 def chat(
     folder: ModelFolder = None,
     model: ModelName = None,
+    reader: ReaderName = None,
     temperature: Annotated[float, typer.Option(min=0, max=2, help="0: the likeliest words; 0.8 suits stories.")] = 0.0,
     memory: MemoryFile = None,
     no_memory: NoMemory = False,
@@ -172,13 +176,14 @@ def chat(
     """Talk with a run's assistant in the terminal."""
     from gristmill.serving.terminal import chat as talk
 
-    talk(assistant_of(folder, model), temperature, None if no_memory else memory_of(run_of(folder), memory))
+    talk(assistant_of(folder, model, reader), temperature, None if no_memory else memory_of(run_of(folder), memory))
 
 
 @app.command(rich_help_panel=TALK)
 def serve(
     folder: ModelFolder = None,
     model: ModelName = None,
+    reader: ReaderName = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     api_key: Annotated[
@@ -195,7 +200,7 @@ def serve(
     from gristmill.serving.server import serve as listen
 
     store = None if no_memory else memory_of(run_of(folder), memory)
-    assistant = assistant_of(folder, model)
+    assistant = assistant_of(folder, model, reader)
     shown = is_loopback(host.strip("[]")) or host == "localhost" if trace is None else trace
     tracer = tracer_of(run_of(folder)) if shown and (model is None or model in MODEL) else None
     listen(assistant, host=host, port=port, api_keys=api_key or (), memory=store, tracer=tracer)
@@ -214,9 +219,11 @@ def run_of(folder: Path | None) -> Path | None:
     return folder.parent if folder and in_run(folder) else folder
 
 
-def assistant_of(folder: Path | None, named: str | None) -> Assistant:
-    """The assistant that a person means; says which model that is."""
+def assistant_of(folder: Path | None, named: str | None, reader: str | None = None) -> Assistant:
+    """The assistant that a person means; says which model that is, or which passages. Raises UserError where `reader`
+    has none to read."""
     from gristmill.evaluation.figures import examples
+    from gristmill.generation.engine import Engine
     from gristmill.runs.model_choice import find_model
     from gristmill.serving.assistant import Assistant
 
@@ -224,7 +231,13 @@ def assistant_of(folder: Path | None, named: str | None) -> Assistant:
         from gristmill.serving.quoting import QuotingAssistant
 
         console.print(f"passages: {passages}; --model talks with a model instead", markup=False, soft_wrap=True)
-        return QuotingAssistant(passages, folder.resolve().name)
+        if reader is None:
+            return QuotingAssistant(passages, folder.resolve().name)
+        reads = find_model(folder, reader)
+        console.print(f"read by: {reads.about}", markup=False, soft_wrap=True)
+        return QuotingAssistant(passages, folder.resolve().name, Engine.load(reads.folder, reads.tokenizer))
+    if reader is not None:
+        raise UserError("there are no passages to read", "name a run whose recipe has [passages], and no --model")
     model = find_model(folder, named)
     console.print(f"model: {model.about}", markup=False, soft_wrap=True)
     questions = examples(model.evaluated) if model.evaluated else []

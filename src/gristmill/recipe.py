@@ -162,6 +162,8 @@ class Decontaminate(Params):
 class Passages(Params):
     """Documents as extraction gives them → passages that can be searched and quoted."""
 
+    reading: Annotated[int, Field(ge=0, le=100_000)] = 0  # examples of answering from passages, for sft.conversations
+
 
 class TokenizerParams(Params):
     """Documents → byte-level BPE vocabulary."""

@@ -6,6 +6,7 @@ A grammar counts in bytes, so any split of a text into tokens will do; its end i
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,3 +88,29 @@ class TokenList:
     def __call__(self, text: str | bytes) -> list[int]:
         """The ids of a text."""
         return self.encode(text if isinstance(text, str) else text.decode("utf-8", "replace"))
+
+
+class OneOf(Grammar):
+    """The form of an answer that is one of some texts, each given as the tokens that it is encoded in."""
+
+    def __init__(self, texts: Iterable[Sequence[int]], end: int, vocabulary: int) -> None:
+        """`end`: the token that ends an answer. Raises ValueError where there is no text."""
+        super().__init__(None, vocabulary)
+        self.end, self.left = end, [[*text, end] for text in texts]
+        if not self.left:
+            raise ValueError("no text to choose from")
+
+    def copy(self) -> OneOf:
+        """The same place, for another answer."""
+        return OneOf((text[:-1] for text in self.left), self.end, 32 * len(self.bits))
+
+    def allowed(self) -> np.ndarray:
+        """The next tokens of the texts that begin as the answer does."""
+        self.bits[:] = 0
+        for token in {text[0] for text in self.left if text}:
+            self.bits[token // 32] |= np.uint32(1 << (token % 32))
+        return self.bits
+
+    def accept(self, token: int) -> None:
+        """This token came: only texts that go on with it are left."""
+        self.left = [text[1:] for text in self.left if text[:1] == [token]]

@@ -78,8 +78,8 @@ def fenced(text: str, begin: int, end: int) -> str:
     return f"{FENCE}\n" * before + text[begin:end] + f"\n{FENCE}" * after
 
 
-def best_stretch(text: str, asked: Sequence[Concept]) -> tuple[int, int]:
-    """Where the sentences in a row lie, at most `QUOTED` words of them, that say most of what is asked. None ends with
+def best_stretch(text: str, asked: Sequence[Concept], most: int = QUOTED) -> tuple[int, int]:
+    """Where the sentences in a row lie, at most `most` words of them, that say most of what is asked. None ends with
     what only names what comes after it."""
     pieces = list(sentences(text))
     names = {block.end for block in blocks(text) if block.kind == "heading" or is_term(text, block)}
@@ -90,7 +90,7 @@ def best_stretch(text: str, asked: Sequence[Concept]) -> tuple[int, int]:
         known, words, again = [0.0] * len(asked), 0, 0.0
         for last in range(first, len(pieces)):
             words += sizes[last]
-            if words > QUOTED and last > first:
+            if words > most and last > first:
                 break
             known = [max(pair) for pair in zip(known, said[last], strict=True)]
             again += sum(said[last])

@@ -18,6 +18,7 @@ from gristmill.document import Document, count_documents, read_columns, read_doc
 from gristmill.errors import UserError
 from gristmill.manifest import WORK, Manifest
 from gristmill.passages.passage_index import FILE, name_of, write_index
+from gristmill.passages.reading_examples import write_examples
 from gristmill.progress import Progress
 from gristmill.recipe import Passages
 
@@ -29,7 +30,8 @@ CREATE TABLE texts(digest BLOB PRIMARY KEY) WITHOUT ROWID;
 
 
 def run(inputs: Mapping[str, Path], params: Passages, out: Path) -> Manifest:
-    """Write `passages.sqlite` and `dropped.jsonl`. Raises UserError where no document may be used."""
+    """Write `passages.sqlite`, `dropped.jsonl`, and where they are asked for examples of reading. Raises UserError
+    where no document may be used."""
     corpus, work = inputs["corpus"], out / WORK
     for path in (out / FILE, work / "versions.sqlite"):
         path.unlink(missing_ok=True)
@@ -57,6 +59,7 @@ def run(inputs: Mapping[str, Path], params: Passages, out: Path) -> Manifest:
     if not passages:
         raise UserError(f"no document of {corpus} can be used: {dict(log.rules)}", "check what extract has kept")
     figures = {"pages": pages, "passages": passages, "bytes_edited": 0}
+    figures |= write_examples(out, params.reading) if params.reading else {}
     return Manifest({**counts, **figures}, dict(log.rules), dict(log.bytes))
 
 

@@ -6,12 +6,15 @@ Text of a page is only ever quoted: nothing reads it as an instruction, and no t
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gristmill.chat.template import in_turns
+from gristmill.generation.engine import Engine
 from gristmill.passages.extractive import Quoted, answer
 from gristmill.passages.follow_up import taken_up
+from gristmill.passages.reader import Reader
 from gristmill.passages.search import Search
 from gristmill.serving.assistant import Assistant, Messages, Reply
 
@@ -45,16 +48,18 @@ class QuotedReply(Reply):
 
 
 class QuotingAssistant(Assistant):
-    """Answers the last question of a conversation from a folder of passages; earlier ones say what it is about."""
+    """Answers the last question of a conversation from a folder of passages, which a model may read; earlier ones say
+    what it is about."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, model: Engine | None = None) -> None:
         self.search, self.name = Search(folder), name
+        self.answer = Reader(self.search, model).answer if model else partial(answer, self.search)
         self.examples = self.search.questions()
 
     def reply(self, messages: Messages, *, stop: Sequence[str] = (), **_: Any) -> QuotedReply:
         """The answer to the user's last message. Raises UserError where messages have no text or none is the user's."""
         asked = [one["content"] for one in in_turns(messages) if one["role"] == "user"]
-        return QuotedReply(answer(self.search, asked[-1], taken_up(asked)), stop)
+        return QuotedReply(self.answer(asked[-1], taken_up(asked)), stop)
 
     def find(self, questions: Sequence[str], limit: int) -> list[dict[str, Any]]:
         """The passages to show with the answer to the last of a person's questions, each with the places of the
