@@ -27,6 +27,7 @@ from gristmill.tokenizer.shards import Split
 
 SAMPLE = 100  # documents drawn at random: the mean square gradient, and what scores are compared with
 DAMPING = 0.1  # of the mean of all mean squares: what is hardly ever moved shall not decide
+KEPT = 1 << 30  # bytes of gradients that are kept rather than computed twice
 WINDOWS = 16  # of a document's, the first, that are looked at
 
 
@@ -84,14 +85,18 @@ def scores_at(
     """The scores of documents at one moment, [len(looked)]; `draw` are those for the mean square."""
     wanted = gradient(model, *asked)
     squares = torch.zeros_like(wanted)
+    kept: dict[int, Tensor] = {}  # gradients that are needed again, as far as there is room
     for number in draw:
-        squares += gradient_of(model, split, number).square_()
+        one = gradient_of(model, split, number)
+        squares += one.square()
+        if (len(kept) + 1) * one.nbytes <= KEPT:
+            kept[number] = one
         bar.advance(1)
     weight = 1 / (squares + DAMPING * squares.mean()).clamp_min(1e-30)
     wanted *= weight / (wanted.square() * weight).sum().sqrt().clamp_min(1e-30)
     scores = []
     for number in looked:
-        one = gradient_of(model, split, number)
+        one = kept.pop(number) if number in kept else gradient_of(model, split, number)
         scores.append(float((one @ wanted) / (one.square_() @ weight).sqrt().clamp_min(1e-30)))
         bar.advance(1)
     return np.array(scores)

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gristmill.corpus.text.ngrams import ngram_hashes, word_hashes
+from gristmill.corpus.text.ngrams import SortedHashes, ngram_hashes, word_hashes
 from gristmill.progress import Progress
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split
 
 RUN, SHORT_RUN = 13, 8  # words
 HALF = 0.5
-SIEVE_BITS = 22  # of a table that says at once that a run is in no item
 
 
 @dataclass(frozen=True)
@@ -48,22 +47,16 @@ class Runs:
 
     def __init__(self, items: Sequence[np.ndarray], length: int) -> None:
         self.each = [runs for item in items for _, runs in ngram_hashes(item, (length,))]
-        self.hashes = np.unique(np.concatenate([np.zeros(0, np.uint64), *self.each]))
-        self.met = np.zeros(len(self.hashes), bool)
-        self.sieve = np.zeros(1 << SIEVE_BITS, bool)
-        self.sieve[self.hashes >> np.uint64(64 - SIEVE_BITS)] = True
+        self.known = SortedHashes(np.unique(np.concatenate([np.zeros(0, np.uint64), *self.each])))
+        self.met = np.zeros(len(self.known.hashes), bool)
 
     def look(self, runs: np.ndarray) -> None:
         """Mark those that are among a document's runs."""
-        found = runs[self.sieve[runs >> np.uint64(64 - SIEVE_BITS)]]
-        at = np.searchsorted(self.hashes, found)
-        inside = at < len(self.hashes)
-        at, found = at[inside], found[inside]
-        self.met[at[self.hashes[at] == found]] = True
+        self.met[self.known.find(runs)[1]] = True
 
     def where(self, number: int) -> np.ndarray:
         """Which runs of an item were met, bool."""
-        return self.met[np.searchsorted(self.hashes, self.each[number])]
+        return self.met[np.searchsorted(self.known.hashes, self.each[number])]
 
 
 def contamination(texts: Sequence[str], split: Split, tokenizer: Tokenizer) -> list[Contamination]:

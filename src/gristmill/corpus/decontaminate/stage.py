@@ -22,7 +22,7 @@ import numpy as np
 from gristmill.corpus.decontaminate.evaluation_sets import Item, read_items
 from gristmill.corpus.execution.documents import map_documents
 from gristmill.corpus.execution.judge import Dropped, Judge
-from gristmill.corpus.text.ngrams import ngram_hashes, word_hashes
+from gristmill.corpus.text.ngrams import SortedHashes, ngram_hashes, word_hashes
 from gristmill.corpus.text.words import characters_a_word, words
 from gristmill.document import Document
 from gristmill.errors import UserError
@@ -34,7 +34,6 @@ from gristmill.recipe import Decontaminate
 
 RULE = "contaminated"
 TEMPLATE = 10  # items of a set that may share a run
-SIEVE_BITS = 22  # of a table that says at once that a run is in no item
 MOST_ITEMS = 20  # named in the drop log for one document
 LISTED = 1_000  # items named in the report
 SHOWN = 300  # characters of each
@@ -45,13 +44,11 @@ class ItemIndex:
     """The runs of words that give items away: sorted hashes, the number of an item for each, and all lengths."""
 
     def __init__(self, hashes: np.ndarray, owners: np.ndarray, lengths: list[int]) -> None:
-        self.hashes, self.owners, self.lengths = hashes, owners, lengths
-        self.sieve = np.zeros(1 << SIEVE_BITS, bool)
-        self.sieve[self.hashes >> np.uint64(64 - SIEVE_BITS)] = True
+        self.known, self.owners, self.lengths = SortedHashes(hashes), owners, lengths
 
     def save(self, folder: Path) -> None:
         """Write it for the workers."""
-        np.save(folder / "hashes.npy", self.hashes)
+        np.save(folder / "hashes.npy", self.known.hashes)
         np.save(folder / "owners.npy", self.owners)
         np.save(folder / "lengths.npy", np.array(self.lengths, np.int64))
 
@@ -65,10 +62,8 @@ class ItemIndex:
         """Item, first word and number of words of every run that the text shares with an item, by length."""
         found = []
         for length, runs in ngram_hashes(word_hashes(text), self.lengths):
-            for place in np.flatnonzero(self.sieve[runs >> np.uint64(64 - SIEVE_BITS)]):
-                at = int(np.searchsorted(self.hashes, runs[place]))
-                if at < len(self.hashes) and self.hashes[at] == runs[place]:
-                    found.append((int(self.owners[at]), int(place), length))
+            for place, at in zip(*self.known.find(runs), strict=True):
+                found.append((int(self.owners[at]), int(place), length))
         return found
 
 

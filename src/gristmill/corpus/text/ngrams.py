@@ -10,6 +10,7 @@ from gristmill import native
 from gristmill.corpus.text.words import fold_table
 from gristmill.native import BYTES, SIZE, U32, U64
 
+SIEVE_BITS = 22  # of a table that says at once that a hash is not looked for
 HASHES = native.Function("gm_word_hashes", SIZE, BYTES, SIZE, U32, U64)
 
 
@@ -29,3 +30,22 @@ def ngram_hashes(hashes: np.ndarray, lengths: Collection[int]) -> Iterator[tuple
         rolled = rolled[:count] * np.uint64(0x9E3779B97F4A7C15) + hashes[n - 1 :]  # a polynomial modulo 2⁶⁴
         if n in lengths:
             yield n, (rolled ^ rolled >> np.uint64(32)) * np.uint64(0xD6E8FEB86659FD93)
+
+
+class SortedHashes:
+    """Different hashes in order, uint64, and which of others are among them. Most are not, and a table of their first
+    bits says so at once."""
+
+    def __init__(self, hashes: np.ndarray) -> None:
+        self.hashes = hashes
+        self.sieve = np.zeros(1 << SIEVE_BITS, bool)
+        self.sieve[hashes >> np.uint64(64 - SIEVE_BITS)] = True
+
+    def find(self, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The places in `others` of those that are among these, in order, and for each its place here, int64."""
+        places = np.flatnonzero(self.sieve[others >> np.uint64(64 - SIEVE_BITS)])
+        wanted = others[places]
+        at = np.searchsorted(self.hashes, wanted)
+        found = at < len(self.hashes)
+        found[found] = self.hashes[at[found]] == wanted[found]
+        return places[found], at[found]
