@@ -87,7 +87,7 @@ def test_a_follow_up_takes_up_the_question_before(folder: Path, listen: Listen) 
         assert [first(asked[:1]), first(asked), first(thanks)] == ["bakery.md"] * 3
         assert first(asked[-1:]) is None, "alone it does not say what it is about"
         assert first([*asked[:2], *OFF]) is None, "nothing is taken up by a question that says what it is about"
-        questions = {"question": [opens, owns], "limit": 1}
+        questions: Any = {"question": [opens, owns], "limit": 1}
         (found,) = httpx.get(f"{address}/v1/passages", params=questions).json()
         words = {found["text"][start:end] for start, end in found["marks"]}
         assert found["source"] == "bakery.md" and {"bakery", "closes"} <= words
