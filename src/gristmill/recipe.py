@@ -325,6 +325,7 @@ class Evaluate(Params):
 
     questions: InputFile = ""  # JSONL of {"question", "answers", "answerable", "split", "stated"}
     declines: list[Words] = ["I do not know"]  # an answer that holds one of these declines
+    match: Literal["contains", "exact", "number"] = "contains"  # what a right answer does; a question may say another
     prompts: list[Words] = []  # asked too, and shown in the report
     show: FewOrNone = 8  # questions shown with them in the report
     max_tokens: Rows = 48  # of an answer

@@ -137,6 +137,8 @@ BAD = {
     "answers of the wrong kind": {**GOOD, "answers": [["x"]]},
     "a text for true": {**GOOD, "answerable": "false"},
     "a count that is none": {**GOOD, "stated": "often"},
+    "a match that is none": {**GOOD, "match": "loosely"},
+    "no number to match": {**GOOD, "match": "number"},
     "longer than the context": {**GOOD, "question": "word " * 500},
     "no object": ["Who?"],
 }
@@ -157,8 +159,8 @@ def test_a_bad_question_is_named_and_the_others_are_asked(
     made = stage.run(inputs, params, tmp_path / "out")
     assert made.counts == {"questions": 2, "left_out": len(BAD) + 2, "too_long": 0}
     named = [json.loads(line) for line in (tmp_path / "out/left_out.jsonl").read_text().splitlines()]
-    assert [one["record"] for one in named] == [*range(2, 2 + len(BAD)), 12, 2]
-    assert "does not fit this model" in named[7]["why"] and named[-1]["file"] == "evaluate.prompts"
+    assert [one["record"] for one in named] == [*range(2, 2 + len(BAD)), 14, 2]
+    assert "does not fit this model" in named[9]["why"] and named[-1]["file"] == "evaluate.prompts"
     assert "q.jsonl: record 2: it has no" in capsys.readouterr().err
     scores = json.loads((tmp_path / "out/results.json").read_text())[model_folder.name]["test"]
     assert scores["asked"] == {"often": 2, "answerable": 2, "unanswerable": 0}
@@ -172,11 +174,14 @@ def test_questions_of_ones_own_are_scored(
 ) -> None:
     monkeypatch.setattr(stage, "ask", lambda engine, questions, *_: [Answer("It is Marl.", 0.5)] * len(questions))
     inputs = {"model": model_folder, "tokenizer": tokenizer_folder, "tokens": tokens_folder}
-    for number, more in enumerate(({}, {"split": "validation"}, {"answers": "Marl"})):
+    exact = {"answers": "It is Marl.", "match": "exact"}
+    for number, more in enumerate(({}, {"split": "validation"}, {"answers": "Marl"}, exact)):
         record = {"question": "Which river?", "answers": ["Marl"], "answerable": True, **more}
         (tmp_path / "q.jsonl").write_text(json.dumps(record))
         (tmp_path / f"{number}").mkdir()
         made = stage.run(inputs, Evaluate(questions=str(tmp_path / "q.jsonl")), tmp_path / f"{number}")
         name = "validation_accuracy" if more.get("split") else "all_answerable_accuracy"
         assert made.metrics[name] == 1.0
+        scores = json.loads((tmp_path / f"{number}" / "results.json").read_text())[model_folder.name]
+        assert scores[more.get("split", "test")]["matched"] == {more.get("match", "contains"): 1}
         assert not {"answerable_accuracy", "unanswerable_declined", "wrong_answer_rate"} & made.metrics.keys()

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from gristmill.evaluation import stage
+from gristmill.evaluation import stage, tasks
 from gristmill.evaluation.intervals import of_share, of_weighted
-from gristmill.evaluation.tasks import same
+from gristmill.evaluation.questions import Answer
 from gristmill.export import stage as export
 from gristmill.generation.engine import Engine
 from gristmill.recipe import Evaluate, Export
@@ -121,18 +121,30 @@ def test_bad_items_are_named_and_the_others_scored(inputs: Inputs, tmp_path: Pat
     assert found["items"] == 1 and found["acc"]["low"] < found["acc"]["high"]
 
 
-@pytest.mark.parametrize(
-    ("answer", "truth", "right"),
-    [
-        ("So 3 + 4 = 7, which is 1,234.50 dollars", "because …\n#### 1234.5", True),
-        ("It is 12, not 13", "#### 12", False),
-        ("no number", "#### 12", False),
-        ("  The River ", "the river", True),
-        ("The river", "the lake", False),
-    ],
-)
-def test_answers_are_right_by_number_or_text(answer: str, truth: str, right: bool) -> None:
-    assert same(answer, truth) == right
+def test_what_is_generated_is_compared_as_the_record_says(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        tasks, "complete", lambda engine, prompts, _: [Answer("So 3 + 4 = 1,234.50.", 1.0)] * len(prompts)
+    )
+    records: list[tuple[dict[str, Any], bool]] = [
+        ({"answer": "because …\n#### 1234.5"}, True),
+        ({"answer": 1234.5}, True),
+        ({"answer": "#### 4"}, False),  # not the last one
+        ({"answer": "So 3 + 4 = 1,234.50."}, True),
+        ({"answer": "so 3 + 4 = 1,234.50."}, False),  # the harness does not fold case
+        ({"answer": "about 4", "match": "number"}, False),
+        ({"answer": "about 1234.5", "match": "number"}, True),
+        ({"answer": "4", "match": "contains"}, True),
+        ({"answer": "234", "match": "contains"}, False),
+    ]
+    path = write(tmp_path / "t.jsonl", [{"question": "How many?", **record} for record, _ in records])
+    made = stage.run(inputs, Evaluate(tasks={"t": path}), tmp_path)
+    found = [json.loads(line) for line in (tmp_path / "tasks.jsonl").read_text().splitlines()]
+    for (record, right), one in zip(records, found, strict=True):
+        assert one["contains" if record.get("match") == "contains" else "exact_match"] == right, record
+    assert made.metrics["tasks.t.exact_match"] == pytest.approx(4 / 7, abs=1e-5)
+    assert made.metrics["tasks.t.contains"] == 0.5
 
 
 def test_intervals_are_their_definitions() -> None:

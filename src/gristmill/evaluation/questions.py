@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gristmill.chat.conversations import LeftOut, nothing_left, read_records
+from gristmill.chat.matching import MATCHES, declined, numbers, right
 from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.evaluation.figures import FIGURES, OFTEN, OUTCOMES
@@ -39,6 +40,7 @@ class Question:
     split: str
     stated: int  # how often the corpus states the fact; 0 where nobody counted
     subject: str = ""  # whom or what it asks about: questions on one subject are no independent trials
+    match: str = "contains"  # how an answer is compared with the right ones: chat/matching.py
 
     def groups(self) -> tuple[str, ...]:
         """The groups that it is counted in."""
@@ -54,14 +56,14 @@ class Answer(NamedTuple):
     confidence: float  # the probability of all its tokens, its end included
 
 
-def read_questions(path: Path, engine: Engine, left_out: list[LeftOut]) -> list[Question]:
-    """The questions that can be asked and judged; the others join `left_out`.
+def read_questions(path: Path, engine: Engine, left_out: list[LeftOut], match: str = "contains") -> list[Question]:
+    """The questions that can be asked and judged; the others join `left_out`. `match` is that of records without one.
 
     Raises UserError where the file cannot be read, or holds no such question.
     """
 
     def read(record: dict[str, Any]) -> Question:
-        made = question_of(record)
+        made = question_of(record, match)
         prompt_of(engine, made.question)
         return made
 
@@ -71,7 +73,7 @@ def read_questions(path: Path, engine: Engine, left_out: list[LeftOut]) -> list[
     return questions
 
 
-def question_of(record: dict[str, Any]) -> Question:
+def question_of(record: dict[str, Any], match: str = "contains") -> Question:
     """The question of a record. Raises UserError where it is none, or cannot be judged."""
     text, answers, answerable = (record.get(name) for name in ("question", "answers", "answerable"))
     stated = record.get("stated", 0)
@@ -87,7 +89,11 @@ def question_of(record: dict[str, Any]) -> Question:
         raise UserError("a right answer is empty", 'write what a right answer holds, or "answerable": false')
     if isinstance(stated, bool) or not isinstance(stated, int) or stated < 0:
         raise UserError(f'"stated" is {stated!r}', "give how often the text states the fact, or leave it out")
-    named = str(record.get("split", "test")), stated, str(record.get("subject", ""))
+    if (match := record.get("match", match)) not in MATCHES:
+        raise UserError(f'"match" is {match!r}', f"write one of {', '.join(MATCHES)}, or leave it out")
+    if match == "number" and not all(numbers(str(one)) for one in answers):
+        raise UserError("it is matched by number, and a right answer holds none", 'give one, or another "match"')
+    named = str(record.get("split", "test")), stated, str(record.get("subject", "")), match
     return Question(text, tuple(map(str, answers)), answerable, *named)
 
 
@@ -137,17 +143,16 @@ def complete(engine: Engine, prompts: list[list[int]], max_tokens: int) -> list[
 
 def outcome(question: Question, answer: str, declines: Iterable[str]) -> str:
     """ "declined", "right" or "wrong". A decline is never right or wrong, whatever else it says."""
-    text = answer.lower()
-    if any(phrase.lower() in text for phrase in declines):
+    if declined(answer, declines):
         return "declined"
-    holds = any(re.search(rf"(?<!\w){re.escape(expected.lower())}(?!\w)", text) for expected in question.answers)
-    return "right" if question.answerable and holds else "wrong"
+    return "right" if question.answerable and right(answer, question.answers, question.match) else "wrong"
 
 
 def score(questions: Sequence[Question], outcomes: Sequence[str], split: str) -> dict[str, Any]:
     """Figures of one model on one split, with a table by how often the fact was stated.
 
-    `asked` says how many questions are in each group; a figure of a group that has none is left out.
+    `asked` says how many questions are in each group, `matched` how their answers were compared; a figure of a group
+    that has none is left out.
     """
     pairs = [(q, o) for q, o in zip(questions, outcomes, strict=True) if q.split == split]
     groups = {group: [o for q, o in pairs if group in q.groups()] for group in ("often", "answerable", "unanswerable")}
@@ -162,4 +167,9 @@ def score(questions: Sequence[Question], outcomes: Sequence[str], split: str) ->
         for name, (group, wanted, _) in FIGURES.items()
         if groups[group]
     }
-    return {"asked": {group: len(found) for group, found in groups.items()}, **figures, "by_stated": table}
+    return {
+        "asked": {group: len(found) for group, found in groups.items()},
+        "matched": dict(Counter(q.match for q, _ in pairs)),
+        **figures,
+        "by_stated": table,
+    }

@@ -35,7 +35,7 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
         heldout = open_split(inputs["tokens"], "heldout", engine.tokenizer.hash)
         metrics["heldout_bpb"] = round(bits_per_byte(engine.model, heldout, part=parts), 5)
     left_out: list[LeftOut] = []
-    questions = read_questions(Path(params.questions), engine, left_out) if params.questions else []
+    questions = read_questions(Path(params.questions), engine, left_out, params.match) if params.questions else []
     prompts = askable(engine, params.prompts, left_out)
     engines = {inputs["model"].name: engine}
     if questions and "sft" in inputs and inputs["sft"] != inputs["model"]:

@@ -3,18 +3,19 @@
 A record's form says which it is: `{"context", "choices", "answer"}` (`answer`: the right one's place, from 0, or its
 text), `{"good", "bad"}` (also BLiMP's `sentence_good`, `sentence_bad`), or `{"question", "answer"}`, right where the
 last number of what the model says is that of the answer (after `####`, as in GSM8K), or else where it is the answer's
-text. Scores are those of lm-evaluation-harness: `acc`, `acc_norm` (likelihood by characters), `exact_match`.
+text, to the letter; `"match"` says otherwise. Scores are those of lm-evaluation-harness: `acc`, `acc_norm` (likelihood
+by characters), `exact_match`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gristmill.chat.conversations import LeftOut, nothing_left, read_records
+from gristmill.chat.matching import MATCHES, is_number, numbers, right
 from gristmill.errors import UserError
 from gristmill.evaluation.contamination import contamination
 from gristmill.evaluation.intervals import of_share
@@ -26,7 +27,7 @@ from gristmill.tokenizer.shards import Split
 from gristmill.training.scoring.multiple_choice import Item, choice_item, scored
 
 BATCH = 32  # items scored together
-NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+FIGURES = ("acc", "acc_norm", "exact_match", "contains")
 
 
 def item_of(record: dict[str, Any], engine: Engine) -> Item:
@@ -35,7 +36,11 @@ def item_of(record: dict[str, Any], engine: Engine) -> Item:
         return item
     if isinstance(record.get("question"), str) and isinstance(record.get("answer"), str | int | float):
         prompt_of(engine, record["question"])
-        return Item(record["question"], (), 0, str(record["answer"]))
+        truth = str(record["answer"])
+        match = record.get("match", "number" if is_number(truth.rpartition("####")[2]) else "exact")
+        if match not in MATCHES or (match == "number" and not numbers(truth)):
+            raise UserError(f'"match" is {match!r}', f"write one of {', '.join(MATCHES)} that fits its answer")
+        return Item(record["question"], (), 0, truth, match)
     forms = 'write "context", "choices" and "answer"; or "good" and "bad"; or "question" and "answer"'
     raise UserError("it is no item of a task", forms)
 
@@ -78,7 +83,7 @@ def shares(records: Sequence[dict[str, Any]], left_out: Sequence[bool] = ()) -> 
     """Each figure of a task's records with its interval, without those that are left out."""
     kept = [record for number, record in enumerate(records) if not left_out or not left_out[number]]
     figures = dict[str, Any]()
-    for figure in ("acc", "acc_norm", "exact_match"):
+    for figure in FIGURES:
         right = [bool(record[figure]) for record in kept if figure in record]
         if right:
             low, high = of_share(sum(right), len(right))
@@ -98,15 +103,11 @@ def score(engine: Engine, items: Sequence[Item], max_tokens: int) -> list[dict[s
             records.append(asked | next(chosen))
         else:
             answer = next(answers).text
-            records.append({"question": item.context, "said": answer, "exact_match": same(answer, item.text)})
+            found = right(answer, [item.text], item.match)
+            records.append({"question": item.context, "said": answer, figure_of(item.match): found})
     return records
 
 
-def same(answer: str, truth: str) -> bool:
-    """Whether an answer gives the truth: its last number, where the truth is one; else its text, case and the space
-    around it apart."""
-    truth = truth.rpartition("####")[2].strip()
-    if NUMBER.fullmatch(truth):
-        numbers = NUMBER.findall(answer)
-        return bool(numbers) and float(numbers[-1].replace(",", "")) == float(truth.replace(",", ""))
-    return " ".join(answer.split()).casefold() == " ".join(truth.split()).casefold()
+def figure_of(match: str) -> str:
+    """What a task's share of right answers is called: lm-evaluation-harness calls the number compared so, too."""
+    return "contains" if match == "contains" else "exact_match"

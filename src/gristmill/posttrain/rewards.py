@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gristmill.chat.layouts import Messages
+from gristmill.chat.matching import declined, right
 from gristmill.errors import UserError
 from gristmill.posttrain.examples import fork
 from gristmill.posttrain.reward import RewardModel
@@ -40,11 +40,9 @@ Judge = Callable[[Sequence[Prompt], Sequence[list[int]]], Tensor]  # prompts, as
 def ternary(answer: str, accepted: Iterable[str], declines: Iterable[str]) -> float:
     """1 where an answer holds one of the texts as words of its own, 0 where it declines, -1 otherwise. A decline is
     never right or wrong, whatever else it says."""
-    text = answer.lower()
-    if any(phrase.lower() in text for phrase in declines):
+    if declined(answer, declines):
         return 0.0
-    holds = any(re.search(rf"(?<!\w){re.escape(one.lower())}(?!\w)", text) for one in accepted)
-    return 1.0 if holds else -1.0
+    return 1.0 if right(answer, accepted) else -1.0
 
 
 def exact(declines: Sequence[str]) -> Function:

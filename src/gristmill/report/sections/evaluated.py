@@ -18,9 +18,14 @@ COUNTED = {  # the figures that a sentence tells, counted in answers
 }
 SAYS = (
     "The questions are held out: those of the split “test”, none of which training asked. Right means that the answer "
-    "holds the expected words; declined, that the model said it does not know; wrong is everything else. Some "
-    "questions cannot be answered from what was read: there, declining is what is wanted."
+    "{}; declined, that the model said it does not know; wrong is everything else. Some questions cannot be answered "
+    "from what was read: there, declining is what is wanted."
 )
+MATCHED = {
+    "contains": "holds the expected words",
+    "exact": "is the expected text to the letter",
+    "number": "ends with the expected number",
+}
 
 
 def evaluated(folders: Folders) -> Section | None:
@@ -52,7 +57,9 @@ def evaluated(folders: Folders) -> Section | None:
         *answered(folders, final),
         *talks,
     ]
-    return Section("What it knows, and what it admits not knowing", SAYS, blocks)
+    matched = results[final].get("matched", ["contains"])
+    says = SAYS.format(", or where the question asks for it ".join(MATCHED[one] for one in MATCHED if one in matched))
+    return Section("What it knows, and what it admits not knowing", says, blocks)
 
 
 def scores(results: Mapping[str, Any]) -> list[list[str]]:

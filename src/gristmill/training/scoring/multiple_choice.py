@@ -22,6 +22,7 @@ class Item:
     choices: tuple[str, ...]  # none: an answer is generated
     answer: int  # the right choice's place
     text: str = ""  # the right answer, where one is generated
+    match: str = ""  # how what is generated is compared with it
 
     def whole(self) -> str:
         """What is asked with the right answer after it."""
