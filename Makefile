@@ -43,7 +43,7 @@ bench: $(VENV)/ready
 	$(BIN)/python -m pytest -q -m "slow or hypothesis" --hypothesis-profile=fresh --hypothesis-seed=$(SEED)
 
 # Hostile answers, resources that run out, signals at every stage, and the time of every reader at two sizes.
-faults: .venv/ready
+faults: $(VENV)/ready
 	$(BIN)/python -m pytest -q -m "slow or not slow" tests/faults
 
 # The native part under address and undefined-behaviour sanitizers, and the tests that call it most.

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from books import ITEM, docx, epub, epub_of, pdf
 
+from gristmill.chat.transcripts import passages, transcript
 from gristmill.corpus.extract.stage import extract_record
 from gristmill.corpus.filter.candidate import Candidate
 from gristmill.corpus.filter.line_rules import c4_line_ends, refinedweb_lines
 from gristmill.corpus.readers.input_files import read_file
 from gristmill.corpus.readers.wikitext import plain_text
+from gristmill.corpus.redact.stage import redact
 from gristmill.crawl.client import decode, parse_headers
 from gristmill.crawl.content_type import content_type
 from gristmill.crawl.outlinks import read_feed, read_page, read_sitemap, read_tdmrep
@@ -22,6 +24,7 @@ from gristmill.crawl.robots import parse_robots
 from gristmill.document import Document
 from gristmill.html.charset import to_utf8
 from gristmill.html.links import page_tags
+from gristmill.passages.cut import cut
 from gristmill.record import Record
 
 Reader = Callable[[bytes], object]
@@ -76,6 +79,10 @@ READERS: dict[str, Reader] = {
     "wikitext": lambda data: plain_text(data.decode()),
     "web lines": lines(refinedweb_lines),
     "line ends": lines(c4_line_ends),
+    "redact": lambda data: redact(data.decode()),
+    "passages": lambda data: list(cut(data.decode())),
+    "transcript": lambda data: transcript(data.decode()),
+    "rows": lambda data: list(passages(data.decode().splitlines(keepends=True))),
 }
 BOOKS = {
     "epub": book("a.epub", epub),
@@ -125,6 +132,37 @@ ATTACKS: list[tuple[str, bytes, bytes, bytes]] = [  # reader; beginning, what is
     ("web lines", b"a b", b" 1", b" b"),
     ("line ends", b"a", b".", b"b"),
     ("line ends", b'a."', b" ", b"b"),
+    ("redact", b"", b"-----BEGIN PRIVATE KEY-----", b""),
+    ("redact", b"", b"-----BEGIN A PRIVATE KEY-----\nA", b"-----END B PRIVATE KEY-----"),
+    ("redact", b"", b"a.", b"@"),
+    ("redact", b"", b"1 ", b"@"),
+    ("redact", b"", b"key=", b""),
+    ("redact", b"", b"://a:", b"@"),
+    ("redact", b"", b"eyJaaaaaaaa.", b""),
+    ("passages", b"# a", b" ", b"b"),
+    ("passages", b"# a", b"#", b"b"),
+    ("passages", b"", b"# a\n\n", b""),
+    ("passages", b"a. ", b" ", b"b"),
+    ("passages", b"", b"a.) ", b""),
+    ("passages", b"a", b" ", b"b"),
+    ("passages", b"```\n", b"a\n", b""),
+    ("passages", b"", b"- a\n", b""),
+    ("transcript", b"Q:", b"\n", b""),
+    ("transcript", b"Q:", b" ", b"\n"),
+    ("transcript", b"\n\nHuman:", b"\n", b""),
+    ("transcript", b"\n\nHuman:", b"\n ", b""),
+    ("transcript", b"", b"Q: ", b""),
+    ("rows", b"", b"Q:\n\n", b""),
+    ("rows", b"Q:", b"\n ", b""),
+    ("a.csv", b"a,b\n", b'"', b""),
+    ("a.csv", b"", b",", b""),
+    ("a.csv", b"text\n", b"a\n", b""),
+    ("a.jsonl", b"", b"[", b""),
+    ("a.jsonl", b'{"text": "', b"\\u0041", b'"}'),
+    ("a.ipynb", b'{"cells": ["', b"\\u0041", b'"]}'),
+    ("a.warc", b"", b"WARC/1.0\r\n", b""),
+    ("a.warc", b"WARC/1.0\r\n", b"a: b\r\n", b""),
+    ("a.warc", b"WARC/1.0\r\nContent-Length: 9\r\n", b"\r\n", b""),
     ("a.tex", b"\\title", b" ", b"x"),
     ("a.tex", b"", b"\\title[", b""),
     ("a.tex", b"a", b" ", b"b"),

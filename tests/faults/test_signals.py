@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import stat
 import subprocess
@@ -18,6 +19,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from forks import Commands
 from hostile import Answer, Server, response
+from tiny import NAMES, arguments, outputs, without
+
+from gristmill.manifest import Manifest
 
 Serve = Callable[[Answer], Server]
 SECONDS = 60.0  # on a machine however busy; 10 on an idle one
@@ -92,6 +96,32 @@ def test_every_stage_ends(stage: str, number: int, tmp_path: Path, commands: Com
     recipe = corpus(tmp_path, 2_000) + f"[pretrain]\nmax_steps = 100000\nbatch = 8\n{SMALL}[report]\n"
     text = interrupted(commands, recipe, tmp_path, stage, number)
     assert "report" not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("stage", NAMES)
+def test_at_any_moment_of_any_stage_a_run_ends(
+    stage: str, number: int, whole: Path, commands: Commands, tmp_path: Path
+) -> None:
+    """Soon, with the message; the same command goes on, and leaves the same bytes."""
+    made, draw = Manifest.read(whole / stage), random.Random(f"{stage} {number}")
+    assert made
+    for attempt in range(3):
+        out = without(whole, tmp_path / str(attempt), stage)
+        commands.start(arguments(out, "--until", stage))
+        commands.until(lambda: f"{stage}\n" in commands.printed())
+        time.sleep(draw.random() * made.seconds)
+        commands.signal(number)
+        began = time.monotonic()
+        code = commands.wait()
+        took, text = time.monotonic() - began, commands.printed()
+        assert took < SECONDS and "Traceback" not in text, text
+        assert code == 0 or (code == 130 and "interrupted; the same command goes on" in text), text
+        done = commands.run(arguments(out, "--until", stage))
+        assert done.code == 0, done.stderr
+        if stage != "report":  # it tells the seconds that each stage took
+            assert outputs(out)[stage] == outputs(whole)[stage], attempt
 
 
 def test_fine_tuning_ends_while_its_data_is_prepared(tmp_path: Path, commands: Commands) -> None:

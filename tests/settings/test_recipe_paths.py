@@ -60,3 +60,9 @@ def test_a_recipe_runs_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
         run_recipe(load_recipe(Path("r.toml" if place == "project" else "project/r.toml")), tmp_path / place / "out")
         (found,) = read_documents(tmp_path / place / "out/extract")
         assert found.source == "a.txt"
+
+
+def test_a_recipe_saved_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text('name = "é"\r\n[tokenizer]\r\nvocab_size = 300\r\n', encoding="utf-8-sig")
+    recipe = load_recipe(tmp_path / "r.toml")
+    assert recipe.name == "é" and recipe.tokenizer and recipe.tokenizer.vocab_size == 300

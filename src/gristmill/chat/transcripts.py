@@ -26,7 +26,7 @@ def transcript(text: str) -> Messages | None:
     """
     if not BEGINS.match(text):
         return None
-    gap = r"(?:^\s*|\n\s*\n)" if text.startswith("\n\n") else r"(?:^|\n)\s*"
+    gap = r"(?:^\s*|\n[^\S\n]*\n)" if text.startswith("\n\n") else r"(?:^|\n)[^\S\n]*"
     for user, assistant in MARKS:
         roles = {user: "user", assistant: "assistant", SYSTEM: "system"}
         parts = re.split(rf"{gap}({'|'.join(roles)}):", text, flags=re.IGNORECASE)

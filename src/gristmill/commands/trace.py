@@ -66,6 +66,8 @@ def trace(
     from gristmill.audit.trace.spans import trace as spans_of
 
     text = typer.get_text_stream("stdin").read() if text == "-" else text
+    if not text.strip():
+        raise UserError("there is nothing to trace", "give the text that was said")
     index, tokenizer = opened(folder)
     spans = spans_of(index, tokenizer, text, corpus=newest_corpus(folder), documents=documents)
     if as_json:

@@ -18,7 +18,7 @@ SHORT = 100  # words after which the next term begins a passage of its own
 TINY = 40  # words of a section that is put together with the next one
 TERM_WORDS = 30  # of a block that names what comes after it
 
-HEADING = re.compile(r"(#{1,6}) +(.*?)[ #]*$")
+HEADING = re.compile(r"(#{1,6}) +(.*)")  # which may end in spaces and `#`
 ITEM = re.compile(r"\s*(?:[-*+]|\d{1,3}[.)]) +\S")
 FENCE = "```"
 LINE, SPACE = re.compile(r"\n"), re.compile(r"\s+")
@@ -101,7 +101,7 @@ def cut(text: str) -> Iterator[Passage]:
             if words >= TINY:
                 yield from made(gathered, path)
                 gathered, words = [], 0
-            path = [one for one in path if one[0] < len(found[1])] + [(len(found[1]), found[2])]
+            path = [one for one in path if one[0] < len(found[1])] + [(len(found[1]), found[2].rstrip(" #"))]
             if gathered:
                 gathered.append(block)
             continue

@@ -206,7 +206,8 @@ def stage_of(folder: Path, name: str) -> Path:
     found = examine(read_recipe(folder), folder).get(name)
     if found is None or found.fault:
         problem = f"{name} {found.fault}" if found else f"its recipe has no {name}"
-        raise UserError(f"{folder}: {problem}", f"make it: gristmill run RECIPE --until {name}")
+        remedy = f"make it: gristmill run RECIPE --until {name} (--keep-old keeps what only other code made)"
+        raise UserError(f"{folder}: {problem}", remedy)
     return found.folder
 
 

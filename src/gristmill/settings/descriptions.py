@@ -170,7 +170,7 @@ def wrong_settings(error: ValidationError, where: str, model: Model, stages: Map
     remedy = (
         f"gristmill {known[0]} --help lists its settings"
         if len(known) == 1
-        else "gristmill STAGE --help lists a stage's settings"
+        else "gristmill --help lists the stages, gristmill STAGE --help a stage's settings"
     )
     return UserError(f"{where}: {'; '.join(told)}", remedy)
 

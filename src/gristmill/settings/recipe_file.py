@@ -30,7 +30,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] | None = None) -> Rec
     if not path.exists() and path.parent in (Path(), Path("recipes")) and path.stem in shipped_names():
         path = shipped_folder() / f"{path.stem}.toml"  # as `gristmill run miniweb`, wherever one is
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"cannot read recipe {path}: {error.strerror}", "give the path of a .toml file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -44,7 +44,7 @@ PREFIXED = tuple(
         ("AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[A-Z0-9]{58}"),
     )
 )
-PEM = re.compile(r"-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?)-----[\s\S]{1,20000}?-----END \1-----")
+PEM = re.compile(r"-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?)-----(?:[^-]|-(?!----)){1,20000}+-----END \1-----")
 JWT = re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{16,}")
 # `user:password` is an example
 IN_URL = re.compile(r"://([^\s/:@<>\[\]\"']{1,64}:(?!pass(?:word|wd)?@)[^\s/:@<>\[\]\"']{3,128})@")
