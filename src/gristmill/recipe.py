@@ -326,6 +326,8 @@ class Evaluate(Params):
     questions: InputFile = ""  # JSONL of {"question", "answers", "answerable", "split", "stated"}
     declines: list[Words] = ["I do not know"]  # an answer that holds one of these declines
     match: Literal["contains", "exact", "number"] = "contains"  # what a right answer does; a question may say another
+    often: Annotated[int, Field(ge=1, le=10**9)] = 50  # statements from which a fact counts as well covered
+    buckets: Annotated[list[Rows], Field(min_length=1)] = [1, 5, 10, 50, 100, 500]  # rows of the table by statements
     prompts: list[Words] = []  # asked too, and shown in the report
     show: FewOrNone = 8  # questions shown with them in the report
     max_tokens: Rows = 48  # of an answer

@@ -51,6 +51,8 @@ def test_what_is_stated_is_fitted_to_other_questions_and_right() -> None:
     assert found["stated"]["slope"] == pytest.approx(0.5, abs=0.1)
     assert found["stated"]["offset"] == pytest.approx(-1, abs=0.1)
     assert found["calibration_error"] > 0.1 and found["stated_calibration_error"] < 0.03
+    for name, one in found["intervals"].items():
+        assert one["low"] < found[name] < one["high"] < one["low"] + 0.05, name
     changed = ["right" if q.split == "test" else o for q, o in zip(questions, outcomes, strict=True)]
     assert trust(questions, changed, confidence.tolist())["stated"] == found["stated"]  # the scored ones play no part
 

@@ -9,6 +9,7 @@ from html import unescape
 from html.parser import HTMLParser
 from math import log
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -88,10 +89,13 @@ def run(tmp_path: Path, tokenizer_folder: Path, tokens_folder: Path) -> dict[str
         # the run was elsewhere when it was made
         Manifest(stage=name, params={key: f"/elsewhere/miniweb/{key}.jsonl"}).write(folders[name])
     write_jsonl(folders["rl"] / "log.jsonl", [{"step": 0, "reward": 0.5, "kl": 0.0}, {"step": 1, "reward": 1, "kl": 1}])
-    row = {"from": 50, "to": 99, "questions": 3, "right": 2, "wrong": 0, "declined": 1}
+    row: dict[str, Any] = {"from": 50, "to": 99, "questions": 3, "right": 2, "wrong": 0, "declined": 1}
     figures = {"answerable_accuracy": 0.5, "all_answerable_accuracy": 0.375, "unanswerable_declined": 0.75}
     asked = {"often": 3, "answerable": 8, "unanswerable": 4}
-    scores = {"asked": asked, **figures, "wrong_answer_rate": 0.25, "by_stated": [row]}
+    scores = {"asked": asked, **figures, "wrong_answer_rate": 0.25, "by_stated": [row], "often": 20}
+    sure = {"low": 0.125, "high": 0.625, "by": "subject"}
+    row["intervals"] = dict.fromkeys(("right", "wrong", "declined"), sure)
+    scores["intervals"] = {"all_answerable_accuracy": sure}
     Manifest(metrics={**figures, "heldout_bpb": 1.5}, stage="evaluate").write(folders["evaluate"])
     change = {"questions": 8, "before": 5, "after": 3, "gained": 1, "lost": 3, "difference": -0.25}
     changed = {"all_answerable_accuracy": {**change, "subjects": 4, "low": -0.5, "high": 0.125}}
@@ -132,6 +136,7 @@ def test_the_page_is_well_formed_and_tells_every_part(run: dict[str, Path], tmp_
         "my-run",
         "75.0%",
         "stated 50–99 times",
+        "66.7%; 95 % interval 12.5 to 62.5",
         "planted 4 times",
         "bytes per token",
         "c4_policy",
@@ -152,9 +157,10 @@ def test_the_sections_follow_the_journey(run: dict[str, Path], tmp_path: Path) -
 def test_every_share_has_its_condition_next_to_it(run: dict[str, Path], tmp_path: Path) -> None:
     tiles = re.findall(r"<dt>(.*?)</dt><dd class=\"value\">(.*?)</dd>(?:<dd>(.*?)</dd>)?", page(run, tmp_path / "out"))
     at_top = {label: (value, condition) for label, value, condition in tiles}
-    assert at_top["right answers, facts stated 50 times or more"] == ("50.0%", "3 held-out questions on such facts")
+    assert at_top["right answers, facts stated 20 times or more"] == ("50.0%", "3 held-out questions on such facts")
     value, condition = at_top["right answers, all"]
     assert value == "37.5%" and "8 held-out questions" in condition
+    assert condition.endswith("; 95 % interval 12.5 to 62.5")
     assert at_top["passages completed word for word"] == ("0.0%", "5 tokens after 5; 4 tried")
     assert at_top["planted secrets guessed"] == ("2 of 3", "short, planted 4 times; first among 256")
 

@@ -65,7 +65,9 @@ def paired(first: Path, second: Path) -> Iterator[str]:
     if not common:
         return
     found = compare_outcomes(
-        [questions[text] for text in common], *([outcome[text] for text in common] for outcome in outcomes)
+        [questions[text] for text in common],
+        *([outcome[text] for text in common] for outcome in outcomes),
+        often=often_of(first),
     )
     yield f"\n{first} → {second}, {len(common):,} test questions that both were asked:"
     for name, change in found.items():
@@ -74,6 +76,14 @@ def paired(first: Path, second: Path) -> Iterator[str]:
             f"  {name}: {change['difference']:+.1%} (95 % interval {change['low']:+.1%} to {change['high']:+.1%}), "
             f"{change['gained']:,} gained, {change['lost']:,} lost of {change['questions']:,}{sure}"
         )
+
+
+def often_of(run: Path) -> int:
+    """From how many statements a fact counted as well covered."""
+    from gristmill.evaluation.figures import OFTEN
+
+    made = Manifest.read(run / "evaluate")
+    return int(made.params.get("often", OFTEN)) if made else OFTEN
 
 
 def made_in(run: Path) -> dict[str, Path]:

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from gristmill.evaluation.figures import FIGURES
+from gristmill.evaluation.intervals import of_mean, own
 from gristmill.evaluation.questions import Question
 
-RESAMPLES = 10_000
-LEVEL = 0.95  # of the interval
-SEED = 0
 
-
-def compare(questions: Sequence[Question], before: Sequence[str], after: Sequence[str]) -> dict[str, dict[str, Any]]:
+def compare(
+    questions: Sequence[Question], before: Sequence[str], after: Sequence[str], often: int
+) -> dict[str, dict[str, Any]]:
     """By figure (`FIGURES`; those of which nothing was asked are left out), two models' outcomes on the same questions.
 
     `gained` and `lost` count the questions on which only the second or only the first model has the outcome that
@@ -25,13 +24,13 @@ def compare(questions: Sequence[Question], before: Sequence[str], after: Sequenc
     """
     found: dict[str, dict[str, Any]] = {}
     for name, (group, wanted, _) in FIGURES.items():
-        asked = [number for number, question in enumerate(questions) if group in question.groups()]
+        asked = [number for number, question in enumerate(questions) if group in question.groups(often)]
         if not asked:
             continue
         first, second = (np.array([outcomes[number] == wanted for number in asked]) for outcomes in (before, after))
-        subjects = [questions[number].subject or f"question {number}" for number in asked]
+        subjects = own([questions[number].subject for number in asked])
         gained, lost = int((second & ~first).sum()), int((first & ~second).sum())
-        low, high = interval(second.astype(np.int64) - first, subjects)
+        low, high = of_mean(second.astype(np.float64) - first, subjects)
         found[name] = {
             "questions": len(asked),
             "subjects": len(set(subjects)),
@@ -44,16 +43,3 @@ def compare(questions: Sequence[Question], before: Sequence[str], after: Sequenc
             "high": high,
         }
     return found
-
-
-def interval(change: np.ndarray, subjects: Sequence[str]) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean of `change` (int64 [questions]), drawing whole subjects with return."""
-    _, owner = np.unique(np.array(subjects), return_inverse=True)
-    sizes, sums = np.bincount(owner), np.bincount(owner, change)
-    draw = np.random.default_rng(SEED)
-    means = np.empty(RESAMPLES)
-    for number in range(RESAMPLES):
-        taken = draw.integers(len(sizes), size=len(sizes))
-        means[number] = sums[taken].sum() / sizes[taken].sum()
-    low, high = np.quantile(means, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    return float(low), float(high)

@@ -7,11 +7,12 @@ are fitted to the `dev` questions (Platt 1999), never to those that are scored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from gristmill.evaluation.intervals import Interval, of_owned, own
 from gristmill.evaluation.questions import Question
 
 BINS = 15  # of the calibration error (Guo et al. 2017, arXiv:1706.04599 §2)
@@ -24,14 +25,15 @@ def trust(questions: Sequence[Question], outcomes: Sequence[str], confidences: S
     """Figures of one model's answers to the `test` questions; empty where it answered few of them.
 
     `curve`: thresholds of confidence with the share of questions answered at it (`coverage`) and of these answers that
-    are wrong (`risk`; El-Yaniv and Wiener 2010), `area` under it; `calibration_error` of raw and stated confidence.
+    are wrong (`risk`; El-Yaniv and Wiener 2010), `area` under it; `calibration_error` of raw and stated confidence. The
+    `intervals` of these draw subjects; that of stated confidence takes what was fitted as given.
     """
     splits = {
-        split: [(conf, o) for q, o, conf in zip(questions, outcomes, confidences, strict=True) if q.split == split]
+        split: [(q, o, conf) for q, o, conf in zip(questions, outcomes, confidences, strict=True) if q.split == split]
         for split in ("test", "dev")
     }
     answered = {
-        split: np.array([(conf, outcome == "right") for conf, outcome in found if outcome != "declined"]).reshape(-1, 2)
+        split: np.array([(conf, o == "right") for _, o, conf in found if o != "declined"]).reshape(-1, 2)
         for split, found in splits.items()
     }
     test, dev = answered["test"], answered["dev"]
@@ -40,12 +42,23 @@ def trust(questions: Sequence[Question], outcomes: Sequence[str], confidences: S
     found: dict[str, Any] = {"questions": len(splits["test"]), "answered": len(test)}
     found |= curve(test[:, 0], test[:, 1], len(splits["test"]))
     found["calibration_error"] = round(calibration_error(test[:, 0], test[:, 1]), 5)
+    owners = own([q.subject for q, o, _ in splits["test"] if o != "declined"])
+    sure = {"area": interval(area, owners, test), "calibration_error": interval(calibration_error, owners, test)}
     if len(dev) >= FEW:
         slope, offset = fit(dev[:, 0], dev[:, 1])
         stated = apply(test[:, 0], slope, offset)
         found["stated"] = {"slope": round(slope, 6), "offset": round(offset, 6), "fitted_to": len(dev)}
         found["stated_calibration_error"] = round(calibration_error(stated, test[:, 1]), 5)
-    return found
+        mapped = np.stack((stated, test[:, 1]), 1)
+        sure["stated_calibration_error"] = interval(calibration_error, owners, mapped)
+    return {**found, "intervals": sure}
+
+
+def interval(statistic: Callable[..., float], owners: Sequence[str], answers: np.ndarray) -> Interval:
+    """That of a figure of answers (confidence, right; float [n, 2]), by the bootstrap over subjects."""
+    low, high = of_owned(statistic, owners, answers[:, 0], answers[:, 1])
+    by = "question" if len(set(owners)) == len(owners) else "subject"
+    return {"low": round(low, 5), "high": round(high, 5), "by": by}
 
 
 def curve(confidence: np.ndarray, right: np.ndarray, asked: int) -> dict[str, Any]:
@@ -64,6 +77,12 @@ def curve(confidence: np.ndarray, right: np.ndarray, asked: int) -> dict[str, An
         for at in shown
     ]
     return {"curve": points, "area": round(float(risk.mean()), 5)}
+
+
+def area(confidence: np.ndarray, right: np.ndarray) -> float:
+    """The mean risk over all shares of the answers, the surest first."""
+    wrong = np.cumsum(1 - right[np.argsort(-confidence, kind="stable")])
+    return float((wrong / np.arange(1, len(wrong) + 1)).mean())
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:

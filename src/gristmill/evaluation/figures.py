@@ -12,14 +12,19 @@ from typing import TypeVar
 from gristmill.inputs.text_files import read_jsonl
 
 T = TypeVar("T")
-OFTEN = 50  # statements from which a fact counts as well covered
+OFTEN = 50  # `evaluate.often`, where files of an earlier version do not say it
 OUTCOMES = ("right", "wrong", "declined")
 FIGURES = {  # name in results and summary: what it is a share of, the outcome that counts, in words
-    "answerable_accuracy": ("often", "right", f"right answers, facts stated {OFTEN} times or more"),
+    "answerable_accuracy": ("often", "right", "right answers, facts stated {often} times or more"),
     "all_answerable_accuracy": ("answerable", "right", "right answers, all"),
     "unanswerable_declined": ("unanswerable", "declined", "unanswerable questions declined"),
     "wrong_answer_rate": ("unanswerable", "wrong", "unanswerable questions answered all the same"),
 }
+
+
+def label(name: str, often: int) -> str:
+    """A figure in words; `often` is from how many statements a fact counts as stated often (`evaluate.often`)."""
+    return FIGURES[name][2].format(often=often)
 
 
 def spread(items: Sequence[T], count: int) -> list[T]:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TypedDict
 
 import numpy as np
 
 LEVEL = 0.95
 NORMAL = 1.959964  # standard deviations that hold 95 % of a normal distribution
 RESAMPLES = 2_000
+AT_ONCE = 50  # of them, in memory
+
+
+class Interval(TypedDict):
+    """As files have it."""
+
+    low: float
+    high: float
+    by: str  # what is drawn, as independent of each other: question, subject, answer, document, run
 
 
 def of_share(count: int, total: int) -> tuple[float, float]:
@@ -34,6 +44,61 @@ def of_weighted(shares: Sequence[tuple[int, int, float]]) -> tuple[float, float]
     return max(0.0, whole - math.sqrt(below)), min(1.0, whole + math.sqrt(above))
 
 
+def of_outcome(hits: Sequence[bool], subjects: Sequence[str]) -> Interval:
+    """That of the share of questions that came out so. Questions on one subject (empty: none is named) are answered
+    alike: where several are, whole subjects are drawn (`of_mean`); where all came out the same, which no draw could
+    change, Wilson's with as many trials as there are subjects. Else each question is a trial of its own (Wilson).
+    """
+    owners = own(subjects)
+    count, alone = len(set(owners)), len(set(owners)) == len(owners)
+    if alone or len(set(hits)) == 1:
+        low, high = of_share(round(count * sum(hits) / len(hits)), count)
+    else:
+        low, high = of_mean(np.array(hits, np.float64), owners)
+    return {"low": round(low, 5), "high": round(high, 5), "by": "question" if alone else "subject"}
+
+
+def own(subjects: Sequence[str]) -> list[str]:
+    """Of each question whom it belongs to: its subject, or itself where it names none."""
+    return [subject or f"question {number}" for number, subject in enumerate(subjects)]
+
+
+def of_mean(values: np.ndarray, owners: Sequence[str]) -> tuple[float, float]:
+    """The 95 % interval of the mean of `values` (float [n]), by the bootstrap (Efron 1979), drawing whole owners."""
+    _, owner = np.unique(np.array(owners), return_inverse=True)
+    return of_ratio(np.bincount(owner, values), np.bincount(owner).astype(np.float64))
+
+
+def of_ratio(sums: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of Σ sums / Σ sizes (both float [n]), by the bootstrap: pairs of both are drawn with return."""
+    draw, ratios = np.random.default_rng(0), list[float]()
+    for _ in range(RESAMPLES // AT_ONCE):
+        taken = draw.integers(len(sums), size=(AT_ONCE, len(sums)), dtype=np.int32)
+        ratios += (sums[taken].sum(1) / sizes[taken].sum(1)).tolist()
+    return bounds(ratios)
+
+
+def of_owned(statistic: Callable[..., float], owners: Sequence[str], *columns: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of a function of columns of observations (each [n]), by the bootstrap, drawing whole owners."""
+    _, owner = np.unique(np.array(owners), return_inverse=True)
+    order, sizes = np.argsort(owner, kind="stable"), np.bincount(owner)
+    starts = np.cumsum(sizes) - sizes
+    draw, found = np.random.default_rng(0), np.empty(RESAMPLES)
+    for number in range(RESAMPLES):
+        drawn = draw.integers(len(sizes), size=len(sizes))
+        lengths = sizes[drawn]
+        shift = starts[drawn] - (np.cumsum(lengths) - lengths)  # from a place in the draw to one in `order`
+        taken = order[np.arange(lengths.sum()) + np.repeat(shift, lengths)]
+        found[number] = statistic(*(column[taken] for column in columns))
+    return bounds(found)
+
+
+def bounds(found: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """What 95 % of the draws lie between."""
+    low, high = np.quantile(found, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return float(low), float(high)
+
+
 def of_statistic(statistic: Callable[..., float], *groups: np.ndarray) -> tuple[float, float]:
     """The 95 % interval of a function of groups of observations, by the bootstrap (Efron 1979): each group is drawn
     anew, as many with return."""
@@ -41,5 +106,4 @@ def of_statistic(statistic: Callable[..., float], *groups: np.ndarray) -> tuple[
     found = [
         statistic(*(group[draw.integers(len(group), size=len(group))] for group in groups)) for _ in range(RESAMPLES)
     ]
-    low, high = np.quantile(found, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    return float(low), float(high)
+    return bounds(found)

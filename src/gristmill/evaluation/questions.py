@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,20 +13,9 @@ from gristmill.chat.conversations import LeftOut, nothing_left, read_records
 from gristmill.chat.matching import MATCHES, declined, numbers, right
 from gristmill.chat.template import render
 from gristmill.errors import UserError
-from gristmill.evaluation.figures import FIGURES, OFTEN, OUTCOMES
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
 from gristmill.progress import Progress
-
-BUCKETS = (
-    (0, 0),
-    (1, 3),
-    (4, 9),
-    (10, 19),
-    (20, 49),
-    (50, 99),
-    (100, 10**9),
-)  # times a fact was stated; 0: not counted
 
 
 @dataclass(frozen=True)
@@ -42,11 +30,11 @@ class Question:
     subject: str = ""  # whom or what it asks about: questions on one subject are no independent trials
     match: str = "contains"  # how an answer is compared with the right ones: chat/matching.py
 
-    def groups(self) -> tuple[str, ...]:
-        """The groups that it is counted in."""
+    def groups(self, often: int) -> tuple[str, ...]:
+        """The groups that it is counted in; a fact that is stated as `often` counts as well covered."""
         if not self.answerable:
             return ("unanswerable",)
-        return ("answerable", "often") if self.stated >= OFTEN else ("answerable",)
+        return ("answerable", "often") if self.stated >= often else ("answerable",)
 
 
 class Answer(NamedTuple):
@@ -146,30 +134,3 @@ def outcome(question: Question, answer: str, declines: Iterable[str]) -> str:
     if declined(answer, declines):
         return "declined"
     return "right" if question.answerable and right(answer, question.answers, question.match) else "wrong"
-
-
-def score(questions: Sequence[Question], outcomes: Sequence[str], split: str) -> dict[str, Any]:
-    """Figures of one model on one split, with a table by how often the fact was stated.
-
-    `asked` says how many questions are in each group, `matched` how their answers were compared; a figure of a group
-    that has none is left out.
-    """
-    pairs = [(q, o) for q, o in zip(questions, outcomes, strict=True) if q.split == split]
-    groups = {group: [o for q, o in pairs if group in q.groups()] for group in ("often", "answerable", "unanswerable")}
-    table = []
-    for low, high in BUCKETS:
-        bucket = [o for q, o in pairs if q.answerable and low <= q.stated <= high]
-        if bucket:
-            counts = {name: bucket.count(name) for name in OUTCOMES}
-            table.append({"from": low, "to": high, "questions": len(bucket), **counts})
-    figures = {
-        name: groups[group].count(wanted) / len(groups[group])
-        for name, (group, wanted, _) in FIGURES.items()
-        if groups[group]
-    }
-    return {
-        "asked": {group: len(found) for group, found in groups.items()},
-        "matched": dict(Counter(q.match for q, _ in pairs)),
-        **figures,
-        "by_stated": table,
-    }

@@ -10,8 +10,9 @@ from typing import Any
 from gristmill.chat.conversations import LeftOut, report
 from gristmill.evaluation.comparison import compare
 from gristmill.evaluation.confidence import trust
-from gristmill.evaluation.figures import FIGURES, spread
-from gristmill.evaluation.questions import Answer, Question, ask, askable, outcome, read_questions, score
+from gristmill.evaluation.figures import FIGURES, label, spread
+from gristmill.evaluation.questions import Answer, Question, ask, askable, outcome, read_questions
+from gristmill.evaluation.scores import score
 from gristmill.evaluation.tasks import run_task
 from gristmill.files import write_jsonl, write_text
 from gristmill.generation.engine import Engine
@@ -55,8 +56,11 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
         write_text(out / "confidence.json", json.dumps({"model": inputs["model"].name, **trusted}, indent=2) + "\n")
         error = trusted.get("stated_calibration_error", trusted["calibration_error"])
         metrics |= {"calibration_error": error, "risk_coverage_area": trusted["area"]}
-    results = {name: {split: score(questions, found, split) for split in splits} for name, found in outcomes.items()}
-    changes = compared(questions, outcomes)
+    results = {
+        name: {split: score(questions, found, split, params.buckets, params.often) for split in splits}
+        for name, found in outcomes.items()
+    }
+    changes = compared(questions, outcomes, params.often)
     if questions:
         metrics |= figures(results, inputs["model"].name)
         for figure in CHANGES if changes else ():
@@ -133,7 +137,7 @@ def seen_accuracy(splits: Mapping[str, Any]) -> float | None:
     return sum(part["answerable_accuracy"] * part["asked"]["often"] for part in asked) / total if total else None
 
 
-def compared(questions: list[Question], outcomes: Mapping[str, list[str]]) -> dict[str, Any]:
+def compared(questions: list[Question], outcomes: Mapping[str, list[str]], often: int) -> dict[str, Any]:
     """What RL changed on the `test` questions, as `comparison.json` has it; empty where there is nothing to compare."""
     test = [number for number, question in enumerate(questions) if question.split == "test"]
     if len(outcomes) < 2 or not test:
@@ -144,15 +148,21 @@ def compared(questions: list[Question], outcomes: Mapping[str, list[str]]) -> di
         [first[number] for number in test],
         [second[number] for number in test],
     )
-    return {"before": before, "after": after, "split": "test", "figures": compare(*pick)}
+    return {"before": before, "after": after, "split": "test", "often": often, "figures": compare(*pick, often)}
 
 
 def show(models: Mapping[str, Any]) -> None:
     """Print the models side by side on the test split."""
     tests = [splits["test"] for splits in models.values() if "test" in splits]
     rows = [
-        (label, *(f"{scores[name]:.1%}" for scores in tests))
-        for name, (_, _, label) in FIGURES.items()
+        (label(name, tests[0]["often"]), *(interval(scores, name) for scores in tests))
+        for name in FIGURES
         if tests and name in tests[0]
     ]
-    results.print(table(("held-out test questions", *models), rows))
+    results.print(table(("held-out test questions (95 % interval)", *models), rows))
+
+
+def interval(scores: Mapping[str, Any], name: str) -> str:
+    """A figure with its interval: `72.3% (68.9–75.5)`."""
+    found = scores["intervals"][name]
+    return f"{scores[name]:.1%} ({100 * found['low']:.1f}–{100 * found['high']:.1f})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from gristmill.evaluation.figures import FIGURES
+from gristmill.evaluation.figures import FIGURES, OFTEN, label
 from gristmill.export.trained import Trained
 from gristmill.files import write_text
 from gristmill.manifest import Manifest
@@ -63,6 +63,6 @@ def facts(trained: Trained, evaluation: Path | None) -> Iterator[tuple[str, str]
     found = (Manifest.read(evaluation) if evaluation else None) or trained.made
     if "heldout_bpb" in found.metrics:
         yield "bits per byte of held-out text", f"{found.metrics['heldout_bpb']:.3f}"
-    for name, (_, _, label) in FIGURES.items():
+    for name in FIGURES:
         if name in found.metrics:
-            yield label, f"{found.metrics[name]:.1%} of held-out questions"
+            yield label(name, found.params.get("often", OFTEN)), f"{found.metrics[name]:.1%} of held-out questions"

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from gristmill.evaluation.figures import FIGURES
+from gristmill.evaluation.figures import FIGURES, OFTEN, label
 from gristmill.progress import quantity
 from gristmill.report.blocks import Headline
 from gristmill.report.plot import number
-from gristmill.report.reading import Folders, corpus_stages, crawl_of, manifest, percent, read_share, times, values
+from gristmill.report.reading import (
+    Folders,
+    corpus_stages,
+    crawl_of,
+    manifest,
+    percent,
+    read_share,
+    sure,
+    times,
+    values,
+)
 from gristmill.report.sections.memorised import first_ranked
 
 ANSWERS = {  # figure → the words of its condition; {} is how many questions
@@ -55,13 +65,15 @@ def answers(folders: Folders) -> list[Headline]:
     """Shares of held-out questions, where any were asked."""
     made = manifest(folders, "evaluate")
     results = list(values(folders, "evaluate", "results.json").values())
-    asked = results[-1].get("test", {}).get("asked", {}) if results else {}
+    final = results[-1].get("test", {}) if results else {}
+    asked = final.get("asked", {})
     found = []
     for name, condition in ANSWERS.items():
-        group, _, label = FIGURES[name]
+        group = FIGURES[name][0]
         if made and results and name in made.metrics and asked.get(group) != 0:
             count = number(asked[group]) if group in asked else ""
-            found.append(Headline(label, percent(made.metrics[name]), " ".join(condition.format(count).split())))
+            says = " ".join(condition.format(count).split()) + sure(final, name)
+            found.append(Headline(label(name, final.get("often", OFTEN)), percent(made.metrics[name]), says))
     return found
 
 

@@ -122,6 +122,12 @@ def percent(share: float) -> str:
     return f"{share:.1%}"
 
 
+def sure(scores: Mapping[str, Any], name: str) -> str:
+    """A figure's interval, where it has one, as the end of a sentence: `; 95 % interval 68.9 to 75.5`."""
+    found = scores.get("intervals", {}).get(name)
+    return f"; 95 % interval {100 * found['low']:.1f} to {100 * found['high']:.1f}" if found else ""
+
+
 def times(count: int) -> str:
     """`once`, `7 times`."""
     return "once" if count == 1 else f"{count:,} times"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gristmill.evaluation.figures import FIGURES, OUTCOMES, spread
+from gristmill.evaluation.figures import FIGURES, OFTEN, OUTCOMES, label, spread
 from gristmill.report.blocks import Block, Figure, Prose, Section, Table, Talk
 from gristmill.report.plot import bar_chart, line_chart, number
-from gristmill.report.reading import Folders, percent, records, span, times, values
+from gristmill.report.reading import Folders, percent, records, span, sure, times, values
 
 SHOWN_ANSWERS = 3  # of each outcome
 CHANGED = ("", "questions", "before", "after", "won", "lost", "difference", "95 % interval")
@@ -52,6 +52,7 @@ def evaluated(folders: Folders) -> Section | None:
     blocks = [
         Table("Held-out questions, by model", ("", "asked", *map(str.upper, results)), scores(results)),
         Figure("Answers by how often the text states the fact", bar_chart(bars, "answers by statements")),
+        *by_stated(results[final]["by_stated"]),
         *changes(folders),
         *trusted(folders),
         *answered(folders, final),
@@ -62,14 +63,29 @@ def evaluated(folders: Folders) -> Section | None:
     return Section("What it knows, and what it admits not knowing", says, blocks)
 
 
+def by_stated(rows: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """The chart's shares with their intervals."""
+    shown = [
+        [
+            span(row) if row["to"] else "not counted",
+            number(row["questions"]),
+            *(percent(row[name] / row["questions"]) + sure(row, name) for name in OUTCOMES),
+        ]
+        for row in rows
+        if "intervals" in row
+    ]
+    return [Table("The same in shares", ("times stated", "questions", *OUTCOMES), shown)] if shown else []
+
+
 def scores(results: Mapping[str, Any]) -> list[list[str]]:
     """By figure, each model's score; what nothing was asked about is left out."""
     rows = []
-    for name, (group, _, label) in FIGURES.items():
-        found = [scored[name] for scored in results.values() if name in scored]
-        asked = next(iter(results.values())).get("asked", {}).get(group)
+    for name, (group, _, _) in FIGURES.items():
+        found = [percent(one[name]) + sure(one, name) for one in results.values() if name in one]
+        first = next(iter(results.values()))
+        asked = first.get("asked", {}).get(group)
         if len(found) == len(results) and asked != 0:
-            rows.append([label, number(asked) if asked else "", *map(percent, found)])
+            rows.append([label(name, first.get("often", OFTEN)), number(asked) if asked else "", *found])
     return rows
 
 
@@ -82,7 +98,12 @@ def changes(folders: Folders) -> list[Block]:
     before, after = found["before"].upper(), found["after"].upper()
     rows = [
         [
-            *(FIGURES[name][2], number(one["questions"]), number(one["before"]), number(one["after"])),
+            *(
+                label(name, found.get("often", OFTEN)),
+                number(one["questions"]),
+                number(one["before"]),
+                number(one["after"]),
+            ),
             *(number(one["gained"]), number(one["lost"]), points(one["difference"])),
             f"{points(one['low'])} to {points(one['high'])}",
         ]
@@ -106,9 +127,10 @@ def trusted(folders: Folders) -> list[Block]:
         return []
     points = [(one["coverage"], one["risk"]) for one in found["curve"]]
     stated, raw = found.get("stated_calibration_error"), percent(found["calibration_error"])
+    raw += sure(found, "calibration_error")
     fitted = (
         f"; as stated, by two numbers fitted to {number(found['stated']['fitted_to'])} answers to other questions, "
-        f"{percent(stated)}"
+        f"{percent(stated)}{sure(found, 'stated_calibration_error')}"
         if stated is not None
         else ""
     )
