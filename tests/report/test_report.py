@@ -55,6 +55,14 @@ class Balance(HTMLParser):
         assert self.open.pop() == tag
 
 
+SURE = {"low": 0.125, "high": 0.625, "by": "subject"}
+ROW: dict[str, Any] = {"from": 50, "to": 99, "questions": 3, "right": 2, "wrong": 0, "declined": 1}
+ROW |= {"intervals": dict.fromkeys(("right", "wrong", "declined"), SURE)}
+GROUP = {"documents": 9, "bytes": 900, "bits_per_byte": 1.75, "low": 1.4, "high": 1.6}
+SOURCES = [{"name": HOSTILE, **GROUP}, {"name": "b.test", "documents": 1, "bytes": 10, "bits_per_byte": 2.125}]
+HELDOUT = {"all": GROUP, "by_source": SOURCES, "by_language": [{"name": "en", **GROUP}]}
+
+
 @pytest.fixture
 def run(tmp_path: Path, tokenizer_folder: Path, tokens_folder: Path) -> dict[str, Path]:
     """A run's folders, with hostile text wherever text comes from pages or models."""
@@ -89,13 +97,10 @@ def run(tmp_path: Path, tokenizer_folder: Path, tokens_folder: Path) -> dict[str
         # the run was elsewhere when it was made
         Manifest(stage=name, params={key: f"/elsewhere/miniweb/{key}.jsonl"}).write(folders[name])
     write_jsonl(folders["rl"] / "log.jsonl", [{"step": 0, "reward": 0.5, "kl": 0.0}, {"step": 1, "reward": 1, "kl": 1}])
-    row: dict[str, Any] = {"from": 50, "to": 99, "questions": 3, "right": 2, "wrong": 0, "declined": 1}
     figures = {"answerable_accuracy": 0.5, "all_answerable_accuracy": 0.375, "unanswerable_declined": 0.75}
     asked = {"often": 3, "answerable": 8, "unanswerable": 4}
-    scores = {"asked": asked, **figures, "wrong_answer_rate": 0.25, "by_stated": [row], "often": 20}
-    sure = {"low": 0.125, "high": 0.625, "by": "subject"}
-    row["intervals"] = dict.fromkeys(("right", "wrong", "declined"), sure)
-    scores["intervals"] = {"all_answerable_accuracy": sure}
+    scores = {"asked": asked, **figures, "wrong_answer_rate": 0.25, "by_stated": [ROW], "often": 20}
+    scores["intervals"] = {"all_answerable_accuracy": SURE}
     Manifest(metrics={**figures, "heldout_bpb": 1.5}, stage="evaluate").write(folders["evaluate"])
     change = {"questions": 8, "before": 5, "after": 3, "gained": 1, "lost": 3, "difference": -0.25}
     changed = {"all_answerable_accuracy": {**change, "subjects": 4, "low": -0.5, "high": 0.125}}
@@ -109,6 +114,7 @@ def run(tmp_path: Path, tokenizer_folder: Path, tokens_folder: Path) -> dict[str
     example = {"url": "javascript:alert(1)", "prompt": HOSTILE, "truth": "x", "model": HOSTILE, "exact": True}
     exposure = [{"copies": 4, "canaries": 3, "mean": 2.5, "possible": 8.0}]
     canaries = [{"copies": 4, "rank": rank} for rank in (1, 1, 9)]
+    (folders["evaluate"] / "heldout.json").write_text(json.dumps(HELDOUT))
     result = {"train": [found], "heldout": found, "examples": [example], "exposure": exposure, "canaries": canaries}
     Manifest(metrics={"extractable_fraction": 0.0}, stage="audit").write(folders["audit"])
     (folders["audit"] / "audit.json").write_text(json.dumps({"prompt_tokens": 5, "continuation_tokens": 5, **result}))
@@ -136,6 +142,7 @@ def test_the_page_is_well_formed_and_tells_every_part(run: dict[str, Path], tmp_
         "my-run",
         "75.0%",
         "stated 50–99 times",
+        "<td>2.125</td>",
         "66.7%; 95 % interval 12.5 to 62.5",
         "planted 4 times",
         "bytes per token",
@@ -150,7 +157,7 @@ def test_the_sections_follow_the_journey(run: dict[str, Path], tmp_path: Path) -
     assert titles == [
         *("What came in", "What was dropped", "Tokens", "Learning to predict the next token"),
         *("From predictor to assistant", "Aligned with preferences", "What it knows, and what it admits not knowing"),
-        *("What was memorised", "How it was made"),
+        *("Where it expects the next token best", "What was memorised", "How it was made"),
     ]
 
 
@@ -159,6 +166,7 @@ def test_every_share_has_its_condition_next_to_it(run: dict[str, Path], tmp_path
     at_top = {label: (value, condition) for label, value, condition in tiles}
     assert at_top["right answers, facts stated 20 times or more"] == ("50.0%", "3 held-out questions on such facts")
     value, condition = at_top["right answers, all"]
+    assert at_top["held-out bits per byte"][1].endswith("less is better; 95 % interval 1.400 to 1.600")
     assert value == "37.5%" and "8 held-out questions" in condition
     assert condition.endswith("; 95 % interval 12.5 to 62.5")
     assert at_top["passages completed word for word"] == ("0.0%", "5 tokens after 5; 4 tried")

@@ -11,13 +11,13 @@ from gristmill.chat.conversations import LeftOut, report
 from gristmill.evaluation.comparison import compare
 from gristmill.evaluation.confidence import trust
 from gristmill.evaluation.figures import FIGURES, label, spread
+from gristmill.evaluation.heldout_text import FILE, heldout_text
 from gristmill.evaluation.questions import Answer, Question, ask, askable, outcome, read_questions
 from gristmill.evaluation.scores import score
 from gristmill.evaluation.tasks import run_task
 from gristmill.files import write_jsonl, write_text
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest, Parts
-from gristmill.model.loss import bits_per_byte
 from gristmill.progress import results, table
 from gristmill.recipe import Evaluate
 from gristmill.tokenizer.shards import Split, open_split
@@ -33,8 +33,9 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
     engine = Engine.load(inputs["model"], inputs["tokenizer"], best_device())
     parts, metrics = Parts(out), dict[str, float]()
     if "tokens" in inputs:
-        heldout = open_split(inputs["tokens"], "heldout", engine.tokenizer.hash)
-        metrics["heldout_bpb"] = round(bits_per_byte(engine.model, heldout, part=parts), 5)
+        heldout = heldout_text(engine, open_split(inputs["tokens"], "heldout", engine.tokenizer.hash), parts)
+        write_text(out / FILE, json.dumps(heldout, indent=2) + "\n")
+        metrics["heldout_bpb"] = heldout["all"].get("bits_per_byte", 0.0)
     left_out: list[LeftOut] = []
     questions = read_questions(Path(params.questions), engine, left_out, params.match) if params.questions else []
     prompts = askable(engine, params.prompts, left_out)

@@ -56,7 +56,9 @@ def training(folders: Folders) -> list[Headline]:
         found.append(Headline("tokens read", quantity(made.counts["tokens"]), times))
     for stage, which in ((later, "the finished model"), (made, "the pretrained model")):
         if stage and "heldout_bpb" in stage.metrics:
-            what = f"{which} on text that it never trained on; less is better"
+            whole = values(folders, "evaluate", "heldout.json").get("all", {}) if stage is later else {}
+            sure = f"; 95 % interval {whole['low']:.3f} to {whole['high']:.3f}" if "low" in whole else ""
+            what = f"{which} on text that it never trained on; less is better{sure}"
             return [*found, Headline("held-out bits per byte", f"{stage.metrics['heldout_bpb']:.3f}", what)]
     return found
 

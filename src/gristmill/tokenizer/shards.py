@@ -29,6 +29,7 @@ INDEX = pa.schema(
         ("tokens", pa.int64()),  # its `<|endoftext|>` included
         ("bytes", pa.int64()),  # UTF-8
         ("cluster", pa.string()),
+        ("language", pa.string()),
     ]
 )
 
@@ -97,6 +98,14 @@ class Split:
         """Document URLs."""
         urls: list[str] = self.column("url").to_pylist()
         return urls
+
+    def names(self) -> dict[str, list[str]]:
+        """`host`, `source` and `language` of each document; empty where the index does not say."""
+        path, wanted = index_path(self.folder, self.name), ("host", "source", "language")
+        present = [name for name in wanted if name in pq.read_schema(path).names]
+        found = pq.read_table(path, columns=present, page_checksum_verification=True)
+        known = {name: found[name].to_pylist() for name in found.column_names}
+        return {name: [one or "" for one in known.get(name, [""] * len(self))] for name in wanted}
 
     @property
     def total_bytes(self) -> int:

@@ -28,7 +28,7 @@ from gristmill.tokenizer.heldout import positions
 from gristmill.tokenizer.shards import DESCRIPTION, INDEX
 
 SPLITS = ("train", "heldout")
-COLUMNS = ("id", "text", "url", "host", "source", "cluster")
+COLUMNS = ("id", "text", "url", "host", "source", "cluster", "language")
 NAMES = tuple(name for name in COLUMNS if name != "text")
 FEW_DOCUMENTS, FEW_TOKENS = 5, 100  # held out: with fewer, chance decides what the scores are
 BATCH = 256  # documents encoded at once by one thread

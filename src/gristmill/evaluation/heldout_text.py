@@ -1,0 +1,97 @@
+"""Bits per byte of held-out text: of all of it, by source and by language, each with its 95 % interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from gristmill.evaluation.intervals import of_ratio
+from gristmill.generation.engine import Engine
+from gristmill.manifest import Parts
+from gristmill.model import ops
+from gristmill.model.loss import IGNORE, WINDOWS, padded, token_logprobs, windows_of
+from gristmill.progress import Progress
+from gristmill.tokenizer.shards import Split
+
+FILE = "heldout.json"
+BATCH = 16  # rows read together
+GROUPS = 20  # sources and languages shown: those with most bytes; the rest is one more
+FEW = 5  # documents: of fewer there is no interval
+
+
+def heldout_text(engine: Engine, split: Split, parts: Parts) -> dict[str, Any]:
+    """What `heldout.json` holds: of all documents, `by_source` (host, or the file where there is none) and
+    `by_language`, largest first: `documents`, `bytes`, `bits_per_byte`, and its interval (`low`, `high`), for which
+    documents are drawn with return. A document is read alone, as in `model.loss.bits_per_byte`.
+    """
+    bits = document_nats(engine, split, parts) / np.log(2)
+    names = split.names()
+    sources = [host or source for host, source in zip(names["host"], names["source"], strict=True)]
+    return {
+        "all": of_documents(bits, split.bytes),
+        "by_source": grouped(sources, bits, split.bytes),
+        "by_language": grouped(names["language"], bits, split.bytes),
+    }
+
+
+def document_nats(engine: Engine, split: Split, parts: Parts) -> np.ndarray:
+    """The loss of each document's tokens, all together, float64 [documents]."""
+    windows: list[tuple[int, np.ndarray]] = []
+    for number in range(len(split)):
+        document = split.document(number).astype(np.int64)
+        windows += ((number, window) for window in windows_of(document, engine.context))
+    windows.sort(key=lambda one: len(one[1]))
+    nats = np.zeros(len(split))
+    with Progress("evaluate: held-out text", len(windows), "rows") as bar:
+        for at in range(0, len(windows), WINDOWS):
+            owners, rows = zip(*windows[at : at + WINDOWS], strict=True)
+            np.add.at(nats, list(owners), parts(f"heldout-{at:08}", partial(row_nats, engine, rows)))
+            bar.advance(len(rows))
+    return nats
+
+
+@torch.no_grad()
+def row_nats(engine: Engine, rows: Sequence[np.ndarray]) -> list[float]:
+    """The loss of each row's tokens, all together."""
+    found: list[float] = []
+    for at in range(0, len(rows), BATCH):
+        inputs, targets = (ids.to(engine.device) for ids in padded(list(rows[at : at + BATCH])))
+        asked, losses = targets != IGNORE, torch.zeros(targets.shape, device=engine.device)
+        with ops.low_precision(engine.device) if engine.device.type == "cuda" else nullcontext():
+            hidden = engine.model.hidden(inputs)[asked]
+        losses[asked] = -token_logprobs(hidden.float(), engine.model.unembedding, targets[asked])
+        found += losses.double().sum(1).tolist()
+    return found
+
+
+def grouped(names: Sequence[str | None], bits: np.ndarray, sizes: np.ndarray) -> list[dict[str, Any]]:
+    """The figures of the documents of each name, the `GROUPS` with most bytes and then what is left."""
+    known, owner = np.unique([name or "unknown" for name in names], return_inverse=True)
+    order = np.argsort(-np.bincount(owner, sizes), kind="stable")
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    found = []
+    for place, which in enumerate(order[:GROUPS]):
+        mine = rank[owner] == place
+        found.append({"name": str(known[which]), **of_documents(bits[mine], sizes[mine])})
+    if len(order) > GROUPS:
+        rest = rank[owner] >= GROUPS
+        found.append({"name": f"{len(order) - GROUPS:,} others", **of_documents(bits[rest], sizes[rest])})
+    return found
+
+
+def of_documents(bits: np.ndarray, sizes: np.ndarray) -> dict[str, Any]:
+    """Bits per byte of documents, from the bits and the bytes of each."""
+    total = float(sizes.sum())
+    figures: dict[str, Any] = {"documents": len(sizes), "bytes": int(total)}
+    if total:
+        figures["bits_per_byte"] = round(float(bits.sum()) / total, 5)
+    if total and len(sizes) >= FEW:
+        low, high = of_ratio(bits, sizes.astype(np.float64))
+        figures |= {"low": round(low, 5), "high": round(high, 5), "by": "document"}
+    return figures
