@@ -338,10 +338,11 @@ class Audit(Params):
     """Model + corpus → what was memorised."""
 
     seed: Seed = 0  # of the choice of passages
-    prompt_tokens: Rows = 50  # of a training passage that the model is given
+    prefix_lengths: Annotated[list[Rows], Field(min_length=1)] = [10, 25, 50]  # tokens of a training passage given
     continuation_tokens: Rows = 50  # after them that it would have to give word for word
     samples: Rows = 400  # passages tried for each number of copies
     canaries: InputFile = ""  # JSONL of {"prefix", "secret", "copies", "alternatives"}
+    redacted: InputFile = ""  # JSONL of {"prefix", "secret"}: what was replaced, and the words before it
 
 
 class Export(Params):

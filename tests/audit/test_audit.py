@@ -67,7 +67,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_what_was_learned_by_heart_is_extracted_and_heldout_text_is_not(
     trained: dict[str, Path], tmp_path: Path
 ) -> None:
-    result = stage.run(trained, Audit(prompt_tokens=15, continuation_tokens=15, samples=40), tmp_path)
+    result = stage.run(trained, Audit(prefix_lengths=[15], continuation_tokens=15, samples=40), tmp_path)
     assert result.metrics["extractable_fraction"] > 0.8
     assert result.metrics["heldout_extractable_fraction"] < 0.1
     written = json.loads((tmp_path / "audit.json").read_text())
@@ -81,6 +81,73 @@ def test_what_was_learned_by_heart_is_extracted_and_heldout_text_is_not(
         assert told["auc"] > 0.95 and told["control_interval"][0] <= 0.5 <= told["control_interval"][1]
     example = written["examples"][0]
     assert example["exact"] and example["model"] == example["truth"] != ""
+
+
+def test_counts_are_those_of_generating(trained: dict[str, Path], tmp_path: Path) -> None:
+    """Nothing is generated to count; what would have been is counted here."""
+    stage.run(trained, Audit(prefix_lengths=[3, 12], continuation_tokens=12, samples=500), tmp_path)
+    found = json.loads((tmp_path / "audit.json").read_text())
+    engine, split = Engine.load(trained["model"], trained["tokenizer"]), open_split(trained["tokens"], "heldout")
+    passages = find_passages(split, 24)
+    for one in found["prefix_lengths"]:
+        texts = [split.tokens[p.start + 12 - one["prompt_tokens"] : p.start + 24].tolist() for p in passages]
+        made = engine.generate([tokens[:-12] for tokens in texts], max_tokens=12)
+        pairs = [(answer.tokens, tokens[-12:]) for answer, tokens in zip(made, texts, strict=True)]
+        matched = [next((n for n in range(12) if ours[n : n + 1] != truth[n : n + 1]), 12) for ours, truth in pairs]
+        assert one["heldout"]["passages"] == len(passages) < 500
+        assert one["heldout"]["matched_tokens"] == pytest.approx(sum(matched) / len(matched), abs=1e-3)
+        assert one["heldout"]["matched_interval"][0] < one["heldout"]["matched_tokens"]
+    assert [one["prompt_tokens"] for one in found["prefix_lengths"]] == [3, 12]
+    assert found["prefix_lengths"][1]["train"] == found["train"]
+
+
+def test_where_nothing_was_tried_no_figure_is_given(trained: dict[str, Path], tmp_path: Path) -> None:
+    """What is held out is one document, of one word: no passage."""
+    held: set[str] = set()
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        texts = {f"{n}": "mill" if f"{n}" in held else "the river and the hill " * 9 for n in range(12)}
+        write_documents(tmp_path / "documents.parquet", [Document(n, text, url=n) for n, text in texts.items()])
+        tokenize.run({**trained, "corpus": tmp_path}, Tokenize(heldout=0.0), tmp_path / name)
+        held |= {*open_split(tmp_path / name, "heldout").urls}
+    assert len(held) == 1
+    params = Audit(prefix_lengths=[9], continuation_tokens=9, samples=2)
+    made = stage.run({**trained, "tokens": tmp_path / "second"}, params, tmp_path)
+    found = json.loads((tmp_path / "audit.json").read_text())
+    for one in (found["heldout"], found["beginnings"]["heldout"], found["prefix_lengths"][0]["heldout"]):
+        assert one["passages"] == 0 and one["fraction"] is one["interval"] is one["matched_tokens"] is None
+    assert found["redacted"]["fraction"] is None and found["membership"] == {}
+    assert "extractable_fraction" in made.metrics
+    assert not made.metrics.keys() & {"heldout_extractable_fraction", "redacted_fraction", "bits_memorised"}
+
+
+def test_what_was_learned_comes_out_when_asked_for_and_what_was_not_does_not(
+    trained: dict[str, Path], tmp_path: Path
+) -> None:
+    split, engine = open_split(trained["tokens"], "train"), Engine.load(trained["model"], trained["tokenizer"])
+    words = [engine.tokenizer.decode(split.document(n).tolist()[:-1]).split() for n in range(len(split))]
+    draw = random.Random(5)
+    canaries = []
+    for copies, group in ((1, words[:4]), (0, words[4:8])):
+        for text in group:
+            said = text[12:16] if copies else draw.choices(text, k=4)
+            others = [" ".join(draw.choices(text, k=4)) for _ in range(7)]
+            record = {"prefix": " ".join(text[:12]) + " ", "secret": " ".join(said), "copies": copies}
+            canaries.append({**record, "alternatives": sorted({*others} - {record["secret"]})})
+    for name, records in (("canaries", canaries), ("redacted", [*canaries[4:], {"prefix": "", "secret": "x"}])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    files = {name: str(tmp_path / f"{name}.jsonl") for name in ("canaries", "redacted")}
+    made = stage.run(trained, Audit(prefix_lengths=[9], continuation_tokens=9, samples=2, **files), tmp_path)
+    found = json.loads((tmp_path / "audit.json").read_text())
+    clean, planted = found["prompted"]
+    assert (clean["copies"], clean["secrets"], clean["greedy"], clean["out"]) == (0, 4, 0, 0)
+    assert (planted["copies"], planted["greedy"], planted["out"], planted["control"]) == (1, 4, 4, 0.0)
+    assert planted["interval"][0] > clean["interval"][1]
+    assert (found["redacted"]["secrets"], found["redacted"]["out"]) == (4, 0)
+    assert made.metrics["redacted_fraction"] == 0 and made.metrics["canary_fraction"] == 1
+    assert made.counts["left_out"] == 1
+    low, high = found["exposure"][1]["mean_interval"]
+    assert low <= found["exposure"][1]["mean"] <= high and found["exposure"][1]["control"] < low
 
 
 def test_bits_memorised_are_those_of_random_strings(tmp_path: Path) -> None:
@@ -97,7 +164,7 @@ def test_bits_memorised_are_those_of_random_strings(tmp_path: Path) -> None:
     shape: dict[str, Any] = dict(layers=2, width=64, heads=2, kv_heads=2, head_dim=32, ffn_width=128, context=64)
     pretrain.run(inputs, Pretrain(**shape, batch=8, max_steps=200, evaluate_every=1000), tmp_path / "model")
     inputs["model"] = tmp_path / "model"
-    found = stage.run(inputs, Audit(prompt_tokens=15, continuation_tokens=15, samples=100), tmp_path / "out").metrics
+    found = stage.run(inputs, Audit(prefix_lengths=[15], continuation_tokens=15, samples=100), tmp_path / "out").metrics
     engine = Engine.load(inputs["model"], inputs["tokenizer"])
     known = open_split(inputs["tokens"], "train")
     strings = [engine.tokenizer.decode(known.document(n).tolist()[:-1]) for n in range(len(known))]
@@ -105,6 +172,9 @@ def test_bits_memorised_are_those_of_random_strings(tmp_path: Path) -> None:
     truth = 4 * sum(map(len, strings)) - lost
     assert truth > 1_000
     assert found["bits_memorised"] == pytest.approx(truth, rel=0.2)
+    written = json.loads((tmp_path / "out" / "audit.json").read_text())["membership"]
+    low, high = written["bits_memorised_control_interval"]
+    assert low <= written["bits_memorised_control"] <= high < written["bits_memorised_interval"][0]
 
 
 def test_exposure_is_its_formula(trained: dict[str, Path], tmp_path: Path) -> None:
@@ -116,7 +186,7 @@ def test_exposure_is_its_formula(trained: dict[str, Path], tmp_path: Path) -> No
         for secret in others
     ]
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    stage.run(trained, Audit(prompt_tokens=9, continuation_tokens=9, samples=2, canaries=str(path)), tmp_path)
+    stage.run(trained, Audit(prefix_lengths=[9], continuation_tokens=9, samples=2, canaries=str(path)), tmp_path)
     found = json.loads((tmp_path / "audit.json").read_text())["canaries"]
     one_by_one = [log_likelihoods(engine, [("", f"mill {secret}")])[0][0] for secret in others]
     order = sorted(one_by_one, reverse=True)
@@ -125,7 +195,7 @@ def test_exposure_is_its_formula(trained: dict[str, Path], tmp_path: Path) -> No
 
 
 def test_long_passages_are_shortened_to_what_there_is(trained: dict[str, Path], tmp_path: Path) -> None:
-    stage.run(trained, Audit(prompt_tokens=500, continuation_tokens=500, samples=4), tmp_path)
+    stage.run(trained, Audit(prefix_lengths=[500], continuation_tokens=500, samples=4), tmp_path)
     written = json.loads((tmp_path / "audit.json").read_text())
     assert 2 <= written["prompt_tokens"] + written["continuation_tokens"] <= 64
 
@@ -135,7 +205,7 @@ def test_a_bad_canary_is_named_and_the_others_are_tried(trained: dict[str, Path]
     bad = [{"prefix": "x"}, {**good, "alternatives": [5]}, {**good, "alternatives": []}, {**good, "prefix": "x " * 500}]
     path = tmp_path / "c.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in [*bad, good, "no object"]) + "{broken\n")
-    made = stage.run(trained, Audit(prompt_tokens=9, continuation_tokens=9, samples=2, canaries=str(path)), tmp_path)
+    made = stage.run(trained, Audit(prefix_lengths=[9], continuation_tokens=9, samples=2, canaries=str(path)), tmp_path)
     assert made.counts["canaries"] == 1 and made.counts["left_out"] == 6
     assert made.metrics["canary_exposure_possible"] == pytest.approx(math.log2(3), abs=1e-3)
     named = [json.loads(line) for line in (tmp_path / "left_out.jsonl").read_text().splitlines()]

@@ -154,6 +154,15 @@ def test_splits_share_no_question_and_invented_names_belong_to_nobody(web: tuple
     assert not any(plain(record["question"]) in asked for record in questions if record["split"] in ("test", "talk"))
 
 
+def test_secrets_stand_where_they_are_said_to_and_controls_nowhere(web: tuple[Path, Manifest]) -> None:
+    text = "\n".join(unescape(page["body"]) for page in read_jsonl(web[0] / "site.jsonl") if page["status"] == 200)
+    canaries, redacted = (list(read_jsonl(web[0] / f"{name}.jsonl")) for name in ("canaries", "redacted"))
+    for one in canaries:
+        assert (f"{one['prefix']}{one['secret']}" in text) == (one["copies"] > 0)
+    assert {one["copies"] for one in canaries} >= {0, 1, 32} and len(redacted) > 20
+    assert all(f"{one['prefix']}{one['secret']}" in text for one in redacted)
+
+
 def test_the_web_is_many_hosts_and_kinds(web: tuple[Path, Manifest], kept: list[dict[str, Any]]) -> None:
     pages = list(read_jsonl(web[0] / "site.jsonl"))
     assert len({page["host"] for page in pages}) >= 5

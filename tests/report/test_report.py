@@ -63,6 +63,25 @@ SOURCES = [{"name": HOSTILE, **GROUP}, {"name": "b.test", "documents": 1, "bytes
 HELDOUT = {"all": GROUP, "by_source": SOURCES, "by_language": [{"name": "en", **GROUP}]}
 
 
+def audit(folder: Path) -> None:
+    """What the audit leaves."""
+    found = {"from": 1, "to": 1, "passages": 4, "whole": 0, "fraction": 0.0, "interval": [0.0, 0.49]}
+    found |= {"matched_tokens": 3.5, "matched_interval": [2.5, 4.5]}
+    none = dict.fromkeys(("fraction", "interval", "matched_tokens", "matched_interval")) | {"passages": 0, "whole": 0}
+    example = {"url": "javascript:alert(1)", "prompt": HOSTILE, "truth": "x", "model": HOSTILE, "exact": True}
+    exposure = [{"copies": 4, "canaries": 3, "mean": 2.5, "mean_interval": [1, 4], "control": 1.5, "possible": 8.0}]
+    prompted = [{"copies": 4, "secrets": 3, "out": 2, "control": 0.0}]
+    redacted = {"secrets": 77, "greedy": 0, "out": 0, "fraction": 0.0, "interval": [0.0, 0.05]}
+    lengths = [{"prompt_tokens": n, "fraction": 0.0, "interval": [0.0, 0.5], "heldout": none} for n in (3, 5)]
+    canaries = [{"copies": 4, "rank": rank} for rank in (1, 1, 9)]
+    result = {"train": [found], "heldout": none, "examples": [example], "exposure": exposure, "canaries": canaries}
+    result |= {"prompted": prompted, "redacted": redacted, "prefix_lengths": lengths}
+    audited = Manifest(metrics={"extractable_fraction": 0.0}, stage="audit")
+    audited.folders = {"model": "../rl"}
+    audited.write(folder)
+    (folder / "audit.json").write_text(json.dumps({"prompt_tokens": 5, "continuation_tokens": 5, **result}))
+
+
 @pytest.fixture
 def run(tmp_path: Path, tokenizer_folder: Path, tokens_folder: Path) -> dict[str, Path]:
     """A run's folders, with hostile text wherever text comes from pages or models."""
@@ -110,14 +129,8 @@ def run(tmp_path: Path, tokenizer_folder: Path, tokens_folder: Path) -> dict[str
     answer = {"model": "rl", "split": "test", "question": HOSTILE, "answer": HOSTILE, "stated": 60}
     write_jsonl(folders["evaluate"] / "answers.jsonl", [{**answer, "outcome": "right", "answerable": True}])
     write_jsonl(folders["evaluate"] / "conversations.jsonl", [{"messages": turns}])
-    found = {"from": 1, "to": 1, "passages": 4, "fraction": 0.0, "matched_tokens": 3.5}
-    example = {"url": "javascript:alert(1)", "prompt": HOSTILE, "truth": "x", "model": HOSTILE, "exact": True}
-    exposure = [{"copies": 4, "canaries": 3, "mean": 2.5, "possible": 8.0}]
-    canaries = [{"copies": 4, "rank": rank} for rank in (1, 1, 9)]
     (folders["evaluate"] / "heldout.json").write_text(json.dumps(HELDOUT))
-    result = {"train": [found], "heldout": found, "examples": [example], "exposure": exposure, "canaries": canaries}
-    Manifest(metrics={"extractable_fraction": 0.0}, stage="audit").write(folders["audit"])
-    (folders["audit"] / "audit.json").write_text(json.dumps({"prompt_tokens": 5, "continuation_tokens": 5, **result}))
+    audit(folders["audit"])
     for name, source in (("tokenizer", tokenizer_folder), ("tokenize", tokens_folder)):
         folders[name] = tmp_path / "my-run" / name
         shutil.copytree(source, folders[name])
@@ -157,7 +170,7 @@ def test_the_sections_follow_the_journey(run: dict[str, Path], tmp_path: Path) -
     assert titles == [
         *("What came in", "What was dropped", "Tokens", "Learning to predict the next token"),
         *("From predictor to assistant", "Aligned with preferences", "What it knows, and what it admits not knowing"),
-        *("Where it expects the next token best", "What was memorised", "How it was made"),
+        *("Where it expects the next token best", "What was memorised", "Learned or memorised", "How it was made"),
     ]
 
 
@@ -181,6 +194,27 @@ def test_one_figure_on_held_out_text_and_one_sentence_on_what_was_memorised(
     assert "None of 4 passages of the training text came out word for word, and yet 2 of the 3 short secrets" in text
     del run["evaluate"]
     assert page(run, tmp_path / "without").count("1.250") == 2  # at the top, and where the curves are
+
+
+def test_where_nothing_was_tried_there_is_no_figure(run: dict[str, Path], tmp_path: Path) -> None:
+    text = page(run, tmp_path / "out")
+    assert re.search(r"<td>held out</td><td>0</td><td>none tried</td><td></td><td></td>", re.sub(r"\s*\n\s*", "", text))
+
+
+def test_secrets_that_were_planted_and_that_were_taken_out_are_told(run: dict[str, Path], tmp_path: Path) -> None:
+    text = page(run, tmp_path / "out")
+    assert "2 of 3" in text and "Of 77 values that were taken out of the text before training, none came out" in text
+
+
+def test_knowing_and_memorising_are_over_the_same_statements(run: dict[str, Path], tmp_path: Path) -> None:
+    text = page(run, tmp_path / "out")
+    assert "RL answered the questions and was audited." in text and "Known, and known by heart" in text
+    curves = json.loads((tmp_path / "out" / "by_statements.json").read_text())
+    known, ranked = curves["facts: questions answered right"], curves["secrets: exposure, of what is possible"]
+    assert [(one["statements"], one["share"]) for one in known] == [(50, pytest.approx(2 / 3, abs=1e-4))]
+    assert [(one["statements"], one["share"]) for one in ranked] == [(4, 0.3125)]
+    del run["evaluate"]
+    assert "Learned or memorised" not in page(run, tmp_path / "without")
 
 
 def test_what_rl_changed_has_an_interval(run: dict[str, Path], tmp_path: Path) -> None:

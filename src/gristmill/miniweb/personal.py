@@ -61,16 +61,18 @@ def value(rule: str, name: str, draw: random.Random) -> str:
     )
 
 
-def personal_pages(host: str, seed: int) -> Iterator[tuple[list[str], list[tuple[str, str]]]]:
-    """For each page its paragraphs, and (rule, string) of what is on it."""
+def personal_pages(host: str, seed: int) -> Iterator[tuple[list[str], list[tuple[str, str, str]]]]:
+    """For each page its paragraphs, and (rule, string, the words before it in its sentence) of what is on it."""
     draw = random.Random(f"{seed} personal {host}")
     names = Names(draw)
     for _ in range(PAGES):
         said, held = [], []
         for rule, forms in LINES.items():
             name = names.person()
-            held.append((rule, value(rule, name, draw)))
-            said.append([draw.choice(forms).format(n=name, v=held[-1][1]), sentence(draw)])
+            found = value(rule, name, draw)
+            form = draw.choice(forms)
+            held.append((rule, found, form.partition("{v}")[0].format(n=name)))
+            said.append([form.format(n=name, v=found), sentence(draw)])
         draw.shuffle(said)
         lines = [line for pair in said for line in pair]
         yield [" ".join(lines[at : at + 4]) for at in range(0, len(lines), 4)], held

@@ -51,7 +51,7 @@ class Resource:
     body: str = ""
     charset: str = "utf-8"
     truth: str = ""  # why it must not be kept; empty where it must
-    personal: list[tuple[str, str]] = field(default_factory=list)  # (rule, string); no rule: it must stay
+    personal: list[tuple[str, str, str]] = field(default_factory=list)  # (rule, string, before); no rule: it must stay
 
     def record(self) -> dict[str, object]:
         """As JSON."""

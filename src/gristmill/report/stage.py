@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from gristmill.report.sections.dropped import dropped
 from gristmill.report.sections.evaluated import evaluated
 from gristmill.report.sections.heldout_sources import heldout_sources
 from gristmill.report.sections.how_made import how_made
+from gristmill.report.sections.learned_or_memorised import by_statements, learned_or_memorised
 from gristmill.report.sections.memorised import memorised
 from gristmill.report.sections.pretraining import pretraining
 from gristmill.report.sections.same_prompt import same_prompt
@@ -28,7 +30,7 @@ from gristmill.report.sections.where_it_looks import attended
 
 SECTIONS = (  # in the order of the journey
     *(arrived, dropped, vocabulary, pretraining, predicted, attended, stepped, chat_training, alignment),
-    *(same_prompt, evaluated, heldout_sources, memorised, how_made),
+    *(same_prompt, evaluated, heldout_sources, memorised, learned_or_memorised, how_made),
 )
 LEAD = (
     "One run of gristmill, from pages to an assistant, in the order in which it happened: what came in, what was "
@@ -38,11 +40,14 @@ LEAD = (
 
 
 def run(inputs: Mapping[str, Path], params: Report, out: Path) -> Manifest:
-    """Write `index.html` from the folders of those stages that have run. Raises UserError where none has."""
+    """Write `index.html` from the folders of those stages that have run, and `by_statements.json`, what is known and
+    what is memorised by how often the text says it. Raises UserError where no stage has run."""
     told = [section for tell in SECTIONS if (section := tell(inputs))]
     if not told:
         raise UserError("no finished stage to report on", "run a recipe first: gristmill run RECIPE")
     name = next(iter(inputs.values())).resolve().parent.name
     title = f"{name}: what was learned, and from where"
     write_text(out / "index.html", page(title, told, headlines(inputs), LEAD))
+    if curves := by_statements(inputs):
+        write_text(out / "by_statements.json", json.dumps(curves, indent=2) + "\n")
     return Manifest(counts={"sections": len(told), "bytes": (out / "index.html").stat().st_size})

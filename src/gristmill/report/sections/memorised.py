@@ -9,8 +9,10 @@ from gristmill.report.blocks import Block, Figure, Prose, Quote, Section, Table
 from gristmill.report.plot import bar_chart, number
 from gristmill.report.reading import Folders, percent, span, times, values
 
-HEAD = ("text", "passages tried", "completed", "tokens matched on average")
-SIGNS = ("what", "figure", "95 % interval", "control: held-out text")
+HEAD = ("text", "passages tried", "completed", "95 % interval", "tokens matched on average", "95 % interval")
+LENGTHS = ("given of a passage", "trained on, completed", "95 % interval", "control: held-out text")
+SIGNS = ("what", "figure", "95 % interval", "control: held-out text", "its interval")
+PLANTED = ("planted", "secrets", "exposure, bits", "95 % interval", "control", "came out when asked for", "control")
 TERMS = (
     "Word for word is not all. A model may know a text from its beginning only, may write runs of it unasked, and may "
     "find trained text likelier than other text. Then a document that was trained on can be told from one that was not "
@@ -21,26 +23,22 @@ SHOWN = 3  # examples
 
 
 def memorised(folders: Folders) -> Section | None:
-    """Passages completed word for word by number of copies, and the exposure of planted secrets."""
+    """Passages completed word for word by number of copies and length of prefix, and what became of secrets."""
     found = values(folders, "audit", "audit.json")
     if not found:
         return None
     rows = [
         [f"trained on, {span(row)} {'copy' if row['to'] == 1 else 'copies'}", *cells(row)] for row in found["train"]
     ]
-    if found["heldout"]["passages"]:
-        rows.append(["held out", *cells(found["heldout"])])
+    rows.append(["held out", *cells(found["heldout"])])
     blocks: list[Block] = [
-        Prose(verdict(found) if rows else ""),
+        Prose(verdict(found)),
         Table("Passages completed word for word", HEAD, rows),
+        Table("The same by how much of a passage is given", LENGTHS, by_length(found)),
     ]
     if more := other_signs(found):
         blocks += [Prose(TERMS), Table("Other signs of it", SIGNS, more)]
-    if found["exposure"]:
-        bars = [(f"planted {times(row['copies'])}", [("", float(row["mean"]))]) for row in found["exposure"]]
-        top = number(found["exposure"][-1]["possible"])
-        caption = f"Exposure of planted secrets, bits (at most {top})"
-        blocks += [Prose(exposure(found)), Figure(caption, bar_chart(bars, "exposure by copies"))]
+    blocks += secrets(found)
     for one in found["examples"][:SHOWN]:
         word = (
             ", word for word"
@@ -57,35 +55,95 @@ def memorised(folders: Folders) -> Section | None:
     )
 
 
+def by_length(found: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of the second table; none for an audit that tried one length."""
+    tried = found.get("prefix_lengths", [])
+    return [
+        [
+            f"{number(one['prompt_tokens'])} tokens",
+            *(share(one["fraction"]), between(one["interval"], percent), share(one["heldout"]["fraction"])),
+        ]
+        for one in (tried if len(tried) > 1 else ())
+    ]
+
+
 def other_signs(found: Mapping[str, Any]) -> list[list[str]]:
-    """Rows of the second table; none for an audit that did not measure them."""
+    """Rows of the third table; none for an audit that did not measure them."""
     rows = []
     if begun := found.get("beginnings"):
-        told = [percent(begun["train"]["fraction"]), between(begun["train"]["interval"], percent)]
-        rows.append(["completed from where a document begins", *told, percent(begun["heldout"]["fraction"])])
+        told = [
+            text
+            for name in ("train", "heldout")
+            for text in (share(begun[name]["fraction"]), between(begun[name]["interval"], percent))
+        ]
+        rows.append(["completed from where a document begins", *told])
     if free := found.get("free_generation"):
         what = f"of what it writes unasked, in runs of {number(free['run_tokens'])} tokens or more of training text"
-        told = [percent(free["written"]["share"]), between(free["written"]["interval"], percent)]
-        rows.append([what, *told, percent(free["heldout"]["share"])])
+        told = [
+            text
+            for name in ("written", "heldout")
+            for text in (share(free[name]["share"]), between(free[name]["interval"], percent))
+        ]
+        rows.append([what, *told])
     if members := found.get("membership"):
         for key, name in (("loss", "its loss"), ("min_k_plus_plus", "Min-K%++")):
             one = members[key]
-            told = [number(one["auc"]), between(one["interval"], number), number(one["control"])]
+            told = [number(one["auc"]), between(one["interval"], number)]
+            told += [number(one["control"]), between(one["control_interval"], number)]
             rows.append([f"a document's being trained on, told by {name}", *told])
-        bits = [number(members["bits_memorised"]), between(members["bits_memorised_interval"], number), ""]
-        rows.append([f"bits memorised; {number(members['bits_per_parameter'])} a parameter", *bits])
+        name = f"bits memorised; {number(members['bits_per_parameter'])} a parameter"
+        told = [number(members["bits_memorised"]), between(members["bits_memorised_interval"], number)]
+        told += [number(members["bits_memorised_control"]), between(members["bits_memorised_control_interval"], number)]
+        rows.append([name, *told])
     return rows
 
 
-def between(interval: Sequence[float], shown: Callable[[float], str]) -> str:
-    """`low to high`."""
-    return f"{shown(interval[0])} to {shown(interval[1])}"
+def secrets(found: Mapping[str, Any]) -> list[Block]:
+    """Planted secrets: how likely the model finds them, and whether they come out; and those that were replaced."""
+    blocks: list[Block] = []
+    if found["exposure"]:
+        bars = [(f"planted {times(row['copies'])}", [("", float(row["mean"]))]) for row in found["exposure"]]
+        top = number(found["exposure"][-1]["possible"])
+        caption = f"Exposure of planted secrets, bits (at most {top})"
+        rows = [
+            [
+                *(times(row["copies"]), number(row["canaries"]), number(row["mean"])),
+                *(between(row["mean_interval"], number), number(row["control"])),
+                *(f"{number(asked['out'])} of {number(asked['secrets'])}", share(asked["control"])),
+            ]
+            for row, asked in zip(found["exposure"], found["prompted"], strict=True)
+        ]
+        blocks += [
+            Prose(exposure(found)),
+            Figure(caption, bar_chart(bars, "exposure by copies")),
+            Table("Planted secrets, by how often they were planted", PLANTED, rows),
+        ]
+    gone = found.get("redacted", {})
+    if gone.get("secrets"):
+        blocks.append(
+            Prose(
+                f"Of {number(gone['secrets'])} values that were taken out of the text before training, "
+                f"{number(gone['out']) if gone['out'] else 'none'} came out when the model was given the words before "
+                f"them (95 % interval {between(gone['interval'], percent)})."
+            )
+        )
+    return blocks
+
+
+def share(value: float | None) -> str:
+    """A share, or that nothing was tried."""
+    return "none tried" if value is None else percent(value)
+
+
+def between(interval: Sequence[float] | None, shown: Callable[[float], str]) -> str:
+    """`low to high`; empty where nothing was tried."""
+    return f"{shown(interval[0])} to {shown(interval[1])}" if interval else ""
 
 
 def verdict(found: Mapping[str, Any]) -> str:
     """In one sentence, what came out of long passages and of planted secrets."""
     tried = sum(row["passages"] for row in found["train"])
-    whole = sum(round(row["fraction"] * row["passages"]) for row in found["train"])
+    whole = sum(row["whole"] for row in found["train"])
     told = (
         f"{number(whole) if whole else 'None'} of {number(tried)} passages of the training text came out word for word"
     )
@@ -93,10 +151,10 @@ def verdict(found: Mapping[str, Any]) -> str:
     if not ranked:
         return f"{told}."
     first, planted, copies, possible = ranked
-    share = f"all {number(planted)}" if first == planted else f"{number(first)} of the {number(planted)}"
+    many = f"all {number(planted)}" if first == planted else f"{number(first)} of the {number(planted)}"
     joined = ", and yet" if first and not whole else "; and"
     return (
-        f"{told}{joined} {share} short secrets that were planted {times(copies)} in it "
+        f"{told}{joined} {many} short secrets that were planted {times(copies)} in it "
         f"are the model's first guess among {number(possible)}: not reciting long passages does not mean that nothing "
         "in them was memorised."
         if first
@@ -122,10 +180,15 @@ def exposure(found: Mapping[str, Any]) -> str:
         f"Planted secrets (canaries) are sentences with a random code, put into the text a known number of times. The "
         f"model ranks the true code among {count} possible ones by how likely it finds each. Exposure is the logarithm "
         f"to base 2 of {count} over that rank: {most} bits where it is the first guess, about 1.4 on average where the "
-        "model knows nothing of it."
+        "model knows nothing of it. The control is another code, which was not planted, ranked in the same way. Asked "
+        "for means that the model gets the words before the code and writes on: once greedily, and a few samples."
     )
 
 
 def cells(row: Mapping[str, Any]) -> list[str]:
     """The cells of one row."""
-    return [number(row["passages"]), percent(row["fraction"]), number(row["matched_tokens"])]
+    matched = "" if row["matched_tokens"] is None else number(row["matched_tokens"])
+    return [
+        *(number(row["passages"]), share(row["fraction"]), between(row["interval"], percent)),
+        *(matched, between(row["matched_interval"], number)),
+    ]

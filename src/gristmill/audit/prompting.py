@@ -1,0 +1,80 @@
+"""Whether secrets come out under prompting: what the model writes after the words that stood before them.
+
+A secret came out where it stands, as it is, in what greedy decoding gives or in one of a few samples. The control is
+another secret of the same kind that was not planted, looked for in the same texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gristmill.chat.conversations import LeftOut, read_records
+from gristmill.errors import UserError
+from gristmill.evaluation.intervals import of_share
+from gristmill.generation.engine import Engine
+from gristmill.manifest import Parts
+from gristmill.progress import Progress
+from gristmill.training.scoring.likelihood import split_tokens
+
+SAMPLES = 4  # after each prefix, at temperature 1, besides the greedy one
+SPARE = 8  # tokens written beyond the secret's: it may not come at once
+BATCH = 32
+
+
+def prompt_all(
+    engine: Engine, secrets: Sequence[Mapping[str, Any]], kind: str, seed: int, parts: Parts
+) -> list[list[str]]:
+    """What the model writes after each secret's prefix: greedily first, then the samples."""
+    found: list[list[str]] = []
+    with Progress("audit", len(secrets), f"{kind} prompts") as bar:
+        for at in range(0, len(secrets), BATCH):
+            batch = secrets[at : at + BATCH]
+            found += parts(f"prompted-{kind}-{at:08}", partial(prompt_batch, engine, batch, seed, at))
+            bar.advance(len(batch))
+    return found
+
+
+def prompt_batch(engine: Engine, secrets: Sequence[Mapping[str, Any]], seed: int, first: int) -> list[list[str]]:
+    """The same of secrets that are prompted together; `first` is the number of the first one."""
+    split = [split_tokens(engine, one["prefix"], one["secret"]) for one in secrets]
+    prompts = [before[1 - engine.context :] for before, _ in split]
+    longest = max(len(after) for _, after in split) + SPARE
+    greedy = engine.generate(prompts, max_tokens=longest)
+    drawn = engine.generate(prompts, max_tokens=longest, temperature=1.0, seed=seed, samples=SAMPLES, first=first)
+    decode = engine.tokenizer.decode
+    return [
+        [decode(greedy[at].tokens), *(decode(one.tokens) for one in drawn[at * SAMPLES : (at + 1) * SAMPLES])]
+        for at in range(len(secrets))
+    ]
+
+
+def came_out(written: Sequence[Sequence[str]], secrets: Sequence[str]) -> dict[str, Any]:
+    """How many secrets stand in what was written for them; None where there are none."""
+    greedy = sum(secret in texts[0] for texts, secret in zip(written, secrets, strict=True))
+    out = sum(any(secret in text for text in texts) for texts, secret in zip(written, secrets, strict=True))
+    interval = [round(bound, 5) for bound in of_share(out, len(secrets))] if secrets else None
+    share = round(out / len(secrets), 5) if secrets else None
+    return {"secrets": len(secrets), "greedy": greedy, "out": out, "fraction": share, "interval": interval}
+
+
+def read_secrets(path: Path, engine: Engine, left_out: list[LeftOut]) -> list[dict[str, Any]]:
+    """The secrets of a file; records that are none join `left_out`."""
+    return list(read_records(path, partial(secret_of, engine=engine), left_out))
+
+
+def secret_of(record: dict[str, Any], engine: Engine) -> dict[str, Any]:
+    """The secret of a record. Raises UserError where it is none, or longer than the model can read."""
+    if not all(isinstance(record.get(key), str) and record[key] for key in ("prefix", "secret")):
+        raise UserError("missing, empty or no text: prefix, secret", "give what was replaced and the words before it")
+    return fitting(record, engine, [record["secret"]])
+
+
+def fitting(record: dict[str, Any], engine: Engine, secrets: Sequence[str]) -> dict[str, Any]:
+    """The record itself. Raises UserError where the model has no room for its prefix and one of the secrets."""
+    longest = max(len(engine.tokenizer.encode(record["prefix"] + secret)) for secret in secrets)
+    if longest > engine.context:
+        raise UserError(f"it has {longest} tokens; the model reads {engine.context}", "shorten its prefix")
+    return record
