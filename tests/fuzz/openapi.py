@@ -8,7 +8,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pydantic import BaseModel
+
 from gristmill.serving.requests.chat_request import ChatRequest
+from gristmill.serving.requests.completion_request import CompletionRequest, EmbeddingRequest
+from gristmill.serving.requests.responses_request import ResponsesRequest
+from gristmill.serving.tracing import TraceBody
 
 TEXT = {"type": "string"}
 ERROR = {
@@ -31,6 +36,16 @@ ERROR = {
 MODEL = {"type": "object", "required": ["id", "object", "created", "owned_by", "examples"]}
 MODELS = {"type": "object", "required": ["data"], "properties": {"data": {"type": "array", "items": MODEL}}}
 COMPLETION = {"type": "object", "required": ["id", "object", "created", "model", "choices", "usage"]}
+RESPONSE = {"type": "object", "required": ["id", "object", "created_at", "model", "status", "output", "usage"]}
+EMBEDDINGS = {"type": "object", "required": ["object", "data", "model", "usage"]}
+TRACED = {"type": "object", "required": ["spans", "covered", "tokens"]}
+POSTED: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
+    "/v1/chat/completions": (ChatRequest, COMPLETION),
+    "/v1/completions": (CompletionRequest, COMPLETION),
+    "/v1/responses": (ResponsesRequest, RESPONSE),
+    "/v1/embeddings": (EmbeddingRequest, EMBEDDINGS),
+    "/v1/trace": (TraceBody, TRACED),
+}
 
 
 def gives(schema: dict[str, Any], *refusals: int) -> dict[str, Any]:
@@ -43,12 +58,17 @@ def gives(schema: dict[str, Any], *refusals: int) -> dict[str, Any]:
 
 def description() -> dict[str, Any]:
     """The OpenAPI document."""
-    chat = ChatRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    parts = chat.pop("$defs")
-    parts["Message"]["properties"]["role"]["enum"] = ["system", "developer", "user", "assistant"]
-    answer = gives(COMPLETION, 400, 404, 413, 429)
-    answer["200"]["content"]["text/event-stream"] = {"schema": TEXT}
-    body = {"required": True, "content": {"application/json": {"schema": chat}}}
+    posted: dict[str, Any] = {}
+    parts: dict[str, Any] = {}
+    for path, (kind, made) in POSTED.items():
+        asked = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+        parts |= asked.pop("$defs", {})
+        answer = gives(made, 400, 404, 413, 429)
+        answer["200"]["content"]["text/event-stream"] = {"schema": {"type": "object", "required": ["data"]}}
+        body = {"required": True, "content": {"application/json": {"schema": asked}}}
+        posted[path] = {"post": {"requestBody": body, "responses": answer}}
+    for name in ("Message", "Item"):
+        parts[name]["properties"]["role"] = {"enum": ["system", "developer", "user", "assistant", "tool"]}
     named = {"name": "model", "in": "path", "required": True, "schema": TEXT}
     page = {"200": {"description": "", "content": {"text/html": {"schema": TEXT}}}}
     return {
@@ -59,7 +79,10 @@ def description() -> dict[str, Any]:
             "/health": {"get": {"responses": gives({"const": {"status": "ok"}})}},
             "/v1/models": {"get": {"responses": gives(MODELS)}},
             "/v1/models/{model}": {"get": {"parameters": [named], "responses": gives(MODEL, 400, 404)}},
-            "/v1/chat/completions": {"post": {"requestBody": body, "responses": answer}},
+            "/metrics": {
+                "get": {"responses": {"200": {"description": "", "content": {"text/plain": {"schema": TEXT}}}}}
+            },
+            **posted,
         },
         "components": {"schemas": parts},
     }

@@ -15,6 +15,7 @@ import openai
 import pytest
 import torch
 
+from gristmill.serving.answer import AnswerQueue
 from gristmill.serving.assistant import Assistant
 
 Listen = Callable[..., AbstractContextManager[str]]
@@ -185,6 +186,27 @@ def test_responses_whole_and_streamed(client: openai.OpenAI, assistant: Assistan
     for wrong in (*refused, {"tools": [{"type": "function"}]}):
         with pytest.raises(openai.BadRequestError, match=next(iter(wrong))):
             client.responses.create(**asked, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"text": {"x": 1}}, "text.x"),
+        ({"text": {"format": {"type": "json_schema", "schema": 1}}}, "text.format.schema"),
+        ({"tool_choice": {"type": "function", "name": "f", "x": 1}}, None),
+        ({"stream_options": {"x": 1}}, "stream_options"),
+        ({"conversation": {"x": 1}}, "conversation"),
+    ],
+)
+def test_a_field_of_a_field_that_is_wrong_is_named(address: str, wrong: dict[str, Any], field: str | None) -> None:
+    found = httpx.post(f"{address}/v1/responses", json={"input": "x", **wrong}, timeout=60)
+    assert found.status_code == 400 or field is None
+    assert field is None or found.json()["error"]["param"].startswith(field)
+
+
+def test_a_reader_that_finds_no_next_is_an_error_and_no_wait(assistant: Assistant) -> None:
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        asyncio.run(AnswerQueue(assistant).read(lambda: next(iter(()))))
 
 
 def test_many_streams_at_once_with_the_asynchronous_client(address: str, assistant: Assistant) -> None:

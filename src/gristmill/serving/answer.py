@@ -48,7 +48,14 @@ class AnswerQueue:
 
     async def read(self, work: Callable[[], T]) -> T:
         """What reading a request gives."""
-        return await asyncio.get_running_loop().run_in_executor(self.reader, work)
+
+        def read() -> T:
+            try:
+                return work()
+            except StopIteration as error:  # which no future takes: its client would wait for ever
+                raise RuntimeError("StopIteration") from error
+
+        return await asyncio.get_running_loop().run_in_executor(self.reader, read)
 
 
 class Answer(Response):

@@ -109,7 +109,9 @@ def holds(annotation: Any, part: int | str) -> bool:
     """Whether a type has something at such a place: an item of a list, a field of a table."""
     if isinstance(part, int):
         return get_origin(annotation) is list
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel) and part in annotation.model_fields
+    if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        return False
+    return any(part in (name, field.alias) for name, field in annotation.model_fields.items())
 
 
 def wrong_value(item: Mapping[str, Any], model: Model, place: Sequence[int | str]) -> str:
@@ -118,6 +120,8 @@ def wrong_value(item: Mapping[str, Any], model: Model, place: Sequence[int | str
         return f": {item['msg'].removeprefix('Value error, ')}"
     if item["type"] == "missing":
         return " is not set"
+    if item["type"] == "extra_forbidden":
+        return " is not known"
     near = ""
     if item["type"] == "literal_error" and isinstance(item["input"], str):
         near = nearest(item["input"], re.findall(r"'([^']+)'", item["ctx"]["expected"]))
