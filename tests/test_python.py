@@ -137,6 +137,16 @@ def test_importing_loads_nothing_and_a_name_only_what_it_needs() -> None:
     assert done.stdout.splitlines() == ["gristmill", "gristmill", "True False"]
 
 
+def test_commands_load_nothing_heavy_before_they_work() -> None:
+    """A start takes a second of processor time where they do."""
+    code = (
+        "import sys, gristmill.cli\n"
+        "print([name for name in ('numpy', 'pyarrow', 'torch', 'fastapi', 'pycurl') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_type_checkers_see_the_names_that_are_there() -> None:
     tree = ast.parse(Path(gristmill.__file__).read_text(encoding="utf-8"))
     branch = next(node for node in tree.body if isinstance(node, ast.If))

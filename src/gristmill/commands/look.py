@@ -9,10 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gristmill.corpus.execution.ledger import crawled, way
 from gristmill.errors import UserError
 from gristmill.files import write_text
-from gristmill.inputs.text_files import read_jsonl
 from gristmill.manifest import Manifest
 from gristmill.progress import results, table
 from gristmill.settings.stages import BY_NAME, CORPUS
@@ -52,6 +50,7 @@ def paired(first: Path, second: Path) -> Iterator[str]:
     """What changed from the final model of one run to that of another, on the test questions that both were asked."""
     from gristmill.evaluation.comparison import compare as compare_outcomes
     from gristmill.evaluation.questions import Question
+    from gristmill.inputs.text_files import read_jsonl
 
     outcomes, questions = [], dict[str, Question]()
     for run in (first, second):
@@ -96,6 +95,8 @@ def why(
     page: Annotated[str, typer.Argument(metavar="URL", help="A page's address, or a document's id.")],
 ) -> None:
     """Tell one page's whole fate: fetched or not and why, kept or dropped by which rule, which steps trained on it."""
+    from gristmill.corpus.execution.ledger import crawled, way
+
     folders = made_in(run)
     told = list(crawled(folders, {page}))
     try:
@@ -147,6 +148,8 @@ def attest(
 
 def robots(folders: Mapping[str, Path], page: str) -> Iterator[str]:
     """The robots.txt that the crawl obeyed there."""
+    from gristmill.inputs.text_files import read_jsonl
+
     path = folders["crawl"] / "robots.jsonl" if "crawl" in folders else None
     for record in read_jsonl(path) if path and path.exists() else ():
         if page.startswith(f"{record['origin']}/"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from gristmill.document import read_columns
 from gristmill.errors import UserError
 from gristmill.files import write_text
 from gristmill.progress import results
@@ -47,6 +46,8 @@ def update(run: Path) -> dict[str, list[str]]:
 
 def documents_of(folder: Path) -> dict[str, str]:
     """URL of each document (of a file its name) → the id, which is a hash of its text."""
+    from gristmill.document import read_columns
+
     found: dict[str, str] = {}
     for batch in read_columns(folder, ("url", "id")):
         found.update(zip(batch.column("url").to_pylist(), batch.column("id").to_pylist(), strict=True))
