@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,14 +61,61 @@ def test_counts_are_those_of_the_documents(folder: Path, command: Command) -> No
 def test_the_summary_leaves_open_what_no_counter_says(folder: Path, command: Command) -> None:
     command("provenance", folder)
     text = (folder / "provenance" / "public_summary.md").read_text()
-    assert "Provider, contact, authorised representative: TO BE PROVIDED" in text
-    assert (
-        "The run crawled nothing." in text
-        and "noai 3." in text
-        and "Languages (ISO 639-1, by a classifier): en, de" in text
-    )
-    for section in ("1. General", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "3.1", "3.2", "3.3"):
-        assert f"# {section}" in text
+    assert "Provider name and contact details: TO BE PROVIDED" in text and "data size: TO BE PROVIDED (counted" in text
+    assert "The run crawled nothing." in text and "noai 3." in text and "the largest first): en, de" in text
+    sections = "1.1 1.2 1.3 2.1 2.2 2.2.1 2.2.2 2.3 2.4 2.5 2.6 3.1 3.2 3.3"
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("###")] == sections.split()
+
+
+@pytest.mark.parametrize(
+    ("tokens", "size"),
+    [(10**9 - 1, "less than 1 billion"), (10**9, "1 billion to 10 trillion"), (10**13, "more than 10 trillion")],
+)
+def test_the_size_is_told_as_the_template_has_it(folder: Path, command: Command, tokens: int, size: str) -> None:
+    (folder / "tokenize").mkdir()
+    Manifest(metrics={"train_tokens": tokens}, stage="tokenize", version="0.1.0").write(folder / "tokenize")
+    command("provenance", folder)
+    assert f"Training data size: {size} tokens" in (folder / "provenance" / "public_summary.md").read_text()
+
+
+def test_what_was_never_requested_is_not_counted_as_requested(folder: Path, command: Command) -> None:
+    (folder / "crawl").mkdir()
+    Manifest(stage="crawl", version="0.1.0", params={"user_agent": "mill/1", "delay": 1.5}).write(folder / "crawl")
+    outcomes = [("page", 200)] * 5 + [("copy", 200), ("status_404", 404), ("timeout", 0), ("robots", 0), ("depth", 0)]
+    lines = [json.dumps({"url": f"http://a.test/{n}", "outcome": o, "status": s}) for n, (o, s) in enumerate(outcomes)]
+    (folder / "crawl" / "urls.jsonl").write_text("\n".join(lines) + "\n")
+    command("provenance", folder)
+    text = (folder / "provenance" / "public_summary.md").read_text()
+    assert "8 URLs requested, 6 pages fetched; 6 documents left after filtering" in text
+    assert "waits 1.5 s between requests" in text and "robots.txt 1" in text
+
+
+def test_no_licence_is_given_to_the_whole(folder: Path, command: Command) -> None:
+    command("provenance", folder)
+    described = json.loads((folder / "provenance" / "croissant.json").read_text())
+    assert described["license"] == "TO BE PROVIDED. Documents by the licence that they state: CC-BY-4.0: 5, none: 1"
+    assert not (folder / "provenance" / "model_card.md").exists()
+
+
+def test_the_model_card_has_the_figures_of_what_judged_this_model(
+    folder: Path, command: Command, model_folder: Path, tokenizer_folder: Path
+) -> None:
+    shutil.copytree(model_folder, folder / "pretrain")
+    shutil.copytree(tokenizer_folder, folder / "tokenizer")
+    for name in ("pretrain", "tokenizer"):
+        Manifest(stage=name, version="0.1.0").write(folder / name)
+    for stage, judged, figures in (
+        ("audit", "pretrain", {"extractable_fraction": 0.125}),
+        ("evaluate", "sft", {"heldout_bpb": 0.5}),
+    ):
+        (folder / stage).mkdir()
+        made = Manifest(stage=stage, version="0.1.0", metrics=figures)
+        made.folders = {"model": f"../{judged}"}
+        made.write(folder / stage)
+    command("provenance", folder)
+    card = (folder / "provenance" / "model_card.md").read_text()
+    assert "# A base model" in card and "| training passages completed word for word | 12.5% |" in card
+    assert "bits per byte" not in card  # of another model
 
 
 def test_croissant_is_valid_and_leads_to_the_documents(folder: Path, command: Command) -> None:

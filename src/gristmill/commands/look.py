@@ -13,7 +13,7 @@ from gristmill.errors import UserError
 from gristmill.files import write_text
 from gristmill.manifest import Manifest
 from gristmill.progress import results, table
-from gristmill.settings.stages import BY_NAME, CORPUS
+from gristmill.settings.stages import BY_NAME, CORPUS, MODEL
 
 SHOWN = 8  # steps of training that are named
 
@@ -115,7 +115,8 @@ def provenance(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write; by default RUN/provenance.")] = None,
 ) -> None:
-    """Write what the training text is made of: data card, draft of the EU's public summary, Croissant, CycloneDX."""
+    """Write what the training text is made of: data card, draft of the EU's public summary, Croissant, CycloneDX; and
+    the model card, where there is a model."""
     from gristmill.report.provenance import machine_readable, public_summary
     from gristmill.report.provenance.origins import count_origins
 
@@ -130,9 +131,24 @@ def provenance(
         "croissant.json": json.dumps(machine_readable.croissant(found, name, folders), indent=2) + "\n",
         "bom.cdx.json": json.dumps(machine_readable.bill_of_materials(found, name), indent=2) + "\n",
     }
+    if model := next((stage for stage in reversed(MODEL) if stage in folders and "tokenizer" in folders), None):
+        texts["model_card.md"] = model_card(folders, model)
     for file, text in texts.items():
         write_text(folder / file, text)
         results.print(str(folder / file), markup=False)
+
+
+def model_card(folders: Mapping[str, Path], model: str) -> str:
+    """The card of a stage's model, with the figures of those judges that judged this one."""
+    from gristmill.export.card import card
+    from gristmill.export.trained import Trained
+
+    judges: dict[str, Path | None] = {}
+    for stage in ("evaluate", "audit"):
+        made = Manifest.read(folders[stage]) if stage in folders else None
+        judged = Path(made.folders["model"]).name if made and "model" in made.folders else ""
+        judges[stage] = folders[stage] if judged == model else None
+    return card(Trained.load(folders[model], folders["tokenizer"]), judges["evaluate"], judges["audit"])
 
 
 def attest(

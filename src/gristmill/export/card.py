@@ -37,19 +37,36 @@ complete passages of them word for word, and it answers with what they say, true
 """
 
 
+AUDITED = {  # a figure of the audit, in words, and how it is shown
+    "extractable_fraction": ("training passages completed word for word", ".1%"),
+    "verbatim_share": ("of what it writes unasked, in long runs of training text", ".1%"),
+    "membership_auc": ("documents told to have been trained on (AUC; 0.5 is a guess)", ".2f"),
+    "bits_per_parameter": ("bits memorised a parameter", ".3f"),
+    "canary_exposure_bits": ("exposure of the secrets planted most often, bits", ".1f"),
+    "canary_fraction": ("of these secrets, written when asked for", ".1%"),
+    "redacted_fraction": ("values taken out of the text, written when asked for", ".1%"),
+}
+
+
 def write_card(trained: Trained, evaluation: Path | None, out: Path) -> None:
-    """Write `README.md`: shape, figures of training and of an evaluation's folder, how it is prompted."""
+    """Write `README.md`: the card, with what Hugging Face's hub reads before it."""
+    write_text(out / "README.md", HEAD + card(trained, evaluation))
+
+
+def card(trained: Trained, evaluation: Path | None, audit: Path | None = None) -> str:
+    """Shape, figures of training and of the folders of an evaluation and an audit, how it is prompted; Markdown."""
     made = trained.made
     kind = "chat" if trained.chats else "base"
     by = f"Trained by the stage `{made.stage}` of gristmill {made.version}.\n" if made.stage else ""
-    rows = "\n".join(f"| {name} | {value} |" for name, value in facts(trained, evaluation))
+    told = [*facts(trained, evaluation), *memorised(audit)]
+    rows = "\n".join(f"| {name} | {value} |" for name, value in told)
     lines = [
         f"# A {kind} model\n\n{by}",
         f"| | |\n| --- | --- |\n{rows}\n",
         f"## Prompts\n\n{CHAT if trained.chats else BASE}",
         OPENED.format(bos=trained.written(trained.tokenizer.end_of_text)),
     ]
-    write_text(out / "README.md", HEAD + "\n".join(lines))
+    return "\n".join(lines)
 
 
 def facts(trained: Trained, evaluation: Path | None) -> Iterator[tuple[str, str]]:
@@ -66,3 +83,11 @@ def facts(trained: Trained, evaluation: Path | None) -> Iterator[tuple[str, str]
     for name in FIGURES:
         if name in found.metrics:
             yield label(name, found.params.get("often", OFTEN)), f"{found.metrics[name]:.1%} of held-out questions"
+
+
+def memorised(audit: Path | None) -> Iterator[tuple[str, str]]:
+    """What an audit found, as far as it measured; its `audit.json` has intervals and controls."""
+    made = Manifest.read(audit) if audit else None
+    for name, (words, form) in AUDITED.items() if made else ():
+        if made and name in made.metrics:
+            yield words, format(made.metrics[name], form)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.document import SCHEMA
-from gristmill.report.provenance.origins import UNKNOWN, Origins
+from gristmill.report.provenance.origins import OPEN, UNKNOWN, Origins
 
 CONTEXT = {
     "@language": "en",
@@ -52,7 +52,8 @@ FIELDS = ("id", "text", "url", "host", "title", "language", "language_score", "f
 
 
 def croissant(origins: Origins, name: str, folders: Mapping[str, Path]) -> dict[str, Any]:
-    """The documents' description, JSON-LD. No licence is stated but those that pages state of themselves."""
+    """The documents' description, JSON-LD. What pages state of themselves is no licence of the whole: that is left to a
+    person."""
     made = origins.made[origins.corpus]
     files = [
         {
@@ -72,7 +73,7 @@ def croissant(origins: Origins, name: str, folders: Mapping[str, Path]) -> dict[
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": name,
         "description": f"{origins.documents:,} documents that a run of gristmill {made.version} kept for training.",
-        "license": sorted(licence for licence in origins.by["licence"] if licence != UNKNOWN) or UNKNOWN,
+        "license": licence(origins),
         "inLanguage": sorted(language for language in origins.by["language"] if language != UNKNOWN),
         "distribution": files,
         "recordSet": [
@@ -85,6 +86,13 @@ def croissant(origins: Origins, name: str, folders: Mapping[str, Path]) -> dict[
             for file in files
         ],
     }
+
+
+def licence(origins: Origins) -> str:
+    """That a person must say under what the whole may be used, and how many documents state which licence."""
+    counted = origins.counts["licence"]
+    stated = [f"{name}: {count:,}" for name, count in counted.most_common() if name != UNKNOWN]
+    return f"{OPEN}. Documents by the licence that they state: {', '.join([*stated, f'none: {counted[UNKNOWN]:,}'])}"
 
 
 def column(file: str, name: str) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from gristmill.settings.stages import CORPUS, CRAWLS
 COLUMNS = ("host", "licence", "language", "fetched_at", "text")
 FIGURES = (("host", "host"), ("licence", "licence"), ("language", "language"), ("fetched_at", "month"))
 UNKNOWN = "not known"
+OPEN = "TO BE PROVIDED"  # by a person
+UNANSWERED = ("timeout", "unreachable", "damaged", "fault")  # outcomes of a request without a status
 
 
 @dataclass
@@ -30,7 +32,8 @@ class Origins:
     bytes: int = 0
     by: dict[str, Counter[str]] = field(default_factory=dict)  # "host", "licence", "language", "month" → bytes of each
     counts: dict[str, Counter[str]] = field(default_factory=dict)  # the same in documents
-    asked: Counter[str] = field(default_factory=Counter)  # outcome of a URL → how many
+    outcomes: Counter[str] = field(default_factory=Counter)  # of a URL → how many
+    requested: int = 0  # URLs that a request was sent for, whatever came of it
 
     def setting(self, stage: str, name: str) -> Any:
         """A setting of a stage, None where the run has no such stage."""
@@ -61,5 +64,7 @@ def count_origins(folders: Mapping[str, Path]) -> Origins:
                 found.counts[name][value or UNKNOWN] += 1
     for stage in CRAWLS:
         path = folders[stage] / "urls.jsonl" if stage in folders else None
-        found.asked.update(str(record["outcome"]) for record in (read_jsonl(path) if path and path.exists() else ()))
+        for record in read_jsonl(path) if path and path.exists() else ():
+            found.outcomes[str(record["outcome"])] += 1
+            found.requested += bool(record.get("status")) or record["outcome"] in UNANSWERED
     return found

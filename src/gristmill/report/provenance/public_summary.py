@@ -11,14 +11,14 @@ from pathlib import Path
 
 from jinja2 import StrictUndefined, Template
 
-from gristmill.report.provenance.origins import UNKNOWN, Origins
+from gristmill.report.provenance.origins import OPEN, UNKNOWN, Origins
 from gristmill.settings.stages import CORPUS
 
-OPEN = "TO BE PROVIDED"
 TOP = 0.1  # share of the hosts that the summary names, the largest first (section 2.3)
 SHOWN = 50  # rows of a table of the card
 SIGNALS = {"noindex": "noindex", "noai": "noai", "tdm": "TDM reservation"}
-SIZES = ((10**12, "less than 1 trillion tokens"), (10**13, "1 to 10 trillion tokens"))
+SIZES = ((10**9, "less than 1 billion tokens"), (10**13, "1 billion to 10 trillion tokens"))  # of text (section 1.3)
+LARGEST = "more than 10 trillion tokens"
 
 
 def data_card(origins: Origins, name: str) -> str:
@@ -32,7 +32,7 @@ def data_card(origins: Origins, name: str) -> str:
     for key, title in (("host", "Hosts"), ("licence", "Licences"), ("language", "Languages"), ("month", "Fetched in")):
         lines += [f"## {title}", "", *table(origins, key), ""]
     lines += ["## What the stages decided", "", "| stage | decision | documents |", "| --- | --- | --- |"]
-    lines += [f"| crawl | {outcome} | {count:,} |" for outcome, count in sorted(origins.asked.items())]
+    lines += [f"| crawl | {outcome} | {count:,} |" for outcome, count in sorted(origins.outcomes.items())]
     for stage in CORPUS:
         made = origins.made.get(stage)
         for rule, count in sorted(made.dropped.items()) if made else ():
@@ -61,20 +61,22 @@ def public_summary(origins: Origins, name: str) -> str:
     tokens = round(made["tokenize"].metrics.get("train_tokens", 0)) if "tokenize" in made else 0
     honoured = origins.setting("crawl", "honour") or origins.setting("extract", "honour") or []
     dropped = made["extract"].dropped if "extract" in made else {}
-    kept_out = [("robots.txt", origins.asked["robots"])] if "crawl" in made else []
-    kept_out += [(SIGNALS[signal], origins.asked[signal] + dropped.get(signal, 0)) for signal in honoured]
+    kept_out = [("robots.txt", origins.outcomes["robots"])] if "crawl" in made else []
+    kept_out += [(SIGNALS[signal], origins.outcomes[signal] + dropped.get(signal, 0)) for signal in honoured]
     values = {
         "name": name,
         "open": OPEN,
-        "size": next((text for bound, text in SIZES if tokens < bound), "more than 10 trillion tokens"),
+        "size": next((text for bound, text in SIZES if tokens < bound), LARGEST) if tokens else OPEN,
         "tokens": f"{tokens:,}",
         "bytes": f"{origins.bytes:,}",
         "languages": ", ".join(value for value, _ in origins.by["language"].most_common() if value != UNKNOWN),
         "months": sorted(month for month in origins.by["month"] if month != UNKNOWN),
         "snapshot": origins.setting("common_crawl", "snapshot"),
+        "delay": origins.setting("crawl", "delay"),
         "agent": origins.setting("crawl", "user_agent"),
-        "asked": f"{origins.asked.total():,}",
-        "pages": f"{origins.asked['page'] + origins.asked['copy']:,}",
+        "requested": f"{origins.requested:,}",
+        "pages": f"{sum(origins.outcomes[name] for name in ('page', 'copy', 'unchanged')):,}",
+        "documents": f"{origins.documents:,}",
         "hosts": f"{len(hosts):,}",
         "largest": [(host, f"{size:,}") for host, size in hosts[: max(1, round(TOP * len(hosts)))]],
         "synthetic": "miniweb" in made,
