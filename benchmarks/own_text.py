@@ -1,6 +1,6 @@
 """An assistant over one's own pages against plain BM25 and the sentence with most words of the question, in one run.
 
-    python benchmarks/own_text.py FOLDER QUESTIONS [--quick] [--verbose] [--reader MODEL …]
+    python benchmarks/own_text.py FOLDER QUESTIONS [--quick] [--verbose] [--words] [--reader MODEL …]
 
 FOLDER holds pages, as of Debian's python3.11-doc unpacked (`dpkg -x`); QUESTIONS is one of own_text/*.jsonl:
 `question`, `answers` (of which one must be in the text) and `pages` (as files below FOLDER), both empty where the pages
@@ -32,6 +32,7 @@ from gristmill.passages.extractive import LOOKED_AT, answer
 from gristmill.passages.reader import Reader
 from gristmill.passages.reading_examples import SHOWN
 from gristmill.passages.search import Search
+from gristmill.passages.sentence_encoder import installed_encoder
 from gristmill.recipe import Extract, Passages
 from gristmill.runs.model_choice import find_model
 from gristmill.serving.assistant import Assistant
@@ -100,7 +101,7 @@ def judged(find: Find, asked: Sequence[dict[str, list[str]]], verbose: bool) -> 
         hits = find(str(one["question"]))
         pages, there = [hit.page in one["pages"] for hit in hits], [holds(hit.text, one["answers"]) for hit in hits]
         rows.append((any(pages[:1]), any(pages[:5]), any(there[:1]), any(there[:5]), any(there[:20])))
-        scores.append((bool(one["pages"]), hits[0].score if hits else 0.0))
+        scores.append((bool(one["pages"]), max((hit.score for hit in hits[:LOOKED_AT]), default=0.0)))
         if verbose and one["pages"] and not (rows[-1][1] and rows[-1][3]):
             print("  missed:", one["question"], [hit.page for hit in hits[:3]], one["pages"])
     kept = [row for row, one in zip(rows, asked, strict=True) if one["pages"]]
@@ -160,6 +161,7 @@ def main() -> None:
     parser.add_argument("questions", type=Path)
     parser.add_argument("--quick", action="store_true", help="every third question")
     parser.add_argument("--verbose", action="store_true")
+    parser.add_argument("--words", action="store_true", help="without the sentence encoder, where it is installed")
     parser.add_argument("--reader", type=Path, action="append", default=[], metavar="MODEL")
     given = parser.parse_args()
     asked = list(read_jsonl(given.questions))[:: 3 if given.quick else 1]
@@ -171,7 +173,8 @@ def main() -> None:
         extract.run({}, Extract(paths=[str(given.folder)]), corpus)
         passages.run({"corpus": corpus}, Passages(), out)
         seconds = time.process_time() - began
-        search, plain = Search(out), plain_bm25(corpus)
+        search = Search(out, None if given.words else installed_encoder())
+        plain = plain_bm25(corpus)
 
         def ours(question: str) -> list[Hit]:
             return [Hit(one.url or one.source, one.text, one.score) for one in search.find(question, 20)]
@@ -194,6 +197,7 @@ def main() -> None:
         line = {"claim": name, "unit": "share", "ours": round(value, 4), "peer": "BM25, 150 words", "better": "higher"}
         results.append(line | {"theirs": peer, "ratio": value / peer if peer else None, "goal": GOALS.get(name)})
     print(f"{len(asked)} questions; extraction and index {seconds:.0f} s of processor time")
+    print(f"ranked by {search.ranked_by}")
     print(json.dumps({"benchmark": "own_text", "results": results}))
 
 

@@ -14,6 +14,7 @@ import typer
 from gristmill import __version__
 from gristmill.commands.attribute import attribute
 from gristmill.commands.corpus import corpus
+from gristmill.commands.find import Words, find
 from gristmill.commands.groups import HELP, JOURNEY, LOOK, PLAN, TALK, Commands, EngineName, Settings, Workers, number
 from gristmill.commands.look import attest, compare, provenance, verify, why
 from gristmill.commands.new import new
@@ -169,6 +170,7 @@ def chat(
     folder: ModelFolder = None,
     model: ModelName = None,
     reader: ReaderName = None,
+    words: Words = False,
     temperature: Annotated[float, typer.Option(min=0, max=2, help="0: the likeliest words; 0.8 suits stories.")] = 0.0,
     memory: MemoryFile = None,
     no_memory: NoMemory = False,
@@ -176,7 +178,8 @@ def chat(
     """Talk with a run's assistant in the terminal."""
     from gristmill.serving.terminal import chat as talk
 
-    talk(assistant_of(folder, model, reader), temperature, None if no_memory else memory_of(run_of(folder), memory))
+    assistant = assistant_of(folder, model, reader, words)
+    talk(assistant, temperature, None if no_memory else memory_of(run_of(folder), memory))
 
 
 @app.command(rich_help_panel=TALK)
@@ -184,6 +187,7 @@ def serve(
     folder: ModelFolder = None,
     model: ModelName = None,
     reader: ReaderName = None,
+    words: Words = False,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     api_key: Annotated[
@@ -200,7 +204,7 @@ def serve(
     from gristmill.serving.server import serve as listen
 
     store = None if no_memory else memory_of(run_of(folder), memory)
-    assistant = assistant_of(folder, model, reader)
+    assistant = assistant_of(folder, model, reader, words)
     shown = is_loopback(host.strip("[]")) or host == "localhost" if trace is None else trace
     tracer = tracer_of(run_of(folder)) if shown and (model is None or model in MODEL) else None
     listen(assistant, host=host, port=port, api_keys=api_key or (), memory=store, tracer=tracer)
@@ -219,7 +223,7 @@ def run_of(folder: Path | None) -> Path | None:
     return folder.parent if folder and in_run(folder) else folder
 
 
-def assistant_of(folder: Path | None, named: str | None, reader: str | None = None) -> Assistant:
+def assistant_of(folder: Path | None, named: str | None, reader: str | None = None, words: bool = False) -> Assistant:
     """The assistant that a person means; says which model that is, or which passages. Raises UserError where `reader`
     has none to read."""
     from gristmill.evaluation.figures import examples
@@ -228,14 +232,15 @@ def assistant_of(folder: Path | None, named: str | None, reader: str | None = No
     from gristmill.serving.assistant import Assistant
 
     if named is None and folder is not None and (passages := passages_of(folder)):
+        from gristmill.passages.sentence_encoder import installed_encoder
         from gristmill.serving.quoting import QuotingAssistant
 
-        console.print(f"passages: {passages}; --model talks with a model instead", markup=False, soft_wrap=True)
-        if reader is None:
-            return QuotingAssistant(passages, folder.resolve().name)
-        reads = find_model(folder, reader)
-        console.print(f"read by: {reads.about}", markup=False, soft_wrap=True)
-        return QuotingAssistant(passages, folder.resolve().name, Engine.load(reads.folder, reads.tokenizer))
+        reads = find_model(folder, reader) if reader is not None else None
+        engine = Engine.load(reads.folder, reads.tokenizer) if reads else None
+        quoting = QuotingAssistant(passages, folder.resolve().name, engine, None if words else installed_encoder())
+        about = f"passages: {passages}, ranked by {quoting.search.ranked_by}; --model talks with a model instead"
+        console.print(about + (f"\nread by: {reads.about}" if reads else ""), markup=False, soft_wrap=True)
+        return quoting
     if reader is not None:
         raise UserError("there are no passages to read", "name a run whose recipe has [passages], and no --model")
     model = find_model(folder, named)
@@ -244,25 +249,7 @@ def assistant_of(folder: Path | None, named: str | None, reader: str | None = No
     return Assistant.load(model.folder, model.tokenizer, model.name, questions)
 
 
-@app.command(rich_help_panel=TALK)
-def find(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run folder, or that of its passages stage.")],
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to look for, in any words.")],
-    as_json: Annotated[bool, typer.Option("--json", help="A passage a line, as JSON.")] = False,
-    count: Annotated[int, typer.Option("-n", min=1, max=100, help="How many passages.")] = 5,
-) -> None:
-    """Find the passages of a run's pages that answer a question."""
-    from gristmill.passages.search import Search
-    from gristmill.serving.shown import passage_text
-
-    if not question.strip():
-        raise UserError("there is nothing to look for", "give words, or a question")
-    search = Search(passages_of(folder) or stage_of(folder, "passages"))
-    for place, found in enumerate(search.find(question, count), 1):
-        if as_json:
-            print(json.dumps(found.record(), ensure_ascii=False))
-        else:
-            results.print(passage_text(place, found), soft_wrap=True)
+app.command(rich_help_panel=TALK)(find)
 
 
 @app.command("tokenizer report", rich_help_panel=LOOK)

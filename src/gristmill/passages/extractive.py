@@ -17,8 +17,8 @@ from gristmill.passages.terms import terms
 LOOKED_AT = 5  # passages that are shown with an answer
 QUOTES = 3  # of an answer, at most
 QUOTED = 90  # words of a quote, unless its first sentence is longer
-NEARLY = 0.75  # share of the best passage's score that another one that is quoted too must have
-SURE = 0.98  # score of the best passage below which the answer is that the pages do not say
+NEARLY = 0.75  # share of the best score that a passage after the first must have to be quoted, too
+SURE = 0.98  # best score of the passages below which the answer is that the pages do not say
 STANDS_FOR = 0.6  # how much a word counts that stands for the question's own
 AGAIN = 0.1  # how much a concept counts that the stretch has said before
 FILLED = 0.002  # what a word more is worth, so that what follows a match is quoted too
@@ -47,12 +47,13 @@ class Quoted:
 def answer(search: Search, question: str, before: str = "") -> Quoted:
     """What the pages say to a question. `before`: an earlier one that it takes up."""
     found = tuple(search.find(question, LOOKED_AT, before))
-    if not found or found[0].score < SURE:
+    best = max((one.score for one in found), default=0.0)  # the first may be so by its meaning
+    if best < SURE:
         return declined(found)
     asked = search.concepts(question, before)
     text, citations = "", []
     for number, one in enumerate(found[:QUOTES], 1):
-        if one.score >= NEARLY * found[0].score:
+        if number == 1 or one.score >= NEARLY * best:
             begin, end = best_stretch(one.text, asked)
             start = len(text)
             quote = fenced(one.text, begin, end)

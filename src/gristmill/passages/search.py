@@ -1,7 +1,8 @@
 """Finding passages: candidates by FTS5's BM25, put in order by what a passage says of the whole question.
 
 A question is a list of concepts: its terms, each with the words that people use for it (`everyday.txt`) and, where the
-pages do not have it, the terms that are one slip of the finger away. A concept weighs as much as it is rare.
+pages do not have it, the terms that are one slip of the finger away. A concept weighs as much as it is rare. With a
+sentence encoder the best are put in order again, by words and meaning; scores are of words all the same.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import numpy as np
+
 from gristmill.passages.cut import size_of
 from gristmill.passages.passage_index import FILE, connect
+from gristmill.passages.sentence_encoder import NAME, SentenceEncoder
 from gristmill.passages.terms import QUESTION, chunk_terms, folded, terms
 
 CANDIDATES = 150  # passages that are looked at, for the words of the question and again for those that stand for them
@@ -32,6 +36,9 @@ K1, B = 1.2, 0.75  # BM25's
 # weights of what a passage and its page have of the question, chosen on the development sets of benchmarks/own_text.py
 BODY, HEADINGS, TITLE, TOGETHER, PAGE, OTHERS = 0.6, 0.35, 0.4, 0.2, 0.1, 0.05
 STANDS_FOR = {BODY: 0.75, HEADINGS: 0.4}  # of that for a word that stands for the question's own
+READ_AGAIN = 25  # passages that an encoder reads, in about a second
+MEANING = 1.5  # how much the cosine with the question counts beside the score, chosen as the weights were
+VECTORS = 20_000  # of passages that are kept, 1.5 kB each
 MOST_TERMS = 40  # of a question
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -81,14 +88,20 @@ class Candidate:
 
 
 class Search:
-    """The passages of a stage's folder, to be searched."""
+    """The passages of a stage's folder, to be searched; with an `encoder` by their meaning, too."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, encoder: SentenceEncoder | None = None) -> None:
         self.base = connect(folder / FILE)
         self.base.execute("CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, words, 'row')")
         self.passages, self.length = self.base.execute("SELECT passages, terms / passages FROM facts").fetchone()
         self.frequency = cache(self.documents_with)
+        self.encoder, self.vector = encoder, lru_cache(VECTORS)(self.encoded)
         self.lock = Lock()
+
+    @property
+    def ranked_by(self) -> str:
+        """What passages are put in order by."""
+        return f"words and {NAME}" if self.encoder else "words"
 
     def documents_with(self, term: str) -> int:
         """How many passages have a term."""
@@ -129,11 +142,24 @@ class Search:
         with self.lock:
             asked = self.concepts(question, before)
             ranked = sorted(self.ranked(asked), key=lambda one: (-one.score, one.number))
+            if self.encoder:
+                ranked = self.by_meaning(ranked, self.encoder.vector(f"{question} {before}".strip()))
             scores = {one.number: one.score for one in ranked}
             best: dict[int, Candidate] = {}
             for one in ranked:
                 best.setdefault(one.page, one)
             return [self.grown(one, scores, asked) for one in list(best.values())[:limit]]
+
+    def by_meaning(self, ranked: list[Candidate], asked_D: np.ndarray) -> list[Candidate]:
+        """The candidates, of which the first are in order of score and cosine with the question."""
+        read = [(one.score + MEANING * float(self.vector(one.number) @ asked_D), one) for one in ranked[:READ_AGAIN]]
+        return [one for _, one in sorted(read, key=lambda pair: (-pair[0], pair[1].number))] + ranked[READ_AGAIN:]
+
+    def encoded(self, number: int) -> np.ndarray:
+        """The vector of a passage below its page's title and its headings."""
+        assert self.encoder
+        _, _, _, title, headings, *_, text = self.row(number)
+        return self.encoder.vector(" › ".join(dict.fromkeys((title, *json.loads(headings)))) + "\n" + text)
 
     def questions(self, count: int = 3) -> list[str]:
         """Headings that are questions, to begin with."""

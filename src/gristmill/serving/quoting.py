@@ -16,6 +16,7 @@ from gristmill.passages.extractive import Quoted, answer
 from gristmill.passages.follow_up import taken_up
 from gristmill.passages.reader import Reader
 from gristmill.passages.search import Search
+from gristmill.passages.sentence_encoder import SentenceEncoder
 from gristmill.serving.assistant import Assistant, Messages, Reply
 
 
@@ -48,11 +49,13 @@ class QuotedReply(Reply):
 
 
 class QuotingAssistant(Assistant):
-    """Answers the last question of a conversation from a folder of passages, which a model may read; earlier ones say
-    what it is about."""
+    """Answers the last question of a conversation from a folder of passages, which an encoder may put in order and a
+    model read; earlier questions say what it is about."""
 
-    def __init__(self, folder: Path, name: str, model: Engine | None = None) -> None:
-        self.search, self.name = Search(folder), name
+    def __init__(
+        self, folder: Path, name: str, model: Engine | None = None, encoder: SentenceEncoder | None = None
+    ) -> None:
+        self.search, self.name = Search(folder, encoder), name
         self.answer = Reader(self.search, model).answer if model else partial(answer, self.search)
         self.examples = self.search.questions()
 
@@ -65,4 +68,5 @@ class QuotingAssistant(Assistant):
         """The passages to show with the answer to the last of a person's questions, each with the places of the
         questions' words in it."""
         found = self.search.find(questions[-1], limit, taken_up(questions))
-        return [{**one.record(), "headings": one.headings, "marks": one.marks} for one in found]
+        by = self.search.ranked_by
+        return [{**one.record(), "ranked_by": by, "headings": one.headings, "marks": one.marks} for one in found]
