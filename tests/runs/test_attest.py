@@ -48,6 +48,33 @@ def run(tmp_path: Path, model_folder: Path, tokenizer_folder: Path) -> Path:
     return run
 
 
+def test_other_tools_verify_the_envelope_and_read_the_statement(run: Path, tmp_path: Path, command: Command) -> None:
+    """The library of TUF and in-toto for DSSE, and in-toto's own definition of statements."""
+    dsse = pytest.importorskip("securesystemslib.dsse", reason="needs gristmill[peers]")
+    statement = pytest.importorskip("in_toto_attestation.v1.statement", reason="needs gristmill[peers]")
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    from google.protobuf import json_format
+    from in_toto_attestation.v1.statement_pb2 import Statement
+    from securesystemslib.exceptions import VerificationError
+    from securesystemslib.signer import SSlibKey
+
+    private, public = keys(tmp_path)
+    command("attest", run, "--key", private)
+    for path in sorted((run / "attestations").glob("*.json")):
+        said = json.loads(path.read_text())
+        name = said["signatures"][0]["keyid"]
+        key = SSlibKey.from_crypto(load_pem_public_key(public.read_bytes()), keyid=name)
+        other = SSlibKey.from_crypto(Ed25519PrivateKey.generate().public_key(), keyid=name)
+        envelope = dsse.Envelope.from_dict(said)
+        assert set(envelope.verify([key], 1)) == {name}
+        with pytest.raises(VerificationError):
+            envelope.verify([other], 1)
+        read = json_format.Parse(envelope.payload, Statement())  # unknown fields are errors
+        statement.Statement.copy_from_pb(read).validate()
+        assert {one.name for one in read.subject} >= {"manifest.json"}
+
+
 def test_whatever_is_changed_is_found_and_named(run: Path, tmp_path: Path, command: Command) -> None:
     private, public = keys(tmp_path)
     assert command("attest", run, "--key", private).code == 0
