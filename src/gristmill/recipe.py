@@ -331,7 +331,7 @@ class Evaluate(Params):
     prompts: list[Words] = []  # asked too, and shown in the report
     show: FewOrNone = 8  # questions shown with them in the report
     max_tokens: Rows = 48  # of an answer
-    tasks: dict[Annotated[str, checked(plain_name)], InputFile] = {}  # name → JSONL of choices, pairs or answers
+    tasks: dict[Annotated[str, checked(plain_name)], InputFile] = {}  # name → JSONL, or YAML of lm-evaluation-harness
 
 
 class Audit(Params):

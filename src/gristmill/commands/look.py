@@ -63,11 +63,8 @@ def paired(first: Path, second: Path) -> Iterator[str]:
     common = [text for text in outcomes[0] if text in outcomes[1]]
     if not common:
         return
-    found = compare_outcomes(
-        [questions[text] for text in common],
-        *([outcome[text] for text in common] for outcome in outcomes),
-        often=often_of(first),
-    )
+    before, after = ([outcome[text] for text in common] for outcome in outcomes)
+    found = compare_outcomes([questions[text] for text in common], before, after, often_of(first))
     yield f"\n{first} → {second}, {len(common):,} test questions that both were asked:"
     for name, change in found.items():
         sure = "" if change["low"] > 0 or change["high"] < 0 else "; may be chance"

@@ -14,11 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gristmill.chat.conversations import LeftOut, nothing_left, read_records
 from gristmill.chat.matching import MATCHES, is_number, numbers, right
 from gristmill.errors import UserError
 from gristmill.evaluation.contamination import contamination
-from gristmill.evaluation.intervals import of_share
+from gristmill.evaluation.harness import run_by_harness, whole
+from gristmill.evaluation.intervals import of_mean, of_share, own
 from gristmill.evaluation.questions import complete, prompt_of
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
@@ -26,6 +29,7 @@ from gristmill.progress import Progress
 from gristmill.tokenizer.shards import Split
 from gristmill.training.scoring.multiple_choice import Item, choice_item, scored
 
+YAML = (".yaml", ".yml")
 BATCH = 32  # items scored together
 FIGURES = ("acc", "acc_norm", "exact_match", "contains")
 
@@ -51,8 +55,12 @@ def run_task(
     """A task's figures, each with a 95 % interval, and a record an item. Items that are none join `left_out`. With the
     text that the model was `trained` on, each figure is also that of the items which do not stand in it.
 
-    Raises UserError where the file cannot be read, or no item is left.
+    A YAML file is a task of lm-evaluation-harness, which scores it. Raises UserError where the file cannot be read, or
+    no item is left.
     """
+    if path.suffix in YAML:
+        names, records = parts(f"task-{name}", partial(run_by_harness, engine, name, path))
+        return finished(engine, name, records, [*map(whole, records)], names, parts, trained)
     items = list(read_records(path, partial(item_of, engine=engine), left_out))
     if not items:
         raise nothing_left(f"{path} holds no item", "give some, or take it out of evaluate.tasks", left_out)
@@ -62,13 +70,25 @@ def run_task(
             batch = items[at : at + BATCH]
             records += parts(f"task-{name}-{at:08}", partial(score, engine, batch, max_tokens))
             bar.advance(len(batch))
-    figures: dict[str, Any] = {"items": len(items), **shares(records)}
+    return finished(engine, name, records, [item.whole() for item in items], FIGURES, parts, trained)
+
+
+def finished(
+    engine: Engine,
+    name: str,
+    records: list[dict[str, Any]],
+    texts: list[str],
+    names: Sequence[str],
+    parts: Parts,
+    trained: Split | None,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A task's figures and its records, from the scored records and the text of each."""
+    figures: dict[str, Any] = {"items": len(records), **shares(records, names)}
     if trained is not None:
-        whole = [item.whole() for item in items]
-        found = parts(f"task-{name}-contamination", partial(contaminated, whole, trained, engine))
+        found = parts(f"task-{name}-contamination", partial(contaminated, texts, trained, engine))
         for rule, told in found.items():
             met = told.pop("met")
-            figures[rule] = {**told, "contaminated": sum(met), "without": shares(records, met)}
+            figures[rule] = {**told, "contaminated": sum(met), "without": shares(records, names, met)}
             records = [{**record, rule: one} for record, one in zip(records, met, strict=True)]
     return figures, [{"task": name, **record} for record in records]
 
@@ -79,15 +99,18 @@ def contaminated(texts: list[str], trained: Split, engine: Engine) -> dict[str, 
     return {one.rule.name: {"too_short": one.too_short, "met": one.met} for one in found}
 
 
-def shares(records: Sequence[dict[str, Any]], left_out: Sequence[bool] = ()) -> dict[str, Any]:
-    """Each figure of a task's records with its interval, without those that are left out."""
+def shares(records: Sequence[dict[str, Any]], names: Sequence[str], left_out: Sequence[bool] = ()) -> dict[str, Any]:
+    """Each figure of a task's records with its interval, without those that are left out: Wilson's where each record is
+    right or wrong, else that of a mean."""
     kept = [record for number, record in enumerate(records) if not left_out or not left_out[number]]
     figures = dict[str, Any]()
-    for figure in FIGURES:
-        right = [bool(record[figure]) for record in kept if figure in record]
-        if right:
-            low, high = of_share(sum(right), len(right))
-            figures[figure] = {"value": round(sum(right) / len(right), 5), "low": round(low, 5), "high": round(high, 5)}
+    for figure in names:
+        found = [float(record[figure]) for record in kept if figure in record]
+        if found:
+            binary = set(found) <= {0.0, 1.0}
+            each = own([""] * len(found))
+            low, high = of_share(int(sum(found)), len(found)) if binary else of_mean(np.array(found), each)
+            figures[figure] = {"value": round(sum(found) / len(found), 5), "low": round(low, 5), "high": round(high, 5)}
     return figures
 
 

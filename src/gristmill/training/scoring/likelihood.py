@@ -25,13 +25,17 @@ def split_tokens(engine: Engine, context: str, continuation: str) -> tuple[list[
     return [tokenizer.end_of_text, *before], whole[len(before) :]
 
 
-@torch.no_grad()  # tensors of inference mode could not be trained with afterwards
 def log_likelihoods(engine: Engine, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:
     """Natural log of each (context, continuation)'s probability, and whether greedy decoding would give it. Of what is
     longer than the model reads, the beginning is left out."""
+    return row_likelihoods(engine, [split_tokens(engine, *pair) for pair in pairs])
+
+
+@torch.no_grad()  # tensors of inference mode could not be trained with afterwards
+def row_likelihoods(engine: Engine, pairs: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
+    """The same of tokens: those that are read before, and those that follow."""
     rows, masks = [], []
-    for context, continuation in pairs:
-        before, after = split_tokens(engine, context, continuation)
+    for before, after in pairs:
         row = np.array((before + after)[-engine.context - 1 :], np.int64)
         rows.append(row)
         masks.append(np.arange(len(row)) >= len(row) - len(after))

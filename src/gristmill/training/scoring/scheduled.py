@@ -61,6 +61,9 @@ class Tasks:
         self.items: dict[str, list[Item]] = {}
         self.problems: list[str] = []
         for name, file in files.items():
+            if file.endswith((".yaml", ".yml")):
+                self.problems.append(f"{name} is a task of lm-evaluation-harness: the stage evaluate scores it")
+                continue
             items = sorted(self.read(name, Path(file)), key=lambda item: (len(item.whole()), item.whole()))
             count = min(MOST_ITEMS, len(items))
             if count:

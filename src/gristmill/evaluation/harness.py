@@ -1,0 +1,189 @@
+"""gristmill's engine behind the `LM` interface of lm-evaluation-harness, and the harness's own task files (YAML).
+
+Needs the extra `harness`; nothing of it is imported before it is used. A task is scored by the harness, per example,
+from the engine's likelihoods and texts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gristmill.chat.template import render, template_of
+from gristmill.errors import UserError
+from gristmill.generation.engine import Engine
+from gristmill.training.scoring.likelihood import log_likelihoods, row_likelihoods
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+    from lm_eval.api.model import LM
+
+MAX_TOKENS = 256  # of an answer, where a task does not say: the harness's own default
+
+
+class Requests:
+    """What the harness asks of a model. A text begins after `<|endoftext|>`, as every document does in training."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self.engine = engine
+        self.conversations = dict[str, list[int]]()  # as text → as tokens, in which no text can forge a turn
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """Natural log of each continuation's probability, and whether it is the likeliest."""
+        return log_likelihoods(self.engine, [request.args for request in requests])
+
+    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
+        """Natural log of each text's probability; each window that the model reads goes on where the last one ended."""
+        from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+        engine, found = self.engine, []
+        for request in requests:
+            tokens = engine.tokenizer.encode(request.args[0])
+            windows = get_rolling_token_windows(tokens, engine.tokenizer.end_of_text, engine.context, 1)
+            pairs = [make_disjoint_window(window) for window in windows]
+            found.append(sum(score for score, _ in row_likelihoods(engine, pairs)))
+        return found
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        """What follows each context, up to the first of its stop strings. Of a context that is too long the beginning
+        is left out. Raises UserError where a task wants answers drawn by chance."""
+        from lm_eval.models.utils import normalize_gen_kwargs
+
+        engine, prompts, limits, stops = self.engine, [], [], []
+        for request in requests:
+            context, wanted = request.args
+            wanted = normalize_gen_kwargs(wanted, min(MAX_TOKENS, engine.context // 2))
+            if wanted.get("do_sample") and wanted.get("temperature"):
+                raise UserError("the task draws answers by chance", "set do_sample: false in its generation_kwargs")
+            limit = min(wanted["max_gen_toks"], engine.context - 1)
+            prompts.append(self.tokens(context)[-(engine.context - limit) :])
+            limits.append(limit)
+            stops.append([stop for stop in wanted["until"] if stop])
+        texts = [""] * len(requests)
+        for limit in sorted(set(limits)):
+            mine = [number for number, one in enumerate(limits) if one == limit]
+            made = engine.generate([prompts[number] for number in mine], max_tokens=limit)
+            for number, one in zip(mine, made, strict=True):
+                texts[number] = before_stops(engine.tokenizer.decode(one.tokens), stops[number])
+        return texts
+
+    def tokens(self, context: str) -> list[int]:
+        """What the model reads of a context: a conversation that was rendered before, or a text."""
+        tokenizer = self.engine.tokenizer
+        return self.conversations.get(context) or [tokenizer.end_of_text, *tokenizer.encode(context)]
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """A conversation as text, whose tokens are kept for `generate_until`."""
+        tokens, _ = render(chat_history, self.engine.tokenizer, generation_prompt=add_generation_prompt)
+        text = "".join(f"<|{one['role']}|>{one['content']}\n" for one in chat_history)
+        self.conversations[text] = tokens
+        return text
+
+    @property
+    def tokenizer_name(self) -> str:
+        """Names the tokenizer in the harness's caches."""
+        return self.engine.tokenizer.hash
+
+    def chat_template(self, chat_template: bool | str = False) -> str:
+        """Names the template in the harness's results."""
+        return str(template_of(self.engine.tokenizer)) if chat_template else ""
+
+
+def before_stops(text: str, stops: Sequence[str]) -> str:
+    """A text up to the first of some stop strings."""
+    for stop in stops:
+        text = text.split(stop)[0]
+    return text
+
+
+def language_model(engine: Engine) -> LM:
+    """An engine as the harness takes it: `lm_eval.simple_evaluate(language_model(engine), tasks=[…])`.
+
+    Raises UserError without the extra.
+    """
+    try:
+        from lm_eval.api.model import LM
+    except ImportError:
+        raise UserError("lm-evaluation-harness is not installed", "pip install 'gristmill[harness]'") from None
+
+    class GristmillLM(Requests, LM):
+        pass
+
+    return GristmillLM(engine)
+
+
+def read_task(path: Path) -> dict[str, Any]:
+    """The harness's configuration of a task in a YAML file, with what it includes. Data files are looked for next to
+    it first.
+
+    Raises UserError where it cannot be read, or names code, which is not run.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    def refuse(loader: yaml.SafeLoader, node: yaml.Node) -> None:
+        raise UserError(
+            f"{path}: !function {node.value} is code, which is not run", "run lm_eval on the export instead"
+        )
+
+    Loader.add_constructor("!function", refuse)
+    try:
+        found = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506 (a safe one)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read {path}: {error}", "give a task file of lm-evaluation-harness") from error
+    if not isinstance(found, dict) or isinstance(found.get("task"), list) or "group" in found:
+        raise UserError(f"{path} is no task", "give a file that describes one task, not a group of them")
+    if included := found.pop("include", None):
+        found = {**read_task(path.parent / str(included)), **found}
+    files = (found.get("dataset_kwargs") or {}).get("data_files")
+    if isinstance(files, str) and (path.parent / files).exists():
+        found["dataset_kwargs"] = {**found["dataset_kwargs"], "data_files": str((path.parent / files).resolve())}
+    elif isinstance(files, dict):
+        whole = {
+            split: str(path.parent / one) if (path.parent / str(one)).exists() else one for split, one in files.items()
+        }
+        found["dataset_kwargs"] = {**found["dataset_kwargs"], "data_files": whole}
+    return found
+
+
+def run_by_harness(engine: Engine, name: str, path: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    """The figures that a task takes (`exact_match`; with several filters `exact_match_FILTER`), and a record an
+    example: what was asked, what is right, what came, and each figure of it.
+
+    Raises UserError where the harness cannot run the task.
+    """
+    model, task = language_model(engine), {"task": name, **read_task(path)}
+    from lm_eval import simple_evaluate
+
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    try:
+        made = simple_evaluate(model, tasks=[task], log_samples=True, bootstrap_iters=0)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path}: lm-evaluation-harness cannot run it: {error!r}", "mend the task file") from error
+    (samples,) = made["samples"].values()
+    figures, records = list[str](), dict[int, dict[str, Any]]()
+    for one in samples:
+        asked = [[part for part in request if isinstance(part, str)] for request in one["arguments"]]
+        record = records.setdefault(
+            int(one["doc_id"]),
+            {"item": int(one["doc_id"]), "asked": asked, "answer": one["target"], "said": one["resps"]},
+        )
+        for metric in (metric for metric in one["metrics"] if isinstance(one[metric], bool | int | float)):
+            figure = metric if one["filter"] == "none" else f"{metric}_{one['filter'].replace('-', '_')}"
+            figures += [figure] * (figure not in figures)
+            record[figure] = float(one[metric])
+    return figures, [records[number] for number in sorted(records)]
+
+
+def whole(record: dict[str, Any]) -> str:
+    """What was asked in a record of the harness, with the right answer after it."""
+    asked, answer = record["asked"], record["answer"]
+    chosen = asked[answer] if isinstance(answer, int) and 0 <= answer < len(asked) else asked[0]
+    return "".join(chosen) if len(chosen) > 1 else f"{chosen[0]} {answer}"
