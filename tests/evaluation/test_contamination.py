@@ -10,6 +10,7 @@ import pytest
 
 from gristmill.evaluation import stage
 from gristmill.evaluation.contamination import contamination
+from gristmill.evaluation.questions import Answer
 from gristmill.recipe import Evaluate
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split, open_split
@@ -75,3 +76,30 @@ def test_scores_are_told_with_and_without(
     del inputs["tokens"]
     stage.run(inputs, Evaluate(tasks={"pairs": str(path)}), tmp_path / "alone")
     assert "13_gram" not in json.loads((tmp_path / "alone" / "tasks.json").read_text())["pairs"]
+
+
+def test_scores_on_questions_are_told_with_and_without(
+    model_folder: Path,
+    tokenizer_folder: Path,
+    tokens_folder: Path,
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = ["quartz" if number < 3 else "nothing of the kind" for number in range(4)]
+    monkeypatch.setattr(stage, "ask", lambda engine, asked, *_: [Answer(one, 0.5) for one in said[: len(asked)]])
+    leaked = [{"question": " ".join(words[at : at + 14]), "answers": "quartz", "answerable": True} for at in (0, 20)]
+    clean = [
+        {"question": " ".join(other(16 + number)), "answers": "quartz", "answerable": True, "stated": 60}
+        for number in (0, 1)
+    ]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(record) + "\n" for record in leaked + clean))
+    inputs = {"model": model_folder, "tokenizer": tokenizer_folder, "tokens": tokens_folder}
+    made = stage.run(inputs, Evaluate(questions=str(tmp_path / "q.jsonl"), show=0), tmp_path)
+    assert made.metrics["all_answerable_accuracy"] == 0.75
+    found = json.loads((tmp_path / "contamination.json").read_text())["13_gram"]
+    assert (found["questions"], found["contaminated"], found["too_short"]) == (4, 2, 0)
+    without = found["without"][model_folder.name]["test"]
+    assert without["all_answerable_accuracy"] == without["answerable_accuracy"] == 0.5
+    assert without["asked"] == {"often": 2, "answerable": 2, "unanswerable": 0}
+    assert without["intervals"]["all_answerable_accuracy"]["low"] < 0.5

@@ -60,6 +60,12 @@ ROW: dict[str, Any] = {"from": 50, "to": 99, "questions": 3, "right": 2, "wrong"
 ROW |= {"intervals": dict.fromkeys(("right", "wrong", "declined"), SURE)}
 GROUP = {"documents": 9, "bytes": 900, "bits_per_byte": 1.75, "low": 1.4, "high": 1.6}
 SOURCES = [{"name": HOSTILE, **GROUP}, {"name": "b.test", "documents": 1, "bytes": 10, "bits_per_byte": 2.125}]
+MET = {
+    "questions": 8,
+    "contaminated": 2,
+    "too_short": 1,
+    "without": {"rl": {"test": {"all_answerable_accuracy": 0.4375}}},
+}
 HELDOUT = {"all": GROUP, "by_source": SOURCES, "by_language": [{"name": "en", **GROUP}]}
 
 
@@ -130,6 +136,7 @@ def run(tmp_path: Path, tokenizer_folder: Path, tokens_folder: Path) -> dict[str
     write_jsonl(folders["evaluate"] / "answers.jsonl", [{**answer, "outcome": "right", "answerable": True}])
     write_jsonl(folders["evaluate"] / "conversations.jsonl", [{"messages": turns}])
     (folders["evaluate"] / "heldout.json").write_text(json.dumps(HELDOUT))
+    (folders["evaluate"] / "contamination.json").write_text(json.dumps({"13_gram": MET}))
     audit(folders["audit"])
     for name, source in (("tokenizer", tokenizer_folder), ("tokenize", tokens_folder)):
         folders[name] = tmp_path / "my-run" / name
@@ -156,6 +163,8 @@ def test_the_page_is_well_formed_and_tells_every_part(run: dict[str, Path], tmp_
         "75.0%",
         "stated 50–99 times",
         "<td>2.125</td>",
+        "13 words in a row",
+        "43.8%",
         "66.7%; 95 % interval 12.5 to 62.5",
         "planted 4 times",
         "bytes per token",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -78,6 +79,12 @@ def contamination(texts: Sequence[str], split: Split, tokenizer: Tokenizer) -> l
         )
         for rule in RULES
     ]
+
+
+def told(texts: Sequence[str], split: Split, tokenizer: Tokenizer) -> dict[str, dict[str, Any]]:
+    """The same as JSON holds it: by definition, which items were met and how many are too short to be found."""
+    found = contamination(texts, split, tokenizer)
+    return {one.rule.name: {"too_short": one.too_short, "met": one.met} for one in found}
 
 
 def holds(rule: Rule, met: np.ndarray, words: int) -> bool:

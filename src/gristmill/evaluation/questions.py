@@ -30,6 +30,10 @@ class Question:
     subject: str = ""  # whom or what it asks about: questions on one subject are no independent trials
     match: str = "contains"  # how an answer is compared with the right ones: chat/matching.py
 
+    def whole(self) -> str:
+        """What is asked, with the first right answer after it."""
+        return " ".join((self.question, *self.answers[:1]))
+
     def groups(self, often: int) -> tuple[str, ...]:
         """The groups that it is counted in; a fact that is stated as `often` counts as well covered."""
         if not self.answerable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gristmill.evaluation.figures import FIGURES, OUTCOMES
@@ -43,6 +43,21 @@ def score(
         "intervals": {name: interval(*one) for name, one in told.items()},
         "by_stated": table,
     }
+
+
+def without(
+    questions: Sequence[Question], outcomes: Mapping[str, Sequence[str]], met: Sequence[bool], often: int
+) -> dict[str, Any]:
+    """Each model's figures of each split, with intervals, on the questions that were not met in the training text."""
+    kept = [number for number, one in enumerate(met) if not one]
+    clean = [questions[number] for number in kept]
+    told: dict[str, Any] = {}
+    for model, found in outcomes.items():
+        told[model] = {}
+        for split in sorted({question.split for question in clean}):
+            scored = score(clean, [found[number] for number in kept], split, [1], often)
+            told[model][split] = {name: one for name, one in scored.items() if name not in ("by_stated", "matched")}
+    return told
 
 
 def rows(buckets: Sequence[int]) -> list[tuple[int, int]]:

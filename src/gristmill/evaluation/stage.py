@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gristmill.chat.conversations import LeftOut, report
 from gristmill.evaluation.comparison import compare
 from gristmill.evaluation.confidence import trust
+from gristmill.evaluation.contamination import told
 from gristmill.evaluation.figures import FIGURES, label, spread
 from gristmill.evaluation.heldout_text import FILE, heldout_text
 from gristmill.evaluation.questions import Answer, Question, ask, askable, outcome, read_questions
-from gristmill.evaluation.scores import score
+from gristmill.evaluation.scores import score, without
 from gristmill.evaluation.tasks import run_task
 from gristmill.files import write_jsonl, write_text
 from gristmill.generation.engine import Engine
@@ -23,7 +25,7 @@ from gristmill.recipe import Evaluate
 from gristmill.tokenizer.shards import Split, open_split
 from gristmill.training.loop import best_device
 
-COMPARISON = "comparison.json"
+COMPARISON, CONTAMINATION = "comparison.json", "contamination.json"
 CHANGES = ("all_answerable_accuracy", "unanswerable_declined")  # whose difference between SFT and RL is summed up
 SEEN = ("sft", "rl")  # splits whose entities fine-tuning asked about
 
@@ -64,11 +66,12 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
     changes = compared(questions, outcomes, params.often)
     if questions:
         metrics |= figures(results, inputs["model"].name)
-        for figure in CHANGES if changes else ():
-            for key in ("difference", "low", "high") if figure in changes["figures"] else ():
-                metrics[f"{changes['after']}.{figure}_{key}"] = round(changes["figures"][figure][key], 5)
+        metrics |= summed_up(changes)
         show(results)
     trained = open_split(inputs["tokens"], "train", engine.tokenizer.hash) if "tokens" in inputs else None
+    if questions and trained is not None:
+        met = parts("questions-contamination", partial(told, [q.whole() for q in questions], trained, engine.tokenizer))
+        write_contamination(questions, outcomes, met, params.often, out)
     metrics |= run_tasks(engine, params, out, left_out, parts, trained)
     write_jsonl(out / "answers.jsonl", records)
     write_text(out / "results.json", json.dumps(results, indent=2) + "\n")
@@ -81,6 +84,26 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
         out / "conversations.jsonl", [{"messages": exchange(question, answer.text)} for question, answer in shown]
     )
     return Manifest(counts={"questions": len(questions)} | report("evaluate", left_out, out), metrics=metrics)
+
+
+def write_contamination(
+    questions: list[Question],
+    outcomes: Mapping[str, list[str]],
+    found: Mapping[str, Mapping[str, Any]],
+    often: int,
+    out: Path,
+) -> None:
+    """Write by each definition how many questions stand in the training text, and the figures without them."""
+    content = {
+        rule: {
+            "questions": len(questions),
+            "too_short": one["too_short"],
+            "contaminated": sum(one["met"]),
+            "without": without(questions, outcomes, one["met"], often),
+        }
+        for rule, one in found.items()
+    }
+    write_text(out / CONTAMINATION, json.dumps(content, indent=2) + "\n")
 
 
 def run_tasks(
@@ -150,6 +173,16 @@ def compared(questions: list[Question], outcomes: Mapping[str, list[str]], often
         [second[number] for number in test],
     )
     return {"before": before, "after": after, "split": "test", "often": often, "figures": compare(*pick, often)}
+
+
+def summed_up(changes: Mapping[str, Any]) -> dict[str, float]:
+    """The differences of the summary."""
+    return {
+        f"{changes['after']}.{figure}_{key}": round(changes["figures"][figure][key], 5)
+        for figure in (CHANGES if changes else ())
+        if figure in changes["figures"]
+        for key in ("difference", "low", "high")
+    }
 
 
 def show(models: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from gristmill.chat.conversations import LeftOut, nothing_left, read_records
 from gristmill.chat.matching import MATCHES, is_number, numbers, right
 from gristmill.errors import UserError
-from gristmill.evaluation.contamination import contamination
+from gristmill.evaluation.contamination import told
 from gristmill.evaluation.harness import run_by_harness, whole
 from gristmill.evaluation.intervals import of_mean, of_share, own
 from gristmill.evaluation.questions import complete, prompt_of
@@ -85,18 +85,12 @@ def finished(
     """A task's figures and its records, from the scored records and the text of each."""
     figures: dict[str, Any] = {"items": len(records), **shares(records, names)}
     if trained is not None:
-        found = parts(f"task-{name}-contamination", partial(contaminated, texts, trained, engine))
-        for rule, told in found.items():
-            met = told.pop("met")
-            figures[rule] = {**told, "contaminated": sum(met), "without": shares(records, names, met)}
-            records = [{**record, rule: one} for record, one in zip(records, met, strict=True)]
+        found = parts(f"task-{name}-contamination", partial(told, texts, trained, engine.tokenizer))
+        for rule, one in found.items():
+            met = one.pop("met")
+            figures[rule] = {**one, "contaminated": sum(met), "without": shares(records, names, met)}
+            records = [{**record, rule: hit} for record, hit in zip(records, met, strict=True)]
     return figures, [{"task": name, **record} for record in records]
-
-
-def contaminated(texts: list[str], trained: Split, engine: Engine) -> dict[str, dict[str, Any]]:
-    """By each definition, which items stand in the training text, and how many are too short to be found."""
-    found = contamination(texts, trained, engine.tokenizer)
-    return {one.rule.name: {"too_short": one.too_short, "met": one.met} for one in found}
 
 
 def shares(records: Sequence[dict[str, Any]], names: Sequence[str], left_out: Sequence[bool] = ()) -> dict[str, Any]:

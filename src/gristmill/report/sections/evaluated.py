@@ -12,6 +12,8 @@ from gristmill.report.reading import Folders, percent, records, span, sure, time
 
 SHOWN_ANSWERS = 3  # of each outcome
 CHANGED = ("", "questions", "before", "after", "won", "lost", "difference", "95 % interval")
+RULES = {"13_gram": "13 words in a row", "8_gram_half": "half of it in runs of 8 words"}
+CONTAMINATED = ("shares with a document", "questions", "too short to be found", "right without them", "declined")
 COUNTED = {  # the figures that a sentence tells, counted in answers
     "all_answerable_accuracy": "right answers",
     "unanswerable_declined": "unanswerable questions declined",
@@ -54,6 +56,7 @@ def evaluated(folders: Folders) -> Section | None:
         Figure("Answers by how often the text states the fact", bar_chart(bars, "answers by statements")),
         *by_stated(results[final]["by_stated"]),
         *changes(folders),
+        *contaminated(folders, final),
         *trusted(folders),
         *answered(folders, final),
         *talks,
@@ -118,6 +121,24 @@ def changes(folders: Folders) -> list[Block]:
         ),
         Table(f"The same questions before and after {after} (differences in percentage points)", CHANGED, rows),
     ]
+
+
+def contaminated(folders: Folders, final: str) -> list[Block]:
+    """Which questions stand in the training text, and what the final model scores without them."""
+    found = values(folders, "evaluate", "contamination.json")
+    rows = []
+    for rule, words in RULES.items():
+        one = found.get(rule)
+        if not one:
+            continue
+        left = one["without"].get(final, {}).get("test", {})
+        scored = [
+            percent(left[name]) + sure(left, name) if name in left else ""
+            for name in ("all_answerable_accuracy", "unanswerable_declined")
+        ]
+        rows.append([words, number(one["contaminated"]), number(one["too_short"]), *scored])
+    caption = "Questions that stand in the training text, answer included, and the scores without them"
+    return [Table(caption, CONTAMINATED, rows)] if rows else []
 
 
 def trusted(folders: Folders) -> list[Block]:
