@@ -11,7 +11,7 @@ SEED := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 demo: $(VENV)/ready
 	$(BIN)/gristmill run recipes/miniweb.toml
 
-# Tests run in as many processes as there are cores, a file of them in one (`make test JOBS=0`: all in this one).
+# Tests run in one process more than there are cores, a file of them in one (`make test JOBS=0`: all in this one).
 JOBS := auto --maxprocesses 4
 # `make test COVERAGE=1` also counts the lines that tests reach, and fails below the floor of pyproject.toml.
 test: $(VENV)/ready

@@ -47,6 +47,12 @@ TOGETHER = dict.fromkeys(("tests/test_journey.py", "tests/faults/test_kills.py")
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores: a fifth of the time, tests wait for servers, browsers and what they kill."""
+    return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     """Each file goes to one process."""
     from xdist.scheduler import LoadFileScheduling

@@ -20,8 +20,9 @@ def test_changed_pages_are_found_without_training(tmp_path: Path, command: Comma
     pages.mkdir()
     for name in ("mill", "ferry", "inn"):
         (pages / f"{name}.md").write_text(f"# The {name}\n\nThe {name} is painted green and opens at nine.\n")
-    recipe = Recipe.model_validate({"extract": {"paths": [str(pages)]}, "passages": {}, "dedup": {}})
+    recipe = Recipe.model_validate({"extract": {"paths": [str(pages)]}, "passages": {}, "dedup": {}, "report": {}})
     run_recipe(recipe, run)
+    assert "Newer than the weights" not in (run / "report" / "index.html").read_text()
     kept = (run / "dedup" / "manifest.json").read_bytes()
     assert passages_of(run) == run / "passages"
     (pages / "ferry.md").write_text("# The ferry\n\nThe ferry is painted purple now.\n")
@@ -33,6 +34,8 @@ def test_changed_pages_are_found_without_training(tmp_path: Path, command: Comma
     assert json.loads((run / "update" / "newer.json").read_text()) == found
     assert (run / "dedup" / "manifest.json").read_bytes() == kept
     assert passages_of(run) == run / "update" / "passages"
+    report = (run / "report" / "index.html").read_text()
+    assert "1 new, 1 changed, 1 gone" in report and "school.md" in report
     (line,) = command("find", run, "What colour is the ferry painted?", "--json", "-n", "1").stdout.splitlines()
     assert "purple" in json.loads(line)["text"]
     assert update(run) == found, "again, with nothing to do"

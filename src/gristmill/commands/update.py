@@ -7,14 +7,16 @@ from pathlib import Path
 
 from gristmill.errors import UserError
 from gristmill.files import write_text
+from gristmill.inputs.folders import NEWER
+from gristmill.manifest import Manifest
 from gristmill.progress import results
 from gristmill.recipe import Recipe
-from gristmill.run import run_recipe
+from gristmill.run import execute, run_recipe
 from gristmill.runs.finished import UPDATE, read_recipe
-from gristmill.settings.stages import CRAWLS
+from gristmill.runs.lock import lock_of, locked
+from gristmill.settings.stages import BY_NAME, CRAWLS, pick_inputs, resolve_paths
 
 READ_AGAIN = ("name", "seed", *CRAWLS, "extract", "passages")
-NEWER = "newer.json"  # which pages are newer than the weights
 
 
 def update(run: Path) -> dict[str, list[str]]:
@@ -35,13 +37,24 @@ def update(run: Path) -> dict[str, list[str]]:
         "changed": sorted(name for name in now.keys() & before.keys() if now[name] != before[name]),
         "gone": sorted(before.keys() - now.keys()),
     }
-    write_text(run / UPDATE / NEWER, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    write_text(run / NEWER, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    told_again(recipe, run)
     told = ", ".join(f"{len(names):,} {kind}" for kind, names in found.items())
-    results.print(f"newer than the weights: {told} (all in {run / UPDATE / NEWER})", markup=False)
+    results.print(f"newer than the weights: {told} (all in {run / NEWER})", markup=False)
     for kind, names in found.items():
         for name in names[:5]:
             results.print(f"  {kind}: {name}", markup=False)
     return found
+
+
+def told_again(recipe: Recipe, run: Path) -> None:
+    """Let the run's report, if it has one, tell what is newer than the weights."""
+    report, stage = run / "report", BY_NAME["report"]
+    if recipe.report is None or Manifest.read(report) is None:
+        return
+    made = {name: run / name for name in BY_NAME if getattr(recipe, name) and Manifest.read(run / name)}
+    with locked(lock_of(report)):
+        execute(stage, pick_inputs(stage, made), resolve_paths(recipe.report, run), report, redo=True)
 
 
 def documents_of(folder: Path) -> dict[str, str]:

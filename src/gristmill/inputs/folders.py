@@ -16,6 +16,7 @@ from typing import Any
 from gristmill.errors import RUN_OUT
 
 RECIPE = "recipe.json"  # in a run folder
+NEWER = "update/newer.json"  # there: which pages are newer than its weights
 MANIFEST = "manifest.json"  # in a stage's
 LOCK = ".lock"  # at the end of the name of what says that a process works here
 PAGES = ("miniweb", "crawl", "common_crawl")  # stages whose folders hold pages to be read

@@ -1,13 +1,16 @@
-"""How it was made: what each stage took and gave, for whoever wants to check or repeat it."""
+"""How it was made: what each stage took and gave, for whoever wants to check or repeat it; what has come since."""
 
 from __future__ import annotations
 
 import json
 
+from gristmill.inputs.folders import NEWER
+from gristmill.manifest import MANIFEST
 from gristmill.progress import duration
 from gristmill.report.blocks import Section, Table
 from gristmill.report.reading import Folders, manifest
 
+SHOWN = 100  # pages that are newer
 STAGES = ("stage", "time", "peak memory", "version", "fingerprint")
 
 
@@ -31,4 +34,22 @@ def how_made(folders: Folders) -> Section | None:
             Table("Settings", ("setting", "value"), settings),
             Table("Files", ("file", "SHA-256, first 16 digits"), sums),
         ],
+    )
+
+
+def newer(folders: Folders) -> Section | None:
+    """The pages that `gristmill update` found new, changed or gone since the run was made, where it was asked since."""
+    if "passages" not in folders:
+        return None
+    path, passages = folders["passages"].parent / NEWER, folders["passages"] / MANIFEST
+    if not path.exists() or path.stat().st_mtime < passages.stat().st_mtime:
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    rows = [[kind, name] for kind, names in found.items() for name in names]
+    told = ", ".join(f"{len(names):,} {kind}" for kind, names in found.items())
+    return Section(
+        "Newer than the weights",
+        f"Pages were read again after this run: {told}. The search over pages knows them; the model does not, for "
+        "nothing was trained on them.",
+        [Table("Pages", ("since the run", "page"), rows[:SHOWN])] if rows else [],
     )

@@ -34,8 +34,8 @@ def learned_or_memorised(folders: Folders) -> Section | None:
     asked = f"{names['questions'].upper()} answered the questions" if names["questions"] else ""
     other = f", {names['audit'].upper()} was audited" if names["audit"] != names["questions"] else " and was audited"
     drawing = line_chart(series, "times that the text says it", "share", log="x")
-    blocks = [Prose(f"{asked}{other}." if asked else ""), Figure("Known, and known by heart", drawing)]
-    return Section("Learned or memorised", SAYS, [*blocks])
+    said = Prose(f"{asked}{other}." if asked else "")
+    return Section("Learned or memorised", SAYS, [said, Figure("Known, and known by heart", drawing)])
 
 
 def by_statements(folders: Folders) -> dict[str, Any]:
