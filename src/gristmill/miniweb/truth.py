@@ -12,7 +12,7 @@ from gristmill.miniweb.talk import FOREIGN, held_out, replies
 from gristmill.miniweb.world import Entity, World, relation
 
 JsonObject = dict[str, Any]
-TALK = {"conversations": 0.4, "preferences": 0.2, "prompts": 0.2}  # records of small talk for each other
+TALK = {"conversations": 0.7, "preferences": 0.3, "prompts": 0.4}  # records of small talk for each other
 DECLINED = {"conversations": 0.85, "prompts": 2.0}  # questions to be declined for each answered one, small talk apart
 MOST_TURNS = 4  # of a conversation
 
