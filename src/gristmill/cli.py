@@ -13,10 +13,11 @@ import typer
 
 from gristmill import __version__
 from gristmill.commands.attribute import attribute
+from gristmill.commands.compare import compare
 from gristmill.commands.corpus import corpus
 from gristmill.commands.find import Words, find
 from gristmill.commands.groups import HELP, JOURNEY, LOOK, PLAN, TALK, Commands, EngineName, Settings, Workers, number
-from gristmill.commands.look import attest, compare, provenance, verify, why
+from gristmill.commands.look import attest, provenance, verify, why
 from gristmill.commands.new import new
 from gristmill.commands.stage_commands import add_stages
 from gristmill.commands.trace import count, trace, tracer_of

@@ -1,11 +1,11 @@
-"""`gristmill compare`, `why`, `provenance`, `attest`, `verify`: runs side by side, one page's fate, what made what."""
+"""`gristmill why`, `provenance`, `attest`, `verify`: one page's fate, what made what."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -16,70 +16,6 @@ from gristmill.progress import results, table
 from gristmill.settings.stages import BY_NAME, CORPUS, MODEL
 
 SHOWN = 8  # steps of training that are named
-
-
-def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN…", help="Run folders.")],
-    everything: Annotated[bool, typer.Option("--all", help="Also figures that are the same in all.")] = False,
-) -> None:
-    """Show the figures of runs side by side, and how sure a difference between two is."""
-    if len(runs) < 2:
-        raise UserError("there is nothing to compare", "name two run folders or more")
-    summaries = [read_json(run / "summary.json") for run in runs]
-    names = sorted({name for summary in summaries for name in summary if not name.endswith("seconds")})
-    rows = []
-    for name in names:
-        values = [summary.get(name) for summary in summaries]
-        if everything or len({*values}) > 1:
-            rows.append((name, *("" if value is None else f"{value:,.6g}" for value in values)))
-    results.print(table(("figure", *map(str, runs)), rows))
-    for other in runs[1:]:
-        for line in paired(runs[0], other):
-            results.print(line, markup=False)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """An object in a file. Raises UserError where there is none."""
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}", "name the folder of a finished run") from error
-
-
-def paired(first: Path, second: Path) -> Iterator[str]:
-    """What changed from the final model of one run to that of another, on the test questions that both were asked."""
-    from gristmill.evaluation.comparison import compare as compare_outcomes
-    from gristmill.evaluation.questions import Question
-    from gristmill.inputs.text_files import read_jsonl
-
-    outcomes, questions = [], dict[str, Question]()
-    for run in (first, second):
-        path = run / "evaluate" / "answers.jsonl"
-        records = [one for one in read_jsonl(path) if one["split"] == "test"] if path.exists() else []
-        final = [one for one in records if one["model"] == records[-1]["model"]]
-        outcomes.append({one["question"]: one["outcome"] for one in final})
-        fields = Question.__dataclass_fields__
-        questions |= {one["question"]: Question(**{key: one[key] for key in fields if key in one}) for one in final}
-    common = [text for text in outcomes[0] if text in outcomes[1]]
-    if not common:
-        return
-    before, after = ([outcome[text] for text in common] for outcome in outcomes)
-    found = compare_outcomes([questions[text] for text in common], before, after, often_of(first))
-    yield f"\n{first} → {second}, {len(common):,} test questions that both were asked:"
-    for name, change in found.items():
-        sure = "" if change["low"] > 0 or change["high"] < 0 else "; may be chance"
-        yield (
-            f"  {name}: {change['difference']:+.1%} (95 % interval {change['low']:+.1%} to {change['high']:+.1%}), "
-            f"{change['gained']:,} gained, {change['lost']:,} lost of {change['questions']:,}{sure}"
-        )
-
-
-def often_of(run: Path) -> int:
-    """From how many statements a fact counted as well covered."""
-    from gristmill.evaluation.figures import OFTEN
-
-    made = Manifest.read(run / "evaluate")
-    return int(made.params.get("often", OFTEN)) if made else OFTEN
 
 
 def made_in(run: Path) -> dict[str, Path]:

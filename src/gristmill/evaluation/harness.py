@@ -109,7 +109,7 @@ def language_model(engine: Engine) -> LM:
     except ImportError:
         raise UserError("lm-evaluation-harness is not installed", "pip install 'gristmill[harness]'") from None
 
-    class GristmillLM(Requests, LM):
+    class GristmillLM(Requests, LM):  # type: ignore[misc]  # its types are those of no stub
         pass
 
     return GristmillLM(engine)
@@ -123,7 +123,7 @@ def read_task(path: Path) -> dict[str, Any]:
     """
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
         pass
 
     def refuse(loader: yaml.SafeLoader, node: yaml.Node) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 LEVEL = 0.95
 NORMAL = 1.959964  # standard deviations that hold 95 % of a normal distribution
+STUDENT = (12.7062, 4.30265, 3.18245, 2.77645, 2.57058, 2.44691)  # the same of Student's t, by degrees of freedom
 RESAMPLES = 2_000
 AT_ONCE = 50  # of them, in memory
 
@@ -91,6 +92,38 @@ def of_owned(statistic: Callable[..., float], owners: Sequence[str], *columns: n
         taken = order[np.arange(lengths.sum()) + np.repeat(shift, lengths)]
         found[number] = statistic(*(column[taken] for column in columns))
     return bounds(found)
+
+
+def of_runs(values: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % interval of the mean over runs that differ by seed, by Student's t (1908); None of a single run."""
+    if len(values) < 2:
+        return None
+    middle, half = float(np.mean(values)), student(len(values) - 1) * float(np.std(values, ddof=1)) / len(values) ** 0.5
+    return middle - half, middle + half
+
+
+def of_difference(first: Sequence[float], second: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % interval of how far the mean of the second runs is above that of the first (Welch 1947); None where one
+    of them is a single run."""
+    if len(first) < 2 or len(second) < 2:
+        return None
+    errors = [float(np.var(values, ddof=1)) / len(values) for values in (first, second)]
+    change, error = float(np.mean(second) - np.mean(first)), sum(errors)
+    if not error:
+        return change, change
+    freedom = error**2 / sum(one**2 / (len(runs) - 1) for one, runs in zip(errors, (first, second), strict=True))
+    half = student(max(1, int(freedom))) * math.sqrt(error)
+    return change - half, change + half
+
+
+def student(freedom: int) -> float:
+    """How many standard errors hold 95 % of Student's t: its table, and from seven degrees of freedom an expansion
+    about the normal distribution (Abramowitz and Stegun 26.7.5)."""
+    if freedom <= len(STUDENT):
+        return STUDENT[freedom - 1]
+    z = NORMAL
+    terms = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + sum(term / freedom ** (power + 1) for power, term in enumerate(terms))
 
 
 def bounds(found: Sequence[float] | np.ndarray) -> tuple[float, float]:

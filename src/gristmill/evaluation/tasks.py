@@ -59,8 +59,8 @@ def run_task(
     no item is left.
     """
     if path.suffix in YAML:
-        names, records = parts(f"task-{name}", partial(run_by_harness, engine, name, path))
-        return finished(engine, name, records, [*map(whole, records)], names, parts, trained)
+        names, scored = parts(f"task-{name}", partial(run_by_harness, engine, name, path))
+        return finished(engine, name, scored, [*map(whole, scored)], names, parts, trained)
     items = list(read_records(path, partial(item_of, engine=engine), left_out))
     if not items:
         raise nothing_left(f"{path} holds no item", "give some, or take it out of evaluate.tasks", left_out)

@@ -1,0 +1,178 @@
+"""`gristmill compare`: runs side by side; groups of runs that differ by seed; whose answers are better."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gristmill.errors import UserError
+from gristmill.inputs.text_files import read_jsonl
+from gristmill.manifest import Manifest
+from gristmill.progress import results, table
+
+if TYPE_CHECKING:
+    from gristmill.evaluation.questions import Question
+
+TRUTH = "truth"
+OF_NO_MATTER = ("seed", "name", "checksum")  # in which runs of a group may differ
+WIN_RATE = "Also whose answers to the same test questions are better: by the `truth`, or a reward model's folder."
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A test question and what a run's final model made of it."""
+
+    question: Question
+    answer: str
+    outcome: str
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN…", help="Run folders.")],
+    everything: Annotated[bool, typer.Option("--all", help="Also figures that are the same in all.")] = False,
+    win_rate: Annotated[str, typer.Option(metavar="truth|FOLDER", help=WIN_RATE)] = "",
+) -> None:
+    """Show the figures of runs side by side, and how sure a difference is: of two runs, by the questions that both were
+    asked; of groups of runs that differ by seed alone, by how far runs of a group lie apart.
+    """
+    if len(runs) < 2:
+        raise UserError("there is nothing to compare", "name two run folders or more")
+    summaries = {run: read_json(run / "summary.json") for run in runs}
+    groups = grouped(runs)
+    names = sorted({name for one in summaries.values() for name in one if not name.endswith("seconds")})
+    rows = []
+    for name in names:
+        values = [summaries[run].get(name) for run in runs]
+        if everything or len({*values}) > 1:
+            cells = [tuple("" if value is None else f"{value:,.6g}" for value in values)]
+            if len(groups) < len(runs):
+                cells = [over_seeds([[summaries[run].get(name) for run in group] for group in groups])]
+            rows.append((name, *cells[0]))
+    results.print(table(("figure", *heads(groups)), rows))
+    answers = {run: answered(run) for run in runs}
+    for other in (group[0] for group in groups[1:]):
+        for line in paired(runs[0], other, answers):
+            results.print(line, markup=False)
+        if win_rate:
+            results.print(better(runs[0], other, answers, win_rate), markup=False)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object in a file. Raises UserError where there is none."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}", "name the folder of a finished run") from error
+
+
+def grouped(runs: Sequence[Path]) -> list[list[Path]]:
+    """Runs whose recipes differ by seeds and names alone, together; a run without a recipe is alone."""
+    groups: dict[str, list[Path]] = {}
+    for run in runs:
+        path = run / "recipe.json"
+        key = json.dumps(seedless(read_json(path)), sort_keys=True) if path.exists() else str(run)
+        groups.setdefault(key, []).append(run)
+    if len(groups) == 1:  # the same recipe all over: they are compared with each other
+        return [[run] for run in runs]
+    return list(groups.values())
+
+
+def seedless(value: Any) -> Any:
+    """A recipe without what runs of a group may differ in."""
+    if isinstance(value, dict):
+        return {name: seedless(one) for name, one in value.items() if name not in OF_NO_MATTER}
+    return value
+
+
+def heads(groups: Sequence[Sequence[Path]]) -> list[str]:
+    """What each column is of; with two groups, also their difference where there are several runs in one."""
+    several = any(len(group) > 1 for group in groups)
+    names = [f"{group[0]} and {len(group) - 1} more" if len(group) > 1 else str(group[0]) for group in groups]
+    return [*names, "difference"] if several and len(groups) == 2 else names
+
+
+def over_seeds(groups: Sequence[Sequence[float | None]]) -> tuple[str, ...]:
+    """Each group's mean with its 95 % interval; of two groups also their difference."""
+    from gristmill.evaluation.intervals import of_difference, of_runs
+
+    found = [[value for value in group if value is not None] for group in groups]
+    cells = [told(sum(group) / len(group), of_runs(group)) if group else "" for group in found]
+    if len(found) == 2:
+        first, second = found
+        change = sum(second) / len(second) - sum(first) / len(first) if first and second else None
+        cells.append("" if change is None else told(change, of_difference(first, second)))
+    return tuple(cells)
+
+
+def told(value: float, interval: tuple[float, float] | None) -> str:
+    """A figure, and its interval where there is one: `0.72 (0.70 to 0.74)`."""
+    return f"{value:,.5g}" + (f" ({interval[0]:,.4g} to {interval[1]:,.4g})" if interval else "")
+
+
+def answered(run: Path) -> dict[str, Answered]:
+    """What a run's final model said to its test questions, by their text."""
+    from gristmill.evaluation.questions import Question
+
+    path = run / "evaluate" / "answers.jsonl"
+    records = [one for one in read_jsonl(path) if one["split"] == "test"] if path.exists() else []
+    fields = Question.__dataclass_fields__
+    return {
+        one["question"]: Answered(
+            Question(**{key: one[key] for key in fields if key in one}), one.get("answer", ""), one["outcome"]
+        )
+        for one in records
+        if one["model"] == records[-1]["model"]
+    }
+
+
+def paired(first: Path, second: Path, answers: Mapping[Path, Mapping[str, Answered]]) -> Iterator[str]:
+    """What changed from the final model of one run to that of another, on the test questions that both were asked."""
+    from gristmill.evaluation.comparison import compare as compare_outcomes
+
+    before, after = answers[first], answers[second]
+    common = [text for text in before if text in after]
+    if not common:
+        return
+    outcomes = ([one[text].outcome for text in common] for one in (before, after))
+    found = compare_outcomes([after[text].question for text in common], *outcomes, often=often_of(first))
+    yield f"\n{first} → {second}, {len(common):,} test questions that both were asked:"
+    for name, change in found.items():
+        sure = "" if change["low"] > 0 or change["high"] < 0 else "; may be chance"
+        yield (
+            f"  {name}: {change['difference']:+.1%} (95 % interval {change['low']:+.1%} to {change['high']:+.1%}), "
+            f"{change['gained']:,} gained, {change['lost']:,} lost of {change['questions']:,}{sure}"
+        )
+
+
+def often_of(run: Path) -> int:
+    """From how many statements a fact counted as well covered."""
+    from gristmill.evaluation.figures import OFTEN
+
+    made = Manifest.read(run / "evaluate")
+    return int(made.params.get("often", OFTEN)) if made else OFTEN
+
+
+def better(first: Path, second: Path, answers: Mapping[Path, Mapping[str, Answered]], by: str) -> str:
+    """How often the second run's answer is the better one. Raises UserError where none can be compared."""
+    from gristmill.evaluation import win_rate
+
+    common = [text for text in answers[first] if text in answers[second]]
+    if not common:
+        raise UserError(f"{first} and {second} answered no test question in common", "run evaluate in both")
+    before, after = ([answers[run][text] for text in common] for run in (first, second))
+    if by == TRUTH:
+        judged = win_rate.by_truth([one.outcome for one in before], [one.outcome for one in after])
+    else:
+        judged = win_rate.by_reward(Path(by), common, [one.answer for one in before], [one.answer for one in after])
+    found = win_rate.share(judged, [one.question.subject for one in after])
+    sure = "" if found["low"] > 0.5 or found["high"] < 0.5 else "; may be chance"
+    return (
+        f"{second} wins against {first} by {by if by == TRUTH else f'the reward of {by}'}: {found['rate']:.1%} (95 % "
+        f"interval {found['low']:.1%} to {found['high']:.1%}); {found['won']:,} won, {found['tied']:,} tied, "
+        f"{found['lost']:,} lost{sure}"
+    )

@@ -1,0 +1,87 @@
+"""Runs side by side: groups that differ by seed have a mean and an interval, and whose answers are better is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gristmill.commands.compare import compare
+from gristmill.errors import UserError
+from gristmill.evaluation.intervals import of_difference, of_runs, student
+from gristmill.evaluation.win_rate import by_reward, by_truth, share
+
+
+def run(folder: Path, figure: float, outcomes: list[str], **recipe: Any) -> Path:
+    """A finished run as far as it is compared."""
+    (folder / "evaluate").mkdir(parents=True)
+    (folder / "summary.json").write_text(json.dumps({"evaluate.heldout_bpb": figure, "run.seconds": figure}))
+    (folder / "recipe.json").write_text(json.dumps({"name": folder.name, **recipe}))
+    lines = [
+        {"model": "rl", "split": "test", "question": f"Who {n}?", "answers": ["x"], "answerable": True, "stated": 60}
+        for n in range(len(outcomes))
+    ]
+    records = [{**line, "answer": outcome, "outcome": outcome} for line, outcome in zip(lines, outcomes, strict=True)]
+    (folder / "evaluate" / "answers.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return folder
+
+
+def test_runs_that_differ_by_seed_are_a_group(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = ["right"] * 40
+    runs = [
+        run(tmp_path / f"{name}{seed}", figure, said, seed=seed, pretrain={"lr": lr, "seed": seed})
+        for name, lr, figures in (("a", 1, (1.0, 1.2, 1.4)), ("b", 2, (2.0, 2.1, 2.2)))
+        for seed, figure in enumerate(figures)
+    ]
+    compare(runs)
+    told = " ".join(capsys.readouterr().out.split())
+    low, high = of_runs([1.0, 1.2, 1.4]) or (0.0, 0.0)
+    assert f"1.2 ({low:.4g} to {high:.4g})" in told and "difference" in told
+    change = of_difference([1.0, 1.2, 1.4], [2.0, 2.1, 2.2])
+    assert change and f"0.9 ({change[0]:.4g} to {change[1]:.4g})" in told
+    compare(runs[:3])  # one recipe: the runs themselves
+    told = capsys.readouterr().out
+    assert "difference" not in told and "1.4" in told
+
+
+def test_intervals_over_runs_are_students() -> None:
+    expected = {1: 12.7062, 2: 4.30265, 4: 2.77645, 5: 2.57058, 9: 2.26216, 30: 2.04227, 200: 1.97190}
+    for freedom, value in expected.items():
+        assert student(freedom) == pytest.approx(value, abs=2e-3)
+    draw, inside, apart = np.random.default_rng(0), 0, 0
+    for _ in range(2_000):
+        first, second = draw.normal(1.0, 1.0, 4), draw.normal(3.0, 2.0, 6)
+        low, high = of_runs(first.tolist()) or (0.0, 0.0)
+        inside += low <= 1.0 <= high
+        low, high = of_difference(first.tolist(), second.tolist()) or (0.0, 0.0)
+        apart += low <= 2.0 <= high
+    assert 1_870 <= inside <= 1_930 and 1_880 <= apart <= 1_945
+    assert of_runs([1.0]) is None and of_difference([1.0], [2.0, 3.0]) is None
+
+
+def test_the_better_answers_win(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = ["wrong", "declined", "right", "right"] * 10
+    second = ["declined", "right", "right", "wrong"] * 10
+    assert by_truth(first, second).tolist() == [1.0, 1.0, 0.5, 0.0] * 10
+    runs = [
+        run(tmp_path / name, 1.0, said, pretrain={"lr": lr}) for name, said, lr in (("a", first, 1), ("b", second, 2))
+    ]
+    compare(runs, win_rate="truth")
+    told = " ".join(capsys.readouterr().out.split())
+    assert "by truth: 62.5%" in told and "20 won, 10 tied, 10 lost" in told
+    found = share(by_truth(first, second), [""] * 40)
+    assert found["low"] < 0.625 < found["high"] < found["low"] + 0.3
+    with pytest.raises(UserError, match="is no reward model"):
+        compare(runs, win_rate=str(tmp_path / "nothing"))
+
+
+def test_a_reward_model_judges(whole: Path) -> None:
+    """The one of the tiny run gives the same answer half a win, and the order of the answers changes sides alone."""
+    questions, said, other = ["Who walks?", "Which river?"], ["Anna walks.", "The Marl."], ["I do not know.", "A goat."]
+    reward = whole / "reward"
+    assert by_reward(reward, questions, said, said).tolist() == [0.5, 0.5]
+    there, back = by_reward(reward, questions, said, other), by_reward(reward, questions, other, said)
+    assert (there + back).tolist() == [1.0, 1.0] and set(there.tolist()) <= {0.0, 1.0}
