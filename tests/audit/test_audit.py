@@ -136,7 +136,7 @@ def test_what_was_learned_comes_out_when_asked_for_and_what_was_not_does_not(
             canaries.append({**record, "alternatives": sorted({*others} - {record["secret"]})})
     for name, records in (("canaries", canaries), ("redacted", [*canaries[4:], {"prefix": "", "secret": "x"}])):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    files = {name: str(tmp_path / f"{name}.jsonl") for name in ("canaries", "redacted")}
+    files: dict[str, Any] = {name: str(tmp_path / f"{name}.jsonl") for name in ("canaries", "redacted")}
     made = stage.run(trained, Audit(prefix_lengths=[9], continuation_tokens=9, samples=2, **files), tmp_path)
     found = json.loads((tmp_path / "audit.json").read_text())
     clean, planted = found["prompted"]

@@ -57,7 +57,7 @@ def test_other_tools_verify_the_envelope_and_read_the_statement(run: Path, tmp_p
     from google.protobuf import json_format
     from in_toto_attestation.v1.statement_pb2 import Statement
     from securesystemslib.exceptions import VerificationError
-    from securesystemslib.signer import SSlibKey
+    from securesystemslib.signer._key import SSlibKey
 
     private, public = keys(tmp_path)
     command("attest", run, "--key", private)

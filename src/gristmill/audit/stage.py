@@ -30,17 +30,17 @@ def run(inputs: Mapping[str, Path], params: Audit, out: Path) -> Manifest:
     documents begin, next to held-out text; what comes out unasked; who can be told apart; the bits memorised; the
     canaries' exposure; which secrets come out under prompting."""
     engine = Engine.load(inputs["model"], inputs["tokenizer"], best_device())
-    splits = {name: open_split(inputs["tokens"], name, engine.tokenizer.hash) for name in ("train", "heldout")}
+    train, heldout = (open_split(inputs["tokens"], name, engine.tokenizer.hash) for name in ("train", "heldout"))
     parts, left_out = Parts(out), list[LeftOut]()
-    result = extractable(engine, splits, params, parts)
+    result = extractable(engine, {"train": train, "heldout": heldout}, params, parts)
     planted = NO_CANARIES
     if params.canaries:
         planted = expose_all(engine, Path(params.canaries), params.seed, left_out, parts)
     redacted = read_secrets(Path(params.redacted), engine, left_out) if params.redacted else []
     draw = np.random.default_rng(params.seed)
     result |= {
-        "free_generation": free_generation(engine, *splits.values(), params.seed, out / WORK / "index", parts),
-        "membership": membership(engine, *splits.values(), params.samples, draw, parts),
+        "free_generation": free_generation(engine, train, heldout, params.seed, out / WORK / "index", parts),
+        "membership": membership(engine, train, heldout, params.samples, draw, parts),
         **planted,
         "redacted": came_out(
             prompt_all(engine, redacted, "redacted", params.seed, parts), [one["secret"] for one in redacted]
