@@ -100,6 +100,7 @@ def test_any_text_holds_itself_and_no_text_fails(text: str) -> None:
 
 def test_the_last_number_or_the_text_to_the_letter() -> None:
     assert right("3 + 4 = 7.", ["#### 7"], "number") and not right("7 and 8", ["7"], "number")
+    assert right("that is 1.2*60 = 72Mb", ["72"], "number") and right("1e3m", ["1000"], "number")
     assert not right("seven", ["7"], "number") and right("It is 3/4", ["3/4"], "number")
     assert right(" The River\n", ["the lake", "The River"], "exact") and not right("the River", ["The River"], "exact")
     assert is_number("$1,234.50") and not is_number("7 apples")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from gristmill.chat.matching import right
 from gristmill.errors import UserError
 from gristmill.evaluation import stage
 from gristmill.evaluation.harness import before_stops, language_model, read_task
@@ -137,6 +139,30 @@ def test_a_task_file_of_the_harness_is_scored_per_example_as_there(
             one["filter"]: float(one["exact_match"]) for one in mine
         }
         assert record["said"] == mine[0]["resps"]
+
+
+def test_numbers_of_gsm8k_are_found_as_the_harness_finds_them() -> None:
+    """`flexible-extract` of its task gsm8k, on worked answers with and without their last line, and on others'. It
+    takes 16.00 for another number than 16, and a fraction for two."""
+    pytest.importorskip("lm_eval")
+    from lm_eval.api.metrics import exact_match_hf_evaluate
+    from lm_eval.filters.extraction import RegexFilter
+
+    path = DATA / "gsm8k" / "test.jsonl"
+    if not path.exists():
+        pytest.skip("needs ../shared/data/gsm8k")
+    worked = [json.loads(line)["answer"] for line in path.read_text().splitlines()[:400]]
+    texts = [[one, one.partition("####")[0], other] for one, other in zip(worked, worked[1:] + worked[:1], strict=True)]
+    extract = RegexFilter(regex_pattern="(-?[$0-9.,]{2,})|(-?[0-9]+)", group_select=-1)
+    ignored, apart = [",", "\\$", "(?s).*#### ", "\\.$"], 0
+    for truth, said in zip(worked, texts, strict=True):
+        (extracted,) = extract.apply([said], [{}])
+        for text, number in zip(said, extracted, strict=True):
+            theirs = exact_match_hf_evaluate([number], [truth], regexes_to_ignore=ignored, ignore_case=True)
+            if right(text, [truth], "number") != bool(theirs["exact_match"]):
+                apart += 1
+                assert re.search(r"\.\d*0\.?$", number) or f"/{number}" in text, text
+    assert apart < 30
 
 
 def prompt(engine: Engine) -> Any:

@@ -66,6 +66,8 @@ MET = {
     "too_short": 1,
     "without": {"rl": {"test": {"all_answerable_accuracy": 0.4375}}},
 }
+ACC = {"value": 0.8125, "low": 0.5, "high": 0.9375}
+TASKS = {HOSTILE: {"items": 16, "acc": ACC, "13_gram": {"too_short": 0, "contaminated": 3, "without": {"acc": ACC}}}}
 HELDOUT = {"all": GROUP, "by_source": SOURCES, "by_language": [{"name": "en", **GROUP}]}
 
 
@@ -136,6 +138,7 @@ def run(tmp_path: Path, tokenizer_folder: Path, tokens_folder: Path) -> dict[str
     write_jsonl(folders["evaluate"] / "answers.jsonl", [{**answer, "outcome": "right", "answerable": True}])
     write_jsonl(folders["evaluate"] / "conversations.jsonl", [{"messages": turns}])
     (folders["evaluate"] / "heldout.json").write_text(json.dumps(HELDOUT))
+    (folders["evaluate"] / "tasks.json").write_text(json.dumps(TASKS))
     (folders["evaluate"] / "contamination.json").write_text(json.dumps({"13_gram": MET}))
     audit(folders["audit"])
     for name, source in (("tokenizer", tokenizer_folder), ("tokenize", tokens_folder)):
@@ -165,6 +168,7 @@ def test_the_page_is_well_formed_and_tells_every_part(run: dict[str, Path], tmp_
         "<td>2.125</td>",
         "13 words in a row",
         "43.8%",
+        "81.2% (50.0 to 93.8)",
         "66.7%; 95 % interval 12.5 to 62.5",
         "planted 4 times",
         "bytes per token",
@@ -179,7 +183,13 @@ def test_the_sections_follow_the_journey(run: dict[str, Path], tmp_path: Path) -
     assert titles == [
         *("What came in", "What was dropped", "Tokens", "Learning to predict the next token"),
         *("From predictor to assistant", "Aligned with preferences", "What it knows, and what it admits not knowing"),
-        *("Where it expects the next token best", "What was memorised", "Learned or memorised", "How it was made"),
+        *(
+            "Benchmarks",
+            "Where it expects the next token best",
+            "What was memorised",
+            "Learned or memorised",
+            "How it was made",
+        ),
     ]
 
 

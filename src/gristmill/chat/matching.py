@@ -27,6 +27,7 @@ THOUSANDS = re.compile(
 POINTED = re.compile(r"[1-9]\d{0,2}(?:\.\d{3}){2,}(?:,\d+)?|[1-9]\d{0,2}(?:\.\d{3})+,\d+")
 PLAIN = re.compile(r"\d*[.,]?\d+(?:e[-+]?\d+)?")
 SEVERAL = re.compile(r"\d+(?:,\d+){2,}|\d+(?:/\d+){2}|\d{1,2}\.\d{1,2}\.\d{4}")  # lists and dates
+UNIT = re.compile(rf"(?<=\d)(?=(?!\d){LETTER})(?![eE][-+]?\d)")  # where one begins
 VALUE = re.compile(rf"{OPEN}([^{CLOSE}]+){CLOSE}")
 
 
@@ -65,8 +66,8 @@ def value(plain: str) -> str:
 
 
 def numbers(text: str) -> list[str]:
-    """The numbers of a text, by their values."""
-    return VALUE.findall(canonical(text))
+    """The numbers of a text, by their values; a unit may follow without a space, as in 72Mb."""
+    return VALUE.findall(canonical(UNIT.sub(" ", text)))
 
 
 def is_number(text: str) -> bool:

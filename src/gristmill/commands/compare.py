@@ -138,8 +138,8 @@ def paired(first: Path, second: Path, answers: Mapping[Path, Mapping[str, Answer
     common = [text for text in before if text in after]
     if not common:
         return
-    outcomes = ([one[text].outcome for text in common] for one in (before, after))
-    found = compare_outcomes([after[text].question for text in common], *outcomes, often=often_of(first))
+    one, other = ([answers[run][text].outcome for text in common] for run in (first, second))
+    found = compare_outcomes([after[text].question for text in common], one, other, often_of(first))
     yield f"\n{first} → {second}, {len(common):,} test questions that both were asked:"
     for name, change in found.items():
         sure = "" if change["low"] > 0 or change["high"] < 0 else "; may be chance"

@@ -17,20 +17,20 @@ from gristmill.report.sections.arrived import arrived
 from gristmill.report.sections.chat_training import chat_training
 from gristmill.report.sections.dropped import dropped
 from gristmill.report.sections.evaluated import evaluated
-from gristmill.report.sections.heldout_sources import heldout_sources
 from gristmill.report.sections.how_made import how_made, newer
 from gristmill.report.sections.learned_or_memorised import by_statements, learned_or_memorised
 from gristmill.report.sections.memorised import memorised
 from gristmill.report.sections.pretraining import pretraining
 from gristmill.report.sections.same_prompt import same_prompt
 from gristmill.report.sections.single_steps import stepped
+from gristmill.report.sections.text_and_tasks import heldout_sources, task_scores
 from gristmill.report.sections.vocabulary import vocabulary
 from gristmill.report.sections.what_comes_next import predicted
 from gristmill.report.sections.where_it_looks import attended
 
 SECTIONS = (  # in the order of the journey
     *(arrived, dropped, vocabulary, pretraining, predicted, attended, stepped, chat_training, alignment),
-    *(same_prompt, evaluated, heldout_sources, memorised, learned_or_memorised, newer, how_made),
+    *(same_prompt, evaluated, task_scores, heldout_sources, memorised, learned_or_memorised, newer, how_made),
 )
 LEAD = (
     "One run of gristmill, from pages to an assistant, in the order in which it happened: what came in, what was "

@@ -1,0 +1,64 @@
+"""Held-out text, by source and by language, and benchmarks: figures of the finished model with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gristmill.report.blocks import Block, Section, Table
+from gristmill.report.plot import number
+from gristmill.report.reading import Folders, percent, values
+
+RULE = "13_gram"  # by which an item of a task counts as standing in the training text
+TASKS = ("task", "items", "figure", "right", "95 % interval", "in the training text", "right without these")
+TOLD = (
+    "Tasks that the recipe names, scored as lm-evaluation-harness scores them. An interval says what another draw of "
+    "as many items might have given. An item stands in the training text where it shares 13 words in a row with a "
+    "document."
+)
+KINDS = (("by_source", "By source"), ("by_language", "By language"))
+HEAD = ("", "documents", "bytes", "bits per byte", "95 % interval")
+SAYS = (
+    "Bits per byte of text that was held out of training: less means better expected, and text that is made of the "
+    "same sentences over and over needs less whatever the model knows. Sources are compared with that in mind. An "
+    "interval is the bootstrap's, which draws documents; of fewer than five there is none."
+)
+
+
+def heldout_sources(folders: Folders) -> Section | None:
+    """Tables of more than one source or language."""
+    found = values(folders, "evaluate", "heldout.json")
+    tables: list[Block] = [
+        Table(caption, HEAD, [row(one) for one in found[kind]])
+        for kind, caption in KINDS
+        if len(found.get(kind, ())) > 1
+    ]
+    return Section("Where it expects the next token best", SAYS, tables) if tables else None
+
+
+def row(one: Mapping[str, Any]) -> list[str]:
+    """One source or language."""
+    bits = f"{one['bits_per_byte']:.3f}" if "bits_per_byte" in one else ""
+    sure = f"{one['low']:.3f} to {one['high']:.3f}" if "low" in one else ""
+    return [one["name"], number(one["documents"]), number(one["bytes"]), bits, sure]
+
+
+def task_scores(folders: Folders) -> Section | None:
+    """A table of all tasks, where there are any."""
+    found = values(folders, "evaluate", "tasks.json")
+    rows = [row for name, task in found.items() for row in rows_of(name, task)]
+    return Section("Benchmarks", TOLD, [Table("Tasks", TASKS, rows)]) if rows else None
+
+
+def rows_of(name: str, task: Mapping[str, Any]) -> Iterator[list[str]]:
+    """A row a figure."""
+    held = task.get(RULE, {})
+    for figure, one in task.items():
+        if isinstance(one, dict) and "value" in one:
+            left = held.get("without", {}).get(figure)
+            yield [
+                *(name, number(task["items"]), figure, percent(one["value"])),
+                f"{100 * one['low']:.1f} to {100 * one['high']:.1f}",
+                number(held["contaminated"]) if held else "",
+                f"{percent(left['value'])} ({100 * left['low']:.1f} to {100 * left['high']:.1f})" if left else "",
+            ]
