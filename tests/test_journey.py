@@ -53,7 +53,7 @@ def test_drop_counts_balance_and_agree_with_the_truth(whole: Path) -> None:
     wrongly_kept = [url for url in urls if truth.get(url, "") not in copies]
     should = [url for url, dropped in truth.items() if not dropped and url.endswith(".html")]
     assert len(wrongly_kept) <= 0.01 * len(urls), wrongly_kept[:5]
-    assert len(urls) == pytest.approx(len(should), rel=0.06)
+    assert len(urls) == pytest.approx(len(should), rel=0.07)
     assert len(set(urls) & set(should)) >= 0.9 * len(should)
 
 

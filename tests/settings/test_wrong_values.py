@@ -77,7 +77,7 @@ def wrong_values(kind: str) -> Iterator[str]:
     elif kind.startswith("list of paths"):
         yield from ('["/no/such/file"]', "[5]")
     elif kind.startswith("list"):
-        yield from ("5", "[5]")
+        yield from ("5", '["many"]' if kind.startswith("list of integers") else "[5]")
 
 
 SETTINGS = {f"{stage}.{one.name}": one.kind for stage in STAGES for one in settings_of(stage_params(stage))}
