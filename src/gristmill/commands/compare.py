@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gristmill.errors import UserError
-from gristmill.inputs.text_files import read_jsonl
 from gristmill.manifest import Manifest
 from gristmill.progress import results, table
 
@@ -117,6 +116,7 @@ def told(value: float, interval: tuple[float, float] | None) -> str:
 def answered(run: Path) -> dict[str, Answered]:
     """What a run's final model said to its test questions, by their text."""
     from gristmill.evaluation.questions import Question
+    from gristmill.inputs.text_files import read_jsonl
 
     path = run / "evaluate" / "answers.jsonl"
     records = [one for one in read_jsonl(path) if one["split"] == "test"] if path.exists() else []
