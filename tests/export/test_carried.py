@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
 from pathlib import Path
 
 import pytest
 from command_line import Command
 from safetensors import safe_open
+from signing_keys import keys
 
 from gristmill.export.carried import KEY, find
 from gristmill.export.stage import run
@@ -21,14 +21,6 @@ from .conftest import Make
 
 NAMES = ("model.safetensors", "model-f32.gguf", "model-q8_0.gguf")
 FLIPS = 20
-
-
-def keys(folder: Path, name: str = "key") -> tuple[Path, Path]:
-    """A private and a public key, as openssl makes them."""
-    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
-    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", private], check=True)
-    subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", public], check=True)
-    return private, public
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Command
+from signing_keys import keys
 
 from gristmill.document import Document, write_documents
 from gristmill.export import stage as export
@@ -18,14 +19,6 @@ from gristmill.files import sha256_file
 from gristmill.manifest import Manifest
 from gristmill.recipe import Export
 from gristmill.runs.fingerprint import digest
-
-
-def keys(folder: Path, name: str = "key") -> tuple[Path, Path]:
-    """A private and a public key, as openssl makes them."""
-    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
-    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", private], check=True)
-    subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", public], check=True)
-    return private, public
 
 
 @pytest.fixture
