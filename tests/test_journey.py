@@ -12,6 +12,7 @@ from command_line import Command, Done
 from forks import Commands
 from tiny import arguments, outputs
 
+from gristmill.evaluation.win_rate import by_reward
 from gristmill.manifest import Manifest
 from gristmill.recipe import Pretrain
 from gristmill.run import STAGES
@@ -143,3 +144,22 @@ def test_one_change_redoes_what_follows(whole: Path, commands: Commands, tmp_pat
     ran = [stage.name for stage in STAGES if f"\n{stage.name}\n" in f"\n{printed}"]
     assert ran == ["sft", "dpo", "kto", "reward", "rl", "evaluate", "audit", "export", "report"]
     assert outputs(again)["pretrain"] == first["pretrain"] and outputs(again)["sft"] != first["sft"]
+
+
+def test_a_stage_takes_its_folders_in_any_order(whole: Path, command: Command, tmp_path: Path) -> None:
+    orders = ("decontaminate", "tokenizer"), ("tokenizer", "decontaminate")
+    for number, names in enumerate(orders):
+        done = command("tokenize", *(whole / name for name in names), "-o", tmp_path / str(number) / "tokens")
+        assert done.code == 0, done.stderr
+    assert outputs(tmp_path / "0") == outputs(tmp_path / "1")
+    done = command("tokenize", whole / "tokenizer", whole / "pretrain", "-o", tmp_path / "2" / "tokens")
+    assert done.code == 2 and "was written by" in done.stderr and "Documents" in done.stderr
+
+
+def test_a_reward_model_judges(whole: Path) -> None:
+    """The one of the tiny run gives the same answer half a win, and the order of the answers changes sides alone."""
+    questions, said, other = ["Who walks?", "Which river?"], ["Anna walks.", "The Marl."], ["I do not know.", "A goat."]
+    reward = whole / "reward"
+    assert by_reward(reward, questions, said, said).tolist() == [0.5, 0.5]
+    there, back = by_reward(reward, questions, said, other), by_reward(reward, questions, other, said)
+    assert (there + back).tolist() == [1.0, 1.0] and set(there.tolist()) <= {0.0, 1.0}

@@ -12,7 +12,7 @@ import pytest
 from gristmill.commands.compare import compare
 from gristmill.errors import UserError
 from gristmill.evaluation.intervals import of_difference, of_runs, student
-from gristmill.evaluation.win_rate import by_reward, by_truth, share
+from gristmill.evaluation.win_rate import by_truth, share
 
 
 def run(folder: Path, figure: float, outcomes: list[str], **recipe: Any) -> Path:
@@ -76,12 +76,3 @@ def test_the_better_answers_win(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert found["low"] < 0.625 < found["high"] < found["low"] + 0.3
     with pytest.raises(UserError, match="is no reward model"):
         compare(runs, win_rate=str(tmp_path / "nothing"))
-
-
-def test_a_reward_model_judges(whole: Path) -> None:
-    """The one of the tiny run gives the same answer half a win, and the order of the answers changes sides alone."""
-    questions, said, other = ["Who walks?", "Which river?"], ["Anna walks.", "The Marl."], ["I do not know.", "A goat."]
-    reward = whole / "reward"
-    assert by_reward(reward, questions, said, said).tolist() == [0.5, 0.5]
-    there, back = by_reward(reward, questions, said, other), by_reward(reward, questions, other, said)
-    assert (there + back).tolist() == [1.0, 1.0] and set(there.tolist()) <= {0.0, 1.0}

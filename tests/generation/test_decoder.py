@@ -29,13 +29,13 @@ def native_decoder(model: Transformer) -> Decoder:
     return NativeDecoder(model.config, lambda name: weights[name].numpy())
 
 
-@pytest.fixture(params=["widest", "narrow"])
+@pytest.fixture(params=[16, 8, 4])
 def width(request: pytest.FixtureRequest) -> Iterator[None]:
-    """With the machine's widest vectors and with the narrower ones."""
-    flag = ctypes.c_int.in_dll(native.library(), "gm_narrow")
-    flag.value = request.param == "narrow"
+    """With the machine's widest vectors and with narrower ones."""
+    flag = ctypes.c_int.in_dll(native.library(), "gm_most_lanes")
+    flag.value = request.param
     yield
-    flag.value = 0
+    flag.value = 16
 
 
 def random_model(config: ModelConfig) -> Transformer:

@@ -19,13 +19,13 @@ from gristmill.model.ops import apply_rope
 from gristmill.model.transformer import Block, ModelConfig, RMSNorm, Transformer
 
 
-@pytest.fixture(params=["widest", "narrow"], autouse=True)
+@pytest.fixture(params=[16, 8, 4], autouse=True)
 def width(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every test runs with the machine's widest vectors and with the narrower ones."""
-    flag = ctypes.c_int.in_dll(native.library(), "gm_narrow")
-    flag.value = request.param == "narrow"
+    """Every test runs with the machine's widest vectors and with narrower ones."""
+    flag = ctypes.c_int.in_dll(native.library(), "gm_most_lanes")
+    flag.value = request.param
     yield
-    flag.value = 0
+    flag.value = 16
 
 
 def compare(fused: Callable[..., Tensor], plain: Callable[..., Tensor], inputs: list[Tensor], tolerance: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from itertools import permutations
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from typer.core import TyperCommand
 from gristmill.commands.groups import STAGE, EngineName, Settings, Workers
 from gristmill.corpus.execution.executor import parse_backend, using
 from gristmill.errors import UserError
+from gristmill.manifest import Manifest
 from gristmill.progress import console
 from gristmill.recipe import stage_params
 from gristmill.run import run_alone
@@ -45,6 +47,7 @@ INPUTS = {  # what an input is, on disk
     "run": "A run folder, as runs/miniweb.",
     "evaluation": "Figures for the model card: the folder of evaluate.",
 }
+ANY = {"corpus": CORPUS, "model": MODEL}  # stages that write such an input, in whatever order they run
 FLAGS = {  # stages with a setting that is an option of the command, too
     "export": ("check", "Compare what transformers and llama.cpp make of the folder with what training made."),
 }
@@ -73,8 +76,13 @@ def add_stages(app: typer.Typer) -> None:
         app.command(stage.name, cls=StageCommand, rich_help_panel=STAGE)(stage_command(stage))
 
 
+def inputs_of(stage: Stage) -> list[str]:
+    """The inputs in the order in which they are given: those that it needs, then the others."""
+    return sorted(stage.reads, key=lambda name: name in stage.optional)
+
+
 def arguments_of(stage: Stage) -> list[inspect.Parameter]:
-    """The command's arguments in the order in which they are given: those that it needs, then the others."""
+    """The command's arguments."""
     if stage.name in FILES:
         name = FILES[stage.name]
         given = Annotated[list[str] | None, typer.Argument(metavar=name[:-1].upper(), help=INPUTS[name])]
@@ -83,7 +91,7 @@ def arguments_of(stage: Stage) -> list[inspect.Parameter]:
         folder = Annotated[Path, typer.Argument(metavar="RUN", help=INPUTS["run"])]
         return [inspect.Parameter("folder", inspect.Parameter.KEYWORD_ONLY, annotation=folder)]
     found = []
-    for name in sorted(stage.reads, key=lambda name: name in stage.optional):
+    for name in inputs_of(stage):
         argument = typer.Argument(metavar=name.upper(), help=INPUTS[name], show_default=False)
         optional = name in stage.optional
         found.append(
@@ -148,4 +156,20 @@ def folders_of(stage: Stage, inputs: Mapping[str, Any]) -> dict[str, Path]:
         if not path.is_dir():
             problem = "is a file" if path.exists() else "does not exist"
             raise UserError(f"{stage.name}: the {name} folder {path} {problem}", INPUTS[name])
-    return folders
+    return placed(stage, list(folders.values()))
+
+
+def placed(stage: Stage, given: Sequence[Path]) -> dict[str, Path]:
+    """The folders given, by input: in the order given where each can be what its place says, in another otherwise.
+
+    A folder tells which stage wrote it; one that does not can be anything. Raises UserError where no order will do.
+    """
+    made = {path: manifest.stage if (manifest := Manifest.read(path)) else "" for path in given}
+    may_be = {name: {"", *stage.reads[name], *ANY.get(name, ())} for name in inputs_of(stage)}
+    for names in permutations(may_be, len(given)):
+        chosen = dict(zip(names, given, strict=True))
+        if all(made[path] in may_be[name] for name, path in chosen.items()) and {*may_be} - stage.optional <= {*names}:
+            return chosen
+    wrong = [(name, path) for name, path in zip(may_be, given, strict=False) if made[path] not in may_be[name]]
+    name, path = wrong[0]
+    raise UserError(f"{stage.name}: {path} was written by {made[path]} and is no {name}", INPUTS[name])

@@ -24,7 +24,7 @@ def by_truth(first: Sequence[str], second: Sequence[str]) -> np.ndarray:
 def by_reward(folder: Path, questions: Sequence[str], first: Sequence[str], second: Sequence[str]) -> np.ndarray:
     """The same by a reward model's folder in a run: the answer of higher reward is the better one.
 
-    Raises UserError where there is no reward model.
+    Equal answers are alike, whatever their rewards were rounded to. Raises UserError where there is no reward model.
     """
     from gristmill.chat.template import render
     from gristmill.posttrain.reward import RewardModel
@@ -43,7 +43,8 @@ def by_reward(folder: Path, questions: Sequence[str], first: Sequence[str], seco
         answers = [tokenizer.encode(answer) for pair in pairs for answer in pair]
         found += judge(prompts, answers).view(-1, 2).tolist()
     before, after = np.array(found).T
-    return preferred(before, after)
+    alike = [one == other for one, other in zip(first, second, strict=True)]
+    return np.where(alike, 0.5, preferred(before, after))
 
 
 def preferred(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A transformer's step in one C call (`step.c`): float32 on a CPU, without PyTorch."""
+"""A transformer's step in one C call (`step/step.c`): float32 on a CPU, without PyTorch."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def up_to(n: int, unit: int) -> int:
 
 
 def pack(config: ModelConfig, weight: Weights) -> np.ndarray:
-    """All weights in the order and form in which `step.h` has them."""
+    """All weights in the order and form in which `step/step.h` has them."""
     parts = []
     if not config.tie_embeddings:
         parts.append(padded(weight("embed.weight"), config.vocab_size, up_to(config.width, PANEL)).ravel())

@@ -7,7 +7,7 @@
 
 #include "../c/hashing.h"
 #include "../model/kernels.h"
-#include "step.h"
+#include "step/step.h"
 
 /* How one answer is drawn, and how far it has come. */
 struct draw {

@@ -9,7 +9,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-int gm_narrow;
+int gm_most_lanes = 16;
 
 /* A pool's way to run a function once in each of its threads: GOMP_parallel of the OpenMP that PyTorch runs in. */
 typedef void region(void (*run)(void *), void *data, unsigned threads, unsigned flags);

@@ -10,7 +10,7 @@ enum { BLOCK = 32 }; /* query rows that are attended at once; a multiple of TILE
 
 static inline size_t padded(size_t n) { return (n + BLOCK - 1) / BLOCK * BLOCK; }
 
-extern int gm_narrow; /* for tests: whether to do with the narrower vectors */
+extern int gm_most_lanes; /* for tests: 8 or 4 for narrower vectors than the processor has */
 
 typedef struct {
     const float *q, *k, *v;           /* [B][T][H][K], [B][T][G][K] twice: as the projections give them */
@@ -51,7 +51,9 @@ typedef struct {
     float scale;
 } cross_entropy;
 
-#define LOOPS(name) void name##_512(const void *, size_t, float *), name##_256(const void *, size_t, float *)
+#define LOOPS(name)                                                                                                    \
+    void name##_512(const void *, size_t, float *), name##_256(const void *, size_t, float *),                         \
+        name##_128(const void *, size_t, float *)
 LOOPS(gm_attend_item);
 LOOPS(gm_attend_back_item);
 LOOPS(gm_rms_norm_item);
@@ -60,10 +62,14 @@ LOOPS(gm_swiglu_item);
 LOOPS(gm_swiglu_back_item);
 LOOPS(gm_cross_entropy_item);
 
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
-#define GM_HAS_512
-#define WIDEST(item) (!gm_narrow && __builtin_cpu_supports("avx512f") ? item##_512 : item##_256)
+/* Each width has a file that tells the compiler by a pragma which instructions there are: an attribute of the function
+   that loops comes too late, after GCC has split vectors in what is inlined into it (three times as slow). */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define GM_X86
+#define HAS_16 (gm_most_lanes >= 16 && __builtin_cpu_supports("avx512f"))
+#define HAS_8 (gm_most_lanes >= 8 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+#define WIDEST(item) (HAS_16 ? item##_512 : HAS_8 ? item##_256 : item##_128)
 #else
-#define WIDEST(item) item##_256
+#define WIDEST(item) item##_128
 #endif
 #endif

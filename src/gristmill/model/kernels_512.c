@@ -1,8 +1,8 @@
 #include "kernels.h"
-#ifdef GM_HAS_512
+#ifdef GM_X86
+#pragma GCC target("avx512f") /* before all else: what is inlined must have it too */
 #define LANES 16
 #define TILE_ROWS 8
-#define TARGET __attribute__((target("avx512f")))
 #define NAME(name) name##_512
 #include "kernels_loops.h"
 #endif

@@ -1,4 +1,4 @@
-/* The loops of kernels.c with vectors of LANES floats, for files that say which instructions TARGET may use and what
+/* The loops of kernels.c with vectors of LANES floats, for files that say which instructions may use and what
    NAME makes of a name. */
 #include "kernels.h"
 #include "vectors.h"
@@ -14,6 +14,7 @@ INLINE void turn(const attention *c, const float *x, size_t stride, const float 
         vec squares = all(0);
         for (size_t i = 0; i < K; i += LANES) squares += load(row + i) * load(row + i);
         float norm = scale / sqrtf(sum(squares) / (float)K + c->eps), *o = out + r * K;
+#pragma GCC ivdep
         for (size_t i = 0; i < half; i++) {
             float a = row[i] * norm * weight[i], b = row[i + half] * norm * weight[i + half];
             o[i] = a * cosine[i] - b * sine[i];
@@ -33,6 +34,7 @@ INLINE void turn_back(const attention *c, const float *x, size_t stride, const f
         vec squares = all(0), inner = all(0);
         for (size_t i = 0; i < K; i += LANES) squares += load(row + i) * load(row + i);
         float inverse = 1 / sqrtf(sum(squares) / (float)K + c->eps), norm = scale * inverse;
+#pragma GCC ivdep
         for (size_t i = 0; i < half; i++) {
             float a = d[i], b = d[i + half];
             d[i] = (a * cosine[i] + b * sine[i]) * norm;
@@ -73,7 +75,7 @@ INLINE void scores(const attention *c, const float *q, const float *kT, size_t P
     }
 }
 
-TARGET void NAME(gm_attend_item)(const void *job, size_t index, float *scratch) {
+void NAME(gm_attend_item)(const void *job, size_t index, float *scratch) {
     const attention *c = job;
     size_t T = c->T, K = c->K, P = padded(T), b = index / c->G, g = index % c->G, group = c->H / c->G;
     size_t q_stride = c->H * K, k_stride = c->G * K;
@@ -104,11 +106,12 @@ TARGET void NAME(gm_attend_item)(const void *job, size_t index, float *scratch) 
             }
             product(s + from, P, 1, v + from * k_stride, k_stride, o, K, BLOCK, K, at + rows - from, 0);
             for (size_t i = 0; i < rows; i++)
-                for (size_t j = 0; j < K; j++) c->out[place * K + i * q_stride + j] = o[i * K + j] * scale[i];
+                for (size_t j = 0; j < K; j += LANES)
+                    store(c->out + place * K + i * q_stride + j, load(o + i * K + j) * all(scale[i]));
         }
 }
 
-TARGET void NAME(gm_attend_back_item)(const void *job, size_t index, float *scratch) {
+void NAME(gm_attend_back_item)(const void *job, size_t index, float *scratch) {
     const attention *c = job;
     size_t T = c->T, K = c->K, P = padded(T), b = index / c->G, g = index % c->G, group = c->H / c->G;
     size_t q_stride = c->H * K, k_stride = c->G * K, first = (b * T * c->G + g) * K;
@@ -126,7 +129,8 @@ TARGET void NAME(gm_attend_back_item)(const void *job, size_t index, float *scra
             size_t rows = T - at < BLOCK ? T - at : BLOCK, place = ((b * T + at) * c->H + h) * K, width = at + BLOCK;
             turn(c, c->q + place, q_stride, c->q_weight, q_scale, at, rows, BLOCK, q);
             for (size_t i = 0; i < BLOCK; i++)
-                for (size_t j = 0; j < K; j++) dy[i * K + j] = i < rows ? c->dy[place + i * q_stride + j] : 0;
+                for (size_t j = 0; j < K; j += LANES)
+                    store(dy + i * K + j, i < rows ? load(c->dy + place + i * q_stride + j) : all(0));
             size_t from = seen_from(c, b, at), seen = width - from;
             scores(c, q, kT, P, b, at, rows, from, width, s);
             product(dy, K, 1, vT + from, P, ds + from, P, BLOCK, seen, K, 0);
@@ -157,7 +161,7 @@ TARGET void NAME(gm_attend_back_item)(const void *job, size_t index, float *scra
 
 /* RMSNorm ---------------------------------------------------------------------------------------------------------- */
 
-TARGET void NAME(gm_rms_norm_item)(const void *job, size_t index, float *scratch) {
+void NAME(gm_rms_norm_item)(const void *job, size_t index, float *scratch) {
     const rms_norm *c = job;
     size_t D = c->width, end = (index + 1) * NORM_ROWS < c->rows ? (index + 1) * NORM_ROWS : c->rows;
     (void)scratch;
@@ -170,7 +174,7 @@ TARGET void NAME(gm_rms_norm_item)(const void *job, size_t index, float *scratch
     }
 }
 
-TARGET void NAME(gm_rms_norm_back_item)(const void *job, size_t index, float *scratch) {
+void NAME(gm_rms_norm_back_item)(const void *job, size_t index, float *scratch) {
     const rms_norm *c = job;
     size_t D = c->width, end = (index + 1) * NORM_ROWS < c->rows ? (index + 1) * NORM_ROWS : c->rows;
     float *dweight = c->dweight + index * D;
@@ -200,7 +204,7 @@ INLINE vec sigmoid(vec x) {
     return all(1) / (all(1) + e);
 }
 
-TARGET void NAME(gm_swiglu_item)(const void *job, size_t index, float *scratch) {
+void NAME(gm_swiglu_item)(const void *job, size_t index, float *scratch) {
     const swiglu *c = job;
     size_t end = (index + 1) * SWIGLU_RUN < c->n ? (index + 1) * SWIGLU_RUN : c->n;
     (void)scratch;
@@ -210,7 +214,7 @@ TARGET void NAME(gm_swiglu_item)(const void *job, size_t index, float *scratch) 
     }
 }
 
-TARGET void NAME(gm_swiglu_back_item)(const void *job, size_t index, float *scratch) {
+void NAME(gm_swiglu_back_item)(const void *job, size_t index, float *scratch) {
     const swiglu *c = job;
     size_t end = (index + 1) * SWIGLU_RUN < c->n ? (index + 1) * SWIGLU_RUN : c->n;
     (void)scratch;
@@ -223,7 +227,7 @@ TARGET void NAME(gm_swiglu_back_item)(const void *job, size_t index, float *scra
 
 /* Cross-entropy ---------------------------------------------------------------------------------------------------- */
 
-TARGET void NAME(gm_cross_entropy_item)(const void *job, size_t index, float *scratch) {
+void NAME(gm_cross_entropy_item)(const void *job, size_t index, float *scratch) {
     const cross_entropy *c = job;
     size_t V = c->V, whole = V / LANES * LANES, end = (index + 1) * LOSS_ROWS;
     end = end < c->rows ? end : c->rows;

@@ -26,16 +26,30 @@ INLINE vec load_some(const float *x, size_t n, float otherwise) {
     return v;
 }
 
+/* Lane i has what lane i + by had, counted round. */
+INLINE vec moved(vec v, int by) {
+#ifdef __clang__
+    vec out;
+    for (int i = 0; i < LANES; i++) out[i] = v[(i + by) % LANES];
+    return out;
+#else
+    ivec from;
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++) from[i] = i;
+    return __builtin_shuffle(v, from + by);
+#endif
+}
+
 INLINE float sum(vec v) {
-    for (int width = LANES / 2; width; width /= 2)
-        for (int i = 0; i < width; i++) v[i] += v[i + width];
+#pragma GCC unroll 4
+    for (int width = LANES / 2; width; width /= 2) v += moved(v, width);
     return v[0];
 }
 
 INLINE float largest(vec v) {
-    float most = v[0];
-    for (int i = 1; i < LANES; i++) most = v[i] > most ? v[i] : most;
-    return most;
+#pragma GCC unroll 4
+    for (int width = LANES / 2; width; width /= 2) v = larger(v, moved(v, width));
+    return v[0];
 }
 
 /* 2^x, relative error below 2e-7; 0 below -126, and x must not exceed 127. */

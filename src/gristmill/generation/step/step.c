@@ -1,7 +1,7 @@
 /* A step of a transformer in one call. */
 #include "step.h"
 
-#include "../model/kernels.h"
+#include "../../model/kernels.h"
 
 void gm_step_wait(struct step_barrier *barrier) { (void)barrier; }
 

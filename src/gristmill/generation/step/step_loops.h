@@ -1,6 +1,6 @@
 /* The loops of step.c with vectors of LANES floats; VECTORS of them are a panel. */
-#include "../model/kernels.h"
-#include "../model/vectors.h"
+#include "../../model/kernels.h"
+#include "../../model/vectors.h"
 #include "step.h"
 
 #define VECTORS (PANEL / LANES)
@@ -161,7 +161,7 @@ INLINE const float *layer_of(const struct step *s, const sizes *n, const float *
     return w_down + n->F * D;
 }
 
-TARGET void NAME(gm_step_part)(const struct step *s, size_t thread, size_t threads, struct step_barrier *barrier) {
+void NAME(gm_step_part)(const struct step *s, size_t thread, size_t threads, struct step_barrier *barrier) {
     size_t K = up_to(s->head, 16), A = s->heads * K;
     sizes n = {up_to(s->width, PANEL),     K, up_to(A + 2 * s->kv_heads * K, PANEL), A, up_to(s->ffn, PANEL),
                up_to(s->vocabulary, PANEL)};
@@ -193,7 +193,7 @@ TARGET void NAME(gm_step_part)(const struct step *s, size_t thread, size_t threa
 }
 
 /* The log of the sum of exponentials; NaN or infinite where a number is, or where all are -inf. */
-TARGET float NAME(gm_log_total)(const float *x, size_t n) {
+float NAME(gm_log_total)(const float *x, size_t n) {
     size_t whole = n / LANES * LANES;
     vec most = load_some(x + whole, n - whole, -INFINITY), total = all(0);
     for (size_t i = 0; i < whole; i += LANES) most = larger(most, load(x + i));
@@ -204,7 +204,7 @@ TARGET float NAME(gm_log_total)(const float *x, size_t n) {
 }
 
 /* x = exp((x - top) · scale). */
-TARGET void NAME(gm_weights)(float *x, size_t n, float top, float scale) {
+void NAME(gm_weights)(float *x, size_t n, float top, float scale) {
     size_t whole = n / LANES * LANES;
     vec rest = exp2v((load_some(x + whole, n - whole, -INFINITY) - all(top)) * all(scale) * all(LOG2E));
     for (size_t i = 0; i < whole; i += LANES) store(x + i, exp2v((load(x + i) - all(top)) * all(scale) * all(LOG2E)));
