@@ -41,7 +41,12 @@ def compare(fused: Callable[..., Tensor], plain: Callable[..., Tensor], inputs: 
         assert (ours.double() - theirs).abs().max() <= tolerance * (theirs.abs().max() + 1)
 
 
-def attention(inputs: Sequence[Tensor], angles: tuple[Tensor, Tensor], starts_BT: Tensor | None = None) -> Tensor:
+def attention(
+    inputs: Sequence[Tensor],
+    angles: tuple[Tensor, Tensor],
+    starts_BT: Tensor | None = None,
+    kept_B: Tensor | None = None,
+) -> Tensor:
     """QK-norm, rotary positions and causal attention as the equations have them; [B, T, heads, K] in and out."""
     q, k, v, q_weight, k_weight = inputs
 
@@ -55,7 +60,10 @@ def attention(inputs: Sequence[Tensor], angles: tuple[Tensor, Tensor], starts_BT
     scores = q @ k.mT / q.size(-1) ** 0.5
     ahead = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
     if starts_BT is not None:
-        ahead = ahead | (torch.arange(q.size(2)) < starts_BT[:, None, :, None])
+        before = torch.arange(q.size(2)) < starts_BT[:, None, :, None]
+        if kept_B is not None:
+            before &= torch.arange(q.size(2)) >= kept_B[:, None, None, None]
+        ahead = ahead | before
     y_BTHK: Tensor = (scores.masked_fill(ahead, -torch.inf).softmax(-1) @ v).transpose(1, 2)
     return y_BTHK
 
@@ -66,7 +74,8 @@ def attention(inputs: Sequence[Tensor], angles: tuple[Tensor, Tensor], starts_BT
 )
 def test_attention(B: int, T: int, H: int, G: int, K: int) -> None:
     torch.manual_seed(T)
-    angles = Transformer(ModelConfig(8, 1, 16, H, G, K, 16, T)).angles(torch.arange(T)[None])
+    model = Transformer(ModelConfig(8, 1, 16, H, G, K, 16, T))
+    angles = model.angles(torch.arange(T)[None])
     plane = tuple(angle[0, 0] for angle in angles)
     inputs = [torch.randn(B, T, heads, K) for heads in (H, G, G)] + [torch.rand(K) + 0.5 for _ in range(2)]
 
@@ -83,6 +92,15 @@ def test_attention(B: int, T: int, H: int, G: int, K: int) -> None:
     sharp = [*inputs[:3], inputs[3] * 40, inputs[4] * 40]  # scores of thousands: one key takes all
     exact = attention([x.double() for x in sharp], angles)
     assert (fused(*sharp).double() - exact).abs().mean() < 1e-3
+    kept = torch.arange(B) % 2 * (T // 3)
+    starts = torch.where(torch.arange(T) < kept[:, None], 0, kept[:, None] + (torch.arange(T) - kept[:, None]) // 9 * 9)
+    positions = torch.arange(T) - torch.where(starts > kept[:, None], starts - kept[:, None], 0)
+    turned = model.angles(positions)
+
+    def branched(*inputs: Tensor) -> Tensor:
+        return kernels.Attend.apply(*inputs, *(angle[:, 0] for angle in turned), 1e-6, starts, kept)
+
+    compare(branched, lambda *inputs: attention(inputs, turned, starts, kept), inputs, 1e-5)
 
 
 @settings(max_examples=20)

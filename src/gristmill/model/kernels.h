@@ -15,13 +15,16 @@ extern int gm_most_lanes; /* for tests: 8 or 4 for narrower vectors than the pro
 typedef struct {
     const float *q, *k, *v;           /* [B][T][H][K], [B][T][G][K] twice: as the projections give them */
     const float *q_weight, *k_weight; /* [K] */
-    const float *cosine, *sine;       /* [T][K / 2] */
+    const float *cosine, *sine;       /* [T][K / 2], or [B][T][K / 2] */
     const int64_t *starts; /* [B][T]: the first place that each sees, never falling in a row; or NULL: all */
+    const int64_t
+        *kept; /* [B]: how many places at its beginning all of a row see, whatever their first; or NULL: none */
     const float *y, *dy; /* [B][T][H][K]; dy and what follows in the backward pass only */
     float *out, *lse; /* [B][T][H][K]; [B][H][T]: log2 of the sum of 2^scores */
     float *dq, *dk, *dv; /* as q, k, v */
     float *dq_weight, *dk_weight; /* [B·G][K]: by item */
     size_t B, T, H, G, K;
+    size_t turned; /* rows of cosine and sine from one row to the next: T, or 0 */
     float eps;
 } attention;
 

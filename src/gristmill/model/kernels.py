@@ -39,7 +39,7 @@ def declare(name: str, tensors: int, sizes: int, *scalar: Any) -> native.Functio
     return native.Function(name, INT, *(POINTER,) * tensors, *(SIZE,) * sizes, *scalar, POINTER, ctypes.c_uint)
 
 
-ATTEND, ATTEND_BACK = declare("gm_attend", 10, 5, FLOAT), declare("gm_attend_back", 16, 5, FLOAT)
+ATTEND, ATTEND_BACK = declare("gm_attend", 11, 6, FLOAT), declare("gm_attend_back", 17, 6, FLOAT)
 RMS_NORM, RMS_NORM_BACK = declare("gm_rms_norm", 3, 2, FLOAT), declare("gm_rms_norm_back", 5, 2, FLOAT)
 SWIGLU, SWIGLU_BACK = declare("gm_swiglu", 3, 1), declare("gm_swiglu_back", 5, 1)
 CROSS_ENTROPY = declare("gm_cross_entropy", 3, 2, FLOAT)
@@ -96,7 +96,8 @@ class Kernel(Function):
 class Attend(Kernel):
     """Causal attention of queries [B, T, H, K] over keys and values [B, T, G, K], with QK-norm and rotary positions.
 
-    `starts` [B, T], which never falls in a row, is the first place that each query sees: 0 without it.
+    Angles are [T, K/2], or [B, T, K/2]. `starts` [B, T], which never falls in a row, is the first place that each query
+    sees: 0 without it; `kept` [B] is how many places at the beginning of a row all its queries see all the same.
     Extra memory is that of the output; scores exist a block of 32 queries at a time, in each thread.
     """
 
@@ -108,17 +109,18 @@ class Attend(Kernel):
         v: Tensor,
         q_weight: Tensor,
         k_weight: Tensor,
-        cosine_TK: Tensor,
-        sine_TK: Tensor,
+        cosine: Tensor,
+        sine: Tensor,
         eps: float,
         starts_BT: Tensor | None = None,
+        kept_B: Tensor | None = None,
     ) -> Tensor:
         """The heads' outputs, [B, T, H, K]."""
-        starts = torch.empty(0, dtype=torch.int64) if starts_BT is None else starts_BT  # whose address is NULL
-        inputs = tuple(x.contiguous() for x in (q, k, v, q_weight, k_weight, cosine_TK, sine_TK, starts))
+        places = (torch.empty(0, dtype=torch.int64) if x is None else x for x in (starts_BT, kept_B))  # address: NULL
+        inputs = tuple(x.contiguous() for x in (q, k, v, q_weight, k_weight, cosine, sine, *places))
         B, T, H, K = q.shape
         y, lse = torch.empty_like(inputs[0]), q.new_empty(B, H, T)
-        ctx.sizes, ctx.eps = (B, T, H, k.size(2), K), eps
+        ctx.sizes, ctx.eps = (B, T, H, k.size(2), K, T if cosine.ndim == 3 else 0), eps
         call(ATTEND, (*inputs, y, lse), ctx.sizes, eps)
         ctx.save_for_backward(*inputs, y, lse)
         return y
@@ -128,11 +130,11 @@ class Attend(Kernel):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of the first five arguments."""
         saved = ctx.saved_tensors
-        B, _, _, G, K = ctx.sizes
+        B, _, _, G, K, _ = ctx.sizes
         grads = tuple(torch.empty_like(x) for x in saved[:3])
         weights = tuple(dy.new_empty(B * G, K) for _ in range(2))
         call(ATTEND_BACK, (*saved, dy.contiguous(), *grads, *weights), ctx.sizes, ctx.eps)
-        return (*grads, *(weight.sum(0) for weight in weights), None, None, None, None)
+        return (*grads, *(weight.sum(0) for weight in weights), None, None, None, None, None)
 
 
 class Norm(Kernel):

@@ -60,17 +60,18 @@ INLINE void transpose(const float *x, size_t stride, size_t rows, size_t filled,
 
 /* The first column that a block of queries reads, where a block begins: what is before it no query of the block sees. */
 INLINE size_t seen_from(const attention *c, size_t b, size_t at) {
-    return c->starts ? (size_t)c->starts[b * c->T + at] / BLOCK * BLOCK : 0;
+    return c->starts && !c->kept ? (size_t)c->starts[b * c->T + at] / BLOCK * BLOCK : 0;
 }
 
 /* Scores of a block of queries that begins at `at`, in units of log2, from column `from` up to `width`; what lies ahead,
-   and before what a query sees, gets -inf. */
+   and before what a query sees but for what all see, gets -inf. */
 INLINE void scores(const attention *c, const float *q, const float *kT, size_t P, size_t b, size_t at, size_t rows,
                    size_t from, size_t width, float *s) {
     product(q, c->K, 1, kT + from, P, s + from, P, BLOCK, width - from, c->K, 0);
+    size_t kept = c->kept && (size_t)c->kept[b] > from ? (size_t)c->kept[b] : from;
     for (size_t i = 0; i < BLOCK; i++) {
         size_t start = c->starts && i < rows ? (size_t)c->starts[b * c->T + at + i] : 0;
-        for (size_t j = from; j < start; j++) s[i * P + j] = -INFINITY;
+        for (size_t j = kept; j < start; j++) s[i * P + j] = -INFINITY;
         for (size_t j = at + i + 1; j < width; j++) s[i * P + j] = -INFINITY;
     }
 }
@@ -80,13 +81,14 @@ void NAME(gm_attend_item)(const void *job, size_t index, float *scratch) {
     size_t T = c->T, K = c->K, P = padded(T), b = index / c->G, g = index % c->G, group = c->H / c->G;
     size_t q_stride = c->H * K, k_stride = c->G * K;
     float *q = scratch, *k = q + BLOCK * K, *kT = k + P * K, *s = kT + P * K, *o = s + BLOCK * P;
-    turn(c, c->k + (b * T * c->G + g) * K, k_stride, c->k_weight, 1, 0, T, P, k);
+    turn(c, c->k + (b * T * c->G + g) * K, k_stride, c->k_weight, 1, b * c->turned, T, P, k);
     transpose(k, K, P, P, K, kT);
     const float *v = c->v + (b * T * c->G + g) * K;
     for (size_t h = g * group; h < (g + 1) * group; h++)
         for (size_t at = 0; at < T; at += BLOCK) {
             size_t rows = T - at < BLOCK ? T - at : BLOCK, place = (b * T + at) * c->H + h;
-            turn(c, c->q + place * K, q_stride, c->q_weight, LOG2E / sqrtf((float)K), at, rows, BLOCK, q);
+            turn(c, c->q + place * K, q_stride, c->q_weight, LOG2E / sqrtf((float)K), b * c->turned + at, rows, BLOCK,
+                 q);
             size_t from = seen_from(c, b, at);
             scores(c, q, kT, P, b, at, rows, from, at + BLOCK, s);
             float scale[BLOCK];
@@ -118,7 +120,7 @@ void NAME(gm_attend_back_item)(const void *job, size_t index, float *scratch) {
     float *q = scratch, *dy = q + BLOCK * K, *dq = dy + BLOCK * K, *k = dq + BLOCK * K, *kT = k + P * K;
     float *vT = kT + P * K, *dk = vT + P * K, *dv = dk + P * K, *s = dv + P * K, *ds = s + BLOCK * P;
     float q_scale = 1 / sqrtf((float)K), *dq_weight = c->dq_weight + index * K, *dk_weight = c->dk_weight + index * K;
-    turn(c, c->k + first, k_stride, c->k_weight, 1, 0, T, P, k);
+    turn(c, c->k + first, k_stride, c->k_weight, 1, b * c->turned, T, P, k);
     transpose(k, K, P, P, K, kT);
     transpose(c->v + first, k_stride, T, P, K, vT);
     memset(dk, 0, 2 * P * K * sizeof(float));
@@ -127,7 +129,7 @@ void NAME(gm_attend_back_item)(const void *job, size_t index, float *scratch) {
     for (size_t h = g * group; h < (g + 1) * group; h++)
         for (size_t at = 0; at < T; at += BLOCK) {
             size_t rows = T - at < BLOCK ? T - at : BLOCK, place = ((b * T + at) * c->H + h) * K, width = at + BLOCK;
-            turn(c, c->q + place, q_stride, c->q_weight, q_scale, at, rows, BLOCK, q);
+            turn(c, c->q + place, q_stride, c->q_weight, q_scale, b * c->turned + at, rows, BLOCK, q);
             for (size_t i = 0; i < BLOCK; i++)
                 for (size_t j = 0; j < K; j += LANES)
                     store(dy + i * K + j, i < rows ? load(c->dy + place + i * q_stride + j) : all(0));
@@ -153,9 +155,10 @@ void NAME(gm_attend_back_item)(const void *job, size_t index, float *scratch) {
             product(ds + from, P, 1, k + from * K, K, dq, K, BLOCK, K, seen, 0);
             product(ds + from, 1, P, q, K, dk + from * K, K, seen, K, BLOCK, 1);
             product(s + from, 1, P, dy, K, dv + from * K, K, seen, K, BLOCK, 1);
-            turn_back(c, c->q + place, q_stride, c->q_weight, q_scale, at, rows, dq, c->dq + place, dq_weight);
+            turn_back(c, c->q + place, q_stride, c->q_weight, q_scale, b * c->turned + at, rows, dq, c->dq + place,
+                      dq_weight);
         }
-    turn_back(c, c->k + first, k_stride, c->k_weight, 1, 0, T, dk, c->dk + first, dk_weight);
+    turn_back(c, c->k + first, k_stride, c->k_weight, 1, b * c->turned, T, dk, c->dk + first, dk_weight);
     for (size_t r = 0; r < T; r++) memcpy(c->dv + first + r * k_stride, dv + r * K, K * sizeof(float));
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +26,16 @@ except ImportError:  # PyTorch for CPUs comes without Triton
 
 FASTEST = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 Extend = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class Branches(NamedTuple):
+    """What tokens of rows see that hold a beginning and several ways on from it, each blind to the others."""
+
+    starts_BT: Tensor  # int64: where the way on that a token is of begins; 0 in the beginning
+    kept_B: Tensor  # int64: how many tokens the beginning has, which all ways on see
+
+
+Mask = Tensor | Branches
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -89,8 +99,12 @@ def boundaries(starts_BT: Tensor) -> Tensor:
     return torch.from_numpy(np.append(begins, starts.size).astype(np.int32))
 
 
-def allowed(mask: Tensor, B: int, T: int) -> Tensor:
-    """Where attention is allowed, bool [B, 1, T, T], by either form of where documents begin."""
+def allowed(mask: Mask, B: int, T: int) -> Tensor:
+    """Where attention is allowed, bool [B, 1, T, T], by either form of where documents begin, or for branches."""
+    if isinstance(mask, Branches):
+        shared_BT = torch.arange(T, device=mask.kept_B.device) < mask.kept_B[:, None]
+        causal_TT = torch.ones(T, T, dtype=torch.bool, device=shared_BT.device).tril()
+        return allowed(mask.starts_BT, B, T) | (shared_BT[:, None, None] & causal_TT)
     place_T = torch.arange(T, device=mask.device)
     if mask.dtype == torch.int32:
         row_B1 = T * torch.arange(B, device=mask.device)[:, None]
@@ -107,23 +121,25 @@ def attend(
     norms: tuple[Tensor, Tensor] | None,
     eps: float,
     extend: Extend | None,
-    mask: Tensor | None,
+    mask: Mask | None,
 ) -> Tensor:
     """Attention over rotated queries and keys, which are normalised first if there are `norms` (their weights).
 
     `angles` are cosine and sine, [B or 1, 1, T, K/2]. `extend` puts what came before in front of new keys and values
     [B, G, T, K]. Attention is causal without a `mask`: where it is allowed, bool [B, 1, T, S]; or, causal too, where
-    the documents of rows begin, as the first place that each token sees, int64 [B, T], or as `boundaries` gives it.
-    Returns [B, T, H, K].
+    the documents of rows begin, as the first place that each token sees, int64 [B, T], or as `boundaries` gives it; or
+    `Branches`. Returns [B, T, H, K].
     """
     B, T, H, K = q_BTHK.shape
+    branches = mask if isinstance(mask, Branches) else None
+    documents = mask if isinstance(mask, Tensor) and mask.dtype in (torch.int64, torch.int32) else None
     alike = angles[0].size(0) == 1  # positions, in all rows
-    documents = mask if mask is not None and mask.dtype in (torch.int64, torch.int32) else None
-    plain = extend is None and alike and (mask is None or documents is not None)
+    plain = extend is None and (mask is None or documents is not None or branches is not None)
     if norms and plain and kernels.fits(q_BTHK, K) and (documents is None or documents.dtype == torch.int64):
-        return kernels.Attend.apply(q_BTHK, k_BTGK, v_BTGK, *norms, angles[0][0, 0], angles[1][0, 0], eps, documents)
+        turns = tuple(part[0, 0] if alike else part[:, 0] for part in angles)
+        return kernels.Attend.apply(q_BTHK, k_BTGK, v_BTGK, *norms, *turns, eps, *(branches or (documents, None)))
     low = q_BTHK.is_cuda and q_BTHK.dtype == torch.bfloat16
-    if norms and plain and low and gpu_kernels is not None and K & (K - 1) == 0:
+    if norms and plain and alike and low and gpu_kernels is not None and K & (K - 1) == 0:
         turns = angles[0][0, 0], angles[1][0, 0]
         q, k = (gpu_kernels.norm_and_turn(x, w, *turns, eps) for x, w in zip((q_BTHK, k_BTGK), norms, strict=True))
         q, k = q.transpose(1, 2), k.transpose(1, 2)
@@ -139,6 +155,7 @@ def attend(
     if apart and documents is not None and documents.dtype == torch.int32:
         q, k, v = (x.to(v.dtype).transpose(1, 2).flatten(0, 1) for x in (q, k, v))
         return gpu_kernels.attend_documents(q, k, v, documents, T).view(B, T, H, K)
-    mask = mask if documents is None else allowed(documents, B, T)
-    y_BHTK = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped)
+    layout = documents if branches is None else branches
+    seen = allowed(layout, B, T) if layout is not None else mask if isinstance(mask, Tensor) else None
+    y_BHTK = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=seen is None, enable_gqa=grouped)
     return y_BHTK.transpose(1, 2)

@@ -69,7 +69,7 @@ class Attention(nn.Module):
         angles: tuple[Tensor, Tensor],
         layer: int,
         cache: Cache | None,
-        mask: Tensor | None,
+        mask: ops.Mask | None,
     ) -> Tensor:
         B, T, _ = x_BTD.shape
         q, k, v = (part.view(B, T, -1, self.config.head_dim) for part in ops.linear(x_BTD, (self.q, self.k, self.v)))
@@ -110,7 +110,7 @@ class Block(nn.Module):
         angles: tuple[Tensor, Tensor],
         layer: int,
         cache: Cache | None,
-        mask: Tensor | None,
+        mask: ops.Mask | None,
     ) -> Tensor:
         x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), angles, layer, cache, mask)
         x_BTD = x_BTD + self.ffn(self.ffn_norm(x_BTD))
@@ -160,14 +160,14 @@ class Transformer(Network):
         *,
         cache: Cache | None = None,
         positions_BT: Tensor | None = None,
-        mask: Tensor | None = None,
+        mask: ops.Mask | None = None,
     ) -> Tensor:
         """Normalised last hidden states, [B, T, D].
 
         Without a cache, attention is causal and positions count from 0. With one, `positions_BT` and the boolean
         `mask` [B, 1, T, S] (True where attention is allowed) must be given. A mask of int64 [B, T] is causal, and says
         for each token where its document begins, before which it sees nothing (or `ops.boundaries` of that). Rotary
-        attention depends on distances alone, so that positions need not begin anew.
+        attention depends on distances alone, so that positions need not begin anew. `ops.Branches` need positions.
         """
         if positions_BT is None:
             positions_BT = torch.arange(ids_BT.size(1), device=ids_BT.device)[None]

@@ -19,6 +19,7 @@ from gristmill.chat.template import render
 from gristmill.document import read_documents
 from gristmill.errors import UserError
 from gristmill.model.loss import padded, rounded_up, token_logprobs
+from gristmill.model.ops import Branches
 from gristmill.model.transformer import Transformer
 from gristmill.processes import SIZE
 from gristmill.tokenizer.encode import Tokenizer
@@ -63,7 +64,7 @@ class Answers:
 
     ids_PT: Tensor
     positions_PT: Tensor | None  # None: from 0 in every row
-    mask: Tensor | None  # [P, 1, T, T], True where attention is allowed; None: causal
+    mask: Branches | None  # None: causal
     tokens_BA: Tensor  # of the answers, in order
     places_BA: Tensor  # where each is predicted, in the flattened rows; where it is read is the place after
     mask_BA: Tensor  # 1 on an answer's tokens, 0 after its end
@@ -109,15 +110,16 @@ def fork(prompts: Sequence[list[int]], answers: Sequence[Sequence[list[int]]], d
     ]
     said = [answer for group in answers for answer in group]
     width = rounded_up(max(sum(map(len, row)) for row in parts))
-    ids, positions, branch = (np.zeros((len(parts), width), np.int64) for _ in range(3))
+    ids, positions, starts = (np.zeros((len(parts), width), np.int64) for _ in range(3))
+    kept = np.array([len(pieces[0]) for pieces in parts], np.int64)
     tokens, places = (np.zeros((len(said), max(map(len, said))), np.int64) for _ in range(2))
     spoken, number = np.zeros(tokens.shape, np.float32), 0
     for row, pieces in enumerate(parts):
-        at, begun = 0, len(pieces[0])
+        at = 0
         for place, piece in enumerate(pieces):
             end = at + len(piece)
-            ids[row, at:end], branch[row, at:end] = piece, place
-            positions[row, at:end] = np.arange(len(piece)) + (begun if place else 0)
+            ids[row, at:end], starts[row, at:] = piece, at  # what fills the row up goes with its last piece
+            positions[row, at:end] = np.arange(len(piece)) + (kept[row] if place else 0)
             if place:
                 own = slice(0, len(piece) - 1)
                 tokens[number, own], spoken[number, own] = piece[1:], 1
@@ -127,10 +129,8 @@ def fork(prompts: Sequence[list[int]], answers: Sequence[Sequence[list[int]]], d
     ids_PT, *said_BA = (torch.from_numpy(array).to(device) for array in (ids, tokens, places, spoken))
     if not shared:
         return Answers(ids_PT, None, None, *said_BA)
-    seen = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
-    seen &= np.tri(width, dtype=bool)
-    mask, positions_PT = (torch.from_numpy(array).to(device) for array in (seen[:, None], positions))
-    return Answers(ids_PT, positions_PT, mask, *said_BA)
+    positions_PT, *seen = (torch.from_numpy(array).to(device) for array in (positions, starts, kept))
+    return Answers(ids_PT, positions_PT, Branches(*seen), *said_BA)
 
 
 def size(rows: Sequence[tuple[list[int], list[list[int]]]]) -> int:
