@@ -42,16 +42,18 @@ def compare(fused: Callable[..., Tensor], plain: Callable[..., Tensor], inputs: 
 
 
 def attention(
-    inputs: Sequence[Tensor],
+    inputs: Sequence[Tensor | None],
     angles: tuple[Tensor, Tensor],
     starts_BT: Tensor | None = None,
-    kept_B: Tensor | None = None,
+    firsts_BT: Tensor | None = None,
+    kept_BT: Tensor | None = None,
 ) -> Tensor:
     """QK-norm, rotary positions and causal attention as the equations have them; [B, T, heads, K] in and out."""
     q, k, v, q_weight, k_weight = inputs
+    assert q is not None and k is not None and v is not None
 
-    def turned(x: Tensor, weight: Tensor) -> Tensor:
-        normed = x / torch.sqrt((x * x).mean(-1, keepdim=True) + 1e-6) * weight
+    def turned(x: Tensor, weight: Tensor | None) -> Tensor:
+        normed = x if weight is None else x / torch.sqrt((x * x).mean(-1, keepdim=True) + 1e-6) * weight
         return apply_rope(normed.transpose(1, 2), *(angle.to(x) for angle in angles))
 
     group = q.size(2) // k.size(2)
@@ -61,8 +63,9 @@ def attention(
     ahead = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
     if starts_BT is not None:
         before = torch.arange(q.size(2)) < starts_BT[:, None, :, None]
-        if kept_B is not None:
-            before &= torch.arange(q.size(2)) >= kept_B[:, None, None, None]
+        if firsts_BT is not None and kept_BT is not None:
+            places, firsts, kept = torch.arange(q.size(2)), firsts_BT[:, None, :, None], kept_BT[:, None, :, None]
+            before &= (places < firsts) | (places >= kept)
         ahead = ahead | before
     y_BTHK: Tensor = (scores.masked_fill(ahead, -torch.inf).softmax(-1) @ v).transpose(1, 2)
     return y_BTHK
@@ -92,15 +95,21 @@ def test_attention(B: int, T: int, H: int, G: int, K: int) -> None:
     sharp = [*inputs[:3], inputs[3] * 40, inputs[4] * 40]  # scores of thousands: one key takes all
     exact = attention([x.double() for x in sharp], angles)
     assert (fused(*sharp).double() - exact).abs().mean() < 1e-3
-    kept = torch.arange(B) % 2 * (T // 3)
-    starts = torch.where(torch.arange(T) < kept[:, None], 0, kept[:, None] + (torch.arange(T) - kept[:, None]) // 9 * 9)
-    positions = torch.arange(T) - torch.where(starts > kept[:, None], starts - kept[:, None], 0)
-    turned = model.angles(positions)
+    place = torch.arange(T)  # beginnings of 20 places, of which all but the first 6 are ways on of 5 places
+    firsts = place // 20 * 20
+    starts = torch.where(place - firsts < 6, firsts, firsts + 6 + (place - firsts - 6) // 5 * 5)
+    turned = model.angles((place - firsts - torch.where(starts > firsts, starts - firsts - 6, 0)).expand(B, T))
+    rows = tuple(x.expand(B, T) for x in (starts, firsts, firsts + 6))
 
     def branched(*inputs: Tensor) -> Tensor:
-        return kernels.Attend.apply(*inputs, *(angle[:, 0] for angle in turned), 1e-6, starts, kept)
+        return kernels.Attend.apply(*inputs, *(angle[:, 0] for angle in turned), 1e-6, *rows)
 
-    compare(branched, lambda *inputs: attention(inputs, turned, starts, kept), inputs, 1e-5)
+    compare(branched, lambda *inputs: attention(inputs, turned, *rows), inputs, 1e-5)
+
+    def unnormed(*inputs: Tensor) -> Tensor:
+        return kernels.Attend.apply(*inputs, None, None, *plane, 1e-6)
+
+    compare(unnormed, lambda *inputs: attention([*inputs, None, None], angles), inputs[:3], 1e-5)
 
 
 @settings(max_examples=20)

@@ -82,11 +82,11 @@ def test_reward_and_rl_move_the_model_to_the_preferred_answer(tuned: dict[str, P
     assert shares[0] < 0.8 < shares[1]
 
 
-@pytest.mark.parametrize("saved", [0.0, 99.0], ids=["prompts shared", "a row each"])
+@pytest.mark.parametrize("width", [16, 64], ids=["a row each", "in one row"])
 def test_reward_is_its_definition_whatever_stands_beside(
-    saved: float, tuned: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    width: int, tuned: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(examples, "SAVED", saved)
+    monkeypatch.setattr(examples, "WIDTH", width)
     tokenizer = Tokenizer.load(tuned["tokenizer"])
     model = RewardModel(load_model(tuned["model"]))
     torch.nn.init.normal_(model.score.weight)
@@ -97,7 +97,7 @@ def test_reward_is_its_definition_whatever_stands_beside(
     ]
     with torch.no_grad():
         batch = fork(prompts, said, torch.device("cpu"))
-        assert (batch.mask is None) == (saved > 1)
+        assert len(batch.ids_PT) == (2 if width == 16 else 1)
         found = model(batch)
         alone = [(prompts[0], said[0][0]), (prompts[0], said[0][1]), (prompts[1], said[1][0])]
         for (prompt, answer), value in zip(alone, found, strict=True):

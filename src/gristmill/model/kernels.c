@@ -43,25 +43,25 @@ static int spread(region *pool, unsigned threads, void (*item)(const void *, siz
 }
 
 int gm_attend(const float *q, const float *k, const float *v, const float *q_weight, const float *k_weight,
-              const float *cosine, const float *sine, const int64_t *starts, const int64_t *kept, float *out,
-              float *lse, size_t B, size_t T, size_t H, size_t G, size_t K, size_t turned, float eps, region *pool,
-              unsigned threads) {
+              const float *cosine, const float *sine, const int64_t *starts, const int64_t *firsts, const int64_t *kept,
+              float *out, float *lse, size_t B, size_t T, size_t H, size_t G, size_t K, size_t turned, float eps,
+              region *pool, unsigned threads) {
     /* clang-format off */
     attention c = {.q = q, .k = k, .v = v, .q_weight = q_weight, .k_weight = k_weight, .cosine = cosine, .sine = sine,
-                   .starts = starts, .kept = kept, .turned = turned, .out = out, .lse = lse, .B = B, .T = T, .H = H, .G = G, .K = K, .eps = eps};
+                   .starts = starts, .firsts = firsts, .kept = kept, .turned = turned, .out = out, .lse = lse, .B = B, .T = T, .H = H, .G = G, .K = K, .eps = eps};
     /* clang-format on */
     size_t P = padded(T);
     return spread(pool, threads, WIDEST(gm_attend_item), &c, B * G, 2 * BLOCK * K + 2 * P * K + BLOCK * P);
 }
 
 int gm_attend_back(const float *q, const float *k, const float *v, const float *q_weight, const float *k_weight,
-                   const float *cosine, const float *sine, const int64_t *starts, const int64_t *kept, const float *y,
-                   const float *lse, const float *dy, float *dq, float *dk, float *dv, float *dq_weight,
-                   float *dk_weight, size_t B, size_t T, size_t H, size_t G, size_t K, size_t turned, float eps,
-                   region *pool, unsigned threads) {
+                   const float *cosine, const float *sine, const int64_t *starts, const int64_t *firsts,
+                   const int64_t *kept, const float *y, const float *lse, const float *dy, float *dq, float *dk,
+                   float *dv, float *dq_weight, float *dk_weight, size_t B, size_t T, size_t H, size_t G, size_t K,
+                   size_t turned, float eps, region *pool, unsigned threads) {
     /* clang-format off */
     attention c = {.q = q, .k = k, .v = v, .q_weight = q_weight, .k_weight = k_weight, .cosine = cosine, .sine = sine,
-                   .starts = starts, .kept = kept, .turned = turned, .y = y, .lse = (float *)lse, .dy = dy, .dq = dq, .dk = dk, .dv = dv, .dq_weight = dq_weight,
+                   .starts = starts, .firsts = firsts, .kept = kept, .turned = turned, .y = y, .lse = (float *)lse, .dy = dy, .dq = dq, .dk = dk, .dv = dv, .dq_weight = dq_weight,
                    .dk_weight = dk_weight, .B = B, .T = T, .H = H, .G = G, .K = K, .eps = eps};
     /* clang-format on */
     size_t P = padded(T);

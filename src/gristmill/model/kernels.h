@@ -14,11 +14,10 @@ extern int gm_most_lanes; /* for tests: 8 or 4 for narrower vectors than the pro
 
 typedef struct {
     const float *q, *k, *v;           /* [B][T][H][K], [B][T][G][K] twice: as the projections give them */
-    const float *q_weight, *k_weight; /* [K] */
+    const float *q_weight, *k_weight; /* [K], or NULL */
     const float *cosine, *sine;       /* [T][K / 2], or [B][T][K / 2] */
     const int64_t *starts; /* [B][T]: the first place that each sees, never falling in a row; or NULL: all */
-    const int64_t
-        *kept; /* [B]: how many places at its beginning all of a row see, whatever their first; or NULL: none */
+    const int64_t *firsts, *kept; /* [B][T]: it sees from `firsts` up to before `kept`, too; or NULL. Neither falls */
     const float *y, *dy; /* [B][T][H][K]; dy and what follows in the backward pass only */
     float *out, *lse; /* [B][T][H][K]; [B][H][T]: log2 of the sum of 2^scores */
     float *dq, *dk, *dv; /* as q, k, v */

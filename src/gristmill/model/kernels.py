@@ -39,7 +39,7 @@ def declare(name: str, tensors: int, sizes: int, *scalar: Any) -> native.Functio
     return native.Function(name, INT, *(POINTER,) * tensors, *(SIZE,) * sizes, *scalar, POINTER, ctypes.c_uint)
 
 
-ATTEND, ATTEND_BACK = declare("gm_attend", 11, 6, FLOAT), declare("gm_attend_back", 17, 6, FLOAT)
+ATTEND, ATTEND_BACK = declare("gm_attend", 12, 6, FLOAT), declare("gm_attend_back", 18, 6, FLOAT)
 RMS_NORM, RMS_NORM_BACK = declare("gm_rms_norm", 3, 2, FLOAT), declare("gm_rms_norm_back", 5, 2, FLOAT)
 SWIGLU, SWIGLU_BACK = declare("gm_swiglu", 3, 1), declare("gm_swiglu_back", 5, 1)
 CROSS_ENTROPY = declare("gm_cross_entropy", 3, 2, FLOAT)
@@ -94,10 +94,11 @@ class Kernel(Function):
 
 
 class Attend(Kernel):
-    """Causal attention of queries [B, T, H, K] over keys and values [B, T, G, K], with QK-norm and rotary positions.
+    """Causal attention of queries [B, T, H, K] over keys and values [B, T, G, K], with rotary positions, and QK-norm
+    where it has weights.
 
-    Angles are [T, K/2], or [B, T, K/2]. `starts` [B, T], which never falls in a row, is the first place that each query
-    sees: 0 without it; `kept` [B] is how many places at the beginning of a row all its queries see all the same.
+    Angles are [T, K/2], or [B, T, K/2]. `starts` [B, T] is the first place that each query sees, 0 without it; it sees
+    from `firsts` up to before `kept` too [B, T]. None of them falls in a row.
     Extra memory is that of the output; scores exist a block of 32 queries at a time, in each thread.
     """
 
@@ -107,17 +108,18 @@ class Attend(Kernel):
         q: Tensor,
         k: Tensor,
         v: Tensor,
-        q_weight: Tensor,
-        k_weight: Tensor,
+        q_weight: Tensor | None,
+        k_weight: Tensor | None,
         cosine: Tensor,
         sine: Tensor,
         eps: float,
         starts_BT: Tensor | None = None,
-        kept_B: Tensor | None = None,
+        firsts_BT: Tensor | None = None,
+        kept_BT: Tensor | None = None,
     ) -> Tensor:
         """The heads' outputs, [B, T, H, K]."""
-        places = (torch.empty(0, dtype=torch.int64) if x is None else x for x in (starts_BT, kept_B))  # address: NULL
-        inputs = tuple(x.contiguous() for x in (q, k, v, q_weight, k_weight, cosine, sine, *places))
+        given = (q, k, v, q_weight, k_weight, cosine, sine, starts_BT, firsts_BT, kept_BT)
+        inputs = tuple(q.new_empty(0) if x is None else x.contiguous() for x in given)  # the first is at NULL
         B, T, H, K = q.shape
         y, lse = torch.empty_like(inputs[0]), q.new_empty(B, H, T)
         ctx.sizes, ctx.eps = (B, T, H, k.size(2), K, T if cosine.ndim == 3 else 0), eps
@@ -134,7 +136,8 @@ class Attend(Kernel):
         grads = tuple(torch.empty_like(x) for x in saved[:3])
         weights = tuple(dy.new_empty(B * G, K) for _ in range(2))
         call(ATTEND_BACK, (*saved, dy.contiguous(), *grads, *weights), ctx.sizes, ctx.eps)
-        return (*grads, *(weight.sum(0) for weight in weights), None, None, None, None, None)
+        norms = (part.sum(0) if len(weight) else None for part, weight in zip(weights, saved[3:5], strict=True))
+        return (*grads, *norms, None, None, None, None, None, None)
 
 
 class Norm(Kernel):

@@ -5,7 +5,8 @@
 
 /* Attention -------------------------------------------------------------------------------------------------------- */
 
-/* Normalise and rotate `rows` rows of K, `stride` apart, from position `at`; rows up to `filled` become 0. */
+/* Normalise, if there is a weight, and rotate `rows` rows of K, `stride` apart, from position `at`; rows up to `filled`
+   become 0. */
 INLINE void turn(const attention *c, const float *x, size_t stride, const float *weight, float scale, size_t at,
                  size_t rows, size_t filled, float *out) {
     size_t K = c->K, half = K / 2;
@@ -13,10 +14,11 @@ INLINE void turn(const attention *c, const float *x, size_t stride, const float 
         const float *row = x + r * stride, *cosine = c->cosine + (at + r) * half, *sine = c->sine + (at + r) * half;
         vec squares = all(0);
         for (size_t i = 0; i < K; i += LANES) squares += load(row + i) * load(row + i);
-        float norm = scale / sqrtf(sum(squares) / (float)K + c->eps), *o = out + r * K;
+        float norm = weight ? scale / sqrtf(sum(squares) / (float)K + c->eps) : scale, *o = out + r * K;
 #pragma GCC ivdep
         for (size_t i = 0; i < half; i++) {
-            float a = row[i] * norm * weight[i], b = row[i + half] * norm * weight[i + half];
+            float a = row[i] * norm, b = row[i + half] * norm;
+            if (weight) a *= weight[i], b *= weight[i + half];
             o[i] = a * cosine[i] - b * sine[i];
             o[i + half] = b * cosine[i] + a * sine[i];
         }
@@ -24,7 +26,7 @@ INLINE void turn(const attention *c, const float *x, size_t stride, const float 
     memset(out + rows * K, 0, (filled - rows) * K * sizeof(float));
 }
 
-/* The way back: gradients dy of what `turn` gave (which it overwrites) to those of x, and added to those of weight. */
+/* The way back: gradients dy of what `turn` gave (which it overwrites) to those of x, and added to those of a weight. */
 INLINE void turn_back(const attention *c, const float *x, size_t stride, const float *weight, float scale, size_t at,
                       size_t rows, float *dy, float *dx, float *dweight) {
     size_t K = c->K, half = K / 2;
@@ -33,12 +35,16 @@ INLINE void turn_back(const attention *c, const float *x, size_t stride, const f
         float *d = dy + r * K, *o = dx + r * stride;
         vec squares = all(0), inner = all(0);
         for (size_t i = 0; i < K; i += LANES) squares += load(row + i) * load(row + i);
-        float inverse = 1 / sqrtf(sum(squares) / (float)K + c->eps), norm = scale * inverse;
+        float inverse = 1 / sqrtf(sum(squares) / (float)K + c->eps), norm = weight ? scale * inverse : scale;
 #pragma GCC ivdep
         for (size_t i = 0; i < half; i++) {
             float a = d[i], b = d[i + half];
             d[i] = (a * cosine[i] + b * sine[i]) * norm;
             d[i + half] = (b * cosine[i] - a * sine[i]) * norm;
+        }
+        if (!weight) {
+            memcpy(o, d, K * sizeof(float));
+            continue;
         }
         for (size_t i = 0; i < K; i += LANES) {
             vec part = load(d + i) * load(row + i);
@@ -60,19 +66,23 @@ INLINE void transpose(const float *x, size_t stride, size_t rows, size_t filled,
 
 /* The first column that a block of queries reads, where a block begins: what is before it no query of the block sees. */
 INLINE size_t seen_from(const attention *c, size_t b, size_t at) {
-    return c->starts && !c->kept ? (size_t)c->starts[b * c->T + at] / BLOCK * BLOCK : 0;
+    const int64_t *first = c->firsts ? c->firsts : c->starts;
+    return first ? (size_t)first[b * c->T + at] / BLOCK * BLOCK : 0;
 }
 
 /* Scores of a block of queries that begins at `at`, in units of log2, from column `from` up to `width`; what lies ahead,
-   and before what a query sees but for what all see, gets -inf. */
+   and what a query does not see, gets -inf. */
 INLINE void scores(const attention *c, const float *q, const float *kT, size_t P, size_t b, size_t at, size_t rows,
                    size_t from, size_t width, float *s) {
     product(q, c->K, 1, kT + from, P, s + from, P, BLOCK, width - from, c->K, 0);
-    size_t kept = c->kept && (size_t)c->kept[b] > from ? (size_t)c->kept[b] : from;
     for (size_t i = 0; i < BLOCK; i++) {
-        size_t start = c->starts && i < rows ? (size_t)c->starts[b * c->T + at + i] : 0;
-        for (size_t j = kept; j < start; j++) s[i * P + j] = -INFINITY;
-        for (size_t j = at + i + 1; j < width; j++) s[i * P + j] = -INFINITY;
+        size_t place = b * c->T + at + i, start = c->starts && i < rows ? (size_t)c->starts[place] : 0, j = from;
+        if (c->kept && i < rows) {
+            for (; j < (size_t)c->firsts[place]; j++) s[i * P + j] = -INFINITY;
+            j = (size_t)c->kept[place] > j ? (size_t)c->kept[place] : j;
+        }
+        for (; j < start; j++) s[i * P + j] = -INFINITY;
+        for (j = at + i + 1; j < width; j++) s[i * P + j] = -INFINITY;
     }
 }
 

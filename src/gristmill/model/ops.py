@@ -29,10 +29,12 @@ Extend = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Branches(NamedTuple):
-    """What tokens of rows see that hold a beginning and several ways on from it, each blind to the others."""
+    """What each token sees where a beginning is followed by several ways on from it, which are blind to each other: all
+    places up to its own that come after the first of its way on, or are of the beginning. None falls in a row."""
 
-    starts_BT: Tensor  # int64: where the way on that a token is of begins; 0 in the beginning
-    kept_B: Tensor  # int64: how many tokens the beginning has, which all ways on see
+    starts_BT: Tensor  # int64: where the way on that a token is of begins, or the beginning
+    firsts_BT: Tensor  # int64: where its beginning begins
+    kept_BT: Tensor  # int64: where that ends
 
 
 Mask = Tensor | Branches
@@ -102,9 +104,9 @@ def boundaries(starts_BT: Tensor) -> Tensor:
 def allowed(mask: Mask, B: int, T: int) -> Tensor:
     """Where attention is allowed, bool [B, 1, T, T], by either form of where documents begin, or for branches."""
     if isinstance(mask, Branches):
-        shared_BT = torch.arange(T, device=mask.kept_B.device) < mask.kept_B[:, None]
-        causal_TT = torch.ones(T, T, dtype=torch.bool, device=shared_BT.device).tril()
-        return allowed(mask.starts_BT, B, T) | (shared_BT[:, None, None] & causal_TT)
+        place_T = torch.arange(T, device=mask.starts_BT.device)
+        kept = (place_T >= mask.firsts_BT[:, :, None]) & (place_T < mask.kept_BT[:, :, None])
+        return allowed(mask.starts_BT, B, T) | (kept & (place_T <= place_T[:, None]))[:, None]
     place_T = torch.arange(T, device=mask.device)
     if mask.dtype == torch.int32:
         row_B1 = T * torch.arange(B, device=mask.device)[:, None]
@@ -135,9 +137,10 @@ def attend(
     documents = mask if isinstance(mask, Tensor) and mask.dtype in (torch.int64, torch.int32) else None
     alike = angles[0].size(0) == 1  # positions, in all rows
     plain = extend is None and (mask is None or documents is not None or branches is not None)
-    if norms and plain and kernels.fits(q_BTHK, K) and (documents is None or documents.dtype == torch.int64):
+    if plain and kernels.fits(q_BTHK, K) and (documents is None or documents.dtype == torch.int64):
         turns = tuple(part[0, 0] if alike else part[:, 0] for part in angles)
-        return kernels.Attend.apply(q_BTHK, k_BTGK, v_BTGK, *norms, *turns, eps, *(branches or (documents, None)))
+        weights = norms or (None, None)
+        return kernels.Attend.apply(q_BTHK, k_BTGK, v_BTGK, *weights, *turns, eps, *(branches or (documents,)))
     low = q_BTHK.is_cuda and q_BTHK.dtype == torch.bfloat16
     if norms and plain and alike and low and gpu_kernels is not None and K & (K - 1) == 0:
         turns = angles[0][0, 0], angles[1][0, 0]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from gristmill.chat.layouts import Messages
 from gristmill.chat.template import render
 from gristmill.document import read_documents
 from gristmill.errors import UserError
-from gristmill.model.loss import padded, rounded_up, token_logprobs
+from gristmill.model.loss import IGNORE, rounded_up, token_logprobs
 from gristmill.model.ops import Branches
 from gristmill.model.transformer import Transformer
 from gristmill.processes import SIZE
@@ -32,7 +33,7 @@ STORY_REQUESTS = (
     "What happens next? {opening}",
 )
 EXCERPT = 700  # characters of a document that answer a request
-SAVED = 1.25  # times as many tokens: from there on a prompt is shared
+WIDTH = 64  # rows are as wide as a multiple of it: so that they come in few shapes (see `kernels.fast_products`)
 OPENING = 120  # characters of it that a request quotes
 
 
@@ -49,22 +50,57 @@ class Example:
         return int.from_bytes(digest, "big") / 2**32 < share
 
 
-def batch_of(examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
-    """Inputs and targets of some examples, [B, T] each."""
-    return padded([example.ids for example in examples], [example.mask for example in examples])
+class Packed(NamedTuple):
+    """Examples in as few rows as hold them, P of T tokens, blind to each other."""
+
+    inputs_PT: Tensor
+    targets_PT: Tensor  # IGNORE where a token does not count
+    starts_PT: Tensor  # where each token's example begins
+    weights_PT: Tensor  # one over the tokens that count in its example
+
+
+def packed(examples: Sequence[Example]) -> Packed:
+    """Inputs and targets of some examples."""
+    rows, width = in_rows([len(example.ids) - 1 for example in examples])
+    inputs, targets, starts = (np.zeros((len(rows), width), np.int64) for _ in range(3))
+    weights = np.zeros((len(rows), width), np.float32)
+    targets[:] = IGNORE
+    for row, chosen in enumerate(rows):
+        at = 0
+        for example in (examples[index] for index in chosen):
+            end = at + len(example.ids) - 1
+            inputs[row, at:end], starts[row, at:] = example.ids[:-1], at
+            targets[row, at:end] = np.where(example.mask[1:], example.ids[1:], IGNORE)
+            weights[row, at:end] = example.mask[1:] / max(1, example.mask[1:].sum())
+            at = end
+        starts[row, at:] = at
+    return Packed(*map(torch.from_numpy, (inputs, targets, starts, weights)))
+
+
+def in_rows(lengths: Sequence[int]) -> tuple[list[list[int]], int]:
+    """Which of some things go into which row, the longest first and each where it fits first; and the rows' width."""
+    width = rounded_up(max(lengths), WIDTH)
+    rows, free = list[list[int]](), list[int]()
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        row = next((row for row, room in enumerate(free) if room >= lengths[index]), len(rows))
+        if row == len(rows):
+            rows.append([])
+            free.append(width)
+        rows[row].append(index)
+        free[row] -= lengths[index]
+    return rows, width
 
 
 @dataclass(frozen=True)
 class Answers:
-    """B answers of at most A tokens to prompts, in P rows of T: a prompt, then answers to it, blind to each other.
-
-    So each prompt is read once, and everything is computed as if prompt and answer stood alone (prefix sharing,
-    arXiv:2506.05433). Where that saves little, each answer has a row of its own: causal attention is faster.
+    """B answers of at most A tokens to prompts, in P rows of T: prompts, each with answers to it that are blind to each
+    other. So each prompt is read once, and everything is computed as if prompt and answer stood alone (prefix sharing,
+    arXiv:2506.05433).
     """
 
     ids_PT: Tensor
-    positions_PT: Tensor | None  # None: from 0 in every row
-    mask: Branches | None  # None: causal
+    positions_PT: Tensor
+    mask: Branches
     tokens_BA: Tensor  # of the answers, in order
     places_BA: Tensor  # where each is predicted, in the flattened rows; where it is read is the place after
     mask_BA: Tensor  # 1 on an answer's tokens, 0 after its end
@@ -102,40 +138,36 @@ class Answers:
 
 def fork(prompts: Sequence[list[int]], answers: Sequence[Sequence[list[int]]], device: torch.device) -> Answers:
     """Lay out the answers to each prompt, of a token or more each; they are numbered in order."""
-    together = [(prompt, list(group)) for prompt, group in zip(prompts, answers, strict=True)]
-    apart = [(prompt, [answer]) for prompt, group in together for answer in group]
-    shared = size(apart) > SAVED * size(together)
-    parts = [
-        [prompt[:-1], *(prompt[-1:] + answer for answer in group)] for prompt, group in (together if shared else apart)
+    groups = [
+        [prompt[:-1], *(prompt[-1:] + answer for answer in group)]
+        for prompt, group in zip(prompts, answers, strict=True)
     ]
+    rows, width = in_rows([sum(map(len, pieces)) for pieces in groups])
+    ids, positions, starts, firsts, kept = (np.zeros((len(rows), width), np.int64) for _ in range(5))
     said = [answer for group in answers for answer in group]
-    width = rounded_up(max(sum(map(len, row)) for row in parts))
-    ids, positions, starts = (np.zeros((len(parts), width), np.int64) for _ in range(3))
-    kept = np.array([len(pieces[0]) for pieces in parts], np.int64)
+    numbers = np.cumsum([0, *map(len, answers)])  # of each group's first answer
     tokens, places = (np.zeros((len(said), max(map(len, said))), np.int64) for _ in range(2))
-    spoken, number = np.zeros(tokens.shape, np.float32), 0
-    for row, pieces in enumerate(parts):
+    spoken = np.zeros(tokens.shape, np.float32)
+    for row, chosen in enumerate(rows):
         at = 0
-        for place, piece in enumerate(pieces):
-            end = at + len(piece)
-            ids[row, at:end], starts[row, at:] = piece, at  # what fills the row up goes with its last piece
-            positions[row, at:end] = np.arange(len(piece)) + (kept[row] if place else 0)
-            if place:
-                own = slice(0, len(piece) - 1)
-                tokens[number, own], spoken[number, own] = piece[1:], 1
-                places[number, own] = row * width + np.arange(at, end - 1)
-                number += 1
-            at = end
-    ids_PT, *said_BA = (torch.from_numpy(array).to(device) for array in (ids, tokens, places, spoken))
-    if not shared:
-        return Answers(ids_PT, None, None, *said_BA)
-    positions_PT, *seen = (torch.from_numpy(array).to(device) for array in (positions, starts, kept))
+        for group in chosen:
+            begun = len(groups[group][0])
+            firsts[row, at:], kept[row, at:] = at, at + begun
+            for place, piece in enumerate(groups[group]):
+                end = at + len(piece)
+                ids[row, at:end], starts[row, at:] = piece, at
+                positions[row, at:end] = np.arange(len(piece)) + (begun if place else 0)
+                if place:
+                    number, own = numbers[group] + place - 1, slice(0, len(piece) - 1)
+                    tokens[number, own], spoken[number, own] = piece[1:], 1
+                    places[number, own] = row * width + np.arange(at, end - 1)
+                at = end
+        starts[row, at:] = firsts[row, at:] = kept[row, at:] = at  # what fills the row up
+    ids_PT, positions_PT, *seen = (
+        torch.from_numpy(array).to(device) for array in (ids, positions, starts, firsts, kept)
+    )
+    said_BA = (torch.from_numpy(array).to(device) for array in (tokens, places, spoken))
     return Answers(ids_PT, positions_PT, Branches(*seen), *said_BA)
-
-
-def size(rows: Sequence[tuple[list[int], list[list[int]]]]) -> int:
-    """Tokens of prompts and answers in rows, with what fills them up."""
-    return len(rows) * max(len(prompt) + sum(map(len, group)) for prompt, group in rows)
 
 
 def example_of(messages: Messages, tokenizer: Tokenizer, context: int) -> Example:

@@ -24,14 +24,14 @@ from gristmill.model.formats.gguf_format import read_foreign_model
 from gristmill.model.lora import attach, merge, read_adapter, write_adapter
 from gristmill.model.loss import IGNORE, bits_per_byte, cross_entropy, token_logprobs, upload
 from gristmill.model.transformer import Transformer
-from gristmill.posttrain.examples import Example, Order, batch_of, conversations_from_documents, example_of
+from gristmill.posttrain.examples import Example, Order, conversations_from_documents, example_of, packed
 from gristmill.processes import LEADER, RANK, SIZE
 from gristmill.progress import console
 from gristmill.recipe import SFT
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats.import_hf import adopt, same_tokens
 from gristmill.tokenizer.shards import open_split
-from gristmill.training.data.loader import Loader
+from gristmill.training.data.loader import Batch, Loader
 from gristmill.training.job import Job, Plan, StepLoss
 from gristmill.training.log import LogLine, mean_of
 from gristmill.training.loop import best_device
@@ -52,26 +52,28 @@ def run(inputs: Mapping[str, Path], params: SFT, out: Path) -> Manifest:
     return run_job(prepare(inputs, params, out), out, finish)
 
 
-def share_of_loss(
-    model: Transformer,
-    inputs_BT: Tensor,
-    targets_BT: Tensor,
-    average: str = "token",
-    starts_BT: Tensor | None = None,
-) -> Tensor:
-    """This process's share of a batch's loss, whose rows are dealt out: the mean over tokens, or over rows' means.
-    `starts_BT`: where each token's document begins, where a row holds several."""
-    counts_B = (targets_BT != IGNORE).sum(1)
-    own, inputs_BT, targets_BT = counts_B[RANK::SIZE], inputs_BT[RANK::SIZE], targets_BT[RANK::SIZE]
+def share_of_loss(model: Transformer, examples: Sequence[Example], average: str) -> Tensor:
+    """This process's share of the loss of a batch that is dealt out: the mean over tokens, or over answers' means."""
+    own, device = packed(examples[RANK::SIZE]), model.embed.weight.device
     if average == "token":
-        starts = None if starts_BT is None else starts_BT[RANK::SIZE]
-        loss = cross_entropy(model, inputs_BT, targets_BT, starts_BT=starts)
-        return loss * (int(own.sum()) / max(1, int(counts_B.sum())))
-    device = model.embed.weight.device
-    hidden_BTD, targets_BT = model.hidden(upload(inputs_BT, device)), upload(targets_BT, device)
-    borne_BT = targets_BT != IGNORE
-    weights_BT = (borne_BT / (len(counts_B) * own.clamp(min=1).to(device)[:, None]))[borne_BT]
-    return -(token_logprobs(hidden_BTD[borne_BT], model.unembedding, targets_BT[borne_BT]) * weights_BT).sum()
+        loss = cross_entropy(model, own.inputs_PT, own.targets_PT, starts_BT=own.starts_PT)
+        return loss * (int((own.targets_PT != IGNORE).sum()) / max(1, borne(examples)))
+    inputs_PT, targets_PT, starts_PT, weights_PT = (upload(part, device) for part in own)
+    borne_PT, hidden_PTD = targets_PT != IGNORE, model.hidden(inputs_PT, mask=starts_PT)
+    logprobs = token_logprobs(hidden_PTD[borne_PT], model.unembedding, targets_PT[borne_PT])
+    return -(logprobs * weights_PT[borne_PT]).sum() / len(examples)
+
+
+def share_of_text(model: Transformer, batch: Batch) -> Tensor:
+    """The same of rows of text."""
+    inputs_BT, targets_BT, starts_BT = (rows[RANK::SIZE] for rows in (batch.inputs, batch.targets, batch.starts()))
+    share = int((targets_BT != IGNORE).sum()) / max(1, int((batch.targets != IGNORE).sum()))
+    return cross_entropy(model, inputs_BT, targets_BT, starts_BT=starts_BT) * share
+
+
+def borne(examples: Sequence[Example]) -> int:
+    """How many tokens count in the loss."""
+    return sum(int(example.mask[1:].sum()) for example in examples)
 
 
 def prepare(inputs: Mapping[str, Path], params: SFT, out: Path) -> Job:
@@ -89,12 +91,9 @@ def prepare(inputs: Mapping[str, Path], params: SFT, out: Path) -> Job:
         console.print("           no tokens: no text is replayed, what is forgotten is not measured", style="yellow")
 
     def loss(step: int) -> StepLoss:
-        chosen = batch_of([examples[index] for index in order(step)])
-        value = share_of_loss(model, *chosen, params.average)
+        value = share_of_loss(model, [examples[index] for index in order(step)], params.average)
         if text:
-            batch = text(step)
-            replayed = share_of_loss(model, batch.inputs, batch.targets, starts_BT=batch.starts())
-            value = (1 - params.replay) * value + params.replay * replayed
+            value = (1 - params.replay) * value + params.replay * share_of_text(model, text(step))
         return StepLoss(value, tokens(step) if LEADER else 0)
 
     def tokens(step: int) -> int:
@@ -185,8 +184,9 @@ def loss_on(model: Transformer, examples: Sequence[Example], batch: int = 16) ->
     nats = count = 0.0
     for at in range(0, len(examples), batch):
         part = sorted(examples, key=lambda example: len(example.ids))[at : at + batch]
-        borne = sum(int(example.mask[1:].sum()) for example in part)
-        nats, count = nats + float(cross_entropy(model, *batch_of(part))) * borne, count + borne
+        rows = packed(part)
+        loss = float(cross_entropy(model, rows.inputs_PT, rows.targets_PT, starts_BT=rows.starts_PT))
+        nats, count = nats + loss * borne(part), count + borne(part)
     return nats / max(1.0, count)
 
 
