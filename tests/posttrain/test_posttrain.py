@@ -82,7 +82,7 @@ def test_reward_and_rl_move_the_model_to_the_preferred_answer(tuned: dict[str, P
     assert shares[0] < 0.8 < shares[1]
 
 
-@pytest.mark.parametrize("width", [16, 64], ids=["a row each", "in one row"])
+@pytest.mark.parametrize("width", [16, 256], ids=["a row each", "in one row"])
 def test_reward_is_its_definition_whatever_stands_beside(
     width: int, tuned: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
