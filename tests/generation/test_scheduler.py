@@ -14,6 +14,7 @@ from gristmill.generation.decoder import PAGE
 from gristmill.generation.engine import Engine, completion
 from gristmill.generation.sampling_params import SamplingParams
 from gristmill.generation.scheduler import SLOTS, Generation, Scheduler
+from gristmill.generation.torch_decoder import TorchDecoder
 
 
 @pytest.fixture
@@ -94,11 +95,36 @@ def test_greedy_answers_are_those_of_the_plain_forward_pass(engine: Engine) -> N
 def test_a_prompt_that_many_begin_with_is_read_once(engine: Engine) -> None:
     scheduler, prompt = engine.scheduler, list(range(50))
     first = engine.generate([prompt], max_tokens=3, samples=8)
-    assert scheduler.read <= 48 + 8 * 5 and scheduler.shared == 7 * 48
+    assert scheduler.read <= 49 + 8 * 3 and scheduler.shared == 7 * 49
     before = scheduler.read
     again = engine.generate([[*prompt, 7]], max_tokens=1)
     assert again[0].tokens and scheduler.read - before == 3
     assert len({tuple(one.tokens) for one in first}) == 1
+
+
+@pytest.mark.parametrize("decoder", ["native", "torch"])
+@pytest.mark.parametrize("length", [1, 2, PAGE, PAGE + 1, PAGE + 2, 2 * PAGE])
+def test_answers_to_one_prompt_are_those_made_alone(decoder: str, length: int, engine: Engine) -> None:
+    """More of them than there are slots: the prompt is read once, but for its last token."""
+    made = TorchDecoder(engine.model) if decoder == "torch" else engine.decoder()
+    scheduler = Scheduler(made, engine.config.vocab_size, engine.tokenizer.im_start)
+    params, count = SamplingParams(4, temperature=1.5, seed=1), SLOTS + 6
+    answers = [engine.begin(list(range(5, 5 + length)), params, number) for number in range(count)]
+    for one in answers:
+        scheduler.add(one)
+    while scheduler.step():
+        pass
+    assert scheduler.shared == (count - 1) * (length - 1) and not scheduler.promised and not scheduler.pages.users
+    assert len({tuple(one.tokens) for one in answers}) > count // 2
+    for number in range(0, count, 7):
+        plain = Scheduler(engine.decoder(), engine.config.vocab_size, engine.tokenizer.im_start)
+        single = engine.begin(list(range(5, 5 + length)), params, number)
+        plain.add(single)
+        while plain.step():
+            pass
+        assert single.tokens == answers[number].tokens
+        if decoder == "native":
+            assert list(single.made) == list(answers[number].made)  # bit for bit
 
 
 def test_a_long_prompt_holds_up_nobody(engine: Engine) -> None:

@@ -243,7 +243,8 @@ class Breaks:
     """A real decoder that fails after some steps, as when memory runs out."""
 
     def __init__(self, decoder: Any) -> None:
-        self.decoder, self.rows, self.new_page, self.after = decoder, decoder.rows, decoder.new_page, 1000
+        self.decoder, self.rows, self.after = decoder, decoder.rows, 1000
+        self.new_page, self.copy_page = decoder.new_page, decoder.copy_page
 
     def step(self, *arguments: Any) -> Any:
         """The same step, or a failure."""

@@ -1,7 +1,8 @@
 """Which page of the cache holds what: pages of a prompt that was read before are read again by nobody.
 
 Keys and values of PAGE positions lie on a page (Kwon et al. 2023, arXiv:2309.06180). A full page is known by all tokens
-up to its end; whoever begins with the same ones shares it.
+up to its end; whoever begins with the same ones shares it. A page in which a prompt ends is known by its tokens, too:
+whoever has the same prompt copies it, as each goes on with an answer of its own.
 """
 
 from __future__ import annotations
@@ -24,14 +25,16 @@ class Pages:
         self.users: dict[int, int] = {}
         self.free: list[int] = []
         self.known: dict[bytes, int] = {}
-        self.keys: dict[int, bytes] = {}  # of known pages
+        self.keys: dict[int, list[bytes]] = {}  # of known pages
         self.unused: dict[int, None] = {}  # known pages without users, those longest unused first
 
     def take(self) -> int:
         """A page to write on."""
         if not self.free and len(self.unused) >= KEPT:
             oldest = next(iter(self.unused))
-            del self.unused[oldest], self.known[self.keys.pop(oldest)]
+            del self.unused[oldest]
+            for key in self.keys.pop(oldest):
+                del self.known[key]
             self.free.append(oldest)
         page = self.free.pop() if self.free else self.new_page()
         self.users[page] = 1
@@ -46,9 +49,10 @@ class Pages:
         return page
 
     def learn(self, key: bytes, page: int) -> None:
-        """A page is full."""
+        """A page is full, or a prompt's last one."""
         if key not in self.known:
-            self.known[key], self.keys[page] = page, key
+            self.known[key] = page
+            self.keys.setdefault(page, []).append(key)
 
     def release(self, pages: Sequence[int]) -> None:
         """A user needs these no more."""

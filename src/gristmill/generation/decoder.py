@@ -50,6 +50,9 @@ class Decoder(Protocol):
     def new_page(self) -> int:
         """Room for PAGE positions of one sequence."""
 
+    def copy_page(self, source: int, target: int) -> None:
+        """Let one page hold what another does."""
+
     def step(self, rows: Rows, outputs: int) -> np.ndarray:
         """Logits of so many rows, float32 [outputs, V or more]. They hold until the next step."""
 
@@ -79,6 +82,10 @@ class NativeDecoder:
         size = self.config.layers * self.config.kv_heads * 2 * PAGE * up_to(self.config.head_dim, 16)
         self.pages.append(np.empty(size, np.float32))
         return self.pages[-1].ctypes.data
+
+    def copy_page(self, source: int, target: int) -> None:
+        """Let one page hold what another does."""
+        ctypes.memmove(target, source, self.pages[0].nbytes)
 
     def step(self, rows: Rows, outputs: int) -> np.ndarray:
         """Logits, float32 [outputs, V rounded up to PANEL]."""

@@ -47,9 +47,10 @@ class Generation:
         self.pages: list[int] = []
         self.table = np.zeros(-(-limit // PAGE), np.uint64)  # the same, as decoders take it
         self.keys = [b""]  # of no page and of the full ones
-        self.wanted: list[bytes] = []  # of the prompt's full pages
-        for at in range(0, 0 if scored else self.prompt - PAGE, PAGE):
-            self.wanted.append(key_after(self.wanted[-1] if at else b"", self.tokens[at : at + PAGE]))
+        self.wanted: list[bytes] = []  # of the prompt's pages, the last of which may not be full: all but a token
+        for at in range(0, 0 if scored else self.prompt - 1, PAGE):
+            part = self.tokens[at : min(at + PAGE, self.prompt - 1)]
+            self.wanted.append(key_after(self.wanted[-1] if at else b"", part))
 
     @property
     def rows(self) -> int:
@@ -97,22 +98,32 @@ class Scheduler:
             if len(self.going) >= SLOTS:
                 return
             for key in generation.wanted:
-                page = self.pages.share(key)
+                full = (len(generation.pages) + 1) * PAGE < generation.prompt
+                page = self.pages.share(key) if full else self.copied(key)
                 if page is None:
                     break
                 self.put(generation, page)
-                generation.keys.append(key)
+                generation.keys += [key] if full else []
             missing = generation.wanted[len(generation.pages) :]
             if missing and missing[0] in self.promised:
                 self.pages.release(generation.pages)
                 generation.pages, generation.keys = [], [b""]
                 continue
             self.promised.update(missing)
-            generation.read = len(generation.pages) * PAGE
+            generation.read = min(len(generation.pages) * PAGE, generation.prompt - 1)
             generation.shared = generation.read
             self.shared += generation.read
             self.waiting.remove(generation)
             self.going.append(generation)
+
+    def copied(self, key: bytes) -> int | None:
+        """A page to write on that holds what the page of a key does, if that is known."""
+        known = self.pages.known.get(key)
+        if known is None:
+            return None
+        page = self.pages.take()  # the same one, if it has been unused the longest
+        self.decoder.copy_page(known, page)
+        return page
 
     def put(self, generation: Generation, page: int) -> None:
         """Append a page."""
@@ -173,6 +184,9 @@ class Scheduler:
             self.pages.learn(key, generation.pages[number])
             self.promised.discard(key)
             generation.keys.append(key)
+        if generation.wanted and generation.read - count < generation.prompt <= generation.read:
+            self.pages.learn(generation.wanted[-1], generation.pages[len(generation.wanted) - 1])
+            self.promised.discard(generation.wanted[-1])
 
     def tell_scores(self, logits: np.ndarray, wanted: Sequence[tuple[Generation, int]]) -> None:
         """Score the tokens that are there already."""

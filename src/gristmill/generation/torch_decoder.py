@@ -37,6 +37,12 @@ class TorchDecoder:
         self.taken += 1
         return self.taken - 1
 
+    def copy_page(self, source: int, target: int) -> None:
+        """Let one page hold what another does."""
+        begun, made = (slice(page * PAGE, (page + 1) * PAGE) for page in (source, target))
+        for kept in (self.keys, self.values):
+            kept[:, made] = kept[:, begun]
+
     @torch.inference_mode()
     def step(self, rows: Rows, outputs: int) -> np.ndarray:
         """Logits, float32 [outputs, V]."""
