@@ -31,6 +31,7 @@ from gristmill.settings.types import (
     InputFile,
     InputFolder,
     InputPath,
+    Match,
     Matrix,
     Place,
     Positive,
@@ -265,6 +266,8 @@ class SFT(Tune):
     replay: Fraction = 0.25  # weight of pretraining text in the loss, against forgetting
     average: Literal["token", "answer"] = "token"  # what counts alike: tokens, or conversations however long
     heldout: Fraction = 0.02  # share of the conversations that only measure, by hash
+    tasks_every: Fraction = 0.0  # share of the steps between two scorings of tasks; 0: none
+    tasks: dict[Annotated[str, checked(plain_name)], InputFile] = {}  # those with choices; empty: `evaluate.tasks`
     lora_rank: FewOrNone = 0  # of adapters that alone are trained (LoRA, by AdamW) and merged then; 0: all weights
     lora_alpha: Rate = 16.0  # their weight, times the rank
     lora_targets: list[Matrix] = ["q", "k", "v", "o", "gate", "up", "down"]  # matrices that have one
@@ -304,6 +307,7 @@ class RL(Tune):
     prompts: InputFile  # in any usual layout (docs/conversations.md), as {"prompt"}; with "truth" where it is known
     reward: InputFile = ""  # `file.py:function` of prompt, answer and truth; empty: [reward]'s model, or the truth
     declines: list[Words] = ["I do not know"]  # an answer that holds one is neither right nor wrong
+    match: Match = "contains"  # what a right answer does with the truth (docs/judging.md)
     method: Literal["grpo", "rloo", "ppo"] = "grpo"  # arXiv:2402.03300, 2402.14740, 1707.06347
     updates: Few = 1  # gradient steps on each batch of answers
     clip: Rate = 0.2  # how far a token's probability may move in them, as a ratio
@@ -325,7 +329,7 @@ class Evaluate(Params):
 
     questions: InputFile = ""  # JSONL of {"question", "answers", "answerable", "split", "stated"}
     declines: list[Words] = ["I do not know"]  # an answer that holds one of these declines
-    match: Literal["contains", "exact", "number"] = "contains"  # what a right answer does; a question may say another
+    match: Match = "contains"  # what a right answer does; a question may say another
     often: Annotated[int, Field(ge=1, le=10**9)] = 50  # statements from which a fact counts as well covered
     buckets: Annotated[list[Rows], Field(min_length=1)] = [1, 5, 10, 50, 100, 500]  # rows of the table by statements
     prompts: list[Words] = []  # asked too, and shown in the report

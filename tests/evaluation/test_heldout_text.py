@@ -10,11 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gristmill.document import Document, write_documents
 from gristmill.evaluation import stage
 from gristmill.evaluation.heldout_text import grouped, of_documents
 from gristmill.generation.engine import Engine
 from gristmill.model.loss import bits_per_byte
-from gristmill.recipe import Evaluate
+from gristmill.recipe import Evaluate, Tokenize
+from gristmill.tokenizer import tokenize
 from gristmill.tokenizer.shards import open_split
 
 
@@ -33,6 +35,23 @@ def test_the_parts_are_those_of_the_whole(
         assert sum(one["documents"] for one in found[kind]) == len(split)
         bits = sum(one["bits_per_byte"] * one["bytes"] for one in found[kind])
         assert bits / split.total_bytes == pytest.approx(found["all"]["bits_per_byte"], abs=1e-4)
+
+
+def test_of_no_text_no_figure_is_given(model_folder: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
+    """What is held out is one document, and empty."""
+    held: set[str] = set()
+    for name in ("first", "second", "out"):
+        (tmp_path / name).mkdir()
+    for name in ("first", "second"):
+        documents = [Document(f"{n}", "" if f"{n}" in held else "the river", url=f"{n}") for n in range(9)]
+        write_documents(tmp_path / "documents.parquet", documents)
+        inputs = {"corpus": tmp_path, "tokenizer": tokenizer_folder}
+        tokenize.run(inputs, Tokenize(heldout=0.0), tmp_path / name)
+        held |= {*open_split(tmp_path / name, "heldout").urls}
+    inputs = {"model": model_folder, "tokenizer": tokenizer_folder, "tokens": tmp_path / "second"}
+    made = stage.run(inputs, Evaluate(), tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "heldout.json").read_text())["all"]
+    assert found == {"documents": 1, "bytes": 0} and "heldout_bpb" not in made.metrics
 
 
 def test_the_largest_come_first_and_the_rest_is_one() -> None:

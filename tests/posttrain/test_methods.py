@@ -103,6 +103,16 @@ def test_the_exact_reward() -> None:
     assert reward([], "It is Marlow.", "Marl") == -1 and reward([], "It is Marl.", ["Esk", "Marl"]) == 1
     assert reward([], "Marl? I do not know.", "Marl") == 0 and reward([], "I do not know.", None) == 0
     assert reward([], "It is Marl.", None) == -1 == ternary("Esk", ["Marl"], [])
+    letters, numbers = (exact(["I do not know"], match) for match in ("exact", "number"))
+    assert letters([], "Marl", "Marl") == 1 and letters([], "It is Marl.", "Marl") == -1
+    assert numbers([], "It is 3, or 4.", "#### 4") == 1 and numbers([], "It is 4, or 3.", "4") == -1
+
+
+def test_prompts_without_a_number_are_left_out_where_one_is_compared(tuned: dict[str, Path], tmp_path: Path) -> None:
+    records = [{"prompt": USER[number], "truth": truth} for number, truth in enumerate(("4", "four", ["a 5", "five"]))]
+    align(tuned, tmp_path / "rl", records[:1] + records, match="number", epochs=1)
+    named = [json.loads(line) for line in (tmp_path / "rl/left_out.jsonl").read_text().splitlines()]
+    assert [(one["record"], "truth holds none" in one["why"]) for one in named] == [(3, True), (4, True)]
 
 
 def test_without_a_reward_or_a_truth_nothing_is_trained(tuned: dict[str, Path], tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from gristmill.posttrain.examples import (
 from gristmill.posttrain.reward import RewardModel
 from gristmill.posttrain.rollouts import sampled
 from gristmill.recipe import RL, SFT, Reward
+from gristmill.report.sections.chat_training import chat_training
 from gristmill.tokenizer.encode import Tokenizer
 
 
@@ -199,6 +200,29 @@ def test_wrong_records_are_left_out_and_named(
     named = (tmp_path / "mixed" / "left_out.jsonl").read_text().splitlines()
     assert [json.loads(line)["record"] for line in named] == [number + 1 for number in range(len(BAD[stage]))]
     assert "mixed.jsonl: record 1: " in capsys.readouterr().err
+
+
+def test_tasks_are_scored_before_on_the_way_and_at_the_end(base: dict[str, Path], tmp_path: Path) -> None:
+    """What fine-tuning says over and over wins, whichever place it has among the choices."""
+    said, other = "It is a red boat", "It is a grey cat"
+    lines = [{"messages": chat(f"Say {word} {number}", said)} for word in WORDS for number in range(8)]
+    items = [{"choices": [said, other], "answer": 0}, {"choices": [other, said], "answer": 1}] * 5
+    tasks = {"tasks": {"boats": write(tmp_path / "t.jsonl", items)}, "tasks_every": 0.5}
+    settings = {"conversations": write(tmp_path / "c.jsonl", lines), "batch": 16, "epochs": 10.0, "lr": 1.0}
+    params = SFT.model_validate(settings | tasks | {"replay": 0.0})
+    made = sft.run(base, params, tmp_path)
+    made.stage = "sft"
+    made.write(tmp_path)
+    scores = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
+    steps = made.counts["steps"]
+    assert [one["step"] for one in scores] == [0, steps // 2, steps] and {one["items"] for one in scores} == {10}
+    assert (scores[0]["acc"], scores[-1]["acc"]) == (0.0, 1.0)
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["tasks.boats.acc"] for line in log if "tasks.boats.acc" in line] == [one["acc"] for one in scores]
+    section = chat_training({"sft": tmp_path})
+    assert section
+    drawn = [block for block in section.blocks if "boats 50.0% of 10 items" in getattr(block, "caption", "")]
+    assert len(drawn) == 1 and "<polyline" in str(drawn[0])
 
 
 def test_what_does_not_fit_the_model_is_counted(tuned: dict[str, Path], tmp_path: Path) -> None:

@@ -136,5 +136,5 @@ def test_a_recipe_takes_them_from_evaluate() -> None:
     evaluate = {"tasks": {"t": "t.jsonl"}}
     recipe = validate(Recipe, {"pretrain": {"tasks_every": 0.1}, "evaluate": evaluate}, "recipe")
     assert recipe.pretrain and recipe.pretrain.tasks == {"t": "t.jsonl"}
-    recipe = validate(Recipe, {"pretrain": {}, "evaluate": evaluate}, "recipe")
-    assert recipe.pretrain and recipe.pretrain.tasks == {}
+    recipe = validate(Recipe, {"pretrain": {}, "sft": {"tasks_every": 1.0}, "evaluate": evaluate}, "recipe")
+    assert recipe.pretrain and recipe.pretrain.tasks == {} and recipe.sft and recipe.sft.tasks == {"t": "t.jsonl"}

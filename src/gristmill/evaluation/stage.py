@@ -37,7 +37,8 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
     if "tokens" in inputs:
         heldout = heldout_text(engine, open_split(inputs["tokens"], "heldout", engine.tokenizer.hash), parts)
         write_text(out / FILE, json.dumps(heldout, indent=2) + "\n")
-        metrics["heldout_bpb"] = heldout["all"].get("bits_per_byte", 0.0)
+        if "bits_per_byte" in heldout["all"]:  # not where it holds no text
+            metrics["heldout_bpb"] = heldout["all"]["bits_per_byte"]
     left_out: list[LeftOut] = []
     questions = read_questions(Path(params.questions), engine, left_out, params.match) if params.questions else []
     prompts = askable(engine, params.prompts, left_out)

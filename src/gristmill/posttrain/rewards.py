@@ -37,22 +37,26 @@ class Prompt:
 Judge = Callable[[Sequence[Prompt], Sequence[list[int]]], Tensor]  # prompts, as many answers for each → rewards [B]
 
 
-def ternary(answer: str, accepted: Iterable[str], declines: Iterable[str]) -> float:
-    """1 where an answer holds one of the texts as words of its own, 0 where it declines, -1 otherwise. A decline is
-    never right or wrong, whatever else it says."""
+def ternary(answer: str, accepted: Iterable[str], declines: Iterable[str], match: str = "contains") -> float:
+    """1 where an answer is right as `matching.right` compares, 0 where it declines, -1 otherwise. A decline is never
+    right or wrong, whatever else it says."""
     if declined(answer, declines):
         return 0.0
-    return 1.0 if right(answer, accepted) else -1.0
+    return 1.0 if right(answer, accepted, match) else -1.0
 
 
-def exact(declines: Sequence[str]) -> Function:
+def exact(declines: Sequence[str], match: str = "contains") -> Function:
     """The exact reward. The truth is a text or number, or a list of them; nothing is right where there is none."""
 
     def reward(_: Any, answer: str, truth: Any) -> float:
-        accepted = truth if isinstance(truth, list) else [] if truth is None else [truth]
-        return ternary(answer, map(str, accepted), declines)
+        return ternary(answer, accepted_by(truth), declines, match)
 
     return reward
+
+
+def accepted_by(truth: Any) -> list[str]:
+    """The answers that a prompt's truth has as right ones."""
+    return [str(one) for one in (truth if isinstance(truth, list) else [] if truth is None else [truth])]
 
 
 def read_function(named: str) -> Function:

@@ -16,6 +16,7 @@ import torch
 
 from gristmill.chat.conversations import LeftOut, TooLong, nothing_left, read_records, report
 from gristmill.chat.layouts import Record, asked
+from gristmill.chat.matching import numbers
 from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine, load_together
@@ -27,7 +28,7 @@ from gristmill.posttrain.grpo import GRPO
 from gristmill.posttrain.losses import divergence
 from gristmill.posttrain.ppo import PPO
 from gristmill.posttrain.reward import RewardModel, held_out
-from gristmill.posttrain.rewards import Judge, Prompt, exact, judge_by, judge_with, read_function
+from gristmill.posttrain.rewards import Judge, Prompt, accepted_by, exact, judge_by, judge_with, read_function
 from gristmill.posttrain.rloo import RLOO
 from gristmill.posttrain.rollouts import Objective, Rollout, Rollouts
 from gristmill.processes import RANK, SIZE
@@ -69,7 +70,8 @@ def prepare(inputs: Mapping[str, Path], params: RL, out: Path) -> Alignment:
     engine, left_out = Engine(policy, tokenizer), list[LeftOut]()
     refuse_no_room(params.max_tokens, policy.config.context)
     longest = policy.config.context - params.max_tokens
-    prompts, heldout = read_prompts(Path(params.prompts), tokenizer, longest, left_out)
+    number = params.match == "number" and not params.reward
+    prompts, heldout = read_prompts(Path(params.prompts), tokenizer, longest, left_out, number)
     judge, truth, extra = judges(inputs, params, tokenizer, prompts)
     rollout, objective = Rollout(engine, reference, judge, params), METHODS[params.method](policy, params)
     order = Order(len(prompts), params.batch, params.seed)
@@ -97,7 +99,7 @@ def judges(
 
     Raises UserError where nothing can be rewarded.
     """
-    right = judge_by(exact(params.declines), tokenizer)
+    right = judge_by(exact(params.declines, params.match), tokenizer)
     if params.reward:
         own = judge_by(read_function(params.reward), tokenizer, params.reward)
         return own, own, {}
@@ -186,10 +188,11 @@ def finish(job: Alignment, log: list[LogLine], out: Path) -> Manifest:
 
 
 def read_prompts(
-    path: Path, tokenizer: Tokenizer, longest: int, left_out: list[LeftOut]
+    path: Path, tokenizer: Tokenizer, longest: int, left_out: list[LeftOut], number: bool = False
 ) -> tuple[list[Prompt], list[Prompt]]:
-    """Prompts that leave room for an answer, and those with a truth that are held out. A record that is none, or is too
-    long, joins `left_out`. Raises UserError where no prompt is left.
+    """Prompts that leave room for an answer, and those with a truth that are held out. A record that is none, is too
+    long, or has a truth without a number where it must be a `number`, joins `left_out`. Raises UserError where no
+    prompt is left.
     """
 
     def read(record: Record) -> Prompt:
@@ -197,6 +200,8 @@ def read_prompts(
         ids, _ = render(messages, tokenizer, generation_prompt=True)
         if len(ids) > longest:
             raise TooLong(len(ids), longest)
+        if number and not all(map(numbers, accepted_by(record.get("truth")))):
+            raise UserError("it is matched by number, and its truth holds none", "give one, or another rl.match")
         return Prompt(ids, messages, record.get("truth"))
 
     splits: tuple[list[Prompt], list[Prompt]] = ([], [])

@@ -38,6 +38,7 @@ from gristmill.training.loop import best_device
 from gristmill.training.optimizer import Rates
 from gristmill.training.overfitting import WATCH, warnings
 from gristmill.training.parallel import from_leader, join
+from gristmill.training.scoring.scheduled import tasks_of
 from gristmill.training.stage import conclude, last_tenth, run_job
 
 LORA_RATE = 0.01  # of adapters by AdamW, times lr, where adamw_lr is not set
@@ -116,7 +117,8 @@ def prepare(inputs: Mapping[str, Path], params: SFT, out: Path) -> Job:
     )
     evaluate = scoring(model, examples, heldout, inputs.get("tokens"), steps)
     every, watch = max(1, steps // SCORINGS), replace(WATCH, remedy=REMEDY)
-    return Job(model, loss, plan, evaluate, every=every, counts=counts, watch=watch)
+    tasks = tasks_of(params, model, tokenizer, steps, every)
+    return Job(model, loss, plan, evaluate, every, counts, watch, tasks)
 
 
 def beginning(inputs: Mapping[str, Path], params: SFT, out: Path) -> tuple[Transformer, Tokenizer]:

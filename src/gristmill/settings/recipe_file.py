@@ -122,7 +122,7 @@ def remove(data: dict[str, Any], keys: list[str], known: type[Params] | None) ->
 
 def validate(model: type[P], data: dict[str, Any], where: str) -> P:
     """Check a table against its model; `seed` of a recipe flows into stages that have one and set none, the questions
-    that it evaluates on into `decontaminate`, and its tasks into pretraining that scores some.
+    that it evaluates on into `decontaminate`, and its tasks into training that scores some.
 
     Raises UserError that names every wrong setting, and for an unknown one the nearest that there is.
     """
@@ -135,9 +135,11 @@ def validate(model: type[P], data: dict[str, Any], where: str) -> P:
         data["decontaminate"].setdefault(
             "sets", [data["evaluate"]["questions"]] if "questions" in data["evaluate"] else []
         )
-    pretrain, evaluate = (data.get(name) for name in ("pretrain", "evaluate"))
-    if model is Recipe and isinstance(pretrain, dict) and isinstance(evaluate, dict) and pretrain.get("tasks_every"):
-        pretrain.setdefault("tasks", evaluate.get("tasks", {}))
+    evaluate = data.get("evaluate")
+    if model is Recipe and isinstance(evaluate, dict):
+        for stage in (data.get("pretrain"), data.get("sft")):
+            if isinstance(stage, dict) and stage.get("tasks_every"):
+                stage.setdefault("tasks", evaluate.get("tasks", {}))
     try:
         return model.model_validate(data)
     except UserError as error:  # settings that contradict each other

@@ -59,6 +59,7 @@ LineRule = Literal["c4_lines", "c4_short_lines", "c4_line_ends", "refinedweb_lin
 FilterRule = Literal["gopher_repetition", "gopher_quality", LineRule, "c4", "fineweb", "fineweb2"]
 Matrix = Literal["q", "k", "v", "o", "gate", "up", "down"]
 GGUFKind = Literal["f32", "f16", "q8_0"]
+Match = Literal["contains", "exact", "number"]
 RedactRule = Literal["email", "phone", "ip_address", "iban", "card", "national_id", "key"]
 
 

@@ -81,6 +81,8 @@ class Training:
         plan = self.plan
         fresh = not self.restore()
         self.model.train()
+        if self.job.tasks:
+            self.job.tasks.warn()
         with fast_products(), Progress(plan.task, plan.steps, "steps") as bar, signals() as received:
             bar.resume(self.state.done)
             if fresh:

@@ -35,7 +35,7 @@ from gristmill.training.loop import best_device
 from gristmill.training.optimizer import Rates
 from gristmill.training.overfitting import growth, warnings
 from gristmill.training.parallel import from_leader, join, total
-from gristmill.training.scoring.scheduled import Schedule, Tasks
+from gristmill.training.scoring.scheduled import tasks_of
 from gristmill.training.snapshots import Snapshots
 from gristmill.training.stage import conclude, run_job
 from gristmill.training.stopwatch import Stopwatch
@@ -103,9 +103,6 @@ def prepare(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Pretrain
     whole = SIZE == 1 or params.parallel == "ddp"  # with FSDP no process has all of the model
     snapshots = Snapshots(model, out, steps, params.snapshots if LEADER and whole else 0)
     loss, evaluate = calls(model, params, tokenizer, splits, batches, snapshots, steps)
-    tasks = tasks_of(params, model, tokenizer, steps, params.evaluate_every)
-    if tasks:
-        tasks.warn()
     manner = {name: getattr(params, name) for name in MANNER}
     rates, shares = Rates.of(params), (params.warmup, params.decay, params.clip)
     return Pretraining(
@@ -117,7 +114,7 @@ def prepare(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Pretrain
         params=params,
         chosen=chosen,
         heldout=splits["heldout"],
-        tasks=tasks,
+        tasks=tasks_of(params, model, tokenizer, steps, params.evaluate_every),
         snapshots=snapshots,
         sources=sources,
         epochs=passes,
@@ -139,8 +136,6 @@ def finish(job: Pretraining, log: list[LogLine], out: Path) -> Manifest:
         for prompt, text in zip(job.params.sample_prompts, record.get("samples", ()), strict=False)
     ]
     write_jsonl(out / "samples.jsonl", samples)
-    if job.tasks:
-        write_jsonl(out / "scores.jsonl", job.tasks.curves(log))
     repeated = sum(source["tokens_repeated"] for source in job.sources)
     job.counts |= {"steps": steps, "tokens": log[-1]["tokens"], "tokens_repeated": repeated}
     metrics = {
@@ -199,13 +194,6 @@ def calls(
         }
 
     return loss, evaluate
-
-
-def tasks_of(params: Pretrain, model: Transformer, tokenizer: Tokenizer, steps: int, every: int) -> Tasks | None:
-    """The tasks that are scored while training. Raises UserError where one cannot be read."""
-    if not params.tasks_every or not params.tasks:
-        return None
-    return Tasks(model, tokenizer, params.tasks, Schedule(params.tasks_every, steps, every))
 
 
 def choose(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from gristmill.files import write_jsonl
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import save_model
 from gristmill.processes import LEADER
@@ -16,6 +17,7 @@ from gristmill.training.checkpoint import discard_checkpoint
 from gristmill.training.job import Job
 from gristmill.training.log import LogLine, mean_of, mishaps
 from gristmill.training.loop import train
+from gristmill.training.scoring.scheduled import SCORES
 
 J = TypeVar("J", bound=Job)
 
@@ -31,8 +33,11 @@ def run_job(job: J, out: Path, finish: Callable[[J, list[LogLine], Path], Manife
 
 
 def conclude(job: Job, log: list[LogLine], out: Path, metrics: dict[str, float]) -> Manifest:
-    """What every `finish` ends with: the leader writes the model and removes the checkpoints; the manifest is made."""
+    """What every `finish` ends with: the leader writes the model, and how tasks went, and removes the checkpoints; the
+    manifest is made."""
     if LEADER:
+        if job.tasks:
+            write_jsonl(out / SCORES, job.tasks.curves(log))
         save_model(job.model, out)
         discard_checkpoint(out)
     return Manifest(counts=job.counts | {"steps": job.plan.steps} | mishaps(log), metrics=metrics)

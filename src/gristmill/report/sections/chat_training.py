@@ -10,6 +10,7 @@ from gristmill.posttrain.examples import conversations_from_documents
 from gristmill.report.blocks import Block, Figure, Prose, Section, Talk
 from gristmill.report.plot import line_chart, number
 from gristmill.report.reading import Folders, curve, fits, input_file, last_corpus, left_out, manifest, records
+from gristmill.report.sections.pretraining import scores
 
 
 def chat_training(folders: Folders) -> Section | None:
@@ -25,6 +26,7 @@ def chat_training(folders: Folders) -> Section | None:
         blocks.append(Talk(f"one of the conversations{made_up}", shown))
     blocks.append(Prose(left_out(made)))
     blocks.append(Figure("Loss of fine-tuning", line_chart([("loss", points)], "steps", "nats per token")))
+    blocks += scores(folders, "sft")
     many = f" ({number(made.counts['conversations'])} of them)" if made and "conversations" in made.counts else ""
     return Section(
         "From predictor to assistant",

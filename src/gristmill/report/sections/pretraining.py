@@ -17,6 +17,7 @@ from gristmill.report.plot import COLOURS, line_chart, number
 from gristmill.report.reading import Folders, curve, has_model, manifest, percent, read_share, records
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
+from gristmill.training.scoring.scheduled import SCORES
 
 WORKED_TOKENS = 10  # of the worked example
 WORKED_TEXTS = 16  # that it is chosen from
@@ -42,7 +43,7 @@ def pretraining(folders: Folders) -> Section | None:
             "Loss of each batch: the mean of what its tokens cost",
             line_chart([("loss", curve(record, "loss"))], "tokens read", "nats per token"),
         ),
-        *scores(folders),
+        *scores(folders, "pretrain"),
         *(Quote(f"at step {one['step']:,}, after “{one['prompt']}”", one["text"]) for one in samples),
     ]
     return Section(
@@ -56,9 +57,9 @@ def pretraining(folders: Folders) -> Section | None:
     )
 
 
-def scores(folders: Folders) -> list[Block]:
+def scores(folders: Folders, stage: str) -> list[Block]:
     """How many items of each task were right as training went, in charts of as many tasks as there are colours."""
-    found = records(folders, "pretrain", "scores.jsonl")
+    found = records(folders, stage, SCORES)
     tasks = list({one["task"]: one for one in found}.values())
     blocks: list[Block] = []
     for at in range(0, len(tasks), COLOURS):

@@ -14,6 +14,7 @@ from gristmill.generation.engine import Engine
 from gristmill.inputs.text_files import json_lines
 from gristmill.model.transformer import Transformer
 from gristmill.progress import console
+from gristmill.recipe import SFT, Pretrain
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.training.log import LogLine
 from gristmill.training.scoring.likelihood import split_tokens
@@ -21,35 +22,44 @@ from gristmill.training.scoring.multiple_choice import Item, choice_item, pairs_
 
 MOST_ITEMS = 500  # of a task, evenly taken: the stage `evaluate` scores all
 BATCH = 32  # items scored together
-PREFIX = "tasks."
+SCORES, PREFIX = "scores.jsonl", "tasks."
 FIGURES = ("acc", "acc_norm")
 
 
 @dataclass(frozen=True)
 class Schedule:
     """When tasks are scored: at the first scoring of held-out text after each share of the steps, and at the end. A
-    model that has not learned yet finds all texts of a length alike: it is not scored."""
+    model that has not `learned` yet finds all texts of a length alike: it is not scored before the first step."""
 
     share: float
     steps: int
     every: int  # steps between two scorings of held-out text
+    learned: bool = False
 
     def due(self, done: int) -> bool:
         """Whether they are after so many steps."""
         if done in (0, self.steps):
-            return done > 0
+            return done > 0 or self.learned
         length = self.share * self.steps
         return done % self.every == 0 and int(done / length) > int((done - self.every) / length)
 
     def count(self) -> int:
         """How often they are."""
-        return sum(map(self.due, {self.steps, *range(0, self.steps, self.every)}))
+        return sum(map(self.due, {0, self.steps, *range(0, self.steps, self.every)}))
 
 
 def told(record: LogLine) -> str:
     """What the progress line says of a scoring; empty where a record is of none."""
     names = [name for name in record if name.startswith(PREFIX) and name.endswith(".acc")]
     return " ".join(f"{name.removeprefix(PREFIX).removesuffix('.acc')} {record[name]:.0%}" for name in names)
+
+
+def tasks_of(params: Pretrain | SFT, model: Transformer, tokenizer: Tokenizer, steps: int, every: int) -> Tasks | None:
+    """The tasks that a recipe has scored while a model is trained. Raises UserError where one cannot be read."""
+    if not params.tasks_every or not params.tasks:
+        return None
+    learned = isinstance(params, SFT) or bool(params.init_from)
+    return Tasks(model, tokenizer, params.tasks, Schedule(params.tasks_every, steps, every, learned))
 
 
 class Tasks:
