@@ -43,7 +43,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Files that take longest begin first, so that at the end no process waits for another's.
 LONGEST = ("test_journey.py", "test_kills.py", "test_parallel.py", "test_processes.py", "test_survival.py")
 # Files that go to one process, since they look at the same finished run.
-TOGETHER = dict.fromkeys(("tests/test_journey.py", "tests/faults/test_kills.py"), "whole")
+TOGETHER = dict.fromkeys(
+    ("tests/test_journey.py", "tests/faults/test_kills.py", "tests/audit/test_planted.py"), "whole"
+)
 
 
 @pytest.hookimpl(optionalhook=True)
