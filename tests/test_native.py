@@ -19,7 +19,8 @@ from gristmill import native
 from gristmill.corpus.dedup import index, minhash
 from gristmill.corpus.filter import statistics
 from gristmill.corpus.text import words
-from gristmill.generation import decoder, sampling
+from gristmill.generation import decoder, packing, sampling
+from gristmill.generation.weight_type import WeightType
 from gristmill.html import links
 from gristmill.html.content import main_text
 from gristmill.model import kernels
@@ -56,9 +57,11 @@ CONSTANTS = (
     ("tokenizer/encode.c", "MOST_TOKENS", encode.MOST_TOKENS),
     ("tokenizer/encode.c", "SMALL_TOKENS", encode.SPARE),
     ("tokenizer/pretokens.c", "COMMON", pretokens.COMMON),
-    ("generation/step/step.h", "PANEL", decoder.PANEL),
+    ("generation/step/step.h", "PANEL", packing.PANEL),
     ("generation/step/step.h", "PAGE", decoder.PAGE),
     ("generation/step/step.h", "MOST_HEAD", decoder.MOST_HEAD),
+    *(("generation/step/step.h", kind.name, number) for number, kind in enumerate(WeightType)),
+    ("generation/step/step_128.c", "GROUP", packing.GROUP),
     ("generation/sampling.c", "IN_PROMPT", sampling.IN_PROMPT),
     ("model/kernels.h", "NORM_ROWS", kernels.NORM_ROWS),
     ("model/kernels_512.c", "LANES", kernels.LANES),

@@ -23,6 +23,7 @@ from gristmill.commands.stage_commands import add_stages
 from gristmill.commands.trace import count, trace, tracer_of
 from gristmill.corpus.execution.executor import parse_backend, using
 from gristmill.errors import UserError
+from gristmill.generation.weight_type import WeightType
 from gristmill.manifest import in_run
 from gristmill.progress import console, duration, results, table
 from gristmill.recipe import Recipe
@@ -63,6 +64,7 @@ ModelName = Annotated[
 ReaderName = Annotated[
     str | None, typer.Option("--reader", help="A model, named as --model is, that chooses sentences of the passages.")
 ]
+WeightsName = Annotated[WeightType, typer.Option(help="Numbers of the model's matrices: smaller ones are faster.")]
 MemoryFile = Annotated[Path | None, typer.Option(help="File of facts and conversations: RUN/memory.sqlite.")]
 NoMemory = Annotated[bool, typer.Option("--no-memory", help="Keep no facts and conversations.")]
 
@@ -172,6 +174,7 @@ def chat(
     model: ModelName = None,
     reader: ReaderName = None,
     words: Words = False,
+    weights: WeightsName = WeightType.FLOAT32,
     temperature: Annotated[float, typer.Option(min=0, max=2, help="0: the likeliest words; 0.8 suits stories.")] = 0.0,
     memory: MemoryFile = None,
     no_memory: NoMemory = False,
@@ -179,7 +182,7 @@ def chat(
     """Talk with a run's assistant in the terminal."""
     from gristmill.serving.terminal import chat as talk
 
-    assistant = assistant_of(folder, model, reader, words)
+    assistant = assistant_of(folder, model, reader, words, weights)
     talk(assistant, temperature, None if no_memory else memory_of(run_of(folder), memory))
 
 
@@ -189,6 +192,7 @@ def serve(
     model: ModelName = None,
     reader: ReaderName = None,
     words: Words = False,
+    weights: WeightsName = WeightType.FLOAT32,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     api_key: Annotated[
@@ -205,7 +209,7 @@ def serve(
     from gristmill.serving.server import serve as listen
 
     store = None if no_memory else memory_of(run_of(folder), memory)
-    assistant = assistant_of(folder, model, reader, words)
+    assistant = assistant_of(folder, model, reader, words, weights)
     shown = is_loopback(host.strip("[]")) or host == "localhost" if trace is None else trace
     tracer = tracer_of(run_of(folder)) if shown and (model is None or model in MODEL) else None
     listen(assistant, host=host, port=port, api_keys=api_key or (), memory=store, tracer=tracer)
@@ -224,9 +228,15 @@ def run_of(folder: Path | None) -> Path | None:
     return folder.parent if folder and in_run(folder) else folder
 
 
-def assistant_of(folder: Path | None, named: str | None, reader: str | None = None, words: bool = False) -> Assistant:
+def assistant_of(
+    folder: Path | None,
+    named: str | None,
+    reader: str | None = None,
+    words: bool = False,
+    weights: WeightType = WeightType.FLOAT32,
+) -> Assistant:
     """The assistant that a person means; says which model that is, or which passages. Raises UserError where `reader`
-    has none to read."""
+    has none to read, or `weights` are named and there is no model."""
     from gristmill.evaluation.figures import examples
     from gristmill.generation.engine import Engine
     from gristmill.runs.model_choice import find_model
@@ -237,7 +247,9 @@ def assistant_of(folder: Path | None, named: str | None, reader: str | None = No
         from gristmill.serving.quoting import QuotingAssistant
 
         reads = find_model(folder, reader) if reader is not None else None
-        engine = Engine.load(reads.folder, reads.tokenizer) if reads else None
+        if weights != WeightType.FLOAT32 and not reads:
+            raise UserError(f"there is no model to have {weights} weights: pages are quoted", "leave out --weights")
+        engine = Engine.load(reads.folder, reads.tokenizer, weights=weights) if reads else None
         quoting = QuotingAssistant(passages, folder.resolve().name, engine, None if words else installed_encoder())
         about = f"passages: {passages}, ranked by {quoting.search.ranked_by}; --model talks with a model instead"
         console.print(about + (f"\nread by: {reads.about}" if reads else ""), markup=False, soft_wrap=True)
@@ -245,9 +257,10 @@ def assistant_of(folder: Path | None, named: str | None, reader: str | None = No
     if reader is not None:
         raise UserError("there are no passages to read", "name a run whose recipe has [passages], and no --model")
     model = find_model(folder, named)
-    console.print(f"model: {model.about}", markup=False, soft_wrap=True)
+    held = f", {weights} weights" if weights != WeightType.FLOAT32 else ""
+    console.print(f"model: {model.about}{held}", markup=False, soft_wrap=True)
     questions = examples(model.evaluated) if model.evaluated else []
-    return Assistant.load(model.folder, model.tokenizer, model.name, questions)
+    return Assistant.load(model.folder, model.tokenizer, model.name, questions, weights)
 
 
 app.command(rich_help_panel=TALK)(find)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from gristmill.errors import UserError
+from gristmill.generation.decoder import NativeDecoder
 from gristmill.generation.engine import Engine
 from gristmill.generation.sampling_params import SamplingParams
 
@@ -51,6 +52,37 @@ def test_a_seed_repeats_and_a_neighbour_changes_nothing_greedy(engine: Engine) -
     assert runs[0] == runs[1] != runs[2]
     alone = [engine.generate([prompt], max_tokens=12)[0].tokens for prompt in prompts]
     assert [found.tokens for found in engine.generate(prompts, max_tokens=12)] == alone
+
+
+@pytest.mark.parametrize("weights", ["bfloat16", "int8"])
+def test_answers_with_smaller_weights_are_mostly_the_same(
+    engine: Engine, model_folder: Path, tokenizer_folder: Path, weights: str
+) -> None:
+    """At least nine in ten of the likeliest tokens, along what was said in float32, and nearly their likelihoods."""
+    smaller = Engine.load(model_folder, tokenizer_folder, weights=weights)
+    texts = ("The", "Old Anna paints the hill.", "A grey cat", "Young Tom walks to the", "The miller", "Every day")
+    same = asked = 0
+    for prompt in (engine.tokenizer.encode(text) for text in texts):
+        said = engine.generate([prompt], max_tokens=30)[0]
+        for place, token in enumerate(said.tokens):
+            found = smaller.generate([prompt + said.tokens[:place]], max_tokens=1)[0]
+            same, asked = same + (found.tokens == [token]), asked + 1
+            if found.tokens == [token]:
+                assert found.logprobs[0] == pytest.approx(said.logprobs[place], abs=0.2)
+    assert asked > 50 and same >= 0.9 * asked
+
+
+def test_weights_that_cannot_be_had_are_refused(
+    engine: Engine, model_folder: Path, tokenizer_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="float32, bfloat16, int8"):
+        Engine.load(model_folder, tokenizer_folder, weights="int4")
+    monkeypatch.setattr(NativeDecoder, "covers", lambda config: False)
+    with pytest.raises(UserError, match="int8"):
+        Engine.load(model_folder, tokenizer_folder, weights="int8")
+    prompt = engine.tokenizer.encode("The")
+    plain = Engine.load(model_folder, tokenizer_folder).generate([prompt], max_tokens=9)[0]
+    assert plain.tokens == engine.generate([prompt], max_tokens=9)[0].tokens
 
 
 def test_limits(engine: Engine) -> None:

@@ -101,6 +101,15 @@ def test_what_no_longer_fits_is_told(run_folder: Path, command: Command) -> None
     assert "of the oldest messages are no longer read" in command("chat", run_folder, text=text).stdout
 
 
+def test_smaller_weights_are_asked_for_and_named(run_folder: Path, command: Command) -> None:
+    for kind in ("bfloat16", "int8"):
+        smaller = Assistant.load(run_folder / "sft", run_folder / "tokenizer", weights=kind)
+        done = command("chat", run_folder, "--weights", kind, text=f"{QUESTION}\n")
+        assert done.stdout == f"{smaller.reply(ASK).text()}\n" and f"sft, {kind} weights\n" in done.stderr
+    refused = command("chat", run_folder, "--weights", "int4", text=f"{QUESTION}\n")
+    assert refused.code == 2 and "'bfloat16', 'int8'" in refused.stderr
+
+
 def test_a_gguf_file_is_talked_with(run_folder: Path, assistant: Assistant, command: Command, tmp_path: Path) -> None:
     write_gguf(Trained.load(run_folder / "sft", run_folder / "tokenizer"), tmp_path, "f32")
     done = command("chat", tmp_path / "model-f32.gguf", text=f"{QUESTION}\n/memory on\n")

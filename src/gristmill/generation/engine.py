@@ -14,6 +14,7 @@ from gristmill.generation.grammar import Grammars
 from gristmill.generation.sampling import Sampler
 from gristmill.generation.sampling_params import SamplingParams
 from gristmill.generation.scheduler import Generation, Scheduler
+from gristmill.generation.weight_type import WeightType
 from gristmill.model.stored import StoredModel
 from gristmill.tokenizer.encode import Tokenizer
 
@@ -71,34 +72,46 @@ def fit(model: Path, vocabulary: int, folder: Path, tokenizer: Tokenizer) -> Non
 class Engine:
     """A model and its tokenizer, ready to generate. One caller at a time.
 
-    `context` is the most tokens that it can read and write in all. A prompt and its completion lie within it.
+    `context` is the most tokens that it can read and write in all. A prompt and its completion lie within it. `weights`
+    names the numbers that matrices are held in while it generates on a CPU: less of them are read for every token.
     """
 
-    def __init__(self, model: Transformer | StoredModel, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, model: Transformer | StoredModel, tokenizer: Tokenizer, weights: str = WeightType.FLOAT32
+    ) -> None:
+        """Raises UserError where the model cannot have such weights."""
         self.source, self.tokenizer, self.config = model, tokenizer, model.config
+        if weights not in [*WeightType]:
+            raise UserError(f"there are no {weights!r} weights", f"choose {', '.join(WeightType)}")
+        self.weights = WeightType(weights)
+        if self.weights != WeightType.FLOAT32 and not self.in_c:
+            raise UserError(f"this model cannot generate with {weights} weights here", "use float32, or a CPU")
         self.context = model.config.context
         self.stops = frozenset((tokenizer.end_of_text, tokenizer.im_end))
         self.state: object = None
 
     @classmethod
-    def load(cls, model: Path | str, tokenizer: Path | str, device: str = "cpu") -> Engine:
+    def load(
+        cls, model: Path | str, tokenizer: Path | str, device: str = "cpu", weights: str = WeightType.FLOAT32
+    ) -> Engine:
         """Read a model (ours, a Hugging Face folder or a GGUF file) and a tokenizer folder, as `find_model` names them,
-        to a device of PyTorch's. Raises UserError where one cannot be read or they do not belong together.
+        to a device of PyTorch's. Raises UserError where one cannot be read, they do not belong together, or the model
+        cannot have such weights.
         """
         folder, words = Path(model), Path(tokenizer)
         if device == "cpu" and (folder / "model.json").exists():
             try:
                 stored, loaded = StoredModel(folder), Tokenizer.load(words)
                 fit(folder, stored.config.vocab_size, words, loaded)
-                engine = cls(stored, loaded)
-                assert engine.scheduler
+                engine = cls(stored, loaded, weights)
+                assert engine.in_c and engine.scheduler
                 return engine
             except UserError:
                 raise
             except Exception:  # noqa: BLE001, S110 (what is wrong with the folder, PyTorch's way of reading it says)
                 pass
         network, loaded = load_together(folder, words, device)
-        return cls(network.eval(), loaded)
+        return cls(network.eval(), loaded, weights)
 
     @cached_property
     def model(self) -> Transformer:
@@ -128,14 +141,21 @@ class Engine:
             self.state = state
         return self.current
 
+    @property
+    def in_c(self) -> bool:
+        """Whether the C step computes it: on a CPU, and whole."""
+        if not NativeDecoder.covers(self.config) or isinstance(self.source, StoredModel):
+            return NativeDecoder.covers(self.config)
+        sharded = any(hasattr(weight, "full_tensor") for weight in self.source.parameters())  # among processes, by FSDP
+        return self.device.type == "cpu" and not sharded
+
     def decoder(self) -> Decoder:
         """What reads tokens: C on a CPU."""
         if isinstance(self.source, StoredModel):
-            return NativeDecoder(self.config, self.source.weight)
-        sharded = any(hasattr(weight, "full_tensor") for weight in self.source.parameters())  # among processes, by FSDP
-        if self.device.type == "cpu" and NativeDecoder.covers(self.config) and not sharded:
+            return NativeDecoder(self.config, self.source.weight, self.weights)
+        if self.in_c:
             weights = self.source.state_dict()
-            return NativeDecoder(self.config, lambda name: weights[name].float().numpy())
+            return NativeDecoder(self.config, lambda name: weights[name].float().numpy(), self.weights)
         from gristmill.generation.torch_decoder import TorchDecoder
 
         return TorchDecoder(self.source)

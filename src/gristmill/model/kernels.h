@@ -68,7 +68,7 @@ LOOPS(gm_cross_entropy_item);
    that loops comes too late, after GCC has split vectors in what is inlined into it (three times as slow). */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define GM_X86
-#define HAS_16 (gm_most_lanes >= 16 && __builtin_cpu_supports("avx512f"))
+#define HAS_16 (gm_most_lanes >= 16 && __builtin_cpu_supports("avx512bw"))
 #define HAS_8 (gm_most_lanes >= 8 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
 #define WIDEST(item) (HAS_16 ? item##_512 : HAS_8 ? item##_256 : item##_128)
 #else

@@ -10,6 +10,7 @@ from gristmill.chat.template import beginning, in_turns, opening, turn
 from gristmill.generation.answer_text import AnswerText
 from gristmill.generation.engine import Engine, TooLong
 from gristmill.generation.sampling_params import SamplingParams
+from gristmill.generation.weight_type import WeightType
 from gristmill.passages.search import Found
 
 ROOM = 0.25  # share of the context kept free for the answer when old turns are dropped
@@ -70,10 +71,17 @@ class Assistant:
         self.engine, self.name, self.examples = engine, name, list(examples)
 
     @classmethod
-    def load(cls, model: Path | str, tokenizer: Path | str, name: str = "", examples: Sequence[str] = ()) -> Assistant:
+    def load(
+        cls,
+        model: Path | str,
+        tokenizer: Path | str,
+        name: str = "",
+        examples: Sequence[str] = (),
+        weights: str = WeightType.FLOAT32,
+    ) -> Assistant:
         """The assistant that a model folder and its tokenizer's make, as `find_model` names them; by default its name
-        is the model folder's. Raises UserError where one cannot be read or they do not belong together."""
-        return cls(Engine.load(model, tokenizer), name or Path(model).resolve().name, examples)
+        is the model folder's. Raises UserError as `Engine.load`."""
+        return cls(Engine.load(model, tokenizer, weights=weights), name or Path(model).resolve().name, examples)
 
     def reply(
         self,

@@ -8,15 +8,28 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../../model/kernels.h"
+
 enum { PANEL = 32, PAGE = 16, MOST_HEAD = 256, STEP_ROWS = 64 }; /* outputs; positions; size of a head; rows at once */
+enum { FLOAT32, BFLOAT16, INT8 }; /* how matrices are stored: panels.h has their form */
+
+struct step_layer {
+    const float *norm;
+    const char *qkv;
+    const float *q_norm, *k_norm;
+    const char *o;
+    const float *ffn_norm;
+    const char *gate_up, *down; /* panels of gate and up in turn */
+};
 
 struct step {
-    /* The model. `weights`: embeddings [V][D] unless they are tied, panels of the head, the last norm [D]; then of each
-       layer: norm, panels of q, k and v, norms of q and k, panels of o, norm, panels of gate and up in turn, of down. */
+    /* The model. The embeddings are the head where they are tied. */
     size_t layers, width, heads, kv_heads, head, ffn, vocabulary;
     float eps;
-    int32_t tied, qk_norm;
-    const float *weights;
+    int32_t qk_norm, type;
+    const char *embeddings, *unembedding;
+    const float *norm;
+    const struct step_layer *layer;
     const float *cosine, *sine; /* [positions][head / 2] */
     /* The rows. A page holds, of PAGE positions, for each layer and key-value head: keys [head][PAGE], values
        [PAGE][head]. */
@@ -29,6 +42,26 @@ struct step {
 };
 
 static inline size_t up_to(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
+
+typedef struct {
+    size_t D, K, Q, A, F, V; /* rounded up: width, head, q with k and v, what attention gives, ffn, vocabulary */
+} step_sizes;
+
+static inline step_sizes sizes_of(const struct step *s) {
+    size_t K = up_to(s->head, 16);
+    return (step_sizes){up_to(s->width, PANEL),
+                        K,
+                        up_to((s->heads + 2 * s->kv_heads) * K, PANEL),
+                        up_to(s->heads * K, PANEL),
+                        up_to(s->ffn, PANEL),
+                        up_to(s->vocabulary, PANEL)};
+}
+
+/* The longest row that is multiplied. */
+static inline size_t longest_of(const step_sizes *n) {
+    size_t most = n->D > n->A ? n->D : n->A;
+    return most > n->F ? most : n->F;
+}
 
 struct step_barrier; /* between threads that take a step together */
 void gm_step_wait(struct step_barrier *barrier);
