@@ -133,7 +133,7 @@ def test_a_row_gives_the_same_bits_whatever_shares_the_step(kind: WeightType) ->
                 rows.positions.extend(range(at, at + len(part)))
                 rows.pages.extend([table] * len(part))
                 rows.outputs.extend(range(len(part)) if not number else [-1] * len(part))
-            found.append(decoder.step(rows, len(part)))
+            found.append(decoder.step(rows, len(part)).copy())
         return np.concatenate(found)
 
     alone = logits(1, 0)

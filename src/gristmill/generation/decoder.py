@@ -73,6 +73,7 @@ class NativeDecoder:
         self.scratch = aligned(SCRATCH(self.call), np.float32)
         self.call.scratch = self.scratch.ctypes.data
         self.pages: list[np.ndarray] = []
+        self.make_room(self.rows, 1)
 
     @staticmethod
     def covers(config: ModelConfig) -> bool:
@@ -90,18 +91,25 @@ class NativeDecoder:
         ctypes.memmove(target, source, self.pages[0].nbytes)
 
     def step(self, rows: Rows, outputs: int) -> np.ndarray:
-        """Logits, float32 [outputs, V rounded up to PANEL]."""
-        if max(rows.positions) >= self.positions:
-            self.turn(max(rows.positions) + 1)
-        tokens, positions, wanted = (np.array(part, np.int32) for part in (rows.tokens, rows.positions, rows.outputs))
-        pages = np.array([table.ctypes.data for table in rows.pages], np.uint64)
-        logits, call = np.empty((outputs, up_to(self.config.vocab_size, PANEL)), np.float32), self.call
-        call.rows = len(tokens)
-        call.tokens, call.positions, call.pages, call.outputs, call.logits = (
-            array.ctypes.data for array in (tokens, positions, pages, wanted, logits)
-        )
-        STEP(call)
-        return logits
+        """Logits, float32 [outputs, V rounded up to PANEL]. They hold until the next step."""
+        count, given, most = len(rows.tokens), self.given, max(rows.positions)
+        if most >= self.positions:
+            self.turn(most + 1)
+        if count > given.shape[1] or outputs > len(self.logits):
+            self.make_room(max(count, given.shape[1]), max(outputs, len(self.logits)))
+            given = self.given
+        given[0, :count], given[1, :count], given[2, :count] = rows.tokens, rows.positions, rows.outputs
+        self.tables[:count] = [table.ctypes.data for table in rows.pages]
+        self.call.rows = count
+        STEP(self.call)
+        return self.logits[:outputs]
+
+    def make_room(self, rows: int, outputs: int) -> None:
+        """Have memory for what C takes and gives."""
+        self.given, self.tables = np.empty((3, rows), np.int32), np.empty(rows, np.uint64)
+        self.logits = aligned(outputs * up_to(self.config.vocab_size, PANEL), np.float32).reshape(outputs, -1)
+        self.call.tokens, self.call.positions, self.call.outputs = (part.ctypes.data for part in self.given)
+        self.call.pages, self.call.logits = self.tables.ctypes.data, self.logits.ctypes.data
 
     def hidden(self, count: int) -> np.ndarray:
         """Normalised last hidden states of the `count` rows of the last step, all of which had outputs, float32

@@ -112,9 +112,8 @@ static int32_t drawn_from(const struct item *items, size_t n, const struct draw 
 }
 
 static int32_t choose_token(const float *x, size_t n, const struct draw *how, struct item *items, float *y) {
-    size_t best = 0, kept = 0;
     change(x, n, how, y);
-    for (size_t i = 1; i < n; i++) best = y[i] > y[best] ? i : best;
+    size_t best = WIDEST(gm_likeliest)(y, n), kept = 0;
     if (y[best] == -INFINITY) return -2;
     if (how->temperature <= 0) return (int32_t)best;
     double temperature = how->temperature < 1e-30  ? 1e-30

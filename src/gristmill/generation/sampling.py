@@ -47,6 +47,7 @@ class Sampler:
             *(params.presence_penalty, params.frequency_penalty, params.repetition_penalty),
             max(0, min(params.top_k, vocabulary)),
         )
+        self.address = ctypes.addressof(self.draw)
         penalties = params.presence_penalty or params.frequency_penalty or params.repetition_penalty != 1
         if penalties or params.logit_bias:
             self.bias, self.seen = np.zeros(vocabulary, np.float32), np.zeros(vocabulary, np.uint8)
@@ -84,41 +85,47 @@ def key_of(seed: int, number: int) -> int:
     return (seed * 0x9E3779B97F4A7C15 + number * 0xD1342543DE82EF95) % 2**64
 
 
-def sample(logits: np.ndarray, vocabulary: int, banned: int, samplers: Sequence[Sampler]) -> Drawn:
+def sample(
+    logits: np.ndarray, vocabulary: int, banned: int, samplers: Sequence[Sampler], told: Told | None = None
+) -> Drawn:
     """Draw the next token of each sampler from its row of `logits` (float32 [rows, at least `vocabulary`], contiguous).
 
     The token `banned` never comes: its logits become -inf. Where none can be drawn, its place has one of `FAILURES`.
+    `told`: room for as many rows or more, which is used where no likeliest tokens are asked for.
     """
     rows, stride = logits.shape
     wanted = [sampler.params.logprobs for sampler in samplers]
-    how = (ctypes.c_void_p * rows)(*(ctypes.addressof(sampler.draw) for sampler in samplers))
-    tokens, told = np.empty(rows, np.int32), Told(rows, vocabulary, max(wanted))
-    sizes = logits.ctypes.data, rows, stride, vocabulary, banned
-    SAMPLE(*sizes, ctypes.addressof(how), tokens.ctypes.data, *told.pointers)
-    return Drawn(tokens.tolist(), told.logprobs.tolist(), told.likeliest(wanted))
+    if told is None or any(wanted):
+        told = Told(rows, vocabulary, max(wanted))
+    how = (ctypes.c_void_p * rows)(*[sampler.address for sampler in samplers])
+    SAMPLE(logits.ctypes.data, rows, stride, vocabulary, banned, ctypes.addressof(how), *told.pointers)
+    return told.drawn(wanted)
 
 
 def score(logits: np.ndarray, vocabulary: int, targets: Sequence[int], likeliest: int) -> Drawn:
     """The log-probabilities of tokens that are given, a row each, in the form of what was drawn."""
     rows, stride = logits.shape
-    tokens, told = np.array(targets, np.int32), Told(rows, vocabulary, likeliest)
-    SCORE(logits.ctypes.data, rows, stride, vocabulary, tokens.ctypes.data, *told.pointers)
-    return Drawn(list(targets), told.logprobs.tolist(), told.likeliest([likeliest] * rows))
+    told = Told(rows, vocabulary, likeliest)
+    told.tokens[:] = targets
+    SCORE(logits.ctypes.data, rows, stride, vocabulary, *told.pointers)
+    return told.drawn([likeliest] * rows)
 
 
 class Told:
-    """Where C writes log-probabilities, of each row's token and of its `most` likeliest ones."""
+    """Where C writes tokens and log-probabilities, of each row's token and of its `most` likeliest ones."""
 
     def __init__(self, rows: int, vocabulary: int, most: int) -> None:
-        self.most, self.logprobs = most, np.empty(rows, np.float32)
-        self.tokens, self.values = np.empty((rows, most), np.int32), np.empty((rows, most), np.float32)
+        self.most, self.tokens, self.logprobs = most, np.empty(rows, np.int32), np.empty(rows, np.float32)
+        self.others, self.values = np.empty((rows, most), np.int32), np.empty((rows, most), np.float32)
         self.items = np.empty(3 * vocabulary, np.int32)  # scratch
-        places = tuple(array.ctypes.data for array in (self.tokens, self.values, self.items))
-        self.pointers = self.logprobs.ctypes.data, most, *places
+        row = self.tokens.ctypes.data, self.logprobs.ctypes.data
+        self.pointers = *row, most, self.others.ctypes.data, self.values.ctypes.data, self.items.ctypes.data
 
-    def likeliest(self, wanted: Sequence[int]) -> list[dict[int, float]]:
-        """The first `wanted` of each row."""
-        if not self.most:
-            return [{}] * len(wanted)
-        rows = zip(self.tokens.tolist(), self.values.tolist(), wanted, strict=True)
-        return [dict(zip(tokens[:count], values[:count], strict=True)) for tokens, values, count in rows]
+    def drawn(self, wanted: Sequence[int]) -> Drawn:
+        """What stands there of the first rows, with the first `wanted` of each row's likeliest."""
+        rows = len(wanted)
+        likeliest: list[dict[int, float]] = [{}] * rows
+        if self.most:
+            told = zip(self.others.tolist(), self.values.tolist(), wanted, strict=True)
+            likeliest = [dict(zip(tokens[:count], values[:count], strict=True)) for tokens, values, count in told]
+        return Drawn(self.tokens[:rows].tolist(), self.logprobs[:rows].tolist(), likeliest)

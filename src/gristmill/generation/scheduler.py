@@ -16,7 +16,7 @@ import numpy as np
 from gristmill.errors import UserError
 from gristmill.generation.cache_pages import Pages, key_after
 from gristmill.generation.decoder import PAGE, Decoder, Rows
-from gristmill.generation.sampling import FAILURES, Sampler, sample, score
+from gristmill.generation.sampling import FAILURES, Sampler, Told, sample, score
 
 SLOTS = 64  # answers under way at a time; others wait
 
@@ -64,7 +64,7 @@ class Scheduler:
     def __init__(self, decoder: Decoder, vocabulary: int, banned: int) -> None:
         """`banned`: a token that is never drawn."""
         self.decoder, self.vocabulary, self.banned = decoder, vocabulary, banned
-        self.pages, self.lock = Pages(decoder.new_page), RLock()
+        self.pages, self.lock, self.told = Pages(decoder.new_page), RLock(), Told(SLOTS, vocabulary, 0)
         self.waiting: deque[Generation] = deque()
         self.going: list[Generation] = []
         self.promised: set[bytes] = set()  # pages that someone is reading: who begins alike waits for them
@@ -137,7 +137,8 @@ class Scheduler:
 
     def taken_step(self) -> list[Generation]:
         """The same, by one thread."""
-        self.admit()
+        if self.waiting:
+            self.admit()
         rows, wanted, room = Rows([], [], [], []), list[tuple[Generation, int]](), self.decoder.rows
         parts = list[tuple[Generation, int]]()
         for generation in self.going:
@@ -152,7 +153,8 @@ class Scheduler:
         logits = self.decoder.step(rows, len(wanted))
         for generation, count in parts:
             self.learn(generation, count)
-        self.tell_scores(logits, wanted)
+        if any(generation.scored for generation, _ in parts):
+            self.tell_scores(logits, wanted)
         self.draw(logits, wanted)
         for generation, _ in parts:
             if not generation.rows:  # nothing is to be drawn
@@ -214,7 +216,8 @@ class Scheduler:
             return
         drawn = [wanted[row][0] for row in rows]
         logits = logits if len(rows) == len(wanted) else logits[rows]
-        made = sample(logits, self.vocabulary, self.banned, [generation.sampler for generation in drawn])
+        samplers = [generation.sampler for generation in drawn]
+        made = sample(logits, self.vocabulary, self.banned, samplers, self.told)
         for generation, token, logprob, likeliest in zip(drawn, *made, strict=True):
             if token < 0:
                 generation.error = ArithmeticError(FAILURES[token])

@@ -178,6 +178,16 @@ float NAME(gm_log_total)(const float *x, size_t n) {
     return top + log2f(sum(total)) * LN2;
 }
 
+/* The place of the largest number, the first of equal ones. */
+size_t NAME(gm_likeliest)(const float *x, size_t n) {
+    size_t whole = n / LANES * LANES, place = 0;
+    vec most = load_some(x + whole, n - whole, -INFINITY);
+    for (size_t i = 0; i < whole; i += LANES) most = larger(most, load(x + i));
+    float top = largest(most);
+    while (place + 1 < n && x[place] != top) place++;
+    return place;
+}
+
 /* x = exp((x - top) · scale). */
 void NAME(gm_weights)(float *x, size_t n, float top, float scale) {
     size_t whole = n / LANES * LANES;
