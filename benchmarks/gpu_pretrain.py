@@ -41,12 +41,12 @@ from gristmill.settings.recipe_file import load_recipe
 from gristmill.tokenizer import tokenize, train
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split, open_split
+from gristmill.training.budget.devices import PEAKS
 from gristmill.training.data.loader import Loader
 from peers import texts
 from peers.gpu_contestants import Contestant, nanochat, nanogpt, ours
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "h100.toml"
-PEAKS = {"H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989.4e12, "H200": 989.4e12, "A100": 312e12}  # FLOP/s
 TINY = dict(layers=2, width=64, heads=2, kv_heads=2, head_dim=32, ffn_width=192, context=64, batch=8)
 WARM_UP = 3  # steps before the clock starts: compilation is among them
 SLICES = 10  # turns of each, and points of its curve
@@ -127,7 +127,7 @@ def peak(device: str, given: float) -> float:
         return given * 1e12
     if device == "cuda":
         name = torch.cuda.get_device_name()
-        found = [value for key, value in PEAKS.items() if key in name]
+        found = [value for key, (value, _) in PEAKS.items() if key in name]
         if not found:
             raise SystemExit(f"the peak of {name} is not known here: give it with --peak, in TFLOP/s of dense bfloat16")
         return found[0]

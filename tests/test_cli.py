@@ -277,6 +277,7 @@ MISTAKES = {
     "plan small.toml": "no stage that trains",
     "plan none.toml": "none.toml",
     "plan small.toml --tokens many": "--tokens",
+    "plan small.toml --device tpu": "tpu is no GPU",
     "scale small.toml -o empty": "empty",
     "scale small.toml -o empty --sizes many": "many",
 }

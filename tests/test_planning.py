@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import Command
 
 from gristmill.manifest import Manifest
-from gristmill.planning import estimates_table, plan_recipe
+from gristmill.planning import estimates_table, plan_recipe, project_recipe
 from gristmill.recipe import Pretrain, Recipe
 from gristmill.run import run_recipe
 from gristmill.settings.stages import BY_NAME, pick_inputs
+from gristmill.training.budget.devices import devices_of
 
 SHAPE: dict[str, Any] = dict(layers=2, width=64, heads=2, kv_heads=2, head_dim=32, ffn_width=160, context=64, batch=8)
 
@@ -82,3 +84,20 @@ def test_without_tokens_it_says_what_it_assumes(tmp_path: Path) -> None:
     assert "needs tokens" in sft.missing
     recipe = Recipe(pretrain=Pretrain(budget="1e11"))
     assert 0.8e11 < plan_recipe(recipe, tmp_path, 10**6)[0].flops <= 1e11
+
+
+def test_gpus_that_are_not_here(tmp_path: Path, command: Command) -> None:
+    recipe = Path(__file__).parents[1] / "recipes" / "h100.toml"
+    done = command("plan", recipe, "-o", tmp_path, "--tokens", "1G", "--device", "8xh100", "--price", "24")
+    flops = 6 * 124e6 + 12 * 12 * 768 * 1024  # of a token
+    hours = 1907 * 524_288 * flops / (8 * 989.4e12 * 0.45) / 3600
+    assert done.code == 0 and "1,907" in done.stdout and "1,000,000,000 training tokens" in done.stdout
+    assert f"{24 * hours:.2f}"[:3] in done.stdout
+    assert "projected, not measured: 8 × H100" in done.stdout and "it suffices" in done.stdout
+    done = command("plan", recipe, "-o", tmp_path, "--tokens", "1G", "--device", "l40s")
+    assert "too little; pretrain.accumulate = 8 would do" in done.stdout
+    done = command("plan", recipe, "-o", tmp_path, "--tokens", "1G", "--device", "3xh100")
+    assert done.code == 2 and "do not divide among 3 × H100" in done.stderr
+    by_time = Recipe(pretrain=Pretrain(budget="1h"))
+    few, many = (project_recipe(by_time, tmp_path, 10**9, devices_of(name)) for name in ("a100", "4xa100"))
+    assert 3300 < few.seconds <= 3600 and 3300 < many.seconds <= 3600 and many.flops > 3.6 * few.flops

@@ -2,15 +2,18 @@
 
 Each stage's job is prepared for real, on the files that there are, in a process of its own, and a few of its steps are
 timed (`training/budget/timing.py`): parameters, steps and tokens are exact, time and memory measured. What is not there
-yet is made up and said: a model with random weights, a number of tokens.
+yet is made up and said: a model with random weights, a number of tokens. On GPUs that are not there nothing can be
+measured: pretraining on them is projected (`training/budget/devices.py`, `memory.py`).
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,6 +33,8 @@ from gristmill.settings.stages import BY_NAME, SCALE, TRAINING, Stage, pick_inpu
 
 if TYPE_CHECKING:
     from gristmill.model.transformer import ModelConfig
+    from gristmill.training.budget.devices import Devices
+    from gristmill.training.budget.sizing import Clock
 
 
 @dataclass
@@ -46,6 +51,7 @@ class Estimate:
     shape: str = ""  # of the model, and its rates
     assumed: list[str] = field(default_factory=list)
     missing: str = ""  # why there is no estimate
+    told: str = ""  # what the figures are worth, where they are not measured
 
 
 def plan_recipe(recipe: Recipe, folder: Path, tokens: int) -> list[Estimate]:
@@ -66,6 +72,81 @@ def plan_recipe(recipe: Recipe, folder: Path, tokens: int) -> list[Estimate]:
             estimate = alone(one, BY_NAME[name], params, dict(done), Path(scratch), vocab_size, tokens)
             estimates.append(estimate)
     return estimates
+
+
+def project_recipe(recipe: Recipe, folder: Path, tokens: int, devices: Devices) -> Estimate:
+    """What pretraining would take on GPUs that are not here. `tokens` are assumed where there are none yet.
+
+    Raises UserError where the recipe has no pretraining, or a batch does not divide among the GPUs.
+    """
+    from gristmill.tokenizer.encode import Tokenizer
+    from gristmill.tokenizer.shards import open_split
+    from gristmill.training.budget.sizing import config_of, parameters
+    from gristmill.training.data.loader import Loader
+    from gristmill.training.initial_model import with_shape
+
+    if recipe.pretrain is None:
+        raise UserError("pretraining is what --device projects, and the recipe has none", "measure it there, without")
+    made: Any = resolve_paths(recipe.pretrain, folder)
+    made, done = with_shape(made), usable(recipe, folder)
+    estimate, vocab_size = Estimate("pretrain"), (recipe.tokenizer or TokenizerParams()).vocab_size
+    batches = None
+    if {"tokenizer", "tokenize"} <= done.keys():
+        tokenizer = Tokenizer.load(done["tokenizer"])
+        vocab_size = tokenizer.vocab_size
+        split = open_split(done["tokenize"], "train", tokenizer.hash)
+        batches = Loader(split, made.context, made.batch, made.seed, made.mix)
+        tokens = batches.mixture.tokens
+    else:
+        estimate.assumed.append(f"{tokens:,} training tokens and a vocabulary of {vocab_size:,}")
+    made = dialled(made.model_copy(update={"budget": devices.budget(made.budget)}), vocab_size, tokens)
+    whole = batches.of(made.batch).steps(made.epochs) if batches and not made.max_steps else 0
+    estimate.steps = whole or steps_of(made, tokens)
+    estimate.tokens, estimate.parameters = estimate.steps * made.batch * made.context, parameters(made, vocab_size)
+    in_full(estimate, made, config_of(made, vocab_size))
+    estimate.seconds = estimate.flops / devices.speed()
+    fill(estimate, made, vocab_size, devices)
+    return estimate
+
+
+def fill(estimate: Estimate, made: Pretrain, vocab_size: int, devices: Devices) -> None:
+    """Add the memory of each GPU, and whether it has so much; if not, what would help."""
+    from gristmill.training.budget.memory import training_memory
+
+    rows, rest = divmod(made.batch, devices.count)
+    if rest or rows % made.accumulate:
+        parts = f" in {made.accumulate} parts each" if made.accumulate > 1 else ""
+        raise UserError(f"{made.batch} rows a step do not divide among {devices}{parts}", "change `pretrain.batch`")
+
+    def needed(**changes: object) -> int:
+        return training_memory(made.model_copy(update=changes), vocab_size, True, devices.count).peak
+
+    estimate.memory = needed()
+    there = f"Memory is that of each GPU, which has {devices.memory / 2**20:,.0f} MiB"
+    if devices.fit(estimate.memory):
+        estimate.told = f"{devices.told()}. {there}: it suffices"
+        return
+    less: list[dict[str, Any]] = [{"accumulate": parts} for parts in range(1, rows + 1) if rows % parts == 0]
+    less += [{"accumulate": rows, "recompute": True}, {"accumulate": rows, "recompute": True, "parallel": "fsdp"}]
+    remedy = "it takes larger GPUs, or more of them"
+    if change := next((change for change in less if devices.fit(needed(**change))), None):
+        settings = ", ".join(f"pretrain.{name} = {json.dumps(value)}" for name, value in change.items())
+        remedy = f"{settings} would do, with {needed(**change) / 2**20:,.0f} MiB"
+    estimate.told = f"{devices.told()}. {there}: too little; {remedy}"
+
+
+def dialled(params: Pretrain, vocab_size: int, tokens: int, clock: Clock | None = None) -> Pretrain:
+    """The settings with what a size or a budget chooses."""
+    from gristmill.training.budget.sizing import turn
+
+    if not params.size and not params.budget:
+        return params
+    return params.model_copy(update=turn(params, vocab_size, tokens, clock))
+
+
+def steps_of(made: Pretrain, tokens: int) -> int:
+    """How many steps are trained where an epoch has so many tokens."""
+    return made.max_steps or max(1, round(made.epochs * tokens / (made.batch * made.context)))
 
 
 def scale_recipe(recipe: Recipe, params: Params, folder: Path) -> None:
@@ -138,20 +219,17 @@ def one(stage: Stage, params: Params, done: dict[str, Path], scratch: Path, voca
 def without_tokens(estimate: Estimate, params: Pretrain, vocab_size: int, tokens: int) -> None:
     """Estimate pretraining on tokens that are not there: random ones, for so many an epoch."""
     from gristmill.model.transformer import Transformer
-    from gristmill.training.budget.sizing import config_of, parameters, turn
+    from gristmill.training.budget.sizing import config_of, parameters
     from gristmill.training.loop import best_device
     from gristmill.training.stopwatch import Stopwatch, try_out
 
     if params.init_from:
         estimate.missing = "it goes on from another model and needs tokens; gristmill run RECIPE --until tokenize"
         return
-    made, (seconds, _) = params, seconds_and_flops(params.budget)
-    if seconds:
-        with Stopwatch(seconds, vocab_size) as clock:
-            made = params.model_copy(update=turn(params, vocab_size, tokens, clock))
-    elif params.size or params.budget:
-        made = params.model_copy(update=turn(params, vocab_size, tokens))
-    estimate.steps = made.max_steps or max(1, round(made.epochs * tokens / (made.batch * made.context)))
+    seconds, _ = seconds_and_flops(params.budget)
+    with Stopwatch(seconds, vocab_size) if seconds else nullcontext() as clock:
+        made = dialled(params, vocab_size, tokens, clock)
+    estimate.steps = steps_of(made, tokens)
     step = try_out(Transformer(config_of(made, vocab_size)).to(best_device()), made, most=estimate.steps)
     estimate.seconds, estimate.tokens = estimate.steps * step.seconds, estimate.steps * made.batch * made.context
     estimate.memory = peak_memory()

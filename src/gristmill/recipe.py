@@ -222,6 +222,7 @@ class Pretrain(Params):
     parallel: Annotated[Literal["ddp", "fsdp"], HOW] = "ddp"  # under torchrun: weights in every process, or shared out
     tensorboard: Annotated[bool, HOW] = False  # event files next to the log
     compile: bool | None = None  # layers by torch.compile; not set: on a GPU only
+    bfloat16: bool | None = None  # matrix products and gathering of sharded weights in it; not set: on a GPU only
     recompute: Annotated[bool, HOW] = False  # each layer anew for its gradient: a third more work, less memory
     snapshots: FewOrNone = 8  # models kept on the way, most of them early, for `gristmill inspect`
     sample_prompts: list[str] = ["The", "Once"]  # continued at every scoring, and shown in the report

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from forks import Commands
 from safetensors.torch import load_file
 
+from gristmill.manifest import Manifest
 from gristmill.recipe import Pretrain
 from gristmill.training import pretrain
 
@@ -51,6 +53,40 @@ def same(out: Path, expected: Path) -> None:
     assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-3) for name in weights[0])
 
 
+def sent(out: Path) -> int:
+    """Bytes that the leader has sent in the last step."""
+    made = Manifest.read(out)
+    assert made
+    return made.counts["bytes_sent_a_step"]
+
+
+def expected(model: Path, processes: int, how: str = "ddp", parts: int = 1, low: int = 4) -> int:
+    """The same by count: in a ring, of n bytes that all processes hold together, each sends all but its own share.
+
+    Gradients go round twice with DDP, be a step in parts or not, and once with FSDP2, which gathers the weights: in
+    every part those of layers twice, `low` bytes each, and the others once. Muon's gradients are gathered where they
+    are sharded, and its updates anyway.
+    """
+    weights = load_file(model / "model.safetensors")
+    fsdp = how == "fsdp"
+
+    def whole(tensor: torch.Tensor) -> int:  # rows are filled up, so that all have as many
+        return -(-len(tensor) // processes) * processes * tensor[0].numel() if fsdp else tensor.numel()
+
+    stacks = defaultdict(list)
+    for name, tensor in weights.items():
+        if tensor.ndim == 2 and name.startswith("layers"):
+            stacks[tensor.shape].append(tensor.numel())
+    updates = sum(-(-len(stack) // processes) * processes * stack[0] for stack in stacks.values())
+    gathered = sum(map(sum, stacks.values())) if fsdp else 0
+    layers = sum(whole(tensor) for name, tensor in weights.items() if name.startswith("layers"))
+    rest = sum(whole(tensor) for name, tensor in weights.items() if not name.startswith("layers"))
+    reading = parts * (2 * layers * low + 4 * rest) if fsdp else 0
+    sums = 2 * 8 * 5  # float64: loss, tokens, signals, whether a checkpoint is due; targets
+    bytes_ = 4 * (layers + rest) * (1 if fsdp else 2) + 4 * (gathered + updates) + reading + sums
+    return bytes_ * (processes - 1) // processes
+
+
 def test_parts_of_a_batch_make_the_same_step(
     tokenizer_folder: Path, tokens_folder: Path, alone: Path, tmp_path: Path
 ) -> None:
@@ -68,6 +104,7 @@ def test_torchrun_makes_the_same_model(
     assert done.returncode == 0, done.stderr
     same(tmp_path / "out", alone)
     assert not (tmp_path / "out" / "checkpoints").exists()
+    assert sent(tmp_path / "out") == expected(alone, 2)
 
 
 def test_killed_and_resumed_in_other_numbers_of_processes(
@@ -91,3 +128,18 @@ def test_killed_and_resumed_in_other_numbers_of_processes(
     assert done.code == 0, done.stderr
     same(out, alone)
     assert not (out / "checkpoints").exists()
+    assert sent(out) == expected(alone, 4, "fsdp", parts=2)
+
+
+def test_in_bfloat16_sharded_weights_are_gathered_in_it(
+    tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path, commands: Commands
+) -> None:
+    losses = []
+    for processes in (1, 2):
+        out, how = tmp_path / str(processes), dict(parallel="fsdp", bfloat16="true", max_steps=8)
+        done = commands.run(arguments([tokenizer_folder, tokens_folder], out, **how), processes=processes)
+        assert done.code == 0, done.stderr
+        log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        losses.append([record[name] for record in log for name in ("loss", "heldout_bpb") if name in record])
+    assert sent(out) == expected(out, 2, "fsdp", low=2)
+    assert losses[1] == pytest.approx(losses[0], rel=2**-8) and losses[1] != losses[0]

@@ -197,6 +197,6 @@ def test_every_parameter_is_trained_by_exactly_one_rule() -> None:
     model = tiny()
     optimizer = Optimizer(model, RATES)
     muon = [weight for stack in optimizer.stacks.values() for weight in stack]
-    adam = [weight for group in optimizer.adam.param_groups for weight in group["params"]]
+    adam = [weight for group in optimizer.adam for weight in group.weights]
     assert sorted(map(id, [*muon, *adam])) == sorted(map(id, model.parameters()))
     assert all(isinstance(weight, nn.Parameter) and weight.ndim == 2 for weight in muon)

@@ -23,7 +23,7 @@ from gristmill.chat.template import render, template_of
 from gristmill.errors import UserError
 from gristmill.inputs.text_files import BadLine
 from gristmill.progress import duration, quantity
-from gristmill.recipe import Recipe
+from gristmill.recipe import Pretrain, Recipe
 from gristmill.runs.finished import examine
 from gristmill.runs.ready import check_inputs
 from gristmill.settings.stages import STAGES, TRAINING, resolve_paths
@@ -37,7 +37,8 @@ READ: dict[str, tuple[str, Callable[[Record], Any]]] = {  # stage → its file's
     "reward": ("preferences", preference),
     "rl": ("prompts", asked),
 }
-BYTES = 16  # a parameter while it is trained: itself, its gradient, the optimizer's state
+BYTES = 16  # a parameter while it is tuned: itself, its gradient, the optimizer's state
+PROCESS = 300 << 20  # bytes that Python and PyTorch take before there is a model
 SAVED = 12 * 4  # bytes on the disk of a parameter: checkpoints, and the model
 EFFICIENCY = 0.5  # of a training step's products, of those of a large matrix
 
@@ -188,8 +189,8 @@ def resources_found(recipe: Recipe, folder: Path, tokenizer: Tokenizer | None, p
     vocabulary = tokenizer.vocab_size if tokenizer else recipe.tokenizer.vocab_size if recipe.tokenizer else 0
     tables = vocabulary * shape.width * (1 if shape.tie_embeddings else 2)
     parameters = tables + shape.layers * layer_weights(shape)
-    memory, disk = parameters * BYTES, parameters * SAVED * sum(getattr(recipe, name) is not None for name in TRAINING)
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    disk = parameters * SAVED * sum(getattr(recipe, name) is not None for name in TRAINING)
+    memory, there = memory_of(made, vocabulary) if made else (parameters * BYTES, physical())
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
     told = f"{quantity(parameters)} parameters: {memory / 2**30:,.2f} GiB of memory, of {there / 2**30:,.1f}"
@@ -205,6 +206,22 @@ def resources_found(recipe: Recipe, folder: Path, tokenizer: Tokenizer | None, p
     cost = f", {seconds / 3600 * price:,.2f} at {price:g} an hour" if price else ""
     told = f"{quantity(tokens)} tokens that are known: about {duration(seconds)}{cost}; gristmill plan measures"
     yield Finding("resources", told)
+
+
+def memory_of(made: Pretrain, vocabulary: int) -> tuple[int, int]:
+    """Bytes that pretraining takes and that there are: of the GPU where there is one, else of the machine."""
+    import torch
+
+    from gristmill.training.budget.memory import training_memory
+
+    if torch.cuda.is_available():
+        return training_memory(made, vocabulary, True).peak, torch.cuda.get_device_properties(0).total_memory
+    return PROCESS + training_memory(made, vocabulary, False).peak, physical()
+
+
+def physical() -> int:
+    """Bytes of memory that the machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def tokens_of(recipe: Recipe, folder: Path) -> float:

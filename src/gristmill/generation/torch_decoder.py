@@ -75,6 +75,6 @@ class TorchDecoder:
         """Store new keys and values of one layer; returns those of every sequence from its first position on."""
         found = []
         for kept, new in ((self.keys[layer], k_BGTK), (self.values[layer], v_BGTK)):
-            kept[self.places] = new.transpose(1, 2)
+            kept[self.places] = new.transpose(1, 2).to(kept.dtype)
             found.append(kept[self.whole].transpose(1, 2))
         return found[0], found[1]

@@ -34,10 +34,11 @@ def cross_entropy(
     """Mean next-token loss in nats over the targets that are not IGNORE; 0 where all are.
 
     `starts_BT`: where each token's document begins, where rows hold several that do not see each other.
-    `bfloat16`: whether matrix products and attention run in it, sums and the loss in float32; None: on a GPU only.
+    `bfloat16`: whether matrix products and attention run in it, sums and the loss in float32; None: on a GPU, and
+    where they run in it already.
     """
     device = model.embed.weight.device
-    low = device.type == "cuda" if bfloat16 is None else bfloat16
+    low = device.type == "cuda" or torch.is_autocast_enabled(device.type) if bfloat16 is None else bfloat16
     with ops.low_precision(device) if low else nullcontext():
         if starts_BT is not None and low:
             starts_BT = ops.boundaries(starts_BT)

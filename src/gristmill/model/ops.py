@@ -43,7 +43,7 @@ Mask = Tensor | Branches
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """x / sqrt(mean(x²) + eps) · weight, over the last dimension."""
     if kernels.fits(x, x.size(-1)):
-        return kernels.Norm.apply(x, weight, eps)
+        return kernels.Norm.apply(x, weight.to(x.dtype), eps)
     # vector_norm is one fused pass; `F.rms_norm` runs as many small ones on a CPU
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     return x * torch.rsqrt(norm * norm / x.size(-1) + eps) * weight
@@ -144,7 +144,9 @@ def attend(
     low = q_BTHK.is_cuda and q_BTHK.dtype == torch.bfloat16
     if norms and plain and alike and low and gpu_kernels is not None and K & (K - 1) == 0:
         turns = angles[0][0, 0], angles[1][0, 0]
-        q, k = (gpu_kernels.norm_and_turn(x, w, *turns, eps) for x, w in zip((q_BTHK, k_BTGK), norms, strict=True))
+        q, k = (
+            gpu_kernels.norm_and_turn(x, w.float(), *turns, eps) for x, w in zip((q_BTHK, k_BTGK), norms, strict=True)
+        )
         q, k = q.transpose(1, 2), k.transpose(1, 2)
     else:
         if norms:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,22 @@ from gristmill.progress import duration, quantity, table
 from gristmill.report.blocks import Figure, Section, Table
 from gristmill.report.page import page
 from gristmill.report.plot import line_chart
+from gristmill.training.budget.devices import Devices
 
 HEAD = ("budget, FLOPs", "time here", "parameters", "likely", "shape", "tokens", "epochs", "bits per byte")
 
 
-def advice(stage: Path, out: Path) -> rich.table.Table:
-    """Write the page to `out` and return the table, from a finished `scale` folder."""
+def advice(stage: Path, out: Path, devices: Devices | None = None) -> rich.table.Table:
+    """Write the page to `out` and return the table, from a finished `scale` folder; times are those of this machine, or
+    of GPUs that need not be there."""
     found = json.loads(intact(stage / "scale.json").read_text())
+    if devices:
+        found["told"] = f"Times are {devices.told()}."
+        found["advice"] = [one | {"seconds": one["flops"] / devices.speed()} for one in found["advice"]]
+    head = (HEAD[0], f"time on {devices}" if devices else HEAD[1], *HEAD[2:])
     rows = [row(one) for one in found["advice"]]
-    write_text(out, page("What a budget is best spent on", [section(found, rows)]))
-    return table(HEAD, rows, f"{out}")
+    write_text(out, page("What a budget is best spent on", [section(found, head, rows)]))
+    return table(head, rows, f"{out}. {found['told']}" if devices else f"{out}")
 
 
 def row(one: dict[str, Any]) -> list[str]:
@@ -37,7 +44,7 @@ def row(one: dict[str, Any]) -> list[str]:
     ]
 
 
-def section(found: dict[str, Any], rows: list[list[str]]) -> Section:
+def section(found: dict[str, Any], head: Sequence[str], rows: list[list[str]]) -> Section:
     """The law in words, its figures, and the advice."""
     rungs = found["rungs"]
     return Section(
@@ -45,13 +52,13 @@ def section(found: dict[str, Any], rows: list[list[str]]) -> Section:
         f"Held-out bits per byte follow {found['law_e']:.3f} + {found['law_a']:.3g} / N^{found['law_alpha']:.3f} + "
         f"{found['law_b']:.3g} / D^{found['law_beta']:.3f}, N being parameters, D tokens read; the largest error on a "
         f"trained model is {found['largest_error']:.1%}. The further a budget is above the ladder, the less is known: "
-        "“likely” is the range of sizes that are advised when each model in turn is left out.",
+        "“likely” is the range of sizes that are advised when each model in turn is left out. " + found.get("told", ""),
         [
             Figure(
                 "Held-out bits per byte of each model, and the best that the law expects for a budget", compute(found)
             ),
             Figure("By size, for each number of tokens", sizes(rungs)),
-            Table("What a budget is best spent on", HEAD, rows),
+            Table("What a budget is best spent on", head, rows),
             Table(
                 "The ladder",
                 ("parameters", "shape", "tokens", "epochs", "FLOPs", "held-out bits per byte", "training text"),

@@ -41,6 +41,7 @@ class Plan:
     accumulate: int = 1  # parts of a step, one after the other
     unit: int = 1  # steps that belong together: a checkpoint comes after all of them
     parallel: str = "ddp"
+    bfloat16: bool | None = None  # matrix products in it; None: on a GPU only
     tensorboard: bool = False
     tokens: Callable[[], int] | None = None  # of all steps, exactly, where the data tells them without training
 

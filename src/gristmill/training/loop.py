@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gristmill.errors import UserError
 from gristmill.model.kernels import fast_products
+from gristmill.model.ops import low_precision
 from gristmill.processes import LEADER, SIZE
 from gristmill.progress import Progress, Rate, console, duration, quantity
 from gristmill.training.checkpoint import Checkpoints, name_of
@@ -24,6 +25,7 @@ from gristmill.training.log import Log, LogLine, mishaps
 from gristmill.training.optimizer import Optimizer, share_of_peak
 from gristmill.training.parallel import Shared, join, total
 from gristmill.training.scoring.scheduled import told
+from gristmill.training.traffic import SENT
 
 LOG_EVERY = 10  # steps
 PATIENCE = 3  # steps in a row that may have no finite loss and gradient
@@ -66,7 +68,9 @@ class Training:
     def __init__(self, job: Job, out: Path) -> None:
         join()
         self.job, self.model, self.plan = job, job.model, job.plan
-        self.shared = Shared(job.model, job.plan.parallel)
+        self.device = next(job.model.parameters()).device
+        low = self.device.type == "cuda" if job.plan.bfloat16 is None else job.plan.bfloat16
+        self.shared = Shared(job.model, job.plan.parallel, low)
         self.optimizer = Optimizer(job.model, job.plan.rates)
         anchor = job.every or max(ANCHOR_STEPS, job.plan.steps // MOST_ANCHORS)
         self.anchor = -(-anchor // job.plan.unit) * job.plan.unit
@@ -75,6 +79,7 @@ class Training:
         self.state, self.bad = Trained(), 0  # bad: steps in a row
         self.told: set[str] = set()  # warnings
         self.speed = Rate(SPEED_SECONDS)  # tokens a second of steps alone: not of scoring and checkpoints
+        self.sent = 0  # bytes in the last step, by this process
 
     def run(self) -> list[LogLine]:
         """From the newest checkpoint, or the beginning, to the end."""
@@ -108,6 +113,8 @@ class Training:
             self.stop(SIZE == 1 and bool(received))  # while the last checkpoint was written
         self.log.finish()
         self.job.counts["failed_checkpoints"] = self.state.failed
+        if SIZE > 1:
+            self.job.counts["bytes_sent_a_step"] = self.sent
         self.shared.unwrap()
         if self.job.tasks:
             console.print(f"           tasks took {duration(self.job.tasks.seconds)}, not counted in tokens/s")
@@ -125,7 +132,7 @@ class Training:
         whether a checkpoint is due by the leader's clock."""
         plan, state, began = self.plan, self.state, time.monotonic()
         values: list[Tensor] = []
-        tokens = 0
+        tokens, before = 0, SENT.total()
         figures: dict[str, float] = {}
         for part in range(plan.accumulate):
             arguments = (state.done + state.shift, part) if plan.accumulate > 1 else (state.done + state.shift,)
@@ -153,6 +160,7 @@ class Training:
         if figures and state.done % LOG_EVERY == 0:
             self.job.watch.warn(self.log.records, self.told)
         state.done += 1
+        self.sent = SENT.total() - before
         self.speed.add(all_tokens, began, time.monotonic())
         return stops > 0, due > 0
 
@@ -161,7 +169,7 @@ class Training:
         if self.job.evaluate is None:
             return None
         self.model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), low_precision(self.device) if self.shared.low else nullcontext():
             figures = self.shared.call(self.job.evaluate, self.state.done)
             if self.job.tasks and self.job.tasks.schedule.due(self.state.done):
                 figures |= self.shared.call(self.job.tasks)

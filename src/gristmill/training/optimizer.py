@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,8 +80,8 @@ class Optimizer:
     """Steps a model's parameters; matrices of one shape are stacked and stepped together.
 
     Muon's update of an R × C matrix is scaled by sqrt(max(1, R / C)); Nesterov momentum 0.95, with `normuon` from 0.85
-    to 0.97 over the first RISE steps. AdamW: betas 0.9 and 0.95, eps 1e-10. Of a model that is sharded, each process
-    keeps the state of its own rows. Matrices are gathered for orthogonalising only, of which each process does a share.
+    to 0.97 over the first RISE steps. Of a model that is sharded, each process keeps the state of its own rows.
+    Matrices are gathered for orthogonalising only, of which each process does a share.
     """
 
     def __init__(self, model: nn.Module, rates: Rates) -> None:
@@ -107,26 +108,13 @@ class Optimizer:
             for shape, momentum in self.momentum.items()
             if rates.normuon
         }
-        self.adam = torch.optim.AdamW(
-            [
-                {"params": weights, "lr": rate, "peak": rate, "weight_decay": decay}
-                for (rate, decay), weights in groups.items()
-            ],
-            betas=(0.9, 0.95),
-            eps=1e-10,
-            fused=True,
-        )
-        for weight in (weight for group in self.adam.param_groups for weight in group["params"]):
-            zeros = {name: torch.zeros_like(weight, requires_grad=False) for name in ("exp_avg", "exp_avg_sq")}
-            self.adam.state[weight] = {"step": torch.zeros((), device=weight.device), **zeros}
+        self.adam = [Adam(weights, rate, decay) for (rate, decay), weights in groups.items()]
 
     @torch.no_grad()
     def step(self, share: float, done: int = 0) -> None:
         """Apply the gradients at `share` (0..1) of the peak rates, and clear them; `done` steps came before."""
-        for group in self.adam.param_groups:
-            group["lr"] = group["peak"] * share
-        self.adam.step()
-        self.adam.zero_grad()
+        for group in self.adam:
+            group.step(share)
         beta = 0.85 + 0.12 * min(1.0, done / RISE) if self.rates.normuon else 0.95
         rate = self.rates.muon * share
         for shape, stack in self.stacks.items():
@@ -154,9 +142,43 @@ class Optimizer:
         for shape, squares in self.squares.items():
             names = (self.names[weight] for weight in self.stacks[shape])
             tensors |= {f"normuon.{name}": square for name, square in zip(names, squares, strict=True)}
-        for weight, values in self.adam.state.items():
-            tensors |= {f"adam.{name}.{self.names[weight]}": value for name, value in values.items()}
+        for group in self.adam:
+            for weight, values in group.state.items():
+                tensors |= {f"adam.{name}.{self.names[weight]}": value for name, value in values.items()}
         return tensors
+
+
+class Adam:
+    """AdamW (arXiv:1711.05101) of some weights by PyTorch's fused kernel, with betas 0.9 and 0.95 and eps 1e-10.
+
+    `torch.optim.AdamW` computes the same, and imports PyTorch's compiler to begin with: a second of processor time.
+    """
+
+    def __init__(self, weights: list[nn.Parameter], peak: float, decay: float) -> None:
+        self.weights, self.peak, self.decay = weights, peak, decay
+        self.state = {
+            weight: {
+                "step": torch.zeros((), device=weight.device),
+                **{name: torch.zeros_like(weight, requires_grad=False) for name in ("exp_avg", "exp_avg_sq")},
+            }
+            for weight in weights
+        }
+
+    def step(self, share: float) -> None:
+        """Apply the gradients that there are at `share` of the peak rate, and clear them."""
+        steps = [
+            [local(tensor) for tensor in (weight, weight.grad, *self.state[weight].values())]
+            for weight in self.weights
+            if weight.grad is not None
+        ]
+        if steps:
+            weights, gradients, counts, means, squares = map(list, zip(*steps, strict=True))
+            torch._foreach_add_(counts, 1)
+            rates = {"lr": self.peak * share, "weight_decay": self.decay, "beta1": 0.9, "beta2": 0.95, "eps": 1e-10}
+            options: dict[str, Any] = {**rates, "amsgrad": False, "maximize": False}
+            torch._fused_adamw_(weights, gradients, means, squares, [], counts, **options)
+        for weight in self.weights:
+            weight.grad = None
 
 
 def share_of_peak(step: int, steps: int, warmup: float, decay: float) -> float:

@@ -1,7 +1,8 @@
 """Training in the processes that torchrun starts: DDP and FSDP2, put around a plain model that knows nothing of it.
 
 What is summed over processes is a step's loss and its gradients: every process computes its share of them, and the
-shares add up. So any number of processes computes the same step, but for rounding.
+shares add up. So any number of processes computes the same step, but for rounding. What only several processes need of
+PyTorch is imported when there are several: it takes a second of processor time.
 """
 
 from __future__ import annotations
@@ -17,12 +18,9 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, Shard
-from torch.nn.parallel import DistributedDataParallel
 
 from gristmill.processes import LEADER, LOCAL_RANK, RANK, SIZE
+from gristmill.training import traffic
 
 T = TypeVar("T")
 LONG = timedelta(days=30)  # the others wait while the leader crawls and cleans
@@ -64,6 +62,7 @@ def total(*values: float) -> list[float]:
     if SIZE == 1:
         return list(values)
     summed = torch.tensor(values, dtype=torch.float64)
+    traffic.count("sums", summed, rounds=2)
     dist.all_reduce(summed)
     return summed.tolist()
 
@@ -105,43 +104,56 @@ class Caller(nn.Module):
 class Shared:
     """A model that all processes train. Its parameters are replicated (`ddp`) or sharded by rows (`fsdp`).
 
-    Whatever computes with the model goes through `call`, in all processes at the same time.
+    Whatever computes with the model goes through `call`, in all processes at the same time. `low`: layers compute in
+    bfloat16, so that the weights of sharded ones are gathered in it; gradients are added up in float32.
     """
 
-    def __init__(self, model: nn.Module, how: str) -> None:
+    def __init__(self, model: nn.Module, how: str, low: bool = False) -> None:
         self.model = model
         self.call: Any = Caller(model)
+        self.sharded: list[Any] = []  # parts that are sharded each for itself
+        self.low = low and SIZE > 1 and how == "fsdp"
         if SIZE > 1 and how == "ddp":
-            self.call = DistributedDataParallel(self.call, gradient_as_bucket_view=True)
+            self.call = nn.parallel.DistributedDataParallel(self.call, gradient_as_bucket_view=True)
+            self.call.register_comm_hook(None, traffic.reduce)
         elif SIZE > 1:
-            mesh = init_device_mesh(next(model.parameters()).device.type, (SIZE,))
-            for module in model.modules():
-                if isinstance(module, nn.ModuleList):
-                    for block in module:
-                        fully_shard(block, mesh=mesh)
-            fully_shard(self.call, mesh=mesh)
-            for part in self.sharded():  # memory first taken in inference mode could not be trained in
-                part.unshard()
-            self.reshard()
+            self.shard()
 
-    def sharded(self) -> list[FSDPModule]:
-        """The parts that are sharded each for itself; none without FSDP2."""
-        return [module for module in self.call.modules() if isinstance(module, FSDPModule)]
+    def shard(self) -> None:
+        """Put FSDP2 around every layer, and around the rest."""
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+        mesh = init_device_mesh(next(self.model.parameters()).device.type, (SIZE,))
+        exact = MixedPrecisionPolicy()
+        low = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
+        for module in self.model.modules():
+            if isinstance(module, nn.ModuleList):
+                self.sharded += [
+                    fully_shard(block, mesh=mesh, mp_policy=low if self.low else exact) for block in module
+                ]
+        self.sharded.append(fully_shard(self.call, mesh=mesh))
+        for part in self.sharded:
+            if hasattr(part, "set_custom_all_gather"):  # PyTorch ≥ 2.9
+                part.set_custom_all_gather(traffic.Gathering())
+                part.set_custom_reduce_scatter(traffic.Scattering())
+            part.unshard()  # memory first taken in inference mode could not be trained in
+        self.reshard()
 
     def part(self, last: bool) -> AbstractContextManager[None]:
         """Around the forward and backward pass of a part of a step: only the last need exchange gradients."""
-        for module in self.sharded():
+        for module in self.sharded:
             module.set_requires_gradient_sync(last)
-        return nullcontext() if last or not isinstance(self.call, DistributedDataParallel) else self.call.no_sync()
+        return nullcontext() if last or not hasattr(self.call, "no_sync") else self.call.no_sync()
 
     def clip(self, limit: float) -> float:
         """Scale all gradients down to `limit`, if their norm is above; returns the norm."""
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-        return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+        norm: Any = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        return float(norm.full_tensor() if is_sharded(norm) else norm)
 
     def reshard(self) -> None:
         """Give up what was gathered of the parameters for computing."""
-        for module in self.sharded():
+        for module in self.sharded:
             module.reshard()
 
     def unwrap(self) -> None:
@@ -149,37 +161,55 @@ class Shared:
         self.reshard()
         for module in [*self.model.modules(), self.call]:
             for name, weight in list(module.named_parameters(recurse=False)):
-                if isinstance(weight, DTensor):
+                if is_sharded(weight):
                     setattr(module, name, nn.Parameter(weight.full_tensor().detach()))
-        for module in self.sharded():
-            assert isinstance(module, nn.Module)
+        for module in self.sharded:
             for name, hooks in vars(module).items():
                 if name.endswith("_hooks"):
                     hooks.clear()
             module.__class__ = type(module).__mro__[2]  # FSDP2 put a class of its own over the module's
 
 
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether processes have rows of a tensor each (PyTorch's DTensor)."""
+    return hasattr(tensor, "full_tensor")
+
+
+def first_row(tensor: Tensor) -> int:
+    """Which row of the whole tensor this process's first one is."""
+    return RANK * -(-len(tensor) // SIZE) if is_sharded(tensor) else 0
+
+
 def local(tensor: Tensor) -> Tensor:
     """This process's rows of a sharded tensor (they share memory); another tensor as it is."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    sharded: Any = tensor
+    rows: Tensor = sharded.to_local() if is_sharded(tensor) else tensor
+    return rows
 
 
 def like(rows: Tensor, weight: Tensor) -> Tensor:
     """This process's rows as a tensor that is sharded as `weight` is (they share memory)."""
-    if not isinstance(weight, DTensor):
-        return rows
-    return DTensor.from_local(
-        rows, weight.device_mesh, weight.placements, run_check=False, shape=weight.shape, stride=weight.stride()
-    )
+    return sharded_as(weight, rows, weight.shape, weight.stride()) if is_sharded(weight) else rows
 
 
 def gathered(rows_NRC: Tensor, weight: Tensor) -> Tensor:
     """The whole matrices of a stack of which each process has the rows that it has of `weight`."""
-    if not isinstance(weight, DTensor):
+    if not is_sharded(weight):
         return rows_NRC
+    from torch.distributed.tensor import Shard
+
     shape, stride = torch.Size((len(rows_NRC), *weight.shape)), (weight.numel(), *weight.stride())
-    stack = DTensor.from_local(rows_NRC, weight.device_mesh, [Shard(1)], run_check=False, shape=shape, stride=stride)
-    return stack.full_tensor()
+    whole: Tensor = sharded_as(weight, rows_NRC, shape, stride, [Shard(1)]).full_tensor()
+    traffic.count("updates", whole)
+    return whole
+
+
+def sharded_as(weight: Any, rows: Tensor, shape: torch.Size, stride: tuple[int, ...], how: Any = None) -> Any:
+    """A tensor whose rows the processes of a sharded weight have, by rows or as told."""
+    from torch.distributed.tensor import DTensor
+
+    mesh, how = weight.device_mesh, how or weight.placements
+    return DTensor.from_local(rows, mesh, how, run_check=False, shape=shape, stride=stride)
 
 
 def shared_out(compute: Callable[[Tensor], Tensor], stack_NRC: Tensor) -> Tensor:
@@ -193,12 +223,14 @@ def shared_out(compute: Callable[[Tensor], Tensor], stack_NRC: Tensor) -> Tensor
         found[: len(share)] = compute(share)
     parts = [torch.empty_like(found) for _ in range(SIZE)]
     dist.all_gather(parts, found)
-    return torch.cat(parts)[: len(stack_NRC)]
+    whole = torch.cat(parts)
+    traffic.count("updates", whole)
+    return whole[: len(stack_NRC)]
 
 
 def own(whole_RC: Tensor, weight: Tensor) -> Tensor:
     """The rows of a whole matrix that this process has of `weight`."""
-    if not isinstance(weight, DTensor):
+    if not is_sharded(weight):
         return whole_RC
-    each = -(-len(whole_RC) // SIZE)
-    return whole_RC[RANK * each : (RANK + 1) * each]
+    first = first_row(weight)
+    return whole_RC[first : first + len(local(weight))]

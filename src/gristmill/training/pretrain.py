@@ -42,7 +42,7 @@ from gristmill.training.stopwatch import Stopwatch
 
 WATCH_TOKENS = 20_000  # held-out tokens scored while training; all of them at the end
 SAMPLE_TOKENS = 60
-MANNER = ("checkpoint_seconds", "keep", "accumulate", "parallel", "tensorboard")
+MANNER = ("checkpoint_seconds", "keep", "accumulate", "parallel", "tensorboard", "bfloat16")
 
 
 @dataclass(kw_only=True)
@@ -175,7 +175,8 @@ def calls(
         rows = slice(part, None, params.accumulate)
         own = batch.predicted(rows)
         starts = batch.starts(rows) if params.document_mask else None
-        own_loss = partial(cross_entropy, model, batch.inputs[rows], batch.targets[rows], starts_BT=starts)
+        texts = batch.inputs[rows], batch.targets[rows]
+        own_loss = partial(cross_entropy, model, *texts, bfloat16=params.bfloat16, starts_BT=starts)
         if snapshots and not part:
             snapshots(step, own_loss)
         value = own_loss() * (own / targets)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor
 
 from gristmill.files import write_text
@@ -48,9 +48,10 @@ class Snapshots:
         if step - 1 not in self.steps or not (folder / STEP).exists():
             return
         told = json.loads((folder / STEP).read_text())
-        before = load_file(folder / "model.safetensors", str(self.model.embed.weight.device))
-        moved = {name: value - before[name] for name, value in self.model.state_dict().items()}
-        old, change = norms(before), norms(moved)
+        now, device = self.model.state_dict(), str(self.model.embed.weight.device)
+        with safe_open(folder / "model.safetensors", "pt", device) as before:
+            old = norms(now, before.get_tensor)
+            change = norms(now, lambda name: now[name] - before.get_tensor(name))
         for layer in told["layers"]:
             name = layer["name"]
             layer |= {"weight": rounded(old[name]), "update": rounded(change[name])}
@@ -75,18 +76,21 @@ def gradients(model: Transformer, loss: Callable[[], Tensor]) -> dict[str, Any]:
     """The loss, and the norm of its gradient for each layer."""
     value = loss()
     named = dict(model.named_parameters())
-    found = torch.autograd.grad(value, list(named.values()))
-    by_layer = norms(dict(zip(named, found, strict=True)))
+    found = dict(zip(named, torch.autograd.grad(value, list(named.values())), strict=True))
+    by_layer = norms(found, found.__getitem__)
     layers = [{"name": name, "gradient": rounded(norm)} for name, norm in by_layer.items()]
     return {"loss": round(value.item(), 5), "layers": layers}
 
 
-def norms(tensors: dict[str, Tensor]) -> dict[str, float]:
-    """The norm of each layer's numbers taken together, by the layer's name, from the input to the output."""
+def norms(names: Iterable[str], tensor: Callable[[str], Tensor]) -> dict[str, float]:
+    """The norm of each layer's numbers taken together, by the layer's name, from the input to the output.
+
+    `tensor` gives each by its name, so that one at a time is in memory.
+    """
     squares: dict[str, float] = {}
-    for name, value in sorted(tensors.items(), key=lambda item: place(item[0])):
+    for name in sorted(names, key=place):
         layer = layer_of(name)
-        squares[layer] = squares.get(layer, 0.0) + float(value.detach().float().square().sum(dtype=torch.float64))
+        squares[layer] = squares.get(layer, 0.0) + float(tensor(name).float().square().sum(dtype=torch.float64))
     return {layer: square**0.5 for layer, square in squares.items()}
 
 
