@@ -56,8 +56,8 @@ class Devices:
     def told(self) -> str:
         """What figures for them are worth."""
         return (
-            f"projected, not measured: {self} at {100 * REACHED:.0f} % of the maker's FLOP/s, as a model of 124 M parameters"
-            " trained on one H200; smaller ones reach less, and what several GPUs exchange takes time"
+            f"projected, not measured: {self} at {100 * REACHED:.0f} % of the maker's FLOP/s, as a model of 124 M"
+            " parameters trained on one H200; smaller ones reach less, and what several GPUs exchange takes time"
         )
 
 
