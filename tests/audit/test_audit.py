@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gristmill.audit import stage
+from gristmill.audit import membership, stage
 from gristmill.audit.passage_sample import find_passages
 from gristmill.document import Document, write_documents
 from gristmill.generation.engine import Engine
@@ -99,6 +100,24 @@ def test_counts_are_those_of_generating(trained: dict[str, Path], tmp_path: Path
         assert one["heldout"]["matched_interval"][0] < one["heldout"]["matched_tokens"]
     assert [one["prompt_tokens"] for one in found["prefix_lengths"]] == [3, 12]
     assert found["prefix_lengths"][1]["train"] == found["train"]
+
+
+def test_documents_are_scored_by_the_definitions(trained: dict[str, Path]) -> None:
+    """Several read together, each as if alone: bits a token, and Min-K%++ of the fifth that was least expected."""
+    engine, split = Engine.load(trained["model"], trained["tokenizer"]), open_split(trained["tokens"], "train")
+    documents = [split.document(number)[: engine.context - 7 * number].tolist() for number in range(5)]
+    found = membership.score_batch(engine, documents, membership.frequencies(split, engine.tokenizer.vocab_size))
+    for tokens, (size, bits, least, *costs) in zip(documents, found, strict=True):
+        with torch.no_grad():
+            logprobs = engine.model(torch.tensor([[engine.tokenizer.end_of_text, *tokens[:-1]]]))[0].double()
+        logprobs = logprobs.log_softmax(-1)
+        mean = (logprobs.exp() * logprobs).sum(-1)
+        taken = logprobs.gather(1, torch.tensor(tokens)[:, None])[:, 0]
+        standing = (taken - mean) / (logprobs.exp() * (logprobs - mean[:, None]).square()).sum(-1).sqrt()
+        lowest = standing.sort().values[: round(0.2 * len(tokens))]
+        assert size == len(engine.tokenizer.decode(tokens).encode())
+        assert bits == pytest.approx(-float(taken.mean()) / math.log(2), rel=1e-4)
+        assert costs[0] == pytest.approx(bits * len(tokens)) and least == pytest.approx(-float(lowest.mean()), rel=1e-3)
 
 
 def test_where_nothing_was_tried_no_figure_is_given(trained: dict[str, Path], tmp_path: Path) -> None:

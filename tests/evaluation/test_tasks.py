@@ -18,7 +18,7 @@ from gristmill.evaluation.questions import Answer
 from gristmill.export import stage as export
 from gristmill.generation.engine import Engine
 from gristmill.recipe import Evaluate, Export
-from gristmill.training.scoring.likelihood import log_likelihoods
+from gristmill.training.scoring.likelihood import log_likelihoods, split_tokens
 
 Inputs = dict[str, Path]
 
@@ -64,6 +64,24 @@ def test_a_likelihood_is_the_sum_over_the_tokens_of_the_continuation(inputs: Inp
         sum(float(logits[at, token]) for at, token in zip(places, after, strict=True)), abs=1e-4
     )
     assert greedy == all(int(logits[at].argmax()) == token for at, token in zip(places, after, strict=True))
+
+
+def test_what_is_read_once_for_several_scores_as_if_each_were_alone(inputs: Inputs) -> None:
+    engine, draw = Engine.load(inputs["model"], inputs["tokenizer"]), random.Random(2)
+    contexts = ["", sentence(draw), sentence(draw), "the miller walks to " * 40]  # the last is longer than is read
+    pairs = [(context, f" {sentence(draw)}") for context in contexts for _ in range(40)]
+    pairs += [*pairs[:3], (contexts[1], ""), ("", "the river looks at Tom " * 40)]
+    draw.shuffle(pairs)
+    together = log_likelihoods(engine, pairs)
+    for (score, greedy), pair in zip(together, pairs, strict=True):
+        ((alone, likeliest),) = log_likelihoods(engine, [pair])
+        assert score == pytest.approx(alone, abs=1e-4) and greedy == likeliest
+    assert len({together[at] for at, pair in enumerate(pairs) if pair == pairs[0]}) == 1  # equal ones tie exactly
+    before, after = split_tokens(engine, *pairs[0])
+    row = torch.tensor([(before + after)[-engine.context - 1 :]])
+    with torch.no_grad():
+        logprobs = engine.model(row[:, :-1]).double().log_softmax(-1)[0, -len(after) :]
+    assert together[0][0] == pytest.approx(float(logprobs.gather(1, row[0, -len(after) :, None]).sum()), abs=1e-4)
 
 
 def test_scores_are_those_of_the_harness(inputs: Inputs, tmp_path: Path) -> None:

@@ -15,19 +15,20 @@ from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import load_model, save_model
-from gristmill.posttrain import examples, reward, rl, sft
+from gristmill.posttrain import reward, rl, sft
 from gristmill.posttrain.examples import (
     Order,
     conversations_from_documents,
     example_of,
     excerpts,
-    fork,
 )
 from gristmill.posttrain.reward import RewardModel
 from gristmill.posttrain.rollouts import sampled
 from gristmill.recipe import RL, SFT, Reward
 from gristmill.report.sections.chat_training import chat_training
 from gristmill.tokenizer.encode import Tokenizer
+from gristmill.training.data import answers
+from gristmill.training.data.answers import fork
 
 
 def test_only_the_assistants_words_and_their_end_bear_loss(tokenizer: Tokenizer) -> None:
@@ -87,7 +88,7 @@ def test_reward_and_rl_move_the_model_to_the_preferred_answer(tuned: dict[str, P
 def test_reward_is_its_definition_whatever_stands_beside(
     width: int, tuned: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(examples, "WIDTH", width)
+    monkeypatch.setattr(answers, "WIDTH", width)
     tokenizer = Tokenizer.load(tuned["tokenizer"])
     model = RewardModel(load_model(tuned["model"]))
     torch.nn.init.normal_(model.score.weight)

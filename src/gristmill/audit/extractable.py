@@ -28,6 +28,7 @@ from gristmill.recipe import Audit
 from gristmill.tokenizer.shards import Split
 
 BATCH = 64
+FIRST = 8  # tokens of a continuation that are tried before all of them are
 BUCKETS = ((1, 1), (2, 3), (4, 9), (10, 10**9))  # copies of a passage
 EXAMPLES = 6
 
@@ -70,11 +71,19 @@ class Attempts:
 
 @torch.inference_mode()
 def matched(engine: Engine, rows: Sequence[Sequence[int]], rest: int) -> list[int]:
-    """How many of the last `rest` tokens of each row, all of one length, greedy decoding gives before another one."""
-    ids = torch.tensor([list(row) for row in rows], device=engine.device)
-    likeliest = engine.model.logits(engine.model.hidden(ids[:, :-1])[:, -rest:]).argmax(-1)
-    counts: list[int] = (likeliest == ids[:, -rest:]).int().cumprod(1).sum(1).tolist()
-    return counts
+    """How many of the last `rest` tokens of each row, all of one length, greedy decoding gives before another one.
+    Most are over soon: those that are not over after FIRST of them are read anew, and whole."""
+    counts, ids_BT = np.zeros(len(rows), np.int64), torch.tensor([list(row) for row in rows], device=engine.device)
+    going, begun = np.arange(len(rows)), ids_BT.size(1) - rest
+    for tried in sorted({min(FIRST, rest), rest}):
+        read_BT = ids_BT[going, : begun + tried]
+        likeliest = engine.model.logits(engine.model.hidden(read_BT[:, :-1])[:, -tried:]).argmax(-1)
+        counts[going] = (likeliest == read_BT[:, -tried:]).int().cumprod(1).sum(1).cpu().numpy()
+        going = going[counts[going] == tried]
+        if not len(going):
+            break
+    found: list[int] = counts.tolist()
+    return found
 
 
 def extractable(engine: Engine, splits: Mapping[str, Split], params: Audit, parts: Parts) -> dict[str, Any]:

@@ -21,11 +21,12 @@ import torch
 from gristmill.evaluation.intervals import of_statistic
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
-from gristmill.model.loss import padded
+from gristmill.model.loss import IGNORE, padded
 from gristmill.progress import Progress
 from gristmill.tokenizer.shards import Split
 
 BATCH = 16
+AT_ONCE = 256  # tokens whose logits are in memory: what a processor's cache holds
 LEAST = 0.2  # Min-K%++: the share of a document's tokens, the least expected ones, that its score is the mean of
 SHARES = (1.0, 0.98, 0.9, 0.7, 0.4, 0.1, 0.0)  # of the model in the mixtures that held-out text is tried with
 CHUNK = 1 << 22  # tokens counted at once
@@ -102,18 +103,30 @@ def score(engine: Engine, split: Split, chosen: np.ndarray, common: torch.Tensor
 def score_batch(engine: Engine, documents: Sequence[list[int]], common: torch.Tensor) -> list[list[float]]:
     """The same of documents that are read together, each after the end of another."""
     ids, targets = padded([np.array([engine.tokenizer.end_of_text, *tokens]) for tokens in documents])
-    logprobs = engine.model(ids.to(engine.device)).float().log_softmax(-1)
-    wanted = targets.clamp(min=0).to(engine.device)
-    taken = logprobs.gather(-1, wanted[..., None])[..., 0].double()
+    asked, hidden = targets.to(engine.device) != IGNORE, engine.model.hidden(ids.to(engine.device))
+    hidden, wanted = hidden[asked], targets.to(engine.device)[asked]
+    chunks = [
+        standing_of(engine.model.logits(hidden[at : at + AT_ONCE]), wanted[at : at + AT_ONCE])
+        for at in range(0, len(wanted), AT_ONCE)
+    ]
+    taken, standing = (torch.cat(column) for column in zip(*chunks, strict=True))
     often = common.to(engine.device)[wanted].double()
     tried = [-(share * taken.exp() + (1 - share) * often).log2() for share in SHARES]
-    mean = (logprobs.exp() * logprobs).sum(-1)
-    spread = ((logprobs.exp() * logprobs.square()).sum(-1) - mean.square()).clamp(min=1e-12).sqrt()
-    standing = (taken - mean) / spread
+    lengths = [len(tokens) for tokens in documents]
+    parts = zip(standing.split(lengths), *(one.split(lengths) for one in tried), strict=True)
     rows = []
-    for row, tokens in enumerate(documents):
-        size, count = len(engine.tokenizer.decode_bytes(tokens)) or 1, len(tokens)
-        sums = [float(one[row, :count].sum()) for one in tried]
-        least = standing[row, :count].sort().values[: max(1, round(LEAST * count))]
-        rows.append([size, sums[0] / count, -float(least.mean()), *sums])
+    for tokens, (own, *costs) in zip(documents, parts, strict=True):
+        size, sums = len(engine.tokenizer.decode_bytes(tokens)) or 1, [float(one.sum()) for one in costs]
+        least = own.sort().values[: max(1, round(LEAST * len(tokens)))]
+        rows.append([size, sums[0] / len(tokens), -float(least.mean()), *sums])
     return rows
+
+
+def standing_of(logits_NV: torch.Tensor, wanted_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The log-probability of each token, and how many deviations it is above the mean log-probability, float64 [N]."""
+    logprobs_NV = logits_NV.float().log_softmax(-1)
+    weighted_NV = logprobs_NV.exp().mul_(logprobs_NV)
+    mean_N = weighted_NV.sum(-1)
+    square_N = weighted_NV.mul_(logprobs_NV).sum(-1)
+    taken_N = logprobs_NV.gather(-1, wanted_N[:, None])[:, 0].double()
+    return taken_N, (taken_N - mean_N) / (square_N - mean_N.square()).clamp(min=1e-12).sqrt()

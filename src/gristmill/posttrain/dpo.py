@@ -13,11 +13,12 @@ from gristmill.chat.conversations import LeftOut, report
 from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import Transformer, load_model
-from gristmill.posttrain.examples import Answers, Order, fork
+from gristmill.posttrain.examples import Order
 from gristmill.posttrain.losses import dpo
 from gristmill.posttrain.reward import Pair, read_pairs
 from gristmill.processes import RANK, SIZE
 from gristmill.recipe import DPO
+from gristmill.training.data.answers import Answers, fork
 from gristmill.training.job import Job, Plan, StepLoss
 from gristmill.training.log import LogLine, mean_of
 from gristmill.training.loop import best_device

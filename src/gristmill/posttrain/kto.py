@@ -17,11 +17,12 @@ from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import load_model
 from gristmill.posttrain.dpo import scores
-from gristmill.posttrain.examples import Order, fork
+from gristmill.posttrain.examples import Order
 from gristmill.posttrain.losses import kto
 from gristmill.processes import RANK, SIZE
 from gristmill.recipe import KTO
 from gristmill.tokenizer.encode import Tokenizer
+from gristmill.training.data.answers import fork
 from gristmill.training.job import Job, Plan, StepLoss
 from gristmill.training.loop import best_device
 from gristmill.training.optimizer import Rates

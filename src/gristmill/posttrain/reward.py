@@ -27,11 +27,12 @@ from gristmill.errors import UserError
 from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest, intact
 from gristmill.model.transformer import ModelConfig, Network, Transformer
-from gristmill.posttrain.examples import Answers, Order, fork
+from gristmill.posttrain.examples import Order
 from gristmill.posttrain.losses import bradley_terry
 from gristmill.processes import LEADER, RANK, SIZE
 from gristmill.recipe import Reward
 from gristmill.tokenizer.encode import Tokenizer
+from gristmill.training.data.answers import Answers, fork
 from gristmill.training.job import Job, Plan, StepLoss
 from gristmill.training.log import LogLine, mean_of
 from gristmill.training.loop import best_device

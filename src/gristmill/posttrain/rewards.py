@@ -18,9 +18,9 @@ from torch import Tensor
 from gristmill.chat.layouts import Messages
 from gristmill.chat.matching import declined, right
 from gristmill.errors import UserError
-from gristmill.posttrain.examples import fork
 from gristmill.posttrain.reward import RewardModel
 from gristmill.tokenizer.encode import Tokenizer
+from gristmill.training.data.answers import fork
 
 Function = Callable[[Any, str, Any], Any]  # messages of the prompt, answer, truth → number
 

@@ -12,11 +12,11 @@ from torch import Tensor
 from gristmill.generation.engine import Completion, Engine
 from gristmill.model.kernels import fast_products
 from gristmill.model.transformer import Network, Transformer
-from gristmill.posttrain.examples import Answers, fork
 from gristmill.posttrain.losses import Whole
 from gristmill.posttrain.rewards import Judge, Prompt
 from gristmill.processes import RANK, SIZE
 from gristmill.recipe import RL
+from gristmill.training.data.answers import Answers, fork
 from gristmill.training.parallel import total
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gristmill.generation.engine import Engine
-from gristmill.model.loss import IGNORE, padded
+from gristmill.training.data.answers import fork
 
-BATCH = 64
+Pair = tuple[tuple[int, ...], tuple[int, ...]]
+BATCH = 64  # pairs
 AT_ONCE = 1024  # tokens whose logits are in memory
 
 
@@ -33,28 +35,37 @@ def log_likelihoods(engine: Engine, pairs: Sequence[tuple[str, str]]) -> list[tu
 
 @torch.no_grad()  # tensors of inference mode could not be trained with afterwards
 def row_likelihoods(engine: Engine, pairs: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
-    """The same of tokens: those that are read before, and those that follow."""
-    rows, masks = [], []
-    for before, after in pairs:
-        row = np.array((before + after)[-engine.context - 1 :], np.int64)
-        rows.append(row)
-        masks.append(np.arange(len(row)) >= len(row) - len(after))
-    scores: list[tuple[float, bool]] = []
-    for at in range(0, len(rows), BATCH):
-        ids, targets = padded(rows[at : at + BATCH], masks[at : at + BATCH])
-        targets = targets.to(engine.device)
-        asked = targets != IGNORE
-        hidden, wanted = engine.model.hidden(ids.to(engine.device))[asked], targets[asked]
-        taken = torch.zeros(targets.shape, dtype=torch.float64, device=targets.device)
-        likeliest = ~asked
+    """The same of tokens: those that are read before, one at least, and those that follow. What several pairs read
+    before is read once, and equal pairs are one."""
+    found: dict[Pair, tuple[float, bool]] = {}
+    wanted = [fitting(engine.context, tuple(before), tuple(after)) for before, after in pairs]
+    distinct = list(dict.fromkeys(wanted))
+    for at in range(0, len(distinct), BATCH):
+        batch = distinct[at : at + BATCH]
+        groups = [(list(before), list(group)) for before, group in groupby(batch, key=itemgetter(0))]
+        told = fork(
+            [before for before, _ in groups],
+            [[list(after) for _, after in group] for _, group in groups],
+            engine.device,
+        )
+        asked = told.mask_BA.bool()
+        hidden, tokens = told.hidden(engine.model)[told.places_BA[asked]], told.tokens_BA[asked]
+        taken, likeliest = torch.zeros(asked.shape, dtype=torch.float64, device=engine.device), ~asked
         parts = [
-            taken_of(engine.model.logits(hidden[low : low + AT_ONCE]), wanted[low : low + AT_ONCE])
-            for low in range(0, len(wanted), AT_ONCE)
+            taken_of(engine.model.logits(hidden[low : low + AT_ONCE]), tokens[low : low + AT_ONCE])
+            for low in range(0, len(tokens), AT_ONCE)
         ]
         if parts:
             taken[asked], likeliest[asked] = (torch.cat(column) for column in zip(*parts, strict=True))
-        scores += zip(taken.sum(1).tolist(), likeliest.all(1).tolist(), strict=True)
-    return scores
+        found |= zip(batch, zip(taken.sum(1).tolist(), likeliest.all(1).tolist(), strict=True), strict=True)
+    return [found[pair] for pair in wanted]
+
+
+def fitting(context: int, before: tuple[int, ...], after: tuple[int, ...]) -> Pair:
+    """The end of a pair, as far as the model reads: it reads all tokens but the last."""
+    row = (before + after)[-context - 1 :]
+    begun = max(1, len(row) - len(after))
+    return row[:begun], row[begun:]
 
 
 def taken_of(logits_NV: Tensor, wanted_N: Tensor) -> tuple[Tensor, Tensor]:
