@@ -140,10 +140,10 @@ def test_runs_are_compared(whole: Path, tmp_path: Path, command: Command) -> Non
 def test_one_change_redoes_what_follows(whole: Path, commands: Commands, tmp_path: Path) -> None:
     again, first = tmp_path / "run", outputs(whole)
     shutil.copytree(whole, again)
-    printed = commands.run(arguments(again, **{"sft.lr": 0.33})).stderr
+    printed = commands.run(arguments(again, **{"rl.lr": 0.33})).stderr
     ran = [stage.name for stage in STAGES if f"\n{stage.name}\n" in f"\n{printed}"]
-    assert ran == ["sft", "dpo", "kto", "reward", "rl", "evaluate", "audit", "export", "report"]
-    assert outputs(again)["pretrain"] == first["pretrain"] and outputs(again)["sft"] != first["sft"]
+    assert ran == ["rl", "evaluate", "audit", "export", "report"]
+    assert outputs(again)["reward"] == first["reward"] and outputs(again)["rl"] != first["rl"]
 
 
 def test_a_stage_takes_its_folders_in_any_order(whole: Path, command: Command, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from page_parts import is_readable
 
 from gristmill.manifest import Manifest
 from gristmill.recipe import Pretrain, Report
@@ -45,17 +46,4 @@ def test_pages_are_whole_and_load_nothing(
         stage.run(folders, Report(), tmp_path)
     else:
         inspect(run, "Old Anna walks to", tmp_path / "index.html")
-    page = (tmp_path / "index.html").as_uri()
-    browser.open(page, width, height)
-    assert browser.errors == [] and browser.requests == [page]
-    seen = "[...document.querySelectorAll('figure svg')].filter(f => f.checkVisibility())"
-    sizes = browser.run(f"{seen}.map(f => f.getBoundingClientRect().height)")
-    assert len(sizes) >= 4 and min(sizes) > 20
-    assert len(sizes) == browser.run("document.querySelectorAll('figure').length")  # each in one of its widths
-    assert browser.run(f"Math.max(...{seen}.map(f => f.getBoundingClientRect().right)) <= innerWidth")
-    letters = "f => parseFloat(getComputedStyle(f.querySelector('text')).fontSize)"
-    scale = "f => f.getBoundingClientRect().width / f.viewBox.baseVal.width"
-    assert browser.run(f"Math.min(...{seen}.map(f => ({letters})(f) * ({scale})(f)))") > 10  # pixels
-    assert browser.run("document.documentElement.scrollWidth <= innerWidth")  # nothing sticks out
-    for place in browser.run("[...document.querySelectorAll('nav a')].map(a => a.getAttribute('href'))"):
-        assert browser.run(f"document.querySelector('{place} h2') !== null")
+    is_readable(browser, tmp_path / "index.html", width, height)

@@ -68,3 +68,21 @@ def saved(folder: Path, name: str) -> str:
             return text
         time.sleep(0.01)
     raise AssertionError(f"{name} is not among {list(folder.iterdir())}")
+
+
+def is_readable(browser: Any, file: Path, width: int, height: int) -> None:
+    """Check that a page of a report is whole in a window of that size, and loads nothing: no figure or line sticks out,
+    and no letter is smaller than ten pixels."""
+    browser.open(file.as_uri(), width, height)
+    assert browser.errors == [] and browser.requests == [file.as_uri()]
+    seen = "[...document.querySelectorAll('figure svg')].filter(f => f.checkVisibility())"
+    sizes = browser.run(f"{seen}.map(f => f.getBoundingClientRect().height)")
+    assert len(sizes) >= 4 and min(sizes) > 20
+    assert len(sizes) == browser.run("document.querySelectorAll('figure').length")  # each in one of its widths
+    assert browser.run(f"Math.max(...{seen}.map(f => f.getBoundingClientRect().right)) <= innerWidth")
+    letters = "f => parseFloat(getComputedStyle(f.querySelector('text')).fontSize)"
+    scale = "f => f.getBoundingClientRect().width / f.viewBox.baseVal.width"
+    assert browser.run(f"Math.min(...{seen}.map(f => ({letters})(f) * ({scale})(f)))") > 10
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth")
+    for place in browser.run("[...document.querySelectorAll('nav a')].map(a => a.getAttribute('href'))"):
+        assert browser.run(f"document.querySelector('{place} h2') !== null")
