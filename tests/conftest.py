@@ -44,7 +44,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 LONGEST = ("test_journey.py", "test_kills.py", "test_parallel.py", "test_processes.py", "test_survival.py")
 # Files that go to one process, since they look at the same finished run.
 TOGETHER = dict.fromkeys(
-    ("tests/test_journey.py", "tests/faults/test_kills.py", "tests/audit/test_planted.py"), "whole"
+    (
+        *("tests/test_journey.py", "tests/faults/test_kills.py", "tests/audit/test_planted.py"),
+        "tests/browser/test_report_of_a_run.py",
+    ),
+    "whole",
 )
 
 
