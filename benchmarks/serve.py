@@ -1,11 +1,11 @@
 """Answers over HTTP beside llama.cpp's server: tokens a second, the first token, memory, for one stream and sixteen.
 
-    python benchmarks/serve.py [--quick]
+    python benchmarks/serve.py [--quick] [--weights float32]
 
-Both serve the same model with random weights in float32 (2.25 M and, without `--quick`, 15 M parameters), each as a
-process of its own with one thread for the model, one after the other; llama.cpp by the package xllamacpp, without flash
-attention. Streams of 128 tokens, greedy, their ends forbidden; the prompts differ. The best of three rounds counts. On
-a busy machine the CPU time tells more.
+Both serve the same model with random weights (2.25 M and, without `--quick`, 15 M parameters) in float32, bfloat16
+(theirs: f16) or int8 (theirs: q8_0), each as a process of its own with one thread for the model, one after the other;
+llama.cpp by the package xllamacpp, without flash attention. Streams of 128 tokens, greedy, their ends forbidden; the
+prompts differ. The best of three rounds counts. On a busy machine the CPU time tells more.
 """
 
 from __future__ import annotations
@@ -37,17 +37,18 @@ from gristmill.tokenizer import train
 from gristmill.tokenizer.encode import Tokenizer
 
 TOKENS, ROUNDS = 128, 3
+GGUF = {"float32": "f32", "bfloat16": "f16", "int8": "q8_0"}  # our weights, and which of theirs they are held against
 SHAPES = {"2.25 M": (4, 160, 5, 32, 448, 256), "15 M": (6, 384, 6, 64, 1280, 256)}
 OURS = """
 import sys
 from gristmill.serving.assistant import Assistant
 from gristmill.serving.server import serve
-serve(Assistant.load(sys.argv[1] + "/model", sys.argv[1] + "/tokenizer"), port=0)
+serve(Assistant.load(sys.argv[1] + "/model", sys.argv[1] + "/tokenizer", weights=sys.argv[3]), port=0)
 """
 THEIRS = """
 import sys, time, xllamacpp
 settings = xllamacpp.CommonParams()
-settings.model.path = sys.argv[1] + "/export/model-f32.gguf"
+settings.model.path = sys.argv[1] + "/export/model-" + sys.argv[3] + ".gguf"
 settings.n_parallel = int(sys.argv[2])
 settings.n_ctx, settings.port, settings.verbosity, settings.n_threads_http = 256 * settings.n_parallel, 0, 0, 2
 settings.warmup = settings.ui = False
@@ -79,7 +80,7 @@ def make(folder: Path, shape: str) -> Path:
     print(f"{shape}: {parameter_count(model):,} parameters")
     save_model(model, folder / "model")
     inputs = {"model": folder / "model", "tokenizer": folder / "tokenizer"}
-    export.run(inputs, Export(gguf=["f32"]), folder / "export")
+    export.run(inputs, Export.model_validate({"gguf": [*GGUF.values()]}), folder / "export")
     return folder
 
 
@@ -174,7 +175,7 @@ def row(claim: str, unit: str, ours: float, theirs: float | None, goal: float, l
 def main() -> None:
     """Measure and print."""
     torch.set_num_threads(1)
-    results = []
+    results, weights = [], sys.argv[sys.argv.index("--weights") + 1] if "--weights" in sys.argv else "float32"
     for shape in ["2.25 M"] if "--quick" in sys.argv else SHAPES:
         with tempfile.TemporaryDirectory() as name:
             folder = make(Path(name), shape)
@@ -182,8 +183,8 @@ def main() -> None:
             ends = [words.im_end, words.end_of_text, words.im_start]
             figures: dict[tuple[str, int], tuple[float, ...]] = {}
             for streams in (1, 16):
-                for who, program in (("ours", OURS), ("theirs", THEIRS)):
-                    with served(program, name, str(streams)) as (address, pid, ready):
+                for who, program, kind in (("ours", OURS, weights), ("theirs", THEIRS, GGUF[weights])):
+                    with served(program, name, str(streams), kind) as (address, pid, ready):
                         found = asyncio.run(measured(address, pid, streams, ends))
                         figures[who, streams] = (*found, memory(pid), ready)
                     print(who, streams, [round(value, 4) for value in figures[who, streams]], flush=True)
@@ -195,7 +196,7 @@ def main() -> None:
                 results.append(row(f"first token, {where}", "s", ours[2], theirs[2], 0.5, lower=True))
             results.append(row(f"memory, {shape} parameters, 16 streams", "MB", ours[3], None, 150.0, lower=True))
             results.append(row(f"CPU until ready, {shape} parameters", "s", ours[4], None, 1.5, lower=True))
-    print(json.dumps({"benchmark": "serve", "results": results}))
+    print(json.dumps({"benchmark": "serve", "weights": weights, "results": results}))
 
 
 if __name__ == "__main__":

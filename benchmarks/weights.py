@@ -33,7 +33,7 @@ from gristmill.model.loss import windows_of
 from gristmill.model.stored import StoredModel
 from gristmill.model.transformer import Transformer, save_model
 from gristmill.recipe import Evaluate
-from gristmill.settings.recipe_file import load_recipe
+from gristmill.runs.finished import read_recipe
 from gristmill.tokenizer.shards import open_split
 
 ROUNDS, FIRST, LAST = 3, 64, 128
@@ -50,8 +50,8 @@ from gristmill.generation.weight_type import WeightType
 from gristmill.model.stored import StoredModel
 import gristmill.serving.server, gristmill.serving.assistant
 before, model = time.process_time(), StoredModel(Path(sys.argv[1]))
-decoder = NativeDecoder(model.config, model.weight, WeightType(sys.argv[2]))
-del model
+with model.weights() as weight:
+    decoder = NativeDecoder(model.config, weight, WeightType(sys.argv[2]))
 status = Path("/proc/self/status").read_text()
 held, most = (int(status.split(name)[1].split()[0]) / 1000 for name in ("VmRSS:", "VmHWM:"))
 print(time.process_time(), time.process_time() - before, held, most)
@@ -84,7 +84,8 @@ def measured(config: ModelConfig) -> dict[str, dict[str, float]]:
     """The figures of one shape, by type."""
     with tempfile.TemporaryDirectory() as name:
         model = save_random(config, Path(name))
-        decoders = {kind: NativeDecoder(config, model.weight, kind) for kind in WeightType}
+        with model.weights() as weight:
+            decoders = {kind: NativeDecoder(config, weight, kind) for kind in WeightType}
         found: dict[str, dict[str, float]] = {kind: {} for kind in WeightType}
         for _ in range(ROUNDS):
             for kind, decoder in decoders.items():
@@ -102,7 +103,7 @@ def measured(config: ModelConfig) -> dict[str, dict[str, float]]:
 def quality(run: Path) -> dict[str, dict[str, float]]:
     """What a run's newest model loses, by type."""
     found: dict[str, dict[str, float]] = {}
-    params = load_recipe(run / "recipe.toml").evaluate or Evaluate()
+    params = read_recipe(run).evaluate or Evaluate()
     for kind in WeightType:
         chat, base = (Engine.load(run / name, run / "tokenizer", weights=kind) for name in ("rl", "pretrain"))
         questions = [

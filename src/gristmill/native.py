@@ -12,12 +12,14 @@ import os
 from functools import cache, cached_property
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pyarrow as pa
 
 from gristmill.errors import UserError
+
+if TYPE_CHECKING:  # which takes 27 MB, and what answers does without
+    import pyarrow as pa
 
 BYTES, POINTER, SIZE, INT = ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int  # values
 U8, U16, U32, U64 = (np.dtype(kind) for kind in (np.uint8, np.uint16, np.uint32, np.uint64))  # pointers to arrays
@@ -84,6 +86,8 @@ def utf8(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """A column's bytes (uint8) and where each text starts and ends in them (int64 [texts + 1]), without a copy where
     the column is `large_string`. A missing text is an empty one.
     """
+    import pyarrow as pa
+
     if isinstance(texts, pa.ChunkedArray):
         texts = texts.combine_chunks()
     if not pa.types.is_large_string(texts.type):

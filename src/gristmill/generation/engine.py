@@ -152,7 +152,8 @@ class Engine:
     def decoder(self) -> Decoder:
         """What reads tokens: C on a CPU."""
         if isinstance(self.source, StoredModel):
-            return NativeDecoder(self.config, self.source.weight, self.weights)
+            with self.source.weights() as weight:
+                return NativeDecoder(self.config, weight, self.weights)
         if self.in_c:
             weights = self.source.state_dict()
             return NativeDecoder(self.config, lambda name: weights[name].float().numpy(), self.weights)

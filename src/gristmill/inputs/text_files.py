@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import pyarrow as pa
 from resiliparse.parse.encoding import detect_encoding
 
 from gristmill.errors import TooLarge, UserError
@@ -35,7 +34,6 @@ MARKS = (  # UTF-32's first: UTF-16's little-endian mark is the beginning of it
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowException, OSError)  # what unpacking raises
 
 
 @dataclass(frozen=True)
@@ -45,12 +43,21 @@ class BadLine:
     why: str
 
 
+def damaged() -> tuple[type[Exception], ...]:
+    """What unpacking raises; the last one also where a file cannot be read."""
+    import pyarrow as pa
+
+    return EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowException, OSError
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
     """A file's content, unpacked as its name asks (`.gz`, `.zst`, `.bz2`)."""
     with path.open("rb") as raw:
         ending = path.suffix.lower()
         if ending == ".zst":
+            import pyarrow as pa  # only now: it takes 27 MB
+
             yield cast(BinaryIO, io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw), "zstd")))
         elif ending in (".gz", ".bz2"):
             with gzip.open(raw) if ending == ".gz" else bz2.open(raw) as file:
@@ -119,7 +126,7 @@ def text_lines(path: Path) -> Iterator[str | BadLine]:
                 yield line
     except FileNotFoundError as error:
         raise UserError(f"no such file: {path}", "check the path") from error
-    except DAMAGED as error:
+    except damaged() as error:
         if isinstance(error, OSError) and error.errno is not None and not number:
             raise UserError(f"cannot read {path}: {error.strerror}", "check the path and your rights") from error
         raise UserError(f"{path} is truncated or damaged after line {number}: {error}", "fetch it again") from error
@@ -191,7 +198,7 @@ def whole_list(path: Path, whole: bool) -> list[Any] | None:
             data = file.read(MAX_WHOLE + 1)
     except OSError:
         return None  # reading it by lines says what is wrong
-    except DAMAGED:
+    except damaged():
         return None
     value = parse(data.decode(charset_of(data[:HEAD]), "replace")) if len(data) <= MAX_WHOLE else None
     if isinstance(value, dict):

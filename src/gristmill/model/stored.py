@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import safe_open
@@ -21,9 +22,10 @@ class StoredModel:
         for name in ("model.json", "model.safetensors"):
             intact(folder / name)
         self.folder, self.config = folder, ModelConfig(**json.loads((folder / "model.json").read_text()))
-        self.file: Any = safe_open(folder / "model.safetensors", framework="np")
 
-    def weight(self, name: str) -> np.ndarray:
-        """A tensor by the names of `Transformer`."""
-        found: np.ndarray = self.file.get_tensor(name)
-        return found
+    @contextmanager
+    def weights(self) -> Iterator[Callable[[str], np.ndarray]]:
+        """What gives a tensor by the names of `Transformer`; the file takes no memory once this is left. Raises
+        whatever a file that does not hold them leads to."""
+        with safe_open(self.folder / "model.safetensors", framework="np") as file:
+            yield file.get_tensor

@@ -10,11 +10,14 @@ import json
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gristmill.document import Document
 from gristmill.errors import UserError
 from gristmill.passages.cut import cut
 from gristmill.passages.terms import terms
+
+if TYPE_CHECKING:  # which answering does without
+    from gristmill.document import Document
 
 FILE = "passages.sqlite"
 SYMBOLS = "!#$%&()*+,-./:;<=>?@[]^_`{|}~\\" + '""'  # of ASCII, but for the apostrophe: parts of terms

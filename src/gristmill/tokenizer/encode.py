@@ -6,10 +6,10 @@ import ctypes
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from weakref import finalize
 
 import numpy as np
-import pyarrow as pa
 
 from gristmill import native
 from gristmill.errors import UserError
@@ -24,6 +24,9 @@ from gristmill.tokenizer.formats.vocabulary_files import (
     turn_tokens,
 )
 from gristmill.tokenizer.patterns import INDEX, classes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ENCODE = native.Function(
     "gm_encode", ctypes.c_int64, POINTER, POINTER, U8, INT, U8, I64, SIZE, ctypes.c_int64, U32, I64

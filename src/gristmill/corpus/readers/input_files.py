@@ -21,7 +21,7 @@ from gristmill.corpus.readers.wikipedia import read_dump
 from gristmill.corpus.readers.word_document import read_docx
 from gristmill.errors import RUN_OUT, MissingExtra, TooLarge, UserError
 from gristmill.inputs.folders import FoundFile, walk
-from gristmill.inputs.text_files import DAMAGED, whole_file
+from gristmill.inputs.text_files import damaged, whole_file
 from gristmill.manifest import Manifest
 from gristmill.record import Record
 
@@ -144,7 +144,7 @@ def read_whatever(path: Path, name: str) -> Iterator[Record]:
     except MemoryError:
         raise
     except Exception as error:  # readers of others' formats raise what they like
-        if not isinstance(path, Path) and not isinstance(error, DAMAGED[:-1]):
+        if not isinstance(path, Path) and not isinstance(error, damaged()[:-1]):
             raise UserError(f"cannot read {path}: {error}", "check the network and your rights; run again") from error
         if isinstance(error, OSError) and error.errno in RUN_OUT:
             raise  # no property of the file
