@@ -56,6 +56,15 @@ def test_rl_learns_the_truth_by_any_method(name: str, tuned: dict[str, Path], tm
     assert {"model.json", "model.safetensors"} <= {path.name for path in (tmp_path / "rl").iterdir()}
 
 
+def test_rl_helps_on_prompts_that_it_never_saw(tuned: dict[str, Path], tmp_path: Path) -> None:
+    rarer = min(("cat", "boat"), key=lambda answer: share(tuned, answer))
+    asked = [[{"role": "user", "content": f"Say {word} {number}"}] for word in WORDS for number in range(20)]
+    records = [{"prompt": prompt, "truth": rarer} for prompt in asked]
+    made = align(tuned, tmp_path / "rl", records, batch=16, epochs=3, updates=2)
+    assert made.counts["heldout_prompts"] > 5 and made.metrics["right_before"] < 0.7
+    assert made.metrics["right_after"] > 0.9
+
+
 def test_what_is_learned_is_what_was_sampled(tuned: dict[str, Path]) -> None:
     """Answers that end with `<|endoftext|>`, with `<|im_end|>`, and not at all."""
     tokenizer = Tokenizer.load(tuned["tokenizer"])
