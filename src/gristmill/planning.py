@@ -9,6 +9,7 @@ measured: pretraining on them is projected (`training/budget/devices.py`, `memor
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import rich.table
 
 from gristmill.errors import UserError
-from gristmill.processes import peak_rss
+from gristmill.processes import memory_of, peak_rss
 from gristmill.progress import console, duration, quantity, table
 from gristmill.recipe import SFT, Params, Pretrain, Recipe, TokenizerParams
 from gristmill.run import execute
@@ -249,10 +250,16 @@ def in_full(estimate: Estimate, made: Pretrain, config: ModelConfig) -> None:
 
 
 def peak_memory() -> int:
-    """Bytes of this process at the peak, on the GPU if there is one."""
+    """Bytes of this process at the peak, on the GPU if there is one.
+
+    Pages of files that the process has read which this one was forked from, as PyTorch's own, count as if it had.
+    """
     import torch
 
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_rss()
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    before, here = (memory_of([process], "RssFile:") for process in (os.getppid(), os.getpid()))
+    return peak_rss() + max(0, before - here)
 
 
 def estimates_table(estimates: Sequence[Estimate], price: float) -> rich.table.Table:

@@ -38,7 +38,7 @@ READ: dict[str, tuple[str, Callable[[Record], Any]]] = {  # stage → its file's
     "rl": ("prompts", asked),
 }
 BYTES = 16  # a parameter while it is tuned: itself, its gradient, the optimizer's state
-PROCESS = 300 << 20  # bytes that Python and PyTorch take before there is a model
+PROCESS = 400 << 20  # bytes that Python and PyTorch take before there is a model
 SAVED = 12 * 4  # bytes on the disk of a parameter: checkpoints, and the model
 EFFICIENCY = 0.5  # of a training step's products, of those of a large matrix
 
