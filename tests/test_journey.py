@@ -153,7 +153,15 @@ def test_a_stage_takes_its_folders_in_any_order(whole: Path, command: Command, t
         assert done.code == 0, done.stderr
     assert outputs(tmp_path / "0") == outputs(tmp_path / "1")
     done = command("tokenize", whole / "tokenizer", whole / "pretrain", "-o", tmp_path / "2" / "tokens")
-    assert done.code == 2 and "was written by" in done.stderr and "Documents" in done.stderr
+    assert done.code == 2 and "was written by pretrain, and is not read" in done.stderr and "Documents" in done.stderr
+    for folders, told in (
+        (("tokenizer", "pretrain", "sft"), "one model is read"),
+        (("tokenizer", "pretrian"), "did you mean"),
+        (("",), "is a whole run"),
+        (("pretrain/model.safetensors", "tokenizer"), "is a file"),
+    ):
+        done = command("sft", *(whole / name for name in folders), "-o", tmp_path / "sft")
+        assert done.code == 2 and told in done.stderr and "remedy" in done.stderr, done.stderr
 
 
 def test_a_reward_model_judges(whole: Path) -> None:

@@ -91,9 +91,9 @@ WORLDS: dict[str, Callable[[random.Random], Asked]] = {
     "format": form,
 }
 SETTINGS: dict[str, dict[str, Any]] = {  # examples and epochs of fine-tuning; prompts and epochs of RL
-    "sum": {"examples": 800, "epochs": 14, "prompts": 1000, "rounds": 1.5},
+    "sum": {"examples": 800, "epochs": 14, "prompts": 1000, "rounds": 5.0},
     "sort": {"examples": 1500, "epochs": 7, "prompts": 2000, "rounds": 0.5},
-    "backwards": {"examples": 1500, "epochs": 8, "prompts": 2000, "rounds": 0.5},
+    "backwards": {"examples": 1500, "epochs": 8, "prompts": 2000, "rounds": 4.5},
     "format": {"examples": 1500, "epochs": 7, "prompts": 2000, "rounds": 0.5},
 }
 ASKING: dict[str, Any] = {"batch": 32, "group": 8, "max_tokens": 16, "kl": 0.0, "lr": 0.1, "updates": 2}

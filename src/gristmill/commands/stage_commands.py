@@ -17,15 +17,15 @@ from typer.core import TyperCommand
 
 from gristmill.commands.groups import STAGE, EngineName, Settings, Workers
 from gristmill.corpus.execution.executor import parse_backend, using
-from gristmill.errors import UserError
+from gristmill.errors import UserError, nearest
 from gristmill.manifest import Manifest
 from gristmill.progress import console
 from gristmill.recipe import stage_params
 from gristmill.run import run_alone
-from gristmill.runs.finished import stages_of
+from gristmill.runs.finished import RECIPE, stages_of
 from gristmill.settings.descriptions import settings_of
 from gristmill.settings.recipe_file import set_override, validate
-from gristmill.settings.stages import CORPUS, MODEL, STAGES, Stage
+from gristmill.settings.stages import BY_NAME, CORPUS, MODEL, STAGES, Stage
 
 
 def one_of(names: Sequence[str]) -> str:
@@ -48,6 +48,12 @@ INPUTS = {  # what an input is, on disk
     "evaluation": "Figures for the model card: the folder of evaluate.",
 }
 ANY = {"corpus": CORPUS, "model": MODEL}  # stages that write such an input, in whatever order they run
+MOSTLY = {("sft", "model"), ("sft", "tokenizer")}  # what a stage can do without, but hardly ever does
+OWN = {  # files of one's own
+    **{"conversations": "talks.jsonl", "preferences": "pairs.jsonl"},
+    **{"questions": "questions.jsonl", "prompts": "prompts.jsonl"},
+}
+RARE = {"dpo", "kto"}  # stages that a run seldom has
 FLAGS = {  # stages with a setting that is an option of the command, too
     "export": ("check", "Compare what transformers and llama.cpp make of the folder with what training made."),
 }
@@ -59,15 +65,26 @@ class StageCommand(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help text, then a line a setting."""
         super().format_help(ctx, formatter)
+        page = Console(width=None if sys.stdout.isatty() else WIDEST, highlight=False)
+        page.print(f"For example: {example(BY_NAME[str(self.name)])}\n", markup=False)
         settings = settings_of(stage_params(str(self.name)))
         if not settings:
             return
         table = Table("setting", "type", "default", "meaning", box=None, header_style="bold", pad_edge=False)
         for one in settings:
             table.add_row(*(Text(part) for part in (one.name, one.kind, one.default, one.meaning)))
-        page = Console(width=None if sys.stdout.isatty() else WIDEST, highlight=False)
         page.print(f"Settings, by --set or in a recipe's [{self.name}] table:\n", markup=False)
         page.print(table)
+
+
+def example(stage: Stage) -> str:
+    """A command that runs the stage. Its folders may come in any order."""
+    given = {"crawl": ["https://example.org/"], "extract": ["pages.warc.gz", "notes/"], "report": ["runs/miniweb"]}
+    needed = [name for name in inputs_of(stage) if name not in stage.optional or (stage.name, name) in MOSTLY]
+    usual = [[one for one in stage.reads[name] if one not in RARE][-1] for name in needed]
+    folders = given.get(stage.name, [f"runs/miniweb/{name}" for name in usual])
+    own = [f"--set {name}={file}" for name, file in OWN.items() if name in stage_params(stage.name).model_fields]
+    return " ".join(["gristmill", stage.name, *folders, "-o", f"my-{stage.name}", *own[:1]])
 
 
 def add_stages(app: typer.Typer) -> None:
@@ -129,8 +146,11 @@ def stage_command(stage: Stage) -> Callable[..., None]:
             data[FILES[stage.name]] = inputs["given"]
         params = validate(stage_params(stage.name), data, f"gristmill {stage.name}")
         with using(parse_backend(engine, workers)):
-            if run_alone(stage, folders, params, out) is None:
-                console.print(f"{out} is finished and unchanged; nothing to do", markup=False)
+            made = run_alone(stage, folders, params, out)
+        if made is None:
+            console.print(f"{out} is finished and unchanged; nothing to do", markup=False)
+        elif stage.name in MODEL[1:]:
+            console.print(f"talk to it: gristmill chat {out}", markup=False)
 
     signature = inspect.signature(command, eval_str=True)
     own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
@@ -151,12 +171,18 @@ def folders_of(stage: Stage, inputs: Mapping[str, Any]) -> dict[str, Path]:
             remedy = f"make them: gristmill run RECIPE --out {run} (--keep-old keeps what only other code made)"
             raise UserError(f"no stage in {run} can be reported on", remedy)
         return found
-    folders = {name: path for name, path in inputs.items() if path is not None}
-    for name, path in folders.items():
+    given = [path for path in inputs.values() if path is not None]
+    for path in given:
         if not path.is_dir():
-            problem = "is a file" if path.exists() else "does not exist"
-            raise UserError(f"{stage.name}: the {name} folder {path} {problem}", INPUTS[name])
-    return placed(stage, list(folders.values()))
+            beside = [str(one) for one in path.parent.glob("*/")]
+            problem = "is a file" if path.exists() else f"does not exist{nearest(str(path), beside)}"
+            raise UserError(f"{stage.name}: the folder {path} {problem}", f"for example: {example(stage)}")
+        if (path / RECIPE).exists():
+            whole = f"{path} is a whole run, and the stage reads folders of stages in it"
+            raise UserError(
+                f"{stage.name}: {whole}", f"for example: {example(stage).replace('runs/miniweb', str(path))}"
+            )
+    return placed(stage, given)
 
 
 def placed(stage: Stage, given: Sequence[Path]) -> dict[str, Path]:
@@ -170,6 +196,15 @@ def placed(stage: Stage, given: Sequence[Path]) -> dict[str, Path]:
         chosen = dict(zip(names, given, strict=True))
         if all(made[path] in may_be[name] for name, path in chosen.items()) and {*may_be} - stage.optional <= {*names}:
             return chosen
-    wrong = [(name, path) for name, path in zip(may_be, given, strict=False) if made[path] not in may_be[name]]
-    name, path = wrong[0]
-    raise UserError(f"{stage.name}: {path} was written by {made[path]} and is no {name}", INPUTS[name])
+    takers = [[name for name, stages in may_be.items() if made[path] in stages] for path in given]
+    for path, taken in zip(given, takers, strict=True):
+        if not taken:
+            raise UserError(f"{stage.name}: {path} was written by {made[path]}, and is not read", needs(stage))
+    most = max(takers, key=takers.count)
+    alike = " and ".join(str(path) for path, taken in zip(given, takers, strict=True) if taken == most)
+    raise UserError(f"{stage.name}: one {most[0]} is read, and {alike} are one each", "leave out what is not meant")
+
+
+def needs(stage: Stage) -> str:
+    """What the stage reads, in words."""
+    return " ".join(INPUTS[name] for name in inputs_of(stage)) + f" For example: {example(stage)}"

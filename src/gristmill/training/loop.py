@@ -77,6 +77,7 @@ class Training:
         self.log, self.checkpoints = Log(out, job.plan.tensorboard), Checkpoints(out, job.plan.keep, self.anchor)
         self.due = time.monotonic() + job.plan.checkpoint_seconds  # when the next checkpoint is, at the earliest
         self.state, self.bad = Trained(), 0  # bad: steps in a row
+        self.loss: float | None = None  # of the newest sound step
         self.told: set[str] = set()  # warnings
         self.speed = Rate(SPEED_SECONDS)  # tokens a second of steps alone: not of scoring and checkpoints
         self.sent = 0  # bytes in the last step, by this process
@@ -109,7 +110,7 @@ class Training:
                 if whole and (stopped or due or done == plan.steps or done % self.anchor == 0) and not self.bad:
                     self.save(score)
                 self.stop(stopped and whole)
-                bar.advance(1, lambda: note(self.log.records, self.speed.value()))
+                bar.advance(1, lambda: note(self.loss, self.log.records, self.speed.value()))
             self.stop(SIZE == 1 and bool(received))  # while the last checkpoint was written
         self.log.finish()
         self.job.counts["failed_checkpoints"] = self.state.failed
@@ -148,7 +149,7 @@ class Training:
         record: LogLine = {}
         if math.isfinite(norm) and math.isfinite(value):
             self.optimizer.step(share, state.done)
-            self.bad, record["loss"] = 0, round(value, 5)
+            self.bad, self.loss, record["loss"] = 0, value, round(value, 5)
         else:  # one bad batch must not spoil the model
             self.model.zero_grad()
             self.bad += 1
@@ -247,13 +248,12 @@ def signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def note(log: list[LogLine], tokens_per_second: float) -> str:
+def note(loss: float | None, log: list[LogLine], tokens_per_second: float) -> str:
     """What the progress line says of training so far; a scoring, which may be long ago, with its step."""
     newest = list(reversed(log[-1000:]))
-    parts = list[str]()
-    for name in ("loss", "reward"):
-        value = next((record[name] for record in newest if name in record), None)
-        parts += [] if value is None else [f"{name} {value:.3f}"]
+    reward = next((record["reward"] for record in newest if "reward" in record), None)
+    figures = {"loss": loss, "reward": reward}
+    parts = [f"{name} {value:.3f}" for name, value in figures.items() if value is not None]
     scoring = next((record for record in newest if "heldout_bpb" in record), None)
     if scoring:
         bits = [f"{name} {scoring[name]:.3f}" for name in ("heldout_bpb", "train_bpb") if name in scoring]
