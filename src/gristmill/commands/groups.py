@@ -111,7 +111,7 @@ def refusal(error: Exception) -> Exception:
         return error
     context = getattr(error, "ctx", None)
     problem = str(getattr(error, "format_message", lambda: error)()).rstrip(".")
-    problem = problem[:1].lower() + problem[1:]
+    problem = problem[:1].lower() + problem[1:].replace("Value error, ", "")
     if context is None:
         return UserError(problem, "see gristmill --help")
     usage = " ".join(context.get_usage().split()).removeprefix("Usage: ")

@@ -170,7 +170,7 @@ def verify(
         results.print(f"all statements are signed by {key}, and say what the files are", markup=False)
     if wrong:
         raise UserError(
-            f"{len(wrong)} files in {folder} are not what was written",
+            f"{len(wrong)} file{'s' * (len(wrong) > 1)} in {folder} not as written",
             "gristmill run RECIPE makes damaged stages of a run again; or put whole copies there",
         )
 
