@@ -107,9 +107,7 @@ def test_smaller_weights_are_asked_for_and_named(run_folder: Path, command: Comm
         done = command("chat", run_folder, "--weights", kind, text=f"{QUESTION}\n")
         assert done.stdout == f"{smaller.reply(ASK).text()}\n" and f"sft, {kind} weights\n" in done.stderr
     refused = command("chat", run_folder, "--weights", "int4", text=f"{QUESTION}\n")
-    assert refused.code == 2 and "'bfloat16', 'int8'" in refused.stderr
-    refused = command("chat", run_folder, "--weights", "int9").stderr
-    assert "'int9' is not one of" in refused and "Value error" not in refused
+    assert refused.code == 2 and "'bfloat16', 'int8'" in refused.stderr and "Value error" not in refused.stderr
 
 
 def test_a_gguf_file_is_talked_with(run_folder: Path, assistant: Assistant, command: Command, tmp_path: Path) -> None:
