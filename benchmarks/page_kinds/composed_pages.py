@@ -13,8 +13,8 @@ from pathlib import Path
 
 from gristmill.corpus.extract.language import detect
 from gristmill.html.charset import to_utf8
-from gristmill.html.content.main_text import extract_html
 
+PARAGRAPH = re.compile(r"<p(?: [^<>]*)?>([^<]{70,700})</p>")
 PLAIN = re.compile(r"[^\[\]|`#*<>_\\$]{70,600}")
 WORDS = {  # of interfaces, in the order of KEYS
     "en": "Home|Log in|Sign up|Search|Help|Contact|Privacy policy|Terms of use|Share|Reply|Quote|Report|Next|Previous|"
@@ -56,13 +56,11 @@ def read_texts(data: Path, pages: Path) -> Texts:
     """Texts of a folder of data and of web pages unpacked from it."""
     found: dict[str, set[str]] = defaultdict(set)
     for path in [*sorted(pages.iterdir()), *sorted(data.glob("storybooks/*/*.html"))[::8]]:
-        text = extract_html(to_utf8(path.read_bytes())).text
-        language = detect(text)[0]
+        page = to_utf8(path.read_bytes()).decode("utf-8", "replace")
+        parts = [" ".join(html.unescape(part).split()) for part in PARAGRAPH.findall(page)]
+        language = detect(" ".join(parts))[0]
         if language in WORDS:
-            parts = (" ".join(part.split()) for part in text.split("\n\n"))
-            found[language] |= {
-                part for part in parts if PLAIN.fullmatch(part) and part[-1] in ".?!" and "  " not in part
-            }
+            found[language] |= {part for part in parts if PLAIN.fullmatch(part) and part[-1] in ".?!"}
     code = [row["response"] for row in json.loads((data / "instruct/gpteacher-codegen.json").read_text("utf-8"))]
     paragraphs = {language: sorted(texts) for language, texts in sorted(found.items())}
     return Texts(

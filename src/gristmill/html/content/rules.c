@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ITEM_DEPTH = 4, SHORT_PAGE = 100 }; /* elements between an item and its text; words */
+enum { ITEM_DEPTH = 4, SHORT_PAGE = 100, FEW = 150, POSTS = 4 };
+/* elements between an item and its text; words; words beside comments, and how many times as many those have */
 
 #define COMMENTS (1ull << 4) /* the group of comments among class words: tools/main_text.py */
 /* What is no text even in the main element of documentation; of the groups of words (tools/main_text/forests.py) those
@@ -55,6 +56,17 @@ static bool is_comment(const struct view *view, size_t i) {
     const struct block *block = view->block[i];
     return (view->page->nodes[block->node].all | block->groups) & COMMENTS && block->words > 3 &&
            view->facts[i].share < 0.5f;
+}
+
+/* Whether a page is made of what people wrote: most of what is kept are comments, or the rest is next to nothing. */
+static bool is_discussion(const struct view *view, const bool *kept) {
+    uint64_t inside = 0, outside = 0, all = 0;
+    for (size_t i = 0; i < view->count; i++) {
+        bool comment = is_comment(view, i);
+        if (comment) all += view->block[i]->words;
+        if (kept[i]) *(comment ? &inside : &outside) += view->block[i]->words;
+    }
+    return inside > outside || (outside < FEW && all > POSTS * outside);
 }
 
 /* The element that the page says is its main one: the longest, or -1. */
@@ -156,6 +168,7 @@ static void complete_sections(const struct view *view, bool *kept) {
 void gm_view_correct(const struct view *view, bool *kept, bool comments) {
     keep_short(view, kept);
     drop_hidden(view, kept);
+    comments = comments || is_discussion(view, kept);
     complete_lists(view, kept);
     complete_sections(view, kept);
     fill_main(view, kept);
