@@ -55,11 +55,12 @@ def run(inputs: Mapping[str, Path], params: SFT, out: Path) -> Manifest:
 
 def share_of_loss(model: Transformer, examples: Sequence[Example], average: str) -> Tensor:
     """This process's share of the loss of a batch that is dealt out: the mean over tokens, or over answers' means."""
-    own, device = packed(examples[RANK::SIZE]), model.embed.weight.device
+    own = examples[RANK::SIZE]
+    rows, device = packed(own), model.embed.weight.device
     if average == "token":
-        loss = cross_entropy(model, own.inputs_PT, own.targets_PT, starts_BT=own.starts_PT)
-        return loss * (int((own.targets_PT != IGNORE).sum()) / max(1, borne(examples)))
-    inputs_PT, targets_PT, starts_PT, weights_PT = (upload(part, device) for part in own)
+        loss = cross_entropy(model, rows.inputs_PT, rows.targets_PT, starts_BT=rows.starts_PT)
+        return loss * (borne(own) / max(1, borne(examples)))
+    inputs_PT, targets_PT, starts_PT, weights_PT = (upload(part, device) for part in rows)
     borne_PT, hidden_PTD = targets_PT != IGNORE, model.hidden(inputs_PT, mask=starts_PT)
     logprobs = token_logprobs(hidden_PTD[borne_PT], model.unembedding, targets_PT[borne_PT])
     return -(logprobs * weights_PT[borne_PT]).sum() / len(examples)
@@ -67,9 +68,9 @@ def share_of_loss(model: Transformer, examples: Sequence[Example], average: str)
 
 def share_of_text(model: Transformer, batch: Batch) -> Tensor:
     """The same of rows of text."""
-    inputs_BT, targets_BT, starts_BT = (rows[RANK::SIZE] for rows in (batch.inputs, batch.targets, batch.starts()))
-    share = int((targets_BT != IGNORE).sum()) / max(1, int((batch.targets != IGNORE).sum()))
-    return cross_entropy(model, inputs_BT, targets_BT, starts_BT=starts_BT) * share
+    own = slice(RANK, None, SIZE)
+    loss = cross_entropy(model, batch.inputs[own], batch.targets[own], starts_BT=batch.starts(own))
+    return loss * (batch.predicted(own) / max(1, batch.predicted()))
 
 
 def borne(examples: Sequence[Example]) -> int:
@@ -183,13 +184,13 @@ def scoring(
 @torch.no_grad()
 def loss_on(model: Transformer, examples: Sequence[Example], batch: int = 16) -> float:
     """Mean loss of the tokens that count, in nats."""
-    nats = count = 0.0
-    for at in range(0, len(examples), batch):
-        part = sorted(examples, key=lambda example: len(example.ids))[at : at + batch]
+    nats, count, ordered = 0.0, 0, sorted(examples, key=lambda example: len(example.ids))
+    for at in range(0, len(ordered), batch):
+        part = ordered[at : at + batch]
         rows = packed(part)
         loss = float(cross_entropy(model, rows.inputs_PT, rows.targets_PT, starts_BT=rows.starts_PT))
         nats, count = nats + loss * borne(part), count + borne(part)
-    return nats / max(1.0, count)
+    return nats / max(1, count)
 
 
 def finish(job: Job, log: list[LogLine], out: Path) -> Manifest:
