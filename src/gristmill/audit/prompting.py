@@ -75,9 +75,8 @@ def secret_of(record: dict[str, Any], engine: Engine) -> dict[str, Any]:
 def fitting(record: dict[str, Any], engine: Engine, secrets: Sequence[str]) -> dict[str, Any]:
     """The record itself. Raises UserError where the model has no room for its prefix and one of the secrets."""
     texts = [record["prefix"] + secret for secret in secrets]
-    long = [
-        text for text in texts if len(text.encode(errors="surrogatepass")) > engine.context
-    ]  # a token is a byte or more
+    # a token is a byte or more
+    long = [text for text in texts if len(text.encode(errors="surrogatepass")) > engine.context]
     longest = max((len(engine.tokenizer.encode(text)) for text in long), default=0)
     if longest > engine.context:
         raise UserError(f"it has {longest} tokens; the model reads {engine.context}", "shorten its prefix")
