@@ -14,8 +14,12 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
+import jinja2.ext  # noqa: F401  # these take long to import, and commands import them when they need them
+import numpy.random  # noqa: F401
+import pyarrow.dataset  # noqa: F401
+import torch._dynamo
 import torch.distributed as dist
-import torch.distributed.fsdp  # noqa: F401  # what takes long to import
+import torch.distributed.fsdp  # noqa: F401
 
 from gristmill.settings.stages import STAGES
 

@@ -21,7 +21,9 @@ from gristmill.training import pretrain
 
 SETTINGS: dict[str, Any] = {
     **dict(layers=2, width=32, heads=2, kv_heads=1, head_dim=16, ffn_width=70, context=64),  # 70 rows: uneven in 4
-    **dict(batch=8, max_steps=13, evaluate_every=6, checkpoint_seconds=0, normuon=True),
+    **dict(
+        batch=8, max_steps=13, evaluate_every=6, checkpoint_seconds=0, normuon=True, snapshots=2, sample_prompts=["A"]
+    ),
 }
 
 
@@ -35,7 +37,7 @@ def alone(tokenizer_folder: Path, tokens_folder: Path, tmp_path_factory: pytest.
 
 def arguments(inputs: list[Path], out: Path, **settings: object) -> list[str]:
     """The command that trains."""
-    options = [f"--set={name}={value}" for name, value in {**SETTINGS, **settings}.items()]
+    options = [f"--set={name}={json.dumps(value)}" for name, value in {**SETTINGS, **settings}.items()]
     return ["pretrain", *map(str, inputs), "-o", str(out), *options]
 
 
@@ -136,7 +138,7 @@ def test_in_bfloat16_sharded_weights_are_gathered_in_it(
 ) -> None:
     losses = []
     for processes in (1, 2):
-        out, how = tmp_path / str(processes), dict(parallel="fsdp", bfloat16="true", max_steps=8)
+        out, how = tmp_path / str(processes), dict(parallel="fsdp", bfloat16=True, max_steps=8, evaluate_every=8)
         done = commands.run(arguments([tokenizer_folder, tokens_folder], out, **how), processes=processes)
         assert done.code == 0, done.stderr
         log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
