@@ -109,7 +109,7 @@ def test_a_page_is_told_its_whole_fate(whole: Path, command: Command) -> None:
     reading = [step for step in range(steps) if any(own & windows(row) for row in loader(step).inputs.tolist())]
     assert reading
     told = command("why", whole, split.urls[number]).stdout
-    assert "crawl: " in told and "decontaminate: kept as" in told and "robots.txt was asked for" in told
+    assert "crawl: " in told and "decontaminate: kept, " in told and "robots.txt was asked for" in told
     shown = ", ".join(f"{step:,}" for step in reading[:8])
     assert f"read in {len(reading):,} steps of pretraining: {shown}" in told
     dropped = json.loads((whole / "filter" / "dropped.jsonl").read_text().splitlines()[0])
@@ -119,6 +119,7 @@ def test_a_page_is_told_its_whole_fate(whole: Path, command: Command) -> None:
     refused = next(record for record in asked if record["outcome"] not in ("page", "sitemap"))
     assert refused["outcome"] in command("why", whole, refused["url"]).stdout
     assert command("why", whole, "http://nowhere.test/").code == 2
+    assert "{" not in told and told.index("crawl: ") < told.index("robots: ") < told.index("extract: ")
 
 
 def test_runs_are_compared(whole: Path, tmp_path: Path, command: Command) -> None:

@@ -88,7 +88,8 @@ def test_wrong_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
     out = ["-o", str(tmp_path / "out")]
     assert "no such file" in fails(capsys, monkeypatch, "extract", str(tmp_path / "none"), *out)
     (tmp_path / "empty").mkdir()
-    assert "nothing readable" in fails(capsys, monkeypatch, "extract", str(tmp_path / "empty"), *out)
+    nothing = fails(capsys, monkeypatch, "extract", str(tmp_path / "empty"), *out)
+    assert "nothing readable" in nothing and len(nothing) < 600, "the endings of source code are not listed"
     assert "no documents" in fails(capsys, monkeypatch, "filter", str(tmp_path / "empty"), *out)
     record = b"WARC/1.1\r\nWARC-Type: response\r\nContent-Length: 9000\r\n\r\nHTTP/1.1 200 OK\r\n\r\n<p>cut"
     (tmp_path / "cut.warc.gz").write_bytes(gzip.compress(record)[:-9])
@@ -196,6 +197,7 @@ def test_a_stage_alone_on_files(tmp_path: Path, commands: Commands) -> None:
     for arguments in (["extract", str(source), "-o", "docs"], ["dedup", "docs", "-o", "unique"]):
         done = commands.run(arguments, tmp_path)
         assert done.code == 0, done.stderr
+        assert "6 documents, " in done.stderr and "B of text" in done.stderr and "_" not in done.stderr
     assert (tmp_path / "unique" / "documents.parquet").exists()
 
 

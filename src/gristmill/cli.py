@@ -17,11 +17,12 @@ from gristmill.commands.compare import compare
 from gristmill.commands.corpus import corpus
 from gristmill.commands.find import Words, find
 from gristmill.commands.groups import HELP, JOURNEY, LOOK, PLAN, TALK, Commands, EngineName, Settings, Workers
-from gristmill.commands.look import attest, provenance, verify, why
+from gristmill.commands.look import attest, provenance, verify
 from gristmill.commands.new import new
 from gristmill.commands.plan import check, plan, scale
 from gristmill.commands.stage_commands import add_stages
 from gristmill.commands.trace import count, trace, tracer_of
+from gristmill.commands.why import why
 from gristmill.corpus.execution.executor import parse_backend, using
 from gristmill.errors import UserError
 from gristmill.generation.weight_type import WeightType

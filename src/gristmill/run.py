@@ -36,6 +36,7 @@ from gristmill.runs.fingerprint import (
 from gristmill.runs.journal import KEPT, RAN, SKIPPED, SUMMARY, Journal
 from gristmill.runs.lock import LOCK, lock_of, locked
 from gristmill.runs.ready import check_inputs
+from gristmill.runs.stage_line import stage_line
 from gristmill.settings.stages import BY_NAME, CORPUS, CRAWLS, STAGES, Stage, pick_inputs, resolve_paths
 
 RUN, SKIP = "run", "skip"
@@ -154,7 +155,7 @@ def execute(
         result.folders = {name: beside(path, out) for name, path in inputs.items()}
         finish(result, partial)
     adopt(partial, out, fingerprint)
-    console.print(f"[dim]{describe(result)}[/dim]")
+    console.print(f"           {stage_line(result)}", style="dim", markup=False, soft_wrap=True)
     tell_loss(result, out)
     journal.note(stage.name, RAN, "--from" if redo else damage or str(changed or "new"), changed)
     return result
@@ -306,10 +307,3 @@ def summarise(folder: Path, names: list[str]) -> dict[str, float]:
         summary["corpus.documents_kept"] = summary.get(f"{last_corpus[-1]}.documents_out", 0)
     write_text(folder / SUMMARY, json.dumps(summary, indent=2, sort_keys=True, allow_nan=False) + "\n")
     return summary
-
-
-def describe(result: Manifest) -> str:
-    """One line on what a stage did."""
-    numbers = [f"{name} {value:,}" for name, value in result.counts.items()]
-    numbers += [f"{name} {value:.4g}" for name, value in list(result.metrics.items())[:6]]
-    return f"           {', '.join(numbers)} ({duration(result.seconds)})"

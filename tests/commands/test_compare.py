@@ -45,6 +45,9 @@ def test_runs_that_differ_by_seed_are_a_group(tmp_path: Path, capsys: pytest.Cap
     compare(runs[:3])  # one recipe: the runs themselves
     told = capsys.readouterr().out
     assert "difference" not in told and "1.4" in told
+    compare([run(tmp_path / "small", 0.25, said), run(tmp_path / "large", 5_030_927, said)])
+    told = capsys.readouterr().out
+    assert "5,030,927" in told and "0.25" in told and "e+06" not in told
 
 
 def test_intervals_over_runs_are_students() -> None:

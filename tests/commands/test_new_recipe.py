@@ -133,7 +133,21 @@ def test_shipped_recipes_are_found_from_anywhere(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     assert {"folder", "site", "miniweb"} <= set(shipped_names())
     for name in shipped_names():
-        assert load_recipe(Path(name)).name == load_recipe(Path(f"recipes/{name}.toml")).name == name
+        told = {"folder": ["extract.paths=['.']"], "site": ["crawl.seeds=['http://a.test/']"]}.get(name, [])
+        assert load_recipe(Path(name), told).name == load_recipe(Path(f"recipes/{name}.toml"), told).name == name
+
+
+def test_ones_own_recipe_is_found_by_its_name_and_a_template_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("folder", "site.toml"):
+        with pytest.raises(UserError, match=f"there is no recipe {name}, .*\n.*gristmill new {name[:4]}"):
+            load_recipe(name)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "folder.toml").write_text('[extract]\npaths = ["notes"]\n')
+    found = load_recipe("folder").extract
+    assert found and found.paths == [str(tmp_path / "notes")]
 
 
 def test_the_default_rules_still_drop(tmp_path: Path) -> None:

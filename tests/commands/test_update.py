@@ -38,6 +38,13 @@ def test_changed_pages_are_found_without_training(tmp_path: Path, command: Comma
     assert "1 new, 1 changed, 1 gone" in report and "school.md" in report
     (line,) = command("find", run, "What colour is the ferry painted?", "--json", "-n", "1").stdout.splitlines()
     assert "purple" in json.loads(line)["text"]
+    told = command("why", run, pages / "ferry.md").stdout.splitlines()  # a file by its path
+    assert told[0].startswith("extract: kept, ") and "update/extract: kept, " in told[-1]
+    assert "update: changed since the run was made: its weights know it as it was" in told
+    assert "update: new since" in command("why", run, "school.md").stdout
+    assert "update: gone since" in command("why", run, "inn.md").stdout
+    unknown = command("why", run, "ferr.md")
+    assert unknown.code == 2 and "did you mean `ferry.md`?" in unknown.stderr
     assert update(run) == found, "again, with nothing to do"
 
 

@@ -153,8 +153,11 @@ def report(stage: str, left_out: Sequence[LeftOut], out: Path) -> dict[str, int]
     """Name the records that were left out, the first on the console and all in a file; returns their counts."""
     if left_out:
         write_jsonl(out / LEFT_OUT, [{**asdict(one), "file": beside(Path(one.file), out)} for one in left_out])
-        more = f" and {len(left_out) - 1:,} more, all in {LEFT_OUT}" if len(left_out) > 1 else ""
-        console.print(f"{stage}: left out: {left_out[0]}{more}", style="yellow", markup=False)
+        place = out.with_name(out.name.removesuffix(".partial")) / LEFT_OUT
+        told = (
+            f"{stage}: {len(left_out):,} record{'s' * (len(left_out) > 1)} left out, all named in {place}; the first: "
+        )
+        console.print(f"{told}{left_out[0]}", style="yellow", markup=False)
     too_long = sum(one.too_long for one in left_out)
     return {"left_out": len(left_out) - too_long, "too_long": too_long}
 

@@ -48,7 +48,7 @@ def compare(
     for name in names:
         values = [summaries[run].get(name) for run in runs]
         if everything or len({*values}) > 1:
-            cells = [tuple("" if value is None else f"{value:,.6g}" for value in values)]
+            cells = [tuple(map(shown, values))]
             if len(groups) < len(runs):
                 cells = [over_seeds([[summaries[run].get(name) for run in group] for group in groups])]
             rows.append((name, *cells[0]))
@@ -59,6 +59,11 @@ def compare(
             results.print(line, markup=False)
         if win_rate:
             results.print(better(runs[0], other, answers, win_rate), markup=False)
+
+
+def shown(value: float | None) -> str:
+    """A figure in full, without a power of ten; nothing where a run has none."""
+    return "" if value is None else f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:,.6g}"
 
 
 def read_json(path: Path) -> dict[str, Any]:

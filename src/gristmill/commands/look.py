@@ -1,9 +1,9 @@
-"""`gristmill why`, `provenance`, `attest`, `verify`: one page's fate, what made what."""
+"""`gristmill provenance`, `attest`, `verify`: what made what, and whether it is as it was written."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -15,33 +15,10 @@ from gristmill.manifest import Manifest
 from gristmill.progress import results, table
 from gristmill.settings.stages import BY_NAME, CORPUS, MODEL
 
-SHOWN = 8  # steps of training that are named
-
 
 def made_in(run: Path) -> dict[str, Path]:
     """Every finished stage in a run folder: what happened is told also where code of today would do it otherwise."""
     return {name: run / name for name in BY_NAME if Manifest.read(run / name)}
-
-
-def why(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    page: Annotated[str, typer.Argument(metavar="URL", help="A page's address, or a document's id.")],
-) -> None:
-    """Tell one page's whole fate: fetched or not and why, kept or dropped by which rule, which steps trained on it."""
-    from gristmill.corpus.execution.ledger import crawled, way
-
-    folders = made_in(run)
-    told = list(crawled(folders, {page}))
-    try:
-        told = list(way(folders, page)) or told
-    except UserError:
-        if not told:
-            raise UserError(f"{run} knows no page {page}", "give its address as in crawl/urls.jsonl") from None
-    told += [("robots", line) for line in robots(folders, page)] + [
-        ("training", line) for line in training(folders, page)
-    ]
-    for stage, line in told:
-        results.print(f"{stage}: {line}", markup=False)
 
 
 def provenance(
@@ -93,50 +70,6 @@ def attest(
 
     for path in sign(run, key):
         results.print(str(path), markup=False)
-
-
-def robots(folders: Mapping[str, Path], page: str) -> Iterator[str]:
-    """The robots.txt that the crawl obeyed there."""
-    from gristmill.inputs.text_files import read_jsonl
-
-    path = folders["crawl"] / "robots.jsonl" if "crawl" in folders else None
-    for record in read_jsonl(path) if path and path.exists() else ():
-        if page.startswith(f"{record['origin']}/"):
-            yield f"{record['origin']}/robots.txt was asked for on {record['date']}, status {record['status']}"
-
-
-def training(folders: Mapping[str, Path], page: str) -> Iterator[str]:
-    """Where its tokens are, and the steps of pretraining that read them."""
-    import numpy as np
-
-    from gristmill.recipe import Pretrain
-    from gristmill.tokenizer.shards import open_split
-    from gristmill.training.data.loader import Loader
-
-    for name in ("train", "heldout") if "tokenize" in folders else ():
-        split = open_split(folders["tokenize"], name)
-        for number in (n for n, (one, url) in enumerate(zip(split.ids, split.urls, strict=True)) if page in (one, url)):
-            low, high = int(split.starts[number]), int(split.starts[number + 1])
-            if name == "heldout":
-                yield f"held out: its {high - low:,} tokens only measure, no step trained on them"
-                continue
-            made = Manifest.read(folders["pretrain"]) if "pretrain" in folders else None
-            if not made:
-                yield f"tokens {low:,} to {high:,} of the training split; no model was trained on them here"
-                continue
-            params = Pretrain(**made.params)
-            loader = Loader(split, params.context, params.batch, params.seed, params.mix)
-            steps, epoch, before = set[int](), 0, 0
-            while before < made.counts["steps"] * params.batch:
-                rows = loader.epoch(epoch)
-                inside = np.flatnonzero((rows.start < high) & (rows.start + rows.length > low))
-                holding = np.searchsorted(rows.first, inside, side="right") - 1
-                steps |= {int(before + row) // params.batch for row in holding}
-                before, epoch = before + len(rows), epoch + 1
-            read = sorted(step for step in steps if step < made.counts["steps"])
-            shown = ", ".join(f"{step:,}" for step in read[:SHOWN]) + (" …" if len(read) > SHOWN else "")
-            where = f"tokens {low:,} to {high:,} of the training split"
-            yield f"{where}; read in {len(read):,} steps of pretraining: {shown}"
 
 
 def verify(

@@ -15,10 +15,11 @@ from gristmill.settings.descriptions import wrong_settings
 from gristmill.settings.types import ADDRESS, path_fields
 
 P = TypeVar("P", bound=Params)
+TEMPLATES = {"folder": "extract.paths", "site": "crawl.seeds"}  # recipes that ship → what each must be told
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] | None = None) -> Recipe:
-    """Read a recipe: a TOML file, or by its name one that ships, as `miniweb`.
+    """Read a recipe: a TOML file (with or without its ending), or by its name one that ships, as `miniweb`.
 
     `overrides` are `key.path=value` each, as `pretrain.max_steps=20`: values in TOML, a bare word is a string, none
     takes the setting out. Paths in the file are relative to its folder, those in overrides to the working directory;
@@ -26,13 +27,12 @@ def load_recipe(path: Path | str, overrides: Sequence[str] | None = None) -> Rec
 
     Raises UserError naming the file and key of whatever is wrong.
     """
-    path = Path(path)
-    if not path.exists() and path.parent in (Path(), Path("recipes")) and path.stem in shipped_names():
-        path = shipped_folder() / f"{path.stem}.toml"  # as `gristmill run miniweb`, wherever one is
+    path = found_recipe(Path(path), overrides or [])
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise UserError(f"cannot read recipe {path}: {error.strerror}", "give the path of a .toml file") from error
+        remedy = "give the path of a .toml file; gristmill new folder PATH writes one for documents of your own"
+        raise UserError(f"cannot read recipe {path}: {error.strerror}", remedy) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid TOML: {error}", "mend that line") from error
     anchor_paths(data, path.absolute().parent)
@@ -43,6 +43,24 @@ def load_recipe(path: Path | str, overrides: Sequence[str] | None = None) -> Rec
     if recipe.model_fields_set <= {"name", "seed"}:
         raise UserError(f"{path} has no stage", "give it a table for each stage, as [extract]")
     return recipe
+
+
+def found_recipe(path: Path, overrides: Sequence[str]) -> Path:
+    """The file that is meant: the one named, one of one's own with `.toml` after the name, or one that ships.
+
+    Raises UserError where it would be a template that is not told what to read.
+    """
+    own = path.with_name(f"{path.name}.toml")
+    if path.is_file() or (path.name and own.is_file()):
+        return path if path.is_file() else own
+    if path.parent not in (Path(), Path("recipes")) or path.stem not in shipped_names():
+        return path
+    needed = TEMPLATES.get(path.stem)
+    if needed and not any(one.startswith(f"{needed}=") for one in overrides):
+        what = "PATH" if path.stem == "folder" else "URL"
+        problem = f"there is no recipe {path}, and the one that ships does not say which {path.stem} to read"
+        raise UserError(problem, f"gristmill new {path.stem} {what} writes one; or name it with --set {needed}=…")
+    return shipped_folder() / f"{path.stem}.toml"  # as `gristmill run miniweb`, wherever one is
 
 
 def shipped_folder() -> Path:

@@ -5,7 +5,6 @@ Everything is read from what the stages leave (manifests, drop logs, Parquet fil
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +75,7 @@ def way(folders: Mapping[str, Path], name: str) -> Iterator[tuple[str, str]]:
             urls.add(str(found.pop("url")))
             if stage == CORPUS[0]:
                 yield from crawled(folders, urls)
-            yield stage, ", ".join(f"{key} {value}" for key, value in found.items() if value not in ("", None))
+            yield stage, told(str(found.pop("fate")), found)
     if not known:
         raise UserError(f"no stage knows a document {name}", "give an id or URL as in documents.parquet")
 
@@ -88,15 +87,22 @@ def kept_as(folder: Path, name: str) -> Iterator[dict[str, object]]:
             same = pc.or_(pc.equal(batch.column("id"), name), pc.equal(batch.column("url"), name))
             for row in batch.filter(same).to_pylist():
                 text = row.pop("text")
-                yield {"kept": "as", **row, "bytes": len(text.encode())}
+                yield {"fate": "kept", "bytes": len(text.encode()), **row}
 
 
 def dropped_as(folder: Path, name: str) -> Iterator[dict[str, object]]:
     """The lines with this id or URL in a stage's drop log."""
     for record in read_jsonl(folder / "dropped.jsonl") if (folder / "dropped.jsonl").exists() else ():
         if name in (record["id"], record["url"]):
-            rule = record.pop("rule")
-            yield {"dropped": f"by {rule}", **record, "copy of": record.pop("kept", "")}
+            fate, why = f"dropped by {record.pop('rule')}", record.pop("why", "")
+            yield {"fate": f"{fate} ({why})" if why else fate, **record, "copy of": record.pop("kept", "")}
+
+
+def told(fate: str, facts: Mapping[str, object]) -> str:
+    """What became of a page, and the facts on it that are known, in one line."""
+    named = {"bytes": "{:,} bytes", "fetched_at": "fetched {:%Y-%m-%d %H:%M:%S} UTC"}
+    known = [(name, value) for name, value in facts.items() if value not in ("", None)]
+    return ", ".join([fate, *(named.get(name, name + " {}").format(value) for name, value in known)])
 
 
 def crawled(folders: Mapping[str, Path], urls: Sequence[str] | set[str]) -> Iterator[tuple[str, str]]:
@@ -104,4 +110,7 @@ def crawled(folders: Mapping[str, Path], urls: Sequence[str] | set[str]) -> Iter
     path = folders["crawl"] / "urls.jsonl" if "crawl" in folders else None
     for record in read_jsonl(path) if path and path.exists() else ():
         if record.get("url") in urls:
-            yield "crawl", json.dumps(record, ensure_ascii=False)
+            outcome, date = record.pop("outcome"), record.pop("date", "")
+            fate = "fetched" if outcome == "page" else f"no page: {outcome}"
+            facts = {"on": date, "robots.txt:": record.pop("robots", ""), "linked from": record.pop("via", "")}
+            yield "crawl", told(fate, {**facts, **{name: value for name, value in record.items() if name != "url"}})

@@ -104,8 +104,8 @@ def kind_of(path: Path) -> str:
 
 
 def extensions() -> list[str]:
-    """Every file name ending that can be read."""
-    return [end for ends in KINDS.values() for end in ends if end.startswith(".")]
+    """Every file name ending that can be read, but those of source code."""
+    return [end for kind, ends in KINDS.items() for end in ends if kind != "code" and end.startswith(".")]
 
 
 def read_file(path: Path, name: str) -> Iterator[Record]:

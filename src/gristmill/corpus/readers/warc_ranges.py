@@ -53,7 +53,7 @@ def whole_files(paths: Sequence[Path]) -> list[InputRange]:
         inside = ", ".join(f"{count} {kind or 'without ending'}" for kind, count in held.most_common(5))
         raise UserError(
             f"nothing readable in {', '.join(map(str, paths[:3]))}{' …' if len(paths) > 3 else ''}: {inside}",
-            f"give files that end with {', '.join(extensions())}",
+            f"give files that end with {', '.join(extensions())}, or source code",
         )
     return files
 

@@ -1,0 +1,135 @@
+"""`gristmill why`: one page's fate, from the robots.txt that was obeyed to the steps that trained on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gristmill.commands.look import made_in
+from gristmill.errors import Damaged, UserError, nearest
+from gristmill.inputs.folders import NEWER
+from gristmill.manifest import Manifest
+from gristmill.progress import results
+from gristmill.runs.finished import UPDATE
+
+SHOWN = 8  # steps of training, or addresses, that are named
+LOGS = {"crawl": "urls.jsonl", "extract": "dropped.jsonl", "passages": "dropped.jsonl"}  # of a stage: what it met
+SINCE = {
+    "new": "new since the run was made: its weights do not know it",
+    "changed": "changed since the run was made: its weights know it as it was",
+    "gone": "gone since the run was made: its weights know it",
+}
+
+
+def why(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    page: Annotated[str, typer.Argument(metavar="URL", help="A page's address, a file's name, or a document's id.")],
+) -> None:
+    """Tell one page's whole fate: fetched or not and why, kept or dropped by which rule, which steps trained on it."""
+    folders, again = made_in(run), made_in(run / UPDATE)
+    page = meant(run, folders, again, page)
+    for stage, line in fate(folders, page):
+        results.print(f"{stage}: {line}", markup=False)
+    newer = json.loads((run / NEWER).read_text(encoding="utf-8")) if again and (run / NEWER).exists() else {}
+    for kind, names in newer.items():
+        if page in names:
+            results.print(f"update: {SINCE[kind]}", markup=False)
+            for stage, line in fate(again, page):
+                results.print(f"{UPDATE}/{stage}: {line}", markup=False)
+
+
+def fate(folders: Mapping[str, Path], page: str) -> Iterator[tuple[str, str]]:
+    """What each stage did with a page: (stage, what happened), in the order of the journey."""
+    from gristmill.corpus.execution.ledger import crawled, dropped_as, told, way
+
+    yield from (("crawl", line) for _, line in crawled(folders, {page}))
+    yield from (("robots", line) for line in robots(folders, page))
+    try:
+        yield from ((stage, line) for stage, line in way(folders, page) if stage != "crawl")
+    except Damaged:
+        raise
+    except UserError:
+        pass  # a page that never came to these stages
+    for found in dropped_as(folders["passages"], page) if "passages" in folders else ():
+        found.pop("url")
+        yield "passages", told(str(found.pop("fate")), found)
+    yield from (("training", line) for line in training(folders, page))
+
+
+def meant(run: Path, folders: Mapping[str, Path], again: Mapping[str, Path], page: str) -> str:
+    """The address or id of the page that a person names: as it is, or by the end that only one has in common with it.
+
+    Raises UserError where no page is meant, or several are.
+    """
+    if any(True for made in (folders, again) for _ in fate(made, page)):
+        return page
+    known = {*addresses(folders), *addresses(again)}
+    alike = sorted(one for one in known if f"/{one}".endswith(f"/{page}") or f"/{page}".endswith(f"/{one}"))
+    if len(alike) == 1:
+        return alike[0]
+    if alike:
+        more = " …" if len(alike) > SHOWN else ""
+        raise UserError(f"{page} may be any of {len(alike):,} pages", f"name one of {', '.join(alike[:SHOWN])}{more}")
+    where = f"{run / 'crawl' / 'urls.jsonl'}" if "crawl" in folders else f"gristmill find {run} QUESTION --json"
+    raise UserError(f"{run} knows no page {page}{nearest(page, known)}", f"give its address as in {where}")
+
+
+def addresses(folders: Mapping[str, Path]) -> Iterator[str]:
+    """The addresses (of files the names) of all pages that came in."""
+    from gristmill.document import read_columns
+    from gristmill.inputs.text_files import read_jsonl
+
+    if "extract" in folders:
+        for batch in read_columns(folders["extract"], ("url",)):
+            yield from batch.column("url").to_pylist()
+    for path in (folders[name] / log for name, log in LOGS.items() if name in folders):
+        yield from (str(record.get("url") or record.get("source")) for record in read_jsonl(path) if path.exists())
+
+
+def robots(folders: Mapping[str, Path], page: str) -> Iterator[str]:
+    """The robots.txt that the crawl obeyed there."""
+    from gristmill.inputs.text_files import read_jsonl
+
+    path = folders["crawl"] / "robots.jsonl" if "crawl" in folders else None
+    for record in read_jsonl(path) if path and path.exists() else ():
+        if page.startswith(f"{record['origin']}/"):
+            yield f"{record['origin']}/robots.txt was asked for on {record['date']}, status {record['status']}"
+
+
+def training(folders: Mapping[str, Path], page: str) -> Iterator[str]:
+    """Where its tokens are, and the steps of pretraining that read them."""
+    import numpy as np
+
+    from gristmill.recipe import Pretrain
+    from gristmill.tokenizer.shards import open_split
+    from gristmill.training.data.loader import Loader
+
+    for name in ("train", "heldout") if "tokenize" in folders else ():
+        split = open_split(folders["tokenize"], name)
+        for number in (n for n, (one, url) in enumerate(zip(split.ids, split.urls, strict=True)) if page in (one, url)):
+            low, high = int(split.starts[number]), int(split.starts[number + 1])
+            if name == "heldout":
+                yield f"held out: its {high - low:,} tokens only measure, no step trained on them"
+                continue
+            made = Manifest.read(folders["pretrain"]) if "pretrain" in folders else None
+            if not made:
+                yield f"tokens {low:,} to {high:,} of the training split; no model was trained on them here"
+                continue
+            params = Pretrain(**made.params)
+            loader = Loader(split, params.context, params.batch, params.seed, params.mix)
+            steps, epoch, before = set[int](), 0, 0
+            while before < made.counts["steps"] * params.batch:
+                rows = loader.epoch(epoch)
+                inside = np.flatnonzero((rows.start < high) & (rows.start + rows.length > low))
+                holding = np.searchsorted(rows.first, inside, side="right") - 1
+                steps |= {int(before + row) // params.batch for row in holding}
+                before, epoch = before + len(rows), epoch + 1
+            read = sorted(step for step in steps if step < made.counts["steps"])
+            shown = ", ".join(f"{step:,}" for step in read[:SHOWN]) + (" …" if len(read) > SHOWN else "")
+            where = f"tokens {low:,} to {high:,} of the training split"
+            steps_read = f"{len(read):,} steps of pretraining: {shown}" if read else "no step of pretraining"
+            yield f"{where}; read in {steps_read}"

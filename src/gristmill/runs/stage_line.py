@@ -1,0 +1,70 @@
+"""What a stage did, in one line of plain words. Its manifest and `summary.json` have every figure."""
+
+from __future__ import annotations
+
+from gristmill.manifest import Manifest
+from gristmill.progress import duration, quantity
+
+OWN_WORDS = {  # figure → its number in words
+    "bytes": "{}B",
+    "tokens": "{} tokens",
+    "parameters": "{} parameters",
+    "train_tokens": "{} tokens to train on",
+    "heldout_tokens": "{} tokens held out",
+    "vocab_size": "{} tokens in the vocabulary",
+    "bytes_per_token": "{} bytes a token",
+    "documents_redacted": "{} of them changed",
+    "urls": "{} addresses",
+    "urls_left": "{} addresses left",
+    "tokens_repeated": "{} tokens read again",
+    "extractable_fraction": "share completed word for word {}",
+}
+SPELT = {"heldout": "held-out", "bpb": "bits per byte"}
+UNTOLD = {"flops", "heldout_bytes", "train_bytes"}  # what is told in another unit
+BALANCE = {"documents_in", "documents_out", "bytes_in", "bytes_out", "bytes_edited"}
+METRICS = 6  # of them, the first are told
+
+
+def stage_line(made: Manifest) -> str:
+    """One line on what a stage did: documents, counts that are not zero, and its first figures."""
+    counts, told = made.counts, list[str]()
+    if "documents_out" in counts:
+        came, kept = counts.get("documents_in", 0), counts["documents_out"]
+        told.append(f"{kept:,} of {came:,} documents" if came != kept else counted(kept, "documents"))
+    if "bytes_out" in counts:
+        came, kept = counts.get("bytes_in", 0), counts["bytes_out"]
+        of = f" from {quantity(came)}B" if quantity(came) != quantity(kept) else ""
+        told.append(f"{quantity(kept)}B of text{of}")
+    for name, count in counts.items():
+        if name not in BALANCE and count and name.count(".") < 2:
+            words = spelt(name.rpartition(".")[2])
+            told.append(f"{words} {count:,}" if "." in name else in_words(name, count) or counted(count, words))
+    own = [(name, value) for name, value in made.metrics.items() if name not in UNTOLD and "." not in name]
+    for name, value in own[:METRICS]:
+        if value or name in OWN_WORDS:
+            told.append(in_words(name, value) or f"{spelt(name)} {figure(value)}")
+    return f"{', '.join([*told, 'done'][: max(1, len(told))])} ({duration(made.seconds)})"
+
+
+def in_words(name: str, value: float) -> str:
+    """A figure in words of its own, or nothing where it has none."""
+    if name not in OWN_WORDS:
+        return ""
+    return OWN_WORDS[name].format(quantity(value) if name == "bytes" else figure(value))
+
+
+def spelt(name: str) -> str:
+    """A figure's name as words."""
+    return " ".join(SPELT.get(word, word) for word in name.split("_"))
+
+
+def counted(count: int, words: str) -> str:
+    """`1 step`, `2 steps`: a count and what is counted."""
+    return f"{count:,} {words.removesuffix('s') if count == 1 else words}"
+
+
+def figure(value: float) -> str:
+    """A number as a person reads it: no power of ten but in words, as `70.9k`."""
+    if abs(value) >= 10_000:
+        return quantity(value)
+    return f"{value:,}" if value == int(value) and isinstance(value, int) else f"{value:,.4g}"
