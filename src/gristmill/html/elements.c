@@ -58,7 +58,7 @@ static void leave_svg(struct parser *parser) {
 }
 
 void gm_html_break_out(struct parser *parser, enum tag tag) {
-    if (!parser->svgs) return;
+    if (!parser->svgs && !parser->math) return;
     switch (tag) {
             /* clang-format off */
         case T_B: case T_BIG: case T_BLOCKQUOTE: case T_BODY: case T_BR: case T_CENTER: case T_CODE: case T_DD:
@@ -69,7 +69,8 @@ void gm_html_break_out(struct parser *parser, enum tag tag) {
         /* clang-format on */
         default: return;
     }
-    leave_svg(parser);
+    parser->math = false;
+    if (parser->svgs) leave_svg(parser);
 }
 
 /* ---- active formatting elements (§13.2.4.3) ----
@@ -234,7 +235,7 @@ static bool is_named(struct parser *parser, uint32_t name) {
 
 void gm_html_end(struct parser *parser, const struct tag_token *token) {
     enum tag tag = token->tag;
-    bool heading = is_heading(tag), part = tag == T_TABLE || tag == T_TR || is_table_part(tag);
+    bool heading = is_heading(tag), part = gm_html_in_table(tag); /* looked for in table scope (§13.2.6.4.15) */
     unsigned kind = gm_tag_kind(tag);
     if (kind & VOID || tag == T_BODY || tag == T_HTML) return;
     if (tag == T_FORM && !in_template(parser)) {
@@ -244,12 +245,12 @@ void gm_html_end(struct parser *parser, const struct tag_token *token) {
             return;
         }
     }
-    bool crossed = false, any = parser->opened[tag] > 0;
+    bool crossed = false, any = parser->opened[tag] > 0, foreign = gm_html_in_svg(parser);
     if (tag == T_OTHER) any = is_named(parser, token->name);
     for (enum tag level = T_H1; heading && level <= T_H6; level++) any |= parser->opened[level] > 0;
     for (int i = any ? parser->depth - 1 : 0; i > 0; i--) {
         const struct open *open = &parser->stack[i];
-        bool same = open->tag == tag && open->name == token->name;
+        bool same = open->tag == tag && open->name == token->name && (!part || foreign || open->kind);
         if (same || (heading && is_heading(open->tag))) {
             end_at(parser, i, crossed);
             return;

@@ -38,7 +38,7 @@ void gm_html_add_formula(struct parser *parser, struct slice tex, bool display) 
     if (!tex.length) return;
     add_mark(parser, display ? "$$" : "$");
     gm_html_add_text(parser, tex.at, tex.at + tex.length);
-    parser->space = false;
+    parser->space = 0;
     add_mark(parser, display ? "$$" : "$");
     parser->block.maths += parser->block.maths < 255;
 }
@@ -63,7 +63,7 @@ static void add_elements(struct parser *parser, const uint8_t *at, const uint8_t
     for (const uint8_t *tag; at < end; at = tag) {
         tag = memchr(at, '<', (size_t)(end - at));
         gm_html_add_text(parser, at, tag ? tag : end);
-        parser->space = false;
+        parser->space = 0;
         if (!tag) return;
         struct tag_token token;
         bool ends = end - tag > 2 && tag[1] == '/';
@@ -97,7 +97,7 @@ static void add_elements(struct parser *parser, const uint8_t *at, const uint8_t
 
 const uint8_t *gm_html_read_math(struct parser *parser, const struct tag_token *token, const uint8_t *at) {
     const uint8_t *close = parser->no_math_end ? NULL : gm_find_bytes(at, parser->end, "</math");
-    if (!close) return parser->no_math_end = true, at;
+    if (!close) return parser->no_math_end = parser->math = true, at;
     bool display = token->present >> A_DISPLAY & 1 && gm_slice_is(token->value[A_DISPLAY], "block");
     const uint8_t *note = gm_find_bytes(at, close, "application/x-tex");
     const uint8_t *start = note ? memchr(note, '>', (size_t)(close - note)) : NULL;

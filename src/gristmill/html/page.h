@@ -24,11 +24,11 @@
     X(HTML, "html", SCOPE) X(I, "i", FORMAT) X(IFRAME, "iframe", RAW) X(IMG, "img", VOID) X(INPUT, "input", VOID)      \
     X(LEGEND, "legend", BLOCK) X(LI, "li", BLOCK | CLOSES_P) X(LINK, "link", VOID)                                     \
     X(LISTING, "listing", BLOCK | CLOSES_P) X(MAIN, "main", BLOCK | CLOSES_P) X(MAP, "map", 0)                         \
-    X(MARQUEE, "marquee", SCOPE) X(MATH, "math", 0) X(MENU, "menu", BLOCK | CLOSES_P) X(META, "meta", VOID)            \
+    X(MARQUEE, "marquee", SCOPE) X(MATH, "math", 0) X(MENU, "menu", BLOCK | CLOSES_P) X(META, "meta", VOID) X(METER, "meter", FALLBACK)            \
     X(NAV, "nav", BLOCK | CLOSES_P) X(NOBR, "nobr", FORMAT) X(NOEMBED, "noembed", RAW) X(NOFRAMES, "noframes", RAW)    \
     X(NOSCRIPT, "noscript", FALLBACK) X(OBJECT, "object", SCOPE | FALLBACK) X(OL, "ol", BLOCK | CLOSES_P)              \
     X(OPTGROUP, "optgroup", 0) X(OPTION, "option", 0) X(P, "p", BLOCK | CLOSES_P) X(PARAM, "param", VOID)              \
-    X(PLAINTEXT, "plaintext", BLOCK | CLOSES_P) X(PRE, "pre", BLOCK | CLOSES_P) X(RB, "rb", 0) X(RP, "rp", SKIP)       \
+    X(PLAINTEXT, "plaintext", BLOCK | CLOSES_P) X(PRE, "pre", BLOCK | CLOSES_P) X(PROGRESS, "progress", FALLBACK) X(RB, "rb", 0) X(RP, "rp", SKIP)       \
     X(RT, "rt", SKIP) X(RTC, "rtc", SKIP) X(RUBY, "ruby", 0) X(S, "s", FORMAT) X(SCRIPT, "script", RAW)                \
     X(SEARCH, "search", BLOCK | CLOSES_P) X(SECTION, "section", BLOCK | CLOSES_P) X(SELECT, "select", SKIP)            \
     X(SMALL, "small", FORMAT) X(SOURCE, "source", VOID) X(SPAN, "span", 0) X(STRIKE, "strike", FORMAT)                 \
@@ -37,7 +37,7 @@
     X(TD, "td", BLOCK | SCOPE) X(TEMPLATE, "template", SCOPE | SKIP) X(TEXTAREA, "textarea", RAW)                      \
     X(TFOOT, "tfoot", BLOCK) X(TH, "th", BLOCK | SCOPE) X(THEAD, "thead", BLOCK) X(TITLE, "title", RAW)                \
     X(TR, "tr", BLOCK) X(TRACK, "track", VOID) X(TT, "tt", FORMAT) X(U, "u", FORMAT) X(UL, "ul", BLOCK | CLOSES_P)     \
-    X(VAR, "var", 0) X(VIDEO, "video", FALLBACK) X(WBR, "wbr", VOID) X(XMP, "xmp", RAW | CLOSES_P)
+    X(VAR, "var", 0) X(VIDEO, "video", FALLBACK) X(WBR, "wbr", VOID) X(XMP, "xmp", BLOCK | RAW | CLOSES_P)
 
 enum tag {
     T_OTHER,
@@ -97,6 +97,7 @@ struct node {
     uint16_t depth;
     uint8_t tag;
     uint8_t level;      /* heading level of headings */
+    bool fostered;      /* in a table, in none of its cells */
 };
 
 /* A run of text between two boundaries. */

@@ -85,6 +85,22 @@ static bool holds_lines(enum tag tag) {
            tag == T_TR || tag == T_UL;
 }
 
+/* Whether an element is a box in the line, which parts the words around it though no space does. */
+static bool is_box(const struct tag_token *token) {
+    switch (token->tag) {
+        case T_BUTTON:
+        case T_EMBED:
+        case T_IFRAME:
+        case T_IMG:
+        case T_MARQUEE:
+        case T_SELECT:
+        case T_SVG:
+        case T_TEXTAREA: return true;
+        case T_INPUT: return !gm_slice_is(token->value[A_TYPE], "hidden");
+        default: return gm_tag_kind(token->tag) & FALLBACK;
+    }
+}
+
 static void push(struct parser *parser, const struct tag_token *token) {
     unsigned kind = gm_tag_kind(token->tag);
     bool line = parser->pres && holds_lines(token->tag);
@@ -99,7 +115,8 @@ static void push(struct parser *parser, const struct tag_token *token) {
     if (kind & BLOCK && !line) open.node = gm_html_push_node(parser, token, says), open.groups = 0;
     if (parser->page->fault) return;
     open.link = token->tag == T_A && token->present >> A_HREF & 1;
-    open.pre = token->tag == T_PRE || token->tag == T_LISTING || token->tag == T_PLAINTEXT;
+    open.pre = token->tag == T_PRE || token->tag == T_LISTING || token->tag == T_PLAINTEXT || token->tag == T_XMP;
+    open.box = is_box(token);
     open.bold = token->tag == T_B || token->tag == T_STRONG;
     bool shown = token->tag == T_TEMPLATE && token->present >> A_SHADOWROOTMODE & 1; /* a declarative shadow root */
     open.skip = (kind & SKIP && !shown) || is_decoration(parser, token);
@@ -151,7 +168,7 @@ static void add_break(struct parser *parser) {
     struct buffer *text = &parser->page->text;
     while (text->length > parser->block.start && text->at[text->length - 1] == ' ') text->length--;
     parser->block.breaks++;
-    parser->space = false;
+    parser->space = 0;
     gm_html_put(parser, "\n", 1);
 }
 
@@ -172,14 +189,19 @@ static void note_title(struct parser *parser, const uint8_t *at, const uint8_t *
     }
     page->text.length = start;
     parser->block = (struct block){.start = start};
-    parser->any = parser->space = false;
+    parser->any = false, parser->space = 0;
 }
 
 /* An element whose content is text. Returns what follows its end tag. */
 static const uint8_t *read_raw(struct parser *parser, const struct tag_token *token, const uint8_t *at) {
     const uint8_t *close = gm_raw_end(at, parser->end, token->tag);
     if (token->tag == T_TITLE) note_title(parser, at, close);
-    if (token->tag == T_XMP) gm_html_add_text(parser, at, close);
+    if (token->tag == T_XMP) {
+        int depth = parser->depth;
+        push(parser, token);
+        gm_html_add_raw(parser, at, close);
+        gm_html_close_to(parser, depth);
+    }
     if (token->tag == T_SCRIPT && token->present >> A_TYPE & 1 && gm_slice_has(token->value[A_TYPE], "math/tex"))
         gm_html_add_formula(parser, (struct slice){at, (size_t)(close - at)},
                             gm_slice_has(token->value[A_TYPE], "mode=display"));
@@ -204,6 +226,7 @@ static const uint8_t *start_element(struct parser *parser, const struct tag_toke
     gm_html_close_implied(parser, tag);
     int select = tag == T_SELECT || tag == T_INPUT ? gm_html_find_open(parser, T_SELECT, T_COUNT) : 0;
     if (select) gm_html_close_to(parser, select); /* a second <select> ends the first and begins none */
+    if (is_box(token) && !parser->skips) parser->space |= APART;
     if (kind & RAW && parser->xml && token->closed) return after;
     if (kind & RAW) return read_raw(parser, token, after);
     if (tag == T_MATH) return token->closed ? after : gm_html_read_math(parser, token, after);
@@ -223,7 +246,7 @@ static const uint8_t *start_element(struct parser *parser, const struct tag_toke
     }
     push(parser, token);
     if (tag == T_PLAINTEXT) {
-        gm_html_add_text(parser, after, parser->end);
+        gm_html_add_raw(parser, after, parser->end);
         return parser->end;
     }
     if ((tag == T_PRE || tag == T_LISTING) && after < parser->end && *after == '\n') after++;
@@ -234,7 +257,7 @@ static void parse(struct parser *parser) {
     struct tag_token token;
     while (parser->at < parser->end && !parser->page->fault) {
         const uint8_t *open = memchr(parser->at, '<', (size_t)(parser->end - parser->at));
-        const uint8_t *text = parser->at, *next_part;
+        const uint8_t *text = parser->at;
         parser->at = open ? open : parser->end;
         if (text < parser->at) gm_html_add_text(parser, text, parser->at);
         if (!open) return;
@@ -251,14 +274,10 @@ static void parse(struct parser *parser) {
                 gm_html_end(parser, &token);
                 parser->at = after;
             }
-        } else if (parser->xml && parser->end - open > 9 && !memcmp(open, "<![CDATA[", 9)) {
+        } else if ((parser->xml || parser->math) && parser->end - open > 9 && !memcmp(open, "<![CDATA[", 9)) {
             const uint8_t *close = gm_find_bytes(open, parser->end, "]]>");
             parser->at = close ? close : parser->end;
-            for (text = open + 9; text < parser->at; text = next_part) { /* a reference is none here */
-                next_part = *text == '&' ? text + 1 : memchr(text, '&', (size_t)(parser->at - text));
-                next_part = next_part ? next_part : parser->at;
-                gm_html_add_text(parser, text, next_part);
-            }
+            gm_html_add_raw(parser, open + 9, parser->at);
             parser->at += close ? 3 : 0;
         } else if (next == '!' || next == '?' || (next == '/' && parser->end - open > 2)) {
             parser->at = gm_skip_comment(open, parser->end);

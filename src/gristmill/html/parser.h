@@ -4,11 +4,14 @@
 #include "tokens.h"
 
 enum { CLASS_CACHE = 256, MAX_FORMATTING = 256, MAX_SAME = 3, NAMES = 1024 };
+/* White space; a box in the line, as of an image or a button, which readers see between two words. */
+enum { SPACE = 1, APART = 2 };
 
 /* An open element. */
 struct open {
     uint8_t tag, kind;
     bool link, pre, skip, bold;
+    bool box;   /* a button or the like: words outside are not glued to its own */
     bool line;  /* a line of code, or what holds such */
     bool ended; /* a form past its end tag: it goes as soon as it is the innermost */
     int32_t node;
@@ -44,7 +47,7 @@ struct parser {
     int list, table; /* places in the stack; -1 */
     uint32_t lists;
     struct block block; /* being filled */
-    bool space;         /* is owed before the next visible character */
+    uint8_t space;      /* what is owed before the next visible character: SPACE, APART */
     int breaks;         /* <br> in a row */
     bool any;           /* the block has visible characters */
     bool item;          /* the next block begins a list item */
@@ -52,6 +55,7 @@ struct parser {
     bool form;          /* a form has begun and not ended */
     bool xml;           /* <a/> is <a></a> */
     bool no_math_end;   /* there is no further </math> */
+    bool math;          /* the last <math> had none, and nothing broke out of it */
     uint8_t formatting[MAX_FORMATTING]; /* tags of active formatting elements, with markers */
     int formattings;
     uint32_t source_end;
@@ -65,6 +69,8 @@ bool gm_html_put(struct parser *parser, const void *bytes, size_t length);
 void gm_html_add_visible(struct parser *parser, const uint8_t *bytes, size_t length);
 /* Adds text with white space made one space, references decoded, invisible characters left out; in <pre> as it is. */
 void gm_html_add_text(struct parser *parser, const uint8_t *at, const uint8_t *end);
+/* Adds text in which a reference is none, and a zero byte is shown (§13.2.5.5). */
+void gm_html_add_raw(struct parser *parser, const uint8_t *at, const uint8_t *end);
 /* Ends a line of code that has begun, and one that is empty since `start` (SIZE_MAX: none is). */
 void gm_html_end_line(struct parser *parser, size_t start);
 /* Marks what is raised or lowered; returns where its text begins, 0 where no mark is made. */
@@ -85,6 +91,12 @@ bool gm_html_ends(const uint8_t *text, size_t length);
 void gm_html_flush(struct parser *parser);
 /* How many lists are open. */
 uint8_t gm_html_list_depth(const struct parser *parser);
+/* Whether an element is a table or one of its parts, cells among them. */
+bool gm_html_in_table(enum tag tag);
+/* Whether what stands in an element of a table is shown before the table. */
+bool gm_html_is_fostered(const struct node *node);
+/* Moves text of a table that has ended before it, if it is in none of its cells. */
+void gm_html_foster(struct page *page, int32_t table);
 /* Makes one block of each row of a table that has ended, if it is one of data. */
 void gm_html_join_table(struct parser *parser, int32_t table);
 /* A boundary of blocks, which has no effect in what is not shown. */

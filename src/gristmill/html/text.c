@@ -11,6 +11,16 @@ bool gm_html_put(struct parser *parser, const void *bytes, size_t length) {
     return false;
 }
 
+/* Whether words stand on both sides of here: no bracket opens before, and a letter or digit follows of a script that
+   writes spaces (UTF-8 leads below those of punctuation and ideographs). */
+static bool between_words(const struct buffer *text, uint8_t next) {
+    if (!gm_is_letter(next) && (uint8_t)(next - '0') > 9 && !(next >= 0xC3 && next <= 0xE1)) return false;
+    size_t at = text->length - 1;
+    if (text->at[at] < 0x80) return text->at[at] > ' ' && !strchr("([{<\"'/-_#@", text->at[at]);
+    while (at > 0 && (text->at[at] & 0xC0) == 0x80) at--;
+    return text->at[at] <= 0xE2 && memcmp(text->at + at, "\xE2\x80", 2);
+}
+
 /* Adds visible bytes to the block. */
 void gm_html_add_visible(struct parser *parser, const uint8_t *bytes, size_t length) {
     struct block *block = &parser->block;
@@ -21,9 +31,10 @@ void gm_html_add_visible(struct parser *parser, const uint8_t *bytes, size_t len
         parser->any = true;
     } else {
         block->groups &= groups;
-        if (parser->space && !gm_html_put(parser, " ", 1)) return;
+        bool space = parser->space & SPACE || (parser->space && between_words(&parser->page->text, *bytes));
+        if (space && !gm_html_put(parser, " ", 1)) return;
     }
-    parser->space = false;
+    parser->space = 0;
     parser->breaks = 0;
     if (parser->links) block->linked += (uint32_t)length;
     if (parser->bolds) block->bold += (uint32_t)length;
@@ -88,10 +99,10 @@ void gm_html_add_text(struct parser *parser, const uint8_t *at, const uint8_t *e
         if (at > start) gm_html_add_visible(parser, start, (size_t)(at - start));
         if (at == end) return;
         if (found == WHITE) {
-            parser->space = true, at++;
+            parser->space = SPACE, at++;
         } else if (found == REFERENCE) {
             at = gm_read_reference(at, end, parser->entities, false, out, &length);
-            if (length == 1 && gm_is_space(*out)) parser->space = true;
+            if (length == 1 && gm_is_space(*out)) parser->space = SPACE;
             else if (odd_space(out, out + length, &white) == length) parser->space |= white;
             else if (byte_class(*out) != DROPPED) gm_html_add_visible(parser, out, length);
         } else if (found == DROPPED) {
@@ -105,6 +116,18 @@ void gm_html_add_text(struct parser *parser, const uint8_t *at, const uint8_t *e
     }
 }
 
+void gm_html_add_raw(struct parser *parser, const uint8_t *at, const uint8_t *end) {
+    static const uint8_t replacement[] = {0xEF, 0xBF, 0xBD};
+    while (at < end) {
+        const uint8_t *next = at;
+        while (next < end && *next && *next != '&') next++;
+        if (next > at) gm_html_add_text(parser, at, next);
+        else if (*next++) gm_html_add_text(parser, at, next);
+        else gm_html_add_text(parser, replacement, replacement + sizeof replacement);
+        at = next;
+    }
+}
+
 void gm_html_end_line(struct parser *parser, size_t start) {
     const struct buffer *text = &parser->page->text;
     if (parser->skips || (text->length == parser->block.start && start == SIZE_MAX)) return;
@@ -115,7 +138,7 @@ void gm_html_end_line(struct parser *parser, size_t start) {
 int32_t gm_html_begin_script(struct parser *parser, enum tag tag) {
     if (parser->skips || parser->pres) return 0;
     gm_html_add_visible(parser, (const uint8_t *)(tag == T_SUB ? "<sub>" : "<sup>"), 5);
-    parser->space = false;
+    parser->space = 0;
     return (int32_t)parser->page->text.length;
 }
 

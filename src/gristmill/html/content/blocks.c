@@ -37,7 +37,7 @@ void gm_html_flush(struct parser *parser) {
     struct block *block = &parser->block;
     if (parser->any && page->block_count >= gm_most_parts(page->size) && parser->at < parser->end) {
         gm_html_put(parser, "\n", 1); /* what would be a block of its own is a line of this one */
-        parser->space = false;
+        parser->space = 0;
         return;
     }
     if (parser->any) {
@@ -64,7 +64,7 @@ void gm_html_flush(struct parser *parser) {
         page->text.length = block->start;
     }
     *block = (struct block){.start = (uint32_t)page->text.length};
-    parser->any = parser->space = false;
+    parser->any = false, parser->space = 0;
     parser->breaks = 0;
 }
 
@@ -202,6 +202,7 @@ int32_t gm_html_push_node(struct parser *parser, const struct tag_token *token, 
         node->names[2 * i] = (uint32_t)(token->value[name].at - page->html);
         node->names[2 * i + 1] = (uint32_t)token->value[name].length;
     }
+    node->fostered = !gm_html_in_table(token->tag) && token->tag != T_FORM && gm_html_is_fostered(above);
     if (token->tag >= T_H1 && token->tag <= T_H6) node->level = (uint8_t)(token->tag - T_H1 + 1);
     return (int32_t)page->node_count++;
 }
@@ -213,7 +214,10 @@ void gm_html_part(struct parser *parser) {
 /* A table that holds another is a layout; else its rows are made blocks. */
 static void end_table(struct parser *parser, const struct open *table) {
     parser->table = table->outer;
-    if (!table->counter) gm_html_join_table(parser, table->node);
+    if (!table->counter) {
+        gm_html_foster(parser->page, table->node);
+        gm_html_join_table(parser, table->node);
+    }
     if (parser->table >= 0) parser->stack[parser->table].counter = 1;
 }
 
@@ -234,6 +238,7 @@ static void pop_one(struct parser *parser) {
     parser->links -= top->link;
     parser->pres -= top->pre;
     parser->skips -= top->skip;
+    if (top->box && !parser->skips) parser->space |= APART;
     parser->bolds -= top->bold;
     parser->svgs -= top->tag == T_SVG;
     gm_html_count(parser, top, -1);

@@ -1,6 +1,7 @@
 /* Rows of tables: one block of a row's cells, `a | b | c`, where the table is one of data and not a layout. */
 #include "../parser.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Bytes of a cell: in any table; in one that looks like data; in one that says so by <th>, <thead> or <caption>. */
@@ -11,6 +12,51 @@ struct row {
     uint32_t longest;               /* bytes of the longest cell */
     bool head, plain, whole, gutter; /* of <th>; a short block a cell; nothing between cells; line numbers and code */
 };
+
+bool gm_html_in_table(enum tag tag) {
+    return tag == T_TABLE || tag == T_TBODY || tag == T_THEAD || tag == T_TFOOT || tag == T_TR || tag == T_TD ||
+           tag == T_TH || tag == T_CAPTION;
+}
+
+bool gm_html_is_fostered(const struct node *node) {
+    bool cell = node->tag == T_TD || node->tag == T_TH || node->tag == T_CAPTION;
+    return node->fostered || (gm_html_in_table(node->tag) && !cell);
+}
+
+/* Foster parenting (§13.2.6.1). `moved[i]`: how many blocks before the table's i-th are moved. */
+void gm_html_foster(struct page *page, int32_t table) {
+    struct node *top = &page->nodes[table];
+    const struct block *old = page->blocks + top->first;
+    int32_t first = top->first, count = top->end - first, fostered = 0, late = 0;
+    /* where there are too many elements, cells count as their rows */
+    if (top->tag != T_TABLE || page->node_count >= gm_most_parts(page->size)) return;
+    for (int32_t i = 0; i < count; i++)
+        if (gm_html_is_fostered(&page->nodes[old[i].node])) late += i > fostered++;
+    if (!late) return;
+    struct block *blocks = malloc((size_t)count * sizeof *blocks);
+    int32_t *moved = malloc((size_t)(count + 1) * sizeof *moved);
+    if (blocks && moved) {
+        moved[0] = 0;
+        for (int32_t i = 0; i < count; i++) {
+            const struct node *node = &page->nodes[old[i].node];
+            bool moves = gm_html_is_fostered(node);
+            struct block *block = &blocks[moves ? moved[i] : fostered + i - moved[i]];
+            *block = old[i];
+            if (moves && !node->fostered) block->node = top->parent;
+            moved[i + 1] = moved[i] + moves;
+        }
+        memcpy(page->blocks + first, blocks, (size_t)count * sizeof *blocks);
+        for (size_t i = (size_t)table;
+             i < page->node_count && (i == (size_t)table || page->nodes[i].depth > top->depth); i++) {
+            struct node *node = &page->nodes[i];
+            int32_t from = node->first - first, to = node->end - first;
+            node->first = first + (node->fostered ? moved[from] : fostered + from - moved[from]);
+            node->end = first + (node->fostered ? moved[to] : fostered + to - moved[to]);
+            if (node->fostered && !page->nodes[node->parent].fostered) node->parent = top->parent;
+        }
+    } else page->fault = FAULT_MEMORY;
+    free(blocks), free(moved);
+}
 
 /* The cell of a row that follows, or -1. Elements are kept in the order of the page. */
 static int32_t next_cell(const struct page *page, int32_t row, int32_t cell) {
