@@ -126,6 +126,8 @@ class LlamaCpp:
         settings.cache_type_k = settings.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
         settings.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self.server = xllamacpp.Server(settings)
+        # a server that is closed before its loop runs waits for it for ever: once it has answered, it runs
+        self.ask("/completion", prompt=[self.letter], n_predict=1)
 
     def ask(self, path: str, **body: object) -> Any:
         """What the server answers."""
