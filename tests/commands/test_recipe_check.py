@@ -49,3 +49,24 @@ def test_no_time_is_told_where_no_text_is_known(tmp_path: Path, command: Command
     path.write_text('[extract]\npaths = ["text.md"]\n[tokenizer]\n[tokenize]\n[pretrain]\n')
     shown = command("check", path).stdout
     assert "how long it takes is known after tokenize" in shown and "tokens that are known" not in shown
+
+
+def test_rewards_and_tasks_are_looked_at_before_a_run(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "rewards.py").write_text("def good(prompt, answer, truth):\n    return 1\n")
+    (tmp_path / "t.jsonl").write_text('{"good": "a", "bad": "b"}\n{"prompt": "a"}\n')
+    (tmp_path / "q.jsonl").write_text('{"prompt": "a"}\n')
+    more = '[rl]\nprompts = "q.jsonl"\nreward = "rewards.py:good"\n[evaluate]\ntasks = { mine = "t.jsonl" }\n'
+    path = recipe_of(tmp_path, [GOOD], [{"prompt": "Hi?", "chosen": "a", "rejected": "b"}], more)
+    told = command("check", path)
+    assert told.code == 0 and "evaluate.tasks.mine: 1 record is no good, as record 2" in told.stdout
+    for setting, wrong in (
+        (f"rl.reward={tmp_path}/rewards.py:bad", "has no function bad"),
+        (f"rl.reward={tmp_path}/none.py:bad", "rl.reward: no such file"),
+        (f'evaluate.tasks={{mine="{tmp_path}/q.jsonl"}}', "evaluate.tasks.mine: 1 record is no good"),
+        (f"sft.conversations={tmp_path}/p.jsonl", "it is a preference, not a conversation (name the file in [dpo]"),
+        (f"sft.conversations={tmp_path}/q.jsonl", "it is a prompt without an answer"),
+    ):
+        told = command("check", path, "--set", setting)
+        assert told.code == 2 and wrong in told.stdout, setting
+    told = command("check", path, "--set", "rl.reward=", "--set", "reward=")
+    assert told.code == 2 and "nothing rewards answers" in told.stdout

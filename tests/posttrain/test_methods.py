@@ -91,6 +91,7 @@ def test_the_rewards_own_function_is_called_and_its_faults_are_named(
     code.write_text(
         "def short(prompt, answer, truth):\n    assert prompt[-1]['role'] == 'user'\n    return -len(answer)\n"
         "def broken(prompt, answer, truth):\n    return answer / 2\n"
+        "def silent(prompt, answer, truth):\n    pass\ndef two(prompt, answer):\n    return 1\n"
     )
     recipe = write(tmp_path / "p.jsonl", [{"prompt": prompt} for prompt in USER])
     (tmp_path / "r.toml").write_text(f'[rl]\nprompts = "{recipe}"\nreward = "rewards.py:short"\n')
@@ -101,7 +102,15 @@ def test_the_rewards_own_function_is_called_and_its_faults_are_named(
     judge = judge_by(read_function(f"{code}:broken"), tokenizer, "rewards.py:broken")
     with pytest.raises(UserError, match=r"rewards\.py:broken fails on the prompt 'Say mill' and the answer"):
         judge([Prompt([1], USER[0])], [tokenizer.encode("boat")])
-    for named, wrong in ((f"{code}:none", "has no function none"), ("ternary", "names no function")):
+    for function, wrong in (("broken", r"TypeError: .* \(line 5\)"), ("silent", "gives None, which is no number")):
+        judge = judge_by(read_function(f"{code}:{function}"), tokenizer, f"{code}:{function}")
+        with pytest.raises(UserError, match=wrong):
+            judge([Prompt([1], USER[0])], [tokenizer.encode("boat")])
+    wrongly = {"none": "has no function none", "two": "cannot take a prompt, an answer and its truth"}
+    for named, wrong in (
+        *((f"{code}:{name}", told) for name, told in wrongly.items()),
+        ("ternary", "names no function"),
+    ):
         with pytest.raises(UserError, match=wrong):
             read_function(named)
 
@@ -148,6 +157,16 @@ def test_the_truth_of_held_out_prompts_is_watched(tuned: dict[str, Path], tmp_pa
     for name, figure in (("entropy_collapsed", "entropy"), ("kl_blew_up", "kl"), ("length_drifted", "length")):
         other = [{**record, figure: 0.01 if figure == "entropy" else 30.0} for record in falling[20:]]
         assert list(warnings(falling[:20] + other)) == [name]
+
+
+def test_a_reward_that_tells_no_answers_apart_is_named(
+    tuned: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = tmp_path / "rewards.py"
+    code.write_text("def alike(prompt, answer, truth):\n    return 1\n")
+    records = [{"prompt": prompt} for prompt in USER]
+    made = align(tuned, tmp_path / "rl", records, reward=f"{code}:alike", epochs=6)
+    assert made.metrics["nothing_compared_at_step"] == 4 and "rewarded alike" in capsys.readouterr().err
 
 
 def pairs_of(chosen: str, rejected: str) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,14 +56,14 @@ def read_records(path: Path, read: Callable[[dict[str, Any]], T], left_out: list
 
     Raises UserError where the file cannot be read.
     """
+    return sifted(path, records_of(path), partial(checked, read), left_out)
 
-    def checked(record: Any) -> T:
-        if not isinstance(record, dict):
-            why = record.why if isinstance(record, BadLine) else "not a JSON object"
-            raise UserError(why, "one JSON object a line")
-        return read(record)
 
-    return sifted(path, records_of(path), checked, left_out)
+def checked(read: Callable[[dict[str, Any]], T], record: Any) -> T:
+    """What `read` makes of a record. Raises UserError where it is none."""
+    if not isinstance(record, dict):
+        raise UserError(record.why if isinstance(record, BadLine) else "not a JSON object", "one JSON object a line")
+    return read(record)
 
 
 def sifted(

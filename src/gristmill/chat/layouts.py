@@ -134,6 +134,10 @@ def talk(record: Record) -> Messages:
         return [*prompt_of(record), *turns(answer, role="assistant")]
     if isinstance(text, str) and (found := transcript(text)):
         return found
+    if first(record, CHOSEN) is not None:
+        raise UserError("it is a preference, not a conversation", "name the file in [dpo], [kto] or [reward]")
+    if first(record, PROMPTS) is not None:
+        raise UserError("it is a prompt without an answer", "give its answer, or name the file in [rl]")
     known = "messages, conversations, prompt and completion, instruction and output, question and answer"
     raise UserError(f"it is in no layout that is known (its fields are {', '.join(record) or 'none'})", f"give {known}")
 

@@ -17,11 +17,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from gristmill.chat.conversations import LeftOut, TooLong, records_of, sifted
+from gristmill.chat.conversations import LeftOut, TooLong, checked, records_of, sifted
 from gristmill.chat.layouts import Record, answered, asked, judged, preference
 from gristmill.chat.template import render, template_of
 from gristmill.errors import UserError
-from gristmill.inputs.text_files import BadLine
 from gristmill.progress import duration, quantity
 from gristmill.recipe import Pretrain, Recipe
 from gristmill.runs.finished import examine
@@ -75,7 +74,11 @@ def check_recipe(recipe: Recipe, folder: Path, price: float = 0.0) -> Iterator[F
                 yield Finding(name, "its file is made by the run, or from documents: it is checked when it is there")
                 continue
             room = getattr(params, "max_tokens", 0)
-            yield from records_found(name, Path(path), tokenizer, context - room if context else 0)
+            read = partial(fitting, READ[name][1], tokenizer, context - room if context else 0)
+            yield from records_found(name, Path(path), read)
+            if name == "rl":
+                yield from reward_found(recipe, params)
+        yield from tasks_found(recipe, folder)
         yield from model_found(recipe, tokenizer)
         yield from resources_found(recipe, folder, tokenizer, price)
 
@@ -114,9 +117,36 @@ def shape_of(source: Path) -> Any:
     return gguf_config(fields, False, len(fields["tokenizer.ggml.tokens"]), source)
 
 
-def records_found(stage: str, path: Path, tokenizer: Tokenizer | None, most: int) -> Iterator[Finding]:
+def reward_found(recipe: Recipe, params: Any) -> Iterator[Finding]:
+    """Whether something rewards answers: the function that is named is there (its file is run), or there is a truth."""
+    if params.reward:
+        from gristmill.posttrain.rewards import read_function
+
+        try:
+            read_function(params.reward)
+        except UserError as error:
+            yield Finding("rl", error.problem, True, error.remedy)
+    elif not recipe.reward:
+        sample = islice(records_of(Path(params.prompts)), SAMPLED)
+        if not any(isinstance(record, dict) and record.get("truth") is not None for _, record in sample):
+            remedy = "add a [reward] table, name a function in rl.reward, or give the prompts their truth"
+            yield Finding("rl", 'nothing rewards answers: no prompt has a "truth"', True, remedy)
+
+
+def tasks_found(recipe: Recipe, folder: Path) -> Iterator[Finding]:
+    """What the records of the tasks are; one of lm-evaluation-harness is left to it."""
+    if recipe.evaluate and recipe.evaluate.tasks:
+        from gristmill.evaluation.tasks import YAML, form_of
+
+        params: Any = resolve_paths(recipe.evaluate, folder)
+        for name, path in params.tasks.items():
+            if Path(path).is_file() and Path(path).suffix not in YAML:
+                yield from records_found(f"evaluate.tasks.{name}", Path(path), partial(checked, form_of))
+
+
+def records_found(stage: str, path: Path, read: Callable[[Any], Any]) -> Iterator[Finding]:
     """What the records of a file are: good, or left out, and why."""
-    left_out, read = list[LeftOut](), partial(fitting, READ[stage][1], tokenizer, most)
+    left_out = list[LeftOut]()
     try:
         sample = list(islice(records_of(path), SAMPLED))
     except UserError as error:
@@ -129,15 +159,14 @@ def records_found(stage: str, path: Path, tokenizer: Tokenizer | None, most: int
         group = [one for one in left_out if one.too_long == too_long]
         if group:
             what = "too long for the model" if too_long else "no good"
-            told = f"{len(group):,} records are {what}, as record {group[0].record}: {group[0].why}"
+            count = "1 record is" if len(group) == 1 else f"{len(group):,} records are"
+            told = f"{count} {what}, as record {group[0].record}: {group[0].why}"
             yield Finding(stage, told, 2 * len(group) > len(sample), group[0].remedy)
 
 
 def fitting(read: Callable[[Record], Any], tokenizer: Tokenizer | None, most: int, record: Any) -> Any:
     """What a record is read as. Raises UserError where it cannot be used, or is longer than the model reads."""
-    if not isinstance(record, dict):
-        raise UserError(record.why if isinstance(record, BadLine) else "not a JSON object", "one JSON object a line")
-    made = read(record)
+    made = checked(read, record)
     if tokenizer and most:
         first = made[0] if isinstance(made, list) and isinstance(made[0], tuple) else made
         messages, answers = (first[0], first[1:]) if isinstance(first, tuple) else (first, ())

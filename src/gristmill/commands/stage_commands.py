@@ -173,6 +173,8 @@ def folders_of(stage: Stage, inputs: Mapping[str, Any]) -> dict[str, Path]:
         return found
     given = [path for path in inputs.values() if path is not None]
     for path in given:
+        if "init_from" in stage_params(stage.name).model_fields and (path.suffix == ".gguf" or by_others(path)):
+            raise UserError(f"{stage.name}: {path} is a model by others", f"give it as --set init_from={path}")
         if not path.is_dir():
             beside = [str(one) for one in path.parent.glob("*/")]
             problem = "is a file" if path.exists() else f"does not exist{nearest(str(path), beside)}"
@@ -183,6 +185,11 @@ def folders_of(stage: Stage, inputs: Mapping[str, Any]) -> dict[str, Path]:
                 f"{stage.name}: {whole}", f"for example: {example(stage).replace('runs/miniweb', str(path))}"
             )
     return placed(stage, given)
+
+
+def by_others(path: Path) -> bool:
+    """Whether a folder holds a Hugging Face model that no stage made."""
+    return (path / "config.json").exists() and not Manifest.read(path)
 
 
 def placed(stage: Stage, given: Sequence[Path]) -> dict[str, Path]:

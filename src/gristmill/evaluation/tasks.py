@@ -27,7 +27,7 @@ from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
 from gristmill.progress import Progress
 from gristmill.tokenizer.shards import Split
-from gristmill.training.scoring.multiple_choice import Item, choice_item, scored
+from gristmill.training.scoring.multiple_choice import Item, choice_item, in_choices, scored
 
 YAML = (".yaml", ".yml")
 BATCH = 32  # items scored together
@@ -36,10 +36,17 @@ FIGURES = ("acc", "acc_norm", "exact_match", "contains")
 
 def item_of(record: dict[str, Any], engine: Engine) -> Item:
     """The item of a record. Raises UserError where it is none, or longer than the model reads."""
-    if item := choice_item(record, engine):
+    item = choice_item(record, engine) or form_of(record)
+    if not item.choices:
+        prompt_of(engine, item.context)
+    return item
+
+
+def form_of(record: dict[str, Any]) -> Item:
+    """The item of a record, however long. Raises UserError where it is none."""
+    if item := in_choices(record):
         return item
     if isinstance(record.get("question"), str) and isinstance(record.get("answer"), str | int | float):
-        prompt_of(engine, record["question"])
         truth = str(record["answer"])
         match = record.get("match", "number" if is_number(truth.rpartition("####")[2]) else "exact")
         if match not in MATCHES or (match == "number" and not numbers(truth)):

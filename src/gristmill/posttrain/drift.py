@@ -14,8 +14,10 @@ MEANINGS = {
     "reward_hacked": "the reward rises while answers to held-out prompts become less true",
     "entropy_collapsed": "the answers to a prompt hardly differ any more: there is nothing left to compare",
     "kl_blew_up": "the policy has gone far from the model that it began with",
+    "nothing_compared": "all answers to a prompt are rewarded alike: nothing is learned from them",
     "length_drifted": "answers are twice as long, or as short, as they were",
 }
+ALIKE = 5  # batches in a row that hold nothing to compare
 REMEDY = "a lower rl.lr, a higher rl.kl, fewer epochs, or another reward"
 
 
@@ -35,6 +37,10 @@ def warnings(records: Records) -> dict[str, int]:
             best, rewarded = record["truth"], reward
         elif record["truth"] < best - FELL and reward > rewarded:
             found.setdefault("reward_hacked", int(record["step"]))
+    equal = [batch.get("equal") == 1.0 for batch in batches]
+    for number in range(ALIKE - 1, len(batches)):
+        if all(equal[number - ALIKE + 1 : number + 1]):
+            found.setdefault("nothing_compared", int(batches[number]["step"]))
     for number in range(IN_A_ROW, len(batches)):
         first, now = IN_A_ROW - 1, {name: values[number] for name, values in means.items()}
         signs = {

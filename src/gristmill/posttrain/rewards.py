@@ -6,7 +6,9 @@ The exact reward is 1 for a right answer, 0 for one that declines, -1 for a wron
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import math
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,11 +76,23 @@ def read_function(named: str) -> Function:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     except Exception as error:
-        raise UserError(f"{path} cannot be run: {type(error).__name__}: {error}", "mend it") from error
+        raise UserError(f"{path} cannot be run: {raised(error, path)}", "mend it") from error
     function: Any = getattr(module, name, None)
     if not callable(function):
         raise UserError(f"{path} has no function {name}", remedy)
+    try:
+        inspect.signature(function).bind([], "", None)
+    except ValueError:
+        pass  # one of C's need not say what it takes
+    except TypeError as error:
+        raise UserError(f"{named} cannot take a prompt, an answer and its truth: {error}", remedy) from error
     return function  # type: ignore[no-any-return]
+
+
+def raised(error: Exception, path: str) -> str:
+    """An error of the user's own code, with the line of their file that it came from: `KeyError: 'x' (line 4)`."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    return f"{type(error).__name__}: {error}" + (f" (line {lines[-1]})" if lines else "")
 
 
 def judge_by(function: Function, tokenizer: Tokenizer, named: str = "the reward") -> Judge:
@@ -90,13 +104,18 @@ def judge_by(function: Function, tokenizer: Tokenizer, named: str = "the reward"
         for number, tokens in enumerate(answers):
             prompt, answer = prompts[number // group], tokenizer.decode(tokens).strip()
             try:
-                rewards.append(float(function(prompt.messages, answer, prompt.truth)))
+                given = function(prompt.messages, answer, prompt.truth)
             except Exception as error:
-                asked = prompt.messages[-1]["content"]
-                problem = f"{named} fails on the prompt {asked!r} and the answer {answer!r}: {error!r}"
-                raise UserError(problem, "mend the function") from error
+                asked = f"the prompt {prompt.messages[-1]['content']!r} and the answer {answer!r}"
+                told = raised(error, named.rpartition(":")[0])
+                raise UserError(f"{named} fails on {asked}: {told}", "mend the function") from error
+            try:
+                rewards.append(float(given))
+            except (TypeError, ValueError) as error:
+                problem = f"{named} gives {given!r}, which is no number, for {answer!r}"
+                raise UserError(problem, "return one in every case") from error
             if not math.isfinite(rewards[-1]):
-                raise UserError(f"{named} gives {rewards[-1]} for {answer!r}", "mend the function")
+                raise UserError(f"{named} gives {rewards[-1]} for {answer!r}", "return a finite number")
         return torch.tensor(rewards)
 
     return judge

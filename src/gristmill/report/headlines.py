@@ -28,7 +28,8 @@ ANSWERS = {  # figure → the words of its condition; {} is how many questions
 
 def headlines(folders: Folders) -> list[Headline]:
     """The figures that the run has."""
-    return [*corpus(folders), *training(folders), *answers(folders), *memory(folders)]
+    asked = answers(folders) or tuning(folders)
+    return [*corpus(folders), *training(folders), *asked, *tasks(folders), *memory(folders)]
 
 
 def corpus(folders: Folders) -> list[Headline]:
@@ -76,6 +77,38 @@ def answers(folders: Folders) -> list[Headline]:
             count = number(asked[group]) if group in asked else ""
             says = " ".join(condition.format(count).split()) + sure(final, name)
             found.append(Headline(label(name, final.get("often", OFTEN)), percent(made.metrics[name]), says))
+    return found
+
+
+def tuning(folders: Folders) -> list[Headline]:
+    """What fine-tuning and aligning measured themselves: all that is known where no question was asked."""
+    found = []
+    for stage in ("sft", "dpo", "reward", "rl"):
+        made = manifest(folders, stage)
+        figures = made.metrics if made else {}
+        if made and "heldout_loss_after" in figures:
+            says = f"nats a token; {figures['heldout_loss_before']:.3f} before fine-tuning; less is better"
+            says = f"{number(made.counts['heldout_conversations'])} held out; {says}"
+            found.append(Headline("loss on held-out conversations", f"{figures['heldout_loss_after']:.3f}", says))
+        if made and "heldout_accuracy" in figures:
+            says = f"{number(made.counts['heldout_pairs'])} held-out pairs; a guess has 50 %"
+            found.append(Headline(f"preferred answers found by {stage}", percent(figures["heldout_accuracy"]), says))
+        if "reward_after" in figures:
+            says = f"of the last answers in RL; {figures['reward_before']:.3f} of the first"
+            found.append(Headline("mean reward", f"{figures['reward_after']:.3f}", says))
+    return found
+
+
+def tasks(folders: Folders) -> list[Headline]:
+    """The first figure of each benchmark of one's own."""
+    found = []
+    for name, task in values(folders, "evaluate", "tasks.json").items():
+        for figure, one in task.items():
+            if isinstance(one, dict) and "value" in one:
+                sure = f"95 % interval {100 * one['low']:.1f} to {100 * one['high']:.1f}"
+                says = f"{figure}; items: {number(task['items'])}; {sure}"
+                found.append(Headline(f"task {name}", percent(one["value"]), says))
+                break
     return found
 
 

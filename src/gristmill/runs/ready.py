@@ -34,7 +34,8 @@ def check_inputs(recipe: Recipe, stages: Sequence[Stage], folder: Path, finished
         for name, path in {**input_paths(params), **places}.items():
             maker = path[1:].partition("}")[0] if path.startswith("{") else ""
             if "://" not in path and not ADDRESS.search(path) and (maker not in before or maker in finished):
-                setting = f"{stage.name}.{name.removesuffix('.0')}"
+                field = name.partition(".")[0]
+                setting = f"{stage.name}.{name if isinstance(getattr(params, field), dict) else field}"
                 if recipe.evaluate and path == recipe.evaluate.questions:
                     setting = "evaluate.questions"  # from where decontaminate may have it
                 unmade = f"`{path}`: {maker} does not run before; " if maker and maker not in before else ""

@@ -112,6 +112,7 @@ class Training:
                 self.stop(stopped and whole)
                 bar.advance(1, lambda: note(self.loss, self.log.records, self.speed.value()))
             self.stop(SIZE == 1 and bool(received))  # while the last checkpoint was written
+        self.job.watch.warn(self.log.records, self.told)  # what its last steps showed, too
         self.log.finish()
         self.job.counts["failed_checkpoints"] = self.state.failed
         if SIZE > 1:
@@ -253,10 +254,11 @@ def note(loss: float | None, log: list[LogLine], tokens_per_second: float) -> st
     newest = list(reversed(log[-1000:]))
     reward = next((record["reward"] for record in newest if "reward" in record), None)
     figures = {"loss": loss, "reward": reward}
-    parts = [f"{name} {value:.3f}" for name, value in figures.items() if value is not None]
-    scoring = next((record for record in newest if "heldout_bpb" in record), None)
+    parts = [f"{name} {round(value, 3) + 0.0:.3f}" for name, value in figures.items() if value is not None]
+    measures = ("heldout_bpb", "train_bpb", "heldout_loss", "train_loss")
+    scoring = next((record for record in newest if {"heldout_bpb", "heldout_loss"} & record.keys()), None)
     if scoring:
-        bits = [f"{name} {scoring[name]:.3f}" for name in ("heldout_bpb", "train_bpb") if name in scoring]
+        bits = [f"{name} {scoring[name]:.3f}" for name in measures if name in scoring]
         parts.append(f"{' '.join(bits)} at step {scoring['step']:,}")
     parts += [*filter(None, map(told, newest))][:1]
     return ", ".join([*parts, f"{quantity(tokens_per_second)} tokens/s"])

@@ -34,17 +34,21 @@ def choice_item(record: dict[str, Any], engine: Engine) -> Item | None:
 
     Raises UserError where it is not clear which is right, or it is longer than the model reads.
     """
+    item = in_choices(record)
+    if item:
+        longest = max(len(split_tokens(engine, item.context, choice)[1]) for choice in item.choices)
+        if longest > engine.context:
+            raise UserError(f"a choice has {longest} tokens; the model reads {engine.context}", "shorten it")
+    return item
+
+
+def in_choices(record: dict[str, Any]) -> Item | None:
+    """The same, however long it is."""
     good, bad = (record.get(key, record.get(f"sentence_{key}")) for key in ("good", "bad"))
     if isinstance(good, str) and isinstance(bad, str):
-        item = Item("", (good, bad), 0)
-    elif isinstance(choices := record.get("choices"), list):
-        item = choice_of(record, choices)
-    else:
-        return None
-    longest = max(len(split_tokens(engine, item.context, choice)[1]) for choice in item.choices)
-    if longest > engine.context:
-        raise UserError(f"a choice has {longest} tokens; the model reads {engine.context}", "shorten it")
-    return item
+        return Item("", (good, bad), 0)
+    choices = record.get("choices")
+    return choice_of(record, choices) if isinstance(choices, list) else None
 
 
 def choice_of(record: dict[str, Any], choices: list[Any]) -> Item:
