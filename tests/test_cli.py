@@ -201,7 +201,7 @@ MISTAKES = {
     "run small.toml --workers -1": "--workers",
     "run small.toml --engine threads": "threads",
     "pretrain vocabulary tokens": "--out",
-    "pretrain vocabulary -o out": "missing argument",
+    "pretrain vocabulary -o out": "a folder is missing",
     "pretrain vocabulary tokens model -o out": "model",
     "serve model --port many": "--port",
     # recipes
@@ -251,6 +251,7 @@ MISTAKES = {
     "sft model corpus vocabulary tokens -o out --set conversations=empty": "empty",
     "reward model vocabulary tokens -o out": "`reward.preferences` is not set",
     "evaluate model vocabulary tokens -o out --set questions=none.jsonl": "none.jsonl",
+    "pretrain tokens -o out": "a folder is missing remedy: it reads: A vocabulary: the folder of tokenizer",
     "export model corpus -o out": "tokenizer",
     "export model other -o out": "use the tokenizer of the same run",
     "reward model other tokens -o out --set preferences=c.jsonl": "use the tokenizer of the same run",

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,6 +56,7 @@ for planning in (check, plan, scale):
     app.command(rich_help_panel=PLAN)(planning)
 add_stages(app)
 GATE_BROKEN = 3
+ANSWER = 300  # characters of each that a run ends with
 INTERRUPTED = 130  # exit code, as shells have it for Ctrl-C
 ModelFolder = Annotated[
     Path | None, typer.Argument(metavar="FOLDER", help="A run folder, as runs/miniweb, or a model's; or a GGUF file.")
@@ -267,13 +269,18 @@ def closing(folder: Path, summary: dict[str, float], seconds: float) -> None:
     rows.append(("peak memory", f"{summary['run.peak_rss_bytes'] / 2**20:,.0f} MiB", "of a stage, all its processes"))
     results.print(table(("result", "value", ""), rows, f"{folder} in {duration(seconds)}{earlier}"))
     conversations = folder / "evaluate" / "conversations.jsonl"
+    quoted = "passages.seconds" in summary
     if "evaluate.seconds" in summary and conversations.exists():
+        if quoted:  # by what chat and serve talk with unless they are told otherwise
+            results.print("the trained model, which chat and serve use with --model:", markup=False)
         for line in conversations.read_text(encoding="utf-8").splitlines():
             question, answer = (message["content"] for message in json.loads(line)["messages"][:2])
             results.print(f"> {question}", style="bold", markup=False)
-            results.print(f"  {answer}", markup=False)
-    if "pretrain.seconds" in summary:
+            results.print(f"  {shorten(answer, ANSWER, placeholder=' …')}", markup=False)
+    if quoted or "pretrain.seconds" in summary:
         results.print(f"\nchat:    gristmill chat {folder}\nserve:   gristmill serve {folder}", markup=False)
+    if quoted:
+        results.print(f'find:    gristmill find {folder} "QUESTION"', markup=False)
     if "report.seconds" in summary:
         results.print(f"report:  open {folder / 'report' / 'index.html'}", markup=False)
 

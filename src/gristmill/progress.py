@@ -71,6 +71,11 @@ def quantity(number: float) -> str:
     return f"{number / 1000**power:.3g}{' kMG'[power]}"
 
 
+def counted(count: int, words: str) -> str:
+    """`1 step`, `2,000 steps`: a count and what is counted."""
+    return f"{count:,} {words.removesuffix('s') if count == 1 else words}"
+
+
 class Rate:
     """An amount a second, over the spans of time that began in the last `window` seconds; over the newest at least.
 

@@ -93,7 +93,7 @@ def test_a_folder_becomes_a_recipe(
     assert recipe.tokenize and recipe.tokenize.heldout == 0.1
     found = survey(folder)
     assert (found.files, found.unread) == (len(PAGES), ["photo.png"])
-    assert "not read: 1 files: photo.png" in capsys.readouterr().err
+    assert "not read: 1 file: photo.png" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"folder\.toml exists"):
         new_folder(Path("my docs"))
     with pytest.raises(UserError, match="no such file or folder"):

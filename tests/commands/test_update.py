@@ -20,8 +20,10 @@ def test_changed_pages_are_found_without_training(tmp_path: Path, command: Comma
     pages.mkdir()
     for name in ("mill", "ferry", "inn"):
         (pages / f"{name}.md").write_text(f"# The {name}\n\nThe {name} is painted green and opens at nine.\n")
-    recipe = Recipe.model_validate({"extract": {"paths": [str(pages)]}, "passages": {}, "dedup": {}, "report": {}})
-    run_recipe(recipe, run)
+    recipe = tmp_path / "pages.toml"
+    recipe.write_text('[extract]\npaths = ["docs"]\n[passages]\n[dedup]\n[report]\n')
+    ended = command("run", recipe, "-o", run).stdout
+    assert f"serve:   gristmill serve {run}\n" in ended and f"find:    gristmill find {run} " in ended
     assert "Newer than the weights" not in (run / "report" / "index.html").read_text()
     kept = (run / "dedup" / "manifest.json").read_bytes()
     assert passages_of(run) == run / "passages"
@@ -45,7 +47,13 @@ def test_changed_pages_are_found_without_training(tmp_path: Path, command: Comma
     assert "update: gone since" in command("why", run, "inn.md").stdout
     unknown = command("why", run, "ferr.md")
     assert unknown.code == 2 and "did you mean `ferry.md`?" in unknown.stderr
+    made = (run / "report" / "manifest.json").stat().st_mtime_ns
     assert update(run) == found, "again, with nothing to do"
+    assert (run / "report" / "manifest.json").stat().st_mtime_ns == made
+    (pages / "ferry.md").write_text("# The ferry\n\nThe ferry is painted white now.\n")
+    (pages / "well.md").write_text("# The well\n\nThe well is new, too.\n")
+    update(run)
+    assert "well.md" in (run / "report" / "index.html").read_text()
 
 
 def test_a_run_without_passages_is_named(tmp_path: Path) -> None:

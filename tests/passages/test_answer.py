@@ -65,6 +65,13 @@ CODE = "Run these:\n\n```\n" + "\n".join(f"tool part {n} --x" for n in range(40)
         (CODE, "Then the", "red.", "{}"),
         ("tool a\ntool b\n```", "tool a", "tool b", "```\n{}\n```"),  # a passage that begins within code
         ("```\ntool a\ntool b", "tool a", "tool b", "```\n{}\n```"),  # and one that ends within it
+        (
+            "```\ntool a\n```\n\nThe kettle is red.",
+            "```\n\nThe",
+            "red.",
+            "The kettle is red.",
+        ),  # a stretch with an end of code
+        ("The kettle is red.\n\n```\ntool a\n```", "The", "red.\n\n```", "The kettle is red."),
     ],
 )
 def test_code_in_a_quote_has_its_fences(passage: str, begins: str, ends: str, expected: str) -> None:

@@ -78,3 +78,13 @@ def test_a_short_passage_grows_into_its_neighbours(tmp_path: Path) -> None:
     assert found.text in pages["long.md"] and "## Part 7" in found.text and "word6" in found.text
     assert pages["long.md"][found.start :].startswith(found.text) and 90 < len(found.text.split()) <= TOO_MUCH
     assert found.headings == ("Part 6",) and {found.text[a:b] for a, b in found.marks} == {"word6", "word7"}
+
+
+def test_questions_to_begin_with_have_no_number_of_a_section(tmp_path: Path) -> None:
+    asked = ["1. What is a mill?", "2.7.11. Who owns the ferry?", "3.2 Is the inn open?", "5 coins are how much?"]
+    text = "\n\n".join(f"## {heading}\n\n" + f"An answer to it, number {n}. " * 40 for n, heading in enumerate(asked))
+    write_documents(tmp_path / "documents.parquet", [document("a.md", "T", text)])
+    (tmp_path / "out").mkdir()
+    stage.run({"corpus": tmp_path}, Passages(), tmp_path / "out")
+    found = Search(tmp_path / "out").questions(4)
+    assert sorted(found) == ["5 coins are how much?", "Is the inn open?", "What is a mill?", "Who owns the ferry?"]

@@ -200,7 +200,9 @@ def test_wrong_records_are_left_out_and_named(
     assert {"sft": "conversations", "reward": "pairs", "rl": "prompts"}[stage] in made.counts
     named = (tmp_path / "mixed" / "left_out.jsonl").read_text().splitlines()
     assert [json.loads(line)["record"] for line in named] == [number + 1 for number in range(len(BAD[stage]))]
-    assert "mixed.jsonl: record 1: " in capsys.readouterr().err
+    told, place = capsys.readouterr().err, tmp_path / "mixed" / "left_out.jsonl"
+    assert f"{len(BAD[stage])} records left out, all named in {place}; the first: " in told
+    assert "mixed.jsonl: record 1: " in told
 
 
 def test_tasks_are_scored_before_on_the_way_and_at_the_end(base: dict[str, Path], tmp_path: Path) -> None:

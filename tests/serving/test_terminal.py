@@ -87,7 +87,7 @@ def test_memory(run_folder: Path, assistant: Assistant, command: Command, tmp_pa
     asks = ["Remember that my dog is Rex.", "/memory off", "Remember that my cat is Tom.", "/memory on", "my dog?"]
     text = "\n".join(["/memory", "/memory on", *asks, "/memory", "/memory forget 1", "/memory forget 1", "/memory"])
     done = command("chat", run_folder, "--memory", file, text=text + "\n").stdout
-    assert done.startswith('No facts yet. Say "remember that …".\n(memory is off, in ')
+    assert done.startswith("No facts yet.\n(memory is off; /memory on uses it, in ")
     assert "I will remember: My dog is Rex.\n(memory is off) (a new conversation)\n" in done
     assert f"1. My dog is Rex\n(memory is on, in {file})\nForgotten: My dog is Rex\nerror: there is no fact 1" in done
     store = MemoryStore(file)

@@ -22,7 +22,7 @@ from gristmill.corpus.readers.tables import MAX_FIELD, ROWS, delimiter, rows_of
 from gristmill.errors import UserError
 from gristmill.files import write_jsonl
 from gristmill.inputs.text_files import BadLine, json_lines, parse, text_lines
-from gristmill.progress import console
+from gristmill.progress import console, counted
 
 LEFT_OUT = "left_out.jsonl"
 PACKED = (".gz", ".zst", ".bz2")
@@ -155,10 +155,8 @@ def report(stage: str, left_out: Sequence[LeftOut], out: Path) -> dict[str, int]
     if left_out:
         write_jsonl(out / LEFT_OUT, [{**asdict(one), "file": beside(Path(one.file), out)} for one in left_out])
         place = out.with_name(out.name.removesuffix(".partial")) / LEFT_OUT
-        told = (
-            f"{stage}: {len(left_out):,} record{'s' * (len(left_out) > 1)} left out, all named in {place}; the first: "
-        )
-        console.print(f"{told}{left_out[0]}", style="yellow", markup=False)
+        told = f"{stage}: {counted(len(left_out), 'records')} left out, all named in {place}; the first: {left_out[0]}"
+        console.print(told, style="yellow", markup=False)
     too_long = sum(one.too_long for one in left_out)
     return {"left_out": len(left_out) - too_long, "too_long": too_long}
 

@@ -114,5 +114,7 @@ def refusal(error: Exception) -> Exception:
     problem = problem[:1].lower() + problem[1:].replace("Value error, ", "")
     if context is None:
         return UserError(problem, "see gristmill --help")
+    if (lacks := getattr(context.command, "lacks", None)) and "missing argument" in problem:
+        return UserError(f"{context.command_path}: a folder is missing", lacks())
     usage = " ".join(context.get_usage().split()).removeprefix("Usage: ")
     return UserError(f"{context.command_path}: {problem}", f"{usage}  (-h explains them)")

@@ -15,6 +15,8 @@ from gristmill.manifest import Manifest
 from gristmill.progress import results, table
 from gristmill.settings.stages import BY_NAME, CORPUS, MODEL
 
+KEY = "An Ed25519 private key, PEM: openssl genpkey -algorithm ed25519 -out FILE makes one."
+
 
 def made_in(run: Path) -> dict[str, Path]:
     """Every finished stage in a run folder: what happened is told also where code of today would do it otherwise."""
@@ -63,7 +65,7 @@ def model_card(folders: Mapping[str, Path], model: str) -> str:
 
 def attest(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    key: Annotated[Path, typer.Option(help="An Ed25519 private key, PEM.")],
+    key: Annotated[Path, typer.Option(help=KEY)],
 ) -> None:
     """Sign a statement of each finished stage: its files, its settings, its code and what it was made of."""
     from gristmill.runs.attest import attest as sign
@@ -76,7 +78,10 @@ def verify(
     folder: Annotated[
         Path, typer.Argument(metavar="PATH", help="A run folder, a stage's, one with such in it; or an exported file.")
     ],
-    key: Annotated[Path | None, typer.Option(help="A public key: also check the statements that it signed.")] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="A public key (openssl pkey -in PRIVATE -pubout): also check the statements that it signed."),
+    ] = None,
 ) -> None:
     """Compare every file with the checksum that was taken when it was written; exit code 2 where one differs."""
     from gristmill.runs.attest import check as check_signed

@@ -23,7 +23,7 @@ from gristmill.corpus.readers.warc_records import Extent
 from gristmill.document import Document
 from gristmill.errors import UserError
 from gristmill.manifest import MANIFEST
-from gristmill.progress import console, duration, quantity
+from gristmill.progress import console, counted, duration, quantity
 from gristmill.recipe import Recipe, TokenizerParams
 from gristmill.settings.recipe_file import load_recipe, shipped_recipe
 
@@ -111,12 +111,12 @@ def new_folder(path: Path, out: Path | None = None) -> Path:
         "pretrain.context": 512,  # an excerpt and what asks for it
         "pretrain.batch": max(4, min(64, vocab_size // 1024)),
     }
-    about = f"{path.resolve().name}: {found.files:,} files, about {quantity(found.text_bytes)}B of text"
+    about = f"{path.resolve().name}: {counted(found.files, 'files')}, about {quantity(found.text_bytes)}B of text"
     place.write_text(filled(shipped_recipe("folder"), values, about), encoding="utf-8")
     console.print(f"{place}: written for {about}", markup=False, soft_wrap=True)
     if found.unread:
         more = " …; a run names all of them" if len(found.unread) > NAMED else ""
-        told = f"not read: {len(found.unread):,} files: {', '.join(found.unread[:NAMED])}{more}"
+        told = f"not read: {counted(len(found.unread), 'files')}: {', '.join(found.unread[:NAMED])}{more}"
         console.print(told, style="yellow", markup=False, soft_wrap=True)
     console.print(
         f"vocabulary {vocab_size:,}, {layers} layers of width {width}, {epochs:g} epochs",
@@ -175,11 +175,12 @@ def new_site(url: str, out: Path | None = None) -> Path:
         + "How much text there is, only the crawl can tell; the sizes suit 1 to 20 MB of it.",
         soft_wrap=True,
     )
-    console.print(
-        f"next: gristmill run {place} --until tokenize, then gristmill plan {place} tells how long training takes",
-        markup=False,
-        soft_wrap=True,
-    )
+    run = f"runs/{place.stem}"
+    for line in (
+        f"next: gristmill run {place} --until passages, then gristmill serve {run} answers from the pages",
+        f"to train a model, too: gristmill run {place}; after --until tokenize, gristmill plan {place} tells how long",
+    ):
+        console.print(line, markup=False, soft_wrap=True)
     return place
 
 

@@ -62,6 +62,11 @@ FLAGS = {  # stages with a setting that is an option of the command, too
 class StageCommand(TyperCommand):
     """A command whose help ends with the stage's settings."""
 
+    def lacks(self) -> str:
+        """What to do where not all folders are given: name them all, for they may come in any order."""
+        stage = BY_NAME[str(self.name)]
+        return f"for example: {example(stage)}" if stage.name == "report" else f"it reads: {needs(stage)}"
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help text, then a line a setting."""
         super().format_help(ctx, formatter)

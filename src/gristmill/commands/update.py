@@ -8,7 +8,7 @@ from pathlib import Path
 from gristmill.errors import UserError
 from gristmill.files import write_text
 from gristmill.inputs.folders import NEWER
-from gristmill.manifest import Manifest
+from gristmill.manifest import MANIFEST, Manifest
 from gristmill.progress import results
 from gristmill.recipe import Recipe
 from gristmill.run import execute, run_recipe
@@ -37,14 +37,26 @@ def update(run: Path) -> dict[str, list[str]]:
         "changed": sorted(name for name in now.keys() & before.keys() if now[name] != before[name]),
         "gone": sorted(before.keys() - now.keys()),
     }
-    write_text(run / NEWER, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
-    told_again(recipe, run)
+    text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+    known = reported(run, text)
+    write_text(run / NEWER, text)
+    if not known:
+        told_again(recipe, run)
     told = ", ".join(f"{len(names):,} {kind}" for kind, names in found.items())
     results.print(f"newer than the weights: {told} (all in {run / NEWER})", markup=False)
     for kind, names in found.items():
         for name in names[:5]:
             results.print(f"  {kind}: {name}", markup=False)
     return found
+
+
+def reported(run: Path, text: str) -> bool:
+    """Whether the run's report tells just this already: it is younger than such a file, and that than the passages."""
+    made = [run / "passages" / MANIFEST, run / NEWER, run / "report" / MANIFEST]
+    if not all(path.exists() for path in made) or (run / NEWER).read_text(encoding="utf-8") != text:
+        return False
+    times = [path.stat().st_mtime for path in made]
+    return times == sorted(times)
 
 
 def told_again(recipe: Recipe, run: Path) -> None:

@@ -76,7 +76,12 @@ def fenced(text: str, begin: int, end: int) -> str:
     inside = len(fences) % 2 == 1 and fences[-1] == last_line > 0  # the passage itself begins within code
     before = inside ^ (sum(at < begin for at in fences) % 2 == 1)
     after = inside ^ (sum(at < end for at in fences) % 2 == 1)
-    return f"{FENCE}\n" * before + text[begin:end] + f"\n{FENCE}" * after
+    quote = text[begin:end]
+    if before and quote.startswith(FENCE):  # the code ends where the stretch begins
+        quote, before = quote.partition("\n")[2].lstrip("\n"), False
+    if after and quote.rpartition("\n")[2].startswith(FENCE):  # or begins where it ends
+        quote, after = quote.rpartition("\n")[0].rstrip(), False
+    return f"{FENCE}\n" * before + quote + f"\n{FENCE}" * after if quote else text[begin:end]
 
 
 def best_stretch(text: str, asked: Sequence[Concept], most: int = QUOTED) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from gristmill.passages.passage_index import FILE, connect
 from gristmill.passages.sentence_encoder import NAME, SentenceEncoder
 from gristmill.passages.terms import QUESTION, chunk_terms, folded, terms
 
+NUMBERED = re.compile(r"^\d+\.(?:\d+\.?)*\s+")  # the number of a section before its heading
 CANDIDATES = 150  # passages that are looked at, for the words of the question and again for those that stand for them
 TAKEN_UP = 0.5  # how much a word counts that is only in the earlier question that a question takes up
 PLAIN = 0.75  # how much a word counts that others may stand for: it names less than others do
@@ -162,10 +164,10 @@ class Search:
         return self.encoder.vector(" › ".join(dict.fromkeys((title, *json.loads(headings)))) + "\n" + text)
 
     def questions(self, count: int = 3) -> list[str]:
-        """Headings that are questions, to begin with."""
+        """Headings that are questions, without the numbers of their sections, to begin with."""
         query = """SELECT DISTINCT json_extract(headings, '$[#-1]') AS asked FROM passages
             WHERE asked LIKE '%_ _% _%?' AND length(asked) < 80 LIMIT ?"""
-        return [row[0] for row in self.base.execute(query, (count,))]
+        return [NUMBERED.sub("", row[0]) for row in self.base.execute(query, (count,))]
 
     def ranked(self, asked: Sequence[Concept]) -> list[Candidate]:
         """Candidates with their scores, each a share of the question's weight: 0, to somewhat above 1."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gristmill.manifest import Manifest
-from gristmill.progress import duration, quantity
+from gristmill.progress import counted, duration, quantity
 
 OWN_WORDS = {  # figure → its number in words
     "bytes": "{}B",
@@ -56,11 +56,6 @@ def in_words(name: str, value: float) -> str:
 def spelt(name: str) -> str:
     """A figure's name as words."""
     return " ".join(SPELT.get(word, word) for word in name.split("_"))
-
-
-def counted(count: int, words: str) -> str:
-    """`1 step`, `2 steps`: a count and what is counted."""
-    return f"{count:,} {words.removesuffix('s') if count == 1 else words}"
 
 
 def figure(value: float) -> str:

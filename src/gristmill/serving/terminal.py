@@ -85,8 +85,9 @@ class Talk:
             f"{number}. {fact.text}" + " (a newer one has taken its place)" * fact.superseded
             for number, fact in enumerate(facts, 1)
         ]
-        state = f"(memory is {'on' if self.remembers else 'off'}, in {self.store.path})"
-        return "\n".join([*(lines or ['No facts yet. Say "remember that …".']), state])
+        none = 'No facts yet. Say "remember that …".' if self.remembers else "No facts yet."
+        state = "on" if self.remembers else "off; /memory on uses it"
+        return "\n".join([*(lines or [none]), f"(memory is {state}, in {self.store.path})"])
 
     def save(self, name: str) -> str:
         """Write the conversation to a new file. Raises UserError."""

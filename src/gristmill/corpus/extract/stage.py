@@ -112,7 +112,8 @@ def tell_left_out(out: Path) -> None:
                 first[rule].append(f"{record['source']} ({record['why']})")
     if counts:
         log = out.with_name(out.name.removesuffix(".partial")) / "dropped.jsonl"
-        console.print(f"{counts.total():,} files or records were left out, all named in {log}:", markup=False)
+        of = "file or record was" if counts.total() == 1 else "files or records were"
+        console.print(f"{counts.total():,} {of} left out, all named in {log}:", markup=False)
     for rule, count in counts.most_common():
         more = " …" if count > NAMED else ""
         console.print(f"  {rule} {count:,}: {', '.join(first[rule])}{more}", markup=False)
