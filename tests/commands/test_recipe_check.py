@@ -46,8 +46,9 @@ def test_what_would_spoil_a_run_is_told(tmp_path: Path, command: Command) -> Non
 def test_no_time_is_told_where_no_text_is_known(tmp_path: Path, command: Command) -> None:
     (tmp_path / "text.md").write_text("Some text.\n")
     path = tmp_path / "r.toml"
-    path.write_text('[extract]\npaths = ["text.md"]\n[tokenizer]\n[tokenize]\n[pretrain]\n')
+    path.write_text('[extract]\npaths = ["text.md"]\n[tokenizer]\n[tokenize]\n[pretrain]\n[sft]\n')
     shown = command("check", path).stdout
+    assert "sft: its conversations are made from the documents, and can be checked then" in shown
     assert "how long it takes is known after tokenize" in shown and "tokens that are known" not in shown
 
 

@@ -71,7 +71,8 @@ def check_recipe(recipe: Recipe, folder: Path, price: float = 0.0) -> Iterator[F
             params = resolve_paths(getattr(recipe, name), folder)
             path = getattr(params, READ[name][0])
             if not path or not Path(path).is_file():
-                yield Finding(name, "its file is made by the run, or from documents: it is checked when it is there")
+                made = "from the documents" if not path else f"by the run ({path})"
+                yield Finding(name, f"its {READ[name][0]} are made {made}, and can be checked then")
                 continue
             room = getattr(params, "max_tokens", 0)
             read = partial(fitting, READ[name][1], tokenizer, context - room if context else 0)
