@@ -1,8 +1,7 @@
 """The recipe: one typed model a stage, read from one TOML file. All settings of gristmill are on this page.
 
-A stage runs where its table is present (an empty table takes the defaults). Unknown keys are errors. Fields of
-type `InputPath` name files or folders: relative to the recipe's own folder in a recipe, to the working directory on the
-command line; `{stage}/file` in them stands for a file that an earlier stage wrote.
+A stage runs where its table is present (an empty table takes the defaults); unknown keys are errors. Fields of type
+`InputPath` name files or folders, relative to the recipe's own folder; `{stage}/file` is an earlier stage's file.
 """
 
 from __future__ import annotations
@@ -262,6 +261,8 @@ class Tune(Params):
 class SFT(Tune):
     """Conversations → chat model."""
 
+    epochs: Annotated[float, Field(ge=0, le=1_000)] = 0.0  # passes over them; 0: by their number, 2 to 40
+    batch: Annotated[int, Field(ge=0, le=1_000_000)] = 0  # conversations a step; 0: by their number, 8 to 32
     init_from: InputPath = ""  # a Hugging Face folder or GGUF file (Llama, Qwen3) to begin with, without pretraining
     conversations: InputFile = ""  # in any usual layout (docs/conversations.md); empty: made from documents
     replay: Fraction = 0.25  # weight of pretraining text in the loss, against forgetting

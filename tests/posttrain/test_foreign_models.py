@@ -184,13 +184,15 @@ def test_a_recipe_of_fine_tuning_alone(source: Path, tmp_path: Path) -> None:
 def test_a_run_without_questions_ends_with_what_training_measured(
     source: Path, tmp_path: Path, command: Command
 ) -> None:
-    (tmp_path / "c.jsonl").write_text("\n".join(json.dumps({"question": f"Say {n}", "answer": "b"}) for n in range(60)))
+    (tmp_path / "c.jsonl").write_text("\n".join(json.dumps({"question": f"Say {n}", "answer": "b"}) for n in range(16)))
     (tmp_path / "t.jsonl").write_text('{"good": "boat", "bad": "cat"}\n')
     (tmp_path / "r.toml").write_text(
-        f'[sft]\ninit_from = "{source}"\nconversations = "c.jsonl"\nheldout = 0.5\nbatch = 8\nepochs = 1\n'
+        f'[sft]\ninit_from = "{source}"\nconversations = "c.jsonl"\nheldout = 0.5\n'
         '[evaluate]\ntasks = { mine = "t.jsonl" }\n'
     )
-    shown = command("run", tmp_path / "r.toml", "--out", tmp_path / "run").stdout
+    done = command("run", tmp_path / "r.toml", "--out", tmp_path / "run")
+    shown = done.stdout
+    assert "8 conversations a step, each read 40 times" in done.stderr  # as few as these are
     assert "loss on held-out conversations" in shown and "task mine" in shown and "items: 1" in shown
     alone = command("sft", source, "-o", tmp_path / "x", "--set", f"conversations={tmp_path / 'c.jsonl'}")
     assert alone.code == 2 and f"--set init_from={source}" in alone.stderr

@@ -19,6 +19,7 @@ from gristmill.posttrain import reward, rl, sft
 from gristmill.posttrain.examples import (
     Order,
     conversations_from_documents,
+    dose,
     example_of,
     excerpts,
 )
@@ -46,6 +47,13 @@ def test_order_shows_every_example_once_an_epoch_and_forgets_nothing() -> None:
     seen = [index for step in range(5) for index in first(step)]
     assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10)) and seen[:10] != seen[10:]
     assert [second(step) for step in (4, 0)] == [first(4), first(0)]
+
+
+@pytest.mark.parametrize(
+    ("count", "read"), [(1, (8, 40)), (30, (8, 40)), (100, (8, 20)), (300, (9, 8)), (1000, (31, 8)), (9_000, (32, 2))]
+)
+def test_few_conversations_are_read_in_small_batches_and_often(count: int, read: tuple[int, float]) -> None:
+    assert dose(count) == read and dose(count, 16, 3.0) == (16, 3.0)
 
 
 def test_fine_tuning_teaches_the_answers(tuned: dict[str, Path]) -> None:

@@ -29,6 +29,7 @@ from gristmill.settings.stages import STAGES, TRAINING, resolve_paths
 from gristmill.tokenizer.encode import Tokenizer
 
 SAMPLED = 2_000  # records of a file
+MANY = 10_000  # records, from which on their number changes nothing
 READ: dict[str, tuple[str, Callable[[Record], Any]]] = {  # stage → its file's setting, and how a record is read
     "sft": ("conversations", answered),
     "dpo": ("preferences", preference),
@@ -260,13 +261,21 @@ def tokens_of(recipe: Recipe, folder: Path) -> float:
     for name in READ:
         if (params := getattr(recipe, name)) is not None:
             path = Path(getattr(resolve_paths(params, folder), READ[name][0]) or ".")
-            total += params.epochs * path.stat().st_size / 4 if path.is_file() else 0
+            if path.is_file():
+                total += (params.epochs or passes(path)) * path.stat().st_size / 4
     done = examine(recipe, folder).get("tokenize")
     if recipe.pretrain and done and not done.fault:
         from gristmill.tokenizer.shards import open_split
 
         total += recipe.pretrain.epochs * len(open_split(done.folder, "train").tokens)
     return total
+
+
+def passes(path: Path) -> float:
+    """How often conversations are read, where the recipe does not say."""
+    from gristmill.posttrain.examples import dose
+
+    return dose(max(1, sum(1 for _ in islice(records_of(path), MANY))))[1]
 
 
 def speed() -> float:

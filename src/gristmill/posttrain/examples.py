@@ -31,6 +31,7 @@ STORY_REQUESTS = (
     "What happens next? {opening}",
 )
 EXCERPT = 700  # characters of a document that answer a request
+ENOUGH = 250  # steps of fine-tuning
 OPENING = 120  # characters of it that a request quotes
 
 
@@ -45,6 +46,13 @@ class Example:
         """Whether it only measures, by a hash of its tokens."""
         digest = hashlib.blake2b(self.ids.tobytes(), digest_size=4).digest()
         return int.from_bytes(digest, "big") / 2**32 < share
+
+
+def dose(count: int, batch: int = 0, epochs: float = 0.0) -> tuple[int, float]:
+    """The batch and the passes for so many conversations, where they are not set (0): few are read in small batches and
+    often, so that there are ENOUGH steps; many in batches of 32, twice (docs/notebook/post-training.md)."""
+    batch = batch or min(32, max(8, count // 32))
+    return batch, epochs or float(min(40, max(2, -(-ENOUGH * batch // count))))
 
 
 class Packed(NamedTuple):

@@ -24,7 +24,7 @@ from gristmill.model.formats.gguf_format import read_foreign_model
 from gristmill.model.lora import attach, merge, read_adapter, write_adapter
 from gristmill.model.loss import IGNORE, bits_per_byte, cross_entropy, token_logprobs, upload
 from gristmill.model.transformer import Transformer
-from gristmill.posttrain.examples import Example, Order, conversations_from_documents, example_of, packed
+from gristmill.posttrain.examples import Example, Order, conversations_from_documents, dose, example_of, packed
 from gristmill.processes import LEADER, RANK, SIZE
 from gristmill.progress import console
 from gristmill.recipe import SFT
@@ -36,7 +36,7 @@ from gristmill.training.job import Job, Plan, StepLoss
 from gristmill.training.log import LogLine, mean_of
 from gristmill.training.loop import best_device
 from gristmill.training.optimizer import Rates
-from gristmill.training.overfitting import WATCH, warnings
+from gristmill.training.overfitting import WATCH
 from gristmill.training.parallel import from_leader, join
 from gristmill.training.scoring.scheduled import tasks_of
 from gristmill.training.stage import conclude, last_tenth, run_job
@@ -44,6 +44,7 @@ from gristmill.training.stage import conclude, last_tenth, run_job
 LORA_RATE = 0.01  # of adapters by AdamW, times lr, where adamw_lr is not set
 SCORINGS = 10  # of held-out conversations while training
 MOST_SCORED = 200  # conversations of each kind in one
+FEWEST = 8  # held-out conversations that a warning of overfitting may rest on
 TEXT_TOKENS = 20_000  # held-out tokens that show what is forgotten
 REMEDY = "fewer epochs, a lower lr, or more conversations"
 
@@ -84,7 +85,10 @@ def prepare(inputs: Mapping[str, Path], params: SFT, out: Path) -> Job:
     torch.manual_seed(params.seed)
     model, tokenizer = beginning(inputs, params, out)
     examples, heldout, counts = read_examples(inputs, params, tokenizer, model.config.context, out)
-    order = Order(len(examples), params.batch, params.seed)
+    batch, epochs = dose(len(examples), params.batch, params.epochs)
+    if (batch, epochs) != (params.batch, params.epochs):
+        console.print(f"           {batch} conversations a step, each read {epochs:g} times")
+    order = Order(len(examples), batch, params.seed)
     text = None
     if "tokens" in inputs:
         split = open_split(inputs["tokens"], "train", tokenizer.hash)
@@ -110,7 +114,7 @@ def prepare(inputs: Mapping[str, Path], params: SFT, out: Path) -> Job:
     if not all(weight.requires_grad for weight in model.parameters()):
         counts["trained_parameters"] = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
         rates = replace(rates, adamw=rates.adamw or LORA_RATE)
-    steps = order.steps(params.epochs)
+    steps = order.steps(epochs)
     plan = Plan(
         *("sft", steps, rates.scaled(params.lr), params.warmup, 1.0),
         checkpoint_seconds=params.checkpoint_seconds,
@@ -118,6 +122,8 @@ def prepare(inputs: Mapping[str, Path], params: SFT, out: Path) -> Job:
     )
     evaluate = scoring(model, examples, heldout, inputs.get("tokens"), steps)
     every, watch = max(1, steps // SCORINGS), replace(WATCH, remedy=REMEDY)
+    if len(heldout) < FEWEST:
+        watch = replace(watch, warnings=lambda _: {})
     tasks = tasks_of(params, model, tokenizer, steps, every)
     return Job(model, loss, plan, evaluate, every, counts, watch, tasks)
 
@@ -199,7 +205,7 @@ def finish(job: Job, log: list[LogLine], out: Path) -> Manifest:
     for name in ("heldout_loss", "text_bpb"):
         values = [record[name] for record in log if name in record]
         metrics |= {f"{name}_before": values[0], f"{name}_after": values[-1]} if values else {}
-    metrics |= {f"{name}_at_step": step for name, step in warnings(log).items()}
+    metrics |= {f"{name}_at_step": step for name, step in job.watch.warnings(log).items()}
     if "trained_parameters" in job.counts:
         if LEADER:
             write_adapter(job.model, out / "adapter", "the model that sft began with")
