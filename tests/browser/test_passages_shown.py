@@ -42,9 +42,10 @@ def test_passages_with_marked_words_and_links(browser: Any, tmp_path: Path, list
         links = "[...document.querySelectorAll('.passage a')].map(a => a.getAttribute('href'))"
         assert browser.run(links) == ["https://a.test/ferry?a=1&b=2"], "no link but to the web"
         assert browser.run("document.querySelectorAll('main img, main b, main i, main script').length") == 0
-        assert browser.run("document.querySelector('.turn.assistant .body').textContent").endswith("[1]")
+        assert browser.run("document.querySelector('.turn.assistant .body').textContent").startswith(f"{EVIL} [1]")
         opened = "[...document.querySelectorAll('.passage')].map(one => one.open)"
         assert not any(browser.run(opened))  # the answer quotes it
+        assert browser.run("document.querySelector('.ranked').textContent") == "Passages, ranked by words"
         ask(browser, "Who won the football cup with the ferry?")
         browser.until("document.querySelectorAll('.turn')[3]?.querySelector('.passage') != null")
         assert "do not say" in browser.run(ANSWER)

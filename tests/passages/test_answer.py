@@ -9,7 +9,7 @@ from own_pages import PAGES, document
 
 from gristmill.document import write_documents
 from gristmill.passages import stage
-from gristmill.passages.extractive import DECLINED, QUOTES, answer, best_stretch, fenced
+from gristmill.passages.extractive import DECLINED, QUOTED, answer, best_stretch, fenced
 from gristmill.passages.search import Search
 from gristmill.recipe import Passages
 
@@ -29,7 +29,7 @@ def test_an_answer_quotes_its_pages(search: Search, question: str, words: str, p
         quote, mark = made.text[one.start : one.end].rsplit(None, 1)
         assert mark == f"[{number}]" and quote in one.passage.text and quote in PAGES[one.passage.source][1]
         assert made.passages[number - 1] == one.passage
-    assert 1 <= len(made.citations) <= QUOTES
+    assert 1 <= len(made.citations) <= len(QUOTED)
 
 
 @pytest.mark.parametrize("question", ["How do I bake a cake on Mars?", "Who won the cup in 1998?", "zzzz", ""])
@@ -49,7 +49,34 @@ def test_the_stretch_is_where_the_words_are(search: Search) -> None:
     )
     start, end = best_stretch(text, search.concepts("when does the ferry leave, and what does it cost"))
     assert "The ferry leaves at nine. It costs three coins." in text[start:end]
-    assert len(text[start:end].split()) <= 90
+    assert len(text[start:end].split()) <= QUOTED[0]
+
+
+def test_a_question_in_everyday_words_is_answered(tmp_path: Path) -> None:
+    """That a page lacks words which come evenly is no sign that it does not answer; that it lacks a name is one."""
+    even = "quietly somewhere perhaps finally maybe seldom".split()
+    pages = [
+        document(f"{n}.md", "", f"Note {n} of {even[n % 6]} and {even[n // 6 % 6]} {n * n}. Nothing else is here.")
+        for n in range(90)
+    ]
+    text = "A crontab is a file below /var/spool. To edit a crontab, name its user; crontab -l lists it."
+    write_documents(tmp_path / "documents.parquet", [*pages, document("crontab.md", "Crontab", text)])
+    (tmp_path / "out").mkdir()
+    stage.run({"corpus": tmp_path}, Passages(), tmp_path / "out")
+    search = Search(tmp_path / "out")
+    made = answer(search, "Can a user quietly edit the crontab somewhere, perhaps?")
+    assert made.citations and made.citations[0].passage.source == "crontab.md"
+    assert not answer(search, "Can a user quietly edit the windlass somewhere, perhaps?").citations
+    assert not answer(search, "Can the gardener edit the tulips of the crontab?").citations
+
+
+def test_a_quote_has_the_name_of_what_it_describes(search: Search) -> None:
+    said = (
+        "Delete an entire tree, with all of its folders and files, whatever they hold. Other trees are deleted later."
+    )
+    text = f"copy(path)\n\n{'No word of it is here. ' * 20}\n\nrmtree(path)\n\n{said}\n\nThis is all."
+    start, end = best_stretch(text, search.concepts("delete an entire tree"), 19)
+    assert text[start:end] == f"rmtree(path)\n\n{said}"
 
 
 CODE = "Run these:\n\n```\n" + "\n".join(f"tool part {n} --x" for n in range(40)) + "\n```\n\nThen the kettle is red."

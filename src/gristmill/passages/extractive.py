@@ -15,10 +15,10 @@ from gristmill.passages.search import Concept, Found, Search
 from gristmill.passages.terms import terms
 
 LOOKED_AT = 5  # passages that are shown with an answer
-QUOTES = 3  # of an answer, at most
-QUOTED = 90  # words of a quote, unless its first sentence is longer
-NEARLY = 0.75  # share of the best score that a passage after the first must have to be quoted, too
-SURE = 0.98  # best score of the passages below which the answer is that the pages do not say
+NAMED = 3  # pages that an answer names which declines
+QUOTED = (120, 45, 45, 30, 30)  # words of the quotes of an answer, unless the first sentence of one is longer
+NEARLY = 0.5  # share of the best score that a passage after the first must have to be quoted, too
+SURE = 0.92  # best score of the passages below which the answer is that the pages do not say
 STANDS_FOR = 0.6  # how much a word counts that stands for the question's own
 AGAIN = 0.1  # how much a concept counts that the stretch has said before
 FILLED = 0.002  # what a word more is worth, so that what follows a match is quoted too
@@ -52,9 +52,9 @@ def answer(search: Search, question: str, before: str = "") -> Quoted:
         return declined(found)
     asked = search.concepts(question, before)
     text, citations = "", []
-    for number, one in enumerate(found[:QUOTES], 1):
+    for number, (one, most) in enumerate(zip(found, QUOTED, strict=False), 1):
         if number == 1 or one.score >= NEARLY * best:
-            begin, end = best_stretch(one.text, asked)
+            begin, end = best_stretch(one.text, asked, most)
             start = len(text)
             quote = fenced(one.text, begin, end)
             text += quote + ("\n" if quote.endswith((FENCE, "|")) else " ") + f"[{number}]"
@@ -66,7 +66,7 @@ def answer(search: Search, question: str, before: str = "") -> Quoted:
 def declined(found: tuple[Found, ...]) -> Quoted:
     """The answer that the pages do not say, with the nearest ones."""
     near = list(dict.fromkeys(f"{one.title} ({one.place})" if one.title else one.place for one in found))
-    return Quoted(f"{DECLINED} Nearest: {'; '.join(near[:QUOTES])}." if near else DECLINED, (), found)
+    return Quoted(f"{DECLINED} Nearest: {'; '.join(near[:NAMED])}." if near else DECLINED, (), found)
 
 
 def fenced(text: str, begin: int, end: int) -> str:
@@ -84,15 +84,15 @@ def fenced(text: str, begin: int, end: int) -> str:
     return f"{FENCE}\n" * before + quote + f"\n{FENCE}" * after if quote else text[begin:end]
 
 
-def best_stretch(text: str, asked: Sequence[Concept], most: int = QUOTED) -> tuple[int, int]:
+def best_stretch(text: str, asked: Sequence[Concept], most: int = QUOTED[0]) -> tuple[int, int]:
     """Where the sentences in a row lie, at most `most` words of them, that say most of what is asked. None ends with
-    what only names what comes after it."""
+    what only names what comes after it, and one that begins after that has it, too, beyond `most`."""
     pieces = list(sentences(text))
     names = {block.end for block in blocks(text) if block.kind == "heading" or is_term(text, block)}
     sizes = [size_of(text[start:end]) for start, end in pieces]
     said = [weights_in(text[start:end], asked) for start, end in pieces]
-    best, place = -1.0, (0, len(text))
-    for first, (start, _) in enumerate(pieces):
+    best, begin, end = -1.0, 0, len(text)
+    for first in range(len(pieces)):
         known, words, again = [0.0] * len(asked), 0, 0.0
         for last in range(first, len(pieces)):
             words += sizes[last]
@@ -104,8 +104,10 @@ def best_stretch(text: str, asked: Sequence[Concept], most: int = QUOTED) -> tup
             if pieces[last][1] in names and last + 1 < len(pieces):
                 continue
             if score > best + 1e-9:
-                best, place = score, (start, pieces[last][1])
-    return place
+                best, begin, end = score, first, pieces[last][1]
+    while begin and pieces[begin - 1][1] in names:
+        begin -= 1
+    return (pieces[begin][0] if pieces else 0), end
 
 
 def weights_in(text: str, asked: Sequence[Concept]) -> list[float]:

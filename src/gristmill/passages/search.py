@@ -3,6 +3,9 @@
 A question is a list of concepts: its terms, each with the words that people use for it (`everyday.txt`) and, where the
 pages do not have it, the terms that are one slip of the finger away. A concept weighs as much as it is rare. With a
 sentence encoder the best are put in order again, by words and meaning; scores are of words all the same.
+
+How sure a passage is to answer is judged apart: by concepts that weigh less where they come evenly, and as a share of
+the heaviest few, for a question in everyday words is never on a page as a whole.
 """
 
 from __future__ import annotations
@@ -31,6 +34,10 @@ NUMBERED = re.compile(r"^\d+\.(?:\d+\.?)*\s+")  # the number of a section before
 CANDIDATES = 150  # passages that are looked at, for the words of the question and again for those that stand for them
 TAKEN_UP = 0.5  # how much a word counts that is only in the earlier question that a question takes up
 PLAIN = 0.75  # how much a word counts that others may stand for: it names less than others do
+HEAVIEST = 4  # concepts of a question of whose weight a score is a share
+EVENLY = 0.2  # how much of its weight a word has in a score that comes once in each passage that has it
+REPEATED = 1.6  # times a passage has a word, in the mean, from which on it has all its weight
+SEEN = 2  # passages with `REPEATED` of it that are added to those with a word, for few tell little
 FEW = 3_000  # passages: a word that is in all of fewer may still be a rare one
 ENOUGH, TOO_MUCH = 180, 260  # words up to which a passage that was found grows, and that it never has then
 WINDOW = 25  # terms within which words count as said together
@@ -64,7 +71,7 @@ class Found:
     headings: tuple[str, ...]
     text: str
     start: int  # in characters of the document's text
-    score: float
+    score: float  # how sure it is to answer: a share of what is asked, about 1 where it does
     page: int
     marks: tuple[tuple[int, int], ...] = ()  # words of the question in the text
 
@@ -96,7 +103,7 @@ class Search:
         self.base = connect(folder / FILE)
         self.base.execute("CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, words, 'row')")
         self.passages, self.length = self.base.execute("SELECT passages, terms / passages FROM facts").fetchone()
-        self.frequency = cache(self.documents_with)
+        self.occurrences = cache(self.counted)
         self.encoder, self.vector = encoder, lru_cache(VECTORS)(self.encoded)
         self.lock = Lock()
 
@@ -105,10 +112,21 @@ class Search:
         """What passages are put in order by."""
         return f"words and {NAME}" if self.encoder else "words"
 
-    def documents_with(self, term: str) -> int:
+    def counted(self, term: str) -> tuple[int, int]:
+        """How many passages have a term, and how often all of them have it."""
+        found = self.base.execute("SELECT doc, cnt FROM temp.vocabulary WHERE term = ?", (term,)).fetchone()
+        return (int(found[0]), int(found[1])) if found else (0, 0)
+
+    def frequency(self, term: str) -> int:
         """How many passages have a term."""
-        found = self.base.execute("SELECT doc FROM temp.vocabulary WHERE term = ?", (term,)).fetchone()
-        return int(found[0]) if found else 0
+        return self.occurrences(term)[0]
+
+    def telling(self, term: str) -> float:
+        """How much a term tells of what a text is about, `EVENLY` to 1: such words are repeated where they are (Church
+        and Gale, Poisson mixtures, Natural Language Engineering 1(2), 1995), others come evenly."""
+        passages, times = self.occurrences(term)
+        mean = (times + SEEN * REPEATED) / (passages + SEEN)
+        return EVENLY + (1 - EVENLY) * min(1.0, (mean - 1) / (REPEATED - 1))
 
     def weight(self, term: str) -> float:
         """BM25's inverse document frequency of a term."""
@@ -143,14 +161,31 @@ class Search:
         """
         with self.lock:
             asked = self.concepts(question, before)
-            ranked = sorted(self.ranked(asked), key=lambda one: (-one.score, one.number))
+            rows = list(self.candidates(asked))
+            ranked = sorted(self.ranked(rows, asked), key=lambda one: (-one.score, one.number))
             if self.encoder:
                 ranked = self.by_meaning(ranked, self.encoder.vector(f"{question} {before}".strip()))
             scores = {one.number: one.score for one in ranked}
             best: dict[int, Candidate] = {}
             for one in ranked:
                 best.setdefault(one.page, one)
-            return [self.grown(one, scores, asked) for one in list(best.values())[:limit]]
+            pages = list(best)[:limit]
+            sure = self.sureness([row for row in rows if row[1] in pages], asked)
+            return [self.grown(replace(best[page], score=sure[best[page].number]), scores, asked) for page in pages]
+
+    def sureness(self, rows: Sequence[Any], asked: Sequence[Concept]) -> dict[int, float]:
+        """How sure passages are to answer, by their numbers; `rows` are all candidates of their pages."""
+        told = [
+            replace(
+                one,
+                weight=one.weight * self.telling(one.term),
+                others={term: weight * self.telling(term) for term, weight in one.others.items()},
+            )
+            for one in asked
+        ]
+        heaviest = sum(sorted((one.weight for one in told), reverse=True)[:HEAVIEST])
+        share = sum(one.weight for one in told) / (heaviest or 1.0)
+        return {one.number: one.score * share for one in self.ranked(rows, told)}
 
     def by_meaning(self, ranked: list[Candidate], asked_D: np.ndarray) -> list[Candidate]:
         """The candidates, of which the first are in order of score and cosine with the question."""
@@ -169,10 +204,10 @@ class Search:
             WHERE asked LIKE '%_ _% _%?' AND length(asked) < 80 LIMIT ?"""
         return [NUMBERED.sub("", row[0]) for row in self.base.execute(query, (count,))]
 
-    def ranked(self, asked: Sequence[Concept]) -> list[Candidate]:
+    def ranked(self, rows: Iterable[Any], asked: Sequence[Concept]) -> list[Candidate]:
         """Candidates with their scores, each a share of the question's weight: 0, to somewhat above 1."""
         total = sum(concept.weight for concept in asked) or 1.0
-        found = [self.judged(row, asked) for row in self.candidates(asked)]
+        found = [self.judged(row, asked) for row in rows]
         pages: dict[int, list[Candidate]] = defaultdict(list)
         for one in found:
             pages[one.page].append(one)

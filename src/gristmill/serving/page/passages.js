@@ -18,9 +18,11 @@ export function place(address) {
   return make(web ? "a" : "span", about, address);
 }
 
-/** Passages as elements, the first of them open, unless the answer quotes it already. */
+/** Passages as elements, below what put them in order; the first is open, unless the answer quotes it already. */
 export function passages(found, quoted = false) {
-  return found.map((one, place) => passage(one, place + 1, !place && !quoted));
+  const by = found[0]?.ranked_by; // which a conversation of an older version does not have
+  const order = by ? [make("p", { className: "ranked" }, `Passages, ranked by ${by}`)] : [];
+  return [...order, ...found.map((one, place) => passage(one, place + 1, !place && !quoted))];
 }
 
 /** A passage with its number, page and headings; the question's words in it are marked. */
