@@ -4,10 +4,10 @@
 
 FOLDER holds pages, as of Debian's python3.11-doc unpacked (`dpkg -x`); QUESTIONS is one of own_text/*.jsonl:
 `question`, `answers` (of which one must be in the text) and `pages` (as files below FOLDER), both empty where the pages
-do not answer it. Python's, Debian's and PostgreSQL's were looked at while the search was made, git's and SQLite's not.
-Plain BM25 is FTS5's over 150 words in a row, without stems. MODEL is a folder of a chat model (a run's sft stage, a
-Hugging Face folder) that reads the passages; one that was not trained on these pages tells what reading alone gives.
-The last line is a JSON object of figures.
+do not answer it. Python's, Debian's and PostgreSQL's were looked at while the search was made, git's, SQLite's and
+Apache's not. Plain BM25 is FTS5's over 150 words in a row, without stems. MODEL is a folder of a chat model (a run's
+sft stage, a Hugging Face folder) that reads the passages; one that was not trained on these pages tells what reading
+alone gives. The last line is a JSON object of figures.
 """
 
 from __future__ import annotations
