@@ -2,9 +2,9 @@
 
     python benchmarks/bpe_train.py [--quick] [--text PATH …] [--megabytes 120] [--vocab 32768] [--pattern qwen2]
 
-Installed besides gristmill's test extra, where wanted: gigabpe (left out where it is missing; it knows GPT-2's pattern
-only and reads plain text). PATH: files or folders of text, HTML or Parquet; by default the storybooks, again and again,
-or /usr/share/doc. Every contestant has one thread.
+Installed besides gristmill's test extra, where wanted: gigabpe, gigatoken (left out where they are missing; they know
+GPT-2's pattern only and read plain text). PATH: files or folders of text, HTML or Parquet; by default the storybooks,
+again and again, or /usr/share/doc. Every contestant has one thread.
 """
 
 from __future__ import annotations
@@ -73,6 +73,13 @@ def gigabpe(path: str, vocab: int, pattern: str) -> int:
     return len(peer.train_bpe([path.replace(".parquet", ".txt")], vocab, threads=1)[1])
 
 
+def gigatoken(path: str, vocab: int, pattern: str) -> int:
+    """Another."""
+    import gigatoken as peer
+
+    return len(peer.train_bpe(Path(path).with_suffix(".txt"), vocab, [])[1])
+
+
 def write(path: str, vocab: int, pattern: str) -> int:
     """No contestant: write the corpus; `pattern` are the paths of its texts and `vocab` its size in bytes."""
     from peers import texts
@@ -83,7 +90,7 @@ def write(path: str, vocab: int, pattern: str) -> int:
 
 
 CONTESTANTS: dict[str, Callable[[str, int, str], int]] = {
-    function.__name__: function for function in (ours, rustbpe, tokenizers, gigabpe, write)
+    function.__name__: function for function in (ours, rustbpe, tokenizers, gigabpe, gigatoken, write)
 }
 
 
@@ -111,7 +118,7 @@ def main() -> None:
     parser.add_argument("--vocab", type=int, default=32768)
     parser.add_argument("--pattern", default="qwen2")
     options = parser.parse_args()
-    names = ["ours", *(name for name in ("rustbpe", "tokenizers", "gigabpe") if find_spec(name))]
+    names = ["ours", *(name for name in ("rustbpe", "tokenizers", "gigabpe", "gigatoken") if find_spec(name))]
     if options.quick:
         options.megabytes, names = min(options.megabytes, 10), [name for name in names if name != "tokenizers"]
     with tempfile.TemporaryDirectory() as folder:
@@ -132,7 +139,7 @@ def main() -> None:
     results = []
     what = f"BPE training on {size / 1e6:.0f} MB, vocabulary {options.vocab}, {options.pattern}"
     for name in names[1:]:
-        peer = f"{name} {version(name)}" + (" (GPT-2 pattern)" if name == "gigabpe" else "")
+        peer = f"{name} {version(name)}" + (" (GPT-2 pattern)" if name.startswith("giga") else "")
         for place, unit in enumerate(("CPU s", "MB")):
             results.append(
                 {

@@ -2,7 +2,8 @@
 
     python benchmarks/encode.py [--quick] [--text PATH …] [--megabytes 60] [--vocab 32768] [--pattern qwen2]
 
-Installed besides gristmill's test extra, where wanted: fastokens, snaptokens (each is left out where it is missing).
+Installed besides gristmill's test extra, where wanted: fastokens, snaptokens, gigatoken (each is left out where it is
+missing).
 PATH: files or folders of text, HTML or Parquet; by default the storybooks, or /usr/share/doc. The vocabulary is trained
 on the same text. Contestants take turns, some hundred documents each, and see no document twice: some of them keep
 whole documents in a cache.
@@ -51,6 +52,9 @@ def contestants(folder: Path, pieces: Sequence[bytes], pattern: str) -> dict[str
         if find_spec(name):
             peer = __import__(name).Tokenizer.from_file(str(folder / "tokenizer.json"))
             found[name] = peer.encode_batch_flat
+    if find_spec("gigatoken"):
+        giga = __import__("gigatoken").Tokenizer(folder / "tokenizer.json")
+        found["gigatoken"] = lambda part: giga.encode_batch(part, parallel=False)
     return found
 
 

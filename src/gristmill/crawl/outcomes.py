@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,7 @@ XML = ("text/xml", "application/xml")
 STORED = ("page", "redirect", "copy", "unchanged")  # outcomes that are written to the WARC
 FAILING = 8  # fetches that failed in a row, after which a host is left alone
 TRAP_PAGES = 64  # of one shape, from which on a trap can be told
+VARYING = re.compile(r"[?\d]")  # in a URL that a program may make without end
 TRAP_FRESH = 1 / 8  # share of them that differ in more than their numbers: fewer is a trap
 
 
@@ -147,8 +149,7 @@ def is_trap(url: str, host: int, frontier: Frontier) -> bool:
 
 def varies(url: str) -> bool:
     """Whether a URL is one that a program may make without end."""
-    target = target_of(url)
-    return "?" in target or any(character.isdigit() for character in target)
+    return bool(VARYING.search(target_of(url)))
 
 
 def is_feed(body: bytes) -> bool:
