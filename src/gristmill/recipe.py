@@ -329,7 +329,7 @@ class RL(Tune):
 class Evaluate(Params):
     """Model → scores."""
 
-    questions: InputFile = ""  # JSONL of {"question", "answers", "answerable", "split", "stated"}
+    questions: InputFile = ""  # JSONL of {"question", "answers"}, and more (docs/documents.md)
     declines: list[Words] = ["I do not know"]  # an answer that holds one of these declines
     match: Match = "contains"  # what a right answer does; a question may say another
     often: Annotated[int, Field(ge=1, le=10**9)] = 50  # statements from which a fact counts as well covered

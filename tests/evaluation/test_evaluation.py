@@ -178,6 +178,9 @@ BAD = {
 }
 
 
+BARE = {"question": "Who walks?", "answer": "Anna"}, {"question": "Who flies?", "answers": []}
+
+
 def test_a_bad_question_is_named_and_the_others_are_asked(
     model_folder: Path,
     tokenizer_folder: Path,
@@ -185,19 +188,19 @@ def test_a_bad_question_is_named_and_the_others_are_asked(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    lines = [json.dumps(record) for record in (GOOD, *BAD.values(), {**GOOD, "answers": "Anna"})]
+    lines = [json.dumps(record) for record in (GOOD, *BAD.values(), {**GOOD, "answers": "Anna"}, *BARE)]
     (tmp_path / "q.jsonl").write_text("\n".join([*lines, "{broken"]))
     inputs = {"model": model_folder, "tokenizer": tokenizer_folder, "tokens": tokens_folder}
     params = Evaluate(questions=str(tmp_path / "q.jsonl"), prompts=["Hello.", "word " * 500], show=0, max_tokens=4)
     (tmp_path / "out").mkdir()
     made = stage.run(inputs, params, tmp_path / "out")
-    assert made.counts == {"questions": 2, "left_out": len(BAD) + 2, "too_long": 0}
+    assert made.counts == {"questions": 4, "left_out": len(BAD) + 2, "too_long": 0}
     named = [json.loads(line) for line in (tmp_path / "out/left_out.jsonl").read_text().splitlines()]
-    assert [one["record"] for one in named] == [*range(2, 2 + len(BAD)), 14, 2]
+    assert [one["record"] for one in named] == [*range(2, 2 + len(BAD)), 16, 2]
     assert "does not fit this model" in named[9]["why"] and named[-1]["file"] == "evaluate.prompts"
     assert "q.jsonl: record 2: it has no" in capsys.readouterr().err
     scores = json.loads((tmp_path / "out/results.json").read_text())[model_folder.name]["test"]
-    assert scores["asked"] == {"often": 2, "answerable": 2, "unanswerable": 0}
+    assert scores["asked"] == {"often": 2, "answerable": 3, "unanswerable": 1}
     (tmp_path / "q.jsonl").write_text(json.dumps(BAD["no answers"]))
     with pytest.raises(UserError, match=r'q\.jsonl: record 1: "answers" is no list'):
         stage.run(inputs, params, tmp_path / "out")

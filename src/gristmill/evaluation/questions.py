@@ -66,11 +66,15 @@ def read_questions(path: Path, engine: Engine, left_out: list[LeftOut], match: s
 
 
 def question_of(record: dict[str, Any], match: str = "contains") -> Question:
-    """The question of a record. Raises UserError where it is none, or cannot be judged."""
-    text, answers, answerable = (record.get(name) for name in ("question", "answers", "answerable"))
+    """The question of a record, which can be answered where it has answers unless it says otherwise.
+
+    Raises UserError where it is none, or cannot be judged.
+    """
+    text, answers = record.get("question"), record.get("answers", record.get("answer"))
+    answerable = record.get("answerable", bool(answers))
     stated = record.get("stated", 0)
     if not isinstance(text, str) or not text.strip():
-        raise UserError('it has no "question"', 'it needs "question", "answers" and "answerable"')
+        raise UserError('it has no "question"', 'it needs "question" and "answers"')
     if isinstance(answers, str | int | float):
         answers = [answers]  # there is but one
     if not isinstance(answers, list) or not all(isinstance(one, str | int | float) for one in answers):
