@@ -1,7 +1,6 @@
-"""The recipe: one typed model a stage, read from one TOML file. All settings of gristmill are on this page.
-
-A stage runs where its table is present (an empty table takes the defaults); unknown keys are errors. Fields of type
-`InputPath` name files or folders, relative to the recipe's own folder; `{stage}/file` is an earlier stage's file.
+"""The recipe: one typed model a stage, read from one TOML file. All settings are on this page. A stage runs where its
+table is present (an empty one takes the defaults). Files and folders are relative to the recipe's own folder;
+`{stage}/file` is an earlier stage's file.
 """
 
 from __future__ import annotations
@@ -261,6 +260,7 @@ class Tune(Params):
 class SFT(Tune):
     """Conversations → chat model."""
 
+    lr: Weight = 0.0  # times the other rates; 0: 0.3, of a model by others 0.01, of adapters 0.1
     epochs: Annotated[float, Field(ge=0, le=1_000)] = 0.0  # passes over them; 0: by their number, 2 to 40
     batch: Annotated[int, Field(ge=0, le=1_000_000)] = 0  # conversations a step; 0: by their number, 8 to 32
     init_from: InputPath = ""  # a Hugging Face folder or GGUF file (Llama, Qwen3) to begin with, without pretraining

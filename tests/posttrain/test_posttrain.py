@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,6 +55,11 @@ def test_order_shows_every_example_once_an_epoch_and_forgets_nothing() -> None:
 )
 def test_few_conversations_are_read_in_small_batches_and_often(count: int, read: tuple[int, float]) -> None:
     assert dose(count) == read and dose(count, 16, 3.0) == (16, 3.0)
+
+
+@pytest.mark.parametrize(("settings", "rate"), [({}, 0.3), ({"init_from": "x"}, 0.01), ({"lora_rank": 4}, 0.1)])
+def test_models_by_others_and_adapters_are_tuned_at_lower_rates(settings: dict[str, Any], rate: float) -> None:
+    assert sft.rate(SFT(**settings)) == rate and sft.rate(SFT(**settings, lr=0.7)) == 0.7
 
 
 def test_fine_tuning_teaches_the_answers(tuned: dict[str, Path]) -> None:

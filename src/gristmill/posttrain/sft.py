@@ -42,6 +42,7 @@ from gristmill.training.scoring.scheduled import tasks_of
 from gristmill.training.stage import conclude, last_tenth, run_job
 
 LORA_RATE = 0.01  # of adapters by AdamW, times lr, where adamw_lr is not set
+LR, LR_OF_OTHERS, LR_OF_ADAPTERS = 0.3, 0.01, 0.1  # where lr is not set: docs/notebook/post-training.md
 SCORINGS = 10  # of held-out conversations while training
 MOST_SCORED = 200  # conversations of each kind in one
 FEWEST = 8  # held-out conversations that a warning of overfitting may rest on
@@ -52,6 +53,13 @@ REMEDY = "fewer epochs, a lower lr, or more conversations"
 def run(inputs: Mapping[str, Path], params: SFT, out: Path) -> Manifest:
     """Fine-tune the base model."""
     return run_job(prepare(inputs, params, out), out, finish)
+
+
+def rate(params: SFT) -> float:
+    """By how much the rates are scaled."""
+    if params.lora_rank or params.lora_from:
+        return params.lr or LR_OF_ADAPTERS
+    return params.lr or (LR_OF_OTHERS if params.init_from else LR)
 
 
 def share_of_loss(model: Transformer, examples: Sequence[Example], average: str) -> Tensor:
@@ -116,7 +124,7 @@ def prepare(inputs: Mapping[str, Path], params: SFT, out: Path) -> Job:
         rates = replace(rates, adamw=rates.adamw or LORA_RATE)
     steps = order.steps(epochs)
     plan = Plan(
-        *("sft", steps, rates.scaled(params.lr), params.warmup, 1.0),
+        *("sft", steps, rates.scaled(rate(params)), params.warmup, 1.0),
         checkpoint_seconds=params.checkpoint_seconds,
         tokens=lambda: sum(map(tokens, range(steps))),
     )
