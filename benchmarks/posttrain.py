@@ -38,9 +38,13 @@ from gristmill.training.optimizer import Optimizer
 
 TALKS = Path(__file__).parents[2] / "shared" / "data" / "instruct"
 OBJECTIVES = ("sft", "dpo", "kto", "reward", "grpo")
-SIZES = {"2.25M": (4, 160, 5, 32, 448), "15M": (7, 384, 6, 64, 1024)}  # layers, width, heads, their size, feed-forward
+SIZES = {  # layers, width, heads, their size, feed-forward; the last one of SmolLM2-135M's depth and width
+    "2.25M": (4, 160, 5, 32, 448),
+    "15M": (7, 384, 6, 64, 1024),
+    "123M": (30, 576, 9, 64, 1536),
+}
 CONTEXT, VOCABULARY, BATCH, GROUP, ANSWER = 256, 3072, 16, 8, 32
-GOALS = {"2.25M": 3.0, "15M": 1.5}
+GOALS = {"2.25M": 3.0, "15M": 1.5, "123M": 1.5}
 WARM_UP = 2
 FILES = {"sft": "sft", "grpo": "prompts", "dpo": "pairs", "reward": "pairs", "kto": "judged"}
 
