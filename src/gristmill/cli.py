@@ -277,7 +277,7 @@ def closing(folder: Path, summary: dict[str, float], seconds: float) -> None:
             question, answer = (message["content"] for message in json.loads(line)["messages"][:2])
             results.print(f"> {question}", style="bold", markup=False)
             results.print(f"  {shorten(answer, ANSWER, placeholder=' …')}", markup=False)
-    if quoted or "pretrain.seconds" in summary:
+    if quoted or any(f"{stage}.seconds" in summary for stage in MODEL):
         results.print(f"\nchat:    gristmill chat {folder}\nserve:   gristmill serve {folder}", markup=False)
     if quoted:
         results.print(f'find:    gristmill find {folder} "QUESTION"', markup=False)

@@ -37,6 +37,7 @@ from gristmill.runs.journal import KEPT, RAN, SKIPPED, SUMMARY, Journal
 from gristmill.runs.lock import LOCK, lock_of, locked
 from gristmill.runs.ready import check_inputs
 from gristmill.runs.stage_line import stage_line
+from gristmill.settings.choices import unused
 from gristmill.settings.stages import BY_NAME, CORPUS, CRAWLS, STAGES, Stage, pick_inputs, resolve_paths
 
 RUN, SKIP = "run", "skip"
@@ -73,6 +74,9 @@ def run_recipe(
     if until:
         stages = stages[: names.index(until) + 1]
     check_inputs(recipe, stages, folder, {})
+    told, remedy = unused(recipe)
+    if told and {"reward", "rl"} <= {stage.name for stage in stages}:
+        console.print(f"caution: {told}; {remedy}", style="yellow", markup=False)
     with locked(folder / LOCK), traced(folder) if LEADER else nullcontext(), explaining("", folder):
         if LEADER:
             write_text(folder / RECIPE, sealed(recipe.model_dump_json(indent=2, exclude_none=True)))

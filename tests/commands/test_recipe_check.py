@@ -69,5 +69,10 @@ def test_rewards_and_tasks_are_looked_at_before_a_run(tmp_path: Path, command: C
     ):
         told = command("check", path, "--set", setting)
         assert told.code == 2 and wrong in told.stdout, setting
+    shown = command("check", path).stdout
+    assert "[reward] is trained and rewards nothing here: rl.reward = " in shown and "leave out one of them" in shown
+    (tmp_path / "t.yaml").write_text("task: mine\n")
+    shown = command("check", path, "--set", "reward=", "--set", f"evaluate.tasks.own={tmp_path}/t.yaml").stdout
+    assert "rewards nothing" not in shown and "evaluate.tasks.own: it is lm-evaluation-harness's to read" in shown
     told = command("check", path, "--set", "rl.reward=", "--set", "reward=")
     assert told.code == 2 and "nothing rewards answers" in told.stdout

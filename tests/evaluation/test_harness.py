@@ -117,7 +117,7 @@ def test_texts_and_rolling_likelihoods_are_those_of_the_export(exported: tuple[E
 
 
 def test_a_task_file_of_the_harness_is_scored_per_example_as_there(
-    exported: tuple[Engine, Any], tmp_path: Path
+    exported: tuple[Engine, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     engine, theirs = exported
     questions = ["The miller", "Anna walks", "A river", "Tom paints"]
@@ -130,7 +130,9 @@ def test_a_task_file_of_the_harness_is_scored_per_example_as_there(
     path = tmp_path / "own.yaml"
     path.write_text("task: own\ninclude: base.yaml\n")
     (tmp_path / "out").mkdir()
+    capfd.readouterr()
     figures, records = run_task(engine, "own", path, 24, [], Parts(tmp_path / "out"), None)
+    assert capfd.readouterr().err == ""  # no bars, no complaint of git
     expected = samples(theirs, read_task(path))
     assert figures["items"] == 4 and figures["exact_match_whole"]["value"] >= 0.25
     for number, record in enumerate(records):

@@ -64,7 +64,10 @@ def test_what_the_model_is_told_first_and_messages_of_several_lines(
     second = assistant.reply([{"role": "user", "content": "Who paints?"}]).text()
     assert done.stdout.startswith(f"(the model is told this first, from now on)\n{first}\n")
     assert done.stdout.endswith(f"(a new conversation)\n{second}\n")
-    assert "/save FILE" in command("chat", run_folder, text="/what\n").stdout
+    shown = command("chat", run_folder, text="/help\n/sav x\n/save\n/save x\n").stdout
+    assert shown.startswith("/help") and "there is no /sav, did you mean `save`?\n/help" in shown
+    assert "no file is named\nerror: there is nothing to save" in shown.replace("\n  remedy: as: /save talk.jsonl", "")
+    assert shown.count("as: /save") == 1
 
 
 def test_a_conversation_is_saved_and_can_be_learned_from(
@@ -101,11 +104,16 @@ def test_what_no_longer_fits_is_told(run_folder: Path, command: Command) -> None
     assert "of the oldest messages are no longer read" in command("chat", run_folder, text=text).stdout
 
 
+def test_an_answer_that_is_cut_is_told(endless_folder: Path, command: Command) -> None:
+    done = command("chat", endless_folder, text="Who?\n")
+    assert done.code == 0 and done.stdout.endswith("\n(cut after 512 tokens: no more fit, or are made)\n")
+
+
 def test_smaller_weights_are_asked_for_and_named(run_folder: Path, command: Command) -> None:
     for kind in ("bfloat16", "int8"):
         smaller = Assistant.load(run_folder / "sft", run_folder / "tokenizer", weights=kind)
         done = command("chat", run_folder, "--weights", kind, text=f"{QUESTION}\n")
-        assert done.stdout == f"{smaller.reply(ASK).text()}\n" and f"sft, {kind} weights\n" in done.stderr
+        assert done.stdout.startswith(f"{smaller.reply(ASK).text()}\n") and f"sft, {kind} weights\n" in done.stderr
     refused = command("chat", run_folder, "--weights", "int4", text=f"{QUESTION}\n")
     assert refused.code == 2 and "'bfloat16', 'int8'" in refused.stderr and "Value error" not in refused.stderr
 
@@ -116,7 +124,9 @@ def test_a_gguf_file_is_talked_with(run_folder: Path, assistant: Assistant, comm
     expected = assistant.reply(ASK).text()
     assert done.stdout.startswith(f"{expected}\n(there is none") and "(a GGUF file)" in done.stderr
     assert (
-        command("chat", run_folder, "--model", tmp_path / "model-f32.gguf", text=f"{QUESTION}\n").stdout
+        command("chat", run_folder, "--model", tmp_path / "model-f32.gguf", text=f"{QUESTION}\n").stdout.removesuffix(
+            "(cut after 45 tokens: no more fit, or are made)\n"
+        )
         == f"{expected}\n"
     )
     assert "no model" in command("chat", tmp_path / "none.gguf").stderr

@@ -13,6 +13,7 @@ import typer
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest
 from gristmill.progress import results, table
+from gristmill.runs.finished import run_folder
 
 if TYPE_CHECKING:
     from gristmill.evaluation.questions import Question
@@ -41,7 +42,7 @@ def compare(
     """
     if len(runs) < 2:
         raise UserError("there is nothing to compare", "name two run folders or more")
-    summaries = {run: read_json(run / "summary.json") for run in runs}
+    summaries = {run: read_json(run_folder(run) / "summary.json") for run in runs}
     groups = grouped(runs)
     names = sorted({name for one in summaries.values() for name in one if not name.endswith("seconds")})
     rows = []

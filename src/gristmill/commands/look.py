@@ -13,6 +13,7 @@ from gristmill.errors import UserError
 from gristmill.files import write_text
 from gristmill.manifest import Manifest
 from gristmill.progress import results, table
+from gristmill.runs.finished import run_folder
 from gristmill.settings.stages import BY_NAME, CORPUS, MODEL
 
 KEY = "An Ed25519 private key, PEM: openssl genpkey -algorithm ed25519 -out FILE makes one."
@@ -32,7 +33,7 @@ def provenance(
     from gristmill.report.provenance import machine_readable, public_summary
     from gristmill.report.provenance.origins import count_origins
 
-    folders, name, folder = made_in(run), run.resolve().name, out or run / "provenance"
+    folders, name, folder = made_in(run_folder(run)), run.resolve().name, out or run / "provenance"
     if not folders.keys() & set(CORPUS):
         raise UserError(f"no corpus stage in {run}", "name a finished run folder, as runs/miniweb")
     found = count_origins(folders)

@@ -25,6 +25,7 @@ from gristmill.progress import duration, quantity
 from gristmill.recipe import Pretrain, Recipe
 from gristmill.runs.finished import examine
 from gristmill.runs.ready import check_inputs
+from gristmill.settings.choices import unused
 from gristmill.settings.stages import STAGES, TRAINING, resolve_paths
 from gristmill.tokenizer.encode import Tokenizer
 
@@ -128,6 +129,9 @@ def reward_found(recipe: Recipe, params: Any) -> Iterator[Finding]:
             read_function(params.reward)
         except UserError as error:
             yield Finding("rl", error.problem, True, error.remedy)
+        told, remedy = unused(recipe)
+        if told:
+            yield Finding("reward", told, remedy=remedy)
     elif not recipe.reward:
         sample = islice(records_of(Path(params.prompts)), SAMPLED)
         if not any(isinstance(record, dict) and record.get("truth") is not None for _, record in sample):
@@ -142,7 +146,9 @@ def tasks_found(recipe: Recipe, folder: Path) -> Iterator[Finding]:
 
         params: Any = resolve_paths(recipe.evaluate, folder)
         for name, path in params.tasks.items():
-            if Path(path).is_file() and Path(path).suffix not in YAML:
+            if Path(path).suffix in YAML:
+                yield Finding(f"evaluate.tasks.{name}", "it is lm-evaluation-harness's to read, when it runs")
+            elif Path(path).is_file():
                 yield from records_found(f"evaluate.tasks.{name}", Path(path), partial(checked, form_of))
 
 

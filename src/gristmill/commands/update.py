@@ -12,7 +12,7 @@ from gristmill.manifest import MANIFEST, Manifest
 from gristmill.progress import results
 from gristmill.recipe import Recipe
 from gristmill.run import execute, run_recipe
-from gristmill.runs.finished import UPDATE, read_recipe
+from gristmill.runs.finished import UPDATE, read_recipe, run_folder
 from gristmill.runs.lock import lock_of, locked
 from gristmill.settings.stages import BY_NAME, CRAWLS, pick_inputs, resolve_paths
 
@@ -23,7 +23,7 @@ def update(run: Path) -> dict[str, list[str]]:
     """Read the pages of a run again and index them in `RUN/update`; returns those that are new, changed and gone since
     the run was made, which its weights do not know of. Raises UserError where the run has no passages.
     """
-    recipe = read_recipe(run)
+    recipe = read_recipe(run_folder(run))
     if recipe.passages is None:
         raise UserError(f"the recipe of {run} has no passages", "add a [passages] table to it, and run it")
     if not (run / "extract").is_dir():

@@ -14,7 +14,7 @@ from gristmill.errors import Damaged, UserError, nearest
 from gristmill.inputs.folders import NEWER
 from gristmill.manifest import Manifest
 from gristmill.progress import results
-from gristmill.runs.finished import UPDATE
+from gristmill.runs.finished import UPDATE, run_folder
 
 SHOWN = 8  # steps of training, or addresses, that are named
 LOGS = {"crawl": "urls.jsonl", "extract": "dropped.jsonl", "passages": "dropped.jsonl"}  # of a stage: what it met
@@ -30,7 +30,7 @@ def why(
     page: Annotated[str, typer.Argument(metavar="URL", help="A page's address, a file's name, or a document's id.")],
 ) -> None:
     """Tell one page's whole fate: fetched or not and why, kept or dropped by which rule, which steps trained on it."""
-    folders, again = made_in(run), made_in(run / UPDATE)
+    folders, again = made_in(run_folder(run)), made_in(run / UPDATE)
     page = meant(run, folders, again, page)
     for stage, line in fate(folders, page):
         results.print(f"{stage}: {line}", markup=False)

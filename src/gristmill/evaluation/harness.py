@@ -7,7 +7,9 @@ from the engine's likelihoods and texts.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,6 +153,20 @@ def read_task(path: Path) -> dict[str, Any]:
     return found
 
 
+@contextmanager
+def silence() -> Iterator[None]:
+    """Let nothing through to standard error, also of programs that are run: bars of building a task, git's complaint
+    that this is no repository."""
+    kept = os.dup(2)
+    with Path(os.devnull).open("w", encoding="utf-8") as nothing, redirect_stderr(nothing):
+        os.dup2(nothing.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
 def run_by_harness(engine: Engine, name: str, path: Path) -> tuple[list[str], list[dict[str, Any]]]:
     """The figures that a task takes (`exact_match`; with several filters `exact_match_FILTER`), and a record an
     example: what was asked, what is right, what came, and each figure of it.
@@ -162,7 +178,8 @@ def run_by_harness(engine: Engine, name: str, path: Path) -> tuple[list[str], li
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     try:
-        made = simple_evaluate(model, tasks=[task], log_samples=True, bootstrap_iters=0)
+        with silence():
+            made = simple_evaluate(model, tasks=[task], log_samples=True, bootstrap_iters=0)
     except UserError:
         raise
     except Exception as error:

@@ -26,6 +26,7 @@ TARGETS = ("q", "k", "v", "o", "gate", "up", "down")
 PREFIX = "base_model.model."
 M = TypeVar("M", bound=nn.Module)
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ADAPTER = "adapter"  # folder of them in a stage's
 
 
 class Adapted(nn.Module):
@@ -104,7 +105,10 @@ def read_adapter(model: Network, folder: Path) -> None:
             raise UserError(f"{folder}: not plain LoRA", "adapters of matrices alone can be used")
         rank, alpha = int(config["r"]), float(config["lora_alpha"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise UserError(f"no adapters of PEFT in {folder}: {error}", "name the folder of a LoRA") from error
+        inside = folder / ADAPTER
+        why = error.strerror if isinstance(error, OSError) else error
+        there = f": name {inside}" if (inside / CONFIG).exists() else ", as sft/adapter"
+        raise UserError(f"no adapters of PEFT in {folder}: {why}", f"name the folder of a LoRA{there}") from error
     ends = {name.split(".")[-3].removesuffix("_proj") for name in tensors}
     attach(model, rank, alpha * math.sqrt(rank) if config.get("use_rslora") else alpha, sorted(ends))
     own = {written(name): tensor for name, tensor in model.state_dict().items() if ".lora_" in name}

@@ -21,7 +21,7 @@ from gristmill.errors import UserError
 from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest
 from gristmill.model.formats.gguf_format import read_foreign_model
-from gristmill.model.lora import attach, merge, read_adapter, write_adapter
+from gristmill.model.lora import ADAPTER, attach, merge, read_adapter, write_adapter
 from gristmill.model.loss import IGNORE, bits_per_byte, cross_entropy, token_logprobs, upload
 from gristmill.model.transformer import Transformer
 from gristmill.posttrain.examples import Example, Order, conversations_from_documents, dose, example_of, packed
@@ -95,7 +95,9 @@ def prepare(inputs: Mapping[str, Path], params: SFT, out: Path) -> Job:
     examples, heldout, counts = read_examples(inputs, params, tokenizer, model.config.context, out)
     batch, epochs = dose(len(examples), params.batch, params.epochs)
     if (batch, epochs) != (params.batch, params.epochs):
-        console.print(f"           {batch} conversations a step, each read {epochs:g} times")
+        console.print(
+            f"           {batch} conversations a step, each read {'once' if epochs == 1 else f'{epochs:g} times'}"
+        )
     order = Order(len(examples), batch, params.seed)
     text = None
     if "tokens" in inputs:
@@ -216,6 +218,6 @@ def finish(job: Job, log: list[LogLine], out: Path) -> Manifest:
     metrics |= {f"{name}_at_step": step for name, step in job.watch.warnings(log).items()}
     if "trained_parameters" in job.counts:
         if LEADER:
-            write_adapter(job.model, out / "adapter", "the model that sft began with")
+            write_adapter(job.model, out / ADAPTER, "the model that sft began with")
         merge(job.model)
     return conclude(job, log, out, metrics)

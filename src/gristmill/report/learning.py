@@ -24,7 +24,7 @@ def inspect(run: Path, prompt: str, out: Path, *, model: Path | None = None, tok
     Raises UserError where the run has no finished pretraining or the prompt is longer than the model's context.
     """
     if not run.is_dir():
-        raise UserError(f"no run folder {run}", "make one first: gristmill run recipes/miniweb.toml")
+        raise UserError(f"no run folder {run}", "check the path, or make one: gristmill run miniweb")
     folder = model or run / "pretrain"
     found, words = moments(folder), Tokenizer.load(tokenizer or run / "tokenizer")
     told = predictions(found, words, [prompt])

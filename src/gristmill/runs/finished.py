@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gristmill.errors import UserError
+from gristmill.errors import UserError, nearest
 from gristmill.files import unsealed
 from gristmill.inputs.storage import as_path, is_remote
 from gristmill.manifest import MANIFEST, Manifest
@@ -168,14 +168,23 @@ def read_recipe(run: Path) -> Recipe:
     return validate(Recipe, content, str(path))
 
 
+def run_folder(path: Path) -> Path:
+    """The same path. Raises UserError where there is no such folder; it names one that is called much like it."""
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise UserError(f"{path} is a file, no run folder", "name the folder of a run, as runs/miniweb")
+    others = [str(one) for place in {path.parent, Path("runs")} if place.is_dir() for one in place.iterdir()]
+    like = nearest(str(path), [one for one in others if Path(one).is_dir()])
+    raise UserError(f"no run folder {path}{like}", "check the path, or make one: gristmill run miniweb")
+
+
 def stages_of(run: Path) -> dict[str, Path]:
     """The folders of a run's stages that may be used, by name; says which others there are, and why not.
 
     Of a folder without a recipe all stages are taken that lie in it. Raises UserError where there is no such folder.
     """
-    if not run.is_dir():
-        raise UserError(f"no run folder {run}", "make one first: gristmill run recipes/miniweb.toml")
-    if not (run / RECIPE).exists():
+    if not (run_folder(run) / RECIPE).exists():
         return {name: run / name for name in BY_NAME if Manifest.read(run / name)}
     found = examine(read_recipe(run), run)
     for line in gathered({name: one for name, one in found.items() if one.made}):
@@ -199,9 +208,9 @@ def passages_of(folder: Path) -> Path | None:
 def stage_of(folder: Path, name: str) -> Path:
     """A stage's folder in a run, or the folder itself where it is no run's.
 
-    Raises UserError where the run has the stage and it may not be used.
+    Raises UserError where there is no such folder, or the run has the stage and it may not be used.
     """
-    if not (folder / RECIPE).exists():
+    if not (run_folder(folder) / RECIPE).exists():
         return folder / name if (folder / name).is_dir() else folder
     found = examine(read_recipe(folder), folder).get(name)
     if found is None or found.fault:

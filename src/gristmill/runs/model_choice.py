@@ -13,7 +13,7 @@ from pathlib import Path
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest, intact
 from gristmill.runs.fingerprint import digest
-from gristmill.runs.finished import RECIPE, StageState, examine, gathered, read_recipe
+from gristmill.runs.finished import RECIPE, StageState, examine, gathered, read_recipe, run_folder
 from gristmill.settings.stages import MODEL
 
 NEWEST = tuple(reversed(MODEL))  # stages that train a model to talk with, the last first
@@ -52,7 +52,7 @@ def find_model(folder: Path | str | None, named: str | None = None, choose: Sequ
     if not path.is_dir():
         if named or path.suffix == GGUF:
             raise UserError(f"no model {path}", f"name one of {', '.join(MODEL)}, or the folder of one")
-        raise UserError(f"no run folder {path}", "make one first: gristmill run recipes/miniweb.toml")
+        run_folder(path)
     if (path / RECIPE).exists():
         return of_run(path, choose)
     if (path / OURS).exists():
@@ -92,7 +92,8 @@ def of_run(run: Path, choose: Sequence[str]) -> Model:
         raise UserError(f"{run} holds no model yet", "let the run reach the pretrain stage: gristmill run RECIPE")
     raise UserError(
         f"{run} holds no model that its recipe would make now: {'; '.join(gathered(wrong))}",
-        f"gristmill run RECIPE --out {run} makes it anew (--keep-old keeps what only other code made); "
+        f"gristmill run RECIPE --out {run} makes it anew (with the same --set as when it was made it is kept as it is, "
+        "--keep-old keeps what only other code made); "
         f"or name a folder as it is: {run / made[0]}",
     )
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from gristmill.errors import UserError
+from gristmill.errors import UserError, nearest
 from gristmill.progress import results
 from gristmill.serving.api_error import ApiError
 from gristmill.serving.assistant import Assistant, Reply
@@ -60,7 +60,9 @@ class Talk:
             "memory": self.memory,
             "save": self.save,
         }
-        return known[name](rest.strip()) if name in known else HELP
+        if name in known:
+            return known[name](rest.strip())
+        return HELP if name in ("", "help") else f"there is no /{name}{nearest(name, known)}\n{HELP}"
 
     def instruct(self, text: str) -> str:
         """Set the system's message."""
@@ -91,8 +93,10 @@ class Talk:
 
     def save(self, name: str) -> str:
         """Write the conversation to a new file. Raises UserError."""
-        if not name or not self.messages:
-            raise UserError("there is nothing to save" if name else "no file is named", "as: /save talk.jsonl")
+        if not name:
+            raise UserError("no file is named", "as: /save talk.jsonl")
+        if not self.messages:
+            raise UserError("there is nothing to save", "ask something first; a new conversation begins empty")
         path, messages = Path(name).expanduser(), self.told(self.messages)
         text = json.dumps({"messages": messages}, ensure_ascii=False) + "\n"
         if path.suffix == ".md":
@@ -111,7 +115,7 @@ class Talk:
     def ask(self, text: str) -> None:
         """Print the answer to a message. What brings none leaves the conversation as it was."""
         asked, pieces = {"role": "user", "content": text}, list[str]()
-        session, finish = None, "length"
+        session, finish, stopped = None, "length", False
         reply: Reply | str = ""
         try:
             if self.remembers and self.store:
@@ -123,6 +127,7 @@ class Talk:
                 print(piece.translate(CONTROLS) if sys.stdout.isatty() else piece, end="", flush=True)
             finish = "stop" if isinstance(reply, str) else reply.finish
         except KeyboardInterrupt:
+            stopped = True
             print(" (stopped)", end="")
         except (UserError, ApiError) as error:
             return print(f"error: {error}")
@@ -131,7 +136,7 @@ class Talk:
         if session:
             session.keep("".join(pieces), finish)
         if isinstance(reply, Reply):
-            self.tell(reply)
+            self.tell(reply, stopped)
 
     def reply(self, session: Session | None, asked: dict[str, str]) -> Reply | str:
         """An answer while it is made, or what the memory says."""
@@ -147,8 +152,10 @@ class Talk:
             return f"{known}\n\n{reply.text()}"
         return reply
 
-    def tell(self, reply: Reply) -> None:
-        """Say what belongs to an answer: where a quotation is from, or what pages are near; what was not read."""
+    def tell(self, reply: Reply, stopped: bool) -> None:
+        """Say what belongs to an answer: where it quotes from, or what pages are near; what was not read, or cut."""
+        if reply.finish == "length" and not stopped:
+            print(f"(cut after {reply.limit:,} tokens: no more fit, or are made)")
         if reply.dropped > self.dropped:
             self.dropped = reply.dropped
             print(f"({self.dropped} of the oldest messages are no longer read: the context is full)")

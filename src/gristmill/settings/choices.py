@@ -103,6 +103,14 @@ def refuse_gaps(recipe: Recipe, stages: Sequence[str]) -> None:
         refuse_no_room(recipe.rl.max_tokens, recipe.pretrain.context)
 
 
+def unused(recipe: Recipe) -> tuple[str, str]:
+    """What a recipe trains and does not use, and the remedy; empty texts where there is nothing of the kind."""
+    if not (recipe.reward and recipe.rl and recipe.rl.reward):
+        return "", ""
+    told = f"[reward] is trained and rewards nothing here: rl.reward = {recipe.rl.reward!r} does"
+    return told, "leave out one of them: --set reward= or --set rl.reward="
+
+
 def refuse_no_room(max_tokens: int, context: int) -> None:
     """Raise UserError where the answers of RL would take all that the model reads."""
     if max_tokens >= context:

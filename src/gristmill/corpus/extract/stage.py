@@ -175,7 +175,7 @@ def input_files(inputs: Mapping[str, Path], params: Extract) -> list[Path]:
     if params.paths:
         return [as_path(path) for path in params.paths]
     if "crawl" not in inputs:
-        raise UserError("extract has nothing to read", "set extract.paths, or add a [crawl] table to the recipe")
+        raise UserError("extract has nothing to read", "give files or folders: gristmill extract notes/ -o docs")
     files = sorted(inputs["crawl"].glob("*.warc.gz"))
     if not files:
         raise UserError(f"no .warc.gz file in {inputs['crawl']}", "run the crawl again")
