@@ -27,7 +27,7 @@ from gristmill.commands.why import why
 from gristmill.corpus.execution.executor import parse_backend, using
 from gristmill.errors import UserError
 from gristmill.generation.weight_type import WeightType
-from gristmill.manifest import in_run
+from gristmill.manifest import Manifest, in_run
 from gristmill.progress import console, duration, results, table
 from gristmill.recipe import Recipe
 from gristmill.run import run_recipe
@@ -195,6 +195,9 @@ def assistant_of(
         raise UserError("there are no passages to read", "name a run whose recipe has [passages], and no --model")
     model = find_model(folder, named)
     held = f", {weights} weights" if weights != WeightType.FLOAT32 else ""
+    made = Manifest.read(model.folder) if model.folder.is_dir() else None
+    base = made is not None and made.stage == "pretrain" and not made.params.get("init_from")
+    held += " (not fine-tuned: it goes on with a text, and answers nothing)" if base else ""
     console.print(f"model: {model.about}{held}", markup=False, soft_wrap=True)
     questions = examples(model.evaluated) if model.evaluated else []
     return Assistant.load(model.folder, model.tokenizer, model.name, questions, weights)

@@ -117,6 +117,13 @@ def test_a_wrong_name_of_a_run_is_told_alike(run: Path, command: Command, words:
     assert done.code == 2 and done.stderr.startswith(told)
 
 
+def test_a_base_model_is_told_to_be_one(run: Path, command: Command) -> None:
+    note = "(not fine-tuned: it goes on with a text, and answers nothing)\n"
+    for folder, *more in ((run, "--model", "pretrain"), (run / "pretrain",)):
+        assert command("chat", folder, *more, text="Who?\n").stderr.endswith(note)
+    assert note not in command("chat", run, "--model", "sft", text="Who?\n").stderr
+
+
 def test_a_file_is_no_run(finished: Path, command: Command) -> None:
     done = command("chat", finished / "talk.jsonl")
     assert done.code == 2 and done.stderr.startswith(f"error: {finished / 'talk.jsonl'} is a file, no run folder\n")

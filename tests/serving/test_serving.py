@@ -173,6 +173,22 @@ def test_the_page_is_self_contained_and_guarded(address: str) -> None:
         assert httpx.get(f"{address}/page/{name}").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "told"),
+    [
+        ("POST", "/v1/audio/speech", 404, "no /v1/audio/speech; it has /v1/chat/completions, /v1/completions, "),
+        ("POST", "/chat/completions", 404, "no /chat/completions; it has /v1/chat/completions, "),
+        ("GET", "/v1/memory/facts", 404, "was started without what /v1/memory/facts needs"),
+        ("GET", "/v1/chat/completions", 405, "/v1/chat/completions takes POST, not GET"),
+    ],
+)
+def test_a_path_that_is_not_there_is_told_with_those_that_are(
+    address: str, method: str, path: str, status: int, told: str
+) -> None:
+    found = httpx.request(method, f"{address}{path}")
+    assert found.status_code == status and told in found.json()["error"]["message"]
+
+
 def test_no_run_and_no_model_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run folder"):
         find_model(tmp_path / "none")

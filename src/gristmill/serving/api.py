@@ -29,6 +29,9 @@ from gristmill.serving.requests.begin import Beginner
 from gristmill.serving.requests.request_fields import read_body
 from gristmill.serving.tracing import Tracer, add_trace
 
+PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/models")  # always there
+STARTED_WITH = ("/v1/memory", "/v1/conversations", "/v1/trace", "/v1/passages")  # there where a server has the thing
+
 
 def create_app(
     assistant: Assistant,
@@ -105,9 +108,16 @@ def add_error_handlers(app: FastAPI) -> None:
     async def known(_: Request, error: Exception) -> JSONResponse:
         return as_api_error(error).response()
 
-    async def http(_: Request, error: Exception) -> JSONResponse:
+    async def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        return ApiError(error.status_code, str(error.detail), headers=dict(error.headers or {})).response()
+        path, headers, told = request.url.path, dict(error.headers or {}), str(error.detail)
+        if error.status_code == 404:
+            told = f"this server has no {path}; it has {', '.join(PATHS)}"
+            if path.startswith(STARTED_WITH):
+                told = f"this server was started without what {path} needs: gristmill serve --help"
+        elif error.status_code == 405:
+            told = f"{path} takes {headers.get('allow') or headers.get('Allow')}, not {request.method}"
+        return ApiError(error.status_code, told, headers=headers).response()
 
     async def malformed(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
