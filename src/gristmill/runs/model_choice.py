@@ -92,7 +92,7 @@ def of_run(run: Path, choose: Sequence[str]) -> Model:
         raise UserError(f"{run} holds no model yet", "let the run reach the pretrain stage: gristmill run RECIPE")
     raise UserError(
         f"{run} holds no model that its recipe would make now: {'; '.join(gathered(wrong))}",
-        f"gristmill run RECIPE --out {run} makes it anew (with the same --set as when it was made it is kept as it is, "
+        f"gristmill run RECIPE --out {run} makes it anew (if it was made with --set, give the same again to keep it; "
         "--keep-old keeps what only other code made); "
         f"or name a folder as it is: {run / made[0]}",
     )
