@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 from command_line import Command
@@ -50,6 +52,28 @@ def test_no_time_is_told_where_no_text_is_known(tmp_path: Path, command: Command
     shown = command("check", path).stdout
     assert "sft: its conversations are made from the documents, and can be checked then" in shown
     assert "how long it takes is known after tokenize" in shown and "tokens that are known" not in shown
+
+
+def test_memory_of_a_model_by_others_is_that_of_its_steps(
+    tokenizer_folder: Path, tmp_path: Path, command: Command
+) -> None:
+    shutil.copy(tokenizer_folder / "tokenizer.json", tmp_path)
+    shape = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 10, "num_attention_heads": 8}
+    more = {"model_type": "llama", "vocab_size": 403, "max_position_embeddings": 512, "rms_norm_eps": 1e-5}
+    (tmp_path / "config.json").write_text(json.dumps(shape | more | {"rope_theta": 1e4}))
+    (tmp_path / "c.jsonl").write_text("\n".join([json.dumps(GOOD | {"about": "x" * 2000})] * 100))
+
+    def told(settings: str) -> float:
+        path = tmp_path / "r.toml"
+        path.write_text(f'[sft]\ninit_from = "{tmp_path}"\nconversations = "c.jsonl"\n{settings}')
+        done = command("check", path)
+        shown = done.stdout + done.stderr
+        found = re.search(r"([\d.]+) GiB of memory", shown)
+        assert found, shown
+        return float(found[1])
+
+    # 33 M parameters take 0.5 GiB with their gradients and the optimizer's state, and 16,000 tokens ten times as much
+    assert told("batch = 32") > 2 * told("batch = 8") > 2.0 and told("batch = 8\nlora_rank = 8") < told("batch = 8")
 
 
 def test_rewards_and_tasks_are_looked_at_before_a_run(tmp_path: Path, command: Command) -> None:

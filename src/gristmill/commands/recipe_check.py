@@ -22,7 +22,7 @@ from gristmill.chat.layouts import Record, answered, asked, judged, preference
 from gristmill.chat.template import render, template_of
 from gristmill.errors import UserError
 from gristmill.progress import duration, quantity
-from gristmill.recipe import Pretrain, Recipe
+from gristmill.recipe import SFT, Pretrain, Recipe
 from gristmill.runs.finished import examine
 from gristmill.runs.ready import check_inputs
 from gristmill.settings.choices import unused
@@ -38,7 +38,7 @@ READ: dict[str, tuple[str, Callable[[Record], Any]]] = {  # stage → its file's
     "reward": ("preferences", preference),
     "rl": ("prompts", asked),
 }
-BYTES = 16  # a parameter while it is tuned: itself, its gradient, the optimizer's state
+SHAPE = ("layers", "width", "heads", "kv_heads", "head_dim", "ffn_width", "tie_embeddings")  # of a model by others
 PROCESS = 400 << 20  # bytes that Python and PyTorch take before there is a model
 SAVED = 12 * 4  # bytes on the disk of a parameter: checkpoints, and the model
 EFFICIENCY = 0.5  # of a training step's products, of those of a large matrix
@@ -227,7 +227,7 @@ def resources_found(recipe: Recipe, folder: Path, tokenizer: Tokenizer | None, p
     tables = vocabulary * shape.width * (1 if shape.tie_embeddings else 2)
     parameters = tables + shape.layers * layer_weights(shape)
     disk = parameters * SAVED * sum(getattr(recipe, name) is not None for name in TRAINING)
-    memory, there = memory_of(made, vocabulary) if made else (parameters * BYTES, physical())
+    memory, there = memory_of(made, vocabulary) if made else memory_of(*tuned(shape, recipe, folder, vocabulary))
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
     told = f"{quantity(parameters)} parameters: {memory / 2**30:,.2f} GiB of memory, of {there / 2**30:,.1f}"
@@ -245,15 +245,33 @@ def resources_found(recipe: Recipe, folder: Path, tokenizer: Tokenizer | None, p
     yield Finding("resources", told)
 
 
-def memory_of(made: Pretrain, vocabulary: int) -> tuple[int, int]:
-    """Bytes that pretraining takes and that there are: of the GPU where there is one, else of the machine."""
+def tuned(shape: Any, recipe: Recipe, folder: Path, vocabulary: int) -> tuple[Pretrain, int, bool]:
+    """What fine-tuning a model by others takes as much memory as: a pretraining, with one row of all tokens of a step.
+    And the tokens that there are, and whether adapters alone are trained."""
+    from gristmill.posttrain.examples import dose
+
+    params: Any = resolve_paths(recipe.sft, folder) if recipe.sft else SFT()
+    path, tokens = Path(params.conversations or "."), 0
+    if path.is_file():
+        records = max(1, sum(1 for _ in islice(records_of(path), MANY)))
+        batch, _ = dose(records, params.batch, params.epochs)
+        tokens = round(path.stat().st_size / 4 * min(1.0, batch / records))
+    made = Pretrain().model_copy(update={name: getattr(shape, name) for name in SHAPE})
+    row = {"context": max(1, tokens), "batch": 1}
+    return made.model_copy(update=row), vocabulary, bool(params.lora_rank or params.lora_from)
+
+
+def memory_of(made: Pretrain, vocabulary: int, adapters: bool = False) -> tuple[int, int]:
+    """Bytes that training takes and that there are: of the GPU where there is one, else of the machine."""
     import torch
 
     from gristmill.training.budget.memory import training_memory
 
     if torch.cuda.is_available():
-        return training_memory(made, vocabulary, True).peak, torch.cuda.get_device_properties(0).total_memory
-    return PROCESS + training_memory(made, vocabulary, False).peak, physical()
+        return training_memory(made, vocabulary, True, 1, adapters).peak, torch.cuda.get_device_properties(
+            0
+        ).total_memory
+    return PROCESS + training_memory(made, vocabulary, False, 1, adapters).peak, physical()
 
 
 def physical() -> int:

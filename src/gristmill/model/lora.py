@@ -41,7 +41,8 @@ class Adapted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """As the linear map that it takes the place of."""
-        return F.linear(x, self.weight) + F.linear(F.linear(x, self.lora_a), self.lora_b) * self.scale
+        low = F.linear(x, self.lora_a) * self.scale
+        return F.linear(x, self.weight).add_(F.linear(low, self.lora_b))  # in place: long rows are large
 
     def merged(self) -> nn.Linear:
         """One linear map that computes the same."""

@@ -33,13 +33,17 @@ class Memory:
         return self.state + self.step
 
 
-def training_memory(made: Pretrain, vocab_size: int, gpu: bool, processes: int = 1) -> Memory:
-    """What each of some processes takes, whose matrix products run in bfloat16 on a GPU and in float32 on a CPU."""
+def training_memory(made: Pretrain, vocab_size: int, gpu: bool, processes: int = 1, adapters: bool = False) -> Memory:
+    """What each of some processes takes, whose matrix products run in bfloat16 on a GPU and in float32 on a CPU.
+
+    Where `adapters` alone are trained (LoRA), weights have no gradients and no state of an optimizer.
+    """
     weights, layers = parameters(made, vocab_size), made.layers * layer_weights(made)
     others = weights - layers
     shards = processes if made.parallel == "fsdp" else 1
-    state = FULL * (weights + layers + 2 * others) // shards  # Muon has one number a weight, AdamW two
-    gradients = FULL * weights // shards
+    trained = 0 if adapters else 1
+    state = FULL * (weights + trained * (layers + 2 * others)) // shards  # Muon has one number a weight, AdamW two
+    gradients = trained * FULL * weights // shards
     tokens = made.batch * made.context // (processes * made.accumulate)
     computing = max(at_the_loss(made, vocab_size, tokens, gpu), in_the_last_layer(made, vocab_size, tokens, gpu))
     computing += activations(made, tokens, gpu)
@@ -48,7 +52,7 @@ def training_memory(made: Pretrain, vocab_size: int, gpu: bool, processes: int =
     if shards > 1:  # embedding and head are whole with their gradients, and the layer at hand and the next one
         computing += 2 * FULL * others + 3 * (LOW if gpu else FULL) * layer_weights(made)
     sampling = 0 if gpu else 2 * FULL * weights  # packed for generation, and all of it put together
-    step = max(computing, gradients + updating(made), sampling)
+    step = max(computing, gradients + trained * updating(made), sampling)
     return Memory(state, step) if gpu else Memory(round(HEAP * state), round(HEAP * step))
 
 
