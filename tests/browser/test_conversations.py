@@ -22,7 +22,7 @@ def test_conversations_are_kept_found_named_and_deleted(browser: Any, address: s
     browser.click("#list li:nth-child(2) .open")
     browser.until(f"{TURNS} == 2")
     assert browser.run(MESSAGES) == first
-    assert browser.run("document.querySelector('#list [aria-current]').textContent").startswith("Who <b>")
+    browser.until("document.querySelector('#list [aria-current]')?.textContent.startsWith('Who <b>')")  # drawn after
     ask(browser, "And who else?")  # it goes on, and is the newest now
     browser.until(f"{LISTED}[0].startsWith('Who <b>')")
     browser.click("#search")
