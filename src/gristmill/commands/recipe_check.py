@@ -253,7 +253,7 @@ def tuned(shape: Any, recipe: Recipe, folder: Path, vocabulary: int) -> tuple[Pr
     params: Any = resolve_paths(recipe.sft, folder) if recipe.sft else SFT()
     path, tokens = Path(params.conversations or "."), 0
     if path.is_file():
-        records = max(1, sum(1 for _ in islice(records_of(path), MANY)))
+        records = count_of(path)
         batch, _ = dose(records, params.batch, params.epochs)
         tokens = round(path.stat().st_size / 4 * min(1.0, batch / records))
     made = Pretrain().model_copy(update={name: getattr(shape, name) for name in SHAPE})
@@ -299,7 +299,12 @@ def passes(path: Path) -> float:
     """How often conversations are read, where the recipe does not say."""
     from gristmill.posttrain.examples import dose
 
-    return dose(max(1, sum(1 for _ in islice(records_of(path), MANY))))[1]
+    return dose(count_of(path))[1]
+
+
+def count_of(path: Path) -> int:
+    """How many records a file has, at least one and at most MANY."""
+    return max(1, sum(1 for _ in islice(records_of(path), MANY)))
 
 
 def speed() -> float:
