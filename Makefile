@@ -55,7 +55,7 @@ NATIVE_TESTS := tests/test_hashing.py tests/html tests/tokenizer tests/fuzz test
 	tests/training/test_loader.py tests/training/test_goldfish.py tests/generation tests/audit/test_trace.py
 
 sanitize: $(VENV)/ready $(SANITIZED)
-	$(UNDER_SANITIZERS) $(BIN)/python -m pytest -q $(NATIVE_TESTS)
+	$(UNDER_SANITIZERS) $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(NATIVE_TESTS)
 
 fuzz: $(VENV)/ready $(SANITIZED)
 	$(UNDER_SANITIZERS) $(BIN)/python tests/fuzz/fuzz.py --seconds $(or $(SECONDS),60)
