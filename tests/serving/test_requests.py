@@ -121,6 +121,21 @@ def test_wrong_requests_name_the_field(address: str, body: dict[str, Any], param
 
 
 @pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"messages": []}, "messages takes a list of objects, at least 1 of them"),
+        ({"messages": ASK, "conversation": 3}, "conversation takes a text or object"),
+        (
+            {"messages": ASK, "tools": [{"type": "function", "function": {"name": "f g"}}]},
+            "tools.0.function.name takes a text, that matches ^[a-zA-Z0-9_-]{1,64}$",
+        ),
+    ],
+)
+def test_wrong_requests_say_what_is_right(address: str, body: dict[str, Any], told: str) -> None:
+    assert post(address, body).json()["error"]["message"] == told
+
+
+@pytest.mark.parametrize(
     "body",
     [
         *(b"", b"{", b"null", b"3", b'"x"', b"[]", b"\xff\xfe\xfa", b"\0", b"[" * 100_000, b'{"a":' * 100_000),

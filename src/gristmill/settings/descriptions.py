@@ -71,15 +71,14 @@ def kind_of(annotation: Any, marks: list[Any]) -> str:
         return " or ".join(kind_of(one, marks) for one in inner if one is not type(None))
     if origin is Literal:
         return " or ".join(json.dumps(value) for value in inner)
-    if origin is list:
-        return f"list of {plural(kind_of(inner[0], []))}"
-    if origin is dict:
-        return f"table of {plural(kind_of(inner[1], []))}"
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if origin in (list, dict):
+        word, unit = f"{'list' if origin is list else 'table'} of {plural(kind_of(inner[-1], []))}", " of them"
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "table"
-    word = "path" if {"path", "place"} & {mark for mark in marks if isinstance(mark, str)} else WORDS[annotation]
-    bounds = [found for mark in marks if (found := bounds_of(mark))]
-    return ", ".join([word, *bounds])
+    else:
+        paths = {"path", "place"} & {mark for mark in marks if isinstance(mark, str)}
+        word, unit = "path" if paths else WORDS[annotation], " characters"
+    return ", ".join([word, *(found for mark in marks if (found := bounds_of(mark, unit)))])
 
 
 def plural(kind: str) -> str:
@@ -128,16 +127,17 @@ def wrong_value(item: Mapping[str, Any], model: Model, place: Sequence[int | str
     return f" takes {kind_at(model, place)}{near}"
 
 
-def bounds_of(mark: Any) -> str:
-    """A bound in words; nothing for other marks."""
+def bounds_of(mark: Any, unit: str) -> str:
+    """A bound in words, that of a length in some `unit`; nothing for other marks."""
     parts = getattr(mark, "metadata", None) or [mark]  # Field(ge=…) within Annotated holds the marks
-    names = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "min_length": "at least"}
+    names = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    names |= {"min_length": "at least", "max_length": "at most", "pattern": "that matches"}
     return ", ".join(
-        f"{word} {getattr(part, name):,.15g}" + (" of them" if name == "min_length" else "")
+        f"{word} {bound}" if isinstance(bound, str) else f"{word} {bound:,.15g}" + unit * name.endswith("length")
         for part in parts
         if isinstance(part, annotated_types.BaseMetadata)
         for name, word in names.items()
-        if getattr(part, name, None) is not None
+        if (bound := getattr(part, name, None)) is not None
     )
 
 

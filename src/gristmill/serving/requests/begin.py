@@ -142,16 +142,16 @@ class Beginner:
         self.check_model(asked.model)
         most = asked.max_output_tokens or asked.max_tokens or MAX_TOKENS
         choices, told = self.answers(asked, asked.turns(), most, user)
-        if "dropped_messages" in told["notes"] and (asked.model_extra or {}).get("truncation") == "disabled":
+        if "dropped_messages" in told["notes"] and asked.truncation == "disabled":
             raise ApiError(400, "the input is longer than the context", "input", "context_length_exceeded")
         echoed = {
             "instructions": asked.instructions,
             "max_output_tokens": asked.max_output_tokens,
             "temperature": asked.temperature or 0.0,
             "top_p": asked.top_p or 1.0,
-            "metadata": (asked.model_extra or {}).get("metadata") or {},
+            "metadata": asked.metadata or {},
             "text": {"format": asked.format.model_dump(by_alias=True, exclude_none=True)},
-            "truncation": (asked.model_extra or {}).get("truncation") or "auto",
+            "truncation": asked.truncation or "auto",
             "tools": asked.tools or [],
             "tool_choice": asked.choice,
             "parallel_tool_calls": bool(asked.offer and asked.offer.several),

@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from gristmill.chat.tools import listing, result_text
+from gristmill.chat.tools import result_text
 from gristmill.serving.api_error import ApiError
-from gristmill.serving.requests.request_fields import NOTHING, Count, Likeliest, Remembered, Schema
-from gristmill.serving.requests.tool_fields import (
-    MOST_TOOLS,
-    Offer,
-    Tool,
-    ToolCall,
-    ToolChoice,
-    offered,
-)
+from gristmill.serving.requests.request_fields import NOTHING, Count, Likeliest, Remembered, Schema, Strict
+from gristmill.serving.requests.tool_fields import MOST_TOOLS, Offer, Tool, ToolCall, ToolChoice, offered
 
 
-class Part(BaseModel):
+class Part(Strict):
     """A piece of a message's content. Only text is understood."""
 
-    model_config = ConfigDict(strict=True)
     type: str
     text: str | None = None
     refusal: str | None = None
 
 
-class Message(BaseModel):
+class Message(Strict):
     """One message."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = ConfigDict(extra="allow")
     role: str
     content: str | Annotated[list[Part], Field(fail_fast=True)] | None = None
     tool_calls: Annotated[list[ToolCall], Field(fail_fast=True)] | None = None
@@ -60,31 +52,27 @@ def text_of(content: str | list[Part] | None, kinds: tuple[str, ...] = ("text", 
     return "".join(part.text or part.refusal or "" for part in content)
 
 
-class JsonSchema(BaseModel):
+class JsonSchema(Strict):
     """The form of an answer. `strict` or not, it is held to."""
 
-    model_config = ConfigDict(strict=True)
     name: str | None = None
     description: str | None = None
     strict: bool | None = None
     schema_: Annotated[Schema, Field(alias="schema")]
 
 
-class ResponseFormat(BaseModel):
+class ResponseFormat(Strict):
     """What an answer must be."""
 
-    model_config = ConfigDict(strict=True)
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
-    @property
-    def schema_of(self) -> Schema | None:
-        """The JSON schema that the answer fits, if it must fit one. Raises ApiError where it is missing."""
-        if self.type == "json_schema" and self.json_schema is None:
-            raise ApiError(400, "response_format.json_schema is missing", "response_format.json_schema")
-        if self.type == "text":
-            return None
-        return self.json_schema.schema_ if self.json_schema and self.type == "json_schema" else {"type": "object"}
+
+def held_to(kind: str, schema: Schema | None, field: str) -> Schema | None:
+    """The JSON schema that an answer of some kind must fit, if one. Raises ApiError where `field` should give it."""
+    if kind == "json_schema" and schema is None:
+        raise ApiError(400, f"{field} is missing", field)
+    return {"text": None, "json_object": {"type": "object"}, "json_schema": schema}[kind]
 
 
 class ChatRequest(Remembered):
@@ -97,12 +85,13 @@ class ChatRequest(Remembered):
     response_format: ResponseFormat | None = None
     tools: Annotated[list[Tool], Field(max_length=MOST_TOOLS, fail_fast=True)] | None = None
     tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
-    parallel_tool_calls: bool | None = None
 
     @property
     def form(self) -> Schema | None:
-        """The JSON schema of the answer, if it must fit one."""
-        return self.response_format.schema_of if self.response_format else None
+        """The JSON schema of the answer, if it must fit one. Raises ApiError where it is missing."""
+        asked = self.response_format or ResponseFormat(type="text")
+        schema = asked.json_schema.schema_ if asked.json_schema else None
+        return held_to(asked.type, schema, "response_format.json_schema")
 
     def check(self) -> None:
         """Raise ApiError for what is not supported."""
@@ -118,8 +107,6 @@ class ChatRequest(Remembered):
         choice = self.tool_choice.function if isinstance(self.tool_choice, ToolChoice) else self.tool_choice
         return offered([tool.function for tool in self.tools or []], choice, self.parallel_tool_calls)
 
-    def turns(self) -> list[dict[str, Any]]:
+    def said(self) -> list[dict[str, str]]:
         """The messages as the template takes them."""
-        said = [message.plain(place) for place, message in enumerate(self.messages)]
-        listed = [{"role": "system", "content": listing(self.offer.listed())}] if self.offer else []
-        return [*said[:-1], *listed, said[-1]]
+        return [message.plain(place) for place, message in enumerate(self.messages)]

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from typing import Annotated, Any, ClassVar, TypeVar
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from gristmill.chat.tools import listing
 from gristmill.generation.grammar import Grammar
 from gristmill.generation.sampling_params import MOST_LIKELIEST, SamplingParams
 from gristmill.serving.api_error import ApiError
-from gristmill.serving.requests.tool_fields import Offer
 from gristmill.settings.descriptions import wrong_value
+
+if TYPE_CHECKING:
+    from gristmill.serving.requests.tool_fields import Offer
 
 MAX_BODY = 1_000_000  # bytes of a request
 MAX_REFUSED = 64_000_000  # bytes of a larger one that are read, so that a client which first sends all sees the refusal
@@ -40,24 +44,28 @@ Schema = dict[str, Any]  # a JSON schema
 Kind = TypeVar("Kind", bound="Body")
 
 
-class StreamOptions(BaseModel):
-    """What a stream should hold besides text."""
+class Strict(BaseModel):
+    """An object of JSON, whose values are of the types that it names."""
 
     model_config = ConfigDict(strict=True)
+
+
+class StreamOptions(Strict):
+    """What a stream should hold besides text."""
+
     include_usage: bool | None = False
     include_obfuscation: bool | None = False  # padding against who listens in; there is none
 
 
-class Body(BaseModel):
+class Body(Strict):
     """What a client sends. Null is as if not given."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
-    defaults: ClassVar[dict[str, tuple[Any, ...]]] = DEFAULTS
+    model_config = ConfigDict(extra="allow")
 
     def check(self) -> None:
         """Raise ApiError for what is not supported."""
         for name, value in (self.model_extra or {}).items():
-            if name not in WITHOUT_EFFECT and value not in NOTHING and value not in self.defaults.get(name, ()):
+            if name not in WITHOUT_EFFECT and value not in NOTHING and value not in DEFAULTS.get(name, ()):
                 raise ApiError(400, f"{name} is not supported", name, "unsupported_parameter")
 
 
@@ -123,30 +131,38 @@ class Sampled(Body):
         )
 
 
-class Named(BaseModel):
+class Named(Strict):
     """An object by its id."""
 
-    model_config = ConfigDict(strict=True)
     id: str
 
 
 class Remembered(Sampled):
     """A request whose answer may use the memory; it does only where these ask for it."""
 
-    conversation: str | Named | None = (
-        None  # OpenAI's: its messages come before these, and it gets these and the answer
-    )
+    conversation: str | Named | None = None  # OpenAI's: its messages come before these; it gets these and the answer
     memory: bool | None = None  # ours: facts and other conversations are used, "remember that …" is understood
+    parallel_tool_calls: bool | None = None
 
     @property
+    @abstractmethod
     def form(self) -> Schema | None:
-        """The JSON schema of the answer, if it must fit one."""
-        return None
+        """The JSON schema of the answer, if it must fit one. Raises ApiError where it is missing."""
 
     @property
+    @abstractmethod
     def offer(self) -> Offer | None:
-        """What the answer may call."""
-        return None
+        """What the answer may call. Raises ApiError for what cannot be called."""
+
+    @abstractmethod
+    def said(self) -> list[dict[str, str]]:
+        """The messages as the template takes them. Raises ApiError where they hold more than text."""
+
+    def turns(self) -> list[dict[str, str]]:
+        """The same, with what may be called listed before the last."""
+        said = self.said()
+        listed = [{"role": "system", "content": listing(self.offer.listed())}] if self.offer else []
+        return [*said[:-1], *listed, said[-1]]
 
     @property
     def conversation_id(self) -> str | None:
@@ -177,15 +193,9 @@ async def read_body(request: Request) -> bytes:
 def parse(body: bytes, kind: type[Kind]) -> Kind:
     """The body as a request. Raises ApiError naming the first field that is wrong."""
     try:
-        data = json.loads(body, parse_constant=refuse_constant)
-        asked = kind.model_validate(data)
+        asked = kind.model_validate(json.loads(body, parse_constant=refuse_constant))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = field_place(first["loc"])
-        field = ".".join(map(str, place)) or None
-        wrong = wrong_value(first, kind, place)  # in JSON a table is an object
-        wrong = wrong.replace("a table", "an object").replace("tables", "objects")
-        raise ApiError(400, f"{field or 'the body'}{wrong}", field) from None
+        raise refused(error, kind) from None
     except (ValueError, RecursionError):  # no JSON, no UTF-8, a number of thousands of digits; nested too deep
         raise ApiError(400, "the body is no JSON that can be read") from None
     asked.check()
@@ -197,6 +207,11 @@ def refuse_constant(name: str) -> Any:
     raise ValueError(name)
 
 
-def field_place(location: tuple[int | str, ...]) -> list[int | str]:
-    """Where pydantic found something wrong, without the names that it gives to the members of a union."""
-    return [part for part in location if isinstance(part, int) or not (part == "str" or UNION.match(part))]
+def refused(error: ValidationError, kind: type[BaseModel], *where: int | str) -> ApiError:
+    """What to say of the first field that is wrong in an object of some `kind` that stands at such a place."""
+    first = error.errors(include_url=False)[0]
+    # without the names that pydantic gives to the members of a union
+    place = [part for part in first["loc"] if isinstance(part, int) or not (part == "str" or UNION.match(part))]
+    field = ".".join(map(str, (*where, *place))) or None
+    wrong = wrong_value(first, kind, place).replace("a table", "an object").replace("table", "object")  # as JSON has it
+    return ApiError(400, f"{field or 'the body'}{wrong}", field)

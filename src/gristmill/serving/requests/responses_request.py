@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
-from gristmill.chat.tools import call_text, listing, result_text
+from gristmill.chat.tools import call_text, result_text
 from gristmill.serving.api_error import ApiError
-from gristmill.serving.requests.chat_request import Part, text_of
-from gristmill.serving.requests.request_fields import DEFAULTS, Count, Remembered, Schema
+from gristmill.serving.requests.chat_request import Part, held_to, text_of
+from gristmill.serving.requests.request_fields import Count, Remembered, Schema, Strict, refused
 from gristmill.serving.requests.tool_fields import MOST_TOOLS, Function, FunctionName, Offer, offered
 
 TEXT = ("input_text", "output_text", "text", "refusal")  # parts that are read
 
 
-class Item(BaseModel):
+class Item(Strict):
     """An item of the input: a message of text, a call of a function, or what a call gave."""
 
-    model_config = ConfigDict(strict=True)
     type: str | None = "message"
     role: str | None = None
     content: str | Annotated[list[Part], Field(fail_fast=True)] | None = None
@@ -35,10 +34,9 @@ class FunctionChoice(FunctionName):
     type: Literal["function"] = "function"
 
 
-class TextFormat(BaseModel):
+class TextFormat(Strict):
     """What the text must be: OpenAI's form of `response_format` here."""
 
-    model_config = ConfigDict(strict=True)
     type: Literal["text", "json_object", "json_schema"] = "text"
     name: str | None = None
     description: str | None = None
@@ -46,10 +44,10 @@ class TextFormat(BaseModel):
     schema_: Annotated[Schema | None, Field(alias="schema")] = None
 
 
-class TextField(BaseModel):
+class TextField(Strict):
     """How the text is written."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(extra="forbid")
     verbosity: Literal["medium"] | None = None
     format: TextFormat | None = None
 
@@ -57,18 +55,14 @@ class TextField(BaseModel):
 class ResponsesRequest(Remembered):
     """A request for the next message."""
 
-    defaults: ClassVar[dict[str, tuple[Any, ...]]] = {
-        **DEFAULTS,
-        "truncation": ("auto", "disabled"),
-        "include": ([],),
-    }
     input: str | Annotated[list[Item], Field(min_length=1, fail_fast=True)]
     instructions: str | None = None
     max_output_tokens: Count | None = None
     text: TextField | None = None
     tools: Annotated[list[dict[str, Any]], Field(max_length=MOST_TOOLS, fail_fast=True)] | None = None
     tool_choice: Literal["none", "auto", "required"] | FunctionChoice | None = None
-    parallel_tool_calls: bool | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    metadata: Any = None  # repeated in the response
 
     def check(self) -> None:
         """Raise ApiError for what is not supported."""
@@ -87,8 +81,7 @@ class ResponsesRequest(Remembered):
                 try:
                     functions.append(Function.model_validate(tool))
                 except ValidationError as error:
-                    field = ".".join(map(str, (place, *error.errors()[0]["loc"])))
-                    raise ApiError(400, f"tools.{field}: {error.errors()[0]['msg']}", f"tools.{field}") from None
+                    raise refused(error, Function, "tools", place) from None
         return offered(functions, self.tool_choice, self.parallel_tool_calls)
 
     @property
@@ -105,18 +98,13 @@ class ResponsesRequest(Remembered):
     @property
     def form(self) -> Schema | None:
         """The JSON schema of the answer, if it must fit one. Raises ApiError where it is missing."""
-        asked = self.format
-        if asked.type == "json_schema" and asked.schema_ is None:
-            raise ApiError(400, "text.format.schema is missing", "text.format.schema")
-        return {"text": None, "json_object": {"type": "object"}, "json_schema": asked.schema_}[asked.type]
+        return held_to(self.format.type, self.format.schema_, "text.format.schema")
 
-    def turns(self) -> list[dict[str, str]]:
+    def said(self) -> list[dict[str, str]]:
         """The messages as the template takes them."""
         made = [{"role": "system", "content": self.instructions}] if self.instructions else []
         items = [Item(role="user", content=self.input)] if isinstance(self.input, str) else self.input
-        said = turns_of(items, "input")
-        listed = [{"role": "system", "content": listing(self.offer.listed())}] if self.offer else []
-        return [*made, *said[:-1], *listed, said[-1]]
+        return [*made, *turns_of(items, "input")]
 
 
 def turns_of(items: Sequence[Item], name: str) -> list[dict[str, str]]:

@@ -5,49 +5,46 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from gristmill.chat.tools import call_text, check_carried, grammar
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.generation.grammar import Grammar
 from gristmill.serving.api_error import ApiError
+from gristmill.serving.requests.request_fields import Strict
 
 MOST_TOOLS = 128  # as in OpenAI's API
 Name = Annotated[str, Field(pattern="^[a-zA-Z0-9_-]{1,64}$")]
 NOTHING: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
-class Function(BaseModel):
+class Function(Strict):
     """What may be called. `strict` or not, its arguments fit their schema."""
 
-    model_config = ConfigDict(strict=True)
     name: Name
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
 
-class Tool(BaseModel):
+class Tool(Strict):
     """A function as a tool."""
 
-    model_config = ConfigDict(strict=True)
     type: Literal["function"]
     function: Function
 
 
-class Called(BaseModel):
+class Called(Strict):
     """What was called."""
 
-    model_config = ConfigDict(strict=True)
     name: Name
     arguments: str
 
 
-class ToolCall(BaseModel):
+class ToolCall(Strict):
     """A call that the assistant made."""
 
-    model_config = ConfigDict(strict=True)
     id: str | None = None
     type: Literal["function"] = "function"
     function: Called
@@ -57,17 +54,15 @@ class ToolCall(BaseModel):
         return call_text(self.function.name, self.function.arguments)
 
 
-class FunctionName(BaseModel):
+class FunctionName(Strict):
     """A function by its name."""
 
-    model_config = ConfigDict(strict=True)
     name: str
 
 
-class ToolChoice(BaseModel):
+class ToolChoice(Strict):
     """The function that must be called."""
 
-    model_config = ConfigDict(strict=True)
     type: Literal["function"] = "function"
     function: FunctionName
 
