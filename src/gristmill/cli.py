@@ -34,6 +34,7 @@ from gristmill.run import run_recipe
 from gristmill.runs.failures import explained, told_fault
 from gristmill.runs.finished import passages_of, stage_of
 from gristmill.runs.gates import broken
+from gristmill.settings.quantities import is_loopback
 from gristmill.settings.recipe_file import load_recipe
 from gristmill.settings.stages import BY_NAME, MODEL
 
@@ -142,12 +143,11 @@ def serve(
     ] = None,
 ) -> None:
     """Serve a run's assistant: an OpenAI-compatible API and a chat page."""
-    from gristmill.serving.guard import is_loopback
     from gristmill.serving.server import serve as listen
 
     store = None if no_memory else memory_of(run_of(folder), memory)
     assistant = assistant_of(folder, model, reader, words, weights)
-    shown = is_loopback(host.strip("[]")) or host == "localhost" if trace is None else trace
+    shown = is_loopback(host) if trace is None else trace
     tracer = tracer_of(run_of(folder)) if shown and (model is None or model in MODEL) else None
     listen(assistant, host=host, port=port, api_keys=api_key or (), memory=store, tracer=tracer)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from gristmill.files import sealed, sha256_file, unsealed, write_text
 from gristmill.processes import cores
 from gristmill.progress import Progress, console
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 MANIFEST = "manifest.json"
@@ -155,6 +157,17 @@ class Parts:
             write_text(path, sealed(json.dumps({"made": make()})))
         made: T = unsealed(path, f"remove {self.folder}, and give the same command again")["made"]
         return made
+
+    def batches(
+        self, name: str, items: Sequence[S], size: int, make: Callable[[Sequence[S]], list[T]], task: str, unit: str
+    ) -> list[T]:
+        """What `make` gives of each of some items, `size` of them at a time, while a bar shows how far it is."""
+        found: list[T] = []
+        with Progress(task, len(items), unit) as bar:
+            for at in range(0, len(items), size):
+                found += self(f"{name}-{at:08}", partial(make, items[at : at + size]))
+                bar.advance(len(found) - at)
+        return found
 
 
 def heavy_loss(made: Manifest, folder: Path) -> str:

@@ -33,6 +33,7 @@ from gristmill.runs.fingerprint import (
     fingerprint_of,
     folders_served,
 )
+from gristmill.runs.finished import examine
 from gristmill.runs.journal import KEPT, RAN, SKIPPED, SUMMARY, Journal
 from gristmill.runs.lock import LOCK, lock_of, locked
 from gristmill.runs.ready import check_inputs
@@ -48,7 +49,8 @@ __all__ = ["BY_NAME", "STAGES", "Stage", "execute", "fingerprint_of", "run_alone
 def run_recipe(
     recipe: Recipe, folder: Path | str, *, first: str | None = None, until: str | None = None, keep_old: bool = False
 ) -> dict[str, float]:
-    """Run a recipe's stages in order into `folder` and write `summary.json` and `run.json`; returns the summary.
+    """Run a recipe's stages in order into `folder` and write `summary.json` and `run.json`; returns the summary, of the
+    stages up to `until`.
 
     A stage is skipped where its fingerprint is unchanged, and goes on where an earlier call was interrupted. `first`
     redoes that stage and, as their inputs change, those that read it; `until` stops after that stage; `keep_old` keeps
@@ -92,6 +94,10 @@ def run_recipe(
         if not LEADER:
             return {}
         work = journal.count(RAN)
+        states = examine(recipe, folder) if until else {}  # also of stages that this run did not come to
+        holding = [*done, *(name for name, one in states.items() if not (one.fault or name in done))]
+        text = json.dumps(summarise(folder, holding), indent=2, sort_keys=True, allow_nan=False)
+        write_text(folder / SUMMARY, text + "\n")
         summary = summarise(folder, list(done))
         journal.write(finished=True)
     for name, place in done.items():
@@ -293,8 +299,7 @@ def check_balance(stage: Stage, result: Manifest) -> None:
 
 
 def summarise(folder: Path, names: list[str]) -> dict[str, float]:
-    """Write and return `summary.json`: one flat object of dotted names to numbers, of the stages that this run made or
-    found unchanged.
+    """Figures of finished stages, as `summary.json` has them: one flat object of dotted names to numbers.
 
     `run.wall_seconds` is what those stages took when they were made, all together; `run.json` has the time of this run.
     """
@@ -309,5 +314,4 @@ def summarise(folder: Path, names: list[str]) -> dict[str, float]:
     last_corpus = [name for name in CORPUS if name in names]
     if last_corpus:
         summary["corpus.documents_kept"] = summary.get(f"{last_corpus[-1]}.documents_out", 0)
-    write_text(folder / SUMMARY, json.dumps(summary, indent=2, sort_keys=True, allow_nan=False) + "\n")
     return summary

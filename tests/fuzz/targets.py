@@ -138,7 +138,8 @@ def read_rows(data: bytes) -> None:
 
 def read_request(data: bytes) -> None:
     """The body of a request to each path of the API, down to the prompt; what is refused has OpenAI's shape."""
-    for begin in Beginner(assistant()).ways().values():
+    beginner = Beginner(assistant())
+    for begin in (beginner.chat, beginner.completion, beginner.response):
         try:
             begin(data, "local")
         except (ApiError, UserError) as error:

@@ -83,6 +83,12 @@ def test_a_finished_run_may_be_used_wherever_it_lies(finished: Path, run: Path) 
     )
 
 
+def test_the_summary_keeps_stages_after_until_that_still_hold(finished: Path, run: Path) -> None:
+    before = json.loads((run / "summary.json").read_text())
+    assert run_recipe(recipe(finished), run, until="extract").keys() < before.keys()
+    assert json.loads((run / "summary.json").read_text()) == before
+
+
 def test_after_another_sft_the_old_rl_is_not_used(finished: Path, run: Path, command: Command) -> None:
     summary = run_recipe(recipe(finished, sft={"lr": 0.2}), run, until="sft")
     assert not [name for name in summary if name.split(".")[0] in ("rl", "reward", "evaluate", "report")]

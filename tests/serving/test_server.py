@@ -18,9 +18,9 @@ from forks import Commands
 
 from gristmill.errors import UserError
 from gristmill.serving.assistant import Assistant
-from gristmill.serving.guard import is_loopback
 from gristmill.serving.server import PATIENCE as GRACE
 from gristmill.serving.server import listen, serve
+from gristmill.settings.quantities import is_loopback
 
 PATIENCE = 300.0  # seconds after which something hangs
 ENDLESS: dict[str, Any] = {"messages": [{"role": "user", "content": "Tell me everything."}], "max_tokens": 90_000}

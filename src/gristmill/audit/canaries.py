@@ -20,7 +20,6 @@ from gristmill.errors import UserError
 from gristmill.evaluation.intervals import of_statistic
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
-from gristmill.progress import Progress
 from gristmill.training.scoring.likelihood import log_likelihoods
 
 
@@ -28,12 +27,11 @@ def expose_all(engine: Engine, path: Path, seed: int, left_out: list[LeftOut], p
     """The exposure of each canary of a file and by copies, and which come out under prompting; records that are no
     canaries join `left_out`."""
     canaries = list(read_records(path, partial(canary_of, engine=engine), left_out))
-    draw, exposed = np.random.default_rng(seed), []
-    with Progress("audit", len(canaries), "canaries") as bar:
-        for number, canary in enumerate(canaries):
-            other = int(draw.integers(len(canary["alternatives"])))
-            exposed.append(parts(f"canary-{number:08}", partial(expose, engine, canary, other)))
-            bar.advance()
+    draw = np.random.default_rng(seed)
+    pairs = [(canary, int(draw.integers(len(canary["alternatives"])))) for canary in canaries]
+    exposed = parts.batches(
+        "canary", pairs, 1, lambda some: [expose(engine, *one) for one in some], "audit", "canaries"
+    )
     written = prompt_all(engine, canaries, "canary", seed, parts)
     for canary, one, texts in zip(canaries, exposed, written, strict=True):
         one |= {"came_out": any(canary["secret"] in text for text in texts), "greedy": canary["secret"] in texts[0]}

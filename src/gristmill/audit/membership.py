@@ -12,7 +12,6 @@ heart is too sure of any other. Text that stands several times counts each time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from gristmill.evaluation.intervals import of_statistic
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
 from gristmill.model.loss import IGNORE, padded
-from gristmill.progress import Progress
 from gristmill.tokenizer.shards import Split
 
 BATCH = 16
@@ -90,13 +88,11 @@ def frequencies(split: Split, vocab_size: int) -> torch.Tensor:
 def score(engine: Engine, split: Split, chosen: np.ndarray, common: torch.Tensor, parts: Parts) -> np.ndarray:
     """Of each document: bytes; bits a token, and Min-K%++ with its sign turned, each less where the document is known;
     then its bits under each mixture of SHARES."""
-    rows: list[list[float]] = []
-    with Progress("audit", len(chosen), "documents") as bar:
-        for at in range(0, len(chosen), BATCH):
-            batch = [split.document(int(number))[: engine.context].tolist() for number in chosen[at : at + BATCH]]
-            rows += parts(f"membership-{split.name}-{at:08}", partial(score_batch, engine, batch, common))
-            bar.advance(len(batch))
-    return np.array(rows)
+
+    def make(numbers: Sequence[int]) -> list[list[float]]:
+        return score_batch(engine, [split.document(one)[: engine.context].tolist() for one in numbers], common)
+
+    return np.array(parts.batches(f"membership-{split.name}", chosen.tolist(), BATCH, make, "audit", "documents"))
 
 
 @torch.inference_mode()

@@ -16,7 +16,6 @@ from gristmill.errors import UserError
 from gristmill.evaluation.intervals import of_share
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
-from gristmill.progress import Progress
 from gristmill.training.scoring.likelihood import split_tokens
 
 SAMPLES = 4  # after each prefix, at temperature 1, besides the greedy one
@@ -28,21 +27,17 @@ def prompt_all(
     engine: Engine, secrets: Sequence[Mapping[str, Any]], kind: str, seed: int, parts: Parts
 ) -> list[list[str]]:
     """What the model writes after each secret's prefix: greedily first, then the samples."""
-    found: list[list[str]] = []
-    with Progress("audit", len(secrets), f"{kind} prompts") as bar:
-        for at in range(0, len(secrets), BATCH):
-            batch = secrets[at : at + BATCH]
-            found += parts(f"prompted-{kind}-{at:08}", partial(prompt_batch, engine, batch, seed, at))
-            bar.advance(len(batch))
-    return found
+    numbered, make = [*enumerate(secrets)], partial(prompt_batch, engine, seed)
+    return parts.batches(f"prompted-{kind}", numbered, BATCH, make, "audit", f"{kind} prompts")
 
 
-def prompt_batch(engine: Engine, secrets: Sequence[Mapping[str, Any]], seed: int, first: int) -> list[list[str]]:
-    """The same of secrets that are prompted together; `first` is the number of the first one."""
-    split = [split_tokens(engine, one["prefix"], one["secret"]) for one in secrets]
+def prompt_batch(engine: Engine, seed: int, secrets: Sequence[tuple[int, Mapping[str, Any]]]) -> list[list[str]]:
+    """The same of numbered secrets that are prompted together."""
+    split = [split_tokens(engine, one["prefix"], one["secret"]) for _, one in secrets]
     prompts = [before[1 - engine.context :] for before, _ in split]
     longest = max(len(after) for _, after in split) + SPARE
     greedy = engine.generate(prompts, max_tokens=longest)
+    first, _ = secrets[0]
     drawn = engine.generate(prompts, max_tokens=longest, temperature=1.0, seed=seed, samples=SAMPLES, first=first)
     decode = engine.tokenizer.decode
     return [

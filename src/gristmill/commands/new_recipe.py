@@ -25,6 +25,7 @@ from gristmill.errors import UserError
 from gristmill.manifest import MANIFEST
 from gristmill.progress import console, counted, duration, quantity
 from gristmill.recipe import Recipe, TokenizerParams
+from gristmill.settings.quantities import is_loopback
 from gristmill.settings.recipe_file import load_recipe, shipped_recipe
 
 NAMED = 10  # files that are not read
@@ -186,15 +187,13 @@ def new_site(url: str, out: Path | None = None) -> Path:
 
 def private_networks(host: str) -> list[str]:
     """The private networks that a crawl of this host must be allowed: loopback, or the host's own address."""
-    if host == "localhost" or host.endswith(".localhost"):
+    if is_loopback(host) or host.endswith(".localhost"):
         return ["127.0.0.0/8", "::1/128"]
     try:
-        address = ipaddress.ip_address(host)
+        own = ipaddress.ip_network(host)
     except ValueError:
         return []
-    if address.is_loopback:
-        return ["127.0.0.0/8", "::1/128"]
-    return [str(ipaddress.ip_network(address))] if address.is_private else []
+    return [str(own)] if own.is_private else []
 
 
 def target(out: Path | None, kind: str) -> Path:

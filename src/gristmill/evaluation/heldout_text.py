@@ -15,7 +15,6 @@ from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
 from gristmill.model import ops
 from gristmill.model.loss import IGNORE, WINDOWS, padded, token_logprobs, windows_of
-from gristmill.progress import Progress
 from gristmill.tokenizer.shards import Split
 
 FILE = "heldout.json"
@@ -46,12 +45,9 @@ def document_nats(engine: Engine, split: Split, parts: Parts) -> np.ndarray:
         document = split.document(number).astype(np.int64)
         windows += ((number, window) for window in windows_of(document, engine.context))
     windows.sort(key=lambda one: len(one[1]))
-    nats = np.zeros(len(split))
-    with Progress("evaluate: held-out text", len(windows), "rows") as bar:
-        for at in range(0, len(windows), WINDOWS):
-            owners, rows = zip(*windows[at : at + WINDOWS], strict=True)
-            np.add.at(nats, list(owners), parts(f"heldout-{at:08}", partial(row_nats, engine, rows)))
-            bar.advance(len(rows))
+    rows, make = [row for _, row in windows], partial(row_nats, engine)
+    made, nats = parts.batches("heldout", rows, WINDOWS, make, "evaluate: held-out text", "rows"), np.zeros(len(split))
+    np.add.at(nats, [owner for owner, _ in windows], made)
     return nats
 
 

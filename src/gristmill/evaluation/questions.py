@@ -15,7 +15,8 @@ from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
-from gristmill.progress import Progress
+
+BATCH = 64  # questions asked together
 
 
 @dataclass(frozen=True)
@@ -113,24 +114,17 @@ def askable(engine: Engine, prompts: Sequence[str], left_out: list[LeftOut]) -> 
     return fitting
 
 
-def ask(
-    engine: Engine, questions: Sequence[str], max_tokens: int, parts: Parts, name: str, batch: int = 64
-) -> list[Answer]:
+def ask(engine: Engine, questions: Sequence[str], max_tokens: int, parts: Parts, name: str) -> list[Answer]:
     """Greedy answers to single-turn questions; each batch's are kept among the stage's `parts`, under `name`."""
     prompts = [prompt_of(engine, text) for text in questions]
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-    answers = [Answer("", 0.0)] * len(prompts)
-    with Progress("evaluate", len(prompts), "questions") as bar:
-        for at in range(0, len(order), batch):
-            part = order[at : at + batch]
-            made = parts(f"{name}-{at:08}", partial(complete, engine, [prompts[index] for index in part], max_tokens))
-            for index, answer in zip(part, made, strict=True):
-                answers[index] = Answer(*answer)
-            bar.advance(len(part))
-    return answers
+    make = partial(complete, engine, max_tokens=max_tokens)
+    made = parts.batches(name, [prompts[index] for index in order], BATCH, make, "evaluate", "questions")
+    answers = dict(zip(order, made, strict=True))
+    return [Answer(*answers[index]) for index in range(len(prompts))]
 
 
-def complete(engine: Engine, prompts: list[list[int]], max_tokens: int) -> list[Answer]:
+def complete(engine: Engine, prompts: Sequence[list[int]], max_tokens: int) -> list[Answer]:
     """Greedy answers to rendered prompts."""
     found = engine.generate(prompts, max_tokens=max_tokens)
     decode = engine.tokenizer.decode

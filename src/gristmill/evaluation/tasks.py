@@ -25,7 +25,6 @@ from gristmill.evaluation.intervals import of_mean, of_share, own
 from gristmill.evaluation.questions import complete, prompt_of
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
-from gristmill.progress import Progress
 from gristmill.tokenizer.shards import Split
 from gristmill.training.scoring.multiple_choice import Item, choice_item, in_choices, scored
 
@@ -71,12 +70,8 @@ def run_task(
     items = list(read_records(path, partial(item_of, engine=engine), left_out))
     if not items:
         raise nothing_left(f"{path} holds no item", "give some, or take it out of evaluate.tasks", left_out)
-    records: list[dict[str, Any]] = []
-    with Progress(f"evaluate {name}", len(items), "items") as bar:
-        for at in range(0, len(items), BATCH):
-            batch = items[at : at + BATCH]
-            records += parts(f"task-{name}-{at:08}", partial(score, engine, batch, max_tokens))
-            bar.advance(len(batch))
+    make = partial(score, engine, max_tokens=max_tokens)
+    records = parts.batches(f"task-{name}", items, BATCH, make, f"evaluate {name}", "items")
     return finished(engine, name, records, [item.whole() for item in items], FIGURES, parts, trained)
 
 

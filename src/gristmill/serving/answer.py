@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from gristmill.generation.scheduler import SLOTS
-from gristmill.serving.api_error import ApiError, as_api_error
+from gristmill.serving.api_error import ApiError, as_api_error, busy
 from gristmill.serving.assistant import Assistant
 from gristmill.serving.forms.form import Form
 from gristmill.serving.worker import Order, Worker
@@ -38,8 +38,7 @@ class AnswerQueue:
         """A place inside. Raises ApiError where there is none."""
         if self.inside >= MAX_INSIDE:
             self.counts["refused"] += 1
-            wait = {"Retry-After": "1"}
-            raise ApiError(429, "too many requests are waiting; try again soon", None, "rate_limit_exceeded", wait)
+            raise busy("requests are waiting")
         self.inside += 1
         try:
             yield

@@ -87,8 +87,9 @@ def create_app(
         add_trace(app, tracer)
 
     add_embeddings(app, beginner, queue)
-    for path, begin in beginner.ways().items():
-        app.post(path, response_model=None)(answering(queue, begin))
+    app.post("/v1/chat/completions", response_model=None)(answering(queue, beginner.chat))
+    app.post("/v1/completions", response_model=None)(answering(queue, beginner.completion))
+    app.post("/v1/responses", response_model=None)(answering(queue, beginner.response))
     return app
 
 

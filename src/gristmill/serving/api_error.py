@@ -43,11 +43,19 @@ def as_api_error(error: BaseException) -> ApiError:
     """What a client is told of an error."""
     if isinstance(error, ApiError):
         return error
-    if isinstance(error, TooLong):
-        return ApiError(400, f"{error.problem}: {error.remedy}", "messages", "context_length_exceeded")
     if isinstance(error, UserError):
-        return ApiError(400, f"{error.problem}: {error.remedy}", "messages")
+        return mendable(error, "messages", "context_length_exceeded" if isinstance(error, TooLong) else None)
     return ApiError(500, f"the server failed ({type(error).__name__}); its log says more")
+
+
+def mendable(error: UserError, param: str, code: str | None = None, *, before: str = "") -> ApiError:
+    """What a client is told of an error that it can mend."""
+    return ApiError(400, f"{before}{error.problem}: {error.remedy}", param, code)
+
+
+def busy(what: str) -> ApiError:
+    """That there is no room now for more of something."""
+    return ApiError(429, f"too many {what}; try again soon", None, "rate_limit_exceeded", {"Retry-After": "1"})
 
 
 def valid(text: str) -> str:

@@ -55,17 +55,14 @@ def embed(engine: Engine, tokens: Sequence[int]) -> np.ndarray:
     """The vector of a text's tokens, float32 [D]. Other threads may generate meanwhile: a part of the text is read at a
     time. Raises TooLong for what does not fit."""
     engine.check([list(tokens)])
-    total = sum_in_torch(engine, tokens)
-    if total is None:
-        total = sum_in_c(engine, tokens)
+    decoder = engine.scheduler.decoder
+    total = sum_in_c(engine, decoder, tokens) if isinstance(decoder, NativeDecoder) else sum_in_torch(engine, tokens)
     return np.asarray(total / max(float(np.linalg.norm(total)), 1e-30), np.float32)
 
 
-def sum_in_c(engine: Engine, tokens: Sequence[int]) -> np.ndarray:
+def sum_in_c(engine: Engine, decoder: NativeDecoder, tokens: Sequence[int]) -> np.ndarray:
     """The sum of the hidden states, by the C step."""
-    scheduler = engine.scheduler
-    decoder, total = scheduler.decoder, np.zeros(engine.config.width)
-    assert isinstance(decoder, NativeDecoder)
+    scheduler, total = engine.scheduler, np.zeros(engine.config.width)
     table, pages = np.zeros(-(-len(tokens) // PAGE), np.uint64), list[int]()
     try:
         for start in range(0, len(tokens), decoder.rows):
@@ -83,10 +80,8 @@ def sum_in_c(engine: Engine, tokens: Sequence[int]) -> np.ndarray:
     return total
 
 
-def sum_in_torch(engine: Engine, tokens: Sequence[int]) -> np.ndarray | None:
+def sum_in_torch(engine: Engine, tokens: Sequence[int]) -> np.ndarray:
     """The same by PyTorch, where that is what generates."""
-    if isinstance(engine.scheduler.decoder, NativeDecoder):
-        return None
     import torch
 
     with engine.scheduler.lock, torch.inference_mode():

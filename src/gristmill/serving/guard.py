@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import ipaddress
 import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gristmill.serving.api_error import ApiError
+from gristmill.settings.quantities import is_loopback
 
 READING = ("GET", "HEAD", "OPTIONS")
 LOCAL = "local"  # the one user of a server without keys
@@ -84,14 +84,4 @@ def names_this_machine(host: str, name: str = "") -> bool:
     """Whether a Host header (RFC 9110, section 7.2) is localhost, a loopback address or `name`, at any port."""
     found = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::[0-9]*)?", host)
     asked = found[1].lower().removesuffix(".") if found else ""
-    return asked in ("localhost", name.lower().removesuffix(".") or "localhost") or is_loopback(asked.strip("[]"))
-
-
-def is_loopback(address: str) -> bool:
-    """Whether an IP address can be reached from this machine only."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return (mapped or found).is_loopback
+    return bool(asked) and (asked == name.lower().removesuffix(".") or is_loopback(asked))

@@ -13,20 +13,19 @@ def metrics(queue: AnswerQueue) -> str:
     lines = ["# TYPE gristmill_requests_total counter"]
     lines += [f'gristmill_requests_total{{outcome="{outcome}"}} {counts[outcome]}' for outcome in OUTCOMES]
     counters = {
-        "prompt_tokens": counts["prompt_tokens"],
-        "generated_tokens": counts["tokens"],
-        "steps": scheduler.steps if scheduler else 0,
-        "read_tokens": scheduler.read if scheduler else 0,
-        "shared_tokens": scheduler.shared if scheduler else 0,
+        "prompt_tokens_total": counts["prompt_tokens"],
+        "generated_tokens_total": counts["tokens"],
+        "steps_total": scheduler.steps if scheduler else 0,
+        "read_tokens_total": scheduler.read if scheduler else 0,
+        "shared_tokens_total": scheduler.shared if scheduler else 0,
     }
-    for name, value in counters.items():
-        lines += [f"# TYPE gristmill_{name}_total counter", f"gristmill_{name}_total {value}"]
     gauges = {
         "requests_inside": queue.inside,
         "answers_under_way": len(scheduler.going) if scheduler else 0,
         "answers_waiting": len(scheduler.waiting) if scheduler else 0,
         "cache_pages_used": len(scheduler.pages.users) if scheduler else 0,
     }
-    for name, value in gauges.items():
-        lines += [f"# TYPE gristmill_{name} gauge", f"gristmill_{name} {value}"]
+    for kind, figures in (("counter", counters), ("gauge", gauges)):
+        for name, value in figures.items():
+            lines += [f"# TYPE gristmill_{name} {kind}", f"gristmill_{name} {value}"]
     return "\n".join(lines) + "\n"

@@ -18,9 +18,9 @@ from gristmill.errors import UserError
 from gristmill.serving.api import create_app
 from gristmill.serving.api_error import ApiError, valid
 from gristmill.serving.assistant import Assistant
-from gristmill.serving.guard import is_loopback
 from gristmill.serving.memory.memory_store import MemoryStore
 from gristmill.serving.tracing import Tracer
+from gristmill.settings.quantities import is_loopback
 
 BACKLOG = 128  # connections that the system keeps until they are accepted
 PATIENCE = 2  # seconds that an answer under way still has when the server is told to end

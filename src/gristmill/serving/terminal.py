@@ -20,7 +20,7 @@ from gristmill.serving.guard import LOCAL
 from gristmill.serving.memory.memory_store import MemoryStore
 from gristmill.serving.memory.session import Session
 from gristmill.serving.quoting import QuotedReply, QuotingAssistant
-from gristmill.serving.shown import CONTROLS, passage_text
+from gristmill.serving.shown import CONTROLS, passage_head
 
 SHOWN = 3  # passages after an answer that quotes none
 SEVERAL = '"""'  # begins and ends a message of several lines
@@ -163,7 +163,7 @@ class Talk:
             print()
         for number, found in enumerate(reply.passages, 1):
             if found in reply.quoted or (not reply.quoted and number <= SHOWN):
-                results.print(passage_text(number, found, whole=not reply.quoted), soft_wrap=True)
+                results.print(passage_head(number, found), soft_wrap=True)
 
 
 def chat(assistant: Assistant, temperature: float = 0.0, memory: MemoryStore | None = None) -> None:

@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request
 from pydantic import Field
 
 from gristmill.errors import UserError
-from gristmill.serving.api_error import ApiError, valid
+from gristmill.serving.api_error import ApiError, busy, valid
 from gristmill.serving.requests.request_fields import Body, Integer, parse, read_body
 from gristmill.tokenizer.encode import Tokenizer
 
@@ -69,8 +69,7 @@ def add_trace(app: FastAPI, tracer: Tracer) -> None:
     async def trace(request: Request) -> dict[str, Any]:
         asked = parse(await read_body(request), TraceBody)
         if tracer.waiting >= MOST_WAITING:
-            wait = {"Retry-After": "1"}
-            raise ApiError(429, "too many texts wait to be traced; try again soon", None, "rate_limit_exceeded", wait)
+            raise busy("texts wait to be traced")
         tracer.waiting += 1
         try:
             work = partial(tracer.trace, valid(asked.text), asked.documents)

@@ -81,6 +81,16 @@ def host_pattern(text: str) -> str:
     return text
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host, by its name or IP address (also in brackets), is this machine and reached from it only."""
+    try:
+        found = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return host == "localhost"
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_loopback
+
+
 def network(text: str) -> str:
     """A network's addresses. Raises ValueError for another."""
     try:

@@ -16,28 +16,20 @@ from gristmill.tokenizer.encode import Tokenizer
 class ChatForm(Form):
     """The role first, then text, then an empty delta with the reason of the end; usage if asked for."""
 
-    kind = "chatcmpl"
+    kind, chunk_object = "chatcmpl", "chat.completion.chunk"
 
     def __init__(
-        self,
-        model: str,
-        choices: Sequence[Choice],
-        *,
-        include_usage: bool,
-        tokenizer: Tokenizer | None,
-        tools: bool = False,
-        **told: Any,
+        self, model: str, choices: Sequence[Choice], *, tokenizer: Tokenizer | None, tools: bool, **told: Any
     ) -> None:
         """`tokenizer`: of the tokens whose log-probabilities are told, None where none are; `tools`: whether functions
         may be called."""
         super().__init__(model, choices, **told)
-        self.include_usage, self.tokenizer = include_usage, tokenizer
+        self.tokenizer = tokenizer
         self.told: dict[int, list[dict[str, Any]]] = {choice.index: [] for choice in choices}
         self.texts: dict[int, list[str]] = {choice.index: [] for choice in choices}
         self.calls: dict[int, list[dict[str, Any]]] = {choice.index: [] for choice in choices}
         self.readers = {choice.index: Calls() for choice in choices} if tools else {}
-        self.rest: dict[str, Any] = {"usage": None} if include_usage else {}
-        about = json.dumps({**self.about, "object": "chat.completion.chunk"}, ensure_ascii=False)
+        about = json.dumps({**self.about, "object": self.chunk_object}, ensure_ascii=False)
         self.head = f'data: {about[:-1]}, "choices": [{{"index": '
         self.tail = f', "finish_reason": null}}]{", " + json.dumps(self.rest)[1:-1] if self.rest else ""}}}\n\n'
 
@@ -87,11 +79,7 @@ class ChatForm(Form):
 
     def closing(self, choice: Choice) -> str:
         end = {"index": choice.index, "delta": cited(choice), "logprobs": None, "finish_reason": self.finish(choice)}
-        return event({**self.about, "object": "chat.completion.chunk", "choices": [end], **self.rest, **self.notes})
-
-    def ending(self) -> str:
-        chunk = {**self.about, "object": "chat.completion.chunk", "choices": [], "usage": self.usage()}
-        return (event(chunk) if self.include_usage else "") + event("[DONE]")
+        return event({**self.about, "object": self.chunk_object, "choices": [end], **self.rest, **self.notes})
 
     def whole(self) -> dict[str, Any]:
         return {

@@ -15,24 +15,22 @@ from gristmill.tokenizer.encode import Tokenizer
 class CompletionForm(Form):
     """`echo` begins with the prompts; log-probabilities are four lists of equal length."""
 
-    kind = "cmpl"
+    kind, chunk_object = "cmpl", "text_completion"
 
     def __init__(
         self,
         model: str,
         choices: Sequence[Choice],
         *,
-        stream: bool,
-        include_usage: bool,
         tokenizer: Tokenizer,
         logprobs: bool,
         echo: bool,
         hidden: int,
+        **told: Any,
     ) -> None:
         """`hidden`: how many tokens each prompt begins with that the client did not send."""
-        super().__init__(model, choices, stream=stream)
-        self.include_usage, self.tokenizer, self.logprobs = include_usage, tokenizer, logprobs
-        self.echo, self.hidden = echo, hidden
+        super().__init__(model, choices, **told)
+        self.tokenizer, self.logprobs, self.echo, self.hidden = tokenizer, logprobs, echo, hidden
         self.begun: set[int] = set()
         self.told: dict[int, list[dict[str, Any]]] = {choice.index: [] for choice in choices}
         self.written = dict.fromkeys(self.told, 0)  # characters
@@ -62,8 +60,7 @@ class CompletionForm(Form):
     def chunk(self, choice: Choice, text: str, logprobs: dict[str, Any] | None, finish: str | None) -> str:
         """One event."""
         one = {"index": choice.index, "text": text, "logprobs": logprobs, "finish_reason": finish}
-        rest = {"usage": None} if self.include_usage else {}
-        return event({**self.about, "object": "text_completion", "choices": [one], **rest})
+        return event({**self.about, "object": self.chunk_object, "choices": [one], **self.rest})
 
     def lists(self, index: int, tokens: Sequence[Token]) -> dict[str, Any]:
         """Log-probabilities in OpenAI's old form."""
@@ -87,15 +84,11 @@ class CompletionForm(Form):
     def closing(self, choice: Choice) -> str:
         return self.chunk(choice, "", None, choice.finish)
 
-    def ending(self) -> str:
-        chunk = {**self.about, "object": "text_completion", "choices": [], "usage": self.usage()}
-        return (event(chunk) if self.include_usage else "") + event("[DONE]")
-
     def whole(self) -> dict[str, Any]:
         lists = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
         return {
             **self.about,
-            "object": "text_completion",
+            "object": self.chunk_object,
             "choices": [
                 {
                     "index": one.index,

@@ -78,6 +78,7 @@ class Form(ABC):
     """How one API tells an answer, whole and as a stream of events."""
 
     kind = ""  # what ids begin with
+    chunk_object = ""  # what each event of a stream says that it is
 
     def __init__(
         self,
@@ -85,13 +86,16 @@ class Form(ABC):
         choices: Sequence[Choice],
         *,
         stream: bool,
+        include_usage: bool = False,
         notes: Mapping[str, Any] = MappingProxyType({}),
         keep: Callable[[str, str | None], None] | None = None,
     ) -> None:
-        """`notes`: what is told besides, as what was left out of the history; `keep` gets the answer and its end."""
+        """`include_usage`: a stream tells it last; `notes`: what is told besides, as what was left out of the history;
+        `keep` gets the answer and its end."""
         self.choices, self.streams, self.notes, self.keep = choices, stream, notes, keep
         self.id = f"{self.kind}-{uuid.uuid4().hex}"
         self.about: dict[str, Any] = {"id": self.id, "created": int(time.time()), "model": model}
+        self.rest: dict[str, Any] = {"usage": None} if include_usage else {}  # of every event but the last
 
     def opening(self) -> str:
         """The events that begin a stream."""
@@ -107,7 +111,8 @@ class Form(ABC):
 
     def ending(self) -> str:
         """The events that end a stream."""
-        return event("[DONE]")
+        last = {**self.about, "object": self.chunk_object, "choices": [], "usage": self.usage()} if self.rest else None
+        return (event(last) if last else "") + event("[DONE]")
 
     def failure(self, error: dict[str, Any]) -> str:
         """The event that tells of a failure, after which nothing comes."""

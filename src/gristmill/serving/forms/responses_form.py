@@ -20,7 +20,7 @@ class ResponsesForm(Form):
     kind = "resp"
 
     def __init__(
-        self, model: str, choices: Sequence[Choice], *, echoed: dict[str, Any], tools: bool = False, **told: Any
+        self, model: str, choices: Sequence[Choice], *, echoed: dict[str, Any], tools: bool, **told: Any
     ) -> None:
         """`echoed`: what the response repeats of the request; `tools`: whether functions may be called."""
         super().__init__(model, choices, **told)

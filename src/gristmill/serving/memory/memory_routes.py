@@ -48,7 +48,7 @@ def add_memory_routes(app: FastAPI, memory: MemoryStore, queue: AnswerQueue) -> 
         return answer
 
     facts, conversations = "/v1/memory/facts", "/v1/conversations"
-    app.get(facts)(without_body(lambda memory, user: listed([fact(one) for one in memory.facts(user)])))
+    app.get(facts)(without_body(lambda memory, user: listed(map(told, memory.facts(user)))))
     app.post(facts)(with_body(FactBody, keep_fact))
     app.delete(facts)(without_body(forget))
     app.add_api_route(f"{facts}/{{id}}", with_body(FactBody, keep_fact), methods=["PATCH", "POST"])
@@ -72,7 +72,7 @@ def add_memory_routes(app: FastAPI, memory: MemoryStore, queue: AnswerQueue) -> 
     app.post(conversations)(with_body(ConversationBody, begin))
     app.delete(conversations)(without_body(end))
     one = f"{conversations}/{{id}}"
-    app.get(one)(without_body(lambda memory, user, id: conversation(memory.conversation(user, id))))
+    app.get(one)(without_body(lambda memory, user, id: told(memory.conversation(user, id))))
     app.add_api_route(one, with_body(ConversationBody, describe), methods=["PATCH", "POST"])
     app.delete(one)(without_body(end))
 
@@ -86,16 +86,10 @@ def add_memory_routes(app: FastAPI, memory: MemoryStore, queue: AnswerQueue) -> 
     app.delete(f"{one}/items/{{number}}")(without_body(drop))
 
 
-def fact(found: Fact) -> dict[str, Any]:
-    """A fact as the API tells it."""
-    told = found._asdict() | {"created_at": int(found.created_at), "updated_at": int(found.updated_at)}
-    return {"object": "memory.fact", **told}
-
-
-def conversation(found: Conversation) -> dict[str, Any]:
-    """A conversation as OpenAI tells it; `updated_at` is ours."""
-    told = found._asdict() | {"created_at": int(found.created_at), "updated_at": int(found.updated_at)}
-    return {"object": "conversation", **told}
+def told(found: Fact | Conversation) -> dict[str, Any]:
+    """A fact, or a conversation as OpenAI tells it; `updated_at` is ours."""
+    times = {"created_at": int(found.created_at), "updated_at": int(found.updated_at)}
+    return {"object": "memory.fact" if isinstance(found, Fact) else "conversation", **found._asdict(), **times}
 
 
 def item(found: KeptItem) -> dict[str, Any]:
@@ -121,7 +115,7 @@ def listed(records: Any, *, more: bool = False) -> dict[str, Any]:
 
 def keep_fact(memory: MemoryStore, user: str, body: FactBody, id: str | None = None) -> dict[str, Any]:
     """A new fact, or another text for one."""
-    return fact(memory.remember(user, valid(body.text), id))
+    return told(memory.remember(user, valid(body.text), id))
 
 
 def forget(memory: MemoryStore, user: str, id: str | None = None) -> dict[str, Any]:
@@ -133,16 +127,15 @@ def forget(memory: MemoryStore, user: str, id: str | None = None) -> dict[str, A
 def page(memory: MemoryStore, user: str, limit: int, after: str | None) -> dict[str, Any]:
     """Conversations, those last used first."""
     found = memory.conversations(user, limit + 1, after)
-    return listed(map(conversation, found[:limit]), more=len(found) > limit)
+    return listed(map(told, found[:limit]), more=len(found) > limit)
 
 
 def found(memory: MemoryStore, user: str, query: str, limit: int) -> dict[str, Any]:
     """Conversations in which something is said of a query, the best first, each with what it says."""
     asked, matches = about(query), dict[str, list[dict[str, Any]]]()
     for one in memory.search(user, asked):
-        told = {**item(one), "excerpt": excerpt(one.text, asked)}
-        matches.setdefault(one.conversation, []).append(told)
-    whole = [{**conversation(memory.conversation(user, id)), "matches": told} for id, told in matches.items()]
+        matches.setdefault(one.conversation, []).append({**item(one), "excerpt": excerpt(one.text, asked)})
+    whole = [{**told(memory.conversation(user, id)), "matches": said} for id, said in matches.items()]
     return listed(whole[:limit], more=len(whole) > limit)
 
 
@@ -151,14 +144,14 @@ def begin(memory: MemoryStore, user: str, body: ConversationBody) -> dict[str, A
     said, made = body.said(), memory.begin(user, body.metadata or {})
     if said:
         memory.add(user, made.id, said)
-    return conversation(made)
+    return told(made)
 
 
 def describe(memory: MemoryStore, user: str, body: ConversationBody, id: str) -> dict[str, Any]:
     """Give a conversation other metadata."""
     if body.items:
         raise ApiError(400, "items are added by POST …/items", "items", "unsupported_parameter")
-    return conversation(memory.describe(user, id, body.metadata or {}))
+    return told(memory.describe(user, id, body.metadata or {}))
 
 
 def end(memory: MemoryStore, user: str, id: str | None = None) -> dict[str, Any]:
@@ -189,7 +182,7 @@ def add(memory: MemoryStore, user: str, body: ItemsBody, id: str) -> dict[str, A
 def drop(memory: MemoryStore, user: str, id: str, number: str) -> dict[str, Any]:
     """Delete a message; the conversation is told, as OpenAI does."""
     memory.drop(user, id, number)
-    return conversation(memory.conversation(user, id))
+    return told(memory.conversation(user, id))
 
 
 def exported(memory: MemoryStore, user: str) -> Iterator[str]:
@@ -200,4 +193,4 @@ def exported(memory: MemoryStore, user: str) -> Iterator[str]:
             after = one.id
             messages = [{"role": said.role, "content": said.text} for said in memory.items(user, one.id)]
             if messages:
-                yield json.dumps({"messages": messages, **conversation(one)}, ensure_ascii=False) + "\n"
+                yield json.dumps({"messages": messages, **told(one)}, ensure_ascii=False) + "\n"

@@ -174,22 +174,21 @@ class MemoryStore:
 
     def conversations(self, user: str, limit: int, after: str | None = None) -> list[Conversation]:
         """A user's conversations, those last used first, from the one after `after` on."""
-        query = "SELECT id, created_at, updated_at, metadata FROM conversations WHERE user = ?"
-        values: list[Any] = [user]
-        if after is not None:
-            query += " AND (updated_at, id) < (?, ?)"
-            values += [self.conversation(user, after).updated_at, after]
-        found = self.rows(f"{query} ORDER BY updated_at DESC, id DESC LIMIT ?", *values, limit)
-        return [Conversation(one, made, used, json.loads(about)) for one, made, used, about in found]
+        last = [] if after is None else [self.conversation(user, after).updated_at, after]
+        older = "AND (updated_at, id) < (?, ?)" if last else ""
+        return self.matching(f"user = ? {older} ORDER BY updated_at DESC, id DESC LIMIT ?", user, *last, limit)
 
     def conversation(self, user: str, conversation: str) -> Conversation:
         """One of them. Raises Missing."""
-        query = "SELECT id, created_at, updated_at, metadata FROM conversations WHERE id = ? AND user = ?"
-        found = self.rows(query, conversation, user)
+        found = self.matching("id = ? AND user = ?", conversation, user)
         if not found:
             raise Missing(conversation)
-        one, made, used, about = found[0]
-        return Conversation(one, made, used, json.loads(about))
+        return found[0]
+
+    def matching(self, condition: str, *values: Any) -> list[Conversation]:
+        """The conversations for which an SQL condition holds."""
+        rows = self.rows(f"SELECT id, created_at, updated_at, metadata FROM conversations WHERE {condition}", *values)
+        return [Conversation(one, made, used, json.loads(about)) for one, made, used, about in rows]
 
     def begin(self, user: str, metadata: Mapping[str, str]) -> Conversation:
         """A new conversation. Raises Full."""

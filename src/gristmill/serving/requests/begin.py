@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,7 +9,7 @@ from gristmill.errors import UserError
 from gristmill.generation.answer_text import AnswerText
 from gristmill.generation.grammar import Grammar
 from gristmill.generation.sampling_params import SamplingParams
-from gristmill.serving.api_error import ApiError, valid
+from gristmill.serving.api_error import ApiError, mendable, valid
 from gristmill.serving.assistant import MAX_TOKENS, Assistant
 from gristmill.serving.forms.chat_form import ChatForm
 from gristmill.serving.forms.completion_form import CompletionForm
@@ -82,7 +81,7 @@ class Beginner:
         try:
             return None if schema is None else self.assistant.engine.grammars.json(schema)
         except UserError as error:
-            raise ApiError(400, f"response_format: {error.problem}: {error.remedy}", "response_format") from None
+            raise mendable(error, "response_format", before="response_format: ") from None
 
     def choices(
         self, asked: Sampled, prompts: list[list[int]], params: SamplingParams, scored: bool = False
@@ -157,11 +156,3 @@ class Beginner:
             "parallel_tool_calls": bool(asked.offer and asked.offer.several),
         }
         return ResponsesForm(self.name, choices, echoed=echoed, tools=asked.offer is not None, **told)
-
-    def ways(self) -> dict[str, Callable[[bytes, str], Form]]:
-        """The paths that answer, each with what begins the answer."""
-        return {
-            "/v1/chat/completions": self.chat,
-            "/v1/completions": self.completion,
-            "/v1/responses": self.response,
-        }

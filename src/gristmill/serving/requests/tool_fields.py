@@ -11,7 +11,7 @@ from gristmill.chat.tools import call_text, check_carried, grammar
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.generation.grammar import Grammar
-from gristmill.serving.api_error import ApiError
+from gristmill.serving.api_error import ApiError, mendable
 from gristmill.serving.requests.request_fields import Strict
 
 MOST_TOOLS = 128  # as in OpenAI's API
@@ -86,13 +86,13 @@ class Offer(NamedTuple):
             check_carried(engine.tokenizer)
             grammars = engine.grammars
         except UserError as error:
-            raise ApiError(400, f"tools: {error.problem}: {error.remedy}", "tools", "unsupported_parameter") from None
+            raise mendable(error, "tools", "unsupported_parameter", before="tools: ") from None
         for place, one in enumerate(self.functions):
             try:
                 grammars.json(one.parameters or NOTHING)
             except UserError as error:
                 name = f"tools.{place}.function.parameters"
-                raise ApiError(400, f"{name} ({one.name}): {error.problem}: {error.remedy}", name) from None
+                raise mendable(error, name, before=f"{name} ({one.name}): ") from None
         schemas = [(one.name, one.parameters or NOTHING) for one in self.functions]
         return grammars.made(grammar(schemas, forced=self.forced, several=self.several))
 
