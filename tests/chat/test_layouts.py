@@ -76,9 +76,9 @@ def test_tools_become_text_of_the_turns() -> None:
     ]
     made = answered({"messages": messages, "tools": [{"name": "weather"}]})
     assert [message["role"] for message in made] == ["system", "user", "assistant", "user", "assistant"]
-    written = '<tool_call>\n{"name": "weather", "arguments": {"place": "Marl"}}\n</tool_call>'
-    assert made[2]["content"] == f"{written}\n{written}"
-    results = "<tool_response>\nrain\n</tool_response>\n<tool_response>\nsun\n</tool_response>"
+    written = '<tool_call>{"name": "weather", "arguments": {"place": "Marl"}}</tool_call>'
+    assert made[2]["content"] == f"{written}{written}"
+    results = "<tool_response>rain</tool_response>\n\n<tool_response>sun</tool_response>"
     assert made[3]["content"] == results and '{"name": "weather"}' in made[0]["content"]
     sharegpt = [
         {"from": "human", "value": "Hi?"},

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Peer
 
+from gristmill.chat.layouts import answered
 from gristmill.chat.template import JINJA, render
 from gristmill.chat.tools import Calls, call_text, check_carried, listing, result_text
 from gristmill.errors import UserError
@@ -53,6 +54,8 @@ def test_what_is_read_is_what_transformers_renders(
     ours = render(said, tokenizer, generation_prompt=True)[0]
     assert Peer.from_file(str(tokenizer_folder / "tokenizer.json")).decode(ours, skip_special_tokens=False) == theirs
     assert ours == peer.encode(theirs, add_special_tokens=False)
+    learned = answered({"messages": [*given, {"role": "assistant", "content": "Twelve."}], "tools": tools})
+    assert learned[:-1] == said, "what fine-tuning reads of the same record"
 
 
 arguments = st.dictionaries(st.text(max_size=5), st.text(alphabet='{}"\\</tool_call>ab', max_size=12), max_size=3)

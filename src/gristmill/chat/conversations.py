@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from gristmill.chat.layouts import TALKS, Messages, answered
 from gristmill.chat.transcripts import passages
-from gristmill.corpus.readers.tables import MAX_FIELD, ROWS, delimiter, rows_of
+from gristmill.corpus.readers.tables import MAX_FIELD, ROWS, delimiter, numbered, rows_of
 from gristmill.errors import UserError
 from gristmill.files import write_jsonl
 from gristmill.inputs.text_files import BadLine, json_lines, parse, text_lines
@@ -125,15 +125,9 @@ def csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
     csv.field_size_limit(MAX_FIELD)
     lines = (line.replace("\0", "") for line in plain_lines(path))
     head = next(lines, "")
-    rows, number = csv.DictReader(chain([head], lines), delimiter=delimiter(path, head)), 0
-    while True:
-        number += 1
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield number, BadLine(str(error))
+    for number, row in numbered(csv.DictReader(chain([head], lines), delimiter=delimiter(path, head))):
+        if isinstance(row, BadLine):
+            yield number, row
             continue
         cells = {name: cell for name, cell in row.items() if name and cell}
         found = {name: parse(cell) for name, cell in cells.items() if cell.lstrip().startswith(("[{", "{"))}

@@ -3,7 +3,7 @@
 Every function takes one record, a JSON object or a row, and gives messages in the template's three roles; it raises
 UserError where the record is of no layout that is known, or says nothing that can be learned. Sources: OpenAI's chat
 and fine-tuning formats, ShareGPT, Alpaca, TRL's dataset formats (https://huggingface.co/docs/trl/dataset_formats),
-HH-RLHF; tools are written into the text as Hermes and Qwen 2.5 do.
+HH-RLHF; tools are written into the text as the chat template does.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from collections.abc import Mapping
 from os.path import commonprefix
 from typing import Any
 
-from gristmill.chat.template import check
+from gristmill.chat.template import RESULT, check
+from gristmill.chat.tools import call_text, listing, result_text
 from gristmill.chat.transcripts import transcript
 from gristmill.errors import UserError
+from gristmill.inputs.text_files import BadLine, parse
 
 Messages = list[dict[str, Any]]
 Record = Mapping[str, Any]
@@ -29,17 +31,6 @@ TALKS = ("messages", "conversations", "conversation")
 PROMPTS = ("prompt", "instruction", "question", "query")
 ANSWERS = ("completion", "response", "output", "answer")
 CHOSEN, REJECTED = ("chosen", "preferred_output"), ("rejected", "non_preferred_output")
-TOOLS = """# Tools
-
-You may call one or more functions. Their signatures are within <tools></tools>:
-<tools>
-{}
-</tools>
-
-A call is a JSON object with the function's name and arguments within <tool_call></tool_call>:
-<tool_call>
-{{"name": <function-name>, "arguments": <args-json-object>}}
-</tool_call>"""
 MEND = "mend or remove it"
 
 
@@ -187,12 +178,13 @@ def turns(said: Any, record: Record | None = None, role: str = "user") -> Messag
         raise UserError("a conversation has no messages", "give at least one user message")
     messages: Messages = []
     for message in map(plain, said):
-        if message["role"] == "tool":
-            message = {"role": "user", "content": f"<tool_response>\n{message['content']}\n</tool_response>"}
-            if messages and messages[-1]["content"].endswith("</tool_response>"):
-                messages[-1]["content"] += f"\n{message['content']}"
-                continue
-        messages.append(message)
+        result = message["role"] == "tool"
+        if result:
+            message = {"role": "user", "content": result_text(message["content"])}
+        if result and messages and messages[-1]["content"].endswith(RESULT[1]):  # as `in_turns` joins them
+            messages[-1]["content"] += f"\n\n{message['content']}"
+        else:
+            messages.append(message)
     return with_tools(messages, (record or {}).get("tools"))
 
 
@@ -208,10 +200,8 @@ def plain(message: Any) -> dict[str, Any]:
     calls = calls if isinstance(calls, list) else [calls]
     if content is None and not calls:
         raise UserError("a message has no text content", 'each message is {"role": …, "content": "text"}')
-    parts = [text_of(content)] + [called(call) for call in calls]
-    if named == "function_call":
-        parts = [called(parts[0])]
-    made = {"role": role, "content": "\n".join(filter(None, parts))}
+    text = called(text_of(content)) if named == "function_call" else text_of(content)
+    made = {"role": role, "content": text + "".join(map(called, calls))}
     weight = message.get("weight")
     if weight not in (None, 0, 1):
         raise UserError(f"a message has the weight {weight!r}", "a weight is 0 or 1")
@@ -231,26 +221,30 @@ def text_of(content: Any) -> str:
 
 def called(call: Any) -> str:
     """A call of a tool as text: OpenAI's object, or JSON."""
-    call = call.get("function", call) if isinstance(call, Mapping) else call
-    if isinstance(call, Mapping):
-        arguments = call.get("arguments", {})
-        try:
-            arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
-        except ValueError:
-            raise UserError("the arguments of a call are not valid JSON", MEND) from None
-        call = json.dumps({"name": call.get("name"), "arguments": arguments}, ensure_ascii=False, default=str)
-    return f"<tool_call>\n{str(call).strip()}\n</tool_call>"
+    call = json_of(call)
+    call = call.get("function", call) if isinstance(call, Mapping) else {}
+    if not isinstance(name := call.get("name"), str):
+        raise UserError("a call names no tool", MEND)
+    arguments = call.get("arguments", {})
+    json_of(arguments)
+    return call_text(name, arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False))
+
+
+def json_of(value: Any) -> Any:
+    """The value that JSON text holds; any other value as it is. Raises UserError for text that is no JSON."""
+    made = parse(value) if isinstance(value, str) else value
+    if isinstance(made, BadLine):
+        raise UserError(f"a tool, or a call of one, is {made.why}", MEND)
+    return made
 
 
 def with_tools(messages: Messages, tools: Any) -> Messages:
-    """Messages with the signatures of tools at the end of the system's."""
+    """Messages with the signatures of tools at the end of the system's, in the words of the chat template."""
     if not tools:
         return messages
-    listed = tools if isinstance(tools, list) else [tools]
-    lines = "\n".join(
-        tool if isinstance(tool, str) else json.dumps(tool, ensure_ascii=False, default=str) for tool in listed
-    )
+    tools = json_of(tools)
+    listed = [json_of(tool) for tool in (tools if isinstance(tools, list) else [tools])]
+    text = listing([tool.get("function", tool) if isinstance(tool, Mapping) else tool for tool in listed])
     if not messages or messages[0]["role"] != "system":
-        messages = [{"role": "system", "content": ""}, *messages]
-    text = f"{messages[0]['content']}\n\n{TOOLS.format(lines)}".strip()
-    return [{"role": "system", "content": text}, *messages[1:]]
+        return [{"role": "system", "content": text}, *messages]
+    return [{"role": "system", "content": f"{messages[0]['content']}\n\n{text}"}, *messages[1:]]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -55,19 +55,21 @@ def read_csv(path: Path, name: str) -> Iterator[Record]:
     if not set(TEXT_KEYS) & set(names):
         yield as_markdown(names, (row.values() for row in rows), name)
         rows = csv.DictReader(())
-    number = 0
-    while True:
-        number += 1
-        try:
-            row = next(rows)
-        except StopIteration:
-            break
-        except csv.Error as error:
-            yield from_row(BadLine(str(error)), name, number)
-        else:
-            yield from_row(row, name, number)
+    for number, row in numbered(rows):
+        yield from_row(row, name, number)
     for line, fault in bad:
         yield from_row(fault, f"{name}:line", line)
+
+
+def numbered(rows: Iterator[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any] | BadLine]]:
+    """The rows of a table with their numbers, from 1; a BadLine for one that the csv module cannot read."""
+    for number in count(1):
+        try:
+            yield number, next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield number, BadLine(str(error))
 
 
 def delimiter(path: Path, head: str) -> str:
