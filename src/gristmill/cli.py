@@ -19,10 +19,11 @@ from gristmill.commands.corpus import corpus
 from gristmill.commands.find import Words, find
 from gristmill.commands.groups import HELP, JOURNEY, LOOK, PLAN, TALK, Commands, EngineName, Settings, Workers
 from gristmill.commands.look import attest, provenance, verify
-from gristmill.commands.new import new
+from gristmill.commands.new_recipe import new
 from gristmill.commands.plan import check, plan, scale
 from gristmill.commands.stage_commands import add_stages
 from gristmill.commands.trace import count, trace, tracer_of
+from gristmill.commands.update import update
 from gristmill.commands.why import why
 from gristmill.corpus.execution.executor import parse_backend, using
 from gristmill.errors import UserError
@@ -96,14 +97,7 @@ def run(
             gate(loaded, summary, until)
 
 
-@app.command(rich_help_panel=JOURNEY)
-def update(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder whose recipe has passages.")],
-) -> None:
-    """Read changed pages again and index them, without training."""
-    from gristmill.commands.update import update as read_again
-
-    read_again(folder)
+app.command(rich_help_panel=JOURNEY, help="Read changed pages again and index them, without training.")(update)
 
 
 @app.command(rich_help_panel=TALK)
@@ -246,8 +240,8 @@ def inspect(
 
         found = find_model(folder, model, choose=("pretrain",))  # the one that has snapshots
         console.print(f"model: {found.about}", markup=False, soft_wrap=True)
-        page = out or folder / "inspect.html"
-        results.print(write(folder, text, page, model=in_our_form(found), tokenizer=found.tokenizer))
+        page = out or (folder if folder.is_dir() else folder.parent) / "inspect.html"
+        results.print(write(folder.resolve().name, text, page, in_our_form(found), found.tokenizer))
         results.print(f"attention and single steps of training: open {page}", markup=False, soft_wrap=True)
 
 

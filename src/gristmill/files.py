@@ -76,6 +76,11 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_json(path: Path, content: Any, **options: Any) -> None:
+    """Write a JSON file atomically, for people to read, too."""
+    write_text(path, json.dumps(content, indent=2, **options) + "\n")
+
+
 def write_jsonl(path: Path, records: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> None:
     """Write JSON lines atomically."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:

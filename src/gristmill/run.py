@@ -7,7 +7,6 @@ is handed back to the same stage with the same fingerprint, which may go on from
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from gristmill import __version__
 from gristmill.errors import Damaged, UserError, nearest
-from gristmill.files import make_readable, sealed, sha256_file, write_text
+from gristmill.files import make_readable, sealed, sha256_file, write_json, write_text
 from gristmill.inputs.folders import RECIPE
 from gristmill.manifest import WORK, Manifest, heavy_loss, intact
 from gristmill.processes import LEADER, SIZE, watching_memory
@@ -94,11 +93,7 @@ def run_recipe(
         if not LEADER:
             return {}
         work = journal.count(RAN)
-        states = examine(recipe, folder) if until else {}  # also of stages that this run did not come to
-        holding = [*done, *(name for name, one in states.items() if not (one.fault or name in done))]
-        text = json.dumps(summarise(folder, holding), indent=2, sort_keys=True, allow_nan=False)
-        write_text(folder / SUMMARY, text + "\n")
-        summary = summarise(folder, list(done))
+        summary = summarise(recipe, folder, list(done))
         journal.write(finished=True)
     for name, place in done.items():
         if found := Manifest.read(place):
@@ -298,8 +293,17 @@ def check_balance(stage: Stage, result: Manifest) -> None:
             assert lost == 0, f"{stage.name}: {lost} {unit} are unaccounted for: {counts} {dropped}"
 
 
-def summarise(folder: Path, names: list[str]) -> dict[str, float]:
-    """Figures of finished stages, as `summary.json` has them: one flat object of dotted names to numbers.
+def summarise(recipe: Recipe, folder: Path, done: list[str]) -> dict[str, float]:
+    """Write `summary.json`: the figures of the stages that this run made or found unchanged, which are returned, and of
+    those after them that still are what the recipe would make.
+    """
+    later = [name for name, one in examine(recipe, folder).items() if not (one.fault or name in done)]
+    write_json(folder / SUMMARY, figures_of(folder, [*done, *later]), sort_keys=True, allow_nan=False)
+    return figures_of(folder, done)
+
+
+def figures_of(folder: Path, names: list[str]) -> dict[str, float]:
+    """Figures of finished stages: one flat object of dotted names to numbers.
 
     `run.wall_seconds` is what those stages took when they were made, all together; `run.json` has the time of this run.
     """

@@ -45,5 +45,5 @@ def test_pages_are_whole_and_load_nothing(
         folders = {name: run / name for name in ("tokenizer", "tokenize", "pretrain")}
         stage.run(folders, Report(), tmp_path)
     else:
-        inspect(run, "Old Anna walks to", tmp_path / "index.html")
+        inspect("run", "Old Anna walks to", tmp_path / "index.html", run / "pretrain", run / "tokenizer")
     is_readable(browser, tmp_path / "index.html", width, height)

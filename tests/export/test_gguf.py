@@ -37,6 +37,12 @@ def test_llama_cpp_computes_the_same(make: Make, exported: Exported, shape: str,
     assert EXACT < figures["llama_cpp_q8_0.largest_difference"] < 1
 
 
+def test_a_file_is_looked_into_from_next_to_it(make: Make, exported: Exported, command: Command) -> None:
+    folder, _ = exported(make(), gguf=["f16"])
+    shown = command("inspect", folder / gguf_name("f16"), "The miller")
+    assert shown.code == 0 and (folder / "inspect.html").is_file(), shown.stderr
+
+
 def test_text_never_yields_a_control_token(make: Make, exported: Exported, tokenizer: Tokenizer) -> None:
     pytest.importorskip("xllamacpp", reason="xllamacpp is not installed")
     model = make()

@@ -159,16 +159,14 @@ def test_the_page_and_the_command(run: Path, tmp_path: Path, command: Command) -
     assert (
         "backpropagation" in text and "Layer 2 of 2, each of its heads" in text and text.count("head 4<") == 2 * 2
     )  # two layers, two widths
-    inspect(run, "<script>alert(1)</script>", tmp_path / "again.html")
+    inspect("run", "<script>alert(1)</script>", tmp_path / "again.html", run / "pretrain", run / "tokenizer")
     assert "<script" not in (tmp_path / "again.html").read_text()
 
 
 def test_what_cannot_be_shown_is_said(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="64"):
-        inspect(run, "river " * 100, tmp_path / "page.html")
-    with pytest.raises(UserError, match="no run folder"):
-        inspect(tmp_path / "none", "The", tmp_path / "page.html")
+        inspect("run", "river " * 100, tmp_path / "page.html", run / "pretrain", run / "tokenizer")
     (tmp_path / "pretrain").mkdir()
     assert Manifest.read(tmp_path / "pretrain") is None
     with pytest.raises(UserError, match="no finished pretraining"):
-        inspect(tmp_path, "The", tmp_path / "page.html")
+        inspect("run", "The", tmp_path / "page.html", tmp_path / "pretrain", run / "tokenizer")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from gristmill.audit.free_generation import free_generation
 from gristmill.audit.membership import membership
 from gristmill.audit.prompting import came_out, prompt_all, read_secrets
 from gristmill.chat.conversations import LeftOut, report
-from gristmill.files import write_text
+from gristmill.files import write_json
 from gristmill.generation.engine import Engine
 from gristmill.manifest import WORK, Manifest, Parts
 from gristmill.recipe import Audit
@@ -46,7 +45,7 @@ def run(inputs: Mapping[str, Path], params: Audit, out: Path) -> Manifest:
             prompt_all(engine, redacted, "redacted", params.seed, parts), [one["secret"] for one in redacted]
         ),
     }
-    write_text(out / "audit.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    write_json(out / "audit.json", result, ensure_ascii=False)
     tried = sum(row["passages"] for row in (*result["train"], result["heldout"]))
     counts = {"passages": tried, "canaries": len(planted["canaries"]), "redacted": len(redacted)}
     return Manifest(counts=counts | report("audit", left_out, out), metrics=metrics_of(result))

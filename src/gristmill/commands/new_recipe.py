@@ -1,4 +1,4 @@
-"""`gristmill new`: a recipe for a folder or a site of one's own, with sizes that suit the text that is there.
+"""`gristmill new …`: a recipe for a folder or a site of one's own, with sizes that suit the text that is there.
 
 The recipes that ship (`recipes/folder.toml`, `recipes/site.toml`) are the templates: their comments stay.
 """
@@ -13,20 +13,24 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
-from gristmill.corpus.extract.stage import extract_record
-from gristmill.corpus.readers.input_files import kind_of
-from gristmill.corpus.readers.warc_ranges import InputRange, read_range, whole_files
-from gristmill.corpus.readers.warc_records import Extent
-from gristmill.document import Document
+import typer
+
+from gristmill.commands.groups import Commands
 from gristmill.errors import UserError
 from gristmill.manifest import MANIFEST
 from gristmill.progress import console, counted, duration, quantity
 from gristmill.recipe import Recipe, TokenizerParams
 from gristmill.settings.quantities import is_loopback
 from gristmill.settings.recipe_file import load_recipe, shipped_recipe
+
+if TYPE_CHECKING:
+    from gristmill.corpus.readers.warc_ranges import InputRange
+
+new = typer.Typer(cls=Commands, help="Write a recipe for a folder or a site of your own.", no_args_is_help=True)
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Recipe to write; by default folder.toml or site.toml.")]
 
 NAMED = 10  # files that are not read
 SAMPLED = 24  # files of a kind that are read to know how much text such files hold
@@ -58,6 +62,9 @@ class Survey:
 
 def survey(path: Path) -> Survey:
     """Count files and estimate their text from a sample of each kind. Raises UserError where nothing can be read."""
+    from gristmill.corpus.readers.input_files import kind_of
+    from gristmill.corpus.readers.warc_ranges import whole_files
+
     ranges = whole_files([path])
     by_kind: dict[str, list[InputRange]] = {}
     for part in ranges:
@@ -79,6 +86,11 @@ def survey(path: Path) -> Survey:
 
 def sample(files: list[InputRange]) -> tuple[int, int]:
     """Bytes of some files and of the text in them. Of a file too large to be read whole nothing is counted."""
+    from gristmill.corpus.extract.stage import extract_record
+    from gristmill.corpus.readers.warc_ranges import read_range
+    from gristmill.corpus.readers.warc_records import Extent
+    from gristmill.document import Document
+
     read = found = 0
     for part in files:
         if read + part.size <= SAMPLED_BYTES:
@@ -88,7 +100,12 @@ def sample(files: list[InputRange]) -> tuple[int, int]:
     return read, found
 
 
-def new_folder(path: Path, out: Path | None = None) -> Path:
+@new.command(
+    "folder", help="A recipe for a folder of documents, with sizes that suit its text, and how long a run will take."
+)
+def new_folder(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder of documents, or one file.")], out: Out = None
+) -> Path:
     """Write a recipe for a folder of documents (or one file), and tell what it will take; returns the recipe's path.
 
     Raises UserError where there is nothing to read, or the recipe exists.
@@ -156,7 +173,11 @@ def tell_time(place: Path, tokens: int, extraction: float) -> None:
     console.print(f"next: gristmill run {place}", markup=False, soft_wrap=True)
 
 
-def new_site(url: str, out: Path | None = None) -> Path:
+@new.command("site", help="A recipe for a site.")
+def new_site(
+    url: Annotated[str, typer.Argument(metavar="URL", help="Its address, as https://docs.example.org/.")],
+    out: Out = None,
+) -> Path:
     """Write a recipe for a site; returns its path. Raises UserError where `url` is none, or the recipe exists."""
     try:
         parts = urlsplit(url)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gristmill.commands.groups import Settings, number
+from gristmill.commands.new_recipe import tokens_of
 from gristmill.errors import UserError
 from gristmill.progress import results
 from gristmill.settings.apart import Scale
@@ -49,7 +50,6 @@ def plan(
     settings: Settings = None,
 ) -> None:
     """Tell what training takes: parameters, tokens, FLOPs, memory, time and cost, from a few steps of each stage."""
-    from gristmill.commands.new_recipe import tokens_of
     from gristmill.planning import estimates_table, plan_recipe, project_recipe
     from gristmill.training.budget.devices import devices_of
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from gristmill.errors import UserError
 from gristmill.files import write_text
@@ -12,14 +15,16 @@ from gristmill.manifest import MANIFEST, Manifest
 from gristmill.progress import results
 from gristmill.recipe import Recipe
 from gristmill.run import execute, run_recipe
-from gristmill.runs.finished import UPDATE, read_recipe, run_folder
+from gristmill.runs.finished import UPDATE, made_in, read_recipe, run_folder
 from gristmill.runs.lock import lock_of, locked
 from gristmill.settings.stages import BY_NAME, CRAWLS, pick_inputs, resolve_paths
 
 READ_AGAIN = ("name", "seed", *CRAWLS, "extract", "passages")
 
 
-def update(run: Path) -> dict[str, list[str]]:
+def update(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder whose recipe has passages.")],
+) -> dict[str, list[str]]:
     """Read the pages of a run again and index them in `RUN/update`; returns those that are new, changed and gone since
     the run was made, which its weights do not know of. Raises UserError where the run has no passages.
     """
@@ -64,7 +69,7 @@ def told_again(recipe: Recipe, run: Path) -> None:
     report, stage = run / "report", BY_NAME["report"]
     if recipe.report is None or Manifest.read(report) is None:
         return
-    made = {name: run / name for name in BY_NAME if getattr(recipe, name) and Manifest.read(run / name)}
+    made = {name: path for name, path in made_in(run).items() if getattr(recipe, name)}
     with locked(lock_of(report)):
         execute(stage, pick_inputs(stage, made), resolve_paths(recipe.report, run), report, redo=True)
 

@@ -63,34 +63,35 @@ def interval(statistic: Callable[..., float], owners: Sequence[str], answers: np
 
 def curve(confidence: np.ndarray, right: np.ndarray, asked: int) -> dict[str, Any]:
     """Risk by coverage, the surest answers first, of `asked` questions in all."""
-    order = np.argsort(-confidence, kind="stable")
-    wrong = np.cumsum(1 - right[order])
-    count = np.arange(1, len(order) + 1)
-    risk = wrong / count
-    shown = np.unique(np.linspace(0, len(order) - 1, min(POINTS, len(order))).astype(int))
+    surest, risk = -np.sort(-confidence), risks(confidence, right)
+    shown = np.unique(np.linspace(0, len(risk) - 1, min(POINTS, len(risk))).astype(int))
     points = [
         {
-            "threshold": round(float(confidence[order[at]]), 5),
-            "coverage": round(float(count[at] / asked), 5),
+            "threshold": round(float(surest[at]), 5),
+            "coverage": round(float((at + 1) / asked), 5),
             "risk": round(float(risk[at]), 5),
         }
         for at in shown
     ]
-    return {"curve": points, "area": round(float(risk.mean()), 5)}
+    return {"curve": points, "area": round(area(confidence, right), 5)}
+
+
+def risks(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The share of wrong ones among the surest answers, float [n]: of the first, of the first two, and so on."""
+    wrong = np.cumsum(1 - right[np.argsort(-confidence, kind="stable")])
+    return np.asarray(wrong / np.arange(1, len(wrong) + 1))
 
 
 def area(confidence: np.ndarray, right: np.ndarray) -> float:
     """The mean risk over all shares of the answers, the surest first."""
-    wrong = np.cumsum(1 - right[np.argsort(-confidence, kind="stable")])
-    return float((wrong / np.arange(1, len(wrong) + 1)).mean())
+    return float(risks(confidence, right).mean())
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
     """Expected calibration error: how far the share of right answers is from the mean confidence, in bins of equal
     width, each weighed by its answers."""
     place = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    sums = (np.bincount(place, weights, BINS) for weights in (confidence, right))
-    sure, good = sums
+    sure, good = (np.bincount(place, weights, BINS) for weights in (confidence, right))
     return float(np.abs(sure - good).sum() / len(confidence))
 
 

@@ -143,12 +143,12 @@ def read_task(path: Path) -> dict[str, Any]:
     if included := found.pop("include", None):
         found = {**read_task(path.parent / str(included)), **found}
     files = (found.get("dataset_kwargs") or {}).get("data_files")
-    if isinstance(files, str) and (path.parent / files).exists():
-        found["dataset_kwargs"] = {**found["dataset_kwargs"], "data_files": str((path.parent / files).resolve())}
-    elif isinstance(files, dict):
-        whole = {
-            split: str(path.parent / one) if (path.parent / str(one)).exists() else one for split, one in files.items()
-        }
+
+    def here(file: Any) -> Any:
+        return str((path.parent / file).resolve()) if (path.parent / str(file)).exists() else file
+
+    if files:
+        whole = {split: here(one) for split, one in files.items()} if isinstance(files, dict) else here(files)
         found["dataset_kwargs"] = {**found["dataset_kwargs"], "data_files": whole}
     return found
 

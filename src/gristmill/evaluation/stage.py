@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from gristmill.evaluation.heldout_text import FILE, heldout_text
 from gristmill.evaluation.questions import Answer, Question, ask, askable, outcome, read_questions
 from gristmill.evaluation.scores import score, without
 from gristmill.evaluation.tasks import run_task
-from gristmill.files import write_jsonl, write_text
+from gristmill.files import write_json, write_jsonl
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest, Parts
 from gristmill.progress import results, table
@@ -36,7 +35,7 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
     parts, metrics = Parts(out), dict[str, float]()
     if "tokens" in inputs:
         heldout = heldout_text(engine, open_split(inputs["tokens"], "heldout", engine.tokenizer.hash), parts)
-        write_text(out / FILE, json.dumps(heldout, indent=2) + "\n")
+        write_json(out / FILE, heldout)
         if "bits_per_byte" in heldout["all"]:  # not where it holds no text
             metrics["heldout_bpb"] = heldout["all"]["bits_per_byte"]
     left_out: list[LeftOut] = []
@@ -57,7 +56,7 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
         records += [record(name, q, a, o) for q, a, o in zip(questions, answers, outcomes[name], strict=True)]
     splits = sorted({question.split for question in questions})
     if trusted:
-        write_text(out / "confidence.json", json.dumps({"model": inputs["model"].name, **trusted}, indent=2) + "\n")
+        write_json(out / "confidence.json", {"model": inputs["model"].name, **trusted})
         error = trusted.get("stated_calibration_error", trusted["calibration_error"])
         metrics |= {"calibration_error": error, "risk_coverage_area": trusted["area"]}
     results = {
@@ -75,9 +74,9 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
         write_contamination(questions, outcomes, met, params.often, out)
     metrics |= run_tasks(engine, params, out, left_out, parts, trained)
     write_jsonl(out / "answers.jsonl", records)
-    write_text(out / "results.json", json.dumps(results, indent=2) + "\n")
+    write_json(out / "results.json", results)
     if changes:
-        write_text(out / COMPARISON, json.dumps(changes, indent=2) + "\n")
+        write_json(out / COMPARISON, changes)
     asked = prompts + spread([q.question for q in questions if q.split == "test"], params.show)
     answers = ask(engine, asked, max(params.max_tokens, engine.context // 2), parts, "shown")
     shown = zip(asked, answers, strict=True)
@@ -104,7 +103,7 @@ def write_contamination(
         }
         for rule, one in found.items()
     }
-    write_text(out / CONTAMINATION, json.dumps(content, indent=2) + "\n")
+    write_json(out / CONTAMINATION, content)
 
 
 def run_tasks(
@@ -116,7 +115,7 @@ def run_tasks(
         for name, path in params.tasks.items()
     }
     if tried:
-        write_text(out / "tasks.json", json.dumps({name: found for name, (found, _) in tried.items()}, indent=2) + "\n")
+        write_json(out / "tasks.json", {name: found for name, (found, _) in tried.items()})
         write_jsonl(out / "tasks.jsonl", [one for _, items in tried.values() for one in items])
     return {
         f"tasks.{name}.{figure}": one["value"]
@@ -168,12 +167,9 @@ def compared(questions: list[Question], outcomes: Mapping[str, list[str]], often
     if len(outcomes) < 2 or not test:
         return {}
     (before, first), (after, second) = outcomes.items()
-    pick = (
-        [questions[number] for number in test],
-        [first[number] for number in test],
-        [second[number] for number in test],
-    )
-    return {"before": before, "after": after, "split": "test", "often": often, "figures": compare(*pick, often)}
+    one, other = ([said[number] for number in test] for said in (first, second))
+    found = compare([questions[number] for number in test], one, other, often)
+    return {"before": before, "after": after, "split": "test", "often": often, "figures": found}
 
 
 def summed_up(changes: Mapping[str, Any]) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from safetensors.torch import save_file
 from gristmill.chat.template import template_of
 from gristmill.export.carried import Carrier
 from gristmill.export.trained import Trained
-from gristmill.files import atomic_path, write_text
+from gristmill.files import atomic_path, write_json, write_text
 from gristmill.model.formats.hf_format import config_json, renamed
 from gristmill.tokenizer.formats.vocabulary_files import TEMPLATE
 
@@ -56,8 +55,3 @@ def tokenizer_config(trained: Trained) -> dict[str, Any]:
         "clean_up_tokenization_spaces": False,
         **({"chat_template": template_of(trained.tokenizer).source} if trained.chats else {}),
     }
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write one JSON file."""
-    write_text(path, json.dumps(value, indent=2) + "\n")

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gristmill.errors import UserError
-from gristmill.files import atomic_path, write_text
+from gristmill.files import atomic_path, write_json
 from gristmill.model.formats.hf_format import renamed
 from gristmill.model.transformer import Network
 
@@ -88,7 +88,7 @@ def write_adapter(model: Network, folder: Path, base: str) -> None:
         **{"r": rank, "lora_alpha": adapted.scale * rank, "lora_dropout": 0.0, "inference_mode": True},
         "target_modules": sorted({name.split(".")[-3] for name in tensors}),
     }
-    write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+    write_json(folder / CONFIG, config)
 
 
 def written(name: str) -> str:

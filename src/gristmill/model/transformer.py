@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gristmill.errors import UserError
-from gristmill.files import atomic_path, write_text
+from gristmill.files import atomic_path, write_json
 from gristmill.manifest import intact
 from gristmill.model import ops
 from gristmill.model.config import ModelConfig as ModelConfig
@@ -218,7 +218,7 @@ def save_model(model: Network, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / "model.safetensors") as path:
         save_file({name: weight.contiguous() for name, weight in model.state_dict().items()}, path)
-    write_text(folder / "model.json", json.dumps(asdict(model.config), indent=2) + "\n")
+    write_json(folder / "model.json", asdict(model.config))
 
 
 def load_model(folder: Path | str, device: str = "cpu") -> Transformer:

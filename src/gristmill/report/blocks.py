@@ -4,84 +4,81 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from markupsafe import Markup
 
 
+class Block:
+    """Something that a section shows."""
+
+    @property
+    def kind(self) -> str:
+        """What the template knows it by."""
+        return type(self).__name__
+
+
 @dataclass(frozen=True)
-class Prose:
+class Prose(Block):
     """A paragraph."""
 
     text: str
-    kind: ClassVar[str] = "prose"
 
 
 @dataclass(frozen=True)
-class Figure:
+class Figure(Block):
     """A plot with a caption; nothing where the plot is empty."""
 
     caption: str
     drawing: Markup
-    kind: ClassVar[str] = "figure"
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Block):
     """A table with a caption; nothing where it has no row, and folded where it has many."""
 
     caption: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
-    kind: ClassVar[str] = "table"
 
 
 @dataclass(frozen=True)
-class Quote:
+class Quote(Block):
     """A text of a page or model; `code` keeps its spaces and line breaks in a box that scrolls."""
 
     label: str
     text: str
     code: bool = False
-    kind: ClassVar[str] = "quote"
 
 
 @dataclass(frozen=True)
-class Pair:
+class Pair(Block):
     """Two quotes next to each other, or one below the other where the page is narrow."""
 
     left: Quote
     right: Quote
-    kind: ClassVar[str] = "pair"
 
 
 @dataclass(frozen=True)
-class Fold:
+class Fold(Block):
     """Quotes that a reader opens."""
 
     caption: str
     quotes: Sequence[Quote]
-    kind: ClassVar[str] = "fold"
 
 
 @dataclass(frozen=True)
-class Talk:
+class Talk(Block):
     """A conversation, or several turns of one."""
 
     label: str
     messages: Sequence[Mapping[str, str]]
-    kind: ClassVar[str] = "talk"
 
 
 @dataclass(frozen=True)
-class TokenText:
+class TokenText(Block):
     """A text cut into tokens."""
 
     tokens: Sequence[str]
-    kind: ClassVar[str] = "tokens"
-
-
-Block = Prose | Figure | Table | Quote | Pair | Fold | Talk | TokenText
 
 
 @dataclass

@@ -8,6 +8,7 @@ from gristmill.report.blocks import Headline
 from gristmill.report.plot import number
 from gristmill.report.reading import (
     Folders,
+    bounds,
     corpus_stages,
     crawl_of,
     manifest,
@@ -105,8 +106,7 @@ def tasks(folders: Folders) -> list[Headline]:
     for name, task in values(folders, "evaluate", "tasks.json").items():
         for figure, one in task.items():
             if isinstance(one, dict) and "value" in one:
-                sure = f"95 % interval {100 * one['low']:.1f} to {100 * one['high']:.1f}"
-                says = f"{figure}; items: {number(task['items'])}; {sure}"
+                says = f"{figure}; items: {number(task['items'])}; 95 % interval {bounds(one)}"
                 found.append(Headline(f"task {name}", percent(one["value"]), says))
                 break
     return found

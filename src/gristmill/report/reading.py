@@ -125,7 +125,12 @@ def percent(share: float) -> str:
 def sure(scores: Mapping[str, Any], name: str) -> str:
     """A figure's interval, where it has one, as the end of a sentence: `; 95 % interval 68.9 to 75.5`."""
     found = scores.get("intervals", {}).get(name)
-    return f"; 95 % interval {100 * found['low']:.1f} to {100 * found['high']:.1f}" if found else ""
+    return f"; 95 % interval {bounds(found)}" if found else ""
+
+
+def bounds(found: Mapping[str, Any]) -> str:
+    """An interval in percent: `68.9 to 75.5`."""
+    return f"{100 * found['low']:.1f} to {100 * found['high']:.1f}"
 
 
 def times(count: int) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from gristmill.errors import UserError
-from gristmill.files import write_text
+from gristmill.files import write_json, write_text
 from gristmill.manifest import Manifest
 from gristmill.recipe import Report
 from gristmill.report.headlines import headlines
@@ -49,5 +48,5 @@ def run(inputs: Mapping[str, Path], params: Report, out: Path) -> Manifest:
     title = f"{name}: what was learned, and from where"
     write_text(out / "index.html", page(title, told, headlines(inputs), LEAD))
     if curves := by_statements(inputs):
-        write_text(out / "by_statements.json", json.dumps(curves, indent=2) + "\n")
+        write_json(out / "by_statements.json", curves)
     return Manifest(counts={"sections": len(told), "bytes": (out / "index.html").stat().st_size})

@@ -9,7 +9,7 @@ from typing import Any
 
 from gristmill.errors import UserError
 from gristmill.export.envelope import enveloped, opened, private_key, public_key, read_by, statement
-from gristmill.files import sha256_file, write_text
+from gristmill.files import sha256_file, write_json
 from gristmill.manifest import MANIFEST, Manifest
 from gristmill.runs.fingerprint import digest
 from gristmill.settings.stages import BY_NAME
@@ -30,7 +30,7 @@ def attest(run: Path, key: Path) -> Iterator[Path]:
     for name, found in made.items():
         digest(run / name)  # every file is as its manifest says
         path = run / ATTESTATIONS / f"{name}.json"
-        write_text(path, json.dumps(enveloped(of_stage(run / name, found), signer), indent=2) + "\n")
+        write_json(path, enveloped(of_stage(run / name, found), signer))
         yield path
 
 

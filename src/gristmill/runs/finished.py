@@ -179,13 +179,18 @@ def run_folder(path: Path) -> Path:
     raise UserError(f"no run folder {path}{like}", "check the path, or make one: gristmill run miniweb")
 
 
+def made_in(run: Path) -> dict[str, Path]:
+    """The folders of all stages that are finished in a run, by name, also of those that may not be used."""
+    return {name: run / name for name in BY_NAME if Manifest.read(run / name)}
+
+
 def stages_of(run: Path) -> dict[str, Path]:
     """The folders of a run's stages that may be used, by name; says which others there are, and why not.
 
     Of a folder without a recipe all stages are taken that lie in it. Raises UserError where there is no such folder.
     """
     if not (run_folder(run) / RECIPE).exists():
-        return {name: run / name for name in BY_NAME if Manifest.read(run / name)}
+        return made_in(run)
     found = examine(read_recipe(run), run)
     for line in gathered({name: one for name, one in found.items() if one.made}):
         console.print(f"left out: {line}", style="yellow", markup=False, soft_wrap=True)

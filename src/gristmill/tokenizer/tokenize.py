@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
@@ -17,7 +16,7 @@ from gristmill.corpus.execution.documents import drop_fault, fault_log, halving,
 from gristmill.corpus.execution.judge import Dropped
 from gristmill.document import count_documents, read_columns
 from gristmill.errors import UserError
-from gristmill.files import sha256_file, write_text
+from gristmill.files import sha256_file, write_json
 from gristmill.manifest import Manifest
 from gristmill.native import utf8
 from gristmill.progress import Progress, console
@@ -84,7 +83,7 @@ def run(inputs: Mapping[str, Path], params: Tokenize, out: Path) -> Manifest:
         "tokenizer": tokenizer.hash,
         "splits": described,
     }
-    write_text(out / DESCRIPTION, json.dumps(content, indent=2) + "\n")
+    write_json(out / DESCRIPTION, content)
     numbers = {f"{split}_{unit}": facts[unit] for split, facts in described.items() for unit in ("tokens", "bytes")}
     density = sum(facts["bytes"] for facts in described.values()) / sum(f["tokens"] for f in described.values())
     return Manifest(

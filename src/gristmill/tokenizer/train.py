@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from gristmill.corpus.execution.documents import fault_log, piecewise
 from gristmill.corpus.execution.drop_log import DropLog
 from gristmill.document import count_documents, read_columns
 from gristmill.errors import UserError
-from gristmill.files import write_text
+from gristmill.files import write_json
 from gristmill.manifest import Manifest
 from gristmill.progress import Progress, console
 from gristmill.recipe import TokenizerParams
@@ -59,7 +58,7 @@ def run(inputs: Mapping[str, Path], params: TokenizerParams, out: Path) -> Manif
             f"           {counted.rare:,} of {counted.distinct:,} words were left out, {lost:.2%} of the text"
         )
     facts = describe(tokenizer, sample, counted.words)
-    write_text(out / "facts.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+    write_json(out / "facts.json", facts, ensure_ascii=False)
     counts = {"documents": documents, "distinct_words": counted.distinct, "words_left_out": counted.rare}
     return Manifest(
         counts=counts,
@@ -81,7 +80,7 @@ def take_along(corpus: Path, folder: Path, out: Path) -> Manifest:
         for _ in learned(corpus, HELD_OUT if documents >= ENOUGH else 0.0, sample, bar, log):
             pass
     facts = describe(tokenizer, sample)
-    write_text(out / "facts.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+    write_json(out / "facts.json", facts, ensure_ascii=False)
     metrics = {"vocab_size": tokenizer.vocab_size, "bytes_per_token": facts["bytes_per_token"]}
     return Manifest(counts={"documents": documents}, dropped=dict(log.rules), metrics=metrics)
 

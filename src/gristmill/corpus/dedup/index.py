@@ -28,7 +28,7 @@ import pyarrow as pa
 from gristmill import native
 from gristmill.corpus.dedup.minhash import MinHash
 from gristmill.errors import FAULT, UserError
-from gristmill.files import write_text
+from gristmill.files import write_json
 from gristmill.native import INT, SIZE, U8, U16, U32, U64
 
 RULES = ("", "url_copy", "exact_copy", "near_copy", FAULT)  # as numbered in index.c, which has no use for the last
@@ -250,7 +250,7 @@ class IndexWriter:
         for name in ("keys", "numbers"):
             Path(f"{self.runs[0].stem}-{name}.npy").rename(self.folder / f"run-{name}.npy")
         about = {"format": FORMAT, "minhash": asdict(self.minhash), "documents": self.documents}
-        write_text(self.folder / DESCRIPTION, json.dumps(about, indent=2) + "\n")
+        write_json(self.folder / DESCRIPTION, about)
 
 
 def read_ids(folder: Path) -> pa.ChunkedArray:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +54,8 @@ def arrived(folders: Folders) -> Section | None:
     says, blocks = [], list[Block]()
     if crawl:
         says.append(fetched(crawl))
-        blocks.append(
-            Table(
-                "Addresses that gave no page",
-                ("reason", "how many", "one of them"),
-                refused(folders, crawl),
-            )
-        )
+        head = ("reason", "how many", "one of them")
+        blocks.append(Table("Addresses that gave no page", head, refused(folders, crawl)))
     elif extract:
         says.append(f"{number(extract.counts.get('documents_in', 0))} texts were read from files.")
     if extract:
@@ -66,8 +63,7 @@ def arrived(folders: Folders) -> Section | None:
             "Extraction takes the main text out of each page and leaves navigation, banners and footers behind; what "
             "remains is called a document."
         )
-        if shown := before_and_after(folders, extract):
-            blocks += shown
+        blocks += before_and_after(folders, extract)
     return Section("What came in", " ".join(says), blocks)
 
 
@@ -99,33 +95,31 @@ def meaning(outcome: str) -> str:
 
 def before_and_after(folders: Folders, extract: Manifest) -> list[Block]:
     """A page as it came in, next to the text that extraction took out of it; nothing where no source was HTML."""
-    clean = redactor(folders)
-    for row in candidates(folders):
-        raw = raw_page(folders, extract, row["source"])
-        if raw is None:
-            return []
-        after = next((found for found in rows(folders["extract"]) if found["source"] == row["source"]), row)
-        text, cut = str(after["text"]), " (its beginning)" if len(raw) > MOST_RAW else ""
-        size = f"{len(raw.encode()):,} bytes of HTML{cut}"
-        return [
-            Prose(f"One page before and after extraction: {row['url']}"),
-            Pair(
-                Quote(f"before: {size}", clean(raw)[:MOST_RAW], code=True),
-                Quote(f"after: {len(text.encode()):,} bytes of text", clean(text), code=True),
-            ),
-        ]
-    return []
+    clean, row = redactor(folders), chosen(folders)
+    raw = raw_page(folders, extract, row["source"]) if row else None
+    if row is None or raw is None:
+        return []
+    after = next((found for found in rows(folders["extract"]) if found["source"] == row["source"]), row)
+    text, cut = str(after["text"]), " (its beginning)" if len(raw) > MOST_RAW else ""
+    size = f"{len(raw.encode()):,} bytes of HTML{cut}"
+    return [
+        Prose(f"One page before and after extraction: {row['url']}"),
+        Pair(
+            Quote(f"before: {size}", clean(raw)[:MOST_RAW], code=True),
+            Quote(f"after: {len(text.encode()):,} bytes of text", clean(text), code=True),
+        ),
+    ]
 
 
-def candidates(folders: Folders) -> list[dict[str, Any]]:
-    """The document whose page is shown, as a list of one or none: of the first that were kept, one by a hash of ids."""
+def chosen(folders: Folders) -> dict[str, Any] | None:
+    """The document whose page is shown, if there is one: of the first that were kept, one by a hash of ids."""
     last = last_corpus(folders)
-    first = [row for row, _ in zip(rows(last), range(EXAMPLES), strict=False)] if last else []
+    first = list(islice(rows(last), EXAMPLES)) if last else []
     fit = [row for row in first if row["source"] and len(row["text"]) in LENGTHS] or [r for r in first if r["source"]]
-    return sorted(fit, key=lambda row: hashlib.blake2b(row["id"].encode()).digest())[:1]
+    return min(fit, key=lambda row: hashlib.blake2b(row["id"].encode()).digest(), default=None)
 
 
-def rows(folder: Path) -> Any:
+def rows(folder: Path) -> Iterator[dict[str, Any]]:
     """A corpus stage's documents, one at a time."""
     for batch in read_columns(folder, COLUMNS):
         yield from batch.to_pylist()

@@ -7,7 +7,7 @@ from typing import Any
 
 from gristmill.report.blocks import Block, Section, Table
 from gristmill.report.plot import number
-from gristmill.report.reading import Folders, percent, values
+from gristmill.report.reading import Folders, bounds, percent, values
 
 RULE = "13_gram"  # by which an item of a task counts as standing in the training text
 TASKS = ("task", "items", "figure", "right", "95 % interval", "in the training text", "right without these")
@@ -58,7 +58,7 @@ def rows_of(name: str, task: Mapping[str, Any]) -> Iterator[list[str]]:
             left = held.get("without", {}).get(figure)
             yield [
                 *(name, number(task["items"]), figure, percent(one["value"])),
-                f"{100 * one['low']:.1f} to {100 * one['high']:.1f}",
+                bounds(one),
                 number(held["contaminated"]) if held else "",
-                f"{percent(left['value'])} ({100 * left['low']:.1f} to {100 * left['high']:.1f})" if left else "",
+                f"{percent(left['value'])} ({bounds(left)})" if left else "",
             ]
