@@ -50,6 +50,20 @@ def test_runs_that_differ_by_seed_are_a_group(tmp_path: Path, capsys: pytest.Cap
     assert "5,030,927" in told and "0.25" in told and "e+06" not in told
 
 
+def test_figures_that_compare_nothing_are_left_to_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [run(tmp_path / "a", 0.25, ["right"]), run(tmp_path / "b", 0.5, [])]
+    for path, more in zip(runs, ({"filter.bytes_in": 1, "rl.kl": 2}, {"filter.bytes_in": 2}), strict=True):
+        summary = json.loads((path / "summary.json").read_text())
+        (path / "summary.json").write_text(json.dumps({**summary, **more}))
+    compare(runs)
+    told = capsys.readouterr().out
+    assert "evaluate.heldout_bpb" in told and "filter.bytes_in" not in told and "rl.kl" not in told
+    assert "2 more figures with --all" in told and "answered no test question in common" in told
+    compare(runs, everything=True)
+    told = capsys.readouterr().out
+    assert "filter.bytes_in" in told and "rl.kl" in told and "--all" not in told
+
+
 def test_intervals_over_runs_are_students() -> None:
     expected = {1: 12.7062, 2: 4.30265, 4: 2.77645, 5: 2.57058, 9: 2.26216, 30: 2.04227, 200: 1.97190}
     for freedom, value in expected.items():

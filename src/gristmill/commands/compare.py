@@ -14,6 +14,7 @@ from gristmill.errors import UserError
 from gristmill.manifest import Manifest
 from gristmill.progress import results, table
 from gristmill.runs.finished import run_folder
+from gristmill.runs.stage_line import BALANCE
 
 if TYPE_CHECKING:
     from gristmill.evaluation.questions import Question
@@ -34,7 +35,9 @@ class Answered:
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN…", help="Run folders.")],
-    everything: Annotated[bool, typer.Option("--all", help="Also figures that are the same in all.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also figures that are the same in all, that a run lacks, and of the ledger.")
+    ] = False,
     win_rate: Annotated[str, typer.Option(metavar="truth|FOLDER", help=WIN_RATE)] = "",
 ) -> None:
     """Show the figures of runs side by side, and how sure a difference is: of two runs, by the questions that both were
@@ -48,12 +51,12 @@ def compare(
     rows = []
     for name in names:
         values = [summaries[run].get(name) for run in runs]
-        if everything or len({*values}) > 1:
-            cells = [tuple(map(shown, values))]
-            if len(groups) < len(runs):
-                cells = [over_seeds([[summaries[run].get(name) for run in group] for group in groups])]
-            rows.append((name, *cells[0]))
+        if everything or (len({*values}) > 1 and None not in values and name.rpartition(".")[2] not in BALANCE):
+            grouped_values = [[summaries[run].get(name) for run in group] for group in groups]
+            rows.append((name, *(over_seeds(grouped_values) if len(groups) < len(runs) else map(shown, values))))
     results.print(table(("figure", *heads(groups)), rows))
+    if len(rows) < len(names):
+        results.print(f"{len(names) - len(rows)} more figures with --all", style="dim", markup=False)
     answers = {run: answered(run) for run in runs}
     for other in (group[0] for group in groups[1:]):
         for line in paired(runs[0], other, answers):
@@ -143,6 +146,7 @@ def paired(first: Path, second: Path, answers: Mapping[Path, Mapping[str, Answer
     before, after = answers[first], answers[second]
     common = [text for text in before if text in after]
     if not common:
+        yield f"\n{first} and {second} answered no test question in common: what changed cannot be told by questions"
         return
     one, other = ([answers[run][text].outcome for text in common] for run in (first, second))
     found = compare_outcomes([after[text].question for text in common], one, other, often_of(first))

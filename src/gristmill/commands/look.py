@@ -13,15 +13,10 @@ from gristmill.errors import UserError
 from gristmill.files import write_text
 from gristmill.manifest import Manifest
 from gristmill.progress import results, table
-from gristmill.runs.finished import run_folder
-from gristmill.settings.stages import BY_NAME, CORPUS, MODEL
+from gristmill.runs.finished import made_in, run_folder
+from gristmill.settings.stages import CORPUS, MODEL
 
 KEY = "An Ed25519 private key, PEM: openssl genpkey -algorithm ed25519 -out FILE makes one."
-
-
-def made_in(run: Path) -> dict[str, Path]:
-    """Every finished stage in a run folder: what happened is told also where code of today would do it otherwise."""
-    return {name: run / name for name in BY_NAME if Manifest.read(run / name)}
 
 
 def provenance(
@@ -33,6 +28,7 @@ def provenance(
     from gristmill.report.provenance import machine_readable, public_summary
     from gristmill.report.provenance.origins import count_origins
 
+    # what happened is told also where code of today would do it otherwise
     folders, name, folder = made_in(run_folder(run)), run.resolve().name, out or run / "provenance"
     if not folders.keys() & set(CORPUS):
         raise UserError(f"no corpus stage in {run}", "name a finished run folder, as runs/miniweb")

@@ -68,7 +68,9 @@ def check_recipe(recipe: Recipe, folder: Path, price: float = 0.0) -> Iterator[F
         except UserError as error:
             yield Finding("tokenizer", error.problem, True, error.remedy)
             return
-        context = context_of(recipe)
+        source = source_of(recipe)
+        foreign: Any = shape_of(source[1]) if source else None
+        context = context_of(recipe, foreign)
         for name in (name for name in READ if getattr(recipe, name) is not None):
             params = resolve_paths(getattr(recipe, name), folder)
             path = getattr(params, READ[name][0])
@@ -82,8 +84,11 @@ def check_recipe(recipe: Recipe, folder: Path, price: float = 0.0) -> Iterator[F
             if name == "rl":
                 yield from reward_found(recipe, params)
         yield from tasks_found(recipe, folder)
-        yield from model_found(recipe, tokenizer)
-        yield from resources_found(recipe, folder, tokenizer, price)
+        if tokenizer:
+            yield from template_found(tokenizer)
+        if tokenizer and source:
+            yield from tokens_found(*source, foreign.vocab_size, tokenizer)
+        yield from resources_found(recipe, foreign, folder, tokenizer, price)
 
 
 def tokenizer_of(recipe: Recipe, folder: Path, scratch: Path) -> Tokenizer | None:
@@ -101,11 +106,17 @@ def tokenizer_of(recipe: Recipe, folder: Path, scratch: Path) -> Tokenizer | Non
     return Tokenizer.load(scratch)
 
 
-def context_of(recipe: Recipe) -> int:
+def source_of(recipe: Recipe) -> tuple[str, Path] | None:
+    """The stage that begins with a model by others, and that model."""
+    named = ((name, getattr(recipe, name)) for name in ("pretrain", "sft"))
+    return next(((name, Path(one.init_from)) for name, one in named if one and one.init_from), None)
+
+
+def context_of(recipe: Recipe, foreign: Any) -> int:
     """The most tokens that the model reads; 0 where that is not known yet."""
     if recipe.pretrain:
         return 0 if recipe.pretrain.size or recipe.pretrain.budget else recipe.pretrain.context
-    return shape_of(Path(recipe.sft.init_from)).context if recipe.sft and recipe.sft.init_from else 0
+    return foreign.context if foreign else 0
 
 
 def shape_of(source: Path) -> Any:
@@ -185,33 +196,34 @@ def fitting(read: Callable[[Record], Any], tokenizer: Tokenizer | None, most: in
     return made
 
 
-def model_found(recipe: Recipe, tokenizer: Tokenizer | None) -> Iterator[Finding]:
-    """Whether tokenizer, template and model belong together."""
-    if tokenizer:
-        said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-        ids, mask = render(said, tokenizer)
-        learned = [token for token, borne in zip(ids, mask, strict=True) if borne]
-        if learned[-1:] != [tokenizer.im_end]:
-            yield Finding("template", "the end of a turn is never trained", True, "report it, with the template")
-        if tokenizer.chat_template and template_of(tokenizer).source != tokenizer.chat_template:
-            told = "the model's own chat template cannot be used; ChatML takes its place"
-            yield Finding("template", told, remedy="tune long enough that it learns ChatML")
-    for name in ("pretrain", "sft"):
-        params = getattr(recipe, name)
-        if not params or not params.init_from or not tokenizer:
-            continue
-        from gristmill.tokenizer.formats.import_hf import read_foreign, same_tokens
-
-        source = Path(params.init_from)
-        if not same_tokens(source, tokenizer):
-            remedy = f'give [tokenizer] init_from = "{source}"'
-            yield Finding(name, f"the tokens are not those of {source}", True, remedy)
-        if (rows := shape_of(source).vocab_size) <= max(read_foreign(source).order):
-            told = f"{source}: its tokenizer has more tokens than its model's {rows:,} rows"
-            yield Finding(name, told, True, "take tokenizer and model of one folder")
+def template_found(tokenizer: Tokenizer) -> Iterator[Finding]:
+    """Whether the end of a turn is learned, and in whose template."""
+    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    ids, mask = render(said, tokenizer)
+    learned = [token for token, borne in zip(ids, mask, strict=True) if borne]
+    if learned[-1:] != [tokenizer.im_end]:
+        yield Finding("template", "the end of a turn is never trained", True, "report it, with the template")
+    if tokenizer.chat_template and template_of(tokenizer).source != tokenizer.chat_template:
+        told = "the model's own chat template cannot be used; ChatML takes its place"
+        yield Finding("template", told, remedy="tune long enough that it learns ChatML")
 
 
-def resources_found(recipe: Recipe, folder: Path, tokenizer: Tokenizer | None, price: float) -> Iterator[Finding]:
+def tokens_found(stage: str, source: Path, rows: int, tokenizer: Tokenizer) -> Iterator[Finding]:
+    """Whether a tokenizer belongs to a model by others, whose embedding has so many rows."""
+    from gristmill.tokenizer.formats.import_hf import read_foreign
+
+    found = read_foreign(source)
+    if not found.held_by(tokenizer):
+        remedy = f'give [tokenizer] init_from = "{source}"'
+        yield Finding(stage, f"the tokens are not those of {source}", True, remedy)
+    if rows <= max(found.order):
+        told = f"{source}: its tokenizer has more tokens than its model's {rows:,} rows"
+        yield Finding(stage, told, True, "take tokenizer and model of one folder")
+
+
+def resources_found(
+    recipe: Recipe, foreign: Any, folder: Path, tokenizer: Tokenizer | None, price: float
+) -> Iterator[Finding]:
     """Memory, disk, time and cost of the model that is trained, as far as its shape is known."""
     from gristmill.training.budget.sizing import flops_per_token, layer_weights
 
@@ -219,8 +231,7 @@ def resources_found(recipe: Recipe, folder: Path, tokenizer: Tokenizer | None, p
     if made and (made.size or made.budget):
         yield Finding("resources", "a dial chooses the model: gristmill plan tells what it takes")
         return
-    source = next((one.init_from for one in (recipe.pretrain, recipe.sft) if one and one.init_from), "")
-    shape = shape_of(Path(source)) if source else made
+    shape = foreign or made
     if shape is None:
         return
     vocabulary = tokenizer.vocab_size if tokenizer else recipe.tokenizer.vocab_size if recipe.tokenizer else 0
@@ -267,16 +278,11 @@ def memory_of(made: Pretrain, vocabulary: int, adapters: bool = False) -> tuple[
 
     from gristmill.training.budget.memory import training_memory
 
-    if torch.cuda.is_available():
-        return training_memory(made, vocabulary, True, 1, adapters).peak, torch.cuda.get_device_properties(
-            0
-        ).total_memory
-    return PROCESS + training_memory(made, vocabulary, False, 1, adapters).peak, physical()
-
-
-def physical() -> int:
-    """Bytes of memory that the machine has."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    gpu = torch.cuda.is_available()
+    peak = training_memory(made, vocabulary, gpu, 1, adapters).peak
+    if gpu:
+        return peak, torch.cuda.get_device_properties(0).total_memory
+    return PROCESS + peak, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def tokens_of(recipe: Recipe, folder: Path) -> float:

@@ -50,8 +50,10 @@ INPUTS = {  # what an input is, on disk
 ANY = {"corpus": CORPUS, "model": MODEL}  # stages that write such an input, in whatever order they run
 MOSTLY = {("sft", "model"), ("sft", "tokenizer")}  # what a stage can do without, but hardly ever does
 OWN = {  # files of one's own
-    **{"conversations": "talks.jsonl", "preferences": "pairs.jsonl"},
-    **{"questions": "questions.jsonl", "prompts": "prompts.jsonl"},
+    "conversations": "talks.jsonl",
+    "preferences": "pairs.jsonl",
+    "questions": "questions.jsonl",
+    "prompts": "prompts.jsonl",
 }
 RARE = {"dpo", "kto"}  # stages that a run seldom has
 FLAGS = {  # stages with a setting that is an option of the command, too
@@ -103,31 +105,29 @@ def inputs_of(stage: Stage) -> list[str]:
     return sorted(stage.reads, key=lambda name: name in stage.optional)
 
 
+def parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    """A parameter of a command's function."""
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+
 def arguments_of(stage: Stage) -> list[inspect.Parameter]:
     """The command's arguments."""
     if stage.name in FILES:
         name = FILES[stage.name]
-        given = Annotated[list[str] | None, typer.Argument(metavar=name[:-1].upper(), help=INPUTS[name])]
-        return [inspect.Parameter("given", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=given)]
+        argument = typer.Argument(metavar=name[:-1].upper(), help=INPUTS[name])
+        return [parameter("given", Annotated[list[str] | None, argument], None)]
     if stage.name == "report":
-        folder = Annotated[Path, typer.Argument(metavar="RUN", help=INPUTS["run"])]
-        return [inspect.Parameter("folder", inspect.Parameter.KEYWORD_ONLY, annotation=folder)]
+        return [parameter("folder", Annotated[Path, typer.Argument(metavar="RUN", help=INPUTS["run"])])]
     found = []
     for name in inputs_of(stage):
         argument = typer.Argument(metavar=name.upper(), help=INPUTS[name], show_default=False)
-        optional = name in stage.optional
-        found.append(
-            inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=None if optional else inspect.Parameter.empty,
-                annotation=Annotated[Path | None if optional else Path, argument],
-            )
-        )
+        if name in stage.optional:
+            found.append(parameter(name, Annotated[Path | None, argument], None))
+        else:
+            found.append(parameter(name, Annotated[Path, argument]))
     if stage.name in FLAGS:
         name, meaning = FLAGS[stage.name]
-        option = Annotated[bool, typer.Option(f"--{name}", help=meaning)]
-        found.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=option))
+        found.append(parameter(name, Annotated[bool, typer.Option(f"--{name}", help=meaning)], False))
     return found
 
 

@@ -9,12 +9,11 @@ from typing import Annotated
 
 import typer
 
-from gristmill.commands.look import made_in
 from gristmill.errors import Damaged, UserError, nearest
 from gristmill.inputs.folders import NEWER
 from gristmill.manifest import Manifest
 from gristmill.progress import results
-from gristmill.runs.finished import UPDATE, run_folder
+from gristmill.runs.finished import UPDATE, made_in, run_folder
 
 SHOWN = 8  # steps of training, or addresses, that are named
 LOGS = {"crawl": "urls.jsonl", "extract": "dropped.jsonl", "passages": "dropped.jsonl"}  # of a stage: what it met

@@ -62,4 +62,4 @@ def figure(value: float) -> str:
     """A number as a person reads it: no power of ten but in words, as `70.9k`."""
     if abs(value) >= 10_000:
         return quantity(value)
-    return f"{value:,}" if value == int(value) and isinstance(value, int) else f"{value:,.4g}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"

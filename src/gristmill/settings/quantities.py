@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable
 
 LEAST_WEIGHT = 0.001  # readings an epoch
 MOST_PARAMETERS, MOST_SECONDS, MOST_FLOPS = 10**13, 1e8, 1e27
@@ -46,11 +47,24 @@ def bound_of(gate: str) -> tuple[str, float]:
     return found[1], float(found[2])
 
 
-def header_value(text: str) -> str:
-    """A text that may stand in an HTTP header (RFC 9110 section 5.5). Raises ValueError for another."""
-    if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", text):
-        raise ValueError("it goes into an HTTP header: printable ASCII on one line, without spaces at the ends")
-    return text
+def matching(form: str, wrong: str) -> Callable[[str], str]:
+    """A check that a whole text is of some form: it gives the text. Raises ValueError with `wrong` for another."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(form, text):
+            raise ValueError(wrong)
+        return text
+
+    return check
+
+
+header_value = matching(  # RFC 9110 section 5.5
+    r"[!-~]([ -~]*[!-~])?", "it goes into an HTTP header: printable ASCII on one line, without spaces at the ends"
+)
+something = matching(r"(?s)\s*\S.*", "it is empty")
+web_address = matching(r"(?is)https?://[^\s/?#].*", "a seed is an address, as https://example.org/")
+host_pattern = matching(r"[^\s/]+", "a host is named as example.org or *.example.org, without https:// and path")
+media_type = matching(r"[^\s/]+/[^\s/]+", "a media type is written as text/html")  # RFC 6838
 
 
 def plain_name(name: str) -> str:
@@ -58,27 +72,6 @@ def plain_name(name: str) -> str:
     if name in ("", ".", "..") or re.search(r"[/\\\0\n]", name) or len(name.encode()) > 200:
         raise ValueError("a name is that of a folder: not empty, without / or \\, and neither . nor ..")
     return name
-
-
-def something(text: str) -> str:
-    """A text that says something. Raises ValueError for another."""
-    if not text.strip():
-        raise ValueError("it is empty")
-    return text
-
-
-def web_address(url: str) -> str:
-    """An http or https URL. Raises ValueError for another."""
-    if not re.match(r"https?://[^\s/?#]", url, re.IGNORECASE):
-        raise ValueError("a seed is an address, as https://example.org/")
-    return url
-
-
-def host_pattern(text: str) -> str:
-    """The name of a host, or a pattern of it. Raises ValueError for another."""
-    if not re.fullmatch(r"[^\s/]+", text):
-        raise ValueError("a host is named as example.org or *.example.org, without https:// and path")
-    return text
 
 
 def is_loopback(host: str) -> bool:
@@ -97,13 +90,6 @@ def network(text: str) -> str:
         ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise ValueError("a network is written as 127.0.0.0/8") from None
-    return text
-
-
-def media_type(text: str) -> str:
-    """A media type (RFC 6838). Raises ValueError for another."""
-    if not re.fullmatch(r"[^\s/]+/[^\s/]+", text):
-        raise ValueError("a media type is written as text/html")
     return text
 
 

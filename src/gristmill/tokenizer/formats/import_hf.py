@@ -50,6 +50,11 @@ class ForeignTokens:
         """Whether the numbers there are ours."""
         return bool(self.content) and self.order == list(range(len(self.order)))
 
+    def held_by(self, tokenizer: Tokenizer) -> bool:
+        """Whether a tokenizer of ours is this one, but for control tokens appended."""
+        known = tokenizer.pieces, tokenizer.pattern, tokenizer.controls[: len(self.controls)]
+        return (self.pieces, self.pattern, self.controls) == known
+
 
 def file_of(source: Path) -> Path:
     """Where the tokenizer of a Hugging Face folder or GGUF file is."""
@@ -163,8 +168,6 @@ def adopt(source: Path, target: Path) -> None:
 def same_tokens(source: Path, tokenizer: Tokenizer) -> bool:
     """Whether a Hugging Face folder's or GGUF file's tokenizer is one of ours, but for control tokens appended."""
     try:
-        found = read_foreign(source)
+        return read_foreign(source).held_by(tokenizer)
     except UserError:
         return False
-    known = tokenizer.pieces, tokenizer.pattern, tokenizer.controls[: len(found.controls)]
-    return (found.pieces, found.pattern, found.controls) == known
