@@ -33,6 +33,19 @@ def test_the_passage_is_found(search: Search, question: str, text: str) -> None:
     assert text in search.find(question)[0].text
 
 
+@pytest.mark.parametrize(
+    ("question", "page"), [("what happens at night", "might"), ("how do people live in Peru", "per")]
+)
+def test_another_word_is_no_slip(tmp_path: Path, question: str, page: str) -> None:
+    """Neither is one with another first letter, nor a short one."""
+    corpus, out = tmp_path / "corpus", tmp_path / "passages"
+    corpus.mkdir()
+    out.mkdir()
+    write_documents(corpus / "documents.parquet", [document("a.md", "A", f"It costs {page} a day; {page}, {page}.")])
+    stage.run({"corpus": corpus}, Passages(), out)
+    assert not Search(out).find(question)
+
+
 @pytest.mark.parametrize("question", ["", "   ", "?!", '"', "NEAR(a b)", "a AND OR * ^ :", "xylophone", "\ud800 \0"])
 def test_whatever_is_asked_finds_something_or_nothing(search: Search, question: str) -> None:
     assert len(search.find(question)) <= 5

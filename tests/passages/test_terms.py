@@ -48,6 +48,27 @@ def test_words_names_and_symbols(text: str, wanted: set[str]) -> None:
     assert wanted <= set(terms(text))
 
 
+@pytest.mark.parametrize(
+    ("british", "american"),
+    [
+        ("synchronise", "synchronize"),
+        ("optimised", "optimization"),
+        ("unauthorised", "unauthorized"),
+        ("analysing", "analyze"),
+        ("behaviours", "behavior"),
+        ("coloured", "colors"),
+        ("catalogue", "catalogs"),
+    ],
+)
+def test_british_and_american_spelling_are_one_term(british: str, american: str) -> None:
+    assert terms(british) == terms(american)
+
+
+@pytest.mark.parametrize("words", ["precise precisely", "four fours", "exercise exercises", "advise advisers", "your"])
+def test_what_only_looks_british_keeps_its_stem(words: str) -> None:
+    assert {term for word in words.split() for term in terms(word)} == {stem(words.split()[0])}
+
+
 @pytest.mark.parametrize("text", ["- item", "| a | b |", "## Heading", "Really?! … “yes”", "| --- | --- |"])
 def test_marks_of_markdown_and_sentences_are_no_terms(text: str) -> None:
     assert all(any(map(str.isalnum, term)) for term in terms(text))

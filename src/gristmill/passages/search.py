@@ -344,12 +344,13 @@ def marked(text: str, asked: Sequence[Concept]) -> Iterator[tuple[int, int]]:
 
 
 def slips(term: str) -> Iterator[str]:
-    """The term itself, and those from which a word of at least four letters is one slip away (Damerau): a letter more,
-    less, another, or two the other way round."""
+    """The term itself, and those from which a word of at least five letters is one slip away (Damerau): a letter more,
+    less, another, or two the other way round, but the first one, where slips are rare (Yannakoudakis and Fawthrop, The
+    rules of spelling errors, Information Processing and Management 19(2), 1983)."""
     yield term
-    if len(term) < 4 or not term.isalpha():
+    if len(term) < 5 or not term.isalpha():
         return
-    for at in range(len(term) + 1):
+    for at in range(1, len(term) + 1):
         head, tail = term[:at], term[at:]
         yield from (head + letter + tail for letter in LETTERS)
         if tail:

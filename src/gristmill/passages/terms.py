@@ -22,6 +22,11 @@ MARKS = frozenset(
 )  # of Markdown and of sentences
 BREAKS = re.compile(rf"[()\[\]{{}}<>,;|…={QUOTES}]+")
 LONGEST_NAME = 40
+BRITISH = (  # endings as in synchronise, behaviour and catalogue, and what Americans write; exercise and wise are left
+    (re.compile(r"(?<=[a-z]{3}[iy])(?<![cvw]i)s(?=(?:e[drs]?|ers|ing|ations?)$)"), "z"),
+    (re.compile(r"(?<=[a-z]{3}o)u(?=r(?:s|ed|ing|able|al|ful|ite|ites)?$)"), ""),
+    (re.compile(r"(?<=[a-z]log)ue(?=s?$)"), ""),
+)
 # words of a question that are not what it is about
 QUESTION = frozenset(
     "a about after all am an and any are as at be because been being but by can could did do does doing done for from "
@@ -56,10 +61,12 @@ def chunk_terms(chunk: str) -> tuple[str, ...]:
 
 
 def folded(word: str) -> str:
-    """The stem of a word, without accents."""
+    """The stem of a word, without accents, as it is spelt in America."""
     word = word.lower()
     if not word.isascii():
         word = "".join(one for one in unicodedata.normalize("NFKD", word) if not unicodedata.combining(one))
+    for ending, american in BRITISH:
+        word = ending.sub(american, word)
     return stem(word)
 
 
