@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from gristmill.evaluation.intervals import of_outcome, of_share
 from gristmill.evaluation.questions import Answer, Question, outcome
 from gristmill.evaluation.scores import score
 from gristmill.recipe import Evaluate
+from gristmill.runs.stage_line import stage_line
 
 DECLINES = ["I do not know"]
 
@@ -39,9 +41,9 @@ def test_outcome(answers: tuple[str, ...], answerable: bool, answer: str, expect
 
 
 def test_scores_by_hand() -> None:
-    often = [Question("?", ("x",), True, "test", 60)] * 4
-    rare = [Question("?", ("x",), True, "test", 2)] * 2
-    unknown = [Question("?", (), False, "test", 0)] * 5
+    often = [Question(f"Often {n}?", ("x",), True, "test", 60) for n in range(4)]
+    rare = [Question(f"Rare {n}?", ("x",), True, "test", 2) for n in range(2)]
+    unknown = [Question(f"Unknown {n}?", (), False, "test", 0) for n in range(5)]
     other = [Question("?", ("x",), True, "dev", 60)]
     outcomes = ["right", "right", "right", "wrong", "declined", "right", *["declined"] * 4, "wrong", "wrong"]
     found = score([*often, *rare, *unknown, *other], outcomes, "test", [1, 4, 50, 100], 50)
@@ -156,7 +158,7 @@ def test_an_interval_draws_subjects_and_not_questions() -> None:
     found = compare(questions, before, after, 50)["all_answerable_accuracy"]
     assert [found[name] for name in ("before", "after", "gained", "lost", "subjects")] == [100, 110, 30, 20, 20]
     assert found["difference"] == pytest.approx(0.05) and found["low"] < 0 < found["high"]
-    alone = [Question("?", ("x",), True, "test", 2)] * 200
+    alone = [Question(f"Question {n}?", ("x",), True, "test", 2) for n in range(200)]
     apart = compare(alone, before, after, 50)["all_answerable_accuracy"]
     # ten questions that always change together tell as much as one: the interval is about the root of ten wider
     assert 2 < (found["high"] - found["low"]) / (apart["high"] - apart["low"]) < 5
@@ -169,7 +171,7 @@ BAD = {
     "an empty answer": {**GOOD, "answers": [""]},
     "none, and answerable": {**GOOD, "answers": []},
     "answers of the wrong kind": {**GOOD, "answers": [["x"]]},
-    "a text for true": {**GOOD, "answerable": "false"},
+    "a text for true": {**GOOD, "answerable": "perhaps"},
     "a count that is none": {**GOOD, "stated": "often"},
     "a match that is none": {**GOOD, "match": "loosely"},
     "no number to match": {**GOOD, "match": "number"},
@@ -204,6 +206,50 @@ def test_a_bad_question_is_named_and_the_others_are_asked(
     (tmp_path / "q.jsonl").write_text(json.dumps(BAD["no answers"]))
     with pytest.raises(UserError, match=r'q\.jsonl: record 1: "answers" is no list'):
         stage.run(inputs, params, tmp_path / "out")
+
+
+def test_questions_from_tables_are_read_and_asked_twice_are_one_trial(
+    model_folder: Path,
+    tokenizer_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(stage, "ask", lambda engine, questions, *_: [Answer("It is Marl.", 0.5)] * len(questions))
+    empty = dict.fromkeys(("answerable", "stated", "split", "subject", "match"))  # as null
+    files = {
+        "nulls.jsonl": json.dumps({"question": "Which river?", "answers": ["Marl"], **empty}),
+        "floats.jsonl": json.dumps({"question": "Which river?", "answers": ["Marl"], "stated": 60.0}),
+        "cells.csv": "question,answers,answerable,stated,split\nWhich river?,Marl,,,\nWho?,,False,3,test\n",
+        "texts.csv": "question,answers,answerable,stated\nWhich river?,Marl,true,60\n",
+        "twice.jsonl": "\n".join([json.dumps({"question": "Which river?", "answers": ["Marl"]})] * 3),
+        "none.jsonl": json.dumps({"question": "Which river?", "answers": ["Rhine"], "split": "validation"}),
+    }
+    found, lines = dict[str, Any](), dict[str, str]()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / f"{name}.out").mkdir()
+        inputs, params = (
+            {"model": model_folder, "tokenizer": tokenizer_folder},
+            Evaluate(questions=str(tmp_path / name)),
+        )
+        made = stage.run(inputs, params, tmp_path / f"{name}.out")
+        assert not made.counts["left_out"]
+        found[name] = json.loads((tmp_path / f"{name}.out/results.json").read_text())[model_folder.name]
+        lines[name] = stage_line(made)
+        assert ("held-out test questions" in capsys.readouterr().out) == (name != "none.jsonl")
+    asked = {name: [*one["test"]["asked"].values()] for name, one in found.items() if "test" in one}
+    assert asked == {
+        **{"nulls.jsonl": [0, 1, 0], "floats.jsonl": [1, 1, 0], "cells.csv": [0, 1, 1], "texts.csv": [1, 1, 0]},
+        "twice.jsonl": [0, 3, 0],
+    }
+    assert found["twice.jsonl"]["test"]["intervals"] == {
+        "all_answerable_accuracy": {
+            **found["nulls.jsonl"]["test"]["intervals"]["all_answerable_accuracy"],
+            "by": "subject",
+        }
+    }
+    assert "validation accuracy 0" in lines["none.jsonl"]  # and not nothing
 
 
 def test_questions_of_ones_own_are_scored(

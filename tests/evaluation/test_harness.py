@@ -83,7 +83,7 @@ def test_pairs_of_blimp_are_scored_alike_on_the_engine_on_the_export_and_by_the_
 ) -> None:
     engine, theirs = exported
     items = write(tmp_path / "items.jsonl", blimp(50))
-    choice = {"output_type": "multiple_choice", "doc_to_text": "", "doc_to_target": 0, "target_delimiter": ""}
+    choice = {"output_type": "multiple_choice", "doc_to_text": "", "doc_to_target": 0}
     choice |= {"doc_to_choice": "{{[sentence_good, sentence_bad]}}", "test_split": "test", "dataset_path": "json"}
     task = {"task": "pairs", "dataset_kwargs": {"data_files": {"test": str(items)}}, **choice}
     (tmp_path / "out").mkdir()
@@ -141,6 +141,63 @@ def test_a_task_file_of_the_harness_is_scored_per_example_as_there(
             one["filter"]: float(one["exact_match"]) for one in mine
         }
         assert record["said"] == mine[0]["resps"]
+
+
+COMBINED = {  # a task of each kind → figures that are no mean of its examples', and those that have an interval
+    "loglikelihood": (("perplexity", "acc"), ("perplexity", "acc")),
+    "multiple_choice": (("acc", "f1", "mcc", "brier_score"), ("acc",)),
+    "loglikelihood_rolling": (("word_perplexity", "bits_per_byte"), ("word_perplexity", "bits_per_byte")),
+}
+
+
+def own_task(folder: Path, kind: str, figures: tuple[str, ...]) -> Path:
+    """A task file of a kind, with its items."""
+    rows = [
+        {"context": f"The {who}", "choices": ["walks to a river", "sleeps"], "answer": number % 2, "text": who * 3}
+        for number, who in enumerate(("miller ", "river ", "mill ", "boat ", "young Tom "))
+    ]
+    write(folder / "items.jsonl", rows)
+    target = {"multiple_choice": "answer", "loglikelihood": " walks", "loglikelihood_rolling": "{{text}}"}[kind]
+    config: dict[str, Any] = {"task": kind, "dataset_path": "json", "test_split": "test", "output_type": kind}
+    config |= {"doc_to_text": "" if kind.endswith("rolling") else "{{context}}", "doc_to_target": target}
+    config |= {"doc_to_choice": "choices"} if kind == "multiple_choice" else {}
+    config |= {"dataset_kwargs": {"data_files": {"test": "items.jsonl"}}}
+    config |= {"metric_list": [{"metric": figure} for figure in figures]}
+    path = folder / f"{kind}.yaml"
+    path.write_text(json.dumps(config))  # JSON is YAML
+    return path
+
+
+def test_what_all_examples_give_together_is_what_the_harness_says(
+    model_folder: Path, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("lm_eval")
+    from lm_eval import simple_evaluate
+
+    engine = Engine.load(model_folder, tokenizer_folder)
+    files = {kind: own_task(tmp_path, kind, figures) for kind, (figures, _) in COMBINED.items()}
+    theirs = simple_evaluate(language_model(engine), tasks=[*map(read_task, files.values())], bootstrap_iters=0)
+    for kind, (figures, sure) in COMBINED.items():
+        (tmp_path / kind).mkdir()
+        found, records = run_task(engine, "mine", files[kind], 24, [], Parts(tmp_path / kind), None)
+        json.dumps(records)
+        for figure in figures:
+            expected = float(theirs["results"][kind][f"{figure},none"])
+            assert found[figure]["value"] == pytest.approx(expected, rel=1e-4, abs=1e-5)
+            assert ("low" in found[figure]) == (figure in sure)
+            if figure in sure:
+                assert found[figure]["low"] <= found[figure]["value"] <= found[figure]["high"]
+
+
+def test_a_prompt_that_is_cut_is_counted(model_folder: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval")
+    engine = Engine.load(model_folder, tokenizer_folder)
+    long = " ".join(["The miller walks to a river"] * 100)
+    write(tmp_path / "items.jsonl", [{"question": long, "answer": "x"}, {"question": "The", "answer": "x"}])
+    (tmp_path / "own.yaml").write_text(f"task: own\n{GENERATED}")
+    (tmp_path / "out").mkdir()
+    figures, records = run_task(engine, "own", tmp_path / "own.yaml", 24, [], Parts(tmp_path / "out"), None)
+    assert figures["shortened"] == 1 and [one.get("shortened", False) for one in records] == [True, False]
 
 
 def test_numbers_of_gsm8k_are_found_as_the_harness_finds_them() -> None:

@@ -106,7 +106,7 @@ def test_scores_are_those_of_the_harness(inputs: Inputs, tmp_path: Path) -> None
 
     tasks = [
         task("choice", choice, doc_to_text="{{context}}", doc_to_choice="choices", doc_to_target="answer"),
-        task("pairs", pair, doc_to_text="", doc_to_choice="{{[good, bad]}}", doc_to_target=0, target_delimiter=""),
+        task("pairs", pair, doc_to_text="", doc_to_choice="{{[good, bad]}}", doc_to_target=0),
     ]
     model = HFLM(pretrained=str(tmp_path / "export"), device="cpu", dtype="float32", add_bos_token=True, batch_size=4)
     theirs = simple_evaluate(model, tasks=tasks, log_samples=True, bootstrap_iters=0)
@@ -127,16 +127,32 @@ def test_bad_items_are_named_and_the_others_scored(inputs: Inputs, tmp_path: Pat
         {"context": "x", "choices": ["one", ""], "answer": 0},
         {"something": "else"},
         {"good": "a " * 300, "bad": "b"},
+        {"good": "", "bad": "b"},
+        {"good": "b", "bad": "b"},
+        {"context": "x", "choices": ["one", "two", "two"], "answer": 1},
     ]
     path = write(tmp_path / "t.jsonl", [*bad, {"context": "A cat", "choices": ["sleeps", "sings"], "answer": "sings"}])
     made = stage.run(inputs, Evaluate(tasks={"t": path}), tmp_path)
     assert made.counts["left_out"] == len(bad)
     named = [json.loads(line)["record"] for line in (tmp_path / "left_out.jsonl").read_text().splitlines()]
-    assert named == [1, 2, 3, 4, 5]
+    assert named == [1, 2, 3, 4, 5, 6, 7, 8]
     (record,) = (json.loads(line) for line in (tmp_path / "tasks.jsonl").read_text().splitlines())
     assert record["answer"] == 1
     found = json.loads((tmp_path / "tasks.json").read_text())["t"]
     assert found["items"] == 1 and found["acc"]["low"] < found["acc"]["high"]
+
+
+def test_figures_of_tasks_are_printed_and_what_is_cut_is_told(
+    inputs: Inputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = {"context": "The miller walks to " * 100, "choices": ["the river", "a mill"], "answer": 0}
+    path = write(tmp_path / "t.jsonl", [*items(3), long])
+    stage.run(inputs, Evaluate(tasks={"t": path}), tmp_path)
+    found = json.loads((tmp_path / "tasks.json").read_text())["t"]
+    said = capsys.readouterr()
+    assert f"{found['acc']['value']:.1%}" in said.out and "acc_norm" in said.out
+    assert found["shortened"] == 1 and "t: the beginning of 1 of 4 items was left out" in " ".join(said.err.split())
+    assert "held-out test questions" not in said.out  # of which none was asked
 
 
 def test_what_is_generated_is_compared_as_the_record_says(

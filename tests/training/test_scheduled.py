@@ -30,7 +30,10 @@ def pairs(corpus: Path, tmp_path: Path) -> str:
     draw, lines = random.Random(0), []
     for document in itertools.islice(read_documents(corpus), 60):
         good = document.text.split(".")[0].split()
-        lines.append({"good": " ".join(good), "bad": " ".join([good[0], *draw.sample(good[1:], len(good) - 1)])})
+        bad = good
+        while bad == good:
+            bad = [good[0], *draw.sample(good[1:], len(good) - 1)]
+        lines.append({"good": " ".join(good), "bad": " ".join(bad)})
     path = tmp_path / "pairs.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in [*lines, {"question": "One?", "answer": "1"}]))
     return str(path)

@@ -60,10 +60,10 @@ def read_records(path: Path, read: Callable[[dict[str, Any]], T], left_out: list
 
 
 def checked(read: Callable[[dict[str, Any]], T], record: Any) -> T:
-    """What `read` makes of a record. Raises UserError where it is none."""
+    """What `read` makes of a record; a field that is null counts as left out. Raises UserError where it is none."""
     if not isinstance(record, dict):
         raise UserError(record.why if isinstance(record, BadLine) else "not a JSON object", "one JSON object a line")
-    return read(record)
+    return read({name: value for name, value in record.items() if value is not None})
 
 
 def sifted(

@@ -179,7 +179,7 @@ def better(first: Path, second: Path, answers: Mapping[Path, Mapping[str, Answer
         judged = win_rate.by_truth([one.outcome for one in before], [one.outcome for one in after])
     else:
         judged = win_rate.by_reward(Path(by), common, [one.answer for one in before], [one.answer for one in after])
-    found = win_rate.share(judged, [one.question.subject for one in after])
+    found = win_rate.share(judged, [one.question.owner for one in after])
     sure = "" if found["low"] > 0.5 or found["high"] < 0.5 else "; may be chance"
     return (
         f"{second} wins against {first} by {by if by == TRUTH else f'the reward of {by}'}: {found['rate']:.1%} (95 % "

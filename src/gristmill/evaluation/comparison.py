@@ -28,7 +28,7 @@ def compare(
         if not asked:
             continue
         first, second = (np.array([outcomes[number] == wanted for number in asked]) for outcomes in (before, after))
-        subjects = own([questions[number].subject for number in asked])
+        subjects = own([questions[number].owner for number in asked])
         gained, lost = int((second & ~first).sum()), int((first & ~second).sum())
         low, high = of_mean(second.astype(np.float64) - first, subjects)
         found[name] = {

@@ -42,7 +42,7 @@ def trust(questions: Sequence[Question], outcomes: Sequence[str], confidences: S
     found: dict[str, Any] = {"questions": len(splits["test"]), "answered": len(test)}
     found |= curve(test[:, 0], test[:, 1], len(splits["test"]))
     found["calibration_error"] = round(calibration_error(test[:, 0], test[:, 1]), 5)
-    owners = own([q.subject for q, o, _ in splits["test"] if o != "declined"])
+    owners = own([q.owner for q, o, _ in splits["test"] if o != "declined"])
     sure = {"area": interval(area, owners, test), "calibration_error": interval(calibration_error, owners, test)}
     if len(dev) >= FEW:
         slope, offset = fit(dev[:, 0], dev[:, 1])

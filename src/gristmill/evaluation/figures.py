@@ -5,9 +5,9 @@ Imports nothing heavy: a server reads this, too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gristmill.inputs.text_files import read_jsonl
 
@@ -25,6 +25,16 @@ FIGURES = {  # name in results and summary: what it is a share of, the outcome t
 def label(name: str, often: int) -> str:
     """A figure in words; `often` is from how many statements a fact counts as stated often (`evaluate.often`)."""
     return FIGURES[name][2].format(often=often)
+
+
+def shown(figure: Mapping[str, Any]) -> tuple[str, str]:
+    """A task's figure and its interval in words: `47.8%`, `44.7 to 50.9`; of what is no share (a perplexity) `2.403`,
+    `1.001 to 6.878`; the interval is empty where there is none."""
+    share = "aggregation" not in figure and 0 <= figure["value"] <= 1
+    bounds = [figure[side] for side in ("low", "high") if side in figure]
+    if share:
+        return f"{figure['value']:.1%}", " to ".join(f"{100 * bound:.1f}" for bound in bounds)
+    return f"{figure['value']:,.4g}", " to ".join(f"{bound:,.4g}" for bound in bounds)
 
 
 def spread(items: Sequence[T], count: int) -> list[T]:

@@ -8,34 +8,48 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gristmill.chat.template import render, template_of
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
-from gristmill.training.scoring.likelihood import log_likelihoods, row_likelihoods
+from gristmill.progress import Progress, console
+from gristmill.training.scoring.likelihood import row_likelihoods, split_tokens
+from gristmill.training.scoring.multiple_choice import SHORTENED
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
     from lm_eval.api.model import LM
 
+MEAN = "mean"
+AT_ONCE = 64  # requests between two lines of progress
 MAX_TOKENS = 256  # of an answer, where a task does not say: the harness's own default
 
 
 class Requests:
     """What the harness asks of a model. A text begins after `<|endoftext|>`, as every document does in training."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, name: str = "evaluate") -> None:
         super().__init__()
-        self.engine = engine
+        self.engine, self.name = engine, name  # as progress shows it
+        self.shortened = set[str]()  # contexts whose beginning was left out
         self.conversations = dict[str, list[int]]()  # as text → as tokens, in which no text can forge a turn
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """Natural log of each continuation's probability, and whether it is the likeliest."""
-        return log_likelihoods(self.engine, [request.args for request in requests])
+        rows = [split_tokens(self.engine, *request.args) for request in requests]
+        most = self.engine.context + 1
+        self.shortened |= {one.args[0] for one, row in zip(requests, rows, strict=True) if sum(map(len, row)) > most}
+        found = list[tuple[float, bool]]()
+        with Progress(self.name, len(rows), "likelihoods") as bar:
+            for at in range(0, len(rows), AT_ONCE):
+                found += row_likelihoods(self.engine, rows[at : at + AT_ONCE])
+                bar.advance(len(found) - at)
+        return found
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
         """Natural log of each text's probability; each window that the model reads goes on where the last one ended."""
@@ -61,15 +75,21 @@ class Requests:
             if wanted.get("do_sample") and wanted.get("temperature"):
                 raise UserError("the task draws answers by chance", "set do_sample: false in its generation_kwargs")
             limit = min(wanted["max_gen_toks"], engine.context - 1)
-            prompts.append(self.tokens(context)[-(engine.context - limit) :])
+            tokens = self.tokens(context)
+            if len(tokens) > engine.context - limit:
+                self.shortened.add(context)
+            prompts.append(tokens[-(engine.context - limit) :])
             limits.append(limit)
             stops.append([stop for stop in wanted["until"] if stop])
         texts = [""] * len(requests)
-        for limit in sorted(set(limits)):
-            mine = [number for number, one in enumerate(limits) if one == limit]
-            made = engine.generate([prompts[number] for number in mine], max_tokens=limit)
-            for number, one in zip(mine, made, strict=True):
-                texts[number] = before_stops(engine.tokenizer.decode(one.tokens), stops[number])
+        order = sorted(range(len(prompts)), key=lambda number: (limits[number], len(prompts[number])))
+        with Progress(self.name, len(prompts), "answers") as bar:
+            for _, group in groupby(order, key=limits.__getitem__):
+                for mine in batches([*group]):
+                    made = engine.generate([prompts[number] for number in mine], max_tokens=limits[mine[0]])
+                    for number, one in zip(mine, made, strict=True):
+                        texts[number] = before_stops(engine.tokenizer.decode(one.tokens), stops[number])
+                    bar.advance(len(mine))
         return texts
 
     def tokens(self, context: str) -> list[int]:
@@ -94,6 +114,11 @@ class Requests:
         return str(template_of(self.engine.tokenizer)) if chat_template else ""
 
 
+def batches(numbers: list[int]) -> Iterator[list[int]]:
+    """Numbers, some at once."""
+    return (numbers[at : at + AT_ONCE] for at in range(0, len(numbers), AT_ONCE))
+
+
 def before_stops(text: str, stops: Sequence[str]) -> str:
     """A text up to the first of some stop strings."""
     for stop in stops:
@@ -101,8 +126,9 @@ def before_stops(text: str, stops: Sequence[str]) -> str:
     return text
 
 
-def language_model(engine: Engine) -> LM:
-    """An engine as the harness takes it: `lm_eval.simple_evaluate(language_model(engine), tasks=[…])`.
+def language_model(engine: Engine, name: str = "evaluate") -> LM:
+    """An engine as the harness takes it: `lm_eval.simple_evaluate(language_model(engine), tasks=[…])`; its progress is
+    shown under `name`.
 
     Raises UserError without the extra.
     """
@@ -114,7 +140,7 @@ def language_model(engine: Engine) -> LM:
     class GristmillLM(Requests, LM):  # type: ignore[misc]  # its types are those of no stub
         pass
 
-    return GristmillLM(engine)
+    return GristmillLM(engine, name)
 
 
 def read_task(path: Path) -> dict[str, Any]:
@@ -155,25 +181,29 @@ def read_task(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Let nothing through to standard error, also of programs that are run: bars of building a task, git's complaint
-    that this is no repository."""
+    """Let nothing but gristmill's own lines through to standard error, also of programs that are run: bars of building
+    a task, git's complaint that this is no repository."""
     kept = os.dup(2)
-    with Path(os.devnull).open("w", encoding="utf-8") as nothing, redirect_stderr(nothing):
+    shown = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
+    with shown, Path(os.devnull).open("w", encoding="utf-8") as nothing, redirect_stderr(nothing):
         os.dup2(nothing.fileno(), 2)
+        console.file = shown
         try:
             yield
         finally:
+            console.file = None  # type: ignore[assignment]  # whatever standard error is then
             os.dup2(kept, 2)
             os.close(kept)
 
 
-def run_by_harness(engine: Engine, name: str, path: Path) -> tuple[list[str], list[dict[str, Any]]]:
-    """The figures that a task takes (`exact_match`; with several filters `exact_match_FILTER`), and a record an
-    example: what was asked, what is right, what came, and each figure of it.
+def run_by_harness(engine: Engine, name: str, path: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """The figures that a task takes (`exact_match`; with several filters `exact_match_FILTER`), each with the name of
+    what the harness makes of all examples (`mean`, `perplexity` …); and a record an example: what was asked, what is
+    right, what came, and each figure of it.
 
     Raises UserError where the harness cannot run the task.
     """
-    model, task = language_model(engine), {"task": name, **read_task(path)}
+    model, task = language_model(engine, f"evaluate {name}"), {"task": name, **read_task(path)}
     from lm_eval import simple_evaluate
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
@@ -185,18 +215,47 @@ def run_by_harness(engine: Engine, name: str, path: Path) -> tuple[list[str], li
     except Exception as error:
         raise UserError(f"{path}: lm-evaluation-harness cannot run it: {error!r}", "mend the task file") from error
     (samples,) = made["samples"].values()
-    figures, records = list[str](), dict[int, dict[str, Any]]()
+    combined = aggregations(*made["configs"].values())
+    figures, records = dict[str, str](), dict[int, dict[str, Any]]()
     for one in samples:
         asked = [[part for part in request if isinstance(part, str)] for request in one["arguments"]]
         record = records.setdefault(
             int(one["doc_id"]),
             {"item": int(one["doc_id"]), "asked": asked, "answer": one["target"], "said": one["resps"]},
         )
-        for metric in (metric for metric in one["metrics"] if isinstance(one[metric], bool | int | float)):
+        if any(request[0] in model.shortened for request in asked):
+            record[SHORTENED] = True
+        for metric in one["metrics"]:
             figure = metric if one["filter"] == "none" else f"{metric}_{one['filter'].replace('-', '_')}"
-            figures += [figure] * (figure not in figures)
-            record[figure] = float(one[metric])
+            figures[figure] = combined.get(metric, MEAN)
+            record[figure] = float(one[metric]) if figures[figure] == MEAN else plain(one[metric])
     return figures, [records[number] for number in sorted(records)]
+
+
+def aggregations(config: Mapping[str, Any]) -> dict[str, str]:
+    """By metric of a task the name of what the harness makes of all examples' values, where it is not their mean."""
+    from lm_eval.api import registry
+
+    names = {id(registry.get_aggregation(name)): name for name in registry.AGGREGATION_REGISTRY}
+    own = {one["metric"]: one.get("aggregation") for one in config.get("metric_list") or ()}
+    return {
+        metric: own.get(metric) or names.get(id(registry.get_metric_aggregation(metric)), MEAN)
+        for metric in {*own, *registry.METRIC_AGGREGATION_REGISTRY}
+    }
+
+
+def plain(value: Any) -> Any:
+    """What an example adds to a figure of all, as JSON has it: NumPy's numbers and arrays are Python's."""
+    if isinstance(value, tuple | list):
+        return [plain(one) for one in value]
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def aggregated(name: str, values: Sequence[Any]) -> float:
+    """What the harness makes of all examples' values."""
+    from lm_eval.api.registry import get_aggregation
+
+    return float(get_aggregation(name)(values))
 
 
 def whole(record: dict[str, Any]) -> str:

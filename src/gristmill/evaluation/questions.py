@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,11 @@ class Question:
     stated: int  # how often the corpus states the fact; 0 where nobody counted
     subject: str = ""  # whom or what it asks about: questions on one subject are no independent trials
     match: str = "contains"  # how an answer is compared with the right ones: chat/matching.py
+
+    @property
+    def owner(self) -> str:
+        """What its answer depends on: its subject, or, where it names none, its words (asked twice, they are one)."""
+        return self.subject or self.question
 
     def whole(self) -> str:
         """What is asked, with the first right answer after it."""
@@ -71,27 +77,39 @@ def question_of(record: dict[str, Any], match: str = "contains") -> Question:
 
     Raises UserError where it is none, or cannot be judged.
     """
-    text, answers = record.get("question"), record.get("answers", record.get("answer"))
-    answerable = record.get("answerable", bool(answers))
-    stated = record.get("stated", 0)
+    record = {name: value for name, value in record.items() if value != ""}  # an empty cell of a table
+    text, stated = record.get("question"), literal(record.get("stated", 0))
     if not isinstance(text, str) or not text.strip():
         raise UserError('it has no "question"', 'it needs "question" and "answers"')
+    answers, answerable = record.get("answers", record.get("answer")), literal(record.get("answerable"))
+    if answers is None and answerable is False:
+        answers = []
     if isinstance(answers, str | int | float):
         answers = [answers]  # there is but one
     if not isinstance(answers, list) or not all(isinstance(one, str | int | float) for one in answers):
         raise UserError('"answers" is no list of texts', 'write "answers": ["Marl"]; [] where there is none')
+    answerable = bool(answers) if answerable is None else answerable
     if not isinstance(answerable, bool):
-        raise UserError(f'"answerable" is {answerable!r}', 'write "answerable": true or false, without quotes')
+        raise UserError(f'"answerable" is {json.dumps(answerable)}', 'write "answerable": true or false')
     if not all(str(one).strip() for one in answers) or (answerable and not answers):
         raise UserError("a right answer is empty", 'write what a right answer holds, or "answerable": false')
     if isinstance(stated, bool) or not isinstance(stated, int) or stated < 0:
-        raise UserError(f'"stated" is {stated!r}', "give how often the text states the fact, or leave it out")
+        raise UserError(f'"stated" is {json.dumps(stated)}', "give how often the text states the fact, or leave it out")
     if (match := record.get("match", match)) not in MATCHES:
-        raise UserError(f'"match" is {match!r}', f"write one of {', '.join(MATCHES)}, or leave it out")
+        raise UserError(f'"match" is {json.dumps(match)}', f"write one of {', '.join(MATCHES)}, or leave it out")
     if match == "number" and not all(numbers(str(one)) for one in answers):
         raise UserError("it is matched by number, and a right answer holds none", 'give one, or another "match"')
     named = str(record.get("split", "test")), stated, str(record.get("subject", "")), match
     return Question(text, tuple(map(str, answers)), answerable, *named)
+
+
+def literal(value: Any) -> Any:
+    """A number or truth value that a table has as text, or a whole number as 60.0; anything else as it is."""
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return value.strip().lower() == "true"
+    if isinstance(value, str) and value.strip().isdecimal():
+        return int(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def prompt_of(engine: Engine, question: str) -> list[int]:

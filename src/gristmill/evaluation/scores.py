@@ -68,4 +68,4 @@ def rows(buckets: Sequence[int]) -> list[tuple[int, int]]:
 
 def interval(pairs: Sequence[Pair], wanted: str) -> Interval:
     """That of the share of questions with an outcome."""
-    return of_outcome([o == wanted for _, o in pairs], [q.subject for q, _ in pairs])
+    return of_outcome([o == wanted for _, o in pairs], [q.owner for q, _ in pairs])

@@ -11,7 +11,7 @@ from gristmill.chat.conversations import LeftOut, report
 from gristmill.evaluation.comparison import compare
 from gristmill.evaluation.confidence import trust
 from gristmill.evaluation.contamination import told
-from gristmill.evaluation.figures import FIGURES, label, spread
+from gristmill.evaluation.figures import FIGURES, label, shown, spread
 from gristmill.evaluation.heldout_text import FILE, heldout_text
 from gristmill.evaluation.questions import Answer, Question, ask, askable, outcome, read_questions
 from gristmill.evaluation.scores import score, without
@@ -79,9 +79,9 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
         write_json(out / COMPARISON, changes)
     asked = prompts + spread([q.question for q in questions if q.split == "test"], params.show)
     answers = ask(engine, asked, max(params.max_tokens, engine.context // 2), parts, "shown")
-    shown = zip(asked, answers, strict=True)
+    said = zip(asked, answers, strict=True)
     write_jsonl(
-        out / "conversations.jsonl", [{"messages": exchange(question, answer.text)} for question, answer in shown]
+        out / "conversations.jsonl", [{"messages": exchange(question, answer.text)} for question, answer in said]
     )
     return Manifest(counts={"questions": len(questions)} | report("evaluate", left_out, out), metrics=metrics)
 
@@ -117,6 +117,7 @@ def run_tasks(
     if tried:
         write_json(out / "tasks.json", {name: found for name, (found, _) in tried.items()})
         write_jsonl(out / "tasks.jsonl", [one for _, items in tried.values() for one in items])
+        show_tasks({name: found for name, (found, _) in tried.items()})
     return {
         f"tasks.{name}.{figure}": one["value"]
         for name, (found, _) in tried.items()
@@ -183,14 +184,27 @@ def summed_up(changes: Mapping[str, Any]) -> dict[str, float]:
 
 
 def show(models: Mapping[str, Any]) -> None:
-    """Print the models side by side on the test split."""
+    """Print the models side by side on the test split, where it was asked."""
     tests = [splits["test"] for splits in models.values() if "test" in splits]
     rows = [
         (label(name, tests[0]["often"]), *(interval(scores, name) for scores in tests))
         for name in FIGURES
         if tests and name in tests[0]
     ]
-    results.print(table(("held-out test questions (95 % interval)", *models), rows))
+    if rows:
+        results.print(table(("held-out test questions (95 % interval)", *models), rows))
+
+
+def show_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print each figure of each task."""
+    head = ("task", "items", "figure", "value", "95 % interval")
+    found = ((name, task["items"], figure, one) for name, task in tasks.items() for figure, one in task.items())
+    rows = [
+        (name, f"{items:,}", figure, *shown(one))
+        for name, items, figure, one in found
+        if isinstance(one, dict) and "value" in one
+    ]
+    results.print(table(head, rows))
 
 
 def interval(scores: Mapping[str, Any], name: str) -> str:

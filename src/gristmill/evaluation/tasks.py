@@ -9,7 +9,8 @@ by characters), `exact_match`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,17 +21,23 @@ from gristmill.chat.conversations import LeftOut, nothing_left, read_records
 from gristmill.chat.matching import MATCHES, is_number, numbers, right
 from gristmill.errors import UserError
 from gristmill.evaluation.contamination import told
-from gristmill.evaluation.harness import run_by_harness, whole
-from gristmill.evaluation.intervals import of_mean, of_share, own
+from gristmill.evaluation.harness import MEAN, aggregated, run_by_harness, whole
+from gristmill.evaluation.intervals import of_mean, of_ratio, of_share, own
 from gristmill.evaluation.questions import complete, prompt_of
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
+from gristmill.progress import console, counted
 from gristmill.tokenizer.shards import Split
-from gristmill.training.scoring.multiple_choice import Item, choice_item, in_choices, scored
+from gristmill.training.scoring.multiple_choice import SHORTENED, Item, choice_item, in_choices, scored
 
 YAML = (".yaml", ".yml")
 BATCH = 32  # items scored together
-FIGURES = ("acc", "acc_norm", "exact_match", "contains")
+FIGURES = dict.fromkeys(("acc", "acc_norm", "exact_match", "contains"), MEAN)
+RATIOS = {  # the harness's aggregations of logarithms (or pairs of them and words or bytes), as functions of their mean
+    "perplexity": lambda mean: math.exp(-mean),
+    "weighted_perplexity": lambda mean: math.exp(-mean),
+    "bits_per_byte": lambda mean: -mean / math.log(2),
+}
 
 
 def item_of(record: dict[str, Any], engine: Engine) -> Item:
@@ -80,12 +87,16 @@ def finished(
     name: str,
     records: list[dict[str, Any]],
     texts: list[str],
-    names: Sequence[str],
+    names: Mapping[str, str],
     parts: Parts,
     trained: Split | None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A task's figures and its records, from the scored records and the text of each."""
     figures: dict[str, Any] = {"items": len(records), **shares(records, names)}
+    if cut := sum(SHORTENED in record for record in records):
+        figures[SHORTENED] = cut
+        told_cut = f"{name}: the beginning of {cut:,} of {counted(len(records), 'items')} was left out"
+        console.print(f"evaluate: {told_cut}: the model reads {engine.context} tokens", style="yellow", markup=False)
     if trained is not None:
         found = parts(f"task-{name}-contamination", partial(told, texts, trained, engine.tokenizer))
         for rule, one in found.items():
@@ -95,19 +106,32 @@ def finished(
     return figures, [{"task": name, **record} for record in records]
 
 
-def shares(records: Sequence[dict[str, Any]], names: Sequence[str], left_out: Sequence[bool] = ()) -> dict[str, Any]:
-    """Each figure of a task's records with its interval, without those that are left out: Wilson's where each record is
-    right or wrong, else that of a mean."""
+def shares(
+    records: Sequence[dict[str, Any]], names: Mapping[str, str], left_out: Sequence[bool] = ()
+) -> dict[str, dict[str, Any]]:
+    """Each figure of a task's records with its interval, without those that are left out; `names` says of each what is
+    made of all records' values (a mean, or another of the harness's aggregations)."""
     kept = [record for number, record in enumerate(records) if not left_out or not left_out[number]]
-    figures = dict[str, Any]()
-    for figure in names:
-        found = [float(record[figure]) for record in kept if figure in record]
-        if found:
-            binary = set(found) <= {0.0, 1.0}
-            each = own([""] * len(found))
-            low, high = of_share(int(sum(found)), len(found)) if binary else of_mean(np.array(found), each)
-            figures[figure] = {"value": round(sum(found) / len(found), 5), "low": round(low, 5), "high": round(high, 5)}
-    return figures
+    found = {figure: [record[figure] for record in kept if figure in record] for figure in names}
+    return {figure: combined(values, names[figure]) for figure, values in found.items() if values}
+
+
+def combined(values: Sequence[Any], aggregation: str) -> dict[str, Any]:
+    """A figure of all records' values, and its 95 % interval: of a share Wilson's; of a mean, also under a perplexity,
+    the bootstrap's; of what the harness makes otherwise of all of them there is none."""
+    whole: dict[str, Any] = {"value": sum(values) / len(values)} if aggregation == MEAN else {}
+    bounds: Sequence[float] = ()
+    if aggregation != MEAN:
+        whole = {"value": aggregated(aggregation, values), "aggregation": aggregation}
+        if aggregation in RATIOS and len(values) > 1:
+            sums, sizes = np.array([one if isinstance(one, list) else (one, 1.0) for one in values]).T
+            bounds = sorted(map(RATIOS[aggregation], of_ratio(sums, sizes)))
+    elif {*values} <= {0.0, 1.0}:
+        bounds = of_share(int(sum(values)), len(values))
+    else:
+        bounds = of_mean(np.array(values), own([""] * len(values)))
+    whole |= zip(("low", "high"), bounds, strict=False)
+    return {key: round(one, 5) if isinstance(one, float) else one for key, one in whole.items()}
 
 
 def score(engine: Engine, items: Sequence[Item], max_tokens: int) -> list[dict[str, Any]]:

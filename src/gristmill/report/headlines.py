@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from gristmill.evaluation.figures import FIGURES, OFTEN, label
+from gristmill.evaluation.figures import FIGURES, OFTEN, label, shown
 from gristmill.progress import quantity
 from gristmill.report.blocks import Headline
 from gristmill.report.plot import number
 from gristmill.report.reading import (
     Folders,
-    bounds,
     corpus_stages,
     crawl_of,
     manifest,
@@ -106,8 +105,9 @@ def tasks(folders: Folders) -> list[Headline]:
     for name, task in values(folders, "evaluate", "tasks.json").items():
         for figure, one in task.items():
             if isinstance(one, dict) and "value" in one:
-                says = f"{figure}; items: {number(task['items'])}; 95 % interval {bounds(one)}"
-                found.append(Headline(f"task {name}", percent(one["value"]), says))
+                value, sure = shown(one)
+                says = f"{figure}; items: {number(task['items'])}" + (f"; 95 % interval {sure}" if sure else "")
+                found.append(Headline(f"task {name}", value, says))
                 break
     return found
 

@@ -41,8 +41,7 @@ def stage_line(made: Manifest) -> str:
             told.append(f"{words} {count:,}" if "." in name else in_words(name, count) or counted(count, words))
     own = [(name, value) for name, value in made.metrics.items() if name not in UNTOLD and "." not in name]
     for name, value in own[:METRICS]:
-        if value or name in OWN_WORDS:
-            told.append(in_words(name, value) or f"{spelt(name)} {figure(value)}")
+        told.append(in_words(name, value) or f"{spelt(name)} {figure(value)}")
     return f"{', '.join([*told, 'done'][: max(1, len(told))])} ({duration(made.seconds)})"
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gristmill.evaluation.figures import shown
 from gristmill.report.blocks import Block, Section, Table
 from gristmill.report.plot import number
-from gristmill.report.reading import Folders, bounds, percent, values
+from gristmill.report.reading import Folders, values
 
 RULE = "13_gram"  # by which an item of a task counts as standing in the training text
-TASKS = ("task", "items", "figure", "right", "95 % interval", "in the training text", "right without these")
+TASKS = ("task", "items", "figure", "value", "95 % interval", "in the training text", "value without these")
 TOLD = (
     "Tasks that the recipe names, scored as lm-evaluation-harness scores them. An interval says what another draw of "
     "as many items might have given. An item stands in the training text where it shares 13 words in a row with a "
@@ -57,8 +58,7 @@ def rows_of(name: str, task: Mapping[str, Any]) -> Iterator[list[str]]:
         if isinstance(one, dict) and "value" in one:
             left = held.get("without", {}).get(figure)
             yield [
-                *(name, number(task["items"]), figure, percent(one["value"])),
-                bounds(one),
+                *(name, number(task["items"]), figure, *shown(one)),
                 number(held["contaminated"]) if held else "",
-                f"{percent(left['value'])} ({bounds(left)})" if left else "",
+                " (".join(filter(None, shown(left))) + ")" * ("low" in left) if left else "",
             ]

@@ -5,13 +5,16 @@ Scores are those of lm-evaluation-harness: `acc`, and `acc_norm`, where likeliho
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
-from gristmill.training.scoring.likelihood import log_likelihoods, split_tokens
+from gristmill.training.scoring.likelihood import row_likelihoods, split_tokens
+
+SHORTENED = "shortened"  # in a record: the beginning of what was asked was left out
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def in_choices(record: dict[str, Any]) -> Item | None:
     """The same, however long it is."""
     good, bad = (record.get(key, record.get(f"sentence_{key}")) for key in ("good", "bad"))
     if isinstance(good, str) and isinstance(bad, str):
-        return Item("", (good, bad), 0)
+        return choice_of({"answer": 0}, [good, bad])
     choices = record.get("choices")
     return choice_of(record, choices) if isinstance(choices, list) else None
 
@@ -58,25 +61,30 @@ def choice_of(record: dict[str, Any], choices: list[Any]) -> Item:
         raise UserError('"choices" are not two texts or more, or "context" is no text', "mend or remove it")
     place = choices.index(answer) if answer in choices else answer
     if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(choices):
-        raise UserError(f'"answer" is {answer!r}', "give the place of the right choice, from 0, or its text")
+        raise UserError(f'"answer" is {json.dumps(answer)}', "give the place of the right choice, from 0, or its text")
+    if choices.count(choices[place]) > 1:
+        raise UserError("the right choice and another one are the same text", "mend or remove it")
     return Item(context, tuple(choices), place)
 
 
 def pairs_of(item: Item) -> list[tuple[str, str]]:
-    """Each choice as (context, continuation): after a space, as the harness joins them."""
-    return [(item.context, f" {choice}" if item.context else choice) for choice in item.choices]
+    """Each choice as (context, continuation): after a space, as the harness joins them, with no context, too."""
+    return [(item.context, f" {choice}") for choice in item.choices]
 
 
 def scored(engine: Engine, items: Sequence[Item]) -> list[dict[str, Any]]:
-    """For each item its choices' `logprobs`, and whether the right one is above the others: `acc`, `acc_norm`."""
-    found = iter(log_likelihoods(engine, [pair for item in items for pair in pairs_of(item)]))
+    """For each item its choices' `logprobs`, and whether the right one is above the others: `acc`, `acc_norm`. It is
+    `shortened` where the beginning of its context was left out, as the model does not read as much."""
+    rows = [[split_tokens(engine, *pair) for pair in pairs_of(item)] for item in items]
+    found = iter(row_likelihoods(engine, [row for each in rows for row in each]))
     records = []
-    for item in items:
+    for item, each in zip(items, rows, strict=True):
         logprobs = [next(found)[0] for _ in item.choices]
+        cut = any(len(before) + len(after) > engine.context + 1 for before, after in each)
         by_length = [value / len(choice) for value, choice in zip(logprobs, item.choices, strict=True)]
         right = {
             "acc": logprobs.index(max(logprobs)) == item.answer,
             "acc_norm": by_length.index(max(by_length)) == item.answer,
         }
-        records.append({"logprobs": logprobs, **right})
+        records.append({"logprobs": logprobs, **right, **({SHORTENED: True} if cut else {})})
     return records
