@@ -1,13 +1,13 @@
 """An assistant over one's own pages against plain BM25 and the sentence with most words of the question, in one run.
 
-    python benchmarks/own_text.py FOLDER QUESTIONS [--quick] [--verbose] [--words] [--reader MODEL …]
+    python benchmarks/own_text.py FOLDER QUESTIONS [--quick] [--verbose] [--words | --vectors] [--reader MODEL …]
 
 FOLDER holds pages, as of Debian's python3.11-doc unpacked (`dpkg -x`); QUESTIONS is one of own_text/*.jsonl:
 `question`, `answers` (of which one must be in the text) and `pages` (as files below FOLDER), both empty where the pages
-do not answer it. Python's, Debian's and PostgreSQL's were looked at while the search was made, git's, SQLite's and
-Apache's not. Plain BM25 is FTS5's over 150 words in a row, without stems. MODEL is a folder of a chat model (a run's
-sft stage, a Hugging Face folder) that reads the passages; one that was not trained on these pages tells what reading
-alone gives. The last line is a JSON object of figures.
+do not answer it. Python's, Debian's, PostgreSQL's and Borg's were looked at while the search was made, git's, SQLite's,
+Apache's and Postfix's not. Plain BM25 is FTS5's over 150 words in a row, without stems. MODEL is a chat model (a run's
+sft stage, a Hugging Face folder, a GGUF file) that reads the passages; one that was not trained on these pages tells
+what reading alone gives. The last line is a JSON object of figures.
 """
 
 from __future__ import annotations
@@ -162,6 +162,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="every third question")
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--words", action="store_true", help="without the sentence encoder, where it is installed")
+    parser.add_argument("--vectors", action="store_true", help="with vectors of all passages, made beforehand")
     parser.add_argument("--reader", type=Path, action="append", default=[], metavar="MODEL")
     given = parser.parse_args()
     asked = list(read_jsonl(given.questions))[:: 3 if given.quick else 1]
@@ -171,7 +172,7 @@ def main() -> None:
         out.mkdir()
         began = time.process_time()
         extract.run({}, Extract(paths=[str(given.folder)]), corpus)
-        passages.run({"corpus": corpus}, Passages(), out)
+        passages.run({"corpus": corpus}, Passages(meaning=given.vectors), out)
         seconds = time.process_time() - began
         search = Search(out, None if given.words else installed_encoder())
         plain = plain_bm25(corpus)

@@ -145,8 +145,7 @@ class Dedup(Params):
 class Redact(Params):
     """Documents → no personal data: what is found is replaced by its kind, as `<EMAIL>`."""
 
-    # kinds to look for
-    rules: list[RedactRule] = ["email", "phone", "ip_address", "iban", "card", "national_id", "key"]
+    rules: list[RedactRule] = ["email", "phone", "ip_address", "iban", "card", "national_id", "key"]  # what to find
     names: InputFolder = ""  # folder of a spaCy pipeline that finds people's names; empty: names stay
 
 
@@ -162,6 +161,7 @@ class Passages(Params):
     """Documents as extraction gives them → passages that can be searched and quoted."""
 
     reading: Annotated[int, Field(ge=0, le=100_000)] = 0  # examples of answering from passages, for sft.conversations
+    meaning: bool = False  # vectors of all passages, so that they are found by meaning, too (gristmill[meaning])
 
 
 class TokenizerParams(Params):

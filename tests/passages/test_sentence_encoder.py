@@ -18,10 +18,12 @@ from own_pages import document
 from gristmill.document import write_documents
 from gristmill.passages import sentence_encoder, stage
 from gristmill.passages.extractive import DECLINED, answer
+from gristmill.passages.passage_index import as_read
 from gristmill.passages.search import Search
-from gristmill.passages.sentence_encoder import NAME, SentenceEncoder, installed_encoder
+from gristmill.passages.sentence_encoder import NAME, WIDTH, SentenceEncoder, installed_encoder
 from gristmill.recipe import Passages
 from gristmill.serving.quoting import QuotingAssistant
+from gristmill.settings import choices
 
 PETS = {
     "hot.md": ("Hot", "A hot dog is sold on Mondays at the kiosk. The dog is free where the visit is of a school."),
@@ -82,6 +84,54 @@ def test_the_first_passage_is_quoted_and_declining_goes_by_words(folder: Path) -
     assert off.text.startswith(DECLINED) and off.passages[0].source == "hot.md"
 
 
+MEANT = {  # of which the first has no word of the question
+    "vet.md": ("Clinic", "Bring an ailing puppy to the clinic."),
+    **{f"{n}.md": (f"Page {n}", f"A sick dog, and page {n} of many.") for n in range(9)},
+}
+
+
+def test_with_vectors_passages_are_found_without_a_word_in_common(
+    tmp_path: Path, command: Command, encoder: SentenceEncoder
+) -> None:
+    write_documents(tmp_path / "documents.parquet", (document(name, *page) for name, page in MEANT.items()))
+    for meaning in (False, True):
+        out = tmp_path / str(meaning) / "passages"
+        out.mkdir(parents=True)
+        stage.run({"corpus": tmp_path}, Passages(meaning=meaning), out)
+        done = command("find", out, "where do I take my sick dog", "--json", "-n", "10")
+        assert ("vet.md" in {json.loads(line)["source"] for line in done.stdout.splitlines()}) is meaning
+    stored, search = np.load(out / "vectors.npy"), Search(out)
+    assert stored.shape == (len(MEANT), WIDTH) and stored.dtype == np.float16
+    again = encoder.vector(as_read("Clinic", "[]", MEANT["vet.md"][1]))
+    assert np.abs(stored[0] - again).max() < 1e-3 and search.vectors_ND is None, "words alone do not read them"
+
+
+def test_vectors_need_the_extra(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choices, "find_spec", lambda _: None)
+    (tmp_path / "pages.md").write_text("A page of words.")
+    (tmp_path / "recipe.toml").write_text('[extract]\npaths = ["pages.md"]\n[passages]\nmeaning = true\n')
+    done = command("check", tmp_path / "recipe.toml")
+    assert done.code == 2 and "passages.meaning needs a sentence encoder (pip install" in done.stdout
+
+
+def test_of_a_long_passage_the_sentence_is_quoted_that_means_what_is_asked(tmp_path: Path) -> None:
+    """Words alone cannot tell two sentences apart that share as many with a question."""
+    between = " ".join(f"On day {day} nothing of note took place in the village." for day in range(18))
+    text = f"The ferry to Ushant was painted green. {between} The ferry to Ushant costs ten crowns."
+    corpus, out = tmp_path / "corpus", tmp_path / "passages"
+    corpus.mkdir()
+    out.mkdir()
+    write_documents(corpus / "documents.parquet", [document("ferry.md", "Ushant", text)])
+    stage.run({"corpus": corpus}, Passages(), out)
+    prefers: Any = Prefers("crowns")
+    for search, quoted, left in (
+        (Search(out), "painted green", "ten crowns"),
+        (Search(out, prefers), "ten crowns", "painted"),
+    ):
+        made = answer(search, "the ferry to Ushant?").text
+        assert quoted in made and left not in made
+
+
 def test_without_the_extra_there_is_no_encoder(folder: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sentence_encoder, "find_spec", lambda _: None)
     installed_encoder.cache_clear()
@@ -117,7 +167,7 @@ def test_what_means_alike_is_near(encoder: SentenceEncoder) -> None:
 
 
 def test_only_the_beginning_of_a_text_is_read(encoder: SentenceEncoder) -> None:
-    assert (encoder.vector("sick " * 100_000) == encoder.vector("sick " * 126)).all()
+    assert (encoder.vector("sick " * 100_000) == encoder.vector("sick " * 62)).all()
     for odd in ("", "\0", "\ud800", "🛶" * 9_999, " " * 99_999):
         assert np.isfinite(encoder.vector(odd)).all()
 

@@ -114,7 +114,7 @@ def test_the_terminal_shows_once_where_an_answer_is_from(folder: Path, command: 
 
 
 def test_what_has_no_title_is_called_by_its_place() -> None:
-    found = Found("", "notes/untitled.txt", "", (), "A snowdrop grows here.", 0, 1.0, 1)
+    found = Found("", "notes/untitled.txt", "", (), "A snowdrop grows here.", 0, 1.0, 1.0, 1)
     assert passage_text(1, found).plain.startswith("[1] notes/untitled.txt\n")
 
 

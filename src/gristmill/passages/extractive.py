@@ -6,8 +6,9 @@ anything but what is quoted.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gristmill.passages.cut import FENCE, LINE, SENTENCE, blocks, is_term, size_of
@@ -22,6 +23,7 @@ SURE = 0.92  # best score of the passages below which the answer is that the pag
 STANDS_FOR = 0.6  # how much a word counts that stands for the question's own
 AGAIN = 0.1  # how much a concept counts that the stretch has said before
 FILLED = 0.002  # what a word more is worth, so that what follows a match is quoted too
+MEANT = 2.0  # how much the cosine of its nearest sentence with the question counts beside all that is asked
 DECLINED = "Your pages do not say."
 FENCES = re.compile(rf"^{FENCE}", re.MULTILINE)
 
@@ -47,14 +49,14 @@ class Quoted:
 def answer(search: Search, question: str, before: str = "") -> Quoted:
     """What the pages say to a question. `before`: an earlier one that it takes up."""
     found = tuple(search.find(question, LOOKED_AT, before))
-    best = max((one.score for one in found), default=0.0)  # the first may be so by its meaning
-    if best < SURE:
+    if not found or found[0].best < SURE:  # those shown may be so by their meaning
         return declined(found)
-    asked = search.concepts(question, before)
+    best = max(one.score for one in found)
+    asked, likeness = search.concepts(question, before), search.likeness(question, before)
     text, citations = "", []
     for number, (one, most) in enumerate(zip(found, QUOTED, strict=False), 1):
         if number == 1 or one.score >= NEARLY * best:
-            begin, end = best_stretch(one.text, asked, most)
+            begin, end = best_stretch(one.text, asked, most, likeness)
             start = len(text)
             quote = fenced(one.text, begin, end)
             text += quote + ("\n" if quote.endswith((FENCE, "|")) else " ") + f"[{number}]"
@@ -84,14 +86,19 @@ def fenced(text: str, begin: int, end: int) -> str:
     return f"{FENCE}\n" * before + quote + f"\n{FENCE}" * after if quote else text[begin:end]
 
 
-def best_stretch(text: str, asked: Sequence[Concept], most: int = QUOTED[0]) -> tuple[int, int]:
-    """Where the sentences in a row lie, at most `most` words of them, that say most of what is asked. None ends with
-    what only names what comes after it, and one that begins after that has it, too, beyond `most`."""
+def best_stretch(
+    text: str, asked: Sequence[Concept], most: int = QUOTED[0], likeness: Callable[[str], float] | None = None
+) -> tuple[int, int]:
+    """Where the sentences in a row lie, at most `most` words of them, that say most of what is asked, and of which one
+    means what is asked (`likeness`). None ends with what only names what comes after it, and one that begins after that
+    has it, too, beyond `most`."""
     pieces = list(sentences(text))
     names = {block.end for block in blocks(text) if block.kind == "heading" or is_term(text, block)}
     sizes = [size_of(text[start:end]) for start, end in pieces]
     said = [weights_in(text[start:end], asked) for start, end in pieces]
-    best, begin, end = -1.0, 0, len(text)
+    means = [likeness(text[start:end]) if likeness else 0.0 for start, end in pieces]
+    meant = MEANT * sum(one.weight for one in asked)
+    best, begin, end = -math.inf, 0, len(text)
     for first in range(len(pieces)):
         known, words, again = [0.0] * len(asked), 0, 0.0
         for last in range(first, len(pieces)):
@@ -100,7 +107,7 @@ def best_stretch(text: str, asked: Sequence[Concept], most: int = QUOTED[0]) -> 
                 break
             known = [max(pair) for pair in zip(known, said[last], strict=True)]
             again += sum(said[last])
-            score = sum(known) + AGAIN * again + FILLED * words
+            score = sum(known) + AGAIN * again + FILLED * words + meant * max(means[first : last + 1])
             if pieces[last][1] in names and last + 1 < len(pieces):
                 continue
             if score > best + 1e-9:

@@ -12,14 +12,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gristmill.errors import UserError
 from gristmill.passages.cut import cut
+from gristmill.passages.sentence_encoder import WIDTH, SentenceEncoder
 from gristmill.passages.terms import terms
+from gristmill.progress import Progress
 
 if TYPE_CHECKING:  # which answering does without
     from gristmill.document import Document
 
-FILE = "passages.sqlite"
+FILE, VECTORS = "passages.sqlite", "vectors.npy"
 SYMBOLS = "!#$%&()*+,-./:;<=>?@[]^_`{|}~\\" + '""'  # of ASCII, but for the apostrophe: parts of terms
 TABLES = f"""
 CREATE TABLE pages(id INTEGER PRIMARY KEY, name TEXT UNIQUE, url TEXT, source TEXT, title TEXT);
@@ -81,3 +85,22 @@ def write_index(path: Path, documents: Iterable[Document]) -> tuple[int, int]:
     base.commit()
     base.close()
     return pages, count
+
+
+def write_vectors(folder: Path, encoder: SentenceEncoder) -> None:
+    """Write the vectors of an index's passages, in their order, next to it: float16 [passages, `WIDTH`]."""
+    base = connect(folder / FILE)
+    (count,) = base.execute("SELECT count(*) FROM passages").fetchone()
+    vectors_ND = np.lib.format.open_memmap(folder / VECTORS, "w+", np.float16, (count, WIDTH))
+    query = "SELECT p.id, title, headings, text FROM passages p JOIN pages ON pages.id = page ORDER BY p.id"
+    with Progress("vectors", count, "passages") as bar:
+        for number, *about in base.execute(query):
+            vectors_ND[number - 1] = encoder.vector(as_read(*about))
+            bar.advance()
+    vectors_ND.flush()
+    base.close()
+
+
+def as_read(title: str, headings: str, text: str) -> str:
+    """What an encoder reads of a passage: its page's title and its headings (as JSON) above it."""
+    return " › ".join(dict.fromkeys((title, *json.loads(headings)))) + "\n" + text

