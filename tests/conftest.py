@@ -30,7 +30,7 @@ from gristmill.tokenizer.encode import Tokenizer
 
 if find_spec("torch"):  # without it, what needs no model can be tested: `make light`
     from forks import commands, whole  # noqa: F401  # fixtures
-    from models import endless_folder, listen, model_folder  # noqa: F401
+    from models import endless_folder, listen, model_folder, run_folder, vectors  # noqa: F401
 
 # The same draws on every machine and in every run; `make bench` draws afresh, from a seed that it prints.
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)

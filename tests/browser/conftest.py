@@ -157,18 +157,9 @@ Listen = Callable[..., AbstractContextManager[str]]
 
 
 @pytest.fixture(scope="session")
-def tiny_folder(model_folder: Path, tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a random model as the assistant, and its tokenizer."""
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    shutil.copytree(model_folder, folder / "sft")
-    shutil.copytree(tokenizer_folder, folder / "tokenizer")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def address(tiny_folder: Path, listen: Listen) -> Iterator[str]:
+def address(run_folder: Path, listen: Listen) -> Iterator[str]:
     """A real server."""
-    with listen(slow(tiny_folder, "tiny", EXAMPLES, pause=0.004), loopback=True) as address:
+    with listen(slow(run_folder, "tiny", EXAMPLES, pause=0.004), loopback=True) as address:
         yield f"{address}/"
 
 
@@ -179,9 +170,9 @@ def memory(tmp_path_factory: pytest.TempPathFactory) -> MemoryStore:
 
 
 @pytest.fixture(scope="session")
-def remembering(tiny_folder: Path, memory: MemoryStore, listen: Listen) -> Iterator[str]:
+def remembering(run_folder: Path, memory: MemoryStore, listen: Listen) -> Iterator[str]:
     """A real server with a memory."""
-    with listen(slow(tiny_folder, "tiny", pause=0.004), memory=memory, loopback=True) as address:
+    with listen(slow(run_folder, "tiny", pause=0.004), memory=memory, loopback=True) as address:
         yield f"{address}/"
 
 

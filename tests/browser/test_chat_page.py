@@ -22,9 +22,9 @@ HOSTILE = "<img src=x onerror=alert(1)><b>Who</b> & what?"
 
 
 @pytest.fixture(scope="module")
-def assistant(tiny_folder: Path) -> Assistant:
+def assistant(run_folder: Path) -> Assistant:
     """What the server has, without its delay."""
-    return Assistant.load(tiny_folder / "sft", tiny_folder / "tokenizer", "tiny")
+    return Assistant.load(run_folder / "sft", run_folder / "tokenizer", "tiny")
 
 
 def test_a_question_is_answered_as_it_comes_and_is_shown_as_text(
@@ -266,7 +266,7 @@ def test_the_alternatives_to_each_token(browser: Any, address: str, assistant: A
 
 def test_where_an_answer_is_from(
     browser: Any,
-    tiny_folder: Path,
+    run_folder: Path,
     tokens_folder: Path,
     corpus: Path,
     tmp_path: Path,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from texts import STORY
 
 from gristmill.corpus.dedup import stage as dedup
 from gristmill.corpus.extract import stage as extract
@@ -17,14 +18,6 @@ from gristmill.errors import UserError
 from gristmill.recipe import Dedup, Extract
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
-STORY = (
-    "On the first morning the miller walked to the river and spoke with a girl who had lost her boat. She asked him "
-    "to help. They searched under willows, behind old barns, and along every muddy path between two villages. By noon "
-    "nothing had turned up. Then a heron lifted from the reeds, and there lay the missing craft, half full of rain! "
-    "Nobody knew how it came so far. The miller laughed, took off his coat, and began to bail with his hat while "
-    "children gathered on the bridge above. Later that week people still told the tale at market, adding storms, "
-    "thieves and one talking fish. Who could blame them? It is good to have stories that grow."
-)
 PAGE = f"""<!doctype html><html><head><title>The mill | Site</title></head><body>
 <header><nav><a href="/">Home</a> <a href="/x">About us</a></nav></header>
 <div class="cookie-banner">We use cookies.</div>

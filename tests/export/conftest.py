@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from models import all_matter
 
 from gristmill.export.stage import run
 from gristmill.manifest import Manifest
@@ -25,10 +26,7 @@ def make(tokenizer: Tokenizer) -> Make:
 
     def made(**settings: Any) -> Transformer:
         torch.manual_seed(1)
-        model = Transformer(ModelConfig(tokenizer.vocab_size, 2, 64, 4, 2, 16, 96, 128, **settings))
-        for weight in model.parameters():
-            torch.nn.init.normal_(weight, mean=1.0 if weight.ndim == 1 else 0.0, std=0.2)
-        return model
+        return all_matter(Transformer(ModelConfig(tokenizer.vocab_size, 2, 64, 4, 2, 16, 96, 128, **settings)))
 
     return made
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from models import all_matter
 
-from gristmill import native
 from gristmill.generation.decoder import PAGE, Decoder, NativeDecoder, Rows
 from gristmill.generation.torch_decoder import TorchDecoder
 from gristmill.generation.weight_type import WeightType
@@ -62,27 +61,15 @@ def in_groups(x: np.ndarray) -> np.ndarray:
     return held.reshape(len(x), -1)[:, : x.shape[1]]
 
 
-@pytest.fixture(params=[16, 8, 4])
-def width(request: pytest.FixtureRequest) -> Iterator[None]:
-    """With the machine's widest vectors and with narrower ones."""
-    flag = ctypes.c_int.in_dll(native.library(), "gm_most_lanes")
-    flag.value = request.param
-    yield
-    flag.value = 16
-
-
 def random_model(config: ModelConfig) -> Transformer:
     """All of whose weights matter."""
     torch.manual_seed(1)
-    model = Transformer(config)
-    for weight in model.parameters():
-        torch.nn.init.normal_(weight, mean=1.0 if weight.ndim == 1 else 0.0, std=0.2)
-    return model
+    return all_matter(Transformer(config))
 
 
 @pytest.mark.parametrize("kind", DECODERS)
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.usefixtures("width")
+@pytest.mark.usefixtures("vectors")
 def test_a_step_is_the_plain_forward_pass(shape: str, kind: str) -> None:
     """Three sequences in parts of any size, mixed in one step: logits after each token within 1e-4 of float64 with the
     same weights, and for int8, which multiplies rows of 16 bits, within 1e-3."""
@@ -115,7 +102,7 @@ def test_a_step_is_the_plain_forward_pass(shape: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", WeightType)
-@pytest.mark.usefixtures("width")
+@pytest.mark.usefixtures("vectors")
 def test_a_row_gives_the_same_bits_whatever_shares_the_step(kind: WeightType) -> None:
     config = SHAPES["odd sizes"]
     model = random_model(config)
@@ -149,7 +136,7 @@ def read(decoder: NativeDecoder, tokens: Sequence[int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.usefixtures("width")
+@pytest.mark.usefixtures("vectors")
 def test_bfloat16_changes_the_weights_alone(shape: str) -> None:
     """To the bit what float32 gives with the same weights, and near what it gives with those that were rounded."""
     model, tokens = random_model(SHAPES[shape]), range(60)
@@ -161,7 +148,7 @@ def test_bfloat16_changes_the_weights_alone(shape: str) -> None:
 
 @pytest.mark.parametrize("kind", WeightType)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.usefixtures("width")
+@pytest.mark.usefixtures("vectors")
 def test_what_is_no_number_stays_none(value: float, kind: WeightType) -> None:
     model = random_model(SHAPES["odd sizes"])
     with torch.no_grad():

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from models import all_matter
 from torch import Tensor
 
 from gristmill.errors import UserError
@@ -39,9 +40,7 @@ def saved(folder: Path, kind: str, **settings: Any) -> Any:
 
     torch.manual_seed(0)
     config = getattr(transformers, f"{kind}Config")(**{**SHAPE, **settings})
-    peer = getattr(transformers, f"{kind}ForCausalLM")(config).eval()
-    for weight in peer.parameters():
-        torch.nn.init.normal_(weight, mean=1.0 if weight.ndim == 1 else 0.0, std=0.2)
+    peer: Any = all_matter(getattr(transformers, f"{kind}ForCausalLM")(config).eval())
     peer.save_pretrained(folder, max_shard_size=settings.get("shard", "5GB"))
     return peer
 

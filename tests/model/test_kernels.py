@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -12,20 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gristmill import native
 from gristmill.model import kernels
 from gristmill.model.loss import cross_entropy, linear_cross_entropy
 from gristmill.model.ops import apply_rope
 from gristmill.model.transformer import Block, ModelConfig, RMSNorm, Transformer
 
-
-@pytest.fixture(params=[16, 8, 4], autouse=True)
-def width(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every test runs with the machine's widest vectors and with narrower ones."""
-    flag = ctypes.c_int.in_dll(native.library(), "gm_most_lanes")
-    flag.value = request.param
-    yield
-    flag.value = 16
+pytestmark = pytest.mark.usefixtures("vectors")
 
 
 def compare(fused: Callable[..., Tensor], plain: Callable[..., Tensor], inputs: list[Tensor], tolerance: float) -> None:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
+import openai
 import pytest
 
 from gristmill.model.transformer import Transformer, load_model, save_model
 from gristmill.serving.assistant import Assistant
 
-
-@pytest.fixture(scope="session")
-def run_folder(model_folder: Path, tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder with a model."""
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    shutil.copytree(model_folder, folder / "sft")
-    shutil.copytree(tokenizer_folder, folder / "tokenizer")
-    return folder
+Listen = Callable[..., AbstractContextManager[str]]
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +31,16 @@ def roomy(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Assista
     folder = tmp_path_factory.mktemp("roomy")
     save_model(longer, folder)
     return Assistant.load(folder, run_folder / "tokenizer", "tiny")
+
+
+@pytest.fixture(scope="module")
+def address(roomy: Assistant, listen: Listen) -> Iterator[str]:
+    """An open server."""
+    with listen(roomy) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def client(address: str) -> openai.OpenAI:
+    """OpenAI's own client."""
+    return openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0)

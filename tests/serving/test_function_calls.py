@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -32,19 +32,6 @@ TOOLS: list[Any] = [
     {"type": "function", "function": {"name": "weather", "description": "d", "parameters": SCHEMAS["weather"]}},
     {"type": "function", "function": {"name": "now"}},
 ]
-
-
-@pytest.fixture(scope="module")
-def address(roomy: Assistant, listen: Listen) -> Iterator[str]:
-    """An open server."""
-    with listen(roomy) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def client(address: str) -> openai.OpenAI:
-    """OpenAI's own client."""
-    return openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0)
 
 
 def check(calls: Any) -> list[str]:

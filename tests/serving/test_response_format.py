@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -63,19 +63,6 @@ SCHEMAS: list[Any] = [
         "additionalProperties": False,
     },
 ]
-
-
-@pytest.fixture(scope="module")
-def address(roomy: Assistant, listen: Listen) -> Iterator[str]:
-    """An open server."""
-    with listen(roomy) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def client(address: str) -> openai.OpenAI:
-    """OpenAI's own client."""
-    return openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0)
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)

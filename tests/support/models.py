@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 import socket
 import threading
@@ -10,16 +11,44 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
 
+from gristmill import native
 from gristmill.model.transformer import ModelConfig, Transformer, load_model, save_model
 from gristmill.serving.api import create_app
 from gristmill.serving.assistant import Assistant
 from gristmill.serving.server import http_server
 from gristmill.tokenizer.encode import Tokenizer
+
+Network = TypeVar("Network", bound=torch.nn.Module)
+
+
+def all_matter(model: Network, std: float = 0.2) -> Network:
+    """The model, with random weights of which none is zero, so that each matters."""
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, mean=1.0 if weight.ndim == 1 else 0.0, std=std)
+    return model
+
+
+@pytest.fixture(params=[16, 8, 4])
+def vectors(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With the machine's widest vectors and with narrower ones."""
+    flag = ctypes.c_int.in_dll(native.library(), "gm_most_lanes")
+    flag.value = request.param
+    yield
+    flag.value = 16
+
+
+@pytest.fixture(scope="session")
+def run_folder(model_folder: Path, tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with a random model as the assistant, and its tokenizer."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    shutil.copytree(model_folder, folder / "sft")
+    shutil.copytree(tokenizer_folder, folder / "tokenizer")
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -27,11 +56,8 @@ def model_folder(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory)
     """A random model whose every weight matters (none is zero)."""
     torch.manual_seed(0)
     config = ModelConfig(tokenizer.vocab_size, 2, 32, 4, 2, 8, 48, context=128)
-    model = Transformer(config)
-    for weight in model.parameters():
-        torch.nn.init.normal_(weight, mean=1.0 if weight.ndim == 1 else 0.0, std=0.2)
     folder = tmp_path_factory.mktemp("model")
-    save_model(model, folder)
+    save_model(all_matter(Transformer(config)), folder)
     return folder
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from models import all_matter
 
 from gristmill.model import ops
 from gristmill.model.loss import IGNORE, cross_entropy
@@ -22,10 +23,7 @@ from gristmill.training.budget.sizing import SHAPE
 def small(tied: bool = False) -> Transformer:
     """A small model, always the same, none of whose weights is zero."""
     torch.manual_seed(3)
-    model = Transformer(ModelConfig(50, 3, 32, 4, 2, 8, 48, 16, tie_embeddings=tied))
-    for weight in model.parameters():
-        torch.nn.init.normal_(weight, mean=1.0 if weight.ndim == 1 else 0.0, std=0.2)
-    return model
+    return all_matter(Transformer(ModelConfig(50, 3, 32, 4, 2, 8, 48, 16, tie_embeddings=tied)))
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from models import all_matter
 from torch import Tensor
 
 from gristmill.model.loss import IGNORE, cross_entropy
@@ -19,9 +20,8 @@ SHAPES = {"heads of 64": (2, 2, 64), "grouped heads of 32": (4, 2, 32)}
 def pair(heads: int, kv_heads: int, head_dim: int, qk_norm: bool = True) -> tuple[Transformer, Transformer]:
     """The same model on the CPU and on the GPU, none of whose weights is zero."""
     torch.manual_seed(3)
-    here = Transformer(ModelConfig(600, 2, 128, heads, kv_heads, head_dim, 256, 64, qk_norm=qk_norm))
-    for weight in here.parameters():
-        torch.nn.init.normal_(weight, mean=1.0 if weight.ndim == 1 else 0.0, std=0.05)
+    config = ModelConfig(600, 2, 128, heads, kv_heads, head_dim, 256, 64, qk_norm=qk_norm)
+    here = all_matter(Transformer(config), std=0.05)
     there = Transformer(here.config).cuda()
     there.load_state_dict(here.state_dict())
     return here, there
