@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from os.path import commonprefix
 from typing import Any
 
-from gristmill.chat.template import RESULT, check
+from gristmill.chat.template import RESULT, check, exchange
 from gristmill.chat.tools import call_text, listing, result_text
 from gristmill.chat.transcripts import transcript
 from gristmill.errors import UserError
@@ -146,7 +146,7 @@ def prompt_of(record: Record) -> Messages:
     if isinstance(asked, str) and isinstance(more, str) and more.strip():
         messages[-1]["content"] += f"\n\n{more}"
     for said, answer in reversed(pairs_of(record.get("history"))):
-        messages[:0] = [{"role": "user", "content": said}, {"role": "assistant", "content": answer}]
+        messages[:0] = exchange(said, answer)
     system = first(record, ("system", "system_prompt"))
     return [{"role": "system", "content": text_of(system)}] * bool(system) + messages
 

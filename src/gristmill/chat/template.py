@@ -172,6 +172,11 @@ def opening(tokenizer: Tokenizer) -> list[int]:
     return list(template_of(tokenizer).opening)
 
 
+def exchange(said: str, answer: str) -> list[dict[str, Any]]:
+    """What the user says, and the assistant's answer."""
+    return [{"role": "user", "content": said}, {"role": "assistant", "content": answer}]
+
+
 def check_shape(messages: Sequence[Mapping[str, Any]]) -> None:
     """Raise UserError unless there are messages, each of which has a text."""
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:

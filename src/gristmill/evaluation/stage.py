@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.chat.conversations import LeftOut, report
+from gristmill.chat.template import exchange
 from gristmill.evaluation.comparison import compare
 from gristmill.evaluation.confidence import trust
 from gristmill.evaluation.contamination import told
@@ -130,11 +131,6 @@ def record(name: str, question: Question, answer: Answer, outcome: str) -> dict[
     """One line of `answers.jsonl`."""
     said = {"answer": answer.text, "confidence": answer.confidence, "outcome": outcome}
     return {"model": name, **vars(question), **said}
-
-
-def exchange(question: str, answer: str) -> list[dict[str, str]]:
-    """A conversation of one turn each."""
-    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
 def figures(results: Mapping[str, Any], final: str) -> dict[str, float]:

@@ -83,13 +83,11 @@ class Transformers:
         self.model: Any = AutoModelForCausalLM.from_pretrained(folder)
 
     def ids(self, text: str) -> list[int]:
-        found: list[int] = self.words(text)["input_ids"]
-        return found
+        return list(self.words(text)["input_ids"])
 
     def prompt(self, messages: list[dict[str, str]]) -> list[int]:
         made = self.words.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
-        found: list[int] = made["input_ids"]
-        return found
+        return list(made["input_ids"])
 
     @torch.inference_mode()
     def logprobs(self, prompt: list[int]) -> dict[int, float]:
@@ -99,10 +97,8 @@ class Transformers:
 
     def answer(self, prompt: list[int], most: int) -> list[int]:
         ids = torch.tensor([prompt])
-        found: list[int] = self.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=most)[
-            0
-        ].tolist()
-        return found[len(prompt) :]
+        found = self.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=most)
+        return list(found[0, len(prompt) :].tolist())
 
 
 class LlamaCpp:
@@ -137,8 +133,7 @@ class LlamaCpp:
             return json.load(answer)
 
     def ids(self, text: str, special: bool = False) -> list[int]:
-        found: list[int] = self.ask("/tokenize", content=text, add_special=True, parse_special=special)["tokens"]
-        return found
+        return list(self.ask("/tokenize", content=text, add_special=True, parse_special=special)["tokens"])
 
     def prompt(self, messages: list[dict[str, str]]) -> list[int]:
         return self.ids(self.ask("/apply-template", messages=messages)["prompt"], special=True)
@@ -152,8 +147,7 @@ class LlamaCpp:
 
     def answer(self, prompt: list[int], most: int) -> list[int]:
         settings = {"n_predict": most, "temperature": 0, "return_tokens": True, "logit_bias": [[self.forbidden, False]]}
-        found: list[int] = self.ask("/completion", prompt=prompt, **settings)["tokens"]
-        return found
+        return list(self.ask("/completion", prompt=prompt, **settings)["tokens"])
 
 
 def check(trained: Trained, folder: Path, kinds: Sequence[str]) -> dict[str, float]:
@@ -166,10 +160,9 @@ def check(trained: Trained, folder: Path, kinds: Sequence[str]) -> dict[str, flo
     for peer in peers(trained, folder, kinds):
         found = compare(trained, peer)
         figures |= {f"check.{peer.name}.{name}": value for name, value in found.items()}
-        told = (
-            "ids of {texts} texts and {prompts} prompts the same, {same_answers} answers too, log-probabilities within "
-        )
-        console.print(f"           {peer.name}: {told.format(**found)}{found['largest_difference']:.1g}", markup=False)
+        alike = "ids of {texts} texts and {prompts} prompts the same, {same_answers} answers too".format(**found)
+        gap = f"log-probabilities within {found['largest_difference']:.1g}"
+        console.print(f"           {peer.name}: {alike}, {gap}", markup=False)
     return figures
 
 
@@ -194,9 +187,8 @@ def compare(trained: Trained, peer: Peer) -> dict[str, float]:
             ours = network(torch.tensor([prompt]))[0, -1].log_softmax(-1)
         gap = max(abs(ours[token].item() - value) for token, value in peer.logprobs(prompt).items())
         if peer.exact and not gap <= EXACT:
-            raise UserError(
-                f"{peer.name}: log-probabilities after {question!r} differ by {gap:.2g}", "please report it"
-            )
+            problem = f"{peer.name}: log-probabilities after {question!r} differ by {gap:.2g}"
+            raise UserError(problem, "please report it")
         theirs = peer.answer(prompt, most)
         theirs = theirs[:-1] if theirs and theirs[-1] in engine.stops else theirs
         if peer.exact:

@@ -11,7 +11,7 @@ import pytest
 
 from gristmill.errors import UserError
 from gristmill.serving.memory import memory_store
-from gristmill.serving.memory.memory_store import Full, MemoryStore, Missing
+from gristmill.serving.memory.memory_store import MemoryStore, Missing
 
 
 @pytest.fixture
@@ -105,10 +105,10 @@ def test_it_is_bounded(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> N
         lambda: store.begin("ann", {}),
         lambda: store.add("ann", kept[0].id, [("user", "b", "completed"), ("assistant", "c", "completed")]),
     ):
-        with pytest.raises(Full):
+        with pytest.raises(UserError, match="are kept"):
             deed()
     monkeypatch.setattr(memory_store, "MOST_CHARACTERS", 9)
-    with pytest.raises(Full):
+    with pytest.raises(UserError, match="are kept"):
         store.add("ann", kept[1].id, [("user", "x" * 9, "completed")])
     (item,) = store.add("ann", kept[1].id, [("user", "x" * 8, "completed")])
     store.drop("ann", kept[1].id, item.id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gristmill.chat.template import exchange
 from gristmill.evaluation.figures import FIGURES, OFTEN, OUTCOMES, label, spread
 from gristmill.report.blocks import Block, Figure, Prose, Section, Table, Talk
 from gristmill.report.plot import bar_chart, line_chart, number
@@ -101,14 +102,9 @@ def changes(folders: Folders) -> list[Block]:
     before, after = found["before"].upper(), found["after"].upper()
     rows = [
         [
-            *(
-                label(name, found.get("often", OFTEN)),
-                number(one["questions"]),
-                number(one["before"]),
-                number(one["after"]),
-            ),
-            *(number(one["gained"]), number(one["lost"]), points(one["difference"])),
-            f"{points(one['low'])} to {points(one['high'])}",
+            label(name, found.get("often", OFTEN)),
+            *(number(one[key]) for key in ("questions", "before", "after", "gained", "lost")),
+            *(points(one["difference"]), f"{points(one['low'])} to {points(one['high'])}"),
         ]
         for name, one in figures.items()
     ]
@@ -193,9 +189,5 @@ def answered(folders: Folders, final: str) -> list[Block]:
         for record in spread([one for one in mine if one["outcome"] == outcome], SHOWN_ANSWERS):
             stated = f"the text states it {times(record['stated'])}" if record["stated"] else "the text states it"
             fact = stated if record["answerable"] else "nothing states it"
-            pair = (
-                {"role": "user", "content": record["question"]},
-                {"role": "assistant", "content": record["answer"]},
-            )
-            shown.append(Talk(f"{outcome}: {fact}", pair))
+            shown.append(Talk(f"{outcome}: {fact}", exchange(record["question"], record["answer"])))
     return shown

@@ -71,20 +71,10 @@ def other_signs(found: Mapping[str, Any]) -> list[list[str]]:
     """Rows of the third table; none for an audit that did not measure them."""
     rows = []
     if begun := found.get("beginnings"):
-        told = [
-            text
-            for name in ("train", "heldout")
-            for text in (share(begun[name]["fraction"]), between(begun[name]["interval"], percent))
-        ]
-        rows.append(["completed from where a document begins", *told])
+        rows.append(["completed from where a document begins", *sides(begun, ("train", "heldout"), "fraction")])
     if free := found.get("free_generation"):
         what = f"of what it writes unasked, in runs of {number(free['run_tokens'])} tokens or more of training text"
-        told = [
-            text
-            for name in ("written", "heldout")
-            for text in (share(free[name]["share"]), between(free[name]["interval"], percent))
-        ]
-        rows.append([what, *told])
+        rows.append([what, *sides(free, ("written", "heldout"), "share")])
     if members := found.get("membership"):
         for key, name in (("loss", "its loss"), ("min_k_plus_plus", "Min-K%++")):
             one = members[key]
@@ -96,6 +86,12 @@ def other_signs(found: Mapping[str, Any]) -> list[list[str]]:
         told += [number(members["bits_memorised_control"]), between(members["bits_memorised_control_interval"], number)]
         rows.append([name, *told])
     return rows
+
+
+def sides(found: Mapping[str, Any], names: Sequence[str], key: str) -> list[str]:
+    """A share of each of some texts, with its interval."""
+    each = [(share(found[name][key]), between(found[name]["interval"], percent)) for name in names]
+    return [cell for pair in each for cell in pair]
 
 
 def secrets(found: Mapping[str, Any]) -> list[Block]:

@@ -46,13 +46,6 @@ class Missing(LookupError):
     """A user has nothing of that id."""
 
 
-class Full(UserError):
-    """A user has as much of something as is kept."""
-
-    def __init__(self, most: int, what: str) -> None:
-        super().__init__(f"at most {most:,} {what} are kept", "delete some")
-
-
 class Fact(NamedTuple):
     """What a user wants remembered; superseded where a newer fact has the same subject."""
 
@@ -144,7 +137,7 @@ class MemoryStore:
     def remember(self, user: str, text: str, fact: str | None = None) -> Fact:
         """Keep a fact; in place of another where `fact` is its id, and once where it is known already.
 
-        Raises Missing where there is no such fact; Full; UserError for a text that is none.
+        Raises Missing where there is no such fact; UserError for a text that is none, or one too many.
         """
         text = " ".join(text.split())
         if not 0 < len(text) <= LONGEST_FACT:
@@ -160,8 +153,7 @@ class MemoryStore:
                     raise Missing(fact)
             else:
                 fact = f"fact_{uuid.uuid4().hex}"
-                if base.execute("SELECT count(*) FROM facts WHERE user = ?", (user,)).fetchone()[0] >= MOST_FACTS:
-                    raise Full(MOST_FACTS, "facts")
+                self.bound(MOST_FACTS, "facts", 1, "SELECT count(*) FROM facts WHERE user = ?", user)
                 base.execute("INSERT INTO facts VALUES (?, ?, ?, ?, ?, ?)", (fact, user, subject(text), text, now, now))
         return next(one for one in self.facts(user) if one.id == fact)
 
@@ -191,12 +183,11 @@ class MemoryStore:
         return [Conversation(one, made, used, json.loads(about)) for one, made, used, about in rows]
 
     def begin(self, user: str, metadata: Mapping[str, str]) -> Conversation:
-        """A new conversation. Raises Full."""
+        """A new conversation. Raises UserError for one too many."""
         made = Conversation(f"conv_{uuid.uuid4().hex}", self.clock(), self.clock(), dict(metadata))
         with self.changed() as base:
-            count = base.execute("SELECT count(*) FROM conversations WHERE user = ?", (user,)).fetchone()[0]
-            if count >= MOST_CONVERSATIONS:
-                raise Full(MOST_CONVERSATIONS, "conversations")
+            held = "SELECT count(*) FROM conversations WHERE user = ?"
+            self.bound(MOST_CONVERSATIONS, "conversations", 1, held, user)
             row = made.id, user, made.created_at, made.updated_at, json.dumps(made.metadata)
             base.execute("INSERT INTO conversations VALUES (?, ?, ?, ?, ?, 0)", row)
         return made
@@ -217,7 +208,7 @@ class MemoryStore:
                     raise Missing(one)
 
     def add(self, user: str, conversation: str, said: Sequence[tuple[str, str, str]]) -> list[KeptItem]:
-        """Append messages (role, text, status). Raises Missing, and Full before anything is added."""
+        """Append messages (role, text, status). Raises Missing, and UserError before anything is added."""
         self.conversation(user, conversation)
         now, found = self.clock(), list[KeptItem]()
         with self.changed() as base:
@@ -233,13 +224,17 @@ class MemoryStore:
         return found
 
     def check_room(self, user: str, conversation: str, items: int, characters: int) -> None:
-        """Raise Full where there is no room for so many more messages, of so many characters, in a conversation."""
-        ((count,),) = self.rows("SELECT count(*) FROM items WHERE conversation = ?", conversation)
-        if count + items > MOST_ITEMS:
-            raise Full(MOST_ITEMS, "messages of a conversation")
-        ((held,),) = self.rows("SELECT total(characters) FROM conversations WHERE user = ?", user)
-        if held + characters > MOST_CHARACTERS:
-            raise Full(MOST_CHARACTERS, "characters of conversations")
+        """Raise UserError where a conversation has no room for so many more messages, of so many characters."""
+        held = "SELECT count(*) FROM items WHERE conversation = ?"
+        self.bound(MOST_ITEMS, "messages of a conversation", items, held, conversation)
+        held = "SELECT total(characters) FROM conversations WHERE user = ?"
+        self.bound(MOST_CHARACTERS, "characters of conversations", characters, held, user)
+
+    def bound(self, most: int, what: str, more: int, held: str, whose: str) -> None:
+        """Raise UserError where there would be more than `most` of something; the query `held` tells how many are."""
+        ((count,),) = self.rows(held, whose)
+        if count + more > most:
+            raise UserError(f"at most {most:,} {what} are kept", "delete some")
 
     def items(self, user: str, conversation: str, most: int = MOST_CHARACTERS) -> list[KeptItem]:
         """The messages of a conversation in order: the last ones, of at most so many characters. Raises Missing."""

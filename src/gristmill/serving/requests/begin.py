@@ -47,16 +47,17 @@ class Beginner:
         return Session(self.memory, user, messages, asked.conversation_id, bool(asked.memory))
 
     def answers(
-        self, asked: Remembered, messages: list[dict[str, Any]], most: int, user: str, logprobs: int = 0
+        self, asked: Remembered, messages: list[dict[str, Any]], most: int, user: str, logprobs: int | None = None
     ) -> tuple[list[Choice], dict[str, Any]]:
-        """The answers to a conversation, and how they are told."""
+        """The answers to a conversation, and how they are told; `logprobs`: of how many likeliest tokens besides, None
+        where none are asked for."""
         session, dropped = self.session(asked, messages, user), 0
         form, offer = asked.form, asked.offer
         held = form is not None or bool(offer and offer.forced)
         quoting, messages = isinstance(self.assistant, QuotingAssistant), session.messages if session else messages
         reply = session.answer(pages=quoting) if session and not held else None
-        logprobs_asked = getattr(asked, "logprobs", None)
-        for name, given in (("logprobs", logprobs_asked), ("response_format", form is not None), ("tools", offer)):
+        wanted = {"logprobs": logprobs is not None, "response_format": form is not None, "tools": offer is not None}
+        for name, given in wanted.items():
             if given and (quoting or (reply is not None and name == "logprobs")):
                 raise ApiError(400, f"{name} is not supported: no model answers", name, "unsupported_parameter")
         if reply is not None:
@@ -71,7 +72,7 @@ class Beginner:
             grammar = offer.grammar(self.assistant.engine) if offer else self.grammar(form)
             aside = partial(session.aside, tokenizer=tokenizer) if session and session.memory else None
             prompt, dropped = self.assistant.fitted(messages, aside)
-            params = asked.params(self.assistant.engine.config.vocab_size, most, logprobs, grammar)
+            params = asked.params(self.assistant.engine.config.vocab_size, most, logprobs or 0, grammar)
             choices = self.choices(asked, [prompt], params)
         notes = {**({"dropped_messages": dropped} if dropped else {}), **(session.notes if session else {})}
         return choices, {"stream": bool(asked.stream), "notes": notes, "keep": session.keep if session else None}
@@ -104,7 +105,8 @@ class Beginner:
         asked = parse(body, ChatRequest)
         self.check_model(asked.model)
         most = asked.max_completion_tokens or asked.max_tokens or MAX_TOKENS
-        choices, told = self.answers(asked, asked.turns(), most, user, asked.top_logprobs or 0)
+        logprobs = asked.top_logprobs or 0 if asked.logprobs else None
+        choices, told = self.answers(asked, asked.turns(), most, user, logprobs)
         return ChatForm(
             self.name,
             choices,
