@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from gristmill import cli
 from gristmill.recipe import Params, Recipe, stage_params
-from gristmill.run import STAGES
 from gristmill.settings.descriptions import settings_of
 from gristmill.settings.recipe_file import load_recipe
+from gristmill.settings.stages import STAGES
 from gristmill.tokenizer.formats.vocabulary_files import write_tokenizer_json
 
 ROOT = Path(__file__).parent.parent

@@ -15,7 +15,7 @@ from tiny import arguments, outputs
 from gristmill.evaluation.win_rate import by_reward
 from gristmill.manifest import Manifest
 from gristmill.recipe import Pretrain
-from gristmill.run import STAGES
+from gristmill.settings.stages import STAGES
 from gristmill.tokenizer.shards import open_split
 from gristmill.training.data.loader import Loader
 

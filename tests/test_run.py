@@ -13,10 +13,11 @@ from forks import Commands
 
 from gristmill import cli
 from gristmill.errors import UserError
-from gristmill.manifest import Manifest
+from gristmill.manifest import FINGERPRINT, Manifest
 from gristmill.recipe import Recipe
-from gristmill.run import FINGERPRINT, STAGES, run_recipe
+from gristmill.run import run_recipe
 from gristmill.settings.recipe_file import load_recipe, validate
+from gristmill.settings.stages import STAGES
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))

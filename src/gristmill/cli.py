@@ -17,7 +17,7 @@ from gristmill.commands.attribute import attribute
 from gristmill.commands.compare import compare
 from gristmill.commands.corpus import corpus
 from gristmill.commands.find import Words, find
-from gristmill.commands.groups import HELP, JOURNEY, LOOK, PLAN, TALK, Commands, EngineName, Settings, Workers
+from gristmill.commands.groups import HELP, JOURNEY, LOOK, PLAN, TALK, Commands, EngineName, RunOf, Settings, Workers
 from gristmill.commands.look import attest, provenance, verify
 from gristmill.commands.new_recipe import new
 from gristmill.commands.plan import check, plan, scale
@@ -78,7 +78,7 @@ NoMemory = Annotated[bool, typer.Option("--no-memory", help="Keep no facts and c
 @app.command(rich_help_panel=JOURNEY)
 def run(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, as recipes/miniweb.toml.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; by default runs/NAME.")] = None,
+    out: RunOf = None,
     first: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Redo from this stage.")] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")] = None,
     keep_old: Annotated[bool, typer.Option("--keep-old", help="Keep what only other code made; else it is redone.")] = (
@@ -298,11 +298,8 @@ def options(
 
 def terminate(*_: object) -> None:
     """Take SIGTERM as Ctrl-C, which every stage knows how to end on."""
-    if signal.getsignal(signal.SIGINT) in (
-        signal.SIG_IGN,
-        signal.SIG_DFL,
-        None,
-    ):  # as shells start what they do not wait for
+    unset = (signal.SIG_IGN, signal.SIG_DFL, None)  # as shells start what they do not wait for
+    if signal.getsignal(signal.SIGINT) in unset:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.raise_signal(signal.SIGINT)
 

@@ -22,6 +22,8 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 MANIFEST = "manifest.json"
+RECIPE = "recipe.json"  # in a run folder
+FINGERPRINT = "fingerprint"  # in the folder of a stage that is not finished: what it was begun for
 HEAVY = 1 / 3  # share of the documents whose loss is told
 NO_DOCUMENT = frozenset(("hidden", "own_run", "linked_twice"))  # rules for what nobody means to be read
 MARKS = (b'"peak_rss_bytes"', b'"unmeasured"')  # what other programs' manifest.json does not hold
@@ -128,7 +130,7 @@ def intact(path: Path) -> Path:
 
 def in_run(folder: Path) -> bool:
     """Whether a folder lies in a run's."""
-    return (folder.parent / "recipe.json").exists()
+    return (folder.parent / RECIPE).exists()
 
 
 def remedy(folder: Path) -> str:

@@ -199,7 +199,7 @@ def one(stage: Stage, params: Params, done: dict[str, Path], scratch: Path, voca
             done[name] = scratch / name
             estimate.assumed.append(f"{name}: a model with random weights")
     try:
-        job = stage.named("prepare")(pick_inputs(stage, done), params, out)
+        job = stage.function("prepare")(pick_inputs(stage, done), params, out)
         found = estimated(job)
     except UserError as error:
         estimate.missing = error.problem

@@ -17,8 +17,8 @@ from pathlib import Path
 from gristmill import __version__
 from gristmill.errors import Damaged, UserError, nearest
 from gristmill.files import make_readable, sealed, sha256_file, write_json, write_text
-from gristmill.inputs.folders import RECIPE
-from gristmill.manifest import WORK, Manifest, heavy_loss, intact
+from gristmill.inputs.folders import LOCK
+from gristmill.manifest import FINGERPRINT, RECIPE, WORK, Manifest, heavy_loss, intact
 from gristmill.processes import LEADER, SIZE, watching_memory
 from gristmill.progress import console, duration
 from gristmill.recipe import Params, Recipe
@@ -34,15 +34,13 @@ from gristmill.runs.fingerprint import (
 )
 from gristmill.runs.finished import examine
 from gristmill.runs.journal import KEPT, RAN, SKIPPED, SUMMARY, Journal
-from gristmill.runs.lock import LOCK, lock_of, locked
+from gristmill.runs.lock import lock_of, locked
 from gristmill.runs.ready import check_inputs
 from gristmill.runs.stage_line import stage_line
 from gristmill.settings.choices import unused
-from gristmill.settings.stages import BY_NAME, CORPUS, CRAWLS, STAGES, Stage, pick_inputs, resolve_paths
+from gristmill.settings.stages import CORPUS, CRAWLS, STAGES, Stage, pick_inputs, resolve_paths
 
 RUN, SKIP = "run", "skip"
-FINGERPRINT = "fingerprint"  # file in a `.partial` folder: what it was begun for
-__all__ = ["BY_NAME", "STAGES", "Stage", "execute", "fingerprint_of", "run_alone", "run_recipe"]
 
 
 def run_recipe(
@@ -199,7 +197,7 @@ def carry_out(stage: Stage, inputs: Mapping[str, Path], params: Params, partial:
     started = time.monotonic()
     with watching_memory() as peak, running_services(params) as ready:
         tell_others(stage, RUN)
-        result = stage.function()(inputs, ready, partial)
+        result: Manifest = stage.function()(inputs, ready, partial)
     result.seconds = round(time.monotonic() - started, 3)
     result.peak_rss_bytes = peak()
     check_balance(stage, result)

@@ -14,8 +14,9 @@ from gristmill.corpus.filter.candidate import Candidate
 from gristmill.document import Document, document_id, read_documents, write_documents
 from gristmill.errors import UserError
 from gristmill.recipe import Dedup, Filter
-from gristmill.run import BY_NAME, execute, run_recipe
+from gristmill.run import execute, run_recipe
 from gristmill.settings.recipe_file import load_recipe, shipped_names
+from gristmill.settings.stages import BY_NAME
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = "\n".join(f"- --option-{n} {{file}}" for n in range(40))

@@ -23,7 +23,8 @@ from gristmill.inputs.folders import labels
 from gristmill.inputs.text_files import read_jsonl
 from gristmill.manifest import Manifest
 from gristmill.recipe import Extract
-from gristmill.run import BY_NAME, execute
+from gristmill.run import execute
+from gristmill.settings.stages import BY_NAME
 
 TEXT = "The miller went down to the river before the sun was up, and he took his dog with him."
 

@@ -178,7 +178,7 @@ def test_no_figure_is_not_a_number(tmp_path: Path, capsys: pytest.CaptureFixture
     before = Stage.function
     (tmp_path / "a.txt").write_text("x")
     try:
-        Stage.function = lambda self: unmeasured  # type: ignore[method-assign]
+        Stage.function = lambda self, name="run": unmeasured  # type: ignore[method-assign]
         recipe = validate(Recipe, {"extract": {"paths": [str(tmp_path / "a.txt")]}}, "test")
         summary = run.run_recipe(recipe, tmp_path / "run")
     finally:

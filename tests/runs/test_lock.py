@@ -12,7 +12,8 @@ import pytest
 from forks import Commands
 
 from gristmill.errors import UserError
-from gristmill.runs.lock import LOCK, lock_of, locked
+from gristmill.inputs.folders import LOCK
+from gristmill.runs.lock import lock_of, locked
 
 HOLD = """
 import sys, time

@@ -15,8 +15,9 @@ from gristmill.errors import UserError
 from gristmill.files import sealed, unsealed
 from gristmill.model.transformer import Transformer, parameter_count
 from gristmill.recipe import Pretrain, Recipe
-from gristmill.run import BY_NAME, fingerprint_of
+from gristmill.runs.fingerprint import fingerprint_of
 from gristmill.settings.recipe_file import validate
+from gristmill.settings.stages import BY_NAME
 from gristmill.training import pretrain
 from gristmill.training.budget.sizing import MOST_EPOCHS, Clock, config_of, flops_per_token, largest, parameters, turn
 from gristmill.training.stopwatch import Stopwatch

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from gristmill.commands.groups import RunFolder
 from gristmill.progress import console, results
 from gristmill.runs.finished import stage_of
 
@@ -17,7 +17,7 @@ EARLY = 0.01  # of all steps: what a model that has just begun does says nothing
 
 
 def attribute(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as runs/miniweb.")],
+    folder: RunFolder,
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the model reads.")],
     answer: Annotated[str, typer.Argument(metavar="ANSWER", help="What follows it, with the space before it.")],
     documents: Annotated[int, typer.Option(min=1, max=1000, help="How many to show.")] = 10,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gristmill.errors import UserError
-from gristmill.manifest import Manifest
+from gristmill.manifest import RECIPE, Manifest
 from gristmill.progress import results, table
 from gristmill.runs.finished import run_folder
 from gristmill.runs.stage_line import BALANCE
@@ -59,10 +59,11 @@ def compare(
         results.print(f"{len(names) - len(rows)} more figures with --all", style="dim", markup=False)
     answers = {run: answered(run) for run in runs}
     for other in (group[0] for group in groups[1:]):
-        for line in paired(runs[0], other, answers):
+        before, after = in_common(answers[runs[0]], answers[other])
+        for line in paired(runs[0], other, before, after):
             results.print(line, markup=False)
         if win_rate:
-            results.print(better(runs[0], other, answers, win_rate), markup=False)
+            results.print(better(runs[0], other, before, after, win_rate), markup=False)
 
 
 def shown(value: float | None) -> str:
@@ -82,7 +83,7 @@ def grouped(runs: Sequence[Path]) -> list[list[Path]]:
     """Runs whose recipes differ by seeds and names alone, together; a run without a recipe is alone."""
     groups: dict[str, list[Path]] = {}
     for run in runs:
-        path = run / "recipe.json"
+        path = run / RECIPE
         key = json.dumps(seedless(read_json(path)), sort_keys=True) if path.exists() else str(run)
         groups.setdefault(key, []).append(run)
     if len(groups) == 1:  # the same recipe all over: they are compared with each other
@@ -139,18 +140,22 @@ def answered(run: Path) -> dict[str, Answered]:
     }
 
 
-def paired(first: Path, second: Path, answers: Mapping[Path, Mapping[str, Answered]]) -> Iterator[str]:
+def in_common(one: Mapping[str, Answered], other: Mapping[str, Answered]) -> tuple[list[Answered], list[Answered]]:
+    """What two runs made of the test questions that both were asked."""
+    common = [text for text in one if text in other]
+    return [one[text] for text in common], [other[text] for text in common]
+
+
+def paired(first: Path, second: Path, before: Sequence[Answered], after: Sequence[Answered]) -> Iterator[str]:
     """What changed from the final model of one run to that of another, on the test questions that both were asked."""
     from gristmill.evaluation.comparison import compare as compare_outcomes
 
-    before, after = answers[first], answers[second]
-    common = [text for text in before if text in after]
-    if not common:
+    if not after:
         yield f"\n{first} and {second} answered no test question in common: what changed cannot be told by questions"
         return
-    one, other = ([answers[run][text].outcome for text in common] for run in (first, second))
-    found = compare_outcomes([after[text].question for text in common], one, other, often_of(first))
-    yield f"\n{first} → {second}, {len(common):,} test questions that both were asked:"
+    one, other = ([each.outcome for each in answers] for answers in (before, after))
+    found = compare_outcomes([each.question for each in after], one, other, often_of(first))
+    yield f"\n{first} → {second}, {len(after):,} test questions that both were asked:"
     for name, change in found.items():
         sure = "" if change["low"] > 0 or change["high"] < 0 else "; may be chance"
         yield (
@@ -167,18 +172,17 @@ def often_of(run: Path) -> int:
     return int(made.params.get("often", OFTEN)) if made else OFTEN
 
 
-def better(first: Path, second: Path, answers: Mapping[Path, Mapping[str, Answered]], by: str) -> str:
+def better(first: Path, second: Path, before: Sequence[Answered], after: Sequence[Answered], by: str) -> str:
     """How often the second run's answer is the better one. Raises UserError where none can be compared."""
     from gristmill.evaluation import win_rate
 
-    common = [text for text in answers[first] if text in answers[second]]
-    if not common:
+    if not after:
         raise UserError(f"{first} and {second} answered no test question in common", "run evaluate in both")
-    before, after = ([answers[run][text] for text in common] for run in (first, second))
     if by == TRUTH:
         judged = win_rate.by_truth([one.outcome for one in before], [one.outcome for one in after])
     else:
-        judged = win_rate.by_reward(Path(by), common, [one.answer for one in before], [one.answer for one in after])
+        asked = [one.question.question for one in after]
+        judged = win_rate.by_reward(Path(by), asked, [one.answer for one in before], [one.answer for one in after])
     found = win_rate.share(judged, [one.question.owner for one in after])
     sure = "" if found["low"] > 0.5 or found["high"] < 0.5 else "; may be chance"
     return (

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from gristmill.commands.groups import Commands
+from gristmill.commands.groups import Commands, RunFolder
 from gristmill.errors import UserError
 from gristmill.progress import results
 from gristmill.runs.finished import stages_of
@@ -35,7 +35,7 @@ def sample(
 
 @corpus.command()
 def ledger(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    run: RunFolder,
     document: Annotated[str, typer.Option(help="Id or URL: tell the way of this one document.")] = "",
 ) -> None:
     """Show what came into each corpus stage and what left, to the document and the byte; or one document's way."""

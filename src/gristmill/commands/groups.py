@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -48,6 +49,8 @@ def complete_setting(context: typer.Context, incomplete: str) -> list[tuple[str,
     ]
 
 
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as runs/miniweb.")]
+RunOf = Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; by default runs/NAME.")]  # of a recipe
 Settings = Annotated[
     list[str] | None,
     typer.Option(

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from gristmill.commands.groups import RunFolder
 from gristmill.errors import UserError
 from gristmill.files import write_text
 from gristmill.manifest import Manifest
@@ -20,7 +21,7 @@ KEY = "An Ed25519 private key, PEM: openssl genpkey -algorithm ed25519 -out FILE
 
 
 def provenance(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    run: RunFolder,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write; by default RUN/provenance.")] = None,
 ) -> None:
     """Write what the training text is made of: data card, draft of the EU's public summary, Croissant, CycloneDX; and
@@ -61,7 +62,7 @@ def model_card(folders: Mapping[str, Path], model: str) -> str:
 
 
 def attest(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    run: RunFolder,
     key: Annotated[Path, typer.Option(help=KEY)],
 ) -> None:
     """Sign a statement of each finished stage: its files, its settings, its code and what it was made of."""

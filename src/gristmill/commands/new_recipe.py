@@ -136,10 +136,7 @@ def new_folder(
         more = " …; a run names all of them" if len(found.unread) > NAMED else ""
         told = f"not read: {counted(len(found.unread), 'files')}: {', '.join(found.unread[:NAMED])}{more}"
         console.print(told, style="yellow", markup=False, soft_wrap=True)
-    console.print(
-        f"vocabulary {vocab_size:,}, {layers} layers of width {width}, {epochs:g} epochs",
-        soft_wrap=True,
-    )
+    console.print(f"vocabulary {vocab_size:,}, {layers} layers of width {width}, {epochs:g} epochs", soft_wrap=True)
     tell_time(place, round(found.text_bytes / per_token), found.seconds)
     return place
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gristmill.commands.groups import Settings, number
+from gristmill.commands.groups import RunOf, Settings, number
 from gristmill.commands.new_recipe import tokens_of
 from gristmill.errors import UserError
 from gristmill.progress import results
@@ -23,7 +23,7 @@ DeviceName = Annotated[
 
 def check(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; by default runs/NAME.")] = None,
+    out: RunOf = None,
     price: Annotated[float, typer.Option(min=0, help="Of this machine for an hour.")] = 0.0,
     settings: Settings = None,
 ) -> None:
@@ -41,7 +41,7 @@ def check(
 
 def plan(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; by default runs/NAME.")] = None,
+    out: RunOf = None,
     tokens: Annotated[
         str, typer.Option(callback=number, help="Training tokens, where the run has none yet, as 5M; else a guess.")
     ] = "",
@@ -71,7 +71,7 @@ def plan(
 
 def scale(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe whose tokens there are.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; by default runs/NAME.")] = None,
+    out: RunOf = None,
     sizes: Annotated[str, typer.Option(help="Parameters of the models, as 500k,1M,2M.")] = "",
     tokens: Annotated[str, typer.Option(help="Tokens that each reads, as 250k,500k,1M.")] = "",
     budgets: Annotated[str, typer.Option("--budget", help="Budgets to advise on, as 1h or 1e15,1e16.")] = "",

@@ -19,7 +19,7 @@ from typing import Any
 
 from gristmill.chat.conversations import LeftOut, TooLong, checked, records_of, sifted
 from gristmill.chat.layouts import Record, answered, asked, judged, preference
-from gristmill.chat.template import render, template_of
+from gristmill.chat.template import exchange, render, template_of
 from gristmill.errors import UserError
 from gristmill.progress import duration, quantity
 from gristmill.recipe import SFT, Pretrain, Recipe
@@ -198,8 +198,7 @@ def fitting(read: Callable[[Record], Any], tokenizer: Tokenizer | None, most: in
 
 def template_found(tokenizer: Tokenizer) -> Iterator[Finding]:
     """Whether the end of a turn is learned, and in whose template."""
-    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    ids, mask = render(said, tokenizer)
+    ids, mask = render(exchange("a", "b"), tokenizer)
     learned = [token for token, borne in zip(ids, mask, strict=True) if borne]
     if learned[-1:] != [tokenizer.im_end]:
         yield Finding("template", "the end of a turn is never trained", True, "report it, with the template")

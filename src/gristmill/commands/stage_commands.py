@@ -18,11 +18,11 @@ from typer.core import TyperCommand
 from gristmill.commands.groups import STAGE, EngineName, Settings, Workers
 from gristmill.corpus.execution.executor import parse_backend, using
 from gristmill.errors import UserError, nearest
-from gristmill.manifest import Manifest
+from gristmill.manifest import RECIPE, Manifest
 from gristmill.progress import console
 from gristmill.recipe import stage_params
 from gristmill.run import run_alone
-from gristmill.runs.finished import RECIPE, stages_of
+from gristmill.runs.finished import stages_of
 from gristmill.settings.descriptions import settings_of
 from gristmill.settings.recipe_file import set_override, validate
 from gristmill.settings.stages import BY_NAME, CORPUS, MODEL, STAGES, Stage

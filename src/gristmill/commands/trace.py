@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from gristmill.commands.groups import RunFolder
 from gristmill.errors import UserError
 from gristmill.manifest import MANIFEST, Manifest
 from gristmill.progress import console, results
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 MOST_BUILT = 10_000_000  # tokens that a server indexes when it is first asked: some seconds
 COLOURS = ("cyan", "green", "magenta", "yellow", "blue")
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as runs/miniweb.")]
 
 
 def opened(run: Path) -> tuple[CorpusIndex, Tokenizer]:
@@ -57,7 +57,7 @@ def tracer_of(run: Path | None) -> Tracer | None:
 
 
 def trace(
-    folder: Run,
+    folder: RunFolder,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What was said; - reads it from standard input.")],
     documents: Annotated[int, typer.Option(min=1, max=100, help="Named for each span, at most.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print the spans as JSON.")] = False,
@@ -97,19 +97,18 @@ def show(text: str, spans: list[Span]) -> None:
             words = (" ".join(part.split()) for part in (source.before, source.text, source.after))
             results.print(f"      … {' '.join(words)} …", style="dim", markup=False)
     characters = covered(spans)
-    left = "all of it" if characters >= len(text.strip()) else f"{characters / max(1, len(text)):.0%} of it"
-    told = (
-        f"\n{left} stands in the training text"
-        if spans
-        else "\nno run of three words of it stands in the training text"
-    )
-    if spans and characters < len(text.strip()):
-        told += ", in the spans above; no training text holds the rest, nor two spans as they are joined here"
-    results.print(told, markup=False)
+    if not spans:
+        told = "no run of three words of it stands in the training text"
+    elif characters >= len(text.strip()):
+        told = "all of it stands in the training text"
+    else:
+        told = f"{characters / len(text):.0%} of it stands in the training text, in the spans above; "
+        told += "no training text holds the rest, nor two spans as they are joined here"
+    results.print(f"\n{told}", markup=False)
 
 
 def count(
-    folder: Run,
+    folder: RunFolder,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="Whole words, as they stand in the text.")],
 ) -> None:
     """Count how often words stand in a row in the training text."""

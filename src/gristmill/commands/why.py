@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from gristmill.commands.groups import RunFolder
 from gristmill.errors import Damaged, UserError, nearest
 from gristmill.inputs.folders import NEWER
 from gristmill.manifest import Manifest
@@ -25,7 +26,7 @@ SINCE = {
 
 
 def why(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    run: RunFolder,
     page: Annotated[str, typer.Argument(metavar="URL", help="A page's address, a file's name, or a document's id.")],
 ) -> None:
     """Tell one page's whole fate: fetched or not and why, kept or dropped by which rule, which steps trained on it."""

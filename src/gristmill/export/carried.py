@@ -20,7 +20,7 @@ from gristmill.export.envelope import enveloped, opened, read_by, statement
 from gristmill.manifest import Manifest
 from gristmill.recipe import stage_params
 from gristmill.settings.stages import BY_NAME
-from gristmill.settings.types import HOW, marked_fields, path_fields
+from gristmill.settings.types import HOW, marked_fields
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -49,7 +49,7 @@ class Carrier:
         if self.made.stage not in BY_NAME:
             return {}
         params = stage_params(self.made.stage)
-        left_out = {*path_fields(params), *marked_fields(params, HOW)}
+        left_out = marked_fields(params, "path", HOW)
         return {name: value for name, value in self.made.params.items() if name not in left_out}
 
     def add_to_safetensors(self, path: Path) -> None:

@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.errors import RUN_OUT
+from gristmill.manifest import FINGERPRINT, MANIFEST, RECIPE
 
-RECIPE = "recipe.json"  # in a run folder
-NEWER = "update/newer.json"  # there: which pages are newer than its weights
-MANIFEST = "manifest.json"  # in a stage's
+NEWER = "update/newer.json"  # in a run folder: which pages are newer than its weights
 LOCK = ".lock"  # at the end of the name of what says that a process works here
 PAGES = ("miniweb", "crawl", "common_crawl")  # stages whose folders hold pages to be read
-WORKING = "fingerprint"  # in the folder of a stage that is not finished
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ def is_run(folder: Path) -> bool:
     """Whether gristmill ran a recipe, or a stage that reads documents, into this folder, or works in it: reading it
     would be reading one's own output.
     """
-    if folder.suffix == ".partial" and (folder / WORKING).exists():
+    if folder.suffix == ".partial" and (folder / FINGERPRINT).exists():
         return True
     made = content(folder / MANIFEST)
     return {"name", "seed"} <= content(folder / RECIPE).keys() or bool(

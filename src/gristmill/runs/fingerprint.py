@@ -23,7 +23,7 @@ from gristmill.inputs.storage import as_path, remote_digest
 from gristmill.manifest import MANIFEST, Manifest, intact
 from gristmill.recipe import Params
 from gristmill.settings.stages import Stage, input_paths
-from gristmill.settings.types import ADDRESS, HOW, NAMED, marked_fields, path_fields
+from gristmill.settings.types import ADDRESS, HOW, NAMED, marked_fields
 
 SOURCE = Path(__file__).resolve().parents[1]
 # Modules that cannot change what a stage writes: messages (errors, progress), names for other modules (__init__), and
@@ -101,18 +101,13 @@ def settings(params: Params) -> dict[str, Any]:
 
 def left_out(params: Params) -> set[str]:
     """The parameters that do not: those on how it is made, and where inputs lie."""
-    return {*path_fields(type(params)), *marked_fields(type(params), HOW)}
+    return set(marked_fields(type(params), "path", HOW))
 
 
 def code_of(stage: Stage, params: Params | None = None) -> dict[str, str]:
     """Source file, relative to the package → its digest, for every file that can change what a stage writes."""
-    modules = [stage.run.partition(":")[0]]
-    if params is not None and folders_served(params):
-        modules.append("miniweb.serve")
-    found: dict[str, str] = {}
-    for module in modules:
-        found |= closure(module)
-    return found
+    served = closure("miniweb.serve") if params is not None and folders_served(params) else {}
+    return closure(stage.module) | served
 
 
 def code_digest(stage: Stage, params: Params | None = None) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from gristmill.errors import UserError, nearest
 from gristmill.files import unsealed
 from gristmill.inputs.storage import as_path, is_remote
-from gristmill.manifest import MANIFEST, Manifest
+from gristmill.manifest import MANIFEST, RECIPE, Manifest
 from gristmill.progress import console
 from gristmill.recipe import Params, Recipe
 from gristmill.runs.fingerprint import Changes, changes, code_digest, digest
@@ -23,7 +23,6 @@ from gristmill.settings.recipe_file import validate
 from gristmill.settings.stages import BY_NAME, CORPUS, STAGES, Stage, input_paths, pick_inputs, resolve_paths
 from gristmill.settings.types import ADDRESS
 
-RECIPE = "recipe.json"
 UPDATE = "update"  # folder of what was read again, within a run's
 SHOWN = 3  # source files in a message
 

@@ -13,10 +13,11 @@ from datetime import datetime
 from pathlib import Path
 
 from gristmill.errors import UserError
+from gristmill.inputs.folders import LOCK
+from gristmill.manifest import in_run
 from gristmill.processes import LEADER
 from gristmill.settings.stages import BY_NAME
 
-LOCK = ".lock"
 PATIENCE = 1.0  # seconds that a holder may take to write who it is
 NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}  # file systems without
 
@@ -24,7 +25,7 @@ NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}  # file systems withou
 def lock_of(out: Path) -> Path:
     """The lock for writing a stage's folder alone: its run's where the run may write it too, else one next to it."""
     parent = out.absolute().parent
-    return parent / LOCK if out.name in BY_NAME and (parent / "recipe.json").exists() else parent / f".{out.name}{LOCK}"
+    return parent / LOCK if out.name in BY_NAME and in_run(out.absolute()) else parent / f".{out.name}{LOCK}"
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gristmill.errors import UserError
-from gristmill.manifest import Manifest, intact
+from gristmill.manifest import RECIPE, Manifest, intact
 from gristmill.runs.fingerprint import digest
-from gristmill.runs.finished import RECIPE, StageState, examine, gathered, read_recipe, run_folder
+from gristmill.runs.finished import StageState, examine, gathered, read_recipe, run_folder
 from gristmill.settings.stages import MODEL
 
 NEWEST = tuple(reversed(MODEL))  # stages that train a model to talk with, the last first

@@ -9,7 +9,7 @@ from gristmill.errors import UserError
 from gristmill.recipe import Recipe, stage_params
 from gristmill.settings.choices import refuse_gaps
 from gristmill.settings.stages import Stage, input_paths, pick_inputs, resolve_paths
-from gristmill.settings.types import ADDRESS, path_fields
+from gristmill.settings.types import ADDRESS, marked_fields
 
 MUST_HOLD = {  # setting → what must be in the folder that it names
     "tokenizer.init_from": "tokenizer.json",
@@ -30,7 +30,7 @@ def check_inputs(recipe: Recipe, stages: Sequence[Stage], folder: Path, finished
         pick_inputs(stage, before)
         params = getattr(recipe, stage.name)
         resolved = input_paths(resolve_paths(params, folder))  # a placeholder of no stage is reported
-        places = {name: getattr(params, name) for name in path_fields(type(params), "place")}
+        places = {name: getattr(params, name) for name in marked_fields(type(params), "place")}
         for name, path in {**input_paths(params), **places}.items():
             maker = path[1:].partition("}")[0] if path.startswith("{") else ""
             if "://" not in path and not ADDRESS.search(path) and (maker not in before or maker in finished):
@@ -49,9 +49,9 @@ def check_input(stage: Stage, name: str, path: Path, begins: str) -> None:
     inside = MUST_HOLD.get(f"{stage.name}.{field}", "")
     if not path.exists():
         raise UserError(f"{begins}no such file or folder: {path}", "check the path")
-    if path.is_dir() and field in path_fields(stage_params(stage.name), "file"):
+    if path.is_dir() and field in marked_fields(stage_params(stage.name), "file"):
         raise UserError(f"{begins}{path} is a folder", "name a file")
-    if not path.is_dir() and field in path_fields(stage_params(stage.name), "folder"):
+    if not path.is_dir() and field in marked_fields(stage_params(stage.name), "folder"):
         raise UserError(f"{begins}{path} is a file", "name a folder")
     if path.is_dir() and not (path / inside).exists():
         raise UserError(f"{begins}{path} has no {inside}", "name another folder")

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from gristmill.errors import Damaged, UserError
 from gristmill.files import unsealed
-from gristmill.manifest import MANIFEST, Manifest, faults
-from gristmill.runs.finished import RECIPE
+from gristmill.manifest import MANIFEST, RECIPE, Manifest, faults
 from gristmill.runs.journal import JOURNAL
 from gristmill.settings.stages import BY_NAME
 from gristmill.training.checkpoint import FOLDER, STATE, examined

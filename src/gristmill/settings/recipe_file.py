@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from gristmill.errors import UserError
 from gristmill.recipe import Params, Recipe, stage_params
 from gristmill.settings.descriptions import wrong_settings
-from gristmill.settings.types import ADDRESS, path_fields
+from gristmill.settings.types import ADDRESS, mapped, marked_fields
 
 P = TypeVar("P", bound=Params)
 TEMPLATES = {"folder": "extract.paths", "site": "crawl.seeds"}  # recipes that ship → what each must be told
@@ -83,21 +83,17 @@ def anchor_paths(data: dict[str, Any], folder: Path) -> None:
     """Make the paths in a recipe's tables absolute, where they are relative: to `folder`."""
 
     def anchored(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: anchored(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [anchored(item) for item in value]
         free = not isinstance(value, str) or not value or value.startswith("{") or "://" in value
         return value if free or ADDRESS.search(value) else str(folder / Path(value).expanduser())
 
     for name, table in data.items():
         if name in Recipe.model_fields and isinstance(table, dict):
-            for key in path_fields(stage_params(name), "path", "place"):
+            for key in marked_fields(stage_params(name), "path", "place"):
                 if key in table:
-                    table[key] = anchored(table[key])
+                    table[key] = mapped(anchored, table[key])
 
 
-def set_override(data: dict[str, Any], override: str, known: type[Params] | None = None) -> None:
+def set_override(data: dict[str, Any], override: str, known: type[Params]) -> None:
     """Apply one `a.b=value` to nested tables; `a.b=` removes that key, `a=` the table.
 
     Raises UserError where it has no `=`, goes through what is no table, or removes what `known` does not have.
@@ -122,9 +118,9 @@ def set_override(data: dict[str, Any], override: str, known: type[Params] | None
         data[last] = value
 
 
-def remove(data: dict[str, Any], keys: list[str], known: type[Params] | None) -> None:
+def remove(data: dict[str, Any], keys: list[str], known: type[Params]) -> None:
     """Take a key out of nested tables, if it is there. Raises UserError where `known` has no such key."""
-    model = known
+    model: type[Params] | None = known
     for key in keys:
         if model and key not in model.model_fields:
             raise UserError(
@@ -139,25 +135,12 @@ def remove(data: dict[str, Any], keys: list[str], known: type[Params] | None) ->
 
 
 def validate(model: type[P], data: dict[str, Any], where: str) -> P:
-    """Check a table against its model; `seed` of a recipe flows into stages that have one and set none, the questions
-    that it evaluates on into `decontaminate`, and its tasks into training that scores some.
+    """Check a table against its model.
 
     Raises UserError that names every wrong setting, and for an unknown one the nearest that there is.
     """
-    seed = data.get("seed", 0)
-    if model is Recipe and isinstance(seed, int) and 0 <= seed < 1 << 32:  # a wrong one is told once
-        for name in Recipe.model_fields:
-            if isinstance(data.get(name), dict) and "seed" in stage_params(name).model_fields:
-                data[name].setdefault("seed", seed)
-    if model is Recipe and isinstance(data.get("decontaminate"), dict) and isinstance(data.get("evaluate"), dict):
-        data["decontaminate"].setdefault(
-            "sets", [data["evaluate"]["questions"]] if "questions" in data["evaluate"] else []
-        )
-    evaluate = data.get("evaluate")
-    if model is Recipe and isinstance(evaluate, dict):
-        for stage in (data.get("pretrain"), data.get("sft")):
-            if isinstance(stage, dict) and stage.get("tasks_every"):
-                stage.setdefault("tasks", evaluate.get("tasks", {}))
+    if model is Recipe:
+        hand_down(data)
     try:
         return model.model_validate(data)
     except UserError as error:  # settings that contradict each other
@@ -165,3 +148,19 @@ def validate(model: type[P], data: dict[str, Any], where: str) -> P:
     except ValidationError as error:
         tables = {name: params for name in Recipe.model_fields if (params := stage_params(name)) is not Params}
         raise wrong_settings(error, where, model, tables) from None
+
+
+def hand_down(data: dict[str, Any]) -> None:
+    """Let `seed` of a recipe flow into stages that have one and set none, the questions that it evaluates on into
+    `decontaminate`, and its tasks into training that scores some."""
+    tables = {name: table for name, table in data.items() if name in Recipe.model_fields and isinstance(table, dict)}
+    seed, evaluate = data.get("seed", 0), tables.get("evaluate")
+    if isinstance(seed, int) and 0 <= seed < 1 << 32:  # a wrong one is told once
+        for name, table in tables.items():
+            if "seed" in stage_params(name).model_fields:
+                table.setdefault("seed", seed)
+    if evaluate is not None and "decontaminate" in tables:
+        tables["decontaminate"].setdefault("sets", [evaluate["questions"]] if "questions" in evaluate else [])
+    for name in ("pretrain", "sft"):
+        if evaluate is not None and tables.get(name, {}).get("tasks_every"):
+            tables[name].setdefault("tasks", evaluate.get("tasks", {}))

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from gristmill.errors import UserError, nearest
-from gristmill.manifest import Manifest
 from gristmill.recipe import Params
-from gristmill.settings.types import FUNCTION, path_fields
-
-StageFunction = Callable[[Mapping[str, Path], Any, Path], Manifest]
+from gristmill.settings.types import FUNCTION, mapped, marked_fields
 
 
 @dataclass(frozen=True)
@@ -21,20 +18,14 @@ class Stage:
     """One step of the journey."""
 
     name: str
-    run: str  # `module:function`, imported when first needed
+    module: str  # whose function `run` it is; imported when first needed
     reads: Mapping[str, tuple[str, ...]]  # input name → stages: the last of them that the recipe has is given
     optional: frozenset[str] = frozenset()  # inputs that it can do without
     together: bool = False  # whether all processes of torchrun run it; the others wait while the leader runs the rest
 
-    def function(self) -> StageFunction:
-        """The stage's function."""
-        function: StageFunction = self.named(self.run.partition(":")[2])
-        return function
-
-    def named(self, name: str) -> Callable[..., Any]:
-        """Another function of the stage's module, as a training stage's `prepare`."""
-        function: Callable[..., Any] = getattr(import_module(f"gristmill.{self.run.partition(':')[0]}"), name)
-        return function
+    def function(self, name: str = "run") -> Any:
+        """A function of the stage's module: its own, or another, as a training stage's `prepare`."""
+        return getattr(import_module(f"gristmill.{self.module}"), name)
 
 
 CORPUS = ("extract", "filter", "dedup", "redact", "decontaminate")  # documents, as far as the recipe has cleaned them
@@ -44,48 +35,48 @@ CRAWLS = ("crawl", "common_crawl")
 TOKENS = {"tokenizer": ("tokenizer",), "tokens": ("tokenize",)}
 TUNED = {**TOKENS, "tokenizer": ("sft", "tokenizer")}  # that of `sft.init_from`, where the recipe learns none
 BEFORE_REPORT = (
-    Stage("miniweb", "miniweb.stage:run", {}),
-    Stage("crawl", "crawl.stage:run", {}),
-    Stage("common_crawl", "crawl.common_crawl:run", {}),
-    Stage("extract", "corpus.extract.stage:run", {"crawl": CRAWLS}, frozenset({"crawl"})),
-    Stage("filter", "corpus.filter.stage:run", {"corpus": ("extract",)}),
-    Stage("dedup", "corpus.dedup.stage:run", {"corpus": ("extract", "filter")}),
-    Stage("redact", "corpus.redact.stage:run", {"corpus": CORPUS[:3]}),
-    Stage("decontaminate", "corpus.decontaminate.stage:run", {"corpus": CORPUS[:4]}),
-    Stage("passages", "passages.stage:run", {"corpus": ("extract",)}),
-    Stage("tokenizer", "tokenizer.train:run", {"corpus": CORPUS}),
-    Stage("tokenize", "tokenizer.tokenize:run", {"corpus": CORPUS, "tokenizer": ("tokenizer",)}),
-    Stage("pretrain", "training.pretrain:run", TOKENS, together=True),
+    Stage("miniweb", "miniweb.stage", {}),
+    Stage("crawl", "crawl.stage", {}),
+    Stage("common_crawl", "crawl.common_crawl", {}),
+    Stage("extract", "corpus.extract.stage", {"crawl": CRAWLS}, frozenset({"crawl"})),
+    Stage("filter", "corpus.filter.stage", {"corpus": ("extract",)}),
+    Stage("dedup", "corpus.dedup.stage", {"corpus": ("extract", "filter")}),
+    Stage("redact", "corpus.redact.stage", {"corpus": CORPUS[:3]}),
+    Stage("decontaminate", "corpus.decontaminate.stage", {"corpus": CORPUS[:4]}),
+    Stage("passages", "passages.stage", {"corpus": ("extract",)}),
+    Stage("tokenizer", "tokenizer.train", {"corpus": CORPUS}),
+    Stage("tokenize", "tokenizer.tokenize", {"corpus": CORPUS, "tokenizer": ("tokenizer",)}),
+    Stage("pretrain", "training.pretrain", TOKENS, together=True),
     Stage(
         "sft",
-        "posttrain.sft:run",
+        "posttrain.sft",
         {"model": ("pretrain",), "corpus": CORPUS, **TOKENS},
         frozenset({"model", "corpus", *TOKENS}),
         together=True,
     ),
-    Stage("dpo", "posttrain.dpo:run", {"model": MODEL[:2], **TUNED}, frozenset({"tokens"}), together=True),
-    Stage("kto", "posttrain.kto:run", {"model": MODEL[:3], **TUNED}, frozenset({"tokens"}), together=True),
-    Stage("reward", "posttrain.reward:run", {"model": MODEL[:4], **TUNED}, frozenset({"tokens"}), together=True),
+    Stage("dpo", "posttrain.dpo", {"model": MODEL[:2], **TUNED}, frozenset({"tokens"}), together=True),
+    Stage("kto", "posttrain.kto", {"model": MODEL[:3], **TUNED}, frozenset({"tokens"}), together=True),
+    Stage("reward", "posttrain.reward", {"model": MODEL[:4], **TUNED}, frozenset({"tokens"}), together=True),
     Stage(
         "rl",
-        "posttrain.rl:run",
+        "posttrain.rl",
         {"model": MODEL[1:4], "reward": ("reward",), **TUNED},
         frozenset({"reward", "tokens"}),
         together=True,
     ),
-    Stage("evaluate", "evaluation.stage:run", {"model": MODEL, **TUNED, "sft": ("sft",)}, frozenset({"tokens", "sft"})),
-    Stage("audit", "audit.stage:run", {"model": MODEL, **TOKENS}),
+    Stage("evaluate", "evaluation.stage", {"model": MODEL, **TUNED, "sft": ("sft",)}, frozenset({"tokens", "sft"})),
+    Stage("audit", "audit.stage", {"model": MODEL, **TOKENS}),
     Stage(
         "export",
-        "export.stage:run",
+        "export.stage",
         {"model": MODEL, "tokenizer": TUNED["tokenizer"], "evaluation": ("evaluate",)},
         frozenset({"evaluation"}),
     ),
 )
 BEFORE = {stage.name: (stage.name,) for stage in BEFORE_REPORT}
-STAGES = (*BEFORE_REPORT, Stage("report", "report.stage:run", BEFORE, frozenset(BEFORE)))
-SCALE = Stage("scale", "training.budget.ladder:run", TOKENS)  # of no recipe: `gristmill scale` runs it
-INDEX = Stage("index", "audit.trace.corpus_index:run", {"tokens": ("tokenize",)})  # `gristmill trace` and `count` do
+STAGES = (*BEFORE_REPORT, Stage("report", "report.stage", BEFORE, frozenset(BEFORE)))
+SCALE = Stage("scale", "training.budget.ladder", TOKENS)  # of no recipe: `gristmill scale` runs it
+INDEX = Stage("index", "audit.trace.corpus_index", {"tokens": ("tokenize",)})  # `gristmill trace` and `count` do
 BY_NAME = {stage.name: stage for stage in STAGES}
 
 
@@ -117,20 +108,14 @@ def resolve_paths(params: Params, folder: Path) -> Params:
             )
         return str(folder / name) + rest
 
-    changed: dict[str, Any] = {}
-    for name in path_fields(type(params)):
-        value = getattr(params, name)
-        if isinstance(value, dict):
-            changed[name] = {key: resolve(item) for key, item in value.items()}
-        else:
-            changed[name] = [resolve(item) for item in value] if isinstance(value, list) else resolve(value)
-    return params.model_copy(update=changed)
+    names = marked_fields(type(params), "path")
+    return params.model_copy(update={name: mapped(resolve, getattr(params, name)) for name in names})
 
 
 def input_paths(params: Params) -> dict[str, str]:
     """Every input path of the parameters, under a name of its own, of which the function is part that it names."""
     found: dict[str, str] = {}
-    for name in path_fields(type(params)):
+    for name in marked_fields(type(params), "path"):
         value = getattr(params, name)
         if isinstance(value, dict):
             found |= {f"{name}.{key}": item for key, item in value.items()}

@@ -63,14 +63,16 @@ Match = Literal["contains", "exact", "number"]
 RedactRule = Literal["email", "phone", "ip_address", "iban", "card", "national_id", "key"]
 
 
-def marked_fields(params: type[BaseModel], mark: str) -> list[str]:
-    """Names of the fields that are marked as HOW."""
-    return [name for name, field in params.model_fields.items() if mark in field.metadata]
+def mapped(change: Callable[[Any], Any], value: Any) -> Any:
+    """A setting's value with each of its items changed, where it is a list or a mapping."""
+    if isinstance(value, dict):
+        return {key: mapped(change, item) for key, item in value.items()}
+    return [mapped(change, item) for item in value] if isinstance(value, list) else change(value)
 
 
-def path_fields(params: type[BaseModel], *marks: str) -> list[str]:
-    """Names of the fields that hold paths of these marks (`path`): one, a list of them, or a mapping to them."""
-    wanted = set(marks or ("path",))
+def marked_fields(params: type[BaseModel], *marks: str) -> list[str]:
+    """Names of the fields that have one of these marks, or hold a list of what has it, or a mapping to it."""
+    wanted = set(marks)
     return [
         name
         for name, field in params.model_fields.items()

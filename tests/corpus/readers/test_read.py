@@ -25,7 +25,8 @@ from gristmill.document import Document, read_documents
 from gristmill.errors import UserError
 from gristmill.inputs.text_files import read_jsonl
 from gristmill.recipe import Extract
-from gristmill.run import BY_NAME, execute
+from gristmill.run import execute
+from gristmill.settings.stages import BY_NAME
 
 FIRST = "The miller went down to the river before the sun was up, and he took his dog with him."
 SECOND = "Nobody in the village knew where the old boat had come from, nor who had painted it green."
