@@ -251,8 +251,8 @@ class Tune(Params):
     embed_lr: Rate = 0.02  # of the embedding (AdamW)
     head_lr: Rate = 0.02  # of the output matrix (AdamW)
     weight_decay: Weight = 0.0  # decoupled, of the matrices
-    epochs: Epochs = 2.0  # passes over the examples
-    batch: Rows = 32  # conversations, pairs or prompts a step
+    epochs: Annotated[float, Field(ge=0, le=1_000)] = 0.0  # passes over the examples; 0: by their number
+    batch: Annotated[int, Field(ge=0, le=1_000_000)] = 0  # conversations, pairs or prompts a step; 0: the same
     warmup: Fraction = 0.05  # share of all steps in which the rates rise
     checkpoint_seconds: Annotated[Weight, HOW] = 60.0  # between two checkpoints: what a kill costs at most
 
@@ -261,8 +261,6 @@ class SFT(Tune):
     """Conversations → chat model."""
 
     lr: Weight = 0.0  # times the other rates; 0: 0.3, of a model by others 0.01, of adapters 0.1
-    epochs: Annotated[float, Field(ge=0, le=1_000)] = 0.0  # passes over them; 0: by their number, 2 to 40
-    batch: Annotated[int, Field(ge=0, le=1_000_000)] = 0  # conversations a step; 0: by their number, 8 to 32
     init_from: InputPath = ""  # a Hugging Face folder or GGUF file (Llama, Qwen3) to begin with, without pretraining
     conversations: InputFile = ""  # in any usual layout (docs/conversations.md); empty: made from documents
     replay: Fraction = 0.25  # weight of pretraining text in the loss, against forgetting
@@ -290,7 +288,6 @@ class DPO(Tune):
     beta: Rate = 0.1  # what leaving the first model costs
     smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0  # share of the pairs taken to be the wrong way round
     per_token: bool = False  # log-probabilities a token, so that length is no matter (take a beta of 2 or more)
-    epochs: Epochs = 1.0  # passes over the pairs
 
 
 class KTO(Tune):
@@ -300,7 +297,6 @@ class KTO(Tune):
     beta: Rate = 0.1  # what leaving the first model costs
     good_weight: Weight = 1.0  # of good answers in the loss
     bad_weight: Weight = 1.0  # of bad ones
-    epochs: Epochs = 1.0  # passes over the answers
 
 
 class RL(Tune):

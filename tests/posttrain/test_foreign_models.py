@@ -192,7 +192,7 @@ def test_a_run_without_questions_ends_with_what_training_measured(
     )
     done = command("run", tmp_path / "r.toml", "--out", tmp_path / "run")
     shown = done.stdout
-    assert "8 conversations a step, each read 40 times" in done.stderr  # as few as these are
+    assert "8 examples a step, each read 40 times" in done.stderr  # as few as these are
     assert "loss on held-out conversations" in shown and "task mine" in shown and "items: 1" in shown
     alone = command("sft", source, "-o", tmp_path / "x", "--set", f"conversations={tmp_path / 'c.jsonl'}")
     assert alone.code == 2 and f"--set init_from={source}" in alone.stderr

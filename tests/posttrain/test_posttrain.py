@@ -18,6 +18,7 @@ from gristmill.manifest import Manifest
 from gristmill.model.transformer import load_model, save_model
 from gristmill.posttrain import reward, rl, sft
 from gristmill.posttrain.examples import (
+    PAIRS,
     Order,
     conversations_from_documents,
     dose,
@@ -55,6 +56,11 @@ def test_order_shows_every_example_once_an_epoch_and_forgets_nothing() -> None:
 )
 def test_few_conversations_are_read_in_small_batches_and_often(count: int, read: tuple[int, float]) -> None:
     assert dose(count) == read and dose(count, 16, 3.0) == (16, 3.0)
+
+
+@pytest.mark.parametrize(("count", "read"), [(1, (8, 20)), (60, (8, 14)), (280, (8, 3)), (5_000, (32, 1))])
+def test_few_pairs_are_read_in_small_batches_and_less_often(count: int, read: tuple[int, float]) -> None:
+    assert dose(count, enough=PAIRS) == read and dose(count, 16, 3.0, PAIRS) == (16, 3.0)
 
 
 @pytest.mark.parametrize(("settings", "rate"), [({}, 0.3), ({"init_from": "x"}, 0.01), ({"lora_rank": 4}, 0.1)])

@@ -291,7 +291,7 @@ def tokens_of(recipe: Recipe, folder: Path) -> float:
         if (params := getattr(recipe, name)) is not None:
             path = Path(getattr(resolve_paths(params, folder), READ[name][0]) or ".")
             if path.is_file():
-                total += (params.epochs or passes(path)) * path.stat().st_size / 4
+                total += passes(name, path, params) * path.stat().st_size / 4
     done = examine(recipe, folder).get("tokenize")
     if recipe.pretrain and done and not done.fault:
         from gristmill.tokenizer.shards import open_split
@@ -300,11 +300,12 @@ def tokens_of(recipe: Recipe, folder: Path) -> float:
     return total
 
 
-def passes(path: Path) -> float:
-    """How often conversations are read, where the recipe does not say."""
-    from gristmill.posttrain.examples import dose
+def passes(stage: str, path: Path, params: Any) -> float:
+    """How often the examples of a file are read."""
+    from gristmill.posttrain.examples import CONVERSATIONS, PAIRS, dose
 
-    return dose(count_of(path))[1]
+    enough = PAIRS if READ[stage][0] == "preferences" else CONVERSATIONS
+    return float(params.epochs or dose(count_of(path), enough=enough)[1])
 
 
 def count_of(path: Path) -> int:

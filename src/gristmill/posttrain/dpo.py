@@ -13,7 +13,7 @@ from gristmill.chat.conversations import LeftOut, report
 from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import Transformer, load_model
-from gristmill.posttrain.examples import Order
+from gristmill.posttrain.examples import PAIRS, ordered
 from gristmill.posttrain.losses import dpo
 from gristmill.posttrain.reward import Pair, read_pairs
 from gristmill.processes import RANK, SIZE
@@ -51,7 +51,7 @@ def prepare(inputs: Mapping[str, Path], params: DPO, out: Path) -> Preferring:
     left_out: list[LeftOut] = []
     pairs, heldout = read_pairs(Path(params.preferences), tokenizer, model.config.context, left_out)
     counts = {"pairs": len(pairs), "heldout_pairs": len(heldout)} | report("dpo", left_out, out)
-    order = Order(len(pairs), params.batch, params.seed)
+    order, steps = ordered(len(pairs), params, PAIRS)
 
     def loss(step: int) -> StepLoss:
         chosen = order(step)
@@ -61,7 +61,6 @@ def prepare(inputs: Mapping[str, Path], params: DPO, out: Path) -> Preferring:
         right = total(float((ours > theirs).sum()))[0] / len(chosen)
         return StepLoss(each.sum() / len(chosen), sum(map(tokens_of, own)), {"accuracy": round(right, 4)})
 
-    steps = order.steps(params.epochs)
     plan = Plan(
         *("dpo", steps, Rates.of(params).scaled(params.lr), params.warmup, 1.0),
         checkpoint_seconds=params.checkpoint_seconds,

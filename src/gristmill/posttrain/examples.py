@@ -20,6 +20,8 @@ from gristmill.document import read_documents
 from gristmill.errors import UserError
 from gristmill.model.loss import IGNORE
 from gristmill.processes import SIZE
+from gristmill.progress import console
+from gristmill.recipe import Tune
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.training.data.answers import in_rows
 
@@ -31,8 +33,18 @@ STORY_REQUESTS = (
     "What happens next? {opening}",
 )
 EXCERPT = 700  # characters of a document that answer a request
-ENOUGH = 250  # steps of fine-tuning
 OPENING = 120  # characters of it that a request quotes
+
+
+class Enough(NamedTuple):
+    """How many steps few examples are trained for, and how often many are read."""
+
+    steps: int
+    passes: int
+
+
+CONVERSATIONS = Enough(250, 2)
+PAIRS = Enough(100, 1)  # more, and pairs are learned by heart
 
 
 @dataclass(frozen=True)
@@ -48,11 +60,12 @@ class Example:
         return int.from_bytes(digest, "big") / 2**32 < share
 
 
-def dose(count: int, batch: int = 0, epochs: float = 0.0) -> tuple[int, float]:
-    """The batch and the passes for so many conversations, where they are not set (0): few are read in small batches and
-    often, so that there are ENOUGH steps; many in batches of 32, twice (docs/notebook/post-training.md)."""
+def dose(count: int, batch: int = 0, epochs: float = 0.0, enough: Enough = CONVERSATIONS) -> tuple[int, float]:
+    """The batch and the passes for so many examples, where they are not set (0): few are read in small batches and
+    often, so that there are enough steps; many in batches of 32 (docs/notebook/post-training.md)."""
     batch = batch or min(32, max(8, count // 32))
-    return batch, epochs or float(min(40, max(2, -(-ENOUGH * batch // count))))
+    passes = min(20 * enough.passes, max(enough.passes, -(-enough.steps * batch // count)))
+    return batch, epochs or float(passes)
 
 
 class Packed(NamedTuple):
@@ -114,6 +127,15 @@ class Order:
                 self.order = np.random.default_rng([self.seed, epoch]).permutation(self.count)
             chosen.append(int(self.order[place]))
         return chosen
+
+
+def ordered(count: int, params: Tune, enough: Enough = CONVERSATIONS) -> tuple[Order, int]:
+    """The order of so many examples and the steps that they take. Says what was chosen for them."""
+    batch, epochs = dose(count, params.batch, params.epochs, enough)
+    if (batch, epochs) != (params.batch, params.epochs):
+        console.print(f"           {batch} examples a step, each read {'once' if epochs == 1 else f'{epochs:g} times'}")
+    order = Order(count, batch, params.seed)
+    return order, order.steps(epochs)
 
 
 def conversations_from_documents(corpus: Path) -> Iterator[Messages]:

@@ -17,7 +17,7 @@ from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import load_model
 from gristmill.posttrain.dpo import scores
-from gristmill.posttrain.examples import Order
+from gristmill.posttrain.examples import PAIRS, ordered
 from gristmill.posttrain.losses import kto
 from gristmill.processes import RANK, SIZE
 from gristmill.recipe import KTO
@@ -54,7 +54,7 @@ def prepare(inputs: Mapping[str, Path], params: KTO, out: Path) -> Job:
     judged = read_judged(Path(params.preferences), tokenizer, model.config.context, left_out)
     good = sum(one.good for one in judged)
     counts = {"good": good, "bad": len(judged) - good} | report("kto", left_out, out)
-    order = Order(len(judged), params.batch, params.seed)
+    order, steps = ordered(len(judged), params, PAIRS)
 
     def loss(step: int) -> StepLoss:
         chosen = [judged[index] for index in order(step)]
@@ -75,7 +75,6 @@ def prepare(inputs: Mapping[str, Path], params: KTO, out: Path) -> Job:
         each = kto(scores(model, answers) - before, marks, divergence, params.beta, weights)
         return StepLoss(each.sum() / len(chosen), sum(map(tokens_of, own)), {"kl": round(divergence, 5)})
 
-    steps = order.steps(params.epochs)
     plan = Plan(
         *("kto", steps, Rates.of(params).scaled(params.lr), params.warmup, 1.0),
         checkpoint_seconds=params.checkpoint_seconds,

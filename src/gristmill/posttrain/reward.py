@@ -27,7 +27,7 @@ from gristmill.errors import UserError
 from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest, intact
 from gristmill.model.transformer import ModelConfig, Network, Transformer
-from gristmill.posttrain.examples import Order
+from gristmill.posttrain.examples import PAIRS, ordered
 from gristmill.posttrain.losses import bradley_terry
 from gristmill.processes import LEADER, RANK, SIZE
 from gristmill.recipe import Reward
@@ -99,7 +99,7 @@ def prepare(inputs: Mapping[str, Path], params: Reward, out: Path) -> Preference
     train_pairs, test_pairs = read_pairs(Path(params.preferences), tokenizer, model.body.config.context, left_out)
     counts = {"pairs": len(train_pairs), "heldout_pairs": len(test_pairs)}
     counts |= report("reward", left_out, out)
-    order = Order(len(train_pairs), params.batch, params.seed)
+    order, steps = ordered(len(train_pairs), params, PAIRS)
 
     def loss(step: int) -> StepLoss:
         chosen = order(step)
@@ -110,7 +110,6 @@ def prepare(inputs: Mapping[str, Path], params: Reward, out: Path) -> Preference
     def tokens(step: int) -> int:
         return sum(len(part) for index in order(step) for part in train_pairs[index])
 
-    steps = order.steps(params.epochs)
     plan = Plan(
         *("reward", steps, Rates.of(params).scaled(params.lr), params.warmup, 1.0),
         checkpoint_seconds=params.checkpoint_seconds,

@@ -24,7 +24,7 @@ from gristmill.model.formats.gguf_format import read_foreign_model
 from gristmill.model.lora import ADAPTER, attach, merge, read_adapter, write_adapter
 from gristmill.model.loss import IGNORE, bits_per_byte, cross_entropy, token_logprobs, upload
 from gristmill.model.transformer import Transformer
-from gristmill.posttrain.examples import Example, Order, conversations_from_documents, dose, example_of, packed
+from gristmill.posttrain.examples import Example, conversations_from_documents, example_of, ordered, packed
 from gristmill.processes import LEADER, RANK, SIZE
 from gristmill.progress import console
 from gristmill.recipe import SFT
@@ -93,12 +93,7 @@ def prepare(inputs: Mapping[str, Path], params: SFT, out: Path) -> Job:
     torch.manual_seed(params.seed)
     model, tokenizer = beginning(inputs, params, out)
     examples, heldout, counts = read_examples(inputs, params, tokenizer, model.config.context, out)
-    batch, epochs = dose(len(examples), params.batch, params.epochs)
-    if (batch, epochs) != (params.batch, params.epochs):
-        console.print(
-            f"           {batch} conversations a step, each read {'once' if epochs == 1 else f'{epochs:g} times'}"
-        )
-    order = Order(len(examples), batch, params.seed)
+    order, steps = ordered(len(examples), params)
     text = None
     if "tokens" in inputs:
         split = open_split(inputs["tokens"], "train", tokenizer.hash)
@@ -124,7 +119,6 @@ def prepare(inputs: Mapping[str, Path], params: SFT, out: Path) -> Job:
     if not all(weight.requires_grad for weight in model.parameters()):
         counts["trained_parameters"] = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
         rates = replace(rates, adamw=rates.adamw or LORA_RATE)
-    steps = order.steps(epochs)
     plan = Plan(
         *("sft", steps, rates.scaled(rate(params)), params.warmup, 1.0),
         checkpoint_seconds=params.checkpoint_seconds,
