@@ -44,7 +44,7 @@ bench: $(VENV)/ready
 
 # Hostile answers, resources that run out, signals at every stage, and the time of every reader at two sizes.
 faults: $(VENV)/ready
-	$(BIN)/python -m pytest -q -m "slow or not slow" tests/faults
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "slow or not slow" tests/faults
 
 # The native part under address and undefined-behaviour sanitizers, and the tests that call it most.
 SANITIZED := build/sanitized/_native.so
