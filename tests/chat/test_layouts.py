@@ -107,6 +107,10 @@ def test_tools_become_text_of_the_turns() -> None:
         {"instruction": "x", "history": [["a"]], "output": "y"},
         {"text": "no marks"},
         {"prompt": "x", "completion": 3},
+        {"messages": WHOLE, "tools": [3]},
+        {"messages": WHOLE, "tools": "[{"},
+        {"messages": [WHOLE[0], {"role": "assistant", "tool_calls": [{"function": {"arguments": "{}"}}]}]},
+        {"messages": [WHOLE[0], {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}]},
     ],
 )
 def test_what_is_none_is_refused(record: dict[str, Any]) -> None:

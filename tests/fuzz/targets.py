@@ -220,6 +220,8 @@ TARGETS = {
             b'{"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Anna."}]}\n'
             b'{"messages": [{"role": "system", "content": "x"}, {"role": "user", "content": "\\ud800"}]}\n',
             b'{"prompt": [{"role": "user", "content": "Who?"}], "chosen": "Anna.", "rejected": "Tom."}\n[1e999]\n',
+            b'{"conversations": [{"from": "human", "value": "a"}, {"from": "function_call", "value": "{\\"name\\": 3}"}'
+            b', {"from": "tool", "value": "r"}, {"from": "gpt", "value": "b"}], "tools": "[{\\"name\\": 3}]"}\n',
             b'{"question": "Who?", "answers": ["Anna", 3], "answerable": true, "split": "test", "stated": 4}\n',
         ),
     ),

@@ -17,7 +17,7 @@ import numpy as np
 from gristmill.audit.prompting import came_out, fitting, prompt_all
 from gristmill.chat.conversations import LeftOut, read_records
 from gristmill.errors import UserError
-from gristmill.evaluation.intervals import of_statistic
+from gristmill.evaluation.intervals import of_statistic, rounded
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
 from gristmill.training.scoring.likelihood import log_likelihoods
@@ -85,7 +85,7 @@ def exposure_by_copies(exposed: Sequence[Mapping[str, Any]]) -> list[dict[str, A
         for key, name in (("exposure", "mean"), ("control", "control")):
             values = np.array([canary[key] for canary in group])
             row |= {name: round(mean(values), 4)}
-            row |= {f"{name}_interval": [round(bound, 4) for bound in of_statistic(mean, values)]}
+            row |= {f"{name}_interval": rounded(of_statistic(mean, values), 4)}
         table.append(row | {"possible": max(canary["possible"] for canary in group)})
     return table
 

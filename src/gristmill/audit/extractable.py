@@ -20,7 +20,7 @@ import torch
 
 from gristmill.audit.passage_sample import Passage, find_passages
 from gristmill.errors import UserError
-from gristmill.evaluation.intervals import of_share, of_statistic, of_weighted
+from gristmill.evaluation.intervals import of_share, of_statistic, of_weighted, rounded
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
 from gristmill.progress import Progress
@@ -161,9 +161,9 @@ def summary(counts: np.ndarray, rest: int) -> dict[str, Any]:
         "passages": len(counts),
         "whole": out,
         "fraction": round(out / len(counts), 5),
-        "interval": [round(bound, 5) for bound in of_share(out, len(counts))],
+        "interval": rounded(of_share(out, len(counts))),
         "matched_tokens": round(float(counts.mean()), 3),
-        "matched_interval": [round(bound, 3) for bound in of_statistic(lambda drawn: float(drawn.mean()), counts)],
+        "matched_interval": rounded(of_statistic(lambda drawn: float(drawn.mean()), counts), 3),
     }
 
 
@@ -174,7 +174,7 @@ def whole(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return {"fraction": None, "interval": None}
     weighted = [(row["whole"], row["passages"], row["in_text"] / in_text) for row in rows]
     fraction = sum(weight * out / tried for out, tried, weight in weighted)
-    return {"fraction": round(fraction, 5), "interval": [round(bound, 5) for bound in of_weighted(weighted)]}
+    return {"fraction": round(fraction, 5), "interval": rounded(of_weighted(weighted))}
 
 
 def examples(

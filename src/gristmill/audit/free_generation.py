@@ -11,7 +11,7 @@ import numpy as np
 
 from gristmill.audit.trace import corpus_index
 from gristmill.audit.trace.corpus_index import CorpusIndex
-from gristmill.evaluation.intervals import of_share, of_statistic
+from gristmill.evaluation.intervals import of_share, of_statistic, rounded
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
 from gristmill.settings.apart import Index
@@ -48,8 +48,7 @@ def free_generation(
             found[name] = {"texts": 0, "share": None, "interval": None}
             continue
         # of texts that have no such run a bootstrap draws no others: then it is the interval of finding one
-        low, high = of_statistic(share, counts) if counts[:, 0].any() else of_share(0, len(counts))
-        interval = [round(low, 5), round(high, 5)]
+        interval = rounded(of_statistic(share, counts) if counts[:, 0].any() else of_share(0, len(counts)))
         found[name] = {"texts": len(counts), "share": round(share(counts), 5), "interval": interval}
     return found
 

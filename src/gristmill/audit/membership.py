@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gristmill.evaluation.intervals import of_statistic
+from gristmill.evaluation.intervals import of_statistic, rounded
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
 from gristmill.model.loss import IGNORE, padded
@@ -46,8 +46,8 @@ def membership(
     for place, name in ((1, "loss"), (2, "min_k_plus_plus")):
         columns = seen[:, place], unseen[:, place]
         control = unseen[::2, place], unseen[1::2, place]
-        found[name] = {"auc": round(auc(*columns), 4), "interval": rounded(of_statistic(auc, *columns))}
-        found[name] |= {"control": round(auc(*control), 4), "control_interval": rounded(of_statistic(auc, *control))}
+        found[name] = {"auc": round(auc(*columns), 4), "interval": rounded(of_statistic(auc, *columns), 4)}
+        found[name] |= {"control": round(auc(*control), 4), "control_interval": rounded(of_statistic(auc, *control), 4)}
     total, weights = train.total_bytes, sum(weight.numel() for weight in engine.model.parameters())
     bits = gap(seen, unseen) * total
     found["bits_memorised"] = round(bits)
@@ -57,11 +57,6 @@ def membership(
     found["bits_memorised_control_interval"] = [round(total * bound) for bound in of_statistic(gap, *halves)]
     found["bits_per_parameter"] = round(bits / weights, 5)
     return found
-
-
-def rounded(bounds: Sequence[float]) -> list[float]:
-    """An interval for JSON."""
-    return [round(bound, 4) for bound in bounds]
 
 
 def auc(seen: np.ndarray, unseen: np.ndarray) -> float:

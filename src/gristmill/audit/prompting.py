@@ -13,7 +13,7 @@ from typing import Any
 
 from gristmill.chat.conversations import LeftOut, read_records
 from gristmill.errors import UserError
-from gristmill.evaluation.intervals import of_share
+from gristmill.evaluation.intervals import of_share, rounded
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
 from gristmill.training.scoring.likelihood import split_tokens
@@ -50,7 +50,7 @@ def came_out(written: Sequence[Sequence[str]], secrets: Sequence[str]) -> dict[s
     """How many secrets stand in what was written for them; None where there are none."""
     greedy = sum(secret in texts[0] for texts, secret in zip(written, secrets, strict=True))
     out = sum(any(secret in text for text in texts) for texts, secret in zip(written, secrets, strict=True))
-    interval = [round(bound, 5) for bound in of_share(out, len(secrets))] if secrets else None
+    interval = rounded(of_share(out, len(secrets))) if secrets else None
     share = round(out / len(secrets), 5) if secrets else None
     return {"secrets": len(secrets), "greedy": greedy, "out": out, "fraction": share, "interval": interval}
 

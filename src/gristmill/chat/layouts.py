@@ -244,7 +244,10 @@ def with_tools(messages: Messages, tools: Any) -> Messages:
         return messages
     tools = json_of(tools)
     listed = [json_of(tool) for tool in (tools if isinstance(tools, list) else [tools])]
-    text = listing([tool.get("function", tool) if isinstance(tool, Mapping) else tool for tool in listed])
+    functions = [tool.get("function", tool) if isinstance(tool, Mapping) else tool for tool in listed]
+    if not all(isinstance(function, Mapping) for function in functions):
+        raise UserError("a tool is no object", MEND)
+    text = listing(functions)
     if not messages or messages[0]["role"] != "system":
         return [{"role": "system", "content": text}, *messages]
     return [{"role": "system", "content": f"{messages[0]['content']}\n\n{text}"}, *messages[1:]]

@@ -22,7 +22,7 @@ HEAD = re.compile(r'\{"name": "([\w-]+)", "arguments": ')
 NAME, ARGUMENTS = '{"name": ', ', "arguments": '
 
 
-def listing(functions: Sequence[Any]) -> str:
+def listing(functions: Sequence[Mapping[str, Any]]) -> str:
     """What the system's message says of functions (`name`, `description`, `parameters`)."""
     return TOOLS[0] + "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in functions) + TOOLS[1]
 

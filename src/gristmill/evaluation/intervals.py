@@ -23,6 +23,11 @@ class Interval(TypedDict):
     by: str  # what is drawn, as independent of each other: question, subject, answer, document, run
 
 
+def rounded(bounds: Sequence[float], digits: int = 5) -> list[float]:
+    """An interval as files have it, where they have but its bounds."""
+    return [round(bound, digits) for bound in bounds]
+
+
 def of_share(count: int, total: int) -> tuple[float, float]:
     """The 95 % interval of a share, by Wilson's score (Wilson 1927); all there is where nothing was tried."""
     if not total:

@@ -106,12 +106,8 @@ def label(tokenizer: Tokenizer, token: int) -> str:
 
 def likeliest(tokenizer: Tokenizer, one: Prediction) -> str:
     """The likeliest tokens with their probabilities: `␣the 0.310 · ␣a 0.120`."""
-    return " · ".join(f"{label(tokenizer, token)} {share_text(share)}" for token, share in one.top)
-
-
-def share_text(share: float) -> str:
-    """A probability with three decimals."""
-    return f"{share:.3f}" if share >= 0.0005 else "<0.001"
+    shares = ((label(tokenizer, token), f"{share:.3f}" if share >= 0.0005 else "<0.001") for token, share in one.top)
+    return " · ".join(map(" ".join, shares))
 
 
 def predictions_table(tokenizer: Tokenizer, row: list[Prediction]) -> Table:

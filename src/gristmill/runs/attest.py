@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from gristmill.errors import UserError
 from gristmill.export.envelope import enveloped, opened, private_key, public_key, read_by, statement
 from gristmill.files import sha256_file, write_json
+from gristmill.inputs.folders import content
 from gristmill.manifest import MANIFEST, Manifest
 from gristmill.runs.fingerprint import digest
 from gristmill.settings.stages import BY_NAME
@@ -50,7 +50,7 @@ def check(run: Path, key: Path) -> Iterator[tuple[str, str]]:
     if not files:
         raise UserError(f"{run} has no {ATTESTATIONS}", "sign them: gristmill attest RUN --key FILE")
     for path in files:
-        payload = opened(parsed(path), verifier)
+        payload = opened(content(path), verifier)
         if payload is None:
             yield path.stem, f"{path.name} is not signed by that key, or has changed"
             continue
@@ -69,11 +69,3 @@ def check(run: Path, key: Path) -> Iterator[tuple[str, str]]:
     for name in BY_NAME:
         if (run / name / MANIFEST).exists() and not (run / ATTESTATIONS / f"{name}.json").exists():
             yield name, "no statement is signed of it"
-
-
-def parsed(path: Path) -> Any:
-    """The JSON value in a file; None where there is none."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

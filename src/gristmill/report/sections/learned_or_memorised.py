@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gristmill.evaluation.intervals import of_share
+from gristmill.evaluation.intervals import of_share, rounded
 from gristmill.report.blocks import Figure, Prose, Section
 from gristmill.report.plot import line_chart
 from gristmill.report.reading import Folders, manifest, values
@@ -67,5 +67,5 @@ def by_statements(folders: Folders) -> dict[str, Any]:
 
 def row(statements: int, count: int, total: int) -> dict[str, Any]:
     """A share of what is said that often, at least."""
-    interval = [round(bound, 5) for bound in of_share(count, total)]
+    interval = rounded(of_share(count, total))
     return {"statements": statements, "of": total, "share": round(count / total, 5), "interval": interval}

@@ -43,7 +43,7 @@ class Session:
                 items = store.items(user, conversation, READ)
                 store.check_room(user, conversation, len(self.new) + 1, sum(len(one["content"]) for one in self.new))
             except Missing:
-                raise no_conversation(conversation) from None
+                raise ApiError(404, f"no conversation {conversation}", "conversation", "not_found") from None
             self.history = items
             self.messages[:0] = [{"role": item.role, "content": item.text} for item in items]
             self.notes["conversation"] = {"id": conversation}
@@ -132,11 +132,6 @@ class Session:
                 self.store.describe(self.user, self.conversation, {**known, "title": title(self.asked)})
         except Missing:  # deleted meanwhile
             pass
-
-
-def no_conversation(conversation: str) -> ApiError:
-    """The error about one that is not there, or not this user's."""
-    return ApiError(404, f"no conversation {conversation}", "conversation", "not_found")
 
 
 def title(message: str) -> str:
