@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis.extra.numpy import arrays
 
 from gristmill.audit.trace import corpus_index
 from gristmill.audit.trace.corpus_index import CorpusIndex
+from gristmill.audit.trace.forms import Form
 from gristmill.audit.trace.suffix_array import suffix_table
 from gristmill.document import Document, document_id, write_documents
 from gristmill.recipe import Tokenize
@@ -82,7 +84,7 @@ def test_the_longest_run_is_the_longest(index: CorpusIndex, split: Split) -> Non
 
 def test_places_lie_in_the_documents_that_hold_the_run(index: CorpusIndex, split: Split, tokenizer: Tokenizer) -> None:
     document = split.document(3).tolist()[:-1]
-    for place in index.places(document[4:20], tokenizer, 100):
+    for place in index.places(Form(tuple(document[4:20]), 0, 0), tokenizer, 100):
         before, run, after = index.around(place, 16, 1000)
         assert run == document[4:20]
         assert before + run + after == split.document(place.document).tolist()[:-1]
@@ -99,6 +101,13 @@ def test_infini_gram_opens_the_folder(index: CorpusIndex, split: Split) -> None:
             assert theirs.count(input_ids=tokens)["count"] == index.count(tokens)
 
 
+EDGES = [  # the same words with other tokens at their edges
+    '"Good morning," said the smith.\n"Good morning", said Anna. (Good morning!)\n\nGood morning.\nIt is late.\n',
+    "Tom said: it is late… —Good morning, it is late!\nWho's late? It is Tom's. It is late.",
+    "我们昨天在图书馆看书。他们今天也在图书馆看书,明天不去。",
+]
+
+
 @pytest.fixture
 def run(tokenizer_folder: Path, tmp_path: Path) -> Path:
     """A run folder with three pages, one of them much quoted."""
@@ -107,6 +116,7 @@ def run(tokenizer_folder: Path, tmp_path: Path) -> Path:
         "A grey cat forgets an open door. “Old Anna looks at the market and dreams of a red boat”, said the smith.",
         "My neighbour paints the long bridge.",
         *(f"The baker {n} talks about a small mill." for n in range(60)),
+        *EDGES,
     ]
     folder = tmp_path / "run"
     for name in ("extract", "tokenize"):
@@ -141,6 +151,60 @@ def test_an_answer_is_traced_to_the_pages_that_hold_it(run: Path, command: Comma
 def test_what_no_page_holds_is_said_to_be_held_by_none(run: Path, command: Command) -> None:
     done = command("trace", str(run), "Ten green elephants sing.")
     assert done.code == 0 and "no run of three words of it stands in the training text" in done.stdout
+
+
+def plainly(texts: list[str], words: str) -> int:
+    """How often words stand in texts, not within longer ones; Chinese has no spaces that would say so."""
+    letter = r"[^\W_\u4e00-\u9fff]"
+    before, after = (
+        rf"(?<!{letter})" * bool(re.match(letter, words)),
+        rf"(?!{letter})" * bool(re.search(f"{letter}$", words)),
+    )
+    return sum(len(re.findall(f"(?={before}{re.escape(words)}{after})", text)) for text in texts)
+
+
+def test_words_are_counted_whatever_is_next_to_them(run: Path, command: Command) -> None:
+    split, tokenizer = open_split(run / "tokenize", "train"), Tokenizer.load(run / "tokenizer")
+    texts = [tokenizer.decode(split.document(number).tolist()[:-1]) for number in range(len(split))]
+    for words in (
+        "Good morning",
+        "Good",
+        "it is late",
+        "late.",
+        '"Good morning',
+        "s late",
+        "Tom",
+        "图书馆",
+        "在图书馆看书",
+        ".",
+    ):
+        assert plainly(texts, words) > 0
+        assert command("count", str(run), words).stdout.strip() == str(plainly(texts, words)), words
+
+
+def test_spans_are_all_that_a_plain_search_finds(run: Path, command: Command) -> None:
+    split, tokenizer = open_split(run / "tokenize", "train"), Tokenizer.load(run / "tokenizer")
+    texts = [tokenizer.decode(split.document(number).tolist()[:-1]) for number in range(len(split))]
+    said = 'He: Good morning, said the miller. It is late.\n"Good morning", said Anna. We say: it is late! '
+    said += "他们昨天在图书馆看书。"
+    spans = json.loads(command("trace", str(run), said, "--json").stdout)
+    units = [unit.span() for unit in re.finditer(r"[^\W_\u4e00-\u9fff]+|\S", said)]
+    held = {
+        (low, high)
+        for number, (low, _) in enumerate(units)
+        for _, high in units[number:]
+        if plainly(texts, said[low:high])
+    }
+    longest = {(low, high) for low, high in held if not any(a <= low and high <= b for a, b in held - {(low, high)})}
+    enough = {one for one in longest if len(re.findall(r"[a-zA-Z]+|[\u4e00-\u9fff]{2}", said[slice(*one)])) >= 3}
+    assert {(span["start"], span["end"]) for span in spans} == enough and len(enough) > 4
+    for span in spans:
+        assert span["count"] == plainly(texts, span["text"]) and span["text"] == said[span["start"] : span["end"]]
+        assert all(source["text"] == span["text"] for source in span["sources"])
+        assert all(
+            any("".join(map(one.get, ("before", "text", "after"))) in text for text in texts) for one in span["sources"]
+        )
+    assert "smith.\n" not in (shown := command("trace", str(run), said).stdout) and "morning , " not in shown
 
 
 def test_words_are_counted(run: Path, command: Command) -> None:

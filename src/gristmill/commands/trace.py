@@ -94,8 +94,8 @@ def show(text: str, spans: list[Span]) -> None:
             results.print(f"    {source.url or source.facts.get('source', source.document)}", markup=False)
             if facts:
                 results.print(f"      {', '.join(facts)}", style="dim", markup=False)
-            words = (" ".join(part.split()) for part in (source.before, source.text, source.after))
-            results.print(f"      … {' '.join(words)} …", style="dim", markup=False)
+            words = " ".join(f"{source.before}{source.text}{source.after}".split())
+            results.print(f"      … {words} …", style="dim", markup=False)
     characters = covered(spans)
     if not spans:
         told = "no run of three words of it stands in the training text"
@@ -103,7 +103,7 @@ def show(text: str, spans: list[Span]) -> None:
         told = "all of it stands in the training text"
     else:
         told = f"{characters / len(text):.0%} of it stands in the training text, in the spans above; "
-        told += "no training text holds the rest, nor two spans as they are joined here"
+        told += "no three words in a row of the rest do, nor two spans as they are joined here"
     results.print(f"\n{told}", markup=False)
 
 
@@ -112,11 +112,9 @@ def count(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="Whole words, as they stand in the text.")],
 ) -> None:
     """Count how often words stand in a row in the training text."""
-    from gristmill.audit.trace.spans import with_and_without_space
-
     if not text.strip():
         raise UserError("there is nothing to count", "give words, as they stand in the text")
     index, tokenizer = opened(folder)
-    found = sum(index.count_words(tokens, tokenizer) for tokens in with_and_without_space(tokenizer, text.strip()))
+    found = index.count_words(index.forms(text.strip(), tokenizer), tokenizer)
     console.print(f"in {index.total:,} tokens of training text:", style="dim", markup=False)
     results.print(f"{found:,}")

@@ -8,7 +8,7 @@ as little-endian pointers; `offset.N` where each document begins (Liu et al. 202
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gristmill.audit.trace.forms import JOINED, Form, Pieces
 from gristmill.audit.trace.suffix_array import SuffixArray, suffix_table
 from gristmill.errors import UserError
 from gristmill.files import atomic_path
@@ -116,6 +117,7 @@ class CorpusIndex:
     def __init__(self, folder: Path, tokens: Path) -> None:
         """Open one. Raises UserError where there is none."""
         self.folder, self.tokens = folder, tokens
+        self.pieces: Pieces | None = None
         self.word_edges: tuple[np.ndarray, np.ndarray] | None = None
         self.dtype = np.dtype(description(tokens)["dtype"])
         self.arrays: list[SuffixArray] = []
@@ -149,20 +151,40 @@ class CorpusIndex:
         pattern = self.pattern(tokens)
         return sum(len(array.find(pattern)[0]) for array in self.arrays)
 
-    def count_words(self, tokens: list[int], tokenizer: Tokenizer) -> int:
-        """How often they do so as whole words, and not as parts of longer ones."""
-        return sum(len(self.whole_words(number, tokens, tokenizer)) for number in range(len(self.arrays)))
+    def forms(self, text: str, tokenizer: Tokenizer) -> Iterator[Form]:
+        """The forms in which a text stands in the training text; it may be part of a longer word in some places."""
+        if self.pieces is None:
+            self.pieces = Pieces([tokenizer.token_bytes(token) for token in range(tokenizer.vocab_size)])
+        yield from self.pieces.forms(text, self.stands)
 
-    def whole_words(self, table: int, tokens: list[int], tokenizer: Tokenizer) -> np.ndarray:
-        """The places in a table's text, in tokens and in order, where tokens stand as whole words."""
+    def stands(self, tokens: tuple[int, ...]) -> bool:
+        """Whether tokens stand in a row anywhere in the training text."""
+        pattern = self.pattern([*tokens])
+        return any(len(array.find(pattern)[0]) for array in self.arrays)
+
+    def holds(self, text: str, tokenizer: Tokenizer) -> bool:
+        """Whether the training text has a text, as whole words."""
+        tables = range(len(self.arrays))
+        forms = self.forms(text, tokenizer)
+        return any(len(self.whole_words(number, form, tokenizer)) for form in forms for number in tables)
+
+    def count_words(self, forms: Iterable[Form], tokenizer: Tokenizer) -> int:
+        """How often a text stands there in some forms as whole words, and not as parts of longer ones."""
+        tables = range(len(self.arrays))
+        return sum(len(self.whole_words(number, form, tokenizer)) for form in forms for number in tables)
+
+    def whole_words(self, table: int, form: Form, tokenizer: Tokenizer) -> np.ndarray:
+        """The places in a table's text, in tokens and in order, where a form stands as whole words."""
+        tokens = form.tokens
         array, (begins, ends) = self.arrays[table], self.edges(tokenizer)
-        text, places = array.text.view(self.dtype), array.find(self.pattern(tokens))[0]
+        text, places = array.text.view(self.dtype), array.find(self.pattern([*tokens]))[0]
         kept = [np.empty(0, np.int64)]
         for at in range(places.start, places.stop, ROWS):
             found = array.pointers(range(at, min(at + ROWS, places.stop))) // self.dtype.itemsize
             before, after = text[found - 1], text[np.minimum(found + len(tokens), len(text) - 1)]
-            cut = ends[self.known(before)] & begins[tokens[0]]
-            cut |= ends[tokens[-1]] & begins[self.known(after)] & (found + len(tokens) < len(text))
+            cut = ends[self.known(before)] & bool(begins[tokens[0]] and not form.before)
+            last = bool(ends[tokens[-1]] and not form.after)
+            cut |= last & begins[self.known(after)] & (found + len(tokens) < len(text))
             kept.append(found[~cut])
         return np.sort(np.concatenate(kept))
 
@@ -171,11 +193,13 @@ class CorpusIndex:
         return np.where(tokens == np.iinfo(self.dtype).max, -1, tokens.astype(np.int64))
 
     def edges(self, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
-        """Which tokens begin and which end with a letter or digit, bool; then False for the separator."""
+        """Which tokens begin and which end with a part of a word, bool; then False for the separator."""
         if self.word_edges is None:
             pieces = [tokenizer.token_bytes(token) for token in range(tokenizer.vocab_size)]
             texts = [piece.decode(errors="replace") for piece in pieces]
-            sides = ([text[side : side + 1 or None].isalnum() for text in texts] + [False] for side in (0, -1))
+            sides = (
+                [bool(JOINED.match(text[side : side + 1 or None])) for text in texts] + [False] for side in (0, -1)
+            )
             begins, ends = map(np.array, sides)
             self.word_edges = begins, ends
         return self.word_edges
@@ -190,11 +214,11 @@ class CorpusIndex:
                 return found
             tried *= 8
 
-    def places(self, tokens: list[int], tokenizer: Tokenizer, most: int) -> list[Place]:
-        """Where tokens stand as whole words: at most so many places, each in another document, in the text's order."""
+    def places(self, form: Form, tokenizer: Tokenizer, most: int) -> list[Place]:
+        """Where a form stands as whole words: at most so many places, each in another document, in the text's order."""
         found: list[Place] = []
         for number, offsets in enumerate(self.offsets):
-            at = self.whole_words(number, tokens, tokenizer)
+            at = self.whole_words(number, form, tokenizer)
             begins = np.asarray(offsets) // self.dtype.itemsize
             owner, first = np.unique(np.searchsorted(begins, at.astype(np.uint64), side="right") - 1, return_index=True)
             for document, place in zip(owner[:most], at[first[:most]], strict=True):

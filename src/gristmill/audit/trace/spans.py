@@ -6,7 +6,8 @@ A span is as long as it can be: any longer, and no training text holds it. It be
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from gristmill.audit.trace.corpus_index import CorpusIndex
+from gristmill.audit.trace.corpus_index import CorpusIndex, Place
+from gristmill.audit.trace.forms import UNITS, Form
+from gristmill.corpus.text.words import characters_a_word, words
 from gristmill.document import document_files
 from gristmill.tokenizer.encode import Tokenizer
 
@@ -55,12 +58,11 @@ def trace(
     so many `documents` that hold it, and of them what the `corpus` (a folder of documents) knows.
     """
     spans = []
-    for low, high, tokens in verbatim(index, tokenizer, text):
-        rarity = sum(-math.log2(index.count([token]) / index.total) for token in tokens)
-        forms = {tuple(tokens), *map(tuple, with_and_without_space(tokenizer, text[low:high]))}
-        span = Span(
-            low, high, text[low:high], sum(index.count_words(list(form), tokenizer) for form in forms), round(rarity, 1)
-        )
+    for low, high in verbatim(index, tokenizer, text):
+        forms = [*index.forms(text[low:high], tokenizer)]
+        commonest = max(forms, key=lambda form: index.count([*form.tokens]))
+        rarity = sum(-math.log2(index.count([token]) / index.total) for token in commonest.tokens)
+        span = Span(low, high, text[low:high], index.count_words(forms, tokenizer), round(rarity, 1))
         span.sources = sources(index, tokenizer, forms, documents)
         spans.append(span)
     describe([source for span in spans for source in span.sources], corpus)
@@ -76,60 +78,80 @@ def covered(spans: Iterable[Span]) -> int:
     return total
 
 
-def with_and_without_space(tokenizer: Tokenizer, words: str) -> list[list[int]]:
-    """The tokens of some words at the beginning of a text or after a quotation mark, and after a space."""
-    return tokenizer.encode_batch([words, f" {words}"])
+def verbatim(index: CorpusIndex, tokenizer: Tokenizer, text: str) -> Iterator[tuple[int, int]]:
+    """The longest runs of whole words that the training text holds, from every word on, none within an earlier one:
+    characters of the text, from and to."""
+    units = [unit.span() for unit in UNITS.finditer(text)]
+    ends, tokens = [end for _, end in units], tokenizer.encode(text)
+    lengths = map(len, map(tokenizer.token_bytes, tokens))
+    data = text.encode("utf-8", "surrogatepass")
+    begins = {len(data[:byte].decode(errors="ignore")): at for at, byte in enumerate(accumulate(lengths, initial=0))}
+
+    def holds(first: int, last: int) -> bool:
+        return index.holds(text[units[first][0] : ends[last]], tokenizer)
+
+    number = reached = 0  # units: where a run begins, and what the runs before it have reached
+    while number < len(units):
+        found = max(reached, number)
+        jump = bisect_right(ends, likely(index, tokenizer, text, tokens, begins, units[number][0]))
+        if jump > found and holds(number, jump - 1):
+            found = jump
+        while found < len(units) and holds(number, found):
+            found += 1
+        if found > max(number, reached) and word_count(text[units[number][0] : ends[found - 1]]) >= LEAST_WORDS:
+            yield units[number][0], ends[found - 1]
+        reached = max(found, number + 1)
+        number = earliest(holds, number + 1, reached) if reached < len(units) else reached
 
 
-def verbatim(index: CorpusIndex, tokenizer: Tokenizer, text: str) -> Iterator[tuple[int, int, list[int]]]:
-    """The longest runs of whole words that the training text holds, from every token on, none within an earlier one:
-    characters of the text, from and to, and tokens."""
-    tokens = tokenizer.encode(text)
-    begins = accumulate(map(len, map(tokenizer.token_bytes, tokens)), initial=0)
-    reached, data = 0, text.encode("utf-8", "surrogatepass")
-    for start, byte in enumerate(begins):
-        low = len(data[:byte].decode(errors="ignore"))
-        options = [(low, low, tokens[start : start + LONGEST])]
-        # where a document begins, its first word is another token than after a space
-        if text[low : low + 1].isspace() and not text[low + 1 : low + 2].isspace():
-            options.append((low + 1, low + 1, tokenizer.encode(text[low + 1 : low + LONGEST])))
-        elif not start:
-            options.append((0, -1, tokenizer.encode(f" {text[:LONGEST]}")))
-        runs = [(first, *whole_words(index, tokenizer, text, origin, option)) for first, origin, option in options]
-        first, high, run = max(runs, key=lambda found: found[1])
-        if high > reached:
-            reached, inside = high, text[first:high]
-            if len(inside.split()) >= LEAST_WORDS:
-                yield first + len(inside) - len(inside.lstrip()), high, run
+def earliest(holds: Callable[[int, int], bool], lowest: int, last: int) -> int:
+    """The first unit, from `lowest` on, from which all up to the `last` stand in the training text; the one after it,
+    where it does not even stand alone. Near ones are tried first, as a run that goes on is mostly short."""
+    if not holds(last, last):
+        return last + 1
+    first, step = last, 1
+    while first - step >= lowest and holds(first - step, last):
+        first, step = first - step, 2 * step
+    low = max(lowest, first - step + 1)
+    while low < first:
+        middle = (low + first) // 2
+        low, first = (low, middle) if holds(middle, last) else (middle + 1, first)
+    return first
 
 
-def whole_words(
-    index: CorpusIndex, tokenizer: Tokenizer, text: str, origin: int, tokens: list[int]
-) -> tuple[int, list[int]]:
-    """The most of some tokens, which stand at a character of the text, that the training text holds and that cuts no
-    word in two: where it ends, and its tokens."""
-    run = tokens[: index.longest(tokens)]
-    low = max(0, origin)
-    if low and text[low - 1].isalnum() and text[low : low + 1].isalnum():
-        return 0, []
-    while run:
-        high = origin + len(tokenizer.decode(run))
-        if high == len(text) or not (text[high - 1].isalnum() and text[high].isalnum()):
-            return high, run
-        run = run[:-1]
-    return 0, []
+def likely(
+    index: CorpusIndex, tokenizer: Tokenizer, text: str, tokens: list[int], begins: Mapping[int, int], low: int
+) -> int:
+    """How far the training text may hold a text from a character on: as far as it has those very tokens in a row."""
+    furthest = low
+    for start in (low, low - 1):
+        if start in begins:
+            run = tokens[begins[start] : begins[start] + LONGEST]
+            furthest = max(furthest, start + len(tokenizer.decode(run[: index.longest(run)])))
+    return furthest
 
 
-def sources(index: CorpusIndex, tokenizer: Tokenizer, forms: Iterable[Sequence[int]], most: int) -> list[Source]:
-    """The first documents that hold tokens in a row, in one of some forms, with what is next to them there."""
-    places = {
-        place.document: (place, len(form)) for form in forms for place in index.places(list(form), tokenizer, most)
-    }
+def word_count(text: str) -> float:
+    """How many words a text has; of characters that no space parts, as many as make a word count as one."""
+    found = len(words(text))
+    return found / characters_a_word(text, found)
+
+
+def sources(index: CorpusIndex, tokenizer: Tokenizer, forms: Iterable[Form], most: int) -> list[Source]:
+    """The first documents that hold a text, in one of some forms, with what is next to it there."""
+    places = [(place, form) for form in forms for place in index.places(form, tokenizer, most)]
+    first = dict[int, tuple[Place, Form]]()
+    for place, form in sorted(places, key=lambda found: (found[0].document, found[0].token)):
+        first.setdefault(place.document, (place, form))
     found = []
-    for number, (place, length) in sorted(places.items())[:most]:
-        before, run, after = map(tokenizer.decode, index.around(place, length, BESIDE))
+    for number, (place, form) in [*first.items()][:most]:
+        around = index.around(place, len(form.tokens), BESIDE)
+        before, run, after = map(tokenizer.decode_bytes, around)
+        end = len(run) - form.after
+        parts = before + run[: form.before], run[form.before : end], run[end:] + after
+        left, text, right = (part.decode(errors="ignore") for part in parts)
         row = index.documents.slice(number, 1).to_pylist()[0]
-        found.append(Source(row["id"], row["url"], before, run, after))
+        found.append(Source(row["id"], row["url"], left, text, right))
     return found
 
 

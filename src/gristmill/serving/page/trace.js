@@ -31,7 +31,7 @@ function told(covered, letters, spans, tokens) {
   const length = [...letters.join("").trim()].length;
   if (covered >= length) return `All of it stands in ${all}${spans.length > 1 ? ", though not in one place" : ""}.`;
   return `${Math.round(100 * covered / letters.length)} % of it stands in ${all}, as marked. `
-    + "No training text holds the rest, nor two marked parts as they are joined here.";
+    + "No three words in a row of the rest do, nor two marked parts as they are joined here.";
 }
 
 function documents(span, number) {
@@ -40,7 +40,7 @@ function documents(span, number) {
     const { title, fetched_at, licence, source: file } = source.facts;
     const about = [title, fetched_at, licence].filter(Boolean).join(" · ");
     const [before, text, after] = [source.before, source.text, source.after].map(part => part.replace(/\s+/g, " "));
-    const words = make("p", {}, `… ${before.trim()} `, make("mark", {}, text.trim()), `${after} …`);
+    const words = make("p", {}, `… ${before.trimStart()}`, make("mark", {}, text), `${after} …`);
     const from = place(source.url || file || source.document);
     return make("li", {}, from, make("div", { className: "quiet" }, about), words);
   });
