@@ -168,7 +168,7 @@ def assistant_of(
 ) -> Assistant:
     """The assistant that a person means; says which model that is, or which passages. Raises UserError where `reader`
     has none to read, or `weights` are named and there is no model."""
-    from gristmill.evaluation.figures import examples
+    from gristmill.evaluation.figures import examples, sureness
     from gristmill.generation.engine import Engine
     from gristmill.runs.model_choice import find_model
     from gristmill.serving.assistant import Assistant
@@ -194,7 +194,8 @@ def assistant_of(
     held += " (not fine-tuned: it goes on with a text, and answers nothing)" if base else ""
     console.print(f"model: {model.about}{held}", markup=False, soft_wrap=True)
     questions = examples(model.evaluated) if model.evaluated else []
-    return Assistant.load(model.folder, model.tokenizer, model.name, questions, weights)
+    sure = sureness(model.evaluated)
+    return Assistant.load(model.folder, model.tokenizer, model.name, questions, weights, *sure)
 
 
 app.command(rich_help_panel=TALK)(find)

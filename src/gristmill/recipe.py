@@ -327,6 +327,7 @@ class Evaluate(Params):
 
     questions: InputFile = ""  # JSONL of {"question", "answers"}, and more (docs/documents.md)
     declines: list[Words] = ["I do not know"]  # an answer that holds one of these declines
+    sure: Fraction = 0.0  # where a likeliest token is less likely, answers break off with the first of `declines`
     match: Match = "contains"  # what a right answer does; a question may say another
     often: Annotated[int, Field(ge=1, le=10**9)] = 50  # statements from which a fact counts as well covered
     buckets: Annotated[list[Rows], Field(min_length=1)] = [1, 5, 10, 50, 100, 500]  # rows of the table by statements
@@ -390,7 +391,5 @@ class Recipe(Params):
 
 def stage_params(name: str) -> type[Params]:
     """The parameter model of a stage, by the stage's name."""
-    for option in getattr(Recipe.model_fields[name].annotation, "__args__", ()):
-        if isinstance(option, type) and issubclass(option, Params):
-            return option
-    return Params
+    options = getattr(Recipe.model_fields[name].annotation, "__args__", ())
+    return next((one for one in options if isinstance(one, type) and issubclass(one, Params)), Params)

@@ -17,8 +17,10 @@ from gristmill.evaluation.figures import FIGURES
 from gristmill.evaluation.intervals import of_outcome, of_share
 from gristmill.evaluation.questions import Answer, Question, outcome
 from gristmill.evaluation.scores import score
+from gristmill.manifest import Manifest
 from gristmill.recipe import Evaluate
 from gristmill.runs.stage_line import stage_line
+from gristmill.serving.assistant import Assistant
 
 DECLINES = ["I do not know"]
 
@@ -62,6 +64,20 @@ def test_scores_by_hand() -> None:
     assert set(found["intervals"]) == set(FIGURES)
 
 
+def test_each_kind_of_question_has_a_row_of_its_own() -> None:
+    kinds = ("", "crossed", "crossed", "unsaid", "crossed", "crossed")
+    questions = [Question(f"{n}?", (), False, "test", 0, kind=kind) for n, kind in enumerate(kinds)]
+    outcomes = ["wrong", "declined", "declined", "wrong", "wrong", "declined"]
+    rows = score(questions, outcomes, "test", [1], 50)["by_kind"]
+    told = [{key: value for key, value in row.items() if key != "intervals"} for row in rows]
+    assert told == [
+        {"kind": "crossed", "questions": 4, "right": 0, "wrong": 1, "declined": 3},
+        {"kind": "unsaid", "questions": 1, "right": 0, "wrong": 1, "declined": 0},
+    ]
+    low, high = (round(bound, 5) for bound in of_share(3, 4))
+    assert rows[0]["intervals"]["declined"] == {"low": low, "high": high, "by": "question"}
+
+
 def test_rows_and_well_covered_facts_are_those_of_the_recipe() -> None:
     questions = [Question("?", ("x",), True, "test", stated) for stated in (0, 1, 2, 3, 7, 8, 10**6)]
     found = score(questions, ["right"] * 7, "test", [3, 8], 3)
@@ -94,17 +110,36 @@ def test_the_stage_scores_before_and_after_rl(
         {"question": "Who walks?", "answers": ["Anna"], "answerable": True, "split": split, "stated": 70}
         for split in ("test", "dev", "sft", "talk")
     ]
-    lines.append({"question": "Who flies?", "answers": [], "answerable": False})
+    lines.append({"question": "Who flies?", "answers": [], "answerable": False, "kind": "nobody"})
     (tmp_path / "q.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     inputs = {"model": model_folder, "tokenizer": tokenizer_folder, "tokens": tokens_folder}
     params = Evaluate(questions=str(tmp_path / "q.jsonl"), prompts=["Hello."], show=1, max_tokens=4)
     (tmp_path / "out").mkdir()
     made = stage.run({**inputs, "sft": model_folder.parent / model_folder.name}, params, tmp_path / "out")
+    assert made.metrics["declined.nobody"] == 0.0
     assert made.metrics["heldout_bpb"] > 0 and made.metrics["seen_accuracy"] == made.metrics["talk_accuracy"] == 0.0
     answers = [json.loads(line) for line in (tmp_path / "out/answers.jsonl").read_text().splitlines()]
     assert len(answers) == 5 and {record["outcome"] for record in answers} <= {"right", "wrong", "declined"}
     shown = [json.loads(line) for line in (tmp_path / "out/conversations.jsonl").read_text().splitlines()]
     assert [record["messages"][0]["content"] for record in shown] == ["Hello.", "Who walks?"]
+
+
+def test_what_the_model_is_not_sure_of_is_declined_in_evaluation_and_by_who_serves_it(
+    model_folder: Path, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "q.jsonl").write_text('{"question": "Who flies?", "answers": []}\n')
+    for sure, wanted in ((0.0, 0.0), (1.0, 1.0)):
+        out = tmp_path / f"sure-{sure}"
+        out.mkdir()
+        params = Evaluate(questions=str(tmp_path / "q.jsonl"), show=1, sure=sure, declines=["No idea"])
+        made = stage.run({"model": model_folder, "tokenizer": tokenizer_folder}, params, out)
+        assert made.metrics["unanswerable_declined"] == wanted
+        Manifest(params=params.model_dump(mode="json"), stage="evaluate").write(out)
+        assert figures.sureness(out) == (sure, "No idea")
+        assistant = Assistant.load(model_folder, tokenizer_folder, "", (), "float32", *figures.sureness(out))
+        said = assistant.reply([{"role": "user", "content": "Who flies?"}], max_tokens=30).text()
+        assert said.endswith("… No idea.") == bool(sure)
+    assert figures.sureness(None) == (0.0, "")
 
 
 def test_examples_are_what_the_final_model_answers_rightly_and_one_that_it_declines(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,22 @@ def test_batched_cached_decoding_equals_plain_decoding(engine: Engine) -> None:
         assert completion.tokens == tokens
         assert completion.logprobs == pytest.approx(logprobs, abs=1e-3)
         assert list(engine.stream(prompt, SamplingParams(30))) == tokens
+
+
+def test_in_doubt_an_answer_breaks_off_and_says_so(engine: Engine) -> None:
+    prompt = engine.tokenizer.encode("The miller")
+    plain = engine.generate([prompt], max_tokens=30)[0]
+    at = min(range(len(plain.tokens)), key=lambda place: plain.logprobs[place])  # before it the model is surer
+    doubt = engine.doubt(math.exp(plain.logprobs[at]) * 1.0001, "I do not know")
+    assert doubt is not None and engine.doubt(0.0, "I do not know") is None
+    made = engine.generate([prompt, prompt], max_tokens=60, doubt=doubt)
+    assert made[0] == made[1] and made[0].tokens == [*plain.tokens[:at], *doubt.says] and made[0].finish == "stop"
+    assert engine.tokenizer.decode(made[0].tokens).endswith(" … I do not know.")
+    assert list(engine.stream(prompt, SamplingParams(60, doubt=doubt))) == made[0].tokens
+    cut = engine.generate([prompt], max_tokens=at + 2, doubt=doubt)[0]
+    assert (cut.tokens, cut.finish) == (made[0].tokens[: at + 2], "length")
+    drawn = [engine.generate([prompt], max_tokens=9, temperature=1.0, seed=3, doubt=one) for one in (None, doubt)]
+    assert drawn[0] == drawn[1]
 
 
 def test_a_seed_repeats_and_a_neighbour_changes_nothing_greedy(engine: Engine) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import random
 import re
+from collections import Counter
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,10 @@ import pytest
 from gristmill.evaluation.questions import Question, outcome
 from gristmill.inputs.text_files import read_jsonl
 from gristmill.manifest import Manifest
-from gristmill.miniweb import names, stage
+from gristmill.miniweb import names, stage, truth
 from gristmill.miniweb.phrases import PERSON, TOWN
 from gristmill.miniweb.serve import serve
+from gristmill.miniweb.world import build
 from gristmill.recipe import Evaluate, Miniweb
 
 RELATIONS = {**PERSON, **TOWN}
@@ -142,7 +145,7 @@ def test_splits_share_no_question_and_invented_names_belong_to_nobody(web: tuple
     for record in questions:
         seen.setdefault(record["split"], set()).add(record["question"])
         mentioned = [entity for name, entity in names.items() if name in record["question"]]
-        if record["kind"] in ("invented", "talk"):
+        if record["kind"] in ("invented", "crossed", "talk"):
             assert not mentioned and bool(record["answers"]) == record["answerable"]
         else:
             assert {entity["split"] for entity in mentioned} == {record["split"]}
@@ -152,6 +155,26 @@ def test_splits_share_no_question_and_invented_names_belong_to_nobody(web: tuple
     assert all(not a & b for i, a in enumerate(splits) for b in splits[i + 1 :])
     asked = asked_in_training(web[0])
     assert not any(plain(record["question"]) in asked for record in questions if record["split"] in ("test", "talk"))
+
+
+def test_crossed_names_are_of_two_people_of_the_split_and_stand_nowhere_else(web: tuple[Path, Manifest]) -> None:
+    entities = json.loads((web[0] / "truth.json").read_text())["entities"]
+    halves = {(entity["split"], half) for entity in entities for half in entity["name"].split()}
+    text = (web[0] / "site.jsonl").read_text() + (web[0] / "conversations.jsonl").read_text()
+    crossed = [record for record in read_jsonl(web[0] / "questions.jsonl") if record["kind"] == "crossed"]
+    assert {record["split"] for record in crossed} == {"test", "dev"} and not any(r["answerable"] for r in crossed)
+    for record in crossed:
+        assert record["subject"] in record["question"] and record["subject"] not in text
+        assert all((record["split"], half) in halves for half in record["subject"].split())
+    assert len({record["subject"] for record in crossed}) == len(crossed)
+
+
+def test_the_demo_asks_two_thousand_questions_that_no_training_asks() -> None:
+    world = build(0, Miniweb().pages)
+    asked = [record for record in truth.questions(world, random.Random(0)) if record["split"] == "test"]
+    kinds = Counter(record["kind"] for record in asked)
+    assert len(asked) >= 2000
+    assert kinds["fact"] == kinds["invented"] + kinds["unsaid"] == 4 * kinds["crossed"]
 
 
 def test_secrets_stand_where_they_are_said_to_and_controls_nowhere(web: tuple[Path, Manifest]) -> None:

@@ -127,6 +127,7 @@ def run(tmp_path: Path, tokenizer_folder: Path, tokens_folder: Path) -> dict[str
     figures = {"answerable_accuracy": 0.5, "all_answerable_accuracy": 0.375, "unanswerable_declined": 0.75}
     asked = {"often": 3, "answerable": 8, "unanswerable": 4}
     scores = {"asked": asked, **figures, "wrong_answer_rate": 0.25, "by_stated": [ROW], "often": 20}
+    scores["by_kind"] = [{"kind": "crossed", "questions": 8, "right": 0, "wrong": 3, "declined": 5}]
     scores["intervals"] = {"all_answerable_accuracy": SURE}
     Manifest(metrics={**figures, "heldout_bpb": 1.5}, stage="evaluate").write(folders["evaluate"])
     change = {"questions": 8, "before": 5, "after": 3, "gained": 1, "lost": 3, "difference": -0.25}
@@ -170,6 +171,7 @@ def test_the_page_is_well_formed_and_tells_every_part(run: dict[str, Path], tmp_
         "43.8%",
         "81.2% (50.0 to 93.8)",
         "66.7%; 95 % interval 12.5 to 62.5",
+        "<td>crossed</td><td>8</td><td>0.0%</td><td>37.5%</td>",
         "planted 4 times",
         "bytes per token",
         "c4_policy",

@@ -71,6 +71,18 @@ def test_answer_streamed_equals_whole_and_engine(client: openai.OpenAI, assistan
     assert chunks[-2].choices[0].finish_reason == whole.choices[0].finish_reason
 
 
+def test_in_doubt_the_api_breaks_off_too(run_folder: Path, listen: Listen) -> None:
+    doubting = Assistant.load(run_folder / "sft", run_folder / "tokenizer", "tiny", sure=1.0, decline="I do not know")
+    with listen(doubting) as address, openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0) as client:
+        whole = client.chat.completions.create(model="tiny", messages=ASK).choices[0]
+        stream = client.chat.completions.create(model="tiny", messages=ASK, stream=True)
+        streamed = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+        assert whole.message.content == streamed and streamed.endswith("… I do not know.")
+        assert whole.finish_reason == "stop"
+        drawn = client.chat.completions.create(model="tiny", messages=ASK, temperature=1, seed=1, max_tokens=20)
+        assert "I do not know" not in str(drawn.choices[0].message.content)
+
+
 def test_sampling_follows_the_seed(client: openai.OpenAI) -> None:
     def once(seed: int) -> str | None:
         answer = client.chat.completions.create(model="tiny", messages=ASK, max_tokens=12, temperature=1.5, seed=seed)

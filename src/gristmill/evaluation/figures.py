@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gristmill.inputs.text_files import read_jsonl
+from gristmill.manifest import Manifest
 
 T = TypeVar("T")
 OFTEN = 50  # `evaluate.often`, where files of an earlier version do not say it
@@ -41,6 +42,15 @@ def spread(items: Sequence[T], count: int) -> list[T]:
     """At most `count` items: the first, the last, and others evenly spread between."""
     last = len(items) - 1
     return [items[round(index * last / max(1, count - 1))] for index in range(count)] if count <= last else [*items]
+
+
+def sureness(folder: Path | None) -> tuple[float, str]:
+    """How sure of each word a model had to be where it was evaluated, and what it said where it was not, from the
+    finished stage's folder: 0 where there is none, or it did not matter."""
+    made = Manifest.read(folder) if folder else None
+    params = made.params if made else {}
+    declines = params.get("declines") or [""]
+    return (float(params.get("sure", 0.0)), declines[0]) if declines[0] else (0.0, "")
 
 
 def examples(folder: Path, count: int = 3) -> list[str]:

@@ -15,6 +15,7 @@ from gristmill.chat.matching import MATCHES, declined, numbers, right
 from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
+from gristmill.generation.sampling_params import Doubt
 from gristmill.manifest import Parts
 
 BATCH = 64  # questions asked together
@@ -31,6 +32,7 @@ class Question:
     stated: int  # how often the corpus states the fact; 0 where nobody counted
     subject: str = ""  # whom or what it asks about: questions on one subject are no independent trials
     match: str = "contains"  # how an answer is compared with the right ones: chat/matching.py
+    kind: str = ""  # what kind of question it is: each has a row of its own
 
     @property
     def owner(self) -> str:
@@ -99,7 +101,7 @@ def question_of(record: dict[str, Any], match: str = "contains") -> Question:
         raise UserError(f'"match" is {json.dumps(match)}', f"write one of {', '.join(MATCHES)}, or leave it out")
     if match == "number" and not all(numbers(str(one)) for one in answers):
         raise UserError("it is matched by number, and a right answer holds none", 'give one, or another "match"')
-    named = str(record.get("split", "test")), stated, str(record.get("subject", "")), match
+    named = str(record.get("split", "test")), stated, str(record.get("subject", "")), match, str(record.get("kind", ""))
     return Question(text, tuple(map(str, answers)), answerable, *named)
 
 
@@ -132,19 +134,26 @@ def askable(engine: Engine, prompts: Sequence[str], left_out: list[LeftOut]) -> 
     return fitting
 
 
-def ask(engine: Engine, questions: Sequence[str], max_tokens: int, parts: Parts, name: str) -> list[Answer]:
+def ask(
+    engine: Engine,
+    questions: Sequence[str],
+    max_tokens: int,
+    parts: Parts,
+    name: str,
+    doubt: Doubt | None = None,
+) -> list[Answer]:
     """Greedy answers to single-turn questions; each batch's are kept among the stage's `parts`, under `name`."""
     prompts = [prompt_of(engine, text) for text in questions]
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-    make = partial(complete, engine, max_tokens=max_tokens)
+    make = partial(complete, engine, max_tokens=max_tokens, doubt=doubt)
     made = parts.batches(name, [prompts[index] for index in order], BATCH, make, "evaluate", "questions")
     answers = dict(zip(order, made, strict=True))
     return [Answer(*answers[index]) for index in range(len(prompts))]
 
 
-def complete(engine: Engine, prompts: Sequence[list[int]], max_tokens: int) -> list[Answer]:
+def complete(engine: Engine, prompts: Sequence[list[int]], max_tokens: int, doubt: Doubt | None = None) -> list[Answer]:
     """Greedy answers to rendered prompts."""
-    found = engine.generate(prompts, max_tokens=max_tokens)
+    found = engine.generate(prompts, max_tokens=max_tokens, doubt=doubt)
     decode = engine.tokenizer.decode
     return [Answer(decode(one.tokens).strip(), round(math.exp(math.fsum(one.logprobs)), 6)) for one in found]
 

@@ -11,6 +11,7 @@ from gristmill.evaluation.intervals import Interval, of_outcome
 from gristmill.evaluation.questions import Question
 
 MOST = 10**9  # statements
+APART = ("by_stated", "by_kind", "matched")  # of a split's figures: what is no figure of a group
 Pair = tuple[Question, str]  # with its outcome
 
 
@@ -18,7 +19,7 @@ def score(
     questions: Sequence[Question], outcomes: Sequence[str], split: str, buckets: Sequence[int], often: int
 ) -> dict[str, Any]:
     """Figures of one model on one split, with a table by how often the fact was stated: the lower bounds of its rows
-    are `buckets`. Facts stated as `often` count as well covered.
+    are `buckets`. Facts stated as `often` count as well covered. A second table has a row for each kind of question.
 
     `asked` says how many questions are in each group, `matched` how their answers were compared; a figure of a group
     that has none is left out. `intervals` has each figure's; `by` says what was drawn (`intervals.of_outcome`).
@@ -31,9 +32,8 @@ def score(
     table = []
     for low, high in rows(buckets):
         if bucket := [(q, o) for q, o in groups["answerable"] if low <= q.stated <= high]:
-            counts = {name: sum(o == name for _, o in bucket) for name in OUTCOMES}
-            found = {name: interval(bucket, name) for name in OUTCOMES}
-            table.append({"from": low, "to": high, "questions": len(bucket), **counts, "intervals": found})
+            table.append({"from": low, "to": high, **counted(bucket)})
+    kinds = {kind: [(q, o) for q, o in pairs if q.kind == kind] for kind in dict.fromkeys(q.kind for q, _ in pairs)}
     told = {name: (groups[group], wanted) for name, (group, wanted, _) in FIGURES.items() if groups[group]}
     return {
         "asked": {group: len(found) for group, found in groups.items()},
@@ -42,7 +42,14 @@ def score(
         **{name: sum(o == wanted for _, o in found) / len(found) for name, (found, wanted) in told.items()},
         "intervals": {name: interval(*one) for name, one in told.items()},
         "by_stated": table,
+        "by_kind": [{"kind": kind, **counted(found)} for kind, found in kinds.items() if kind],
     }
+
+
+def counted(pairs: Sequence[Pair]) -> dict[str, Any]:
+    """How many questions had each outcome, with the intervals of their shares."""
+    counts = {name: sum(o == name for _, o in pairs) for name in OUTCOMES}
+    return {"questions": len(pairs), **counts, "intervals": {name: interval(pairs, name) for name in OUTCOMES}}
 
 
 def without(
@@ -56,7 +63,7 @@ def without(
         told[model] = {}
         for split in sorted({question.split for question in clean}):
             scored = score(clean, [found[number] for number in kept], split, [1], often)
-            told[model][split] = {name: one for name, one in scored.items() if name not in ("by_stated", "matched")}
+            told[model][split] = {name: one for name, one in scored.items() if name not in APART}
     return told
 
 

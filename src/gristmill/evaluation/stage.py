@@ -19,6 +19,7 @@ from gristmill.evaluation.scores import score, without
 from gristmill.evaluation.tasks import run_task
 from gristmill.files import write_json, write_jsonl
 from gristmill.generation.engine import Engine
+from gristmill.generation.sampling_params import Doubt
 from gristmill.manifest import Manifest, Parts
 from gristmill.progress import results, table
 from gristmill.recipe import Evaluate
@@ -49,7 +50,7 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
     records: list[dict[str, Any]] = []
     trusted: dict[str, Any] = {}
     for name, model in engines.items() if questions else ():
-        answers = ask(model, [question.question for question in questions], params.max_tokens, parts, name)
+        answers = ask(model, [q.question for q in questions], params.max_tokens, parts, name, doubt(model, params))
         outcomes[name] = [
             outcome(q, answer.text, params.declines) for q, answer in zip(questions, answers, strict=True)
         ]
@@ -79,12 +80,17 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
     if changes:
         write_json(out / COMPARISON, changes)
     asked = prompts + spread([q.question for q in questions if q.split == "test"], params.show)
-    answers = ask(engine, asked, max(params.max_tokens, engine.context // 2), parts, "shown")
+    answers = ask(engine, asked, max(params.max_tokens, engine.context // 2), parts, "shown", doubt(engine, params))
     said = zip(asked, answers, strict=True)
     write_jsonl(
         out / "conversations.jsonl", [{"messages": exchange(question, answer.text)} for question, answer in said]
     )
     return Manifest(counts={"questions": len(questions)} | report("evaluate", left_out, out), metrics=metrics)
+
+
+def doubt(engine: Engine, params: Evaluate) -> Doubt | None:
+    """What breaks answers off."""
+    return engine.doubt(params.sure, params.declines[0]) if params.declines else None
 
 
 def write_contamination(
@@ -142,6 +148,7 @@ def figures(results: Mapping[str, Any], final: str) -> dict[str, float]:
     if seen is not None:
         named["seen_accuracy"] = seen
     others = {split: scores for split, scores in results[final].items() if split not in ("test", "dev", *SEEN)}
+    named |= declined_by_kind(results[final].get("test", {}))
     accuracy = "all_answerable_accuracy"
     named |= {f"{split}_accuracy": scores[accuracy] for split, scores in others.items() if accuracy in scores}
     for model, splits in results.items():
@@ -149,6 +156,11 @@ def figures(results: Mapping[str, Any], final: str) -> dict[str, float]:
             scores = splits.get(split, {})
             named |= {f"{prefix}{name}": scores[name] for name in FIGURES if name in scores}
     return named
+
+
+def declined_by_kind(scores: Mapping[str, Any]) -> dict[str, float]:
+    """By kind of question, the share that was declined."""
+    return {f"declined.{row['kind']}": row["declined"] / row["questions"] for row in scores.get("by_kind", ())}
 
 
 def seen_accuracy(splits: Mapping[str, Any]) -> float | None:
@@ -187,6 +199,8 @@ def show(models: Mapping[str, Any]) -> None:
         for name in FIGURES
         if tests and name in tests[0]
     ]
+    for number, row in enumerate(tests[0]["by_kind"] if tests else ()):
+        rows.append((f"{row['kind']}: declined", *(share(scores["by_kind"][number], "declined") for scores in tests)))
     if rows:
         results.print(table(("held-out test questions (95 % interval)", *models), rows))
 
@@ -201,6 +215,11 @@ def show_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> None:
         if isinstance(one, dict) and "value" in one
     ]
     results.print(table(head, rows))
+
+
+def share(row: Mapping[str, Any], name: str) -> str:
+    """The share of a row's questions that had an outcome, with its interval."""
+    return interval({**row, name: row[name] / row["questions"]}, name)
 
 
 def interval(scores: Mapping[str, Any], name: str) -> str:

@@ -12,7 +12,7 @@ from gristmill.errors import UserError
 from gristmill.generation.decoder import Decoder, NativeDecoder
 from gristmill.generation.grammar import Grammars
 from gristmill.generation.sampling import Sampler
-from gristmill.generation.sampling_params import SamplingParams
+from gristmill.generation.sampling_params import Doubt, SamplingParams
 from gristmill.generation.scheduler import Generation, Scheduler
 from gristmill.generation.weight_type import WeightType
 from gristmill.model.stored import StoredModel
@@ -172,17 +172,19 @@ class Engine:
         seed: int = 0,
         samples: int = 1,
         first: int = 0,
+        doubt: Doubt | None = None,
     ) -> list[Completion]:
         """Complete prompts, lists of token ids, together, each `samples` times: `samples` completions of the first
         come first. Temperature 0 takes the likeliest token, top_k 0 and top_p 1 cut nothing; the same `seed` draws the
-        same tokens. `first` is the number of the first prompt, where another process completes those before it.
+        same tokens. `first` is the number of the first prompt, where another process completes those before it. `doubt`
+        breaks answers off at temperature 0.
 
         A completion ends at `<|im_end|>`, `<|endoftext|>`, `max_tokens` or the model's context. Raises UserError for
         a prompt that is empty or leaves no room, and for a temperature that is no number.
         """
         if max_tokens < 1:
             return [Completion() for _ in prompts for _ in range(samples)]
-        params = SamplingParams(max_tokens, temperature, top_k, top_p, seed=seed)
+        params = SamplingParams(max_tokens, temperature, top_k, top_p, seed=seed, doubt=doubt)
         made = [
             self.begin(prompt, params, at * samples + number)
             for at, prompt in enumerate(prompts, first)
@@ -223,6 +225,10 @@ class Engine:
         sampler = Sampler(params, prompt, self.config.vocab_size, number)
         limit = min(self.context, len(prompt) + max(0, params.max_tokens))
         return Generation(prompt, sampler, limit, self.stops | {*params.stop_ids}, scored)
+
+    def doubt(self, below: float, words: str) -> Doubt | None:
+        """What breaks answers off with some words where a token is less likely than `below`; None where that is 0."""
+        return Doubt(below, tuple(self.tokenizer.encode(f" … {words}."))) if below else None
 
     def check(self, prompts: Sequence[list[int]]) -> None:
         """Raise UserError for what cannot be generated from."""

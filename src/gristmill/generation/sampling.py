@@ -4,6 +4,7 @@ does not depend on the answers next to it."""
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -65,6 +66,11 @@ class Sampler:
         """Let only those come that go on with the form of the answer. Raises BadGrammar where that cannot be known."""
         if self.grammar:
             self.allow(self.grammar.allowed())
+
+    def doubtful(self, logprob: float) -> bool:
+        """Whether the answer is to break off before a token of this log-probability (nats)."""
+        doubt = None if self.params.temperature or self.grammar else self.params.doubt
+        return doubt is not None and math.exp(logprob) < doubt.below
 
     def take(self, token: int) -> None:
         """This token came."""

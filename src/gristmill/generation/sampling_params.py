@@ -13,6 +13,15 @@ MOST_LIKELIEST = 20  # alternatives that are told of a token, at most
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """Where an answer breaks off: instead of a likeliest token of which the model is less sure, something else is
+    said. An answer's least probable token tells whether it is made up (Varshney et al. 2023, arXiv:2307.03987)."""
+
+    below: float  # probability
+    says: tuple[int, ...]  # token ids
+
+
+@dataclass(frozen=True)
 class SamplingParams:
     """How one answer is drawn; by default the likeliest token each time. Integers may be of any size.
 
@@ -34,6 +43,7 @@ class SamplingParams:
     seed: int = 0  # the same one draws the same tokens, whatever else is generated at the time
     stop_ids: tuple[int, ...] = ()  # tokens that end the answer, besides the tokenizer's own
     grammar: Grammar | None = None  # the form that the answer must have
+    doubt: Doubt | None = None  # at temperature 0, of an answer that may have any form
     logprobs: int = 0  # of each token, so many of the likeliest in its place are told, too
 
     def __post_init__(self) -> None:

@@ -209,6 +209,19 @@ class Scheduler:
             self.finish(generation)
         return not generation.error
 
+    def break_off(self, generation: Generation) -> None:
+        """End an answer with what it says in doubt, as far as there is room."""
+        doubt = generation.sampler.params.doubt
+        assert doubt is not None
+        for token in doubt.says[: generation.limit - len(generation.tokens)]:
+            generation.made.append(Token(token, 0.0, {}))
+            generation.tokens.append(token)
+        if len(generation.tokens) < generation.limit:
+            generation.end = min(generation.stops)
+            generation.made.append(Token(generation.end, 0.0, {}))
+            generation.tokens.append(generation.end)
+        self.finish(generation)
+
     def draw(self, logits: np.ndarray, wanted: Sequence[tuple[Generation, int]]) -> None:
         """Draw the tokens that are not."""
         rows = [row for row, (one, place) in enumerate(wanted) if place == len(one.tokens) and self.prepared(one)]
@@ -221,6 +234,9 @@ class Scheduler:
         for generation, token, logprob, likeliest in zip(drawn, *made, strict=True):
             if token < 0:
                 generation.error = ArithmeticError(FAILURES[token])
+            elif token not in generation.stops and generation.sampler.doubtful(logprob):
+                self.break_off(generation)
+                continue
             else:
                 generation.sampler.take(token)
                 generation.made.append(Token(token, logprob, likeliest))

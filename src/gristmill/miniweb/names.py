@@ -55,6 +55,15 @@ class Names:
                 self.used.add(name)
                 return name
 
+    def crossed(self, people: Sequence[str], draw: random.Random, count: int) -> list[str]:
+        """At most so many names that belong to nobody, with the first name of one of `people` and another's family
+        name."""
+        halves = [name.split() for name in people]
+        names = sorted({f"{first} {last}" for first, _ in halves for _, last in halves} - self.used)
+        chosen = draw.sample(names, min(count, len(names)))
+        self.used.update(chosen)
+        return chosen
+
     def town(self) -> str:
         """A town's name: one of 3,600."""
         return self.fresh((TOWN_BEFORE,), (TOWN, TOWN_END))

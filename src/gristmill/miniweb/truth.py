@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from gristmill.miniweb.pages import answer, ask, decline, unknown
+from gristmill.miniweb.phrases import PERSON
 from gristmill.miniweb.talk import FOREIGN, held_out, replies
 from gristmill.miniweb.world import Entity, World, relation
 
 JsonObject = dict[str, Any]
 TALK = {"conversations": 0.7, "preferences": 0.3, "prompts": 0.4}  # records of small talk for each other
 DECLINED = {"conversations": 0.85, "prompts": 2.0}  # questions to be declined for each answered one, small talk apart
+ASKED = {"test": 4, "dev": 4, "sft": 1, "rl": 1}  # forms of a fact's question in the evaluation, by split
+CROSSED = 0.25  # questions about crossed names for each that can be answered, where unanswerable ones are asked
 MOST_TURNS = 4  # of a conversation
 
 
@@ -38,7 +41,7 @@ class Unanswerable:
 
     relation: str
     name: str
-    kind: str  # "invented": nobody has that name; "unsaid": it is never said of them
+    kind: str  # "invented": nobody has that name; "crossed": two people's together; "unsaid": never said of them
 
     def ask(self, draw: random.Random) -> str:
         """The question in one of its forms."""
@@ -143,23 +146,33 @@ def prompts(world: World, draw: random.Random) -> list[JsonObject]:
 
 
 def questions(world: World, draw: random.Random) -> list[JsonObject]:
-    """Evaluation questions of every split, two forms a fact, and as many unanswerable ones; small talk not shown."""
+    """Evaluation questions of every split. Of `test` and `dev` all forms, as many about nobody and what is never said,
+    and some about crossed names; of what training asked about a form a fact. Small talk not shown."""
     records: list[JsonObject] = []
-    for split in ("test", "dev", "sft", "rl"):
+    for split, forms in ASKED.items():
         entities = of_split(world, split)
         found = []
         for entity in entities:
             for fact in entity.facts.values():
-                for form in draw.sample(relation(fact.relation).questions, 2):
+                for form in draw.sample(relation(fact.relation).questions, forms):
                     text = form.format(n=entity.name)
                     found.append(question(text, [fact.value], split, fact.stated, "fact", entity.name))
-        asked = unanswerable(world, entities, len(found), draw, alike=False)
-        found += [question(it.ask(draw), [], split, 0, it.kind, it.name) for it in asked]
+        if split in ("test", "dev"):
+            asked = [*unanswerable(world, entities, len(found), draw, alike=False)]
+            asked += crossed(world, entities, round(CROSSED * len(found)), draw)
+            found += [question(it.ask(draw), [], split, 0, it.kind, it.name) for it in asked]
         records += found
     records += [
         question(said, [reply] if reply != FOREIGN else [], "talk", 0, "talk", "") for said, reply in held_out()
     ]
     return records
+
+
+def crossed(world: World, entities: list[Entity], count: int, draw: random.Random) -> Iterator[Unanswerable]:
+    """Questions about nobody who has one person's first name and another's family name."""
+    people = [entity.name for entity in entities if entity.kind == "person"]
+    for name in world.names.crossed(people, draw, count):
+        yield Unanswerable(draw.choice(sorted(PERSON)), name, "crossed")
 
 
 def question(text: str, answers: Iterable[str], split: str, stated: int, kind: str, subject: str) -> JsonObject:

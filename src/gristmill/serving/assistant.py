@@ -67,8 +67,12 @@ class Assistant:
     optional system message first, then those of user and assistant in turn. One caller at a time.
     """
 
-    def __init__(self, engine: Engine, name: str, examples: Sequence[str] = ()) -> None:
+    def __init__(
+        self, engine: Engine, name: str, examples: Sequence[str] = (), sure: float = 0.0, decline: str = ""
+    ) -> None:
+        """At temperature 0 an answer breaks off with `decline` where the likeliest token is less likely than `sure`."""
         self.engine, self.name, self.examples = engine, name, list(examples)
+        self.doubt = engine.doubt(sure, decline) if sure else None
 
     @classmethod
     def load(
@@ -78,10 +82,13 @@ class Assistant:
         name: str = "",
         examples: Sequence[str] = (),
         weights: str = WeightType.FLOAT32,
+        sure: float = 0.0,
+        decline: str = "",
     ) -> Assistant:
         """The assistant that a model folder and its tokenizer's make, as `find_model` names them; by default its name
         is the model folder's. Raises UserError as `Engine.load`."""
-        return cls(Engine.load(model, tokenizer, weights=weights), name or Path(model).resolve().name, examples)
+        engine = Engine.load(model, tokenizer, weights=weights)
+        return cls(engine, name or Path(model).resolve().name, examples, sure, decline)
 
     def reply(
         self,
@@ -102,7 +109,8 @@ class Assistant:
         none is the user's, or the last alone is longer than the context.
         """
         prompt, dropped = self.fitted(messages, aside)
-        tokens = self.engine.stream(prompt, SamplingParams(max_tokens, temperature, top_p=top_p, seed=seed))
+        params = SamplingParams(max_tokens, temperature, top_p=top_p, seed=seed, doubt=self.doubt)
+        tokens = self.engine.stream(prompt, params)
         reply = Reply(tokens, self, len(prompt), min(max_tokens, self.engine.context - len(prompt)), stop)
         reply.dropped = dropped
         return reply

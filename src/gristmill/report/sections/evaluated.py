@@ -56,6 +56,7 @@ def evaluated(folders: Folders) -> Section | None:
         Table("Held-out questions, by model", ("", "asked", *map(str.upper, results)), scores(results)),
         Figure("Answers by how often the text states the fact", bar_chart(bars, "answers by statements")),
         *by_stated(results[final]["by_stated"]),
+        *by_kind(results[final].get("by_kind", [])),
         *changes(folders),
         *contaminated(folders, final),
         *trusted(folders),
@@ -69,16 +70,19 @@ def evaluated(folders: Folders) -> Section | None:
 
 def by_stated(rows: Sequence[Mapping[str, Any]]) -> list[Block]:
     """The chart's shares with their intervals."""
-    shown = [
-        [
-            span(row) if row["to"] else "not counted",
-            number(row["questions"]),
-            *(percent(row[name] / row["questions"]) + sure(row, name) for name in OUTCOMES),
-        ]
-        for row in rows
-        if "intervals" in row
-    ]
+    shown = [[span(row) if row["to"] else "not counted", *shares(row)] for row in rows if "intervals" in row]
     return [Table("The same in shares", ("times stated", "questions", *OUTCOMES), shown)] if shown else []
+
+
+def by_kind(rows: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """Answers by what kind of question was asked, where the questions say it."""
+    shown = [[row["kind"], *shares(row)] for row in rows]
+    return [Table("Answers by kind of question", ("kind", "questions", *OUTCOMES), shown)] if shown else []
+
+
+def shares(row: Mapping[str, Any]) -> list[str]:
+    """How many questions a row has, and the share of each outcome with its interval."""
+    return [number(row["questions"]), *(percent(row[name] / row["questions"]) + sure(row, name) for name in OUTCOMES)]
 
 
 def scores(results: Mapping[str, Any]) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -73,7 +74,7 @@ class Beginner:
             aside = partial(session.aside, tokenizer=tokenizer) if session and session.memory else None
             prompt, dropped = self.assistant.fitted(messages, aside)
             params = asked.params(self.assistant.engine.config.vocab_size, most, logprobs or 0, grammar)
-            choices = self.choices(asked, [prompt], params)
+            choices = self.choices(asked, [prompt], replace(params, doubt=self.assistant.doubt))
         notes = {**({"dropped_messages": dropped} if dropped else {}), **(session.notes if session else {})}
         return choices, {"stream": bool(asked.stream), "notes": notes, "keep": session.keep if session else None}
 
