@@ -37,7 +37,7 @@ def catalogue(p: Composed) -> str:
     )
 
 
-@template("list", held_out=True)
+@template("list")
 def classified(p: Composed) -> str:
     """Advertisements as cards of Bootstrap, each with a name that links, a sentence and a price."""
 
@@ -65,7 +65,7 @@ def classified(p: Composed) -> str:
     )
 
 
-@template("list", held_out=True)
+@template("list")
 def results(p: Composed) -> str:
     """Results of a search, as a site's own search lists them."""
 
@@ -117,7 +117,7 @@ def price_list(p: Composed) -> str:
     )
 
 
-@template("table", held_out=True)
+@template("table")
 def timetable(p: Composed) -> str:
     """Departures by stop in a plain table."""
 
@@ -136,7 +136,7 @@ def timetable(p: Composed) -> str:
     )
 
 
-@template("table", held_out=True)
+@template("table")
 def datatables(p: Composed) -> str:
     """A table of records drawn by DataTables in a page of Bootstrap."""
 
@@ -193,7 +193,7 @@ def mediawiki(p: Composed) -> str:
     )
 
 
-@template("wiki", held_out=True)
+@template("wiki")
 def talk_page(p: Composed) -> str:
     """A talk page of MediaWiki: nested <dl>."""
 
@@ -219,7 +219,7 @@ def talk_page(p: Composed) -> str:
     )
 
 
-@template("wiki", held_out=True)
+@template("wiki")
 def dokuwiki(p: Composed) -> str:
     """A page of DokuWiki."""
 

@@ -124,7 +124,7 @@ def old_reddit(p: Composed) -> str:
     )
 
 
-@template("comments", held_out=True)
+@template("comments")
 def hacker_news(p: Composed) -> str:
     """Hacker News: tables in tables."""
 
@@ -160,7 +160,7 @@ def hacker_news(p: Composed) -> str:
     )
 
 
-@template("forum", held_out=True)
+@template("forum")
 def xenforo(p: Composed) -> str:
     """XenForo 2."""
 
@@ -212,7 +212,7 @@ def xenforo(p: Composed) -> str:
     )
 
 
-@template("forum", held_out=True)
+@template("forum")
 def mybb(p: Composed) -> str:
     """MyBB 1.8."""
 

@@ -64,7 +64,7 @@ def woocommerce(p: Composed) -> str:
     )
 
 
-@template("product", held_out=True)
+@template("product")
 def shopify(p: Composed) -> str:
     """A product of Shopify with the theme Dawn."""
     others = '<li class="grid__item"><div class="card__information"><h3>{}</h3><b>{}</b></div></li>'
@@ -94,7 +94,7 @@ def shopify(p: Composed) -> str:
     )
 
 
-@template("product", held_out=True)
+@template("product")
 def magento(p: Composed) -> str:
     """A product of Magento 2 with the theme Luma."""
     rows = '<tr><th class="col label" scope="row">{}</th><td class="col data">{}</td></tr>'
@@ -165,7 +165,7 @@ def recipe_maker(p: Composed) -> str:
     )
 
 
-@template("recipe", held_out=True)
+@template("recipe")
 def microdata(p: Composed) -> str:
     """A recipe in schema.org's microdata on a plain page."""
     return (
@@ -201,7 +201,7 @@ def greenhouse(p: Composed) -> str:
     )
 
 
-@template("job", held_out=True)
+@template("job")
 def lever(p: Composed) -> str:
     """A job on Lever's board."""
     part = '<div class="section page-centered"><div><h3>{}</h3><ul class="plain-list"><ul>{}</ul></ul></div></div>'

@@ -34,7 +34,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from extract import peers  # noqa: E402
 from gristmill.html.content.main_text import extract_html  # noqa: E402
-from page_kinds import catalogues, forums, goods, question_pages, reference_pages  # noqa: E402, F401
+from page_kinds import catalogues, forums, goods, listings, question_pages, reference_pages, short_sections  # noqa: E402, F401
 from page_kinds.composed_pages import DEVELOPMENT, HELD_OUT, WORDS, Composed, compose, read_texts  # noqa: E402
 
 NAMES = ("trafilatura", "trafilatura recall", "trafilatura precision", "Resiliparse")

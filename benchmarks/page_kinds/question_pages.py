@@ -79,7 +79,7 @@ def details(p: Composed) -> str:
     )
 
 
-@template("questions", held_out=True)
+@template("questions")
 def question2answer(p: Composed) -> str:
     """Question2Answer's theme Snow."""
 
@@ -118,7 +118,7 @@ def question2answer(p: Composed) -> str:
     )
 
 
-@template("questions", held_out=True)
+@template("questions")
 def accordion(p: Composed) -> str:
     """Bootstrap's accordion."""
 
@@ -144,7 +144,7 @@ def accordion(p: Composed) -> str:
     )
 
 
-@template("questions", held_out=True)
+@template("questions")
 def definitions(p: Composed) -> str:
     """Questions and answers in <dl>, on a page without class names."""
 
@@ -196,7 +196,7 @@ def github_issue(p: Composed) -> str:
     )
 
 
-@template("code host", held_out=True)
+@template("code host")
 def github_readme(p: Composed) -> str:
     """A repository's page of GitHub with its README."""
     names = p.draw.sample(["src", "docs", "tests", "README.md", "LICENSE", "setup.py", ".gitignore", "Makefile"], 6)

@@ -44,7 +44,7 @@ def doxygen(p: Composed) -> str:
     )
 
 
-@template("reference", held_out=True)
+@template("reference")
 def javadoc(p: Composed) -> str:
     """A class of Javadoc."""
 

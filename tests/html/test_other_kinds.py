@@ -58,7 +58,34 @@ def catalogue() -> str:
     return page(f"<h1>A warm stone</h1><ul class='items'>{items}</ul>")
 
 
-@pytest.mark.parametrize("made", [forum, question, product, catalogue])
+def results() -> str:
+    """Results of a search: a linked name, a line of text and a date each."""
+    items = "".join(
+        f"<li class='result'><h3 class='name'><a href='/{at}'>{text}</a></h3><p class='date'>Page {at} of May.</p></li>"
+        for at, text in enumerate(
+            [*(f"What {name} wrote of stones" for name in "Ann Ben Cem Dora Ede".split()), *TEXTS]
+        )
+    )
+    return page(f"<h1>A warm stone</h1><p>9 results</p><ol class='results'>{items}</ol>")
+
+
+def stories() -> str:
+    """Links with who sent them and how many read them, in a list."""
+    items = "".join(
+        f"<li class='story'><span class='score'>{at}0</span><a class='title' href='/{at}'>{text}</a>"
+        f"<div class='byline'><a href='/u'>miller{at}</a> <a href='/c'>{at} comments</a></div></li>"
+        for at, text in enumerate(TEXTS * 3)
+    )
+    return page(f"<ol class='stories'>{items}</ol>")
+
+
+def job() -> str:
+    """An advertisement of a job: a heading, then items."""
+    parts = "".join(f"<section><h3>Part {at}</h3><ul><li>{text}</li></ul></section>" for at, text in enumerate(TEXTS))
+    return page(f"<h1>A warm stone</h1>{parts}<a class='button' href='/apply'>Apply for this job</a>")
+
+
+@pytest.mark.parametrize("made", [forum, question, product, catalogue, results, stories, job])
 def test_a_page_of_another_kind_keeps_its_content_and_loses_its_navigation(made: Callable[[], str]) -> None:
     """Every post, answer, property and item is there in order; menus, side columns and feet are not."""
     text = extract_html(made()).text

@@ -12,7 +12,7 @@ from gristmill import native
 from gristmill.html.content.main_text import WordWeights
 from gristmill.html.links import Entities, entities
 
-MAX_FEATURES = 192  # features.h
+MAX_FEATURES = 208  # features.h
 LEVEL, TITLE = 13, 32  # places of two features: the heading level, the share of words that the title has too
 WORD = re.compile(r"\w+")
 IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
@@ -76,6 +76,7 @@ class Cut:
 
     def __init__(self, html: bytes, classes: WordWeights, texts: WordWeights) -> None:
         self.html, self.words = html, texts
+        self.known: dict[int, list[Element]] = {}
         self.page = FUNCTIONS["parse"](html, len(html), entities(), classes, 0)
         count = FUNCTIONS["describe"](self.page, texts, None, None, None, None)
         spans = np.zeros((count + 1, 2), np.uint32)
@@ -102,13 +103,21 @@ class Cut:
 
     def around(self, block: int) -> list[Element]:
         """The elements that hold a block, the innermost first, without <body>."""
-        found, span, node = [], np.zeros(4, np.uint32), int(self.nodes[block])
-        while node > 0:
-            name = FUNCTIONS["tag"](self.page, node).decode()
-            node = FUNCTIONS["names"](self.page, node, span.ctypes.data)
+        return self.above(int(self.nodes[block]))
+
+    def above(self, node: int) -> list[Element]:
+        """An element and those around it."""
+        path: list[tuple[int, Element]] = []
+        while node > 0 and node not in self.known:
+            name, span = FUNCTIONS["tag"](self.page, node).decode(), np.zeros(4, np.uint32)
+            parent = FUNCTIONS["names"](self.page, node, span.ctypes.data)
             a, b, c, d = (int(value) for value in span)
-            if name != "body":
-                found.append(Element(name, self.html[a : a + b] + b" " + self.html[c : c + d]))
+            path.append((node, Element(name, self.html[a : a + b] + b" " + self.html[c : c + d])))
+            node = parent
+        found = self.known.get(node, [])
+        for node, element in reversed(path):
+            found = [element, *found] if element.tag != "body" else found
+            self.known[node] = found
         return found
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import lxml.html
+from labelled_kinds import kinds_pages
 from snippets import snippet_pages, split_of
 
 from gristmill.html.charset import to_utf8
@@ -49,6 +50,9 @@ def annotated(folder: Path) -> Iterator[dict[str, Any]]:
     others = [(path, path.parent.name, "readability") for path in sorted(folder.glob("readability/*/source.html"))]
     others += [(path, path.stem, "newspaper") for path in sorted(folder.glob("newspaper/html/*.html"))]
     others += [(path, path.stem, "parser") for path in sorted(folder.glob("parser/*.html"))]
+    for page in kinds_pages(folder / "wcxb"):
+        if page["split"] in ("train", "dev") and page["host"].split(".")[0] not in tested:
+            yield {"set": "kinds", **page}
     for path, name, kind in others:
         found = re.match(r"(?:www\.)?([a-z0-9]+)", name)
         host = found.group(1) if found else name

@@ -46,12 +46,12 @@ GROUPS = (  # words of class names and ids that mean the same; bit i of the elem
     "price cart product rating stars review reviews shop basket rate vote",
     "paragraph para copy prose richtext wysiwyg rte markdown",
 )
-FIRST_TREES, SECOND_TREES = 100, 150
+FIRST_TREES, SECOND_TREES = 130, 220
 SHORT = 15  # words, up to which a text's words are weighed
 SETTINGS = {
     "objective": "cross_entropy",
     "learning_rate": 0.08,
-    "num_leaves": 24,
+    "num_leaves": 31,
     "min_data_in_leaf": 40,
     "feature_fraction": 0.5,
     "bagging_fraction": 0.7,
@@ -130,8 +130,8 @@ def fit(pages: Sequence[Page], inputs: Callable[[Page], np.ndarray], trees: int)
     return lightgbm.train(SETTINGS, data, trees)
 
 
-def cross_fit(pages: Sequence[Page]) -> None:
-    """Fill both forests' sums for every page by forests that have not seen its host."""
+def cross_fit(pages: Sequence[Page], *, both: bool = True) -> None:
+    """Fill the forests' sums for every page by forests that have not seen its host; or the first's alone."""
     parts = [
         ([page for page in pages if page.fold != fold], [page for page in pages if page.fold == fold])
         for fold in range(FOLDS)
@@ -144,10 +144,26 @@ def cross_fit(pages: Sequence[Page]) -> None:
         forest = fit(others, Page.inputs, FIRST_TREES)
         for page in held:
             page.first = forest.predict(page.inputs(), raw_score=True)
-    for others, held in parts:
+    for others, held in parts if both else ():
         forest = fit(others, Page.context_inputs, SECOND_TREES)
         for page in held:
             page.second = forest.predict(page.context_inputs(), raw_score=True)
+
+
+def sums_of(tensors: dict[str, np.ndarray], name: str, inputs: np.ndarray) -> np.ndarray:
+    """A fitted forest's sums over rows of features, as choose.c has them."""
+    sums, rows = np.zeros(len(inputs), np.float32), np.arange(len(inputs))
+    parts = ("feature", "threshold", "children", "leaves")
+    feature, threshold, children, leaves = (tensors[f"{name}.{part}"] for part in parts)
+    for root, first in zip(tensors[f"{name}.roots"], tensors[f"{name}.first_leaves"], strict=True):
+        at, leaf, live = np.zeros(len(inputs), np.int64), np.zeros(len(inputs), np.int64), rows
+        while len(live):
+            split = at[live] + root
+            at[live] = children[split, (inputs[live, feature[split]] > threshold[split]).astype(np.int64)]
+            leaf[live[at[live] < 0]] = ~at[live[at[live] < 0]]
+            live = live[at[live] >= 0]
+        sums += leaves[first + leaf]
+    return sums
 
 
 def flatten(forest: lightgbm.Booster) -> dict[str, np.ndarray]:

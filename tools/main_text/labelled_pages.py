@@ -7,6 +7,7 @@ import json
 import math
 import random
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from blocks import LEVEL, TITLE, Cut, as_words, class_words, tokens, word_table
 from compose import Composer, Labelled, sort_parts
+from labelled_kinds import read_page
 from snippets import squeeze
 
 from gristmill.html.charset import to_utf8
@@ -30,9 +32,11 @@ TRUST = {  # how much an extractor's vote counts, about as its figures on annota
     "goose": 1.2,
     "boilerpipe": 0.8,
     "justext": 0.8,
+    "gristmill": 1.0,
 }
 FOLDS = 3
 LONG = 25
+MISSING = 0.5  # of an expected text's words, at most, for its page to be of use: scripts draw the rest
 COMMENT = re.compile(rb"\bcomments?\b|disqus|commentlist|comment-")
 
 
@@ -105,6 +109,12 @@ def coverage(blocks: Sequence[list[str]], text: str, n: int = 4) -> np.ndarray:
     return share
 
 
+def missing(gold: str, texts: Sequence[str]) -> float:
+    """The share of an expected text's words that a page does not hold."""
+    wanted = Counter(tokens(gold))
+    return (wanted - Counter(tokens("\n".join(texts)))).total() / max(1, wanted.total())
+
+
 def label(facts: dict[str, Any], texts: list[str], cut: Cut) -> tuple[np.ndarray, np.ndarray]:
     """Labels from votes, snippets and the expected text; and which of them are settled."""
     blocks = [tokens(text) for text in texts]
@@ -125,7 +135,7 @@ def label(facts: dict[str, Any], texts: list[str], cut: Cut) -> tuple[np.ndarray
         gold = coverage(blocks, facts["gold"])
         labels = 0.25 * labels + 0.75 * gold if trust else gold
         known[:] = True
-    if facts["set"] != "documentation":
+    if facts["set"] != "documentation" and facts.get("page", "article") == "article":
         labels = by_rule(labels, counts, cut)
     for part in facts.get("with", ()):
         holders = [i for i, text in enumerate(plain) if squeeze(part) in text]
@@ -140,13 +150,12 @@ def label(facts: dict[str, Any], texts: list[str], cut: Cut) -> tuple[np.ndarray
 
 def by_rule(labels: np.ndarray, counts: np.ndarray, cut: Cut) -> np.ndarray:
     """Labels with captions and readers' comments taken down (unless comments are most of what was kept: a forum)."""
-    caption, comment = np.zeros(len(labels), bool), np.zeros(len(labels), bool)
-    for i in range(len(labels)):
-        around = cut.around(i)
-        caption[i] = any(
-            part.tag in ("figure", "figcaption") or b"caption" in part.names.lower() for part in around[:4]
-        )
-        comment[i] = any(COMMENT.search(part.names.lower()) for part in around)
+    said: dict[int, tuple[bool, bool]] = {}
+    for node in {*map(int, cut.nodes)}:
+        around = cut.above(node)
+        figure = any(part.tag in ("figure", "figcaption") or b"caption" in part.names.lower() for part in around[:4])
+        said[node] = figure, any(COMMENT.search(part.names.lower()) for part in around)
+    caption, comment = np.array([said[int(node)] for node in cut.nodes]).reshape(-1, 2).T
     labels = np.where(caption, np.minimum(labels, 0.15), labels)
     if (labels * counts * comment).sum() < 0.5 * (labels * counts).sum():
         labels = np.where(comment, np.minimum(labels, 0.1), labels)
@@ -166,7 +175,10 @@ def set_targets(page: Page, vote: np.ndarray | None = None) -> None:
         labels = np.where(page.known, labels, 0.6 * labels + 0.4 * vote)
     page.targets = sharpen(labels)
     kept = max((page.targets * page.words).sum(), 60)
-    trust = {"composed": 0.35, "documentation": 0.6}.get(page.kind, 1.5 if page.facts.get("gold") else 1.0)
+    usual = 2.25 if page.facts.get("gold") else 1.5
+    if page.kind == "kinds":
+        usual = 0.9 if page.facts["page"] == "article" else 2.4  # the kinds that few pages are of
+    trust = {"composed": 0.35, "documentation": 1.0}.get(page.kind, usual)
     page.weight = (np.minimum(page.words, 200) + 1.5) / kept * 100 * trust * np.where(page.headline, 0.05, 1)
 
 
@@ -181,11 +193,13 @@ def load(path: Path, splits: Sequence[str]) -> list[Page]:
         facts = json.loads(line)
         if facts["split"] not in splits:
             continue
-        html = to_utf8(Path(facts["path"]).read_bytes())
+        html = to_utf8(read_page(Path(facts["path"])))
         cut = Cut(html, empty, empty)
         if len(cut.texts) < 3:
             continue
         labels, known = label(facts, cut.texts, cut)
+        if facts["set"] == "kinds" and missing(facts["gold"], cut.texts) > MISSING:
+            continue
         page = make_page(facts["set"], facts["host"], facts["split"], html, facts, cut, labels, known)
         if page.words.sum() > 20 and (page.words * page.labels).sum() > 15:
             pages.append(page)
@@ -205,9 +219,9 @@ def make_page(
     """A page with everything that does not depend on the fold."""
     words = np.array([len(tokens(text)) for text in cut.texts])
     names: dict[int, set[bytes]] = {}
-    for i, node in enumerate(cut.nodes):
+    for node in cut.nodes:
         if int(node) not in names:
-            names[int(node)] = {word for part in cut.around(i) for word in class_words(part.names)}
+            names[int(node)] = {word for part in cut.above(int(node)) for word in class_words(part.names)}
     headline = np.zeros(len(words), bool)
     for i, features in enumerate(cut.features):
         headline[i] = features[LEVEL] in (1, 2) and features[TITLE] > 0.99

@@ -19,10 +19,12 @@ import newspaper
 import readability
 import trafilatura
 from boilerpy3 import extractors
+from labelled_kinds import read_page
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
 
 from gristmill.html.charset import to_utf8
+from gristmill.html.content.main_text import extract_html
 
 LIMIT = 30  # seconds an extractor has for a page; past it, it abstains
 
@@ -87,7 +89,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pages", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--own", action="store_true", help="only the present model: seconds instead of minutes")
     arguments = parser.parse_args()
+    voters = {"gristmill": lambda html: extract_html(html).text} if arguments.own else EXTRACTORS
     logging.disable(logging.CRITICAL)
     signal.signal(signal.SIGALRM, stop)
     done = set()
@@ -98,8 +102,8 @@ def main() -> None:
             page = json.loads(line)
             if page["path"] in done:
                 continue
-            html = to_utf8(Path(page["path"]).read_bytes()).decode()
-            wanted = {} if page["set"] == "documentation" else EXTRACTORS
+            html = to_utf8(read_page(Path(page["path"]))).decode()
+            wanted = {} if page["set"] in ("documentation", "kinds") else voters
             page["votes"] = {name: vote(extractor, html) for name, extractor in wanted.items()}
             file.write(json.dumps(page, ensure_ascii=False) + "\n")
             file.flush()

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_FACTS = 1024, MAX_TITLE = 2048 };
+enum { MAX_FACTS = 1024, MAX_TITLE = 2048, LONGEST_TYPE = 40 };
 
 /* ---- facts about the page ---- */
 
@@ -43,6 +43,30 @@ static bool has_any(struct slice value, const char *known) {
         if (gm_slice_has_word(value, word)) return true;
     }
     return false;
+}
+
+/* Notes what a page says that it is, in a type of schema.org or Open Graph: an article, a product, a list, a talk. */
+static void note_type(struct page *page, struct slice type) {
+    if (type.length > LONGEST_TYPE) return;
+    const uint8_t *name = type.at + type.length; /* "Product" of "https://schema.org/Product" */
+    while (name > type.at && gm_is_letter(name[-1])) name--;
+    type = (struct slice){name, (size_t)(type.at + type.length - name)};
+    static const char *const known[] = {"article newsarticle blogposting techarticle", "product productgroup",
+                                        "itemlist collectionpage searchresultspage offercatalog",
+                                        "qapage discussionforumposting question"};
+    for (unsigned bit = 0; bit < sizeof known / sizeof *known; bit++)
+        page->said |= (unsigned)has_any(type, known[bit]) << bit;
+}
+
+/* The same of all types in JSON-LD. */
+static void note_types(struct page *page, const uint8_t *at, const uint8_t *end) {
+    while ((at = gm_find_bytes(at, end, "\"@type\"")) != NULL) {
+        at += strlen("\"@type\"");
+        while (at < end && (gm_is_space(*at) || *at == ':' || *at == '[' || *at == '"')) at++;
+        const uint8_t *start = at;
+        while (at < end && gm_is_letter(*at)) at++;
+        note_type(page, (struct slice){start, (size_t)(at - start)});
+    }
 }
 
 /* Whether an element is decoration that the reader of plain text does not want: permalinks, edit links, drawn formulas,
@@ -205,6 +229,8 @@ static const uint8_t *read_raw(struct parser *parser, const struct tag_token *to
     if (token->tag == T_SCRIPT && token->present >> A_TYPE & 1 && gm_slice_has(token->value[A_TYPE], "math/tex"))
         gm_html_add_formula(parser, (struct slice){at, (size_t)(close - at)},
                             gm_slice_has(token->value[A_TYPE], "mode=display"));
+    if (token->tag == T_SCRIPT && token->present >> A_TYPE & 1 && gm_slice_has(token->value[A_TYPE], "ld+json"))
+        note_types(parser->page, at, close);
     struct tag_token ends;
     const uint8_t *after = close < parser->end ? gm_read_tag(close, parser->end, &ends) : NULL;
     return after ? after : parser->end;
@@ -215,6 +241,9 @@ static const uint8_t *start_element(struct parser *parser, const struct tag_toke
     note_facts(parser, token);
     if (tag == T_META && gm_slice_is(token->value[A_NAME], "generator"))
         parser->page->documented += has_any(token->value[A_CONTENT], "rustdoc docusaurus vuepress vitepress mdbook");
+    if (tag == T_META && gm_slice_is(token->value[A_PROPERTY], "og:type"))
+        note_type(parser->page, token->value[A_CONTENT]);
+    if (token->present >> A_ITEMTYPE & 1) note_type(parser->page, token->value[A_ITEMTYPE]);
     gm_html_break_out(parser, tag);
     unsigned kind = gm_tag_kind(tag);
     bool inside = tag == T_FOREIGNOBJECT || tag == T_DESC; /* what holds HTML in <svg> */

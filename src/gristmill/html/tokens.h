@@ -12,7 +12,7 @@ struct slice {
 #define ATTRIBUTES(X)                                                                                                  \
     X(ALT, "alt") X(ALTTEXT, "alttext") X(ARIA_HIDDEN, "aria-hidden") X(CLASS, "class") X(CONTENT, "content")          \
     X(DISPLAY, "display") X(HIDDEN, "hidden") X(HREF, "href") X(HTTP_EQUIV, "http-equiv") X(ID, "id")                  \
-    X(ITEMPROP, "itemprop") X(LANG, "lang") X(NAME, "name") X(PROPERTY, "property") X(REL, "rel") X(ROLE, "role")      \
+    X(ITEMPROP, "itemprop") X(ITEMTYPE, "itemtype") X(LANG, "lang") X(NAME, "name") X(PROPERTY, "property") X(REL, "rel") X(ROLE, "role")      \
     X(SHADOWROOTMODE, "shadowrootmode") X(SRC, "src") X(START, "start") X(STYLE, "style") X(TYPE, "type")
 
 enum attribute {

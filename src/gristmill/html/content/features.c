@@ -167,8 +167,8 @@ static void look_around(struct view *view) {
         since += block->words;
         if (facts->is_long) last_long = (int32_t)i, since = 0, view->longs++;
         if (block->words > view->longest) view->longest = block->words;
-        words += block->words;
-        chars += block->chars;
+        if (page->nodes[block->node].all & COMMENTS) view->comment_words += block->words;
+        words += block->words, chars += block->chars;
     }
     view->total_words = words, view->total_chars = chars;
     int32_t next = -1;
@@ -191,12 +191,12 @@ bool gm_view_open(struct view *view, struct page *page, const struct word_weight
         if (!page->blocks[i].gone) view->block[view->count++] = &page->blocks[i];
     sum_nodes(view);
     look_around(view);
-    return count_copies(view) || (gm_view_close(view), false);
+    return (gm_view_records(view) && count_copies(view)) || (gm_view_close(view), false);
 }
 
 void gm_view_close(struct view *view) {
-    free(view->block), free(view->facts), free(view->looks);
-    view->block = NULL, view->facts = NULL, view->looks = NULL;
+    free(view->block), free(view->facts), free(view->looks), free(view->records), free(view->record_of);
+    *view = (struct view){0};
 }
 
 static float *put_own(float *out, const struct view *view, size_t i) {
@@ -321,7 +321,7 @@ static float *put_neighbours(float *out, const struct view *view, size_t i) {
 size_t gm_view_features(const struct view *view, size_t i, float *out) {
     float *end = put_own(out, view, i);
     end = put_place(end, view, i);
-    end = put_elements(end, view, i);
+    end = gm_put_records(put_elements(end, view, i), view, i);
     return (size_t)(put_neighbours(end, view, i) - out);
 }
 

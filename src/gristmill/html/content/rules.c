@@ -1,13 +1,11 @@
 /* What the forests' choice is corrected by: what elements say of themselves, and what belongs together. */
 #include "features.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-enum { ITEM_DEPTH = 4, SHORT_PAGE = 100, FEW = 150, POSTS = 4 };
-/* elements between an item and its text; words; words beside comments, and how many times as many those have */
+enum { SHORT_PAGE = 100, FEW = 150, POSTS = 4, LABEL = 10 };
+/* words; words beside comments, and how many times as many those have */
 
-#define COMMENTS (1ull << 4) /* the group of comments among class words: tools/main_text.py */
 /* What is no text even in the main element of documentation; of the groups of words (tools/main_text/forests.py) those
    of navigation, comments, related pages, hidden text and forms. */
 #define NO_TEXT                                                                                                        \
@@ -45,10 +43,12 @@ static void drop_headline(const struct view *view, bool *kept) {
     }
 }
 
-/* Whether a block is all links (but for the spaces), in a part that says itself that it is next to the text. */
+/* Whether a block is all links (but for the spaces), in a part that says itself that it is next to the text; or a few
+   words in navigation. */
 static bool is_side_link(const struct view *view, size_t i) {
     uint64_t groups = view->page->nodes[view->block[i]->node].all | view->block[i]->groups;
-    return view->facts[i].share > 0.7f && groups & (G_NAV | G_ASIDE | G_FOOTER);
+    bool label = groups & G_NAV && view->block[i]->words < LABEL;
+    return label || (view->facts[i].share > 0.7f && groups & (G_NAV | G_ASIDE | G_FOOTER));
 }
 
 /* Whether a block is a reader's comment: running text in a part that is named so. */
@@ -99,17 +99,6 @@ static void fill_main(const struct view *view, bool *kept) {
     }
 }
 
-/* The list or table that a block is an item or a row of, or 0. */
-static int32_t whole_of(const struct page *page, const struct block *block) {
-    int32_t node = block->node;
-    if (block->row) return gm_table_of(page, block);
-    for (int step = 0; step < ITEM_DEPTH && node > 0; step++, node = page->nodes[node].parent) {
-        enum tag tag = (enum tag)page->nodes[node].tag;
-        if (tag == T_LI || tag == T_DD || tag == T_DT) return page->nodes[node].parent;
-    }
-    return 0;
-}
-
 /* Keeps what nothing says to be beside the text, on a page so short that the forests found none. */
 static void keep_short(const struct view *view, bool *kept) {
     if (view->total_words > SHORT_PAGE || memchr(kept, true, view->count)) return;
@@ -136,24 +125,6 @@ static bool is_text(const struct view *view, size_t i) {
     return !(groups & NO_TEXT) && view->facts[i].share < 0.5f;
 }
 
-/* Keeps the items and rows of lists and tables of which two thirds are kept. */
-static void complete_lists(const struct view *view, bool *kept) {
-    const struct page *page = view->page;
-    struct {
-        uint32_t kept, all;
-    } *words = calloc(page->node_count, sizeof *words);
-    for (int round = 0; words && round < 2; round++) {
-        for (size_t i = 0; i < view->count; i++) {
-            const struct block *block = view->block[i];
-            int32_t whole = whole_of(page, block);
-            if (!whole) continue;
-            if (round) kept[i] |= words[whole].kept * 3 > words[whole].all * 2 && is_text(view, i);
-            else words[whole].all += block->words + 1, words[whole].kept += kept[i] ? block->words + 1 : 0;
-        }
-    }
-    free(words);
-}
-
 /* Keeps code beside text that is kept, and headings and terms above it. */
 static void complete_sections(const struct view *view, bool *kept) {
     for (size_t i = view->count; i-- > 0;) {
@@ -169,7 +140,6 @@ void gm_view_correct(const struct view *view, bool *kept, bool comments) {
     keep_short(view, kept);
     drop_hidden(view, kept);
     comments = comments || is_discussion(view, kept);
-    complete_lists(view, kept);
     complete_sections(view, kept);
     fill_main(view, kept);
     for (size_t i = 0; i < view->count; i++)
