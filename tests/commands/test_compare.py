@@ -79,6 +79,29 @@ def test_intervals_over_runs_are_students() -> None:
     assert of_runs([1.0]) is None and of_difference([1.0], [2.0, 3.0]) is None
 
 
+def test_questions_asked_twice_and_items_of_tasks_are_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [run(tmp_path / name, 1.0, said) for name, said in (("a", ["wrong"] * 4), ("b", ["wrong"] * 3 + ["right"]))]
+    for path, right in zip(runs, (4, 7), strict=True):
+        answers = path / "evaluate" / "answers.jsonl"
+        answers.write_text(answers.read_text().replace("Who 3?", "Who 2?"))
+        choices = [
+            {"task": "t", "context": "", "choices": [f"{n}", "x"], "answer": 0, "acc": n < right, "13_gram": True}
+            for n in range(10)
+        ]
+        written = [{"task": "u", "question": "How many?", "said": "4", "exact_match": n < right} for n in range(8)]
+        made = {"task": "v", "item": 1, "asked": [["The"]], "answer": "x", "acc": float(right > 5), "perplexity": -3.0}
+        lines = [*choices, *written, made, {"task": f"only {path.name}", "question": "Why?", "exact_match": True}]
+        (path / "evaluate" / "tasks.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    compare(runs)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "4 test questions that both were asked" in told and "1 gained, 0 lost of 4" in told
+    assert "tasks.t.acc: +30.0% (95 % interval" in told and "3 gained, 0 lost of 10" in told
+    assert "tasks.u.exact_match: +37.5%" in told and "tasks.v.acc: +100.0%" in told
+    assert not any(name in told for name in ("13_gram", "tasks.v.perplexity:", "tasks.only"))
+
+
 def test_the_better_answers_win(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = ["wrong", "declined", "right", "right"] * 10
     second = ["declined", "right", "right", "wrong"] * 10

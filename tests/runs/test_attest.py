@@ -90,7 +90,9 @@ def test_another_key_and_a_stage_without_statement_are_told(run: Path, tmp_path:
     private, public = keys(tmp_path)
     _, other = keys(tmp_path, "other")
     command("attest", run, "--key", private)
-    assert "crawl.json is not signed by that key" in command("verify", run, "--key", other).stdout
+    done = command("verify", run, "--key", other)
+    assert "crawl.json is not signed by that key" in done.stdout
+    assert done.code == 2 and "is as written, and not as was signed by" in " ".join(done.stderr.split())
     (run / "attestations" / "extract.json").unlink()
     assert "extract: no statement is signed of it" in command("verify", run, "--key", public).stdout
     assert command("attest", run, "--key", public).code == 2

@@ -263,3 +263,8 @@ def test_a_hugging_face_folder(finished: Path, tmp_path: Path, command: Command)
     assert answered.stdout.startswith(ours + "\n") and "a Hugging Face folder" in answered.stderr
     shown = command("inspect", str(tmp_path), "The miller", "--out", str(tmp_path / "page.html"))
     assert shown.code == 0 and (tmp_path / "page.html").exists(), shown.stderr
+
+
+def test_a_stage_that_the_recipe_lacks_is_to_be_added(finished: Path, command: Command) -> None:
+    done = command("find", str(finished / "run"), "Who walks?")
+    assert done.code == 2 and "add [passages] to the recipe" in " ".join(done.stderr.split())

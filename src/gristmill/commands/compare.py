@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from gristmill.evaluation.questions import Question
 
 TRUTH = "truth"
+NO_FIGURES = ("item", "answer", "shortened", "13_gram", "8_gram_half")  # of an item of a task
+Asked = tuple[str, int]  # a question's text, and how often it was asked before
 OF_NO_MATTER = ("seed", "name", "checksum")  # in which runs of a group may differ
 WIN_RATE = "Also whose answers to the same test questions are better: by the `truth`, or a reward model's folder."
 
@@ -54,13 +57,14 @@ def compare(
         if everything or (len({*values}) > 1 and None not in values and name.rpartition(".")[2] not in BALANCE):
             grouped_values = [[summaries[run].get(name) for run in group] for group in groups]
             rows.append((name, *(over_seeds(grouped_values) if len(groups) < len(runs) else map(shown, values))))
-    results.print(table(("figure", *heads(groups)), rows))
+    if rows:
+        results.print(table(("figure", *heads(groups)), rows))
     if len(rows) < len(names):
         results.print(f"{len(names) - len(rows)} more figures with --all", style="dim", markup=False)
     answers = {run: answered(run) for run in runs}
     for other in (group[0] for group in groups[1:]):
         before, after = in_common(answers[runs[0]], answers[other])
-        for line in paired(runs[0], other, before, after):
+        for line in (*paired(runs[0], other, before, after), *paired_tasks(runs[0], other)):
             results.print(line, markup=False)
         if win_rate:
             results.print(better(runs[0], other, before, after, win_rate), markup=False)
@@ -123,27 +127,26 @@ def told(value: float, interval: tuple[float, float] | None) -> str:
     return f"{value:,.5g}" + (f" ({interval[0]:,.4g} to {interval[1]:,.4g})" if interval else "")
 
 
-def answered(run: Path) -> dict[str, Answered]:
-    """What a run's final model said to its test questions, by their text."""
+def answered(run: Path) -> dict[Asked, Answered]:
+    """What a run's final model said to its test questions, by their text and, where one is asked again, its turn."""
     from gristmill.evaluation.questions import Question
     from gristmill.inputs.text_files import read_jsonl
 
     path = run / "evaluate" / "answers.jsonl"
     records = [one for one in read_jsonl(path) if one["split"] == "test"] if path.exists() else []
     fields = Question.__dataclass_fields__
-    return {
-        one["question"]: Answered(
-            Question(**{key: one[key] for key in fields if key in one}), one.get("answer", ""), one["outcome"]
-        )
-        for one in records
-        if one["model"] == records[-1]["model"]
-    }
+    turns, found = Counter[str](), dict[Asked, Answered]()
+    for one in (one for one in records if one["model"] == records[-1]["model"]):
+        question = Question(**{key: one[key] for key in fields if key in one})
+        found[question.question, turns[question.question]] = Answered(question, one.get("answer", ""), one["outcome"])
+        turns[question.question] += 1
+    return found
 
 
-def in_common(one: Mapping[str, Answered], other: Mapping[str, Answered]) -> tuple[list[Answered], list[Answered]]:
+def in_common(one: Mapping[Asked, Answered], other: Mapping[Asked, Answered]) -> tuple[list[Answered], list[Answered]]:
     """What two runs made of the test questions that both were asked."""
-    common = [text for text in one if text in other]
-    return [one[text] for text in common], [other[text] for text in common]
+    common = [asked for asked in one if asked in other]
+    return [one[asked] for asked in common], [other[asked] for asked in common]
 
 
 def paired(first: Path, second: Path, before: Sequence[Answered], after: Sequence[Answered]) -> Iterator[str]:
@@ -157,11 +160,46 @@ def paired(first: Path, second: Path, before: Sequence[Answered], after: Sequenc
     found = compare_outcomes([each.question for each in after], one, other, often_of(first))
     yield f"\n{first} → {second}, {len(after):,} test questions that both were asked:"
     for name, change in found.items():
-        sure = "" if change["low"] > 0 or change["high"] < 0 else "; may be chance"
-        yield (
-            f"  {name}: {change['difference']:+.1%} (95 % interval {change['low']:+.1%} to {change['high']:+.1%}), "
-            f"{change['gained']:,} gained, {change['lost']:,} lost of {change['questions']:,}{sure}"
-        )
+        yield changed(name, change, change["questions"])
+
+
+def changed(name: str, change: Mapping[str, Any], count: int) -> str:
+    """A line on what was gained and lost of so many."""
+    sure = "" if change["low"] > 0 or change["high"] < 0 else "; may be chance"
+    return (
+        f"  {name}: {change['difference']:+.1%} (95 % interval {change['low']:+.1%} to {change['high']:+.1%}), "
+        f"{change['gained']:,} gained, {change['lost']:,} lost of {count:,}{sure}"
+    )
+
+
+def paired_tasks(first: Path, second: Path) -> Iterator[str]:
+    """The same of the items that both were given, of each task and each figure that an item has or has not."""
+    from gristmill.evaluation.comparison import difference
+
+    before, after = scored_items(first), scored_items(second)
+    common: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for (task, figure, item), value in before.items():
+        if (later := after.get((task, figure, item))) is not None:
+            common.setdefault((task, figure), []).append((value, later))
+    if common:
+        yield f"\n{first} → {second}, items of tasks that both were given:"
+    for (task, figure), values in common.items():
+        one, other = zip(*values, strict=True)
+        yield changed(f"tasks.{task}.{figure}", difference(one, other), len(values))
+
+
+def scored_items(run: Path) -> dict[tuple[str, str, str], float]:
+    """Of each task, figure and item of a run (what was asked, and its turn) whether it is right."""
+    from gristmill.inputs.text_files import read_jsonl
+
+    path, turns, found = run / "evaluate" / "tasks.jsonl", Counter[str](), dict[tuple[str, str, str], float]()
+    for one in read_jsonl(path) if path.exists() else ():
+        asked = json.dumps([one.get(name) for name in ("task", "context", "choices", "question", "asked", "answer")])
+        item = f"{asked} {turns[asked]}"
+        turns[asked] += 1
+        figures = {name: value for name, value in one.items() if name not in NO_FIGURES and value in (True, False)}
+        found |= {(one["task"], name, item): float(value) for name, value in figures.items()}
+    return found
 
 
 def often_of(run: Path) -> int:

@@ -98,12 +98,17 @@ def verify(
     results.print(table(("folder", "files", "bytes", "state"), rows))
     for line in extra + wrong:
         results.print(line, style="yellow", markup=False)
-    faults = list(check_signed(folder, key)) if key else []
+    written, faults = len(wrong), list(check_signed(folder, key)) if key else []
     for stage, fault in faults:
         wrong.append(f"{folder / stage}: {fault}")
         results.print(wrong[-1], style="yellow", markup=False)
     if key and not faults:
         results.print(f"all statements are signed by {key}, and say what the files are", markup=False)
+    if wrong and not written:
+        remedy = (
+            "get the public key of whoever signed it; a folder of your own is signed by gristmill attest RUN --key FILE"
+        )
+        raise UserError(f"{folder} is as written, and not as was signed by {key}", remedy)
     if wrong:
         raise UserError(
             f"{len(wrong)} file{'s' * (len(wrong) > 1)} in {folder} not as written",

@@ -29,17 +29,24 @@ def compare(
             continue
         first, second = (np.array([outcomes[number] == wanted for number in asked]) for outcomes in (before, after))
         subjects = own([questions[number].owner for number in asked])
-        gained, lost = int((second & ~first).sum()), int((first & ~second).sum())
-        low, high = of_mean(second.astype(np.float64) - first, subjects)
-        found[name] = {
-            "questions": len(asked),
-            "subjects": len(set(subjects)),
-            "before": int(first.sum()),
-            "after": int(second.sum()),
-            "gained": gained,
-            "lost": lost,
-            "difference": (gained - lost) / len(asked),
-            "low": low,
-            "high": high,
-        }
+        found[name] = {"questions": len(asked), "subjects": len(set(subjects)), **difference(first, second, subjects)}
     return found
+
+
+def difference(
+    before: Sequence[float] | np.ndarray, after: Sequence[float] | np.ndarray, owners: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What came out (1) and what not (0), before and after: how many, and the difference of the shares with its
+    interval, for which whole `owners` are drawn (each is one of its own, where none are named)."""
+    first, second = np.asarray(before, bool), np.asarray(after, bool)
+    gained, lost = int((second & ~first).sum()), int((first & ~second).sum())
+    low, high = of_mean(second.astype(np.float64) - first, owners or own([""] * len(first)))
+    return {
+        "before": int(first.sum()),
+        "after": int(second.sum()),
+        "gained": gained,
+        "lost": lost,
+        "difference": (gained - lost) / len(first),
+        "low": low,
+        "high": high,
+    }

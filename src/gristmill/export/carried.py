@@ -162,7 +162,7 @@ def examine(path: Path, key: Ed25519PublicKey | None = None) -> Carried:
         signers = [str(one["keyid"]) for one in envelope["signatures"]]
         said = opened(envelope, key)
         if said is None:
-            return Carried({}, signers, "its statement is not signed by that key")
+            return Carried({}, signers, f"its statement is signed by {'another key' if signers else 'nobody'}")
         if said["subject"][0]["digest"][DIGEST] != digest_without(path, start, stop):
             return Carried(said, signers, "its bytes are not those that its statement speaks of")
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):

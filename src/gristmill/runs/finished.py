@@ -218,9 +218,11 @@ def stage_of(folder: Path, name: str) -> Path:
         return folder / name if (folder / name).is_dir() else folder
     found = examine(read_recipe(folder), folder).get(name)
     if found is None or found.fault:
-        problem = f"{name} {found.fault}" if found else f"its recipe has no {name}"
-        remedy = f"make it: gristmill run RECIPE --until {name} (--keep-old keeps what only other code made)"
-        raise UserError(f"{folder}: {problem}", remedy)
+        made = f"gristmill run RECIPE --until {name}"
+        if found is None:
+            raise UserError(f"{folder}: its recipe has no {name}", f"add [{name}] to the recipe, then: {made}")
+        remedy = f"make it: {made} (--keep-old keeps what only other code made)"
+        raise UserError(f"{folder}: {name} {found.fault}", remedy)
     return found.folder
 
 
