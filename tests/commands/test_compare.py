@@ -13,6 +13,7 @@ from gristmill.commands.compare import compare
 from gristmill.errors import UserError
 from gristmill.evaluation.intervals import of_difference, of_runs, student
 from gristmill.evaluation.win_rate import by_truth, share
+from gristmill.manifest import Manifest
 
 
 def run(folder: Path, figure: float, outcomes: list[str], **recipe: Any) -> Path:
@@ -100,6 +101,18 @@ def test_questions_asked_twice_and_items_of_tasks_are_compared(
     assert "tasks.t.acc: +30.0% (95 % interval" in told and "3 gained, 0 lost of 10" in told
     assert "tasks.u.exact_match: +37.5%" in told and "tasks.v.acc: +100.0%" in told
     assert not any(name in told for name in ("13_gram", "tasks.v.perplexity:", "tasks.only"))
+
+
+def test_folders_of_evaluate_alone_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [run(tmp_path / name, 1.0, said) for name, said in (("a", ["wrong"] * 4), ("b", ["right"] * 4))]
+    folders = [path / "evaluate" for path in runs]
+    for folder, figure in zip(folders, (0.25, 0.5), strict=True):
+        metrics = {"heldout_bpb": figure, "tasks.t.acc": figure}
+        Manifest(counts={"questions": 4}, metrics=metrics).write(folder)
+    compare(folders)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "evaluate.heldout_bpb" in told and "tasks.t.acc" in told and "0.25" in told
+    assert "4 test questions that both were asked" in told and "4 gained, 0 lost of 4" in told
 
 
 def test_the_better_answers_win(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from gristmill.runs.stage_line import BALANCE
 if TYPE_CHECKING:
     from gristmill.evaluation.questions import Question
 
-TRUTH = "truth"
+TRUTH, ANSWERS = "truth", "answers.jsonl"
 NO_FIGURES = ("item", "answer", "shortened", "13_gram", "8_gram_half")  # of an item of a task
 Asked = tuple[str, int]  # a question's text, and how often it was asked before
 OF_NO_MATTER = ("seed", "name", "checksum")  # in which runs of a group may differ
@@ -37,7 +37,7 @@ class Answered:
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN…", help="Run folders.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN…", help="Run folders, or what evaluate wrote.")],
     everything: Annotated[
         bool, typer.Option("--all", help="Also figures that are the same in all, that a run lacks, and of the ledger.")
     ] = False,
@@ -48,7 +48,7 @@ def compare(
     """
     if len(runs) < 2:
         raise UserError("there is nothing to compare", "name two run folders or more")
-    summaries = {run: read_json(run_folder(run) / "summary.json") for run in runs}
+    summaries = {run: summary_of(run) for run in runs}
     groups = grouped(runs)
     names = sorted({name for one in summaries.values() for name in one if not name.endswith("seconds")})
     rows = []
@@ -73,6 +73,21 @@ def compare(
 def shown(value: float | None) -> str:
     """A figure in full, without a power of ten; nothing where a run has none."""
     return "" if value is None else f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:,.6g}"
+
+
+def summary_of(run: Path) -> dict[str, Any]:
+    """A run's figures, or those of a folder that `gristmill evaluate` wrote. Raises UserError where there are none."""
+    made = Manifest.read(run) if (run / ANSWERS).exists() else None
+    if made is None:
+        return read_json(run_folder(run) / "summary.json")
+    return {
+        name if "." in name else f"evaluate.{name}": value for name, value in {**made.counts, **made.metrics}.items()
+    }
+
+
+def evaluated(run: Path) -> Path:
+    """The folder that has the answers of a run's model, which may be given itself."""
+    return run if (run / ANSWERS).exists() else run / "evaluate"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -132,7 +147,7 @@ def answered(run: Path) -> dict[Asked, Answered]:
     from gristmill.evaluation.questions import Question
     from gristmill.inputs.text_files import read_jsonl
 
-    path = run / "evaluate" / "answers.jsonl"
+    path = evaluated(run) / ANSWERS
     records = [one for one in read_jsonl(path) if one["split"] == "test"] if path.exists() else []
     fields = Question.__dataclass_fields__
     turns, found = Counter[str](), dict[Asked, Answered]()
@@ -192,7 +207,7 @@ def scored_items(run: Path) -> dict[tuple[str, str, str], float]:
     """Of each task, figure and item of a run (what was asked, and its turn) whether it is right."""
     from gristmill.inputs.text_files import read_jsonl
 
-    path, turns, found = run / "evaluate" / "tasks.jsonl", Counter[str](), dict[tuple[str, str, str], float]()
+    path, turns, found = evaluated(run) / "tasks.jsonl", Counter[str](), dict[tuple[str, str, str], float]()
     for one in read_jsonl(path) if path.exists() else ():
         asked = json.dumps([one.get(name) for name in ("task", "context", "choices", "question", "asked", "answer")])
         item = f"{asked} {turns[asked]}"
@@ -206,7 +221,7 @@ def often_of(run: Path) -> int:
     """From how many statements a fact counted as well covered."""
     from gristmill.evaluation.figures import OFTEN
 
-    made = Manifest.read(run / "evaluate")
+    made = Manifest.read(evaluated(run))
     return int(made.params.get("often", OFTEN)) if made else OFTEN
 
 
