@@ -95,6 +95,20 @@ def test_a_page_of_another_kind_keeps_its_content_and_loses_its_navigation(made:
         assert foreign not in text
 
 
+def test_short_records_are_the_text_of_a_page_that_lists_them() -> None:
+    """A page of nothing but linked names, with a place or a price each: all of them, in order."""
+    names = "Stones of the north|Grinding in winter|A mill without water|The warm bearing|Sieves of silk".split("|")
+    names += "Flour for bread|Sails in a storm|Wheels and weirs|The scale of a miller|Dressing by hand".split("|")
+    events = "".join(
+        f"<div class='event'><h3><a href='/{at}'>{name}</a></h3><span class='place'>Mill {at}</span></div>"
+        for at, name in enumerate(names)
+    )
+    text = extract_html(page(f"<h1>Events</h1><div class='events'>{events}</div>")).text
+    places = [text.find(part) for part in names]
+    assert -1 not in places and places == sorted(places), text
+    assert "Popular threads" not in text and "All boards" not in text
+
+
 def test_comments_below_an_article_are_left_out_as_before() -> None:
     """Where there is a main text, what readers say of it is none."""
     article = "".join(f"<p>{text}</p>" for text in TEXTS * 3)

@@ -143,6 +143,22 @@ def test_the_main_element_of_documentation_is_kept_whole(head: str, link: str) -
     assert text == f"{LAST}\n\nlevel\n\n10\n\n```\nx = 1\n```\n\n### End\n\nAnn\n\nv2"
 
 
+def test_a_page_of_docbook_is_kept_but_for_its_navigation() -> None:
+    """Tables of contents and pages of a line are its text, too; its style sheets say what is navigation."""
+    bar = "<table><tr><td><a href=/p>Prev</a></td><th>Appendix E. Mills</th><td><a href=/n>Next</a></td></tr></table>"
+    contents = "".join(f"<dt><a href=/{i}>{i}. Stone {i}</a></dt>" for i in range(3))
+    page = (
+        '<meta name=generator content="DocBook XSL Stylesheets V1.79"><title>Mills</title>'
+        f"<div class=navheader>{bar}</div><div class=chapter><h1>Mills</h1>"
+        f"<p>See <a href=/x>here</a></p><pre class=screen>x = 1</pre><div class=toc>"
+        f"<dl>{contents}</dl></div></div><div class=navfooter>{bar}</div>"
+    )
+    text = extract_html(page).text
+    assert "Prev" not in text and "Appendix" not in text
+    for part in ("See here", "x = 1", "0. Stone 0", "2. Stone 2"):
+        assert part in text
+
+
 def test_an_article_that_stands_in_json_ld_alone() -> None:
     said = {"@graph": [1, {"@type": "NewsArticle", "articleBody": f'{FIRST} "x"'}, {"articleBody": "<p>no</p>"}]}
     for script in (json.dumps(said), json.dumps({"articleBody": f"<p>{FIRST} &quot;x&quot;</p>"})):

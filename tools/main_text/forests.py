@@ -15,7 +15,7 @@ from labelled_pages import FOLDS, Page
 
 GROUPS = (  # words of class names and ids that mean the same; bit i of the elements' groups. 4 is known to C
     "nav navbar navi navigation menu submenu megamenu topnav mainmenu mainnav breadcrumb breadcrumbs crumbs pathway "
-    "toolbar tabs tab pagination pager paging pagenav prev previous next skip sitemap",
+    "navheader navfooter toolbar tabs tab pagination pager paging pagenav prev previous next skip sitemap",
     "footer foot bottom colophon copyright legal imprint impressum",
     "header head masthead topbar logo branding hd top",
     "sidebar aside side rail right left column secondary complementary widget widgets gadget",

@@ -134,6 +134,7 @@ struct page {
     size_t node_count, node_capacity, block_count, block_capacity;
     uint32_t title, title_length; /* in `facts` */
     uint32_t said;       /* types of page that it names: a bit each, see note_type */
+    bool docbook;        /* made by DocBook's style sheets: its body is text but for what is named so */
     uint32_t documented; /* marks of documentation: permalinks of headings, the name of a generator */
     int fault;           /* 0 or FAULT_MEMORY */
 };

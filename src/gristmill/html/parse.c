@@ -239,8 +239,10 @@ static const uint8_t *read_raw(struct parser *parser, const struct tag_token *to
 static const uint8_t *start_element(struct parser *parser, const struct tag_token *token, const uint8_t *after) {
     enum tag tag = token->tag;
     note_facts(parser, token);
-    if (tag == T_META && gm_slice_is(token->value[A_NAME], "generator"))
+    if (tag == T_META && gm_slice_is(token->value[A_NAME], "generator")) {
+        parser->page->docbook |= gm_slice_has_word(token->value[A_CONTENT], "docbook");
         parser->page->documented += has_any(token->value[A_CONTENT], "rustdoc docusaurus vuepress vitepress mdbook");
+    }
     if (tag == T_META && gm_slice_is(token->value[A_PROPERTY], "og:type"))
         note_type(parser->page, token->value[A_CONTENT]);
     if (token->present >> A_ITEMTYPE & 1) note_type(parser->page, token->value[A_ITEMTYPE]);

@@ -6,6 +6,7 @@
 enum { SHORT_PAGE = 100, FEW = 150, POSTS = 4, LABEL = 10 };
 /* words; words beside comments, and how many times as many those have */
 
+#define NAVIGATION (G_NAV | 1ull << 0)
 /* What is no text even in the main element of documentation; of the groups of words (tools/main_text/forests.py) those
    of navigation, comments, related pages, hidden text and forms. */
 #define NO_TEXT                                                                                                        \
@@ -80,10 +81,11 @@ static int32_t main_element(const struct page *page) {
     return found;
 }
 
-/* Keeps what the main element of documentation holds, but for links alone; and nothing else, if that is less. */
+/* Keeps what the main element of documentation holds, but for links alone; and nothing else, if that is less. DocBook
+   has no such element, and its tables of contents are text. */
 static void fill_main(const struct view *view, bool *kept) {
     const struct page *page = view->page;
-    int32_t main = page->documented ? main_element(page) : -1;
+    int32_t main = page->docbook ? 0 : page->documented ? main_element(page) : -1;
     if (main < 0) return;
     const struct node *node = &page->nodes[main];
     uint64_t words[2] = {0, 0};
@@ -93,7 +95,8 @@ static void fill_main(const struct view *view, bool *kept) {
             int32_t at = (int32_t)(block - page->blocks);
             uint64_t groups = (page->nodes[block->node].all | block->groups) & ~node->all;
             bool inside = at >= node->first && at < node->end;
-            if (inside && !(groups & NO_TEXT) && view->facts[i].share < 0.6f) kept[i] = true;
+            if (page->docbook) kept[i] = !(groups & NAVIGATION);
+            else if (inside && !(groups & NO_TEXT) && view->facts[i].share < 0.6f) kept[i] = true;
             if (kept[i]) words[inside] += block->words, kept[i] = inside || !round;
         }
     }
