@@ -220,6 +220,10 @@ def test_one_figure_on_held_out_text_and_one_sentence_on_what_was_memorised(
 def test_where_nothing_was_tried_there_is_no_figure(run: dict[str, Path], tmp_path: Path) -> None:
     text = page(run, tmp_path / "out")
     assert re.search(r"<td>held out</td><td>0</td><td>none tried</td><td></td><td></td>", re.sub(r"\s*\n\s*", "", text))
+    assert "too few documents" not in text
+    audit = json.loads((run["audit"] / "audit.json").read_text())
+    (run["audit"] / "audit.json").write_text(json.dumps({**audit, "membership": {}}))
+    assert "none tried: too few documents" in page(run, tmp_path / "few")
 
 
 def test_secrets_that_were_planted_and_that_were_taken_out_are_told(run: dict[str, Path], tmp_path: Path) -> None:

@@ -85,6 +85,8 @@ def other_signs(found: Mapping[str, Any]) -> list[list[str]]:
         told = [number(members["bits_memorised"]), between(members["bits_memorised_interval"], number)]
         told += [number(members["bits_memorised_control"]), between(members["bits_memorised_control_interval"], number)]
         rows.append([name, *told])
+    elif "membership" in found:
+        rows.append(["a document's being trained on, and bits memorised", "none tried: too few documents", "", "", ""])
     return rows
 
 
