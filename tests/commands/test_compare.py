@@ -65,6 +65,21 @@ def test_figures_that_compare_nothing_are_left_to_all(tmp_path: Path, capsys: py
     assert "filter.bytes_in" in told and "rl.kl" in told and "--all" not in told
 
 
+def test_a_folder_that_is_no_run_is_told_with_what_would_be(tmp_path: Path) -> None:
+    whole = run(tmp_path / "a", 0.25, ["right"])
+    (whole / "rl").mkdir()
+    for folder, told, remedy in (
+        (whole / "rl", "is a stage's folder, no run's", f"name the run, {whole}"),
+        (tmp_path, "is no run: it has no summary.json", "gristmill evaluate"),
+    ):
+        with pytest.raises(UserError, match=told) as refused:
+            compare([whole, folder])
+        assert str(folder) in refused.value.problem and remedy in refused.value.remedy
+    (whole / "summary.json").unlink()
+    with pytest.raises(UserError, match="not finished"):
+        compare([whole, whole])
+
+
 def test_intervals_over_runs_are_students() -> None:
     expected = {1: 12.7062, 2: 4.30265, 4: 2.77645, 5: 2.57058, 9: 2.26216, 30: 2.04227, 200: 1.97190}
     for freedom, value in expected.items():

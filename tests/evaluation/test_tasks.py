@@ -142,6 +142,29 @@ def test_bad_items_are_named_and_the_others_scored(inputs: Inputs, tmp_path: Pat
     assert found["items"] == 1 and found["acc"]["low"] < found["acc"]["high"]
 
 
+def test_items_in_the_layouts_of_hellaswag_and_arc_are_asked_as_the_harness_does(
+    inputs: Inputs, tmp_path: Path
+) -> None:
+    swag: dict[str, Any] = {"ctx": "A man sits. he", "ctx_a": "A man sits.", "ctx_b": "he", "activity_label": "Rest"}
+    arc: dict[str, Any] = {"question": "What is wet?", "choices": {"text": ["sand", "rain"], "label": ["1", "2"]}}
+    records = [
+        {**swag, "endings": ["sleeps [title] well.", "[step] flies  away."], "label": "1"},
+        {"ctx": "A dog", "endings": ["barks", "reads"], "label": 0},
+        {**arc, "answerKey": "2"},
+        {**swag, "endings": ["sleeps.", "flies."], "label": ""},
+        {**arc, "answerKey": "C"},
+    ]
+    stage.run(inputs, Evaluate(tasks={"t": write(tmp_path / "t.jsonl", records)}), tmp_path)
+    found = [json.loads(line) for line in (tmp_path / "tasks.jsonl").read_text().splitlines()]
+    assert [(one["context"], one["choices"], one["answer"]) for one in found] == [
+        ("Rest: A man sits. He", ["sleeps. well.", " flies away."], 1),
+        ("A dog", ["barks", "reads"], 0),
+        ("Question: What is wet?\nAnswer:", ["sand", "rain"], 1),
+    ]
+    named = [json.loads(line)["why"] for line in (tmp_path / "left_out.jsonl").read_text().splitlines()]
+    assert '"label" is ""' in named[0] and '"answerKey" is "C"' in named[1]
+
+
 def test_figures_of_tasks_are_printed_and_what_is_cut_is_told(
     inputs: Inputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

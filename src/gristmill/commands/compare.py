@@ -15,6 +15,7 @@ from gristmill.errors import UserError
 from gristmill.manifest import RECIPE, Manifest
 from gristmill.progress import results, table
 from gristmill.runs.finished import run_folder
+from gristmill.runs.journal import SUMMARY
 from gristmill.runs.stage_line import BALANCE
 
 if TYPE_CHECKING:
@@ -79,10 +80,24 @@ def summary_of(run: Path) -> dict[str, Any]:
     """A run's figures, or those of a folder that `gristmill evaluate` wrote. Raises UserError where there are none."""
     made = Manifest.read(run) if (run / ANSWERS).exists() else None
     if made is None:
-        return read_json(run_folder(run) / "summary.json")
+        return read_json(finished_run(run) / SUMMARY)
     return {
         name if "." in name else f"evaluate.{name}": value for name, value in {**made.counts, **made.metrics}.items()
     }
+
+
+def finished_run(path: Path) -> Path:
+    """The same folder. Raises UserError where it has no figures, which says of what folder it takes them instead."""
+    if (run_folder(path) / SUMMARY).exists():
+        return path
+    if (path / RECIPE).exists():
+        raise UserError(f"{path} is a run that is not finished: it has no {SUMMARY}", "run its recipe to the end")
+    above = path.absolute().parent
+    if (above / RECIPE).exists() or (above / SUMMARY).exists():
+        of_run = f"{path} is a stage's folder, no run's"
+        raise UserError(of_run, f"name the run, {path.parent}, or judge a model by itself: gristmill evaluate --help")
+    remedy = "name finished runs, or folders that `gristmill evaluate` wrote: it judges a model by itself"
+    raise UserError(f"{path} is no run: it has no {SUMMARY}", remedy)
 
 
 def evaluated(run: Path) -> Path:

@@ -1,10 +1,10 @@
 """Benchmarks of one's own: multiple choice and minimal pairs by likelihood, questions by what is generated.
 
 A record's form says which it is: `{"context", "choices", "answer"}` (`answer`: the right one's place, from 0, or its
-text), `{"good", "bad"}` (also BLiMP's `sentence_good`, `sentence_bad`), or `{"question", "answer"}`, right where the
-last number of what the model says is that of the answer (after `####`, as in GSM8K), or else where it is the answer's
-text, to the letter; `"match"` says otherwise. Scores are those of lm-evaluation-harness: `acc`, `acc_norm` (likelihood
-by characters), `exact_match`.
+text; also HellaSwag's and ARC's own fields), `{"good", "bad"}` (also BLiMP's `sentence_good`, `sentence_bad`), or
+`{"question", "answer"}`, right where the last number of what the model says is that of the answer (after `####`, as in
+GSM8K), or else where it is the answer's text, to the letter; `"match"` says otherwise. Scores are those of
+lm-evaluation-harness: `acc`, `acc_norm` (likelihood by characters), `exact_match`.
 """
 
 from __future__ import annotations

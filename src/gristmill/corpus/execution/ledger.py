@@ -19,6 +19,10 @@ from gristmill.settings.stages import CORPUS
 
 UNITS = ("documents", "bytes")
 SHOWN = ("id", "url", "source", "fetched_at", "licence", "language", "cluster", "text")
+UNASKED = {  # outcomes of URLs that no request was sent for
+    "robots": ", which was never asked for, as robots.txt forbids it",
+    "robots_unreachable": ", which was never asked for, as robots.txt could not be read",
+}
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,8 @@ def crawled(folders: Mapping[str, Path], urls: Sequence[str] | set[str]) -> Iter
     for record in read_jsonl(path) if path and path.exists() else ():
         if record.get("url") in urls:
             outcome, date = record.pop("outcome"), record.pop("date", "")
-            fate = "fetched" if outcome == "page" else f"no page: {outcome}"
+            fate = "fetched" if outcome == "page" else f"no page: {outcome}{UNASKED.get(outcome, '')}"
+            if not record.get("status"):  # no answer has one
+                record.pop("status", None)
             facts = {"on": date, "robots.txt:": record.pop("robots", ""), "linked from": record.pop("via", "")}
             yield "crawl", told(fate, {**facts, **{name: value for name, value in record.items() if name != "url"}})

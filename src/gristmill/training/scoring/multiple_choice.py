@@ -6,6 +6,7 @@ Scores are those of lm-evaluation-harness: `acc`, and `acc_norm`, where likeliho
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.training.scoring.likelihood import row_likelihoods, split_tokens
 
+MARK = re.compile(r"\[.*?\]")
 SHORTENED = "shortened"  # in a record: the beginning of what was asked was left out
 
 
@@ -50,18 +52,49 @@ def in_choices(record: dict[str, Any]) -> Item | None:
     good, bad = (record.get(key, record.get(f"sentence_{key}")) for key in ("good", "bad"))
     if isinstance(good, str) and isinstance(bad, str):
         return choice_of({"answer": 0}, [good, bad])
+    if isinstance(record.get("ctx"), str) and isinstance(record.get("endings"), list):
+        return choice_of(*of_hellaswag(record), "label")
     choices = record.get("choices")
+    if isinstance(choices, dict) and all(isinstance(choices.get(name), list) for name in ("text", "label")):
+        return choice_of(*of_arc(record, choices), "answerKey")
     return choice_of(record, choices) if isinstance(choices, list) else None
 
 
-def choice_of(record: dict[str, Any], choices: list[Any]) -> Item:
+def of_hellaswag(record: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+    """A record of HellaSwag's (Zellers et al. 2019) own layout as ours, and its choices: as the harness's task asks it,
+    after its activity and without WikiHow's marks in brackets."""
+    parts, label = [record.get(name) for name in ("activity_label", "ctx_a", "ctx_b")], record.get("label")
+    activity, first, second = parts
+    known = isinstance(activity, str) and isinstance(first, str) and isinstance(second, str)
+    context = f"{activity}: {first} {str(second).capitalize()}" if known else record["ctx"]
+    place = int(label) if isinstance(label, str) and label.isdecimal() else label
+    choices = [unmarked(one) if isinstance(one, str) else one for one in record["endings"]]
+    return {"context": unmarked(context), "answer": place}, choices
+
+
+def unmarked(text: str) -> str:
+    """A text of HellaSwag without marks as `[title]` and `[step]`."""
+    return MARK.sub("", text.strip().replace(" [title]", ". ")).replace("  ", " ")
+
+
+def of_arc(record: dict[str, Any], choices: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+    """A record of ARC's (Clark et al. 2018) own layout as ours, and its choices: as the harness's tasks ask it."""
+    key, labels, question = record.get("answerKey"), choices["label"], record.get("question")
+    context = f"Question: {question}\nAnswer:" if isinstance(question, str) else question
+    return {"context": context, "answer": labels.index(key) if key in labels else key}, choices["text"]
+
+
+def choice_of(record: dict[str, Any], choices: list[Any], named: str = "answer") -> Item:
     """A record with choices. Raises UserError where it is not clear which is right."""
     context, answer = record.get("context", record.get("question", "")), record.get("answer")
     if len(choices) < 2 or not all(isinstance(one, str) and one for one in choices) or not isinstance(context, str):
         raise UserError('"choices" are not two texts or more, or "context" is no text', "mend or remove it")
     place = choices.index(answer) if answer in choices else answer
     if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(choices):
-        raise UserError(f'"answer" is {json.dumps(answer)}', "give the place of the right choice, from 0, or its text")
+        remedy = "give the place of the right choice, from 0, or its text"
+        raise UserError(
+            f'"{named}" is {json.dumps(answer)}', "give one of choices.label" if named == "answerKey" else remedy
+        )
     if choices.count(choices[place]) > 1:
         raise UserError("the right choice and another one are the same text", "mend or remove it")
     return Item(context, tuple(choices), place)
