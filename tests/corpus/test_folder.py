@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
 import json
+import lzma
 import os
 import re
 import sys
@@ -99,6 +102,29 @@ def test_one_bad_file_never_ends_a_run(folder: Path, tmp_path: Path) -> None:
     assert made.dropped["unread_kind"] == 2
     why = {record["source"]: record.get("why", "") for record in read_jsonl(tmp_path / "out/dropped.jsonl")}
     assert "truncated or damaged after line" in why["cut.jsonl.gz"] and "Parquet" in why["broken.parquet"]
+
+
+def test_packed_files_under_a_name_of_text_are_told_by_their_first_bytes(folder: Path, tmp_path: Path) -> None:
+    data = TEXT.encode() * 20
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("a.txt", data)
+    packed = {
+        "a.txt": (gzip.compress(data), "it is gzip by its first bytes: give it a name with .gz at its end (a.txt.gz)"),
+        "b.md": (archive.getvalue(), "it is a zip archive by its first bytes"),
+        "c.html": (lzma.compress(data), "it is xz by its first bytes"),
+        "d.csv": (bz2.compress(data), "it is bzip2 by its first bytes"),
+        "e.jsonl": (pa.compress(data, codec="zstd", asbytes=True), "it is zstd by its first bytes"),
+    }
+    for name, (content, _) in packed.items():
+        (folder / name).write_bytes(content)
+    (folder / "f.txt.gz").write_bytes(packed["a.txt"][0])
+    (folder / "g.txt").write_text("PK is short for public key. " + TEXT)
+    found, left, _ = extract(tmp_path / "out", folder)
+    assert {document.source for document in found} == {"good.txt", "f.txt.gz", "g.txt"}
+    assert left == dict.fromkeys(packed, UNREAD)
+    why = {record["source"]: record["why"] for record in read_jsonl(tmp_path / "out/dropped.jsonl")}
+    assert all(told in why[name] for name, (_, told) in packed.items())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a file that exists and cannot be read")

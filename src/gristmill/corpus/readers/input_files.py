@@ -45,6 +45,13 @@ KINDS = {
     "code": source_code.ENDINGS,
 }
 PACKED = ("jsonl", "csv", "rst", "latex", "text/html", "text/markdown", "text/plain", "code")  # also with .gz after it
+FIRST_BYTES = {  # RFC 1952, PKWARE's APPNOTE 4.3.7, the .xz format 2.1.1.1, bzip2, RFC 8878: kind, and what to do
+    b"\x1f\x8b\x08": ("gzip", "give it a name with .gz at its end ({name}.gz), or unpack it"),
+    b"PK\x03\x04": ("a zip archive", "unpack it; a book or a document needs its own ending (.epub, .docx)"),
+    b"\xfd7zXZ\x00": ("xz", "unpack it"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unpack it; only JSON lines are read packed so, as .jsonl.zst"),
+    **{b"BZh%d1AY&SY" % level: ("bzip2", "unpack it") for level in range(1, 10)},
+}
 PLAIN_NAMES = ("readme", "license", "licence", "copying", "changelog", "changes", "news", "install", "todo", "authors")
 READERS: dict[str, Callable[[Path, str], Iterator[Record]]] = {
     "jsonl": read_jsonl,
@@ -120,6 +127,16 @@ def read_file(path: Path, name: str) -> Iterator[Record]:
         yield Record(whole_file(path), kind, name, name)
 
 
+def packed_otherwise(path: Path, first: bytes) -> str:
+    """What a file that is text by its name is by its first bytes, where it is packed, and what to do; else nothing."""
+    if kind_of(path) not in PACKED or path.suffix.lower() in (".gz", ".zst"):
+        return ""
+    for mark, (kind, remedy) in FIRST_BYTES.items():
+        if first.startswith(mark):
+            return f"it is {kind} by its first bytes: {remedy.format(name=path.name)}"
+    return ""
+
+
 def read_whatever(path: Path, name: str) -> Iterator[Record]:
     """As `read_file`, but whatever is wrong with a local file is a record with a fault: one file never ends a run.
 
@@ -128,9 +145,13 @@ def read_whatever(path: Path, name: str) -> Iterator[Record]:
     number = 0
     try:
         with path.open("rb") as file:
-            if not file.read(1):
-                yield Record(b"", "", name, name, fault="empty")
-                return
+            first = file.read(max(map(len, FIRST_BYTES)))
+        if not first:
+            yield Record(b"", "", name, name, fault="empty")
+            return
+        if why := packed_otherwise(path, first):
+            yield Record(b"", "", name, name, fault=UNREAD, why=why)
+            return
         for record in read_file(path, name):
             number += 1
             yield record
