@@ -149,6 +149,8 @@ def execute(
         raise UserError(f"{out} exists and was not written by gristmill", "remove it, or choose another output folder")
     if damage and not redo:
         tell_damage(stage, params, damage)
+    if changed and (out.parent / RECIPE).exists() and not redo:
+        tell_sets(stage, changed)
     console.print(f"[bold]{stage.name}[/bold]")
     with explaining(stage.name, partial):
         begin(partial, fingerprint)
@@ -190,6 +192,18 @@ def tell_damage(stage: Stage, params: Params, damage: str) -> None:
     if stage.name in CRAWLS and not folders_served(params):
         raise Damaged(damage, f"put a whole copy there, or fetch the pages as they are now: --from {stage.name}")
     console.print(f"{stage.name}: {damage}; it is made again", style="yellow", markup=False, soft_wrap=True)
+
+
+def tell_sets(stage: Stage, changed: Changes) -> None:
+    """Say why a run cleans its text and trains anew where only questions have changed, and what asks them alone."""
+    names = {name.partition(".")[0] for name in (*changed.parameters, *changed.inputs)}
+    if stage.name == "decontaminate" and names == {"sets"}:
+        told = (
+            "other questions or evaluation sets: the text is cleaned of them, and all that was made of it is made again"
+        )
+        alone = "gristmill evaluate MODEL TOKENIZER --set questions=FILE -o FOLDER"
+        told += f"; to ask them of the model as it is: {alone}"
+        console.print(f"{stage.name}: {told}", style="yellow", markup=False, soft_wrap=True)
 
 
 def carry_out(stage: Stage, inputs: Mapping[str, Path], params: Params, partial: Path) -> Manifest:

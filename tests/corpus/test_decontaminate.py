@@ -21,8 +21,9 @@ from gristmill.corpus.decontaminate.evaluation_sets import read_items
 from gristmill.document import Document, read_documents, write_documents
 from gristmill.errors import UserError
 from gristmill.manifest import Manifest
-from gristmill.recipe import Decontaminate
-from gristmill.settings.recipe_file import load_recipe
+from gristmill.recipe import Decontaminate, Recipe
+from gristmill.run import run_recipe
+from gristmill.settings.recipe_file import load_recipe, validate
 
 ROOT = Path(__file__).parents[2]
 LONG = "A baker sells forty loaves on each of six days and gives away three a week; how many loaves leave the shop?"
@@ -163,3 +164,20 @@ def test_the_questions_of_the_recipe_are_the_default(tmp_path: Path) -> None:
     recipe = load_recipe(ROOT / "recipes" / "miniweb.toml")
     assert recipe.decontaminate and recipe.evaluate
     assert recipe.decontaminate.sets == [recipe.evaluate.questions]
+
+
+def test_a_run_says_why_other_questions_redo_so_much(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in.jsonl").write_text(json.dumps({"text": PROSE}) + "\n")
+    for name, asked in (("a", SHORT), ("b", LONG)):
+        write_set(tmp_path / f"{name}.jsonl", {"question": asked, "answers": ["here"]})
+
+    def told(name: str, ngram: int = 13) -> str:
+        sets = {"sets": [str(tmp_path / f"{name}.jsonl")], "ngram": ngram}
+        tables = {"extract": {"paths": [str(tmp_path / "in.jsonl")]}, "decontaminate": sets}
+        run_recipe(validate(Recipe, tables, "test"), tmp_path / "run")
+        return capsys.readouterr().err
+
+    remedy = "gristmill evaluate MODEL TOKENIZER --set questions=FILE -o FOLDER"
+    assert remedy not in told("a") and remedy not in told("a")
+    assert remedy in told("b")
+    assert remedy not in told("b", ngram=12)
