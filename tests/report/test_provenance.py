@@ -116,6 +116,8 @@ def test_the_model_card_has_the_figures_of_what_judged_this_model(
     card = (folder / "provenance" / "model_card.md").read_text()
     assert "# A base model" in card and "| training passages completed word for word | 12.5% |" in card
     assert "bits per byte" not in card  # of another model
+    assert "| languages of the texts of its run, by bytes | en " in card and "[data card](data_card.md)" in card
+    assert "| licences that these 6 documents state | CC-BY-4.0 5, none 1 |" in card
 
 
 def test_croissant_is_valid_and_leads_to_the_documents(folder: Path, command: Command) -> None:
@@ -128,6 +130,17 @@ def test_croissant_is_valid_and_leads_to_the_documents(folder: Path, command: Co
     path.write_text(json.dumps(described))
     found = mlcroissant.Dataset(str(path))
     assert not found.metadata.issues.errors
+    assert "version" not in described and "citeAs" not in described  # of what has no fingerprint
+    made = Manifest.read(folder / "filter")
+    assert made
+    made.fingerprint = "0123456789abcdef" * 4
+    made.write(folder / "filter")
+    command("provenance", folder)
+    described = json.loads((folder / "provenance" / "croissant.json").read_text())
+    assert described["version"] == "0.0.0+0123456789abcdef" and "datePublished" not in described
+    assert described["citeAs"].startswith("@misc{site, title = {site}, note = {6 documents kept by gristmill 0.1.0")
+    issues = mlcroissant.Dataset(described).metadata.issues
+    assert not issues.errors and not any("version" in one or "citeAs" in one for one in issues.warnings)
     rows = list(found.records("documents"))
     assert len(rows) == 6 and rows[0]["documents/host"] == b"a.test"
 

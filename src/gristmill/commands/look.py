@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -42,14 +42,15 @@ def provenance(
         "bom.cdx.json": json.dumps(machine_readable.bill_of_materials(found, name), indent=2) + "\n",
     }
     if model := next((stage for stage in reversed(MODEL) if stage in folders and "tokenizer" in folders), None):
-        texts["model_card.md"] = model_card(folders, model)
+        told = [*public_summary.texts_told(found)] if "pretrain" in folders else []  # else it learned elsewhere
+        texts["model_card.md"] = model_card(folders, model, told)
     for file, text in texts.items():
         write_text(folder / file, text)
         results.print(str(folder / file), markup=False)
 
 
-def model_card(folders: Mapping[str, Path], model: str) -> str:
-    """The card of a stage's model, with the figures of those judges that judged this one."""
+def model_card(folders: Mapping[str, Path], model: str, told: Sequence[tuple[str, str]]) -> str:
+    """The card of a stage's model, with what is told of its texts and the figures of those judges that judged it."""
     from gristmill.export.card import card
     from gristmill.export.trained import Trained
 
@@ -58,7 +59,7 @@ def model_card(folders: Mapping[str, Path], model: str) -> str:
         made = Manifest.read(folders[stage]) if stage in folders else None
         judged = Path(made.folders["model"]).name if made and "model" in made.folders else ""
         judges[stage] = folders[stage] if judged == model else None
-    return card(Trained.load(folders[model], folders["tokenizer"]), judges["evaluate"], judges["audit"])
+    return card(Trained.load(folders[model], folders["tokenizer"]), judges["evaluate"], judges["audit"], told)
 
 
 def attest(

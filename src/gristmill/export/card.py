@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gristmill.evaluation.figures import FIGURES, OFTEN, label
@@ -53,12 +53,15 @@ def write_card(trained: Trained, evaluation: Path | None, out: Path) -> None:
     write_text(out / "README.md", HEAD + card(trained, evaluation))
 
 
-def card(trained: Trained, evaluation: Path | None, audit: Path | None = None) -> str:
-    """Shape, figures of training and of the folders of an evaluation and an audit, how it is prompted; Markdown."""
+def card(
+    trained: Trained, evaluation: Path | None, audit: Path | None = None, texts: Sequence[tuple[str, str]] = ()
+) -> str:
+    """Shape, figures of training and of the folders of an evaluation and an audit, what is told of the texts of
+    its run, how it is prompted; Markdown."""
     made = trained.made
     kind = "chat" if trained.chats else "base"
     by = f"Trained by the stage `{made.stage}` of gristmill {made.version}.\n" if made.stage else ""
-    told = [*facts(trained, evaluation), *memorised(audit)]
+    told = [*facts(trained, evaluation), *memorised(audit), *texts]
     rows = "\n".join(f"| {name} | {value} |" for name, value in told)
     lines = [
         f"# A {kind} model\n\n{by}",

@@ -5,6 +5,7 @@ https://docs.mlcommons.org/croissant/docs/croissant-spec.html, https://cyclonedx
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ def croissant(origins: Origins, name: str, folders: Mapping[str, Path]) -> dict[
         "name": name,
         "description": f"{origins.documents:,} documents that a run of gristmill {made.version} kept for training.",
         "license": licence(origins),
+        **release(origins, name),
         "inLanguage": sorted(language for language in origins.by["language"] if language != UNKNOWN),
         "distribution": files,
         "recordSet": [
@@ -66,6 +68,19 @@ def croissant(origins: Origins, name: str, folders: Mapping[str, Path]) -> dict[
             for file in files
         ],
     }
+
+
+def release(origins: Origins, name: str) -> dict[str, str]:
+    """`version` and `citeAs` by the fingerprint of the stage that made the documents, where it is known: no release
+    has a number yet, which semantic versioning writes 0.0.0. When it was published, no counter says."""
+    made = origins.made[origins.corpus]
+    if not made.fingerprint:
+        return {}
+    version = f"0.0.0+{made.fingerprint[:16]}"
+    title = re.sub(r"([&%$#_{}])", r"\\\1", name)
+    note = f"{origins.documents:,} documents kept by gristmill {made.version}, version {version}"
+    key = re.sub(r"\W", "", name) or "documents"
+    return {"version": version, "citeAs": f"@misc{{{key}, title = {{{title}}}, note = {{{note}}}}}"}
 
 
 def licence(origins: Origins) -> str:

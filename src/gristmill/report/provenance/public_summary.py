@@ -6,7 +6,7 @@ no counter of the run says is left TO BE PROVIDED: by a person, who also checks 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jinja2 import StrictUndefined, Template
@@ -15,6 +15,7 @@ from gristmill.report.provenance.origins import OPEN, UNKNOWN, Origins
 from gristmill.settings.stages import CORPUS
 
 TOP = 0.1  # share of the hosts that the summary names, the largest first (section 2.3)
+NAMED = 8  # languages or licences in a row of the model card
 SHOWN = 50  # rows of a table of the card
 SIGNALS = {"noindex": "noindex", "noai": "noai", "tdm": "TDM reservation"}
 SIZES = ((10**9, "less than 1 billion tokens"), (10**13, "1 billion to 10 trillion tokens"))  # of text (section 1.3)
@@ -41,6 +42,22 @@ def data_card(origins: Origins, name: str) -> str:
     rules = sorted(key for key in redacted if key.startswith("redact."))
     lines += [f"| redact | replaced: {rule.partition('.')[2]} | {redacted[rule]:,} |" for rule in rules]
     return "\n".join(lines) + "\n"
+
+
+def texts_told(origins: Origins) -> Iterator[tuple[str, str]]:
+    """What the model card says of the texts of a run that trained a model, in words and figures."""
+    sizes, total = origins.by["language"].most_common(), max(1, origins.bytes)
+    yield "languages of the texts of its run, by bytes", listed([f"{name} {size / total:.1%}" for name, size in sizes])
+    counted = origins.counts["licence"].most_common()
+    stated = [f"{'none' if name == UNKNOWN else name} {count:,}" for name, count in counted]
+    yield f"licences that these {origins.documents:,} documents state", listed(stated)
+    yield "more on these texts", "[data card](data_card.md)"
+
+
+def listed(values: Sequence[str]) -> str:
+    """The first values of a row, and how many more there are."""
+    more = f" and {len(values) - NAMED:,} more" if len(values) > NAMED else ""
+    return ", ".join(value.replace("|", "\\|") for value in values[:NAMED]) + more
 
 
 def table(origins: Origins, key: str) -> Iterator[str]:
