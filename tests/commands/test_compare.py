@@ -113,6 +113,7 @@ def test_questions_asked_twice_and_items_of_tasks_are_compared(
     compare(runs)
     told = " ".join(capsys.readouterr().out.split())
     assert "4 test questions that both were asked" in told and "1 gained, 0 lost of 4" in told
+    assert " right answers, all: +25.0% (95 % interval" in told and "all_answerable_accuracy" not in told
     assert "tasks.t.acc: +30.0% (95 % interval" in told and "3 gained, 0 lost of 10" in told
     assert "tasks.u.exact_match: +37.5%" in told and "tasks.v.acc: +100.0%" in told
     assert not any(name in told for name in ("13_gram", "tasks.v.perplexity:", "tasks.only"))

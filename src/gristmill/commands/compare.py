@@ -182,15 +182,17 @@ def in_common(one: Mapping[Asked, Answered], other: Mapping[Asked, Answered]) ->
 def paired(first: Path, second: Path, before: Sequence[Answered], after: Sequence[Answered]) -> Iterator[str]:
     """What changed from the final model of one run to that of another, on the test questions that both were asked."""
     from gristmill.evaluation.comparison import compare as compare_outcomes
+    from gristmill.evaluation.figures import label
 
     if not after:
         yield f"\n{first} and {second} answered no test question in common: what changed cannot be told by questions"
         return
     one, other = ([each.outcome for each in answers] for answers in (before, after))
-    found = compare_outcomes([each.question for each in after], one, other, often_of(first))
+    often = often_of(first)
+    found = compare_outcomes([each.question for each in after], one, other, often)
     yield f"\n{first} → {second}, {len(after):,} test questions that both were asked:"
     for name, change in found.items():
-        yield changed(name, change, change["questions"])
+        yield changed(label(name, often), change, change["questions"])
 
 
 def changed(name: str, change: Mapping[str, Any], count: int) -> str:
