@@ -3,7 +3,16 @@
 #define GRISTMILL_HTML_FEATURES_H
 #include "../tokens.h"
 
-enum { MAIN_PARTS = 3, GROUPS = 28, ANCESTORS = 3, WINDOW = 3, NEAR = 5, AROUND = ANCESTORS + 2, MAX_FEATURES = 208, SAID = 4 };
+enum {
+    MAIN_PARTS = 3,
+    GROUPS = 28,
+    ANCESTORS = 3,
+    WINDOW = 3,
+    NEAR = 5,
+    AROUND = ANCESTORS + 2,
+    MAX_FEATURES = 208,
+    SAID = 4
+};
 /* How many features `gm_view_features` and `gm_view_context` write. */
 enum {
     OWN = 34,
