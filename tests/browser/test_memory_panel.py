@@ -150,6 +150,7 @@ def test_facts_are_seen_added_changed_and_deleted(page: Any, memory: MemoryStore
     page.until(f"{FACTS}.length == 1")
     assert [one.text for one in memory.facts(LOCAL)] == ["my dog is Bella"]
     page.press("Escape", 27)
+    page.run("document.querySelector('#facts').replaceChildren()")  # so that one that is there has been drawn anew
     page.click("#memory-open")
     page.until(f"{FACTS}.length == 1")
     page.click("#forget-all")
