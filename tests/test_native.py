@@ -245,3 +245,22 @@ def test_features_are_as_many_as_their_header_says() -> None:
         '#include "html/content/features.h"\n' + "".join(f'_Static_assert({line}, "");\n' for line in lines)
     )
     assert done.returncode == 0, done.stderr
+
+
+class Interrupted:
+    """A type of an argument during which Ctrl-C comes."""
+
+    @classmethod
+    def from_param(cls, value: object) -> object:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_while_arguments_are_taken_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    function, compiled = next(iter(native.Function.declared.values())), ctypes.CDLL(None).abs
+    compiled.argtypes = [Interrupted]
+    monkeypatch.setitem(function.__dict__, "compiled", compiled)
+    with pytest.raises(KeyboardInterrupt):
+        function(1)
+    compiled.argtypes = [ctypes.c_char_p]
+    with pytest.raises(ctypes.ArgumentError):
+        function(1)

@@ -78,8 +78,13 @@ class Function:
         return found
 
     def __call__(self, *arguments: Any) -> Any:
-        """Call it."""
-        return self.compiled(*arguments)
+        """Call it. Raises KeyboardInterrupt also where it comes while ctypes takes the arguments, which hides it."""
+        try:
+            return self.compiled(*arguments)
+        except ctypes.ArgumentError as error:
+            if KeyboardInterrupt.__name__ in str(error):
+                raise KeyboardInterrupt from error
+            raise
 
 
 def utf8(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:

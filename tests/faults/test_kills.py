@@ -38,11 +38,11 @@ def killed(commands: Commands, out: Path, stage: str, least: int, delay: float) 
     while not commands.over() and not (partial.exists() and finished(partial) >= least):
         time.sleep(0.001)
     time.sleep(delay)
-    over = commands.over()
-    if not over:
+    if not commands.over():
         commands.kill()
-    assert commands.wait() == (0 if over else -signal.SIGKILL), commands.printed()
-    return None if over or not partial.exists() else finished(partial)
+    code = commands.wait()  # 0: it was over before the kill came
+    assert code in (0, -signal.SIGKILL), commands.printed()
+    return None if code == 0 or not partial.exists() else finished(partial)
 
 
 def goes_on(printed: str, done: int) -> None:
@@ -180,9 +180,9 @@ def test_ten_kills_of_one_of_torchruns_processes(whole: Path, tmp_path: Path) ->
 
     expected, draw = without(whole, tmp_path / "two", "pretrain"), random.Random(0)
     assert start(expected).communicate(timeout=300)[1] is not None
-    made = Manifest.read(expected / "pretrain")
+    made, kills = Manifest.read(expected / "pretrain"), 0
     assert made
-    for attempt in range(10):
+    for attempt in range(30):
         out = without(whole, tmp_path / str(attempt), "pretrain")
         process = start(out)
         checkpoint = out / "pretrain.partial" / "checkpoints" / "step-00000001"
@@ -191,6 +191,10 @@ def test_ten_kills_of_one_of_torchruns_processes(whole: Path, tmp_path: Path) ->
         assert "fault of gristmill" not in told, told
         process = start(out)
         told = process.communicate(timeout=300)[1]
-        assert process.returncode == 0 and "going on after step" in told, told
+        assert process.returncode == 0 and ("going on after step" in told or "nothing to do" in told), told
         assert outputs(out)["pretrain"] == outputs(expected)["pretrain"]
         shutil.rmtree(out)
+        kills += "nothing to do" not in told  # which had written all when its process was killed
+        if kills == 10:
+            return
+    raise AssertionError(f"only {kills} of 30 came in time")

@@ -159,7 +159,7 @@ ATTACKS: list[tuple[str, bytes, bytes, bytes]] = [  # reader; beginning, what is
     ("a.csv", b"text\n", b"a\n", b""),
     ("a.jsonl", b"", b"[", b""),
     ("a.jsonl", b'{"text": "', b"\\u0041", b'"}'),
-    ("a.ipynb", b'{"cells": ["', b"\\u0041", b'"]}'),
+    ("a.ipynb", b'{"nbformat": 4, "cells": [{"source": "', b"\\u0041", b'"}]}'),
     ("a.warc", b"", b"WARC/1.0\r\n", b""),
     ("a.warc", b"WARC/1.0\r\n", b"a: b\r\n", b""),
     ("a.warc", b"WARC/1.0\r\nContent-Length: 9\r\n", b"\r\n", b""),

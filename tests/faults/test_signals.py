@@ -147,6 +147,6 @@ def test_the_last_step_ends(number: int, tmp_path: Path, commands: Commands) -> 
     folder = tmp_path / "run" / "pretrain.partial"
     text = ""
     for attempt in range(3):  # wherever within the three long steps the signal comes
-        text = interrupted(commands, recipe, tmp_path, "pretrain", number)
+        text = interrupted(commands, recipe, tmp_path, "FLOPs", number)
         assert "report" not in text, attempt
         assert folder.exists()
