@@ -256,7 +256,8 @@ class Interrupted:
 
 
 def test_an_interrupt_while_arguments_are_taken_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    function, compiled = next(iter(native.Function.declared.values())), ctypes.CDLL(None).abs
+    function = next(iter(native.Function.declared.values()))
+    compiled: Any = ctypes.CDLL(None).abs
     compiled.argtypes = [Interrupted]
     monkeypatch.setitem(function.__dict__, "compiled", compiled)
     with pytest.raises(KeyboardInterrupt):
