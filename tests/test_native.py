@@ -79,6 +79,7 @@ ORACLES = {  # a test that compares with a slow, plain version, a peer or the de
     "corpus/test_decontaminate.py::test_an_index_finds_what_a_plain_search_finds": "gm_word_hashes",
     "audit/test_trace.py::test_suffixes_are_in_order": "gm_suffix_sort",
     "audit/test_trace.py::test_counts_are_those_of_a_plain_search": "gm_suffix_find",
+    "audit/test_trace.py::test_the_longest_run_is_the_longest": "gm_suffix_longest",
     "html/test_main_text.py::test_text_is_that_of_a_standard_parser": "gm_html_extract gm_html_free",
     "html/test_links.py::test_well_formed_pages_against_the_standard_library": "gm_html_links",
     "tokenizer/test_split.py::test_pieces_equal_the_expression_on_any_text": "gm_split",

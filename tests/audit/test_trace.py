@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import Command
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -63,23 +63,37 @@ def occurrences(split: Split, tokens: list[int]) -> int:
     return sum(doc[at : at + len(tokens)] == tokens for doc in documents for at in range(len(doc) - len(tokens) + 1))
 
 
-def test_counts_are_those_of_a_plain_search(index: CorpusIndex, split: Split) -> None:
-    draw = np.random.default_rng(1)
-    for length in (1, 2, 3, 5, 9, 30):
-        at = int(draw.integers(len(split.tokens) - length))
-        tokens = split.tokens[at : at + length].tolist()
-        if split.end_of_text not in tokens:
-            assert index.count(tokens) == occurrences(split, tokens) > 0
+def text_of(split: Split, pieces: list[tuple[int, int, int]]) -> list[int]:
+    """A text of pieces of documents: which, from where, how many tokens."""
+    documents = [split.document(number % len(split)).tolist()[:-1] for number, *_ in pieces]
+    return [
+        token
+        for document, (_, start, length) in zip(documents, pieces, strict=True)
+        for token in document[start % len(document) :][:length]
+    ]
+
+
+pieces = st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99), st.integers(1, 9)), min_size=1, max_size=4)
+
+
+@settings(max_examples=30)
+@given(pieces)
+def test_counts_are_those_of_a_plain_search(
+    index: CorpusIndex, split: Split, drawn: list[tuple[int, int, int]]
+) -> None:
+    tokens = text_of(split, drawn)
+    for length in (1, 2, 3, 5, 9, len(tokens)):
+        assert index.count(tokens[:length]) == occurrences(split, tokens[:length])
     assert index.count([7, 7, 7, 7, 7]) == occurrences(split, [7, 7, 7, 7, 7])
 
 
-def test_the_longest_run_is_the_longest(index: CorpusIndex, split: Split) -> None:
-    first, second = split.document(0).tolist(), split.document(1).tolist()
-    mixed = first[5:15] + second[30:45] + first[:3]
-    for start in range(len(mixed)):
-        length = index.longest(mixed[start:])
-        assert occurrences(split, mixed[start : start + length]) > 0
-        assert start + length == len(mixed) or not occurrences(split, mixed[start : start + length + 1])
+@settings(max_examples=30)
+@given(pieces)
+def test_the_longest_run_is_the_longest(index: CorpusIndex, split: Split, drawn: list[tuple[int, int, int]]) -> None:
+    tokens = text_of(split, drawn)
+    for start, length in enumerate(index.longest(tokens)):
+        assert occurrences(split, tokens[start : start + length]) > 0
+        assert start + length == len(tokens) or not occurrences(split, tokens[start : start + length + 1])
 
 
 def test_places_lie_in_the_documents_that_hold_the_run(index: CorpusIndex, split: Split, tokenizer: Tokenizer) -> None:

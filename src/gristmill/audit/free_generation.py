@@ -61,7 +61,7 @@ def share(counts: np.ndarray) -> float:
 def copied(index: CorpusIndex, tokens: list[int], length: int) -> int:
     """How many of some tokens lie in a run of `length` that stands in the training text."""
     inside = np.zeros(len(tokens), bool)
-    for start in range(len(tokens) - length + 1):
-        if index.longest(tokens[start : start + length]) == length:
+    for start, found in enumerate(index.longest(tokens)):
+        if found >= length:
             inside[start : start + length] = True
     return int(inside.sum())

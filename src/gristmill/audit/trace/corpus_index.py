@@ -149,7 +149,7 @@ class CorpusIndex:
     def count(self, tokens: list[int]) -> int:
         """How often tokens stand in a row in the training text."""
         pattern = self.pattern(tokens)
-        return sum(len(array.find(pattern)[0]) for array in self.arrays)
+        return sum(len(array.find(pattern)) for array in self.arrays)
 
     def forms(self, text: str, tokenizer: Tokenizer) -> Iterator[Form]:
         """The forms in which a text stands in the training text; it may be part of a longer word in some places."""
@@ -160,7 +160,7 @@ class CorpusIndex:
     def stands(self, tokens: tuple[int, ...]) -> bool:
         """Whether tokens stand in a row anywhere in the training text."""
         pattern = self.pattern([*tokens])
-        return any(len(array.find(pattern)[0]) for array in self.arrays)
+        return any(len(array.find(pattern)) for array in self.arrays)
 
     def holds(self, text: str, tokenizer: Tokenizer) -> bool:
         """Whether the training text has a text, as whole words."""
@@ -177,7 +177,7 @@ class CorpusIndex:
         """The places in a table's text, in tokens and in order, where a form stands as whole words."""
         tokens = form.tokens
         array, (begins, ends) = self.arrays[table], self.edges(tokenizer)
-        text, places = array.text.view(self.dtype), array.find(self.pattern([*tokens]))[0]
+        text, places = array.text.view(self.dtype), array.find(self.pattern([*tokens]))
         kept = [np.empty(0, np.int64)]
         for at in range(places.start, places.stop, ROWS):
             found = array.pointers(range(at, min(at + ROWS, places.stop))) // self.dtype.itemsize
@@ -204,15 +204,11 @@ class CorpusIndex:
             self.word_edges = begins, ends
         return self.word_edges
 
-    def longest(self, tokens: list[int]) -> int:
-        """How many of the first tokens, at most, stand anywhere in the training text as they stand here."""
-        tried = 16  # most runs are short: few tokens are looked up first
-        while True:
-            pattern = self.pattern(tokens[:tried])
-            found = int(max(array.find(pattern)[1] for array in self.arrays) // self.dtype.itemsize)
-            if found < tried or tried >= len(tokens):
-                return found
-            tried *= 8
+    def longest(self, tokens: list[int]) -> list[int]:
+        """From each of some tokens on, how many in a row, at most, stand anywhere in the training text as here."""
+        pattern, size = self.pattern(tokens), self.dtype.itemsize
+        found: list[int] = (np.max([array.longest(pattern, size) for array in self.arrays], axis=0) // size).tolist()
+        return found
 
     def places(self, form: Form, tokenizer: Tokenizer, most: int) -> list[Place]:
         """Where a form stands as whole words: at most so many places, each in another document, in the text's order."""

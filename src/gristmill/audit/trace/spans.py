@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -22,7 +22,6 @@ from gristmill.document import document_files
 from gristmill.tokenizer.encode import Tokenizer
 
 LEAST_WORDS = 3  # of a span: shorter ones stand everywhere
-LONGEST = 4096  # tokens of a span
 BESIDE = 16  # tokens shown before and after a span
 FACTS = ("id", "url", "title", "fetched_at", "licence", "source")
 
@@ -86,6 +85,11 @@ def verbatim(index: CorpusIndex, tokenizer: Tokenizer, text: str) -> Iterator[tu
     lengths = map(len, map(tokenizer.token_bytes, tokens))
     data = text.encode("utf-8", "surrogatepass")
     begins = {len(data[:byte].decode(errors="ignore")): at for at, byte in enumerate(accumulate(lengths, initial=0))}
+    standing = [*index.longest(tokens), 0]
+
+    def likely(low: int) -> int:  # how far a run from a character on goes in these very tokens
+        found = [(start, begins[start]) for start in (low, low - 1) if start in begins]
+        return max([low, *(start + len(tokenizer.decode(tokens[at : at + standing[at]])) for start, at in found)])
 
     def holds(first: int, last: int) -> bool:
         return index.holds(text[units[first][0] : ends[last]], tokenizer)
@@ -93,7 +97,7 @@ def verbatim(index: CorpusIndex, tokenizer: Tokenizer, text: str) -> Iterator[tu
     number = reached = 0  # units: where a run begins, and what the runs before it have reached
     while number < len(units):
         found = max(reached, number)
-        jump = bisect_right(ends, likely(index, tokenizer, text, tokens, begins, units[number][0]))
+        jump = bisect_right(ends, likely(units[number][0]))
         if jump > found and holds(number, jump - 1):
             found = jump
         while found < len(units) and holds(number, found):
@@ -117,18 +121,6 @@ def earliest(holds: Callable[[int, int], bool], lowest: int, last: int) -> int:
         middle = (low + first) // 2
         low, first = (low, middle) if holds(middle, last) else (middle + 1, first)
     return first
-
-
-def likely(
-    index: CorpusIndex, tokenizer: Tokenizer, text: str, tokens: list[int], begins: Mapping[int, int], low: int
-) -> int:
-    """How far the training text may hold a text from a character on: as far as it has those very tokens in a row."""
-    furthest = low
-    for start in (low, low - 1):
-        if start in begins:
-            run = tokens[begins[start] : begins[start] + LONGEST]
-            furthest = max(furthest, start + len(tokenizer.decode(run[: index.longest(run)])))
-    return furthest
 
 
 def word_count(text: str) -> float:

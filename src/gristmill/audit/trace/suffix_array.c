@@ -120,34 +120,49 @@ static inline size_t pointer(const uint8_t *table, size_t width, size_t place) {
     return value;
 }
 
-/* Bytes in which the pattern and the suffix in a place agree, and in `above` whether the pattern is after it. */
-static size_t agreement(const uint8_t *text, size_t size, size_t at, const uint8_t *pattern, size_t length,
-                        int *above) {
+/* Whether a pattern is after the suffix at a place (above 0), is its beginning (0), or is before it. */
+static int against(const uint8_t *text, size_t size, size_t at, const uint8_t *pattern, size_t length) {
     size_t most = size - at < length ? size - at : length, same = 0;
     while (same < most && text[at + same] == pattern[same]) same++;
-    *above = same < length && (same == size - at || pattern[same] > text[at + same]);
-    return same;
+    if (same == length) return 0;
+    return same == size - at || pattern[same] > text[at + same] ? 1 : -1;
 }
 
 /* The places, `range` [2] from and to, of the suffixes that begin with a pattern, in a table of `n` pointers of `width`
-   bytes into a text of `size` bytes. Returns in how many bytes, at most, the pattern's beginning agrees with any. */
-size_t gm_suffix_find(const uint8_t *text, size_t size, const uint8_t *table, size_t n, size_t width,
-                      const uint8_t *pattern, size_t length, uint64_t *range) {
-    size_t low = 0, high = n, longest = 0;
-    int above;
+   bytes into a text of `size` bytes. */
+void gm_suffix_find(const uint8_t *text, size_t size, const uint8_t *table, size_t n, size_t width,
+                    const uint8_t *pattern, size_t length, uint64_t *range) {
+    size_t low = 0, high = n;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        size_t same = agreement(text, size, pointer(table, width, middle), pattern, length, &above);
-        if (same > longest) longest = same;
-        if (above) low = middle + 1;
+        if (against(text, size, pointer(table, width, middle), pattern, length) > 0) low = middle + 1;
         else high = middle;
     }
     range[0] = low;
     for (high = n; low < high;) { /* the first that does not begin with the pattern */
         size_t middle = low + (high - low) / 2;
-        if (agreement(text, size, pointer(table, width, middle), pattern, length, &above) == length) low = middle + 1;
+        if (against(text, size, pointer(table, width, middle), pattern, length) == 0) low = middle + 1;
         else high = middle;
     }
     range[1] = low;
-    return longest;
+}
+
+/* Of a pattern, from every `step`-th byte on, in how many bytes its beginning agrees with any suffix, at most, in
+   `longest` [length / step]; the table as above. What the suffixes on both sides of those that are left agree in, all
+   between them do (U. Manber and G. Myers, "Suffix arrays: a new method for on-line string searches", 1993): so long
+   matches are not compared again at every halving. */
+void gm_suffix_longest(const uint8_t *text, size_t size, const uint8_t *table, size_t n, size_t width,
+                       const uint8_t *pattern, size_t length, size_t step, uint64_t *longest) {
+    for (size_t from = 0; from + step <= length; from += step) {
+        const uint8_t *wanted = pattern + from;
+        size_t low = 0, high = n, before = 0, after = 0, rest = length - from;
+        while (low < high) {
+            size_t middle = low + (high - low) / 2, at = pointer(table, width, middle);
+            size_t most = size - at < rest ? size - at : rest, same = before < after ? before : after;
+            while (same < most && text[at + same] == wanted[same]) same++;
+            if (same < rest && (same == size - at || wanted[same] > text[at + same])) low = middle + 1, before = same;
+            else high = middle, after = same;
+        }
+        longest[from / step] = before > after ? before : after;
+    }
 }

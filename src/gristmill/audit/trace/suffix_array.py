@@ -10,7 +10,8 @@ import numpy as np
 from gristmill.native import BYTES, I32, INT, SIZE, U8, U32, U64, Function
 
 SORT = Function("gm_suffix_sort", INT, U32, SIZE, SIZE, I32, I32)
-FIND = Function("gm_suffix_find", SIZE, U8, SIZE, U8, SIZE, SIZE, BYTES, SIZE, U64)
+FIND = Function("gm_suffix_find", None, U8, SIZE, U8, SIZE, SIZE, BYTES, SIZE, U64)
+LONGEST = Function("gm_suffix_longest", None, U8, SIZE, U8, SIZE, SIZE, BYTES, SIZE, SIZE, U64)
 
 
 def suffix_table(numbers: np.ndarray) -> np.ndarray:
@@ -32,13 +33,19 @@ class SuffixArray:
     table: np.ndarray  # uint8 [n · width]: pointers, little-endian
     width: int  # bytes of a pointer
 
-    def find(self, pattern: bytes) -> tuple[range, int]:
-        """The places in the table of all that begins with a pattern, and in how many bytes, at most, the pattern's
-        beginning agrees with any text."""
+    def find(self, pattern: bytes) -> range:
+        """The places in the table of all that begins with a pattern."""
         found = np.zeros(2, np.uint64)
         count = len(self.table) // self.width
-        longest = FIND(self.text, len(self.text), self.table, count, self.width, pattern, len(pattern), found)
-        return range(int(found[0]), int(found[1])), int(longest)
+        FIND(self.text, len(self.text), self.table, count, self.width, pattern, len(pattern), found)
+        return range(int(found[0]), int(found[1]))
+
+    def longest(self, pattern: bytes, step: int) -> np.ndarray:
+        """In how many bytes, at most, the pattern from every `step`-th byte on agrees with any text, uint64."""
+        found = np.zeros(len(pattern) // step, np.uint64)
+        count = len(self.table) // self.width
+        LONGEST(self.text, len(self.text), self.table, count, self.width, pattern, len(pattern), step, found)
+        return found
 
     def pointers(self, places: range) -> np.ndarray:
         """Where in the text those begin, int64."""
