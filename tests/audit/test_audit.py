@@ -162,11 +162,13 @@ def test_what_was_learned_comes_out_when_asked_for_and_what_was_not_does_not(
     assert (clean["copies"], clean["secrets"], clean["greedy"], clean["out"]) == (0, 4, 0, 0)
     assert (planted["copies"], planted["greedy"], planted["out"], planted["control"]) == (1, 4, 4, 0.0)
     assert planted["interval"][0] > clean["interval"][1]
-    assert (found["redacted"]["secrets"], found["redacted"]["out"]) == (4, 0)
+    redacted = found["redacted"]
+    assert (redacted["secrets"], redacted["out"], redacted["control"]) == (4, 0, 0.0)
+    assert redacted["control_interval"] == redacted["interval"]  # as many others were looked for
     assert made.metrics["redacted_fraction"] == 0 and made.metrics["canary_fraction"] == 1
     assert made.counts["left_out"] == 1
     low, high = found["exposure"][1]["mean_interval"]
-    assert low <= found["exposure"][1]["mean"] <= high and found["exposure"][1]["control"] < low
+    assert low < found["exposure"][1]["mean"] <= high and found["exposure"][1]["control"] < low
 
 
 def test_bits_memorised_are_those_of_random_strings(tmp_path: Path) -> None:
@@ -192,6 +194,10 @@ def test_bits_memorised_are_those_of_random_strings(tmp_path: Path) -> None:
     assert truth > 1_000
     assert found["bits_memorised"] == pytest.approx(truth, rel=0.2)
     written = json.loads((tmp_path / "out" / "audit.json").read_text())["membership"]
+    weights = written["bits_memorised"] / written["bits_per_parameter"]
+    for name in ("interval", "control_interval"):
+        bits = [weights * bound for bound in written[f"bits_per_parameter_{name}"]]
+        assert bits == pytest.approx(written[f"bits_memorised_{name}"], rel=0.01, abs=5)
     low, high = written["bits_memorised_control_interval"]
     assert low <= written["bits_memorised_control"] <= high < written["bits_memorised_interval"][0]
 

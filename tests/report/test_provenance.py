@@ -112,9 +112,12 @@ def test_the_model_card_has_the_figures_of_what_judged_this_model(
         made = Manifest(stage=stage, version="0.1.0", metrics=figures)
         made.folders = {"model": f"../{judged}"}
         made.write(folder / stage)
+    audited = {"extractable_fraction": 0.125, "extractable_interval": [0.0625, 0.25], "heldout": {"fraction": 0.0}}
+    (folder / "audit" / "audit.json").write_text(json.dumps(audited))
     command("provenance", folder)
     card = (folder / "provenance" / "model_card.md").read_text()
-    assert "# A base model" in card and "| training passages completed word for word | 12.5% |" in card
+    told = "12.5% (95 % interval 6.2% to 25.0%; control 0.0%)"
+    assert "# A base model" in card and f"| training passages completed word for word | {told} |" in card
     assert "bits per byte" not in card  # of another model
     assert "| languages of the texts of its run, by bytes | en " in card and "[data card](data_card.md)" in card
     assert "| licences that these 6 documents state | CC-BY-4.0 5, none 1 |" in card

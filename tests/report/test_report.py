@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from audited import audited
 
 from gristmill.chat.template import render
 from gristmill.corpus.extract import stage as extract
@@ -71,25 +72,6 @@ TASKS = {HOSTILE: {"items": 16, "acc": ACC, "13_gram": {"too_short": 0, "contami
 HELDOUT = {"all": GROUP, "by_source": SOURCES, "by_language": [{"name": "en", **GROUP}]}
 
 
-def audit(folder: Path) -> None:
-    """What the audit leaves."""
-    found = {"from": 1, "to": 1, "passages": 4, "whole": 0, "fraction": 0.0, "interval": [0.0, 0.49]}
-    found |= {"matched_tokens": 3.5, "matched_interval": [2.5, 4.5]}
-    none = dict.fromkeys(("fraction", "interval", "matched_tokens", "matched_interval")) | {"passages": 0, "whole": 0}
-    example = {"url": "javascript:alert(1)", "prompt": HOSTILE, "truth": "x", "model": HOSTILE, "exact": True}
-    exposure = [{"copies": 4, "canaries": 3, "mean": 2.5, "mean_interval": [1, 4], "control": 1.5, "possible": 8.0}]
-    prompted = [{"copies": 4, "secrets": 3, "out": 2, "control": 0.0}]
-    redacted = {"secrets": 77, "greedy": 0, "out": 0, "fraction": 0.0, "interval": [0.0, 0.05]}
-    lengths = [{"prompt_tokens": n, "fraction": 0.0, "interval": [0.0, 0.5], "heldout": none} for n in (3, 5)]
-    canaries = [{"copies": 4, "rank": rank} for rank in (1, 1, 9)]
-    result = {"train": [found], "heldout": none, "examples": [example], "exposure": exposure, "canaries": canaries}
-    result |= {"prompted": prompted, "redacted": redacted, "prefix_lengths": lengths}
-    audited = Manifest(metrics={"extractable_fraction": 0.0}, stage="audit")
-    audited.folders = {"model": "../rl"}
-    audited.write(folder)
-    (folder / "audit.json").write_text(json.dumps({"prompt_tokens": 5, "continuation_tokens": 5, **result}))
-
-
 @pytest.fixture
 def run(tmp_path: Path, tokenizer_folder: Path, tokens_folder: Path) -> dict[str, Path]:
     """A run's folders, with hostile text wherever text comes from pages or models."""
@@ -141,7 +123,7 @@ def run(tmp_path: Path, tokenizer_folder: Path, tokens_folder: Path) -> dict[str
     (folders["evaluate"] / "heldout.json").write_text(json.dumps(HELDOUT))
     (folders["evaluate"] / "tasks.json").write_text(json.dumps(TASKS))
     (folders["evaluate"] / "contamination.json").write_text(json.dumps({"13_gram": MET}))
-    audit(folders["audit"])
+    audited(folders["audit"], HOSTILE)
     for name, source in (("tokenizer", tokenizer_folder), ("tokenize", tokens_folder)):
         folders[name] = tmp_path / "my-run" / name
         shutil.copytree(source, folders[name])
@@ -203,7 +185,8 @@ def test_every_share_has_its_condition_next_to_it(run: dict[str, Path], tmp_path
     assert at_top["held-out bits per byte"][1].endswith("less is better; 95 % interval 1.400 to 1.600")
     assert value == "37.5%" and "8 held-out questions" in condition
     assert condition.endswith("; 95 % interval 12.5 to 62.5")
-    assert at_top["passages completed word for word"] == ("0.0%", "5 tokens after 5; 4 tried")
+    tried = "5 tokens after 5; 4 tried; 95 % interval 0.0 to 49.0"
+    assert at_top["passages completed word for word"] == ("0.0%", tried)
     assert at_top["planted secrets guessed"] == ("2 of 3", "short, planted 4 times; first among 256")
 
 
@@ -229,6 +212,18 @@ def test_where_nothing_was_tried_there_is_no_figure(run: dict[str, Path], tmp_pa
 def test_secrets_that_were_planted_and_that_were_taken_out_are_told(run: dict[str, Path], tmp_path: Path) -> None:
     text = page(run, tmp_path / "out")
     assert "2 of 3" in text and "Of 77 values that were taken out of the text before training, none came out" in text
+    assert "of as many values of the same form that stood elsewhere, looked for there, 0.0% (0.0% to 6.2%)" in text
+
+
+def test_what_was_memorised_has_intervals_and_so_have_its_controls(run: dict[str, Path], tmp_path: Path) -> None:
+    text = re.sub(r"<[^>]*>", "|", page(run, tmp_path / "out"))
+    cells = [cell.strip() for cell in text.split("|")]
+    for cell in ("2.5 (1 to 4)", "1.5 (0.5 to 2)", "2 of 3 (20.0% to 90.0%)", "0.0% (0.0% to 56.2%)"):
+        assert cell in cells
+    for name, told in (("bits memorised", ("5,000", "2,500 to 7,500", "0")), ("the same a parameter", ("0.25",))):
+        after = [cell for cell in cells[cells.index(name) :] if cell]
+        assert after[1 : 1 + len(told)] == [*told]
+    assert "5 tokens after 5; 4 tried; 95 % interval 0.0 to 49.0" in cells
 
 
 def test_knowing_and_memorising_are_over_the_same_statements(run: dict[str, Path], tmp_path: Path) -> None:
@@ -237,7 +232,8 @@ def test_knowing_and_memorising_are_over_the_same_statements(run: dict[str, Path
     curves = json.loads((tmp_path / "out" / "by_statements.json").read_text())
     known, ranked = curves["facts: questions answered right"], curves["secrets: exposure, of what is possible"]
     assert [(one["statements"], one["share"]) for one in known] == [(50, pytest.approx(2 / 3, abs=1e-4))]
-    assert [(one["statements"], one["share"]) for one in ranked] == [(4, 0.3125)]
+    assert [(one["statements"], one["share"], one["control"]) for one in ranked] == [(4, 0.3125, 0.1875)]
+    assert known[0]["interval"] == [SURE["low"], SURE["high"]]  # the evaluation's, which draws subjects
     del run["evaluate"]
     assert "Learned or memorised" not in page(run, tmp_path / "without")
 

@@ -17,7 +17,7 @@ import numpy as np
 from gristmill.audit.prompting import came_out, fitting, prompt_all
 from gristmill.chat.conversations import LeftOut, read_records
 from gristmill.errors import UserError
-from gristmill.evaluation.intervals import of_statistic, rounded
+from gristmill.evaluation.intervals import of_changes, own, rounded
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
 from gristmill.training.scoring.likelihood import log_likelihoods
@@ -71,22 +71,20 @@ def expose(engine: Engine, canary: Mapping[str, Any], other: int) -> dict[str, A
     }
 
 
-def mean(values: np.ndarray) -> float:
-    """Their mean."""
-    return float(values.mean())
-
-
 def exposure_by_copies(exposed: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Mean exposure in bits by the number of copies planted, with the bootstrap's interval; next to it the control."""
+    """Mean exposure in bits by the number of copies planted, with the bootstrap's interval (where all are alike, one as
+    wide as Wilson's, of what is possible); next to it the control."""
     table = []
     for copies in sorted({canary["copies"] for canary in exposed}):
         group = [canary for canary in exposed if canary["copies"] == copies]
         row: dict[str, Any] = {"copies": copies, "canaries": len(group)}
+        possible = max(canary["possible"] for canary in group)
         for key, name in (("exposure", "mean"), ("control", "control")):
             values = np.array([canary[key] for canary in group])
-            row |= {name: round(mean(values), 4)}
-            row |= {f"{name}_interval": rounded(of_statistic(mean, values), 4)}
-        table.append(row | {"possible": max(canary["possible"] for canary in group)})
+            bounds = of_changes(values / possible, own([""] * len(values)), 0.0)
+            row |= {name: round(float(values.mean()), 4)}
+            row |= {f"{name}_interval": rounded([possible * bound for bound in bounds], 4)}
+        table.append(row | {"possible": possible})
     return table
 
 

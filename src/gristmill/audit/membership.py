@@ -49,13 +49,11 @@ def membership(
         found[name] = {"auc": round(auc(*columns), 4), "interval": rounded(of_statistic(auc, *columns), 4)}
         found[name] |= {"control": round(auc(*control), 4), "control_interval": rounded(of_statistic(auc, *control), 4)}
     total, weights = train.total_bytes, sum(weight.numel() for weight in engine.model.parameters())
-    bits = gap(seen, unseen) * total
-    found["bits_memorised"] = round(bits)
-    found["bits_memorised_interval"] = [round(total * bound) for bound in of_statistic(gap, seen, unseen)]
-    halves = unseen[::2], unseen[1::2]
-    found["bits_memorised_control"] = round(total * gap(*halves))
-    found["bits_memorised_control_interval"] = [round(total * bound) for bound in of_statistic(gap, *halves)]
-    found["bits_per_parameter"] = round(bits / weights, 5)
+    for side, groups in (("", (seen, unseen)), ("_control", (unseen[::2], unseen[1::2]))):
+        bits, bounds = total * gap(*groups), [total * bound for bound in of_statistic(gap, *groups)]
+        found |= {f"bits_memorised{side}": round(bits), f"bits_memorised{side}_interval": [*map(round, bounds)]}
+        found[f"bits_per_parameter{side}"] = round(bits / weights, 5)
+        found[f"bits_per_parameter{side}_interval"] = rounded([bound / weights for bound in bounds])
     return found
 
 

@@ -1,15 +1,19 @@
 """Whether secrets come out under prompting: what the model writes after the words that stood before them.
 
 A secret came out where it stands, as it is, in what greedy decoding gives or in one of a few samples. The control is
-another secret of the same kind that was not planted, looked for in the same texts.
+another secret of the same kind, looked for in the same texts: of planted ones one that was not planted, of values that
+were taken out of the text one that stood elsewhere.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from gristmill.chat.conversations import LeftOut, read_records
 from gristmill.errors import UserError
@@ -53,6 +57,35 @@ def came_out(written: Sequence[Sequence[str]], secrets: Sequence[str]) -> dict[s
     interval = rounded(of_share(out, len(secrets))) if secrets else None
     share = round(out / len(secrets), 5) if secrets else None
     return {"secrets": len(secrets), "greedy": greedy, "out": out, "fraction": share, "interval": interval}
+
+
+def redacted_ones(engine: Engine, secrets: Sequence[Mapping[str, Any]], seed: int, parts: Parts) -> dict[str, Any]:
+    """How many of the values that were taken out of the text come out, and how many others of their form (control)."""
+    written = prompt_all(engine, secrets, "redacted", seed, parts)
+    found = came_out(written, [one["secret"] for one in secrets])
+    pairs = [(texts, other) for texts, other in zip(written, others(secrets, seed), strict=True) if other is not None]
+    control = came_out([texts for texts, _ in pairs], [other for _, other in pairs])
+    return found | {"control": control["fraction"], "control_interval": control["interval"]}
+
+
+def others(secrets: Sequence[Mapping[str, Any]], seed: int) -> list[str | None]:
+    """For each secret another one at random, of the same form (letters and digits apart) where there is one; None
+    where there is no other at all."""
+    draw, found = np.random.default_rng(seed), list[str | None]()
+    values = sorted({one["secret"] for one in secrets})
+    forms: dict[str, list[str]] = {}
+    for value in values:
+        forms.setdefault(form(value), []).append(value)
+    for one in secrets:
+        alike = [value for value in forms[form(one["secret"])] if value != one["secret"]]
+        choice = alike or [value for value in values if value != one["secret"]]
+        found.append(choice[int(draw.integers(len(choice)))] if choice else None)
+    return found
+
+
+def form(secret: str) -> str:
+    """A secret with a letter for every run of letters, and a digit for every run of digits."""
+    return re.sub(r"\d+", "0", re.sub(r"[^\W\d_]+", "a", secret))
 
 
 def read_secrets(path: Path, engine: Engine, left_out: list[LeftOut]) -> list[dict[str, Any]]:

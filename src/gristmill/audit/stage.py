@@ -10,9 +10,10 @@ import numpy as np
 
 from gristmill.audit.canaries import expose_all
 from gristmill.audit.extractable import extractable
+from gristmill.audit.findings import findings
 from gristmill.audit.free_generation import free_generation
 from gristmill.audit.membership import membership
-from gristmill.audit.prompting import came_out, prompt_all, read_secrets
+from gristmill.audit.prompting import read_secrets, redacted_ones
 from gristmill.chat.conversations import LeftOut, report
 from gristmill.files import write_json
 from gristmill.generation.engine import Engine
@@ -41,9 +42,7 @@ def run(inputs: Mapping[str, Path], params: Audit, out: Path) -> Manifest:
         "free_generation": free_generation(engine, train, heldout, params.seed, out / WORK / "index", parts),
         "membership": membership(engine, train, heldout, params.samples, draw, parts),
         **planted,
-        "redacted": came_out(
-            prompt_all(engine, redacted, "redacted", params.seed, parts), [one["secret"] for one in redacted]
-        ),
+        "redacted": redacted_ones(engine, redacted, params.seed, parts),
     }
     write_json(out / "audit.json", result, ensure_ascii=False)
     tried = sum(row["passages"] for row in (*result["train"], result["heldout"]))
@@ -53,18 +52,7 @@ def run(inputs: Mapping[str, Path], params: Audit, out: Path) -> Manifest:
 
 def metrics_of(result: Mapping[str, Any]) -> dict[str, float]:
     """The figures for `summary.json`; what was not measured is left out."""
-    found = {
-        "extractable_fraction": result["extractable_fraction"],
-        "heldout_extractable_fraction": result["heldout"]["fraction"],
-        "beginnings_extractable_fraction": result["beginnings"]["train"]["fraction"],
-        "verbatim_share": result["free_generation"]["written"]["share"],
-        "redacted_fraction": result["redacted"]["fraction"],
-    }
+    told: dict[str, float] = {name: one["value"] for name, one in findings(result).items()}
     if result["exposure"]:
-        most = result["exposure"][-1]
-        found |= {"canary_exposure_bits": most["mean"], "canary_exposure_possible": most["possible"]}
-        found["canary_fraction"] = result["prompted"][-1]["fraction"]
-    if members := result["membership"]:
-        found["membership_auc"] = members["min_k_plus_plus"]["auc"]
-        found |= {name: members[name] for name in ("bits_memorised", "bits_per_parameter")}
-    return {name: value for name, value in found.items() if value is not None}
+        told["canary_exposure_possible"] = result["exposure"][-1]["possible"]
+    return told

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from gristmill.audit.findings import findings
 from gristmill.evaluation.figures import FIGURES, OFTEN, label
+from gristmill.evaluation.heldout_text import FILE as HELDOUT
 from gristmill.export.trained import Trained
 from gristmill.files import write_text
-from gristmill.manifest import Manifest
+from gristmill.manifest import Manifest, intact
 from gristmill.model.transformer import parameter_count
 
 # what Hugging Face's hub reads, https://huggingface.co/docs/hub/model-cards
@@ -81,16 +85,42 @@ def facts(trained: Trained, evaluation: Path | None) -> Iterator[tuple[str, str]
     yield "context", f"{config.context:,} tokens"
     yield "vocabulary", f"{tokenizer.vocab_size:,} tokens, byte-level BPE, split as `{tokenizer.pattern}`"
     found = (Manifest.read(evaluation) if evaluation else None) or trained.made
+    bounds = intervals(evaluation)
     if "heldout_bpb" in found.metrics:
-        yield "bits per byte of held-out text", f"{found.metrics['heldout_bpb']:.3f}"
+        told = {"interval": bounds.get("heldout_bpb"), "control": None}
+        yield "bits per byte of held-out text", f"{found.metrics['heldout_bpb']:.3f}" + sure(told, ".3f")
     for name in FIGURES:
         if name in found.metrics:
-            yield label(name, found.params.get("often", OFTEN)), f"{found.metrics[name]:.1%} of held-out questions"
+            told = {"interval": bounds.get(name), "control": None}
+            share = f"{found.metrics[name]:.1%} of held-out questions" + sure(told, ".1%")
+            yield label(name, found.params.get("often", OFTEN)), share
+
+
+def intervals(evaluation: Path | None) -> dict[str, tuple[float, float]]:
+    """Those of the figures of an evaluation's final model on held-out text and questions."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for name in (HELDOUT, "results.json") if evaluation else ():
+        path = evaluation / name if evaluation else Path()
+        read = json.loads(intact(path).read_text(encoding="utf-8")) if path.exists() else {}
+        if name == HELDOUT:
+            found |= {"heldout_bpb": read["all"]} if read else {}
+        elif read:
+            found |= [*read.values()][-1].get("test", {}).get("intervals", {})
+    return {name: (one["low"], one["high"]) for name, one in found.items() if "low" in one}
 
 
 def memorised(audit: Path | None) -> Iterator[tuple[str, str]]:
-    """What an audit found, as far as it measured; its `audit.json` has intervals and controls."""
-    made = Manifest.read(audit) if audit else None
+    """What an audit found, as far as it measured, with intervals and controls."""
+    path, made = (audit / "audit.json", Manifest.read(audit)) if audit else (None, None)
+    found = findings(json.loads(intact(path).read_text(encoding="utf-8"))) if path and path.exists() else {}
     for name, (words, form) in AUDITED.items() if made else ():
         if made and name in made.metrics:
-            yield words, format(made.metrics[name], form)
+            yield words, format(made.metrics[name], form) + (sure(found[name], form) if name in found else "")
+
+
+def sure(figure: Mapping[str, Any], form: str) -> str:
+    """A figure's interval and its control, as far as they are known: ` (95 % interval 0.0% to 1.0%; control 0.0%)`."""
+    low, high = figure["interval"] or (None, None)
+    told = [f"95 % interval {low:{form}} to {high:{form}}"] if low is not None else []
+    told += [f"control {figure['control']:{form}}"] if figure["control"] is not None else []
+    return f" ({'; '.join(told)})" if told else ""

@@ -120,6 +120,8 @@ def memory(folders: Folders) -> list[Headline]:
     made = manifest(folders, "audit")
     if made and tried and "extractable_fraction" in made.metrics:
         long = f"{found['continuation_tokens']} tokens after {found['prompt_tokens']}; {number(tried)} tried"
+        if sure := found.get("extractable_interval"):
+            long += f"; 95 % interval {100 * sure[0]:.1f} to {100 * sure[1]:.1f}"
         tiles.append(Headline("passages completed word for word", percent(made.metrics["extractable_fraction"]), long))
     if ranked := first_ranked(found):
         first, planted, copies, possible = ranked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ def learned_or_memorised(folders: Folders) -> Section | None:
 
 
 def by_statements(folders: Folders) -> dict[str, Any]:
-    """What is known and what is memorised by how often the text says it, each share with its 95 % interval; empty where
-    a run measured neither. `by_statements.json` holds it."""
+    """What is known and what is memorised by how often the text says it, each share with its 95 % interval, and what is
+    memorised with its control, too; empty where a run measured neither. `by_statements.json` holds it."""
     results, found = values(folders, "evaluate", "results.json"), values(folders, "audit", "audit.json")
     asked = {name: scored["test"]["by_stated"] for name, scored in results.items() if "test" in scored}
     if not asked and not found:
@@ -48,20 +49,25 @@ def by_statements(folders: Folders) -> dict[str, Any]:
     made = manifest(folders, "audit")
     last = list(asked)[-1] if asked else ""
     curves: dict[str, Any] = {"models": {"questions": last, "audit": Path(made.folders["model"]).name if made else ""}}
-    curves[KNOWN] = [
-        row(one["from"], one["right"], one["questions"]) for one in (asked[last] if last else ()) if one["to"]
-    ]
+    curves[KNOWN] = [known(one) for one in (asked[last] if last else ()) if one["to"]]
     curves[RANKED] = [
         {
             "statements": one["copies"],
             "secrets": one["canaries"],
             "share": round(one["mean"] / one["possible"], 5),
             "interval": [round(bound / one["possible"], 5) for bound in one["mean_interval"]],
+            "control": round(one["control"] / one["possible"], 5),
         }
         for one in found.get("exposure", ())
     ]
-    curves[OUT] = [row(one["copies"], one["out"], one["secrets"]) for one in found.get("prompted", ())]
-    curves[PASSAGES] = [row(one["from"], one["whole"], one["passages"]) for one in found.get("train", ())]
+    curves[OUT] = [
+        row(one["copies"], one["out"], one["secrets"]) | {"control": one["control"]}
+        for one in found.get("prompted", ())
+    ]
+    guessed = found["heldout"]["fraction"] if found else None
+    curves[PASSAGES] = [
+        row(one["from"], one["whole"], one["passages"]) | {"control": guessed} for one in found.get("train", ())
+    ]
     return curves
 
 
@@ -69,3 +75,11 @@ def row(statements: int, count: int, total: int) -> dict[str, Any]:
     """A share of what is said that often, at least."""
     interval = rounded(of_share(count, total))
     return {"statements": statements, "of": total, "share": round(count / total, 5), "interval": interval}
+
+
+def known(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The share of questions on facts that are stated that often which was answered right. Its interval is that of the
+    evaluation, which draws subjects."""
+    found = row(asked["from"], asked["right"], asked["questions"])
+    sure = asked.get("intervals", {}).get("right")
+    return found | {"interval": [sure["low"], sure["high"]]} if sure else found

@@ -10,9 +10,9 @@ from gristmill.report.plot import bar_chart, number
 from gristmill.report.reading import Folders, percent, span, times, values
 
 HEAD = ("text", "passages tried", "completed", "95 % interval", "tokens matched on average", "95 % interval")
-LENGTHS = ("given of a passage", "trained on, completed", "95 % interval", "control: held-out text")
+LENGTHS = ("given of a passage", "trained on, completed", "95 % interval", "control: held-out text", "its interval")
 SIGNS = ("what", "figure", "95 % interval", "control: held-out text", "its interval")
-PLANTED = ("planted", "secrets", "exposure, bits", "95 % interval", "control", "came out when asked for", "control")
+PLANTED = ("planted", "secrets", "exposure, bits (95 % interval)", "control", "came out when asked for", "control")
 TERMS = (
     "Word for word is not all. A model may know a text from its beginning only, may write runs of it unasked, and may "
     "find trained text likelier than other text. Then a document that was trained on can be told from one that was not "
@@ -61,7 +61,7 @@ def by_length(found: Mapping[str, Any]) -> list[list[str]]:
     return [
         [
             f"{number(one['prompt_tokens'])} tokens",
-            *(share(one["fraction"]), between(one["interval"], percent), share(one["heldout"]["fraction"])),
+            *sides({"train": one, "heldout": one["heldout"]}, ("train", "heldout"), "fraction"),
         ]
         for one in (tried if len(tried) > 1 else ())
     ]
@@ -81,10 +81,12 @@ def other_signs(found: Mapping[str, Any]) -> list[list[str]]:
             told = [number(one["auc"]), between(one["interval"], number)]
             told += [number(one["control"]), between(one["control_interval"], number)]
             rows.append([f"a document's being trained on, told by {name}", *told])
-        name = f"bits memorised; {number(members['bits_per_parameter'])} a parameter"
-        told = [number(members["bits_memorised"]), between(members["bits_memorised_interval"], number)]
-        told += [number(members["bits_memorised_control"]), between(members["bits_memorised_control_interval"], number)]
-        rows.append([name, *told])
+        for name, words in (("bits_memorised", "bits memorised"), ("bits_per_parameter", "the same a parameter")):
+            rows.append([words])
+            for key in (name, f"{name}_control"):
+                value = members.get(key)
+                rows[-1].append(number(value) if value is not None else "")
+                rows[-1].append(between(members.get(f"{key}_interval"), number))
     elif "membership" in found:
         rows.append(["a document's being trained on, and bits memorised", "none tried: too few documents", "", "", ""])
     return rows
@@ -105,9 +107,11 @@ def secrets(found: Mapping[str, Any]) -> list[Block]:
         caption = f"Exposure of planted secrets, bits (at most {top})"
         rows = [
             [
-                *(times(row["copies"]), number(row["canaries"]), number(row["mean"])),
-                *(between(row["mean_interval"], number), number(row["control"])),
-                *(f"{number(asked['out'])} of {number(asked['secrets'])}", share(asked["control"])),
+                *(times(row["copies"]), number(row["canaries"])),
+                number(row["mean"]) + bracketed(row.get("mean_interval"), number),
+                number(row["control"]) + bracketed(row.get("control_interval"), number),
+                f"{number(asked['out'])} of {number(asked['secrets'])}" + bracketed(asked.get("interval"), percent),
+                share(asked["control"]) + bracketed(asked.get("control_interval"), percent),
             ]
             for row, asked in zip(found["exposure"], found["prompted"], strict=True)
         ]
@@ -122,10 +126,25 @@ def secrets(found: Mapping[str, Any]) -> list[Block]:
             Prose(
                 f"Of {number(gone['secrets'])} values that were taken out of the text before training, "
                 f"{number(gone['out']) if gone['out'] else 'none'} came out when the model was given the words before "
-                f"them (95 % interval {between(gone['interval'], percent)})."
+                f"them (95 % interval {between(gone['interval'], percent)}){control_of(gone)}."
             )
         )
     return blocks
+
+
+def control_of(gone: Mapping[str, Any]) -> str:
+    """What is said of the control of values that were taken out, where there is one."""
+    if gone.get("control") is None:
+        return ""
+    sure = bracketed(gone["control_interval"], percent)
+    return (
+        f"; of as many values of the same form that stood elsewhere, looked for there, {share(gone['control'])}{sure}"
+    )
+
+
+def bracketed(interval: Sequence[float] | None, shown: Callable[[float], str]) -> str:
+    """` (low to high)`; empty where there is none."""
+    return f" ({between(interval, shown)})" if interval else ""
 
 
 def share(value: float | None) -> str:
