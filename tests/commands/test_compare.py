@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import Command
 
 from gristmill.commands.compare import compare
 from gristmill.errors import UserError
-from gristmill.evaluation.intervals import of_difference, of_runs, student
+from gristmill.evaluation.intervals import of_difference, of_runs, of_share, student
 from gristmill.evaluation.win_rate import by_truth, share
 from gristmill.manifest import Manifest
 
@@ -145,3 +146,52 @@ def test_the_better_answers_win(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert found["low"] < 0.625 < found["high"] < found["low"] + 0.3
     with pytest.raises(UserError, match="is no reward model"):
         compare(runs, win_rate=str(tmp_path / "nothing"))
+
+
+def test_what_was_measured_on_something_else_is_told_and_not_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [run(tmp_path / name, figure, ["right"] * 4) for name, figure in (("a", 0.25), ("b", 0.5))]
+    for path, number in zip(runs, (1, 2), strict=True):
+        summary = {"evaluate.heldout_bpb": number / 4, "evaluate.wrong_answer_rate": number / 4, "tasks.t.acc": number}
+        summary |= {"pretrain.parameters": number, "rl.unanswerable_declined_low": number, "filter.words": number}
+        (path / "summary.json").write_text(json.dumps(summary))
+        rows = [{"name": "a.test", "documents": 3, "bytes": 3}]
+        (path / "evaluate" / "heldout.json").write_text(json.dumps({"by_source": rows}))
+        item = {"task": "t", "context": "", "choices": ["a", "b"], "answer": 0, "acc": True}
+        (path / "evaluate" / "tasks.jsonl").write_text(json.dumps(item) + "\n")
+    compare(runs)
+    same = capsys.readouterr().out
+    assert all(name in same for name in summary) and "not compared" not in same
+    (runs[1] / "evaluate" / "heldout.json").write_text(json.dumps({"by_source": [{**rows[0], "bytes": 4}]}))
+    (runs[1] / "evaluate" / "tasks.jsonl").write_text(json.dumps({**item, "choices": ["a", "c"]}) + "\n")
+    answers = runs[1] / "evaluate" / "answers.jsonl"
+    answers.write_text(answers.read_text().replace("Who 3?", "Who else?"))
+    compare(runs)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "pretrain.parameters" in told and not any(name in told for name in summary if name != "pretrain.parameters")
+    assert "2 on the text, which is not the same; 2 on questions, which are not the same; 1 of tasks.t, whose" in told
+    assert "3 test questions that both were asked" in told  # and these tell what changed
+    compare(runs, everything=True)
+    assert all(name in capsys.readouterr().out for name in ("filter.words",))
+
+
+def test_where_no_answer_changed_that_is_no_certainty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compare([run(tmp_path / name, figure, ["right"] * 20) for name, figure in (("a", 0.25), ("b", 0.5))])
+    _, high = of_share(0, 20)
+    assert f"+0.0% (95 % interval {-high:+.1%} to {high:+.1%}), 0 gained, 0 lost of 20" in capsys.readouterr().out
+
+
+def test_folders_of_tasks_alone_are_compared(
+    model_folder: Path, tokenizer_folder: Path, tmp_path: Path, command: Command
+) -> None:
+    items = [{"good": f"The miller walks to {n} rivers.", "bad": f"To miller walks {n} the."} for n in range(4)]
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    for name, sides in (("one", ("good", "bad")), ("two", ("bad", "good"))):
+        records = [{"good": item[sides[0]], "bad": item[sides[1]]} for item in items]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        asked = ("--set", f"tasks.pairs={tmp_path / name}.jsonl", "--set", f"tasks.same={tmp_path / 'items.jsonl'}")
+        assert command("evaluate", model_folder, tokenizer_folder, *asked, "-o", tmp_path / name).code == 0
+    told = command("compare", tmp_path / "one", tmp_path / "two").stdout
+    assert "tasks.same.acc: +0.0%" in told and "0 gained, 0 lost of 4" in told
+    assert "tasks.pairs.acc:" not in told and "test question" not in told

@@ -84,7 +84,9 @@ def test_few_answers_give_no_figure() -> None:
     assert trust(questions, ["declined"] * 25 + ["right"] * 5, [0.5] * 30) == {}
 
 
-def test_the_stage_writes_it(model_folder: Path, tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path) -> None:
+def test_the_stage_writes_it(
+    model_folder: Path, tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     lines = [{"question": f"Who {n}?", "answers": ["x"], "answerable": True, "split": "test"} for n in range(30)]
     path = tmp_path / "q.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -95,3 +97,5 @@ def test_the_stage_writes_it(model_folder: Path, tokenizer_folder: Path, tokens_
     assert made.metrics["calibration_error"] == found["calibration_error"]
     records = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert all(0 <= record["confidence"] <= 1 for record in records)
+    printed = capsys.readouterr().out  # next to right and declined
+    assert "all shares of questions answered" in printed and "(calibration error)" in printed

@@ -116,7 +116,7 @@ def test_the_stage_scores_before_and_after_rl(
     params = Evaluate(questions=str(tmp_path / "q.jsonl"), prompts=["Hello."], show=1, max_tokens=4)
     (tmp_path / "out").mkdir()
     made = stage.run({**inputs, "sft": model_folder.parent / model_folder.name}, params, tmp_path / "out")
-    assert made.metrics["declined.nobody"] == 0.0
+    assert made.metrics["evaluate.declined.nobody"] == 0.0
     assert made.metrics["heldout_bpb"] > 0 and made.metrics["seen_accuracy"] == made.metrics["talk_accuracy"] == 0.0
     answers = [json.loads(line) for line in (tmp_path / "out/answers.jsonl").read_text().splitlines()]
     assert len(answers) == 5 and {record["outcome"] for record in answers} <= {"right", "wrong", "declined"}
@@ -288,7 +288,12 @@ def test_questions_from_tables_are_read_and_asked_twice_are_one_trial(
 
 
 def test_questions_of_ones_own_are_scored(
-    model_folder: Path, tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_folder: Path,
+    tokenizer_folder: Path,
+    tokens_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(stage, "ask", lambda engine, questions, *_: [Answer("It is Marl.", 0.5)] * len(questions))
     inputs = {"model": model_folder, "tokenizer": tokenizer_folder, "tokens": tokens_folder}
@@ -299,6 +304,8 @@ def test_questions_of_ones_own_are_scored(
         (tmp_path / f"{number}").mkdir()
         made = stage.run(inputs, Evaluate(questions=str(tmp_path / "q.jsonl")), tmp_path / f"{number}")
         name = "validation_accuracy" if more.get("split") else "all_answerable_accuracy"
+        asked = "questions of the split validation" if more.get("split") else "held-out test questions"
+        assert f"{asked} (95 % interval)" in capsys.readouterr().out
         assert made.metrics[name] == 1.0
         scores = json.loads((tmp_path / f"{number}" / "results.json").read_text())[model_folder.name]
         assert scores[more.get("split", "test")]["matched"] == {more.get("match", "contains"): 1}

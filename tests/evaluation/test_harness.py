@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import re
 import zipfile
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ from gristmill.chat.matching import right
 from gristmill.errors import UserError
 from gristmill.evaluation import stage
 from gristmill.evaluation.harness import before_stops, language_model, read_task
-from gristmill.evaluation.tasks import run_task
+from gristmill.evaluation.intervals import NORMAL
+from gristmill.evaluation.tasks import combined, run_task
 from gristmill.export import stage as export
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
@@ -143,18 +145,26 @@ def test_a_task_file_of_the_harness_is_scored_per_example_as_there(
         assert record["said"] == mine[0]["resps"]
 
 
-COMBINED = {  # a task of each kind → figures that are no mean of its examples', and those that have an interval
-    "loglikelihood": (("perplexity", "acc"), ("perplexity", "acc")),
-    "multiple_choice": (("acc", "f1", "mcc", "brier_score"), ("acc",)),
-    "loglikelihood_rolling": (("word_perplexity", "bits_per_byte"), ("word_perplexity", "bits_per_byte")),
+COMBINED = {  # a task of each kind → figures, most of them no mean of its examples'
+    "loglikelihood": ("perplexity", "acc"),
+    "multiple_choice": ("acc", "f1", "mcc", "brier_score"),
+    "loglikelihood_rolling": ("word_perplexity", "bits_per_byte"),
 }
 
 
 def own_task(folder: Path, kind: str, figures: tuple[str, ...]) -> Path:
     """A task file of a kind, with its items."""
+    draw = random.Random(0)
+    choices = ("walks to a river", "sleeps", "paints a boat")
+    names = ("miller", "river", "mill", "boat", "young Tom", "Anna", "cat", "old smith", "baker", "door")
     rows = [
-        {"context": f"The {who}", "choices": ["walks to a river", "sleeps"], "answer": number % 2, "text": who * 3}
-        for number, who in enumerate(("miller ", "river ", "mill ", "boat ", "young Tom "))
+        {
+            "context": f"The {who}",
+            "choices": draw.sample(choices, 2),
+            "answer": draw.randrange(2),
+            "text": f"{who} " * 3,
+        }
+        for who in names
     ]
     write(folder / "items.jsonl", rows)
     target = {"multiple_choice": "answer", "loglikelihood": " walks", "loglikelihood_rolling": "{{text}}"}[kind]
@@ -175,18 +185,36 @@ def test_what_all_examples_give_together_is_what_the_harness_says(
     from lm_eval import simple_evaluate
 
     engine = Engine.load(model_folder, tokenizer_folder)
-    files = {kind: own_task(tmp_path, kind, figures) for kind, (figures, _) in COMBINED.items()}
+    files = {kind: own_task(tmp_path, kind, figures) for kind, figures in COMBINED.items()}
     theirs = simple_evaluate(language_model(engine), tasks=[*map(read_task, files.values())], bootstrap_iters=0)
-    for kind, (figures, sure) in COMBINED.items():
+    for kind, figures in COMBINED.items():
         (tmp_path / kind).mkdir()
         found, records = run_task(engine, "mine", files[kind], 24, [], Parts(tmp_path / kind), None)
         json.dumps(records)
         for figure in figures:
             expected = float(theirs["results"][kind][f"{figure},none"])
             assert found[figure]["value"] == pytest.approx(expected, rel=1e-4, abs=1e-5)
-            assert ("low" in found[figure]) == (figure in sure)
-            if figure in sure:
-                assert found[figure]["low"] <= found[figure]["value"] <= found[figure]["high"]
+            low, high = found[figure]["low"], found[figure]["high"]
+            assert low <= found[figure]["value"] <= high and low < high, figure
+
+
+def test_an_interval_is_as_wide_as_the_standard_error_of_the_harness(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = pytest.importorskip("lm_eval.api.metrics")
+    from lm_eval.api.registry import get_aggregation
+
+    monkeypatch.setenv("DISABLE_MULTIPROC", "1")
+    draw = random.Random(0)
+    pairs = [(truth, truth if draw.random() < 0.7 else 1 - truth) for truth in (draw.randrange(2) for _ in range(80))]
+    words = "the miller walks to a river and old Anna sleeps".split()
+    texts = [([" ".join(words)], " ".join(draw.sample(words, 9)[:4] + words[4:])) for _ in range(30)]
+    for values, name in ((pairs, "f1"), (pairs, "matthews_corrcoef"), (texts, "bleu")):
+        found = combined(values, name)
+        error = metrics.stderr_for_metric(get_aggregation(name), 400)(values)
+        assert (found["high"] - found["low"]) / (2 * NORMAL) == pytest.approx(error, rel=0.2)
+        assert found["low"] < found["value"] < found["high"]
+    assert combined(pairs, "f1") == combined(pairs, "f1")  # drawn from one seed
+    assert combined([(1, 1)] * 9, "f1") == {"value": 1.0, "aggregation": "f1"}  # no draw says more
+    assert "low" not in combined(pairs[:1], "f1")
 
 
 def test_a_prompt_that_is_cut_is_counted(model_folder: Path, tokenizer_folder: Path, tmp_path: Path) -> None:

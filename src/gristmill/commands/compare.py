@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gristmill.commands import yardsticks
 from gristmill.errors import UserError
 from gristmill.manifest import RECIPE, Manifest
 from gristmill.progress import results, table
@@ -52,20 +53,28 @@ def compare(
     summaries = {run: summary_of(run) for run in runs}
     groups = grouped(runs)
     names = sorted({name for one in summaries.values() for name in one if not name.endswith("seconds")})
-    rows = []
+    unlike = yardsticks.unlike([*map(evaluated, runs)], [summaries[run] for run in runs])
+    rows, apart = [], Counter[str]()
     for name in names:
         values = [summaries[run].get(name) for run in runs]
-        if everything or (len({*values}) > 1 and None not in values and name.rpartition(".")[2] not in BALANCE):
+        differs = len({*values}) > 1 and None not in values and name.rpartition(".")[2] not in BALANCE
+        if differs and not everything and (measure := yardsticks.yardstick(name)) in unlike:
+            apart[measure] += 1
+        elif everything or differs:
             grouped_values = [[summaries[run].get(name) for run in group] for group in groups]
             rows.append((name, *(over_seeds(grouped_values) if len(groups) < len(runs) else map(shown, values))))
     if rows:
         results.print(table(("figure", *heads(groups)), rows))
-    if len(rows) < len(names):
-        results.print(f"{len(names) - len(rows)} more figures with --all", style="dim", markup=False)
+    if apart:
+        results.print(yardsticks.told(apart), markup=False)
+    if more := len(names) - len(rows) - apart.total():
+        results.print(f"{more} more figures with --all", style="dim", markup=False)
     answers = {run: answered(run) for run in runs}
     for other in (group[0] for group in groups[1:]):
         before, after = in_common(answers[runs[0]], answers[other])
-        for line in (*paired(runs[0], other, before, after), *paired_tasks(runs[0], other)):
+        asked = answers[runs[0]] or answers[other]
+        changes = paired(runs[0], other, before, after) if asked else ()
+        for line in (*changes, *paired_tasks(runs[0], other)):
             results.print(line, markup=False)
         if win_rate:
             results.print(better(runs[0], other, before, after, win_rate), markup=False)
@@ -226,7 +235,7 @@ def scored_items(run: Path) -> dict[tuple[str, str, str], float]:
 
     path, turns, found = evaluated(run) / "tasks.jsonl", Counter[str](), dict[tuple[str, str, str], float]()
     for one in read_jsonl(path) if path.exists() else ():
-        asked = json.dumps([one.get(name) for name in ("task", "context", "choices", "question", "asked", "answer")])
+        asked = yardsticks.asked(one)
         item = f"{asked} {turns[asked]}"
         turns[asked] += 1
         figures = {name: value for name, value in one.items() if name not in NO_FIGURES and value in (True, False)}

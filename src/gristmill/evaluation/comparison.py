@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gristmill.evaluation.figures import FIGURES
-from gristmill.evaluation.intervals import of_mean, own
+from gristmill.evaluation.intervals import of_changes, own
 from gristmill.evaluation.questions import Question
 
 
@@ -40,7 +40,8 @@ def difference(
     interval, for which whole `owners` are drawn (each is one of its own, where none are named)."""
     first, second = np.asarray(before, bool), np.asarray(after, bool)
     gained, lost = int((second & ~first).sum()), int((first & ~second).sum())
-    low, high = of_mean(second.astype(np.float64) - first, owners or own([""] * len(first)))
+    owners = owners or own([""] * len(first))
+    low, high = of_changes(second.astype(np.float64) - first, owners, -1.0)
     return {
         "before": int(first.sum()),
         "after": int(second.sum()),

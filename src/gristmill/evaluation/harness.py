@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from itertools import groupby
@@ -255,7 +256,9 @@ def aggregated(name: str, values: Sequence[Any]) -> float:
     """What the harness makes of all examples' values."""
     from lm_eval.api.registry import get_aggregation
 
-    return float(get_aggregation(name)(values))
+    logging.getLogger("sacrebleu").setLevel(logging.ERROR)  # its advice on ends of sentences
+    with warnings.catch_warnings(action="ignore"):  # where nothing was said to be right, scikit-learn warns of F1
+        return float(get_aggregation(name)(values))
 
 
 def whole(record: dict[str, Any]) -> str:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
+
+from gristmill.progress import Progress
 
 LEVEL = 0.95
 NORMAL = 1.959964  # standard deviations that hold 95 % of a normal distribution
 STUDENT = (12.7062, 4.30265, 3.18245, 2.77645, 2.57058, 2.44691)  # the same of Student's t, by degrees of freedom
 RESAMPLES = 2_000
 AT_ONCE = 50  # of them, in memory
+SOME, FEWEST = 500, 100  # of them, at most and at least, where a function of all observations may take its time
+DRAWN = (1_000_000, 20_000)  # observations in all of them: of numbers, and of texts
 
 
 class Interval(TypedDict):
@@ -73,6 +77,15 @@ def of_mean(values: np.ndarray, owners: Sequence[str]) -> tuple[float, float]:
     """The 95 % interval of the mean of `values` (float [n]), by the bootstrap (Efron 1979), drawing whole owners."""
     _, owner = np.unique(np.array(owners), return_inverse=True)
     return of_ratio(np.bincount(owner, values), np.bincount(owner).astype(np.float64))
+
+
+def of_changes(values: np.ndarray, owners: Sequence[str], least: float) -> tuple[float, float]:
+    """The same of values between `least` and 1. Where all are one, which no draw could change, it reaches as far as
+    Wilson's does where none of as many trials as there are owners came out."""
+    if len({*values.tolist()}) > 1:
+        return of_mean(values, owners)
+    value, far = float(values[0]), of_share(0, len({*owners}))[1]
+    return max(least, value - far), min(1.0, value + far)
 
 
 def of_ratio(sums: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
@@ -146,3 +159,29 @@ def of_statistic(statistic: Callable[..., float], *groups: np.ndarray) -> tuple[
         statistic(*(group[draw.integers(len(group), size=len(group))] for group in groups)) for _ in range(RESAMPLES)
     ]
     return bounds(found)
+
+
+def of_any(statistic: Callable[[list[Any]], float], values: Sequence[Any], name: str) -> tuple[float, float] | None:
+    """The 95 % interval of a function of all `values` together, whatever they are, by the bootstrap (Efron 1979);
+    progress is shown under `name`.
+
+    The more values, the fewer draws (500 to 100), and fewer of texts than of numbers, so that it takes no longer than
+    500 calls on few values or 100 on all: as many as lm-evaluation-harness takes for BLEU. None where there are fewer
+    than two values, or no draw changes anything.
+    """
+    count, texts = len(values), any(isinstance(part, str) for part in parts_of([*values[:1]]))
+    if count < 2:
+        return None
+    draw, found = np.random.default_rng(0), list[float]()
+    with Progress(name, min(SOME, max(FEWEST, DRAWN[texts] // count)), "draws") as bar:
+        while bar.done < (bar.total or 0):
+            found.append(statistic([values[place] for place in draw.integers(count, size=count)]))
+            bar.advance(1)
+    known = [one for one in found if math.isfinite(one)]
+    low, high = bounds(known) if known else (0.0, 0.0)
+    return (low, high) if low < high else None
+
+
+def parts_of(value: Any) -> list[Any]:
+    """What is in a value, however deep."""
+    return [part for one in value for part in parts_of(one)] if isinstance(value, list | tuple) else [value]

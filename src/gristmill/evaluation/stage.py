@@ -28,6 +28,11 @@ from gristmill.training.loop import best_device
 
 COMPARISON, CONTAMINATION = "comparison.json", "contamination.json"
 CHANGES = ("all_answerable_accuracy", "unanswerable_declined")  # whose difference between SFT and RL is summed up
+TRUST = {  # of `confidence.json`, in words
+    "area": "wrong among the answers given, over all shares of questions answered",
+    "calibration_error": "confidence and share right lie apart by (calibration error)",
+    "stated_calibration_error": "the same of stated confidence",
+}
 SEEN = ("sft", "rl")  # splits whose entities fine-tuning asked about
 
 
@@ -69,7 +74,7 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
     if questions:
         metrics |= figures(results, inputs["model"].name)
         metrics |= summed_up(changes)
-        show(results)
+        show(results, trusted)
     trained = open_split(inputs["tokens"], "train", engine.tokenizer.hash) if "tokens" in inputs else None
     if questions and trained is not None:
         met = parts("questions-contamination", partial(told, [q.whole() for q in questions], trained, engine.tokenizer))
@@ -160,7 +165,8 @@ def figures(results: Mapping[str, Any], final: str) -> dict[str, float]:
 
 def declined_by_kind(scores: Mapping[str, Any]) -> dict[str, float]:
     """By kind of question, the share that was declined."""
-    return {f"declined.{row['kind']}": row["declined"] / row["questions"] for row in scores.get("by_kind", ())}
+    rows = scores.get("by_kind", ())
+    return {f"evaluate.declined.{row['kind']}": row["declined"] / row["questions"] for row in rows}
 
 
 def seen_accuracy(splits: Mapping[str, Any]) -> float | None:
@@ -191,18 +197,25 @@ def summed_up(changes: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def show(models: Mapping[str, Any]) -> None:
-    """Print the models side by side on the test split, where it was asked."""
-    tests = [splits["test"] for splits in models.values() if "test" in splits]
-    rows = [
-        (label(name, tests[0]["often"]), *(interval(scores, name) for scores in tests))
-        for name in FIGURES
-        if tests and name in tests[0]
-    ]
-    for number, row in enumerate(tests[0]["by_kind"] if tests else ()):
-        rows.append((f"{row['kind']}: declined", *(share(scores["by_kind"][number], "declined") for scores in tests)))
-    if rows:
-        results.print(table(("held-out test questions (95 % interval)", *models), rows))
+def show(models: Mapping[str, Any], trusted: Mapping[str, Any]) -> None:
+    """Print the models side by side on the test split, and how far the final one's certainty can be trusted; where no
+    test question was asked, on each split that was."""
+    splits = dict.fromkeys(split for found in models.values() for split in found)
+    for split in ("test",) if "test" in splits else splits:
+        scores = [found[split] for found in models.values()]
+        head, *_ = scores
+        shown = [
+            (label(name, head["often"]), *(interval(one, name) for one in scores)) for name in FIGURES if name in head
+        ]
+        for number, row in enumerate(head["by_kind"]):
+            told = (share(one["by_kind"][number], "declined") for one in scores)
+            shown.append((f"{row['kind']}: declined", *told))
+        others = [""] * (len(models) - 1)  # certainty is told of the final model
+        for name, words in (TRUST if split == "test" else {}).items():
+            if name in trusted:
+                shown.append((words, *others, interval(trusted, name)))
+        which = "held-out test questions" if split == "test" else f"questions of the split {split}"
+        results.print(table((f"{which} (95 % interval)", *models), shown))
 
 
 def show_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> None:

@@ -22,7 +22,7 @@ from gristmill.chat.matching import MATCHES, is_number, numbers, right
 from gristmill.errors import UserError
 from gristmill.evaluation.contamination import told
 from gristmill.evaluation.harness import MEAN, aggregated, run_by_harness, whole
-from gristmill.evaluation.intervals import of_mean, of_ratio, of_share, own
+from gristmill.evaluation.intervals import of_any, of_mean, of_ratio, of_share, own
 from gristmill.evaluation.questions import complete, prompt_of
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
@@ -92,7 +92,8 @@ def finished(
     trained: Split | None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A task's figures and its records, from the scored records and the text of each."""
-    figures: dict[str, Any] = {"items": len(records), **shares(records, names)}
+    every = shares(records, names)
+    figures: dict[str, Any] = {"items": len(records), **every}
     if cut := sum(SHORTENED in record for record in records):
         figures[SHORTENED] = cut
         told_cut = f"{name}: the beginning of {cut:,} of {counted(len(records), 'items')} was left out"
@@ -101,7 +102,8 @@ def finished(
         found = parts(f"task-{name}-contamination", partial(told, texts, trained, engine.tokenizer))
         for rule, one in found.items():
             met = one.pop("met")
-            figures[rule] = {**one, "contaminated": sum(met), "without": shares(records, names, met)}
+            clean = shares(records, names, met) if any(met) else every
+            figures[rule] = {**one, "contaminated": sum(met), "without": clean}
             records = [{**record, rule: hit} for record, hit in zip(records, met, strict=True)]
     return figures, [{"task": name, **record} for record in records]
 
@@ -117,8 +119,8 @@ def shares(
 
 
 def combined(values: Sequence[Any], aggregation: str) -> dict[str, Any]:
-    """A figure of all records' values, and its 95 % interval: of a share Wilson's; of a mean, also under a perplexity,
-    the bootstrap's; of what the harness makes otherwise of all of them there is none."""
+    """A figure of all records' values, and its 95 % interval: of a share Wilson's, of anything else the bootstrap's,
+    which draws records; of one record, or where no draw changes what the harness makes of all, there is none."""
     whole: dict[str, Any] = {"value": sum(values) / len(values)} if aggregation == MEAN else {}
     bounds: Sequence[float] = ()
     if aggregation != MEAN:
@@ -126,6 +128,8 @@ def combined(values: Sequence[Any], aggregation: str) -> dict[str, Any]:
         if aggregation in RATIOS and len(values) > 1:
             sums, sizes = np.array([one if isinstance(one, list) else (one, 1.0) for one in values]).T
             bounds = sorted(map(RATIOS[aggregation], of_ratio(sums, sizes)))
+        elif aggregation not in RATIOS:
+            bounds = of_any(partial(aggregated, aggregation), values, f"evaluate: interval of {aggregation}") or ()
     elif {*values} <= {0.0, 1.0}:
         bounds = of_share(int(sum(values)), len(values))
     else:

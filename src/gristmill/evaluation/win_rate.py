@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gristmill.errors import UserError
-from gristmill.evaluation.intervals import of_mean, own
+from gristmill.evaluation.intervals import of_changes, own
 
 RANK = {"wrong": 0, "declined": 1, "right": 2}  # what may not be known is better declined than made up
 BATCH = 32  # questions judged together
@@ -54,6 +54,6 @@ def preferred(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def share(judged: np.ndarray, subjects: Sequence[str]) -> dict[str, Any]:
     """The second model's `rate`, a tie being half won, with its 95 % interval, for which subjects are drawn."""
-    low, high = of_mean(judged, own(subjects))
+    low, high = of_changes(judged, own(subjects), 0.0)
     counts = {name: int((judged == value).sum()) for name, value in (("won", 1.0), ("tied", 0.5), ("lost", 0.0))}
     return {"rate": float(judged.mean()), "low": low, "high": high, **counts}
