@@ -46,8 +46,9 @@ def read(path: Path) -> tuple[list[Pair], list[Pair]]:
     """Pairs for training, and those that measure, by prompt, as the stage splits them."""
     left_out: list[LeftOut] = []
     splits: tuple[list[Pair], list[Pair]] = ([], [])
-    for pair in read_records(path, preference, left_out):
-        splits[held_out(pair[0])].append(pair)
+    for prompt, *answers in read_records(path, preference, left_out):
+        chosen, rejected = (answer["content"] for answer in answers)
+        splits[held_out(prompt)].append((prompt, chosen, rejected))
     print(f"{len(splits[0])} pairs to train on, {len(splits[1])} held out, {len(left_out)} left out")
     return splits
 

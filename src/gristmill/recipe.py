@@ -363,7 +363,7 @@ class Report(Params):
 class Recipe(Params):
     """One file = one whole run."""
 
-    name: Annotated[str, checked(plain_name)] = "run"  # of the run: its folder is runs/NAME
+    name: Annotated[str, checked(plain_name)] = "run"  # of its folder, runs/NAME; in a file: that file's
     seed: Seed = 0  # of every stage that names none of its own
     gates: dict[str, Gate] = {}  # figures of summary.json and their bounds, as "<= 0.01"; one broken: exit code 3
     miniweb: Miniweb | None = None

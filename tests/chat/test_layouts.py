@@ -65,7 +65,7 @@ def test_what_else_a_record_says() -> None:
     assert answered({"text": several}) == said("a", "b\nis Q: no mark", "c", "d")
 
 
-def test_tools_become_text_of_the_turns() -> None:
+def test_tools_stay_what_they_are() -> None:
     call = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": '{"place": "Marl"}'}}
     messages = [
         WHOLE[0],
@@ -75,18 +75,33 @@ def test_tools_become_text_of_the_turns() -> None:
         {"role": "assistant", "content": "Both."},
     ]
     made = answered({"messages": messages, "tools": [{"name": "weather"}]})
-    assert [message["role"] for message in made] == ["system", "user", "assistant", "user", "assistant"]
-    written = '<tool_call>{"name": "weather", "arguments": {"place": "Marl"}}</tool_call>'
-    assert made[2]["content"] == f"{written}{written}"
-    results = "<tool_response>rain</tool_response>\n\n<tool_response>sun</tool_response>"
-    assert made[3]["content"] == results and '{"name": "weather"}' in made[0]["content"]
+    read = {**call, "function": {"name": "weather", "arguments": {"place": "Marl"}}}
+    assert made == [
+        {"role": "system", "content": "", "tools": [{"type": "function", "function": {"name": "weather"}}]},
+        WHOLE[0],
+        {"role": "assistant", "content": "", "tool_calls": [read, read]},
+        *messages[2:],
+    ]
     sharegpt = [
         {"from": "human", "value": "Hi?"},
+        {"from": "gpt", "value": "I look."},
         {"from": "function_call", "value": '{"name": "weather", "arguments": {"place": "Marl"}}'},
         {"from": "observation", "value": "rain"},
         {"from": "gpt", "value": "Rain."},
     ]
-    assert answered({"conversations": sharegpt})[1]["content"] == written
+    called = answered({"conversations": sharegpt})[1]
+    assert called["content"] == "I look." and [one["function"] for one in called["tool_calls"]] == [read["function"]]
+
+
+def test_nothing_of_a_record_is_lost_without_a_word() -> None:
+    assert answered({"instruction": "Add.", "context": "1 2", "response": "3"}) == said("Add.\n\n1 2", "3")
+    assert answered({"Question ": "Hi?", "ANSWER": "Ho."}) == WHOLE  # as spreadsheets have it
+    for field in ("reasoning_content", "reasoning", "thinking"):
+        thought = {"messages": [WHOLE[0], {**WHOLE[1], field: "Hm."}]}
+        assert answered(thought) == said("Hi?", "<think>\nHm.\n</think>\n\nHo.")
+    with pytest.raises(UserError, match="judged bad"):
+        answered({"prompt": "Hi?", "completion": "Ho.", "label": False})
+    assert answered({"prompt": "Hi?", "completion": "Ho.", "label": True}) == WHOLE
 
 
 @pytest.mark.parametrize(
@@ -120,7 +135,7 @@ def test_what_is_none_is_refused(record: dict[str, Any]) -> None:
 
 def test_preferences_in_every_layout() -> None:
     better, worse = [{"role": "assistant", "content": "Ho."}], [{"role": "assistant", "content": "No."}]
-    pair = (WHOLE[:1], "Ho.", "No.")
+    pair = (WHOLE[:1], *better, *worse)
     assert preference({"prompt": "Hi?", "chosen": "Ho.", "rejected": "No."}) == pair
     assert preference({"prompt": WHOLE[:1], "chosen": better, "rejected": worse}) == pair
     whole = {"chosen": WHOLE, "rejected": [WHOLE[0], *worse]}
@@ -130,10 +145,10 @@ def test_preferences_in_every_layout() -> None:
     assert preference(openai) == pair
     human = "\n\nHuman: Hi?\n\nAssistant: What?\nHuman: no mark\n\nHuman: {}\n\nAssistant: {}"
     made = preference({"chosen": human.format("Why?", "Ho."), "rejected": human.format("Why?", "No.")})
-    assert made == (said("Hi?", "What?\nHuman: no mark", "Why?"), "Ho.", "No.")
+    assert made == (said("Hi?", "What?\nHuman: no mark", "Why?"), *better, *worse)
     assert preference({"prompt": "\n\nHuman: Hi?\n\nAssistant:", "chosen": " Ho.", "rejected": " No."}) == pair
     implicit = {"chosen": "The sky is blue.", "rejected": "The sky is green."}
-    assert preference(implicit) == (said("The sky is "), "blue.", "green.")
+    assert preference(implicit) == (said("The sky is "), *said("", "blue.")[1:], *said("", "green.")[1:])
     for bad in (
         {"prompt": "Hi?", "chosen": "Ho."},
         {"prompt": "Hi?", "chosen": "Ho.", "rejected": "Ho."},
@@ -149,11 +164,11 @@ def test_preferences_in_every_layout() -> None:
 
 
 def test_judged_answers_and_prompts() -> None:
-    assert judged({"prompt": "Hi?", "completion": "Ho.", "label": False}) == [(WHOLE[:1], "Ho.", False)]
-    assert judged({"prompt": WHOLE[:1], "completion": WHOLE[1:], "label": "True"}) == [(WHOLE[:1], "Ho.", True)]
-    assert judged({"messages": WHOLE, "label": 1}) == [(WHOLE[:1], "Ho.", True)]
+    assert judged({"prompt": "Hi?", "completion": "Ho.", "label": False}) == [(WHOLE[:1], WHOLE[1], False)]
+    assert judged({"prompt": WHOLE[:1], "completion": WHOLE[1:], "label": "True"}) == [(WHOLE[:1], WHOLE[1], True)]
+    assert judged({"messages": WHOLE, "label": 1}) == [(WHOLE[:1], WHOLE[1], True)]
     pair = {"prompt": "Hi?", "chosen": "Ho.", "rejected": "No."}
-    assert judged(pair) == [(WHOLE[:1], "Ho.", True), (WHOLE[:1], "No.", False)]
+    assert judged(pair) == [(WHOLE[:1], WHOLE[1], True), (WHOLE[:1], said("", "No.")[1], False)]
     for bad in ({"prompt": "Hi?", "completion": "Ho."}, {"prompt": "Hi?", "completion": "", "label": True}, {}):
         with pytest.raises(UserError):
             judged(bad)

@@ -13,8 +13,7 @@ from tokenizers import Tokenizer as Peer
 
 from gristmill.chat.layouts import answered
 from gristmill.chat.template import JINJA, render
-from gristmill.chat.tools import Calls, call_text, check_carried, listing, result_text
-from gristmill.errors import UserError
+from gristmill.chat.tools import OURS, CallForm, Calls, as_text, call_text, listing, result_text
 from gristmill.tokenizer.encode import Tokenizer
 
 WEATHER = {
@@ -26,15 +25,15 @@ NOW = {"name": "now"}
 
 
 @pytest.mark.parametrize("system", [True, False])
-@pytest.mark.parametrize("as_text", [True, False])
+@pytest.mark.parametrize("written", [True, False])
 def test_what_is_read_is_what_transformers_renders(
-    tokenizer_folder: Path, tokenizer: Tokenizer, system: bool, as_text: bool
+    tokenizer_folder: Path, tokenizer: Tokenizer, system: bool, written: bool
 ) -> None:
     from transformers import PreTrainedTokenizerFast
 
     peer = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_folder / "tokenizer.json"), chat_template=JINJA)
     town = {"town": "Löwen"}
-    arguments: Any = json.dumps(town, ensure_ascii=False) if as_text else town
+    arguments: Any = json.dumps(town, ensure_ascii=False) if written else town
     call = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": arguments}}
     given: list[dict[str, Any]] = [{"role": "system", "content": "Be brief."}] if system else []
     given += [
@@ -51,26 +50,23 @@ def test_what_is_read_is_what_transformers_renders(
         {"role": "assistant", "content": "I ask." + call_text("weather", json.dumps(town, ensure_ascii=False))},
         {"role": "user", "content": result_text("12")},
     ]
-    ours = render(said, tokenizer, generation_prompt=True)[0]
+    learned = answered({"messages": [*given, {"role": "assistant", "content": "Twelve."}], "tools": tools})
+    ours = render(learned[:-1], tokenizer, generation_prompt=True)[0]
+    assert ours == render(said, tokenizer, generation_prompt=True)[0], "our words"
+    assert list(map(as_text, learned[:-1])) == said
     assert Peer.from_file(str(tokenizer_folder / "tokenizer.json")).decode(ours, skip_special_tokens=False) == theirs
     assert ours == peer.encode(theirs, add_special_tokens=False)
-    learned = answered({"messages": [*given, {"role": "assistant", "content": "Twelve."}], "tools": tools})
-    assert learned[:-1] == said, "what fine-tuning reads of the same record"
 
 
 arguments = st.dictionaries(st.text(max_size=5), st.text(alphabet='{}"\\</tool_call>ab', max_size=12), max_size=3)
 calls = st.lists(st.tuples(st.sampled_from(["weather", "now"]), arguments), max_size=3)
+QWEN = CallForm('<tool_call>\n{"name": "', '", "arguments": ', "}\n</tool_call>", "\n")
+LLAMA = CallForm('{"name": "', '", "parameters": ', "}", None)
 
 
-@given(st.text(alphabet="<tol_ca >x", max_size=20), calls, st.data())
-def test_calls_are_read_back_however_the_text_is_cut(
-    text: str, made: list[tuple[str, Any]], data: st.DataObject
-) -> None:
-    if "<tool_call>" in text:
-        return
-    whole = text + "".join(call_text(name, json.dumps(one)) for name, one in made)
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=12)))
-    reader, content, found = Calls(), "", list[list[str]]()
+def read_back(form: CallForm, whole: str, cuts: list[int]) -> tuple[str, list[tuple[str, Any]]]:
+    """Text and calls of an answer that comes in pieces."""
+    reader, content, found = Calls(form), "", list[list[str]]()
     for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True):
         for kind, part in reader.add(whole[start:end]):
             if kind == "text":
@@ -79,16 +75,25 @@ def test_calls_are_read_back_however_the_text_is_cut(
                 found.append([part, ""])
             else:
                 found[-1][1] += part
-    assert content + "".join(part for _, part in reader.end()) == text
-    assert [(name, json.loads(one)) for name, one in found] == made
+    return content + "".join(part for _, part in reader.end()), [(name, json.loads(one)) for name, one in found]
 
 
-def test_a_template_that_says_it_otherwise_is_named(tokenizer: Tokenizer) -> None:
-    check_carried(tokenizer)
-    plain = (
-        "{{ '<|endoftext|>' }}{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + "
-        "message['content'] + '<|im_end|>\n' }}{% endfor %}"
-        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-    )
-    with pytest.raises(UserError, match="in its own way"):
-        check_carried(Tokenizer(tokenizer.pieces, tokenizer.pattern, chat_template=plain))
+@given(st.text(alphabet="<tol_ca >x", max_size=20), calls, st.sampled_from([OURS, QWEN, LLAMA]), st.data())
+def test_calls_are_read_back_however_the_text_is_cut(
+    text: str, made: list[tuple[str, Any]], form: CallForm, data: st.DataObject
+) -> None:
+    if "<tool_call>" in text:
+        return
+    if form.gap is None:  # an answer is text or one call
+        text, made = ("", made[:1]) if made else (text, [])
+    written = [f"{form.opens}{name}{form.middle}{json.dumps(one)}{form.closes}" for name, one in made]
+    whole = text + (form.gap or "").join(written)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=12)))
+    assert read_back(form, whole, cuts) == (text, made)
+
+
+def test_what_is_no_call_is_text(tokenizer: Tokenizer) -> None:
+    for whole in ('{"name": "f"', 'See {"name": "f", "parameters": {}}', '{"names": 1}', '{"nam'):
+        for cuts in ([], [1], list(range(len(whole)))):
+            text, made = read_back(LLAMA, whole, cuts)
+            assert (text, made) == (whole, []) or whole == '{"name": "f"'

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 from command_line import Command
+from foreign_models import saved
 
 from gristmill.chat.template import render
-from gristmill.document import read_documents
 from gristmill.errors import UserError
 from gristmill.export.gguf import write_gguf
 from gristmill.export.trained import Trained
@@ -27,64 +27,10 @@ from gristmill.serving.assistant import Assistant
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats.import_hf import adopt, read_foreign
 
-LLAMA3 = (
-    "{{- bos_token }}{%- for message in messages %}"
-    "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] + '<|eot_id|>' }}"
-    "{%- endfor %}{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif %}"
-)
-SMOLLM = (
-    "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}"
-    "{{ '<|im_start|>system\nBe kind<|im_end|>\n' }}{% endif %}{{ '<|im_start|>' + message['role'] + '\n' + "
-    "message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-CHATML = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-HEADERS = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
-KINDS = {"Llama": (LLAMA3, HEADERS, False), "Smol": (SMOLLM, CHATML, True), "Qwen3": ("", CHATML, False)}
-MODEL = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, head_dim=8)
 USER, SAID = {"role": "user", "content": "Say 12 hills"}, {"role": "assistant", "content": "boat 7"}
 
 
-def saved(corpus: Path, folder: Path, kind: str) -> Path:
-    """A random model of transformers' with a tokenizer; of SmolLM's kind its control tokens come first, and a byte has
-    none."""
-    import transformers
-    from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
-    from tokenizers import Tokenizer as Peer
-
-    from gristmill.tokenizer.patterns import PATTERNS
-
-    template, controls, control_first = KINDS[kind]
-    words, folder = Peer(models.BPE()), folder / kind
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=control_first)
-    split = pre_tokenizers.Split(Regex(PATTERNS["llama-bpe" if kind == "Llama" else "qwen2"]), "isolated")
-    digits = pre_tokenizers.Digits(individual_digits=True)
-    words.pre_tokenizer = pre_tokenizers.Sequence([digits if control_first else split, byte_level])
-    words.decoder = decoders.ByteLevel()
-    alphabet = sorted(set(pre_tokenizers.ByteLevel.alphabet()) - ({"ÿ"} if control_first else set()))
-    learning = trainers.BpeTrainer(
-        vocab_size=380, initial_alphabet=alphabet, special_tokens=controls * control_first, show_progress=False
-    )
-    words.train_from_iterator((document.text for document in read_documents(corpus)), learning)
-    words.add_special_tokens(controls)
-    wrapped = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=words, bos_token=controls[0], chat_template=template or None
-    )
-    wrapped.save_pretrained(folder)
-    torch.manual_seed(0)
-    family = "Qwen3" if kind == "Qwen3" else "Llama"
-    config = getattr(transformers, f"{family}Config")(
-        **MODEL,
-        vocab_size=len(wrapped) + 5,
-        num_key_value_heads=2,
-        max_position_embeddings=96,
-        tie_word_embeddings=True,
-    )
-    getattr(transformers, f"{family}ForCausalLM")(config).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=["Llama", "Smol", "Qwen3"])
 def source(request: pytest.FixtureRequest, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a model by others."""
     return saved(corpus, tmp_path_factory.mktemp("foreign"), request.param)

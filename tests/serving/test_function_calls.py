@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from gristmill.chat.template import render
-from gristmill.chat.tools import call_text, grammar, listing, result_text
+from gristmill.chat.tools import OURS, call_text, listing, result_text
 from gristmill.serving.assistant import Assistant
 
 Listen = Callable[..., AbstractContextManager[str]]
@@ -84,7 +84,7 @@ def test_left_to_itself_it_may_speak_or_call(client: openai.OpenAI, roomy: Assis
     plain = client.chat.completions.create(model="tiny", messages=ASK, tools=TOOLS, max_tokens=12).choices[0]
     assert plain.message.content and not plain.message.tool_calls and plain.finish_reason == "length"
     engine = roomy.engine
-    held = engine.grammars.made(grammar([("now", SCHEMAS["now"])], forced=False, several=False))
+    held = engine.grammars.made(OURS.grammar([("now", SCHEMAS["now"])], forced=False, several=False))
     end, brace, letter = engine.tokenizer.im_end, *engine.tokenizer.encode("{"), *engine.tokenizer.encode("x")
 
     def allowed(*tokens: int) -> list[bool]:

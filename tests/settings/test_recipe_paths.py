@@ -66,3 +66,10 @@ def test_a_recipe_saved_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text('name = "é"\r\n[tokenizer]\r\nvocab_size = 300\r\n', encoding="utf-8-sig")
     recipe = load_recipe(tmp_path / "r.toml")
     assert recipe.name == "é" and recipe.tokenizer and recipe.tokenizer.vocab_size == 300
+
+
+def test_recipes_side_by_side_are_runs_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[tokenizer]\n")
+    (tmp_path / "other.toml").write_text('name = "x"\n[tokenizer]\n')
+    assert [load_recipe(tmp_path / f"{name}.toml").name for name in ("mine", "other")] == ["mine", "x"]
+    assert load_recipe(tmp_path / "mine.toml", ["name=y"]).name == "y"

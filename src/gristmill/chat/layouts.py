@@ -1,25 +1,25 @@
 """The layouts in which conversations, preferences and prompts are written, recognised by their shape.
 
-Every function takes one record, a JSON object or a row, and gives messages in the template's three roles; it raises
+Every function takes one record, a JSON object or a row, and gives messages as the template takes them: the roles are
+system, user, assistant and tool, what may be called is `tools` of the system's, a call is in `tool_calls`. It raises
 UserError where the record is of no layout that is known, or says nothing that can be learned. Sources: OpenAI's chat
 and fine-tuning formats, ShareGPT, Alpaca, TRL's dataset formats (https://huggingface.co/docs/trl/dataset_formats),
-HH-RLHF; tools are written into the text as the chat template does.
+HH-RLHF.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from os.path import commonprefix
 from typing import Any
 
-from gristmill.chat.template import RESULT, check, exchange
-from gristmill.chat.tools import call_text, listing, result_text
+from gristmill.chat.template import check, exchange
 from gristmill.chat.transcripts import transcript
 from gristmill.errors import UserError
 from gristmill.inputs.text_files import BadLine, parse
 
-Messages = list[dict[str, Any]]
+Message = dict[str, Any]
+Messages = list[Message]
 Record = Mapping[str, Any]
 ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
@@ -30,6 +30,7 @@ ROLES = {
 TALKS = ("messages", "conversations", "conversation")
 PROMPTS = ("prompt", "instruction", "question", "query")
 ANSWERS = ("completion", "response", "output", "answer")
+THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # of DeepSeek and Qwen3, OpenRouter, gpt-oss
 CHOSEN, REJECTED = ("chosen", "preferred_output"), ("rejected", "non_preferred_output")
 MEND = "mend or remove it"
 
@@ -39,16 +40,28 @@ def first(record: Record, names: tuple[str, ...]) -> Any:
     return next((record[name] for name in names if record.get(name) is not None), None)
 
 
+def named(record: Record) -> Record:
+    """A record with the names of its fields as they are known here: spreadsheets have capitals."""
+    if all(name == name.lower().strip() for name in record):
+        return record
+    return {name.lower().strip(): value for name, value in record.items()} | {
+        name: value for name, value in record.items() if name == name.lower().strip()
+    }
+
+
 def answered(record: Record) -> Messages:
     """The conversation of a record: messages; a prompt with its completion, instruction with output, or question with
     answer; a transcript. Raises UserError unless the assistant says something, whenever it is its turn.
     """
+    record = named(record)
+    if str(record.get("label")).lower() == "false":
+        raise UserError("its answer is judged bad", "name the file in [kto], or remove the record")
     messages = talk(record)
     check(messages)
     answers = [message for message in messages if message["role"] == "assistant"]
     if not answers:
         raise UserError("the assistant has no turn", "add its answer, or remove the record")
-    if not all(answer["content"].strip() for answer in answers):
+    if not all(map(says, answers)):
         raise UserError("an answer of the assistant is empty", "write one, or remove the record")
     if not any(answer.get("weight", 1) for answer in answers):
         raise UserError("every answer has the weight 0", "give one the weight 1, or remove the record")
@@ -57,21 +70,23 @@ def answered(record: Record) -> Messages:
 
 def asked(record: Record) -> Messages:
     """The prompt of a record: messages, or a text. Raises UserError unless the user's last message says something."""
+    record = named(record)
     said = first(record, TALKS)
     prompt = turns(said, record) if said is not None and first(record, PROMPTS) is None else prompt_of(record)
     check(prompt)
-    if prompt[-1]["role"] != "user":
+    if prompt[-1]["role"] == "assistant":
         raise UserError("the prompt ends with the assistant's turn", "end it with what the user says")
-    if not prompt[-1]["content"].strip():
+    if prompt[-1]["role"] == "user" and not prompt[-1]["content"].strip():
         raise UserError("the user's message is empty", "write one, or remove the record")
     return prompt
 
 
-def preference(record: Record) -> tuple[Messages, str, str]:
+def preference(record: Record) -> tuple[Messages, Message, Message]:
     """Prompt, chosen and rejected answer of a record; the prompt may be what both answers begin with.
 
     Raises UserError where one is missing, the answers are one, or they differ in more than the last turn.
     """
+    record = named(record)
     sides = first(record, CHOSEN), first(record, REJECTED)
     if None in sides:
         raise UserError('it has no "chosen" and "rejected" answer', MEND)
@@ -91,29 +106,35 @@ def preference(record: Record) -> tuple[Messages, str, str]:
     else:
         strip = isinstance(written, str) and transcript(written)  # whose marks are followed by a blank
         answers = [only(messages) if messages else side for messages, side in zip(whole, sides, strict=True)]
-        answers = [answer.strip() for answer in answers] if strip else answers
+        answers = [one.strip() if strip and isinstance(one, str) else one for one in answers]
         prompt = asked(record)
-    chosen, rejected = answers
+    chosen, rejected = (one if isinstance(one, dict) else {"role": "assistant", "content": one} for one in answers)
     if chosen == rejected:
         raise UserError("the chosen and the rejected answer are the same", MEND)
-    if not chosen.strip():
+    if not says(chosen):
         raise UserError("the chosen answer is empty", MEND)
     return asked({"prompt": prompt}), chosen, rejected
 
 
-def judged(record: Record) -> list[tuple[Messages, str, bool]]:
+def judged(record: Record) -> list[tuple[Messages, Message, bool]]:
     """Prompts with an answer, and whether it is wanted: one with a label (KTO's layout), or the two of a preference."""
+    record = named(record)
     if first(record, CHOSEN) is not None:
         prompt, chosen, rejected = preference(record)
         return [(prompt, chosen, True), (prompt, rejected, False)]
-    label, answer = str(record.get("label")).lower(), first(record, ANSWERS)
+    label = str(record.get("label")).lower()
     if label not in ("true", "false", "1", "0"):
         raise UserError('it has no "label"', 'write "label": true or false')
     *prompt, last = talk(record)
-    text = answer if isinstance(answer, str) else only([last])
-    if not text.strip():
+    answer = only([last])
+    if not says(answer):
         raise UserError("the answer is empty", MEND)
-    return [(asked({"prompt": prompt}), text, label in ("true", "1"))]
+    return [(asked({"prompt": prompt}), answer, label in ("true", "1"))]
+
+
+def says(answer: Message) -> bool:
+    """Whether an answer says or calls something."""
+    return bool(answer["content"].strip() or answer.get("tool_calls"))
 
 
 def talk(record: Record) -> Messages:
@@ -135,7 +156,7 @@ def talk(record: Record) -> Messages:
 
 def prompt_of(record: Record) -> Messages:
     """The messages before a record's answer, with its system text and history where it has such fields."""
-    asked, more = first(record, PROMPTS), record.get("input")
+    asked, more = first(record, PROMPTS), first(record, ("input", "context"))
     if asked is None:
         asked, more = first(record, ("input", "text")), None
     if asked is None:
@@ -159,12 +180,11 @@ def pairs_of(history: Any) -> list[list[str]]:
     return history if isinstance(history, list) else []
 
 
-def only(messages: Messages) -> str:
-    """The text of an answer of one turn. Raises UserError where there are more, or it is not the assistant's."""
+def only(messages: Messages) -> Message:
+    """An answer of one turn. Raises UserError where there are more, or it is not the assistant's."""
     if [message["role"] for message in messages] != ["assistant"]:
         raise UserError("the answers are not one turn of the assistant each", "let them differ in the last turn only")
-    text: str = messages[0]["content"]
-    return text
+    return messages[0]
 
 
 def turns(said: Any, record: Record | None = None, role: str = "user") -> Messages:
@@ -178,18 +198,17 @@ def turns(said: Any, record: Record | None = None, role: str = "user") -> Messag
         raise UserError("a conversation has no messages", "give at least one user message")
     messages: Messages = []
     for message in map(plain, said):
-        result = message["role"] == "tool"
-        if result:
-            message = {"role": "user", "content": result_text(message["content"])}
-        if result and messages and messages[-1]["content"].endswith(RESULT[1]):  # as `in_turns` joins them
-            messages[-1]["content"] += f"\n\n{message['content']}"
+        last: Message = messages[-1] if messages else {"role": ""}
+        if last["role"] == "assistant" and message.get("tool_calls") and not message["content"]:  # a call of its own
+            last["tool_calls"] = [*last.get("tool_calls", ()), *message["tool_calls"]]
         else:
             messages.append(message)
     return with_tools(messages, (record or {}).get("tools"))
 
 
 def plain(message: Any) -> dict[str, Any]:
-    """One message: its role, its text, and its weight if it has one. Calls of tools become text."""
+    """One message: its role, its text, its calls of tools and its weight if it has any. What was thought stands before
+    the text, in the marks of Qwen3 and DeepSeek."""
     if not isinstance(message, Mapping):
         raise UserError("a message is no object", 'each message is {"role": …, "content": "text"}')
     named, content = str(first(message, ("role", "from"))).lower(), first(message, ("content", "value"))
@@ -200,8 +219,16 @@ def plain(message: Any) -> dict[str, Any]:
     calls = calls if isinstance(calls, list) else [calls]
     if content is None and not calls:
         raise UserError("a message has no text content", 'each message is {"role": …, "content": "text"}')
-    text = called(text_of(content)) if named == "function_call" else text_of(content)
-    made = {"role": role, "content": text + "".join(map(called, calls))}
+    if named == "function_call":
+        content, calls = None, [content]
+    made: Message = {"role": role, "content": text_of(content)}
+    if thought := first(message, THOUGHTS) if role == "assistant" else None:
+        made["content"] = f"<think>\n{text_of(thought).strip()}\n</think>\n\n{made['content']}"
+    if calls:
+        made["tool_calls"] = [called(call) for call in calls]
+    for name in ("tool_call_id", "name"):
+        if role == "tool" and isinstance(message.get(name), str):
+            made[name] = message[name]
     weight = message.get("weight")
     if weight not in (None, 0, 1):
         raise UserError(f"a message has the weight {weight!r}", "a weight is 0 or 1")
@@ -219,15 +246,15 @@ def text_of(content: Any) -> str:
     return "".join(filter(None, texts))
 
 
-def called(call: Any) -> str:
-    """A call of a tool as text: OpenAI's object, or JSON."""
-    call = json_of(call)
-    call = call.get("function", call) if isinstance(call, Mapping) else {}
-    if not isinstance(name := call.get("name"), str):
+def called(call: Any) -> dict[str, Any]:
+    """A call of a tool, of OpenAI's object or of JSON."""
+    whole = json_of(call)
+    call = whole.get("function", whole) if isinstance(whole, Mapping) else {}
+    if not isinstance(call, Mapping) or not isinstance(name := call.get("name"), str):
         raise UserError("a call names no tool", MEND)
-    arguments = call.get("arguments", {})
-    json_of(arguments)
-    return call_text(name, arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False))
+    given = first(call, ("arguments", "parameters"))
+    made = {"type": "function", "function": {"name": name, "arguments": {} if given is None else json_of(given)}}
+    return {"id": whole["id"], **made} if isinstance(whole.get("id"), str) else made
 
 
 def json_of(value: Any) -> Any:
@@ -239,15 +266,14 @@ def json_of(value: Any) -> Any:
 
 
 def with_tools(messages: Messages, tools: Any) -> Messages:
-    """Messages with the signatures of tools at the end of the system's, in the words of the chat template."""
+    """Messages with what may be called in the system's, as OpenAI has it."""
     if not tools:
         return messages
     tools = json_of(tools)
     listed = [json_of(tool) for tool in (tools if isinstance(tools, list) else [tools])]
-    functions = [tool.get("function", tool) if isinstance(tool, Mapping) else tool for tool in listed]
-    if not all(isinstance(function, Mapping) for function in functions):
+    if not all(isinstance(tool, Mapping) and isinstance(tool.get("function", tool), Mapping) for tool in listed):
         raise UserError("a tool is no object", MEND)
-    text = listing(functions)
+    whole = [tool if "function" in tool else {"type": "function", "function": tool} for tool in listed]
     if not messages or messages[0]["role"] != "system":
-        return [{"role": "system", "content": text}, *messages]
-    return [{"role": "system", "content": f"{messages[0]['content']}\n\n{text}"}, *messages[1:]]
+        return [{"role": "system", "content": "", "tools": whole}, *messages]
+    return [{**messages[0], "tools": whole}, *messages[1:]]

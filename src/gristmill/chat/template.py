@@ -1,22 +1,27 @@
 """The chat template (ChatML, or that of a model by others): turns are opened and closed by control tokens that no text
 can produce.
 
-A template is Jinja, as other tools have it. What it puts around what each role says is read off once, by rendering a
-few conversations; then text and template are encoded apart: the tokens of an answer do not depend on what is before it,
-and are those that generation gives.
+A template is Jinja, as other tools have it, and renders a whole conversation with the functions that may be called.
+What a text writes out like a control token is marked before, so that it is not taken for one afterwards. What the
+assistant says is encoded apart from what opens its turn: its tokens do not depend on what is before it, and are those
+that generation gives.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import date
 from functools import lru_cache
+from os.path import commonprefix
 from typing import Any
 
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from gristmill.chat.tools import OURS, CallForm, as_text
 from gristmill.errors import UserError
 from gristmill.progress import console
 from gristmill.tokenizer.encode import Tokenizer
@@ -24,8 +29,6 @@ from gristmill.tokenizer.formats.vocabulary_files import CONTROL
 
 # ChatML; a conversation begins as a document does. Other tools parse control tokens out of content, `render` does not.
 # What lies between its marks `generation` is what is learned (transformers' `return_assistant_tokens_mask` tells it).
-TOOLS = "You can call these functions:\n", 'A call is <tool_call>{"name": …, "arguments": {…}}</tool_call>'
-CALL, RESULT = ("<tool_call>", "</tool_call>"), ("<tool_response>", "</tool_response>")
 JINJA = (
     "{{ '<|endoftext|>' }}{% if tools %}{{ '<|im_start|>system\\n' }}{% if messages[0]['role'] == 'system' %}"
     "{{ messages[0]['content'] + '\\n\\n' }}{% endif %}{{ 'You can call these functions:\\n' }}{% for tool in tools %}"
@@ -44,57 +47,176 @@ JINJA = (
     "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}{{ '\\n' }}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-SAID = re.compile("\ue000[0-9]\ue001")  # what stands for a text while a template is read
+SAID = re.compile("\ue001[0-9]\ue002")  # what stands for a text while a template is read
+OPENS, MIDDLE = re.compile(r'[^{]*\{\s*"name":\s*"'), re.compile(r'",\s*"\w+":\s*')  # of a call as JSON
+CLOSES = re.compile(r"\s*\}[^{]*")
+MARK = "\ue000"  # stands after the first letter of what a text writes like a control token, and after itself
+MARKED = re.compile(f"{MARK}({MARK}?)")
 GENERATION = re.compile(r"(\{%[-+]?\s*)(end)?generation(\s*[-+]?%\})")  # transformers' own, which Jinja does not know
-DAY = "26 Jul 2024"  # what a template that writes the date is told: the same every day
+DAY = date(2024, 7, 26)  # what a template that writes the date is told: the same every day
+
+
+FAULTS = (TemplateError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError)  # of others' templates
+FIELDS = ("role", "content", "tool_calls", "tool_call_id", "name")  # what a template is given of a message
 
 
 class Template:
-    """What stands before and after what each role says, as token ids."""
+    """A chat template, and what it writes around answers and calls.
 
-    def __init__(self, source: str, tokenizer: Tokenizer) -> None:
-        """Raises ValueError or Jinja's TemplateError where a template is not of turns that `<|im_end|>`, or what does
-        the same, ends."""
-        self.source = source
-        (first, after_user), (_, middle, last) = self.around("user"), self.around("user", "assistant", "user")[:3]
-        after = self.around("user", "assistant")[-1]
-        before_user, before = cut(last, after, ""), cut(middle, after_user, "")
-        begins, between, _ = self.around("system", "user")
-        opening = cut(self.around("user", opened=True)[-1], after_user, "")
-        texts = [cut(first, "", before_user), begins, cut(between, "", before_user)]
-        whole = [begins, between, after_user + before, after + before_user, after_user + opening]
-        if self.around("system", "user", "assistant", "user", opened=True) != whole:
-            raise ValueError("its turns are not alike")
-        controls = dict(zip(tokenizer.controls, range(len(tokenizer.pieces), tokenizer.vocab_size), strict=True))
-        known = re.compile(f"({'|'.join(map(re.escape, sorted(controls, key=len, reverse=True)))})")
+    `call` is how it writes a call; None where it has a way of its own that no answer can be held to.
+    """
 
-        def encode(text: str) -> list[int]:
-            parts = known.split(text)
-            found = [[controls[part]] if part in controls else tokenizer.encode(part) for part in parts]
-            return [token for part in found for token in part]
-
-        self.plain, self.begins, after_system = map(encode, texts)  # without and with what the system says
-        self.before = {"user": encode(before_user), "assistant": encode(before)}
-        self.after = {"system": after_system, "user": encode(after_user), "assistant": encode(after)}
-        self.opening = encode(opening)
-        if self.after["assistant"][:1] != [tokenizer.im_end]:
+    def __init__(self, source: str, tokenizer: Tokenizer, day: date = DAY) -> None:
+        """`day`: what it writes where it writes a date. Raises ValueError or Jinja's TemplateError where a template is
+        not of turns that `<|im_end|>`, or what does the same, ends."""
+        self.source, self.tokenizer, self.day = source, tokenizer, day
+        controls = [name for name in tokenizer.controls if name not in tokenizer.shown]
+        self.known, self.marked = one_of(controls), one_of([*controls, MARK])
+        numbers = zip(tokenizer.controls, range(len(tokenizer.pieces), tokenizer.vocab_size), strict=True)
+        self.written = {name: [number] for name, number in numbers if name in controls}
+        self.written |= {text: tokenizer.encode(text) for text in ("\n", "\n\n")}  # often between two of them
+        after_user = self.around("user")[1]
+        opening = cut(self.around("user", opened=True)[1], after_user)
+        between, after = self.around("user", "assistant", "user")[1:3]
+        before = cut(between, after_user)
+        self.header = commonprefix([opening, before])  # noqa: RUF071  of characters
+        if self.header not in (opening, before):  # it ends where a line or a control token does
+            ends = [match.end() for match in self.known.finditer(self.header)]
+            self.header = self.header[: max([self.header.rfind("\n") + 1, *ends])]
+        if not self.known.search(self.header):
+            raise ValueError("no control token opens its answers")
+        if self.encode(after)[:1] != [tokenizer.im_end]:
             raise ValueError("its answers end with a token that is not known to end one")
+        self.around("system", "user", "assistant")
+        self.opener = self.encode(self.header)
+        self.tells, self.call = self.told_of_calls()
+        self.call = self.call if self.tells else OURS
 
     def around(self, *roles: str, opened: bool = False) -> list[str]:
         """What the template puts before, between and after what these roles say."""
-        messages = [{"role": role, "content": f"\ue000{number}\ue001"} for number, role in enumerate(roles)]
-        made = compiled(self.source).render(messages=messages, add_generation_prompt=opened, tools=None)
-        parts = SAID.split(made)
+        messages = [{"role": role, "content": f"\ue001{number}\ue002"} for number, role in enumerate(roles)]
+        parts = SAID.split(self.raw(messages, None, opened))
         if len(parts) != len(roles) + 1:
             raise ValueError("it leaves out what someone says")
         return parts
 
+    def told_of_calls(self) -> tuple[bool, CallForm | None]:
+        """Whether it tells of functions, calls and results, and how it writes a call."""
 
-def cut(text: str, begin: str, end: str) -> str:
-    """A text without its beginning and end. Raises ValueError where it has others."""
-    if not (text.startswith(begin) and text.endswith(end) and len(text) >= len(begin) + len(end)):
+        def call(number: int) -> dict[str, Any]:
+            called = {"name": f"fn{number}", "arguments": {f"key{number}": "value"}}
+            return {"id": f"call{number:05}", "type": "function", "function": called}
+
+        def answer(*calls: dict[str, Any]) -> tuple[str, str]:
+            talk: list[dict[str, Any]] = [{"role": "user", "content": "?"}]
+            talk += [{"role": "assistant", "content": "", "tool_calls": list(calls)}]
+            talk += [{"role": "tool", "content": f"gave{one['id']}", "tool_call_id": one["id"]} for one in calls]
+            text = self.raw([*talk, {"role": "assistant", "content": "!"}], [tool], False)
+            return text, self.known.split(text.split(self.header)[1])[0]
+
+        described = {"name": "told0", "description": "d", "parameters": {"type": "object", "properties": {}}}
+        tool = {"type": "function", "function": described}
+        try:
+            text, said = answer(call(1))
+        except FAULTS:
+            return False, None
+        if not all(word in text for word in ("told0", "fn1", "key1", "gavecall00001")):
+            return False, None
+        form = form_of(said, "fn1", {"key1": "value"})
+        try:
+            two = answer(call(1), call(2))[1]
+        except FAULTS:
+            return True, form
+        second = said.replace("fn1", "fn2").replace("key1", "key2")
+        if form and two.startswith(said) and two.endswith(second) and len(two) >= 2 * len(said):
+            form = replace(form, gap=two[len(said) : -len(second)])
+        return True, form
+
+    def raw(self, messages: Any, tools: Any, opened: bool) -> str:
+        """What Jinja makes of it."""
+        told = {"messages": messages, "tools": tools, "add_generation_prompt": opened}
+        return str(compiled(self.source).render(**told, strftime_now=self.day.strftime))
+
+    def text(self, messages: Sequence[Mapping[str, Any]], *, opened: bool) -> str:
+        """A conversation with what may be called, as text in which only the template's control tokens are unmarked.
+
+        Raises UserError where the template refuses it.
+        """
+        system = messages[0] if messages[0]["role"] == "system" else {}
+        tools = system.get("tools") if self.tells else None
+        told = messages if self.tells else [as_text(message) for message in messages]
+        told = told[bool(tools and not system["content"]) :]
+        given = [{name: message[name] for name in FIELDS if message.get(name) is not None} for message in told]
+        try:
+            return self.raw(self.mark(given), self.mark(tools), opened)
+        except FAULTS as error:
+            raise UserError(f"the model's own chat template refuses it: {error}", "mend or remove it") from error
+
+    def mark(self, value: Any) -> Any:
+        """A value whose texts hold no control token."""
+        if isinstance(value, str):
+            return self.marked.sub(lambda found: found[0][0] + MARK + found[0][1:], value)
+        if isinstance(value, Mapping):
+            return {self.mark(name): self.mark(one) for name, one in value.items()}
+        return [self.mark(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a piece of what `text` gives."""
+        ids: list[int] = []
+        for part in filter(None, self.known.split(text)):
+            known = self.written.get(part)
+            ids += known or self.tokenizer.encode(MARKED.sub(r"\1", part) if MARK in part else part)
+        return ids
+
+    def render(self, messages: Sequence[Mapping[str, Any]], *, opened: bool) -> tuple[list[int], list[bool]]:
+        """Token ids and mask, as the function `render` has them, of messages in any order."""
+        begin, *said = self.text(messages, opened=opened).split(self.header)
+        answers = [message for message in messages if message["role"] == "assistant"]
+        if len(said) != len(answers) + opened:
+            raise UserError("the model's own chat template leaves out an answer", "mend or remove it")
+        ids = self.encode(begin)
+        mask = [False] * len(ids)
+        for number, part in enumerate(said):
+            ids += self.opener
+            found = self.encode(part)
+            spoken, size = number < len(answers) and bool(answers[number].get("weight", 1)), 0
+            if number < len(answers):
+                size = next((at for at, token in enumerate(found, 1) if token in self.tokenizer.stops), 0)
+            mask += [False] * len(self.opener) + [spoken] * size + [False] * (len(found) - size)
+            ids += found
+        return ids, mask
+
+
+def one_of(names: Iterable[str]) -> re.Pattern[str]:
+    """Finds any of some texts, the longest first."""
+    return re.compile(f"({'|'.join(map(re.escape, sorted(names, key=len, reverse=True)))})")
+
+
+def form_of(text: str, name: str, arguments: dict[str, str]) -> CallForm | None:
+    """How a call of one function is written, if the name comes first and all of it is a JSON object, perhaps between
+    marks."""
+    at, start = text.find(name), text.find("{", text.find(name))
+    if at < 0 or start < 0:
+        return None
+    try:
+        found, end = json.JSONDecoder().raw_decode(text, start)
+    except ValueError:
+        return None
+    opens, middle, closes = text[:at], text[at + len(name) : start], text[end:]
+    json_object = OPENS.fullmatch(opens) and MIDDLE.fullmatch(middle) and CLOSES.fullmatch(closes)
+    return CallForm(opens, middle, closes, None) if found == arguments and json_object else None
+
+
+def cut(text: str, begin: str) -> str:
+    """A text without its beginning. Raises ValueError where it has another."""
+    if not text.startswith(begin):
         raise ValueError("its turns are not alike")
-    return text[len(begin) : len(text) - len(end)]
+    return text[len(begin) :]
+
+
+def to_json(value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, **more: Any) -> str:
+    """What transformers' `tojson` gives."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, **more)
 
 
 @lru_cache(maxsize=4)
@@ -107,8 +229,8 @@ def compiled(source: str) -> Any:
     sandbox = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
     )
-    sandbox.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
-    sandbox.globals |= {"raise_exception": refuse, "strftime_now": lambda _: DAY}
+    sandbox.filters["tojson"] = to_json
+    sandbox.globals["raise_exception"] = refuse
     return sandbox.from_string(GENERATION.sub(lambda m: f"{m[1]}{'endif' if m[2] else 'if true'}{m[3]}", source))
 
 
@@ -118,7 +240,7 @@ def template_of(tokenizer: Tokenizer) -> Template:
     if tokenizer.chat_template:
         try:
             return Template(tokenizer.chat_template, tokenizer)
-        except (TemplateError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
+        except FAULTS as error:
             told = f"           the model's own chat template cannot be used ({error}): ChatML takes its place"
             console.print(told, style="yellow", markup=False, soft_wrap=True)
     names = tokenizer.controls
@@ -135,41 +257,24 @@ def render(
     """Token ids of a conversation, and a mask that is True on the assistant's words and the `<|im_end|>` after them,
     but for answers of weight 0.
 
-    `generation_prompt` opens the assistant's next turn. Raises UserError for messages out of order or shape.
+    What may be called is `tools` of the system's message, as OpenAI has them. `generation_prompt` opens the assistant's
+    next turn. Raises UserError for messages out of order or shape, and where a model's own template refuses them.
     """
     check(messages)
-    ids = beginning(messages, tokenizer)
-    mask = [False] * len(ids)
-    for message in messages[messages[0]["role"] == "system" :]:
-        said, learned = turn(message, tokenizer)
-        ids += said
-        mask += learned
-    if generation_prompt:
-        ids += opening(tokenizer)
-        mask += [False] * (len(ids) - len(mask))
-    return ids, mask
+    return template_of(tokenizer).render(messages, opened=generation_prompt)
 
 
-def beginning(messages: Sequence[Mapping[str, Any]], tokenizer: Tokenizer) -> list[int]:
-    """What a conversation begins with: what its system message says is part of that."""
-    template = template_of(tokenizer)
-    if messages[0]["role"] != "system":
-        return list(template.plain)
-    return [*template.begins, *tokenizer.encode(messages[0]["content"]), *template.after["system"]]
-
-
-def turn(message: Mapping[str, Any], tokenizer: Tokenizer) -> tuple[list[int], list[bool]]:
-    """Token ids and mask of one message of user or assistant: they depend on no other."""
-    template, role = template_of(tokenizer), message["role"]
-    before, said, after = template.before[role], tokenizer.encode(message["content"]), template.after[role]
-    spoken = role == "assistant" and bool(message.get("weight", 1))
-    mask = [False] * len(before) + [spoken] * (len(said) + 1) + [False] * (len(after) - 1)
-    return [*before, *said, *after], mask
-
-
-def opening(tokenizer: Tokenizer) -> list[int]:
-    """What opens the assistant's next turn."""
-    return list(template_of(tokenizer).opening)
+def with_answer(
+    prompt: Sequence[Mapping[str, Any]], answer: Mapping[str, Any], tokenizer: Tokenizer
+) -> tuple[list[int], list[int]]:
+    """Token ids of a prompt, the assistant's turn opened, and of an answer with what ends it. Raises UserError as
+    `render`."""
+    before, _ = render(prompt, tokenizer, generation_prompt=True)
+    whole, mask = render([*prompt, {**answer, "weight": 1}], tokenizer)
+    end = len(mask) - mask[::-1].index(True)
+    if whole[: len(before)] != before:
+        raise UserError("the model's own chat template tells of the prompt otherwise after an answer", "remove it")
+    return before, whole[len(before) : end]
 
 
 def exchange(said: str, answer: str) -> list[dict[str, Any]]:
@@ -187,30 +292,38 @@ def check_shape(messages: Sequence[Mapping[str, Any]]) -> None:
 
 
 def check(messages: Sequence[Mapping[str, Any]]) -> None:
-    """Raise UserError unless messages are an optional system one, then user and assistant in turn."""
+    """Raise UserError unless messages are an optional system one, then user and assistant in turn; what tools gave, in
+    answers to the assistant, is one turn of the user's."""
     check_shape(messages)
     roles = [message.get("role") for message in messages]
-    turns = roles[1:] if roles[0] == "system" else roles
-    if turns != [("user", "assistant")[index % 2] for index in range(len(turns))] or not turns:
+    said = roles[1:] if roles[0] == "system" else roles
+    turns = [role for at, role in enumerate(said) if not (at and role == said[at - 1] == "tool")]
+    expected = [("user", "assistant")[index % 2] for index in range(len(turns))]
+    if [("user" if role == "tool" and at else role) for at, role in enumerate(turns)] != expected or not turns:
         raise UserError(f"the roles are {roles}", "an optional system message, then user and assistant in turn")
 
 
-def in_turns(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+def in_turns(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Messages in any order as the template has them: what the system says is one message at the beginning, and so is
-    what one of the others says in a row. The assistant may come first. What is said twice in a row counts once.
+    what user or assistant says in a row. The assistant may come first. What is said twice in a row counts once.
 
     Raises UserError where a message has no text or another role, or none is the user's.
     """
     check_shape(messages)
-    made: list[tuple[str, list[str]]] = []
+    made: list[dict[str, Any]] = []
     for message in sorted(messages, key=lambda message: message.get("role") != "system"):
         role, text = message.get("role"), message["content"]
-        if role not in ("system", "user", "assistant"):
-            raise UserError(f"no role is called {role!r}", "roles are system, user and assistant")
-        if not made or made[-1][0] != role:
-            made.append((role, [text]))
-        elif made[-1][1][-1] != text:
-            made[-1][1].append(text)
-    if not any(role == "user" for role, _ in made):
+        if role not in ("system", "user", "assistant", "tool"):
+            raise UserError(f"no role is called {role!r}", "roles are system, user, assistant and tool")
+        if not made or role == "tool" or made[-1]["role"] != role:
+            made.append({**message, "content": [text]})
+            continue
+        last = made[-1]
+        if last["content"][-1] != text:
+            last["content"].append(text)
+        for name in ("tools", "tool_calls"):
+            if message.get(name):
+                last[name] = [*last.get(name, ()), *message[name]]
+    if not any(message["role"] == "user" for message in made):
         raise UserError("no message is the user's", "give one whose role is user")
-    return [{"role": role, "content": "\n\n".join(texts)} for role, texts in made]
+    return [{**message, "content": "\n\n".join(filter(None, message["content"]))} for message in made]

@@ -1,7 +1,8 @@
-"""Functions that a model may call, as the chat template tells of them: all of it is text within turns.
+"""Functions that a model may call: how a call is written, held to, and read back from an answer.
 
-The system's message lists them, a call stands in the assistant's turn and its result in the user's, in marks as Hermes
-has them (https://github.com/NousResearch/Hermes-Function-Calling).
+In our own words the system's message lists them, a call stands in the assistant's turn and its result in the user's, in
+marks as Hermes has them (https://github.com/NousResearch/Hermes-Function-Calling). A model by others has the words of
+its own chat template.
 """
 
 from __future__ import annotations
@@ -9,17 +10,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import TemplateError
-
-from gristmill.chat.template import CALL, RESULT, TOOLS, compiled, template_of
-from gristmill.errors import UserError
-from gristmill.tokenizer.encode import Tokenizer
-
-HEAD = re.compile(r'\{"name": "([\w-]+)", "arguments": ')
-NAME, ARGUMENTS = '{"name": ', ', "arguments": '
+TOOLS = "You can call these functions:\n", 'A call is <tool_call>{"name": …, "arguments": {…}}</tool_call>'
+CALL, RESULT = ("<tool_call>", "</tool_call>"), ("<tool_response>", "</tool_response>")
+# arguments as templates write them: a model goes on as it has read
+SPACED = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+LETTERS = re.compile(r"[\w.-]*")
 
 
 def listing(functions: Sequence[Mapping[str, Any]]) -> str:
@@ -29,7 +27,7 @@ def listing(functions: Sequence[Mapping[str, Any]]) -> str:
 
 def call_text(name: str, arguments: str) -> str:
     """A call, with its arguments as JSON."""
-    return f"{CALL[0]}{NAME}{json.dumps(name)}{ARGUMENTS}{arguments}}}{CALL[1]}"
+    return f'{CALL[0]}{{"name": {json.dumps(name)}, "arguments": {arguments}}}{CALL[1]}'
 
 
 def result_text(result: str) -> str:
@@ -37,45 +35,68 @@ def result_text(result: str) -> str:
     return f"{RESULT[0]}{result}{RESULT[1]}"
 
 
-def grammar(functions: Sequence[tuple[str, Mapping[str, Any]]], *, forced: bool, several: bool) -> str:
-    """Answers with calls of functions (name, JSON schema of the arguments), as llguidance's grammar: text and calls, or
-    calls alone where they are `forced`."""
-    mark, end = json.dumps(CALL[0]), json.dumps("}" + CALL[1])
-    either = " | ".join(f"call{number}" for number in range(len(functions)))
-    rules = [f"made: ({either}) {end}", "TEXT: /(.|\\n)*/", f"opened[lazy]: TEXT {mark}"]
-    for number, (name, schema) in enumerate(functions):
-        held = json.dumps({**schema, "x-guidance": {"whitespace_flexible": False}})
-        rules.append(f"call{number}: {json.dumps(NAME + json.dumps(name) + ARGUMENTS)} %json {held}")
-    if forced:
-        return "\n".join([f"start: ({mark} made){'+' * several}", *rules])
-    return "\n".join([f"start: {'(opened made)* TEXT' if several else 'opened made | TEXT'}", *rules])
+def as_text(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A message in our words: calls are text of the assistant's, results of the user's, functions of the system's."""
+    made = {name: value for name, value in message.items() if name not in ("tools", "tool_calls", "tool_call_id")}
+    calls = [call["function"] for call in message.get("tool_calls", ())]
+    for one in calls:
+        given = one["arguments"]
+        made["content"] += call_text(
+            one["name"], given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+        )
+    if message["role"] == "tool":
+        made |= {"role": "user", "content": result_text(message["content"])}
+    if tools := message.get("tools"):
+        made["content"] = "\n\n".join(filter(None, (made["content"], listing([one["function"] for one in tools]))))
+    return made
 
 
-@lru_cache(maxsize=4)
-def check_carried(tokenizer: Tokenizer) -> None:
-    """Raise UserError where a tokenizer's chat template says it in other words than these."""
-    function = {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}}
-    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    ask = {"role": "user", "content": "?"}
-    given = [{"role": "system", "content": "s"}, ask, {"role": "assistant", "content": "", "tool_calls": [call]}]
-    given += [{"role": "tool", "tool_call_id": "1", "content": "r"}]
-    said = [{"role": "system", "content": f"s\n\n{listing([function])}"}, ask]
-    said += [{"role": "assistant", "content": call_text("f", "{}")}, {"role": "user", "content": result_text("r")}]
-    render = compiled(template_of(tokenizer).source).render
-    try:
-        tools = [{"type": "function", "function": function}]
-        carried = render(messages=given, tools=tools) == render(messages=said, tools=None)
-    except (TemplateError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError):
-        carried = False
-    if not carried or {*CALL, *RESULT} & {*tokenizer.controls}:
-        raise UserError("this model's chat template tells of tools in its own way", "leave them out; vLLM reads it")
+@dataclass(frozen=True)
+class CallForm:
+    """What a template writes around the name and the arguments of a call, and between two calls."""
+
+    opens: str  # up to the name
+    middle: str
+    closes: str  # after the arguments' last brace
+    gap: str | None  # None: an answer has one call
+
+    @property
+    def mark(self) -> str:
+        """What shows that a call follows; empty where the answer is the call, as JSON."""
+        return self.opens[: self.opens.index("{")].rstrip()
+
+    def grammar(self, functions: Sequence[tuple[str, Mapping[str, Any]]], *, forced: bool, several: bool) -> str:
+        """Answers with calls of functions (name, JSON schema of the arguments), as llguidance's grammar: text and
+        calls, or calls alone where they are `forced`."""
+        mark, head, end = self.mark, self.opens[len(self.mark) :], json.dumps(self.closes)
+        several = several and self.gap is not None
+        either = " | ".join(f"call{number}" for number in range(len(functions)))
+        rules = [f"made: ({either}) {end}", "TEXT: /(.|\\n)*/"]
+        for number, (name, schema) in enumerate(functions):
+            held = json.dumps({**schema, "x-guidance": SPACED})
+            rules.append(f"call{number}: {json.dumps(head + name + self.middle, ensure_ascii=False)} %json {held}")
+        if not mark:  # what begins as an object is a call
+            return "\n".join([f"start: made{' | OTHER' * (not forced)}", *rules, "OTHER: /([^{](.|\\n)*)?/"])
+        opening = json.dumps(mark, ensure_ascii=False)
+        rules.append(f"opened[lazy]: TEXT {opening}")
+        if forced:
+            more = (
+                f" ({json.dumps(self.gap + mark, ensure_ascii=False)} made)*"
+                if several and self.gap is not None
+                else ""
+            )
+            return "\n".join([f"start: {opening} made{more}", *rules])
+        return "\n".join([f"start: {'(opened made)* TEXT' if several else 'opened made | TEXT'}", *rules])
+
+
+OURS = CallForm('<tool_call>{"name": "', '", "arguments": ', "}</tool_call>", "")
 
 
 class Calls:
     """Tells an answer's text from its calls while it comes."""
 
-    def __init__(self) -> None:
-        self.waiting, self.state = "", "text"
+    def __init__(self, form: CallForm = OURS) -> None:
+        self.form, self.waiting, self.state, self.after_call, self.begun = form, "", "text", False, False
         self.depth, self.quoted, self.escaped = 0, False, False  # of the arguments' JSON
 
     def add(self, text: str) -> Iterator[tuple[str, str]]:
@@ -91,27 +112,37 @@ class Calls:
     def end(self) -> Iterator[tuple[str, str]]:
         """What waits as text when no more comes."""
         rest, self.waiting = self.waiting if self.state == "text" else "", ""
-        if rest:
+        if rest and not (self.after_call and not rest.strip()):
             yield "text", rest
 
     def in_text(self) -> tuple[str, str] | None:
-        """The text before a call; what may begin one waits."""
-        at = self.waiting.find(CALL[0])
-        if at < 0:
-            at = len(self.waiting)
-            at -= next(n for n in range(len(CALL[0]) - 1, -1, -1) if self.waiting.endswith(CALL[0][:n]))
-        else:
-            self.state = "head"
-        text, self.waiting = self.waiting[:at], self.waiting[at:].removeprefix(CALL[0])
+        """The text before a call; what may begin one waits, and blanks between two calls are none."""
+        opens, marked = self.form.opens, bool(self.form.mark)
+        at = self.waiting.find(opens) if marked or not self.begun else -1
+        found = at >= 0 if marked else at == 0  # without a mark, only a whole answer is a call
+        if not found:
+            ends = self.waiting.endswith if marked else self.waiting.__eq__
+            may = (n for n in range(len(opens) - 1, 0, -1) if (marked or not self.begun) and ends(opens[:n]))
+            at = len(self.waiting) - next(may, 0)
+        text = self.waiting[:at]
+        if blank := self.after_call and not text.strip():
+            text = ""
+            if not found:
+                return None
+        self.waiting = self.waiting[at:]
+        self.after_call, self.begun = self.after_call and blank, self.begun or bool(text)
+        if found:
+            self.waiting, self.state = self.waiting.removeprefix(opens), "head"
         return ("text", text) if text else None
 
     def in_head(self) -> tuple[str, str] | None:
         """The name of what is called."""
-        found = HEAD.match(self.waiting)
-        if not found:
+        found = LETTERS.match(self.waiting)
+        assert found
+        if not self.waiting.startswith(self.form.middle, found.end()):
             return None
-        self.waiting, self.state = self.waiting[found.end() :], "arguments"
-        return "name", found[1]
+        self.waiting, self.state = self.waiting[found.end() + len(self.form.middle) :], "arguments"
+        return "name", found[0]
 
     def in_arguments(self) -> tuple[str, str] | None:
         """The arguments, up to the brace that closes them."""
@@ -131,6 +162,6 @@ class Calls:
 
     def in_tail(self) -> None:
         """What closes a call."""
-        tail = "}" + CALL[1]
-        if self.waiting.startswith(tail):
-            self.waiting, self.state = self.waiting[len(tail) :], "text"
+        if self.waiting.startswith(self.form.closes):
+            self.waiting, self.state = self.waiting[len(self.form.closes) :], "text"
+            self.after_call = self.begun = True

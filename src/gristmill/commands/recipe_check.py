@@ -19,7 +19,7 @@ from typing import Any
 
 from gristmill.chat.conversations import LeftOut, TooLong, checked, records_of, sifted
 from gristmill.chat.layouts import Record, answered, asked, judged, preference
-from gristmill.chat.template import exchange, render, template_of
+from gristmill.chat.template import exchange, render, template_of, with_answer
 from gristmill.errors import UserError
 from gristmill.progress import duration, quantity
 from gristmill.recipe import SFT, Pretrain, Recipe
@@ -189,8 +189,9 @@ def fitting(read: Callable[[Record], Any], tokenizer: Tokenizer | None, most: in
     if tokenizer and most:
         first = made[0] if isinstance(made, list) and isinstance(made[0], tuple) else made
         messages, answers = (first[0], first[1:]) if isinstance(first, tuple) else (first, ())
-        length = len(render(messages, tokenizer, generation_prompt=bool(answers))[0])
-        length += max((len(tokenizer.encode(text)) + 1 for text in answers if isinstance(text, str)), default=0)
+        ids = [with_answer(messages, one, tokenizer) for one in answers if isinstance(one, dict)]
+        length = max((len(prompt) + len(answer) for prompt, answer in ids), default=0)
+        length = length or len(render(messages, tokenizer, generation_prompt=read is asked)[0])
         if length > most + (read is answered):
             raise TooLong(length, most)
     return made

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
-from gristmill.chat.template import render
+from gristmill.chat.layouts import Messages
+from gristmill.chat.template import Template, template_of
 from gristmill.errors import UserError
 from gristmill.export.gguf import gguf_name
 from gristmill.export.trained import Trained
@@ -41,6 +43,15 @@ TALK = (
 )
 PLACES = ("the river", "a town", "the king", "my house", "the sea", "an old book")
 QUESTIONS = (*TALK, *(f"{ask} {place}?" for place in PLACES for ask in ("Who lives near", "What is the name of")))
+NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+TOOL = {"type": "function", "function": {"name": "double", "description": "Twice as much", "parameters": NUMBER}}
+ASKED = {"id": "call00001", "type": "function", "function": {"name": "double", "arguments": {"n": 21}}}
+CALLED: Messages = [
+    {"role": "system", "content": "", "tools": [TOOL]},
+    {"role": "user", "content": "How much is twice 21?"},
+    {"role": "assistant", "content": "", "tool_calls": [ASKED]},
+    {"role": "tool", "tool_call_id": "call00001", "content": "42"},
+]
 LONGEST = 32  # tokens of an answer
 EXACT = 1e-4  # nats by which a log-probability may differ in float32: sums are taken in another order
 LIKELIEST = 1_000  # tokens whose log-probabilities are compared, at most
@@ -56,7 +67,7 @@ class Peer(Protocol):
     def ids(self, text: str) -> list[int]:
         """The token ids of a text."""
 
-    def prompt(self, messages: list[dict[str, str]]) -> list[int]:
+    def prompt(self, messages: Messages) -> list[int]:
         """The token ids of messages in its chat template, the assistant's turn opened."""
 
     def logprobs(self, prompt: list[int]) -> dict[int, float]:
@@ -85,8 +96,9 @@ class Transformers:
     def ids(self, text: str) -> list[int]:
         return list(self.words(text)["input_ids"])
 
-    def prompt(self, messages: list[dict[str, str]]) -> list[int]:
-        made = self.words.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
+    def prompt(self, messages: Messages) -> list[int]:
+        tools, said = messages[0].get("tools"), [one for one in messages if not one.get("tools")]
+        made = self.words.apply_chat_template(said, tools=tools, add_generation_prompt=True, return_dict=True)
         return list(made["input_ids"])
 
     @torch.inference_mode()
@@ -135,7 +147,7 @@ class LlamaCpp:
     def ids(self, text: str, special: bool = False) -> list[int]:
         return list(self.ask("/tokenize", content=text, add_special=True, parse_special=special)["tokens"])
 
-    def prompt(self, messages: list[dict[str, str]]) -> list[int]:
+    def prompt(self, messages: Messages) -> list[int]:
         return self.ids(self.ask("/apply-template", messages=messages)["prompt"], special=True)
 
     def logprobs(self, prompt: list[int]) -> dict[int, float]:
@@ -201,10 +213,13 @@ def prompts_of(trained: Trained, peer: Peer) -> dict[str, list[int]]:
     """The questions that leave room for an answer, each with its token ids; raises UserError where another template
     gives others."""
     found = {}
+    template = Template(template_of(trained.tokenizer).source, trained.tokenizer, date.today())
+    if trained.chats and template.tells and isinstance(peer, Transformers):
+        same(peer, "token ids of a call of a tool", peer.prompt(CALLED), template.render(CALLED, opened=True)[0])
     for question in QUESTIONS:
         if trained.chats:
             messages = [{"role": "user", "content": question}]
-            prompt, _ = render(messages, trained.tokenizer, generation_prompt=True)
+            prompt, _ = template.render(messages, opened=True)
             same(peer, f"token ids of the message {question!r}", peer.prompt(messages), prompt)
         else:
             prompt = [trained.tokenizer.end_of_text, *trained.tokenizer.encode(question)]

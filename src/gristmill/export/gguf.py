@@ -24,7 +24,7 @@ from gristmill.tokenizer.formats.vocabulary_files import to_characters
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-NORMAL, CONTROL = 1, 3  # llama.cpp's token types
+NORMAL, CONTROL, USER_DEFINED = 1, 3, 4  # llama.cpp's token types
 # Ollama's templates are Go's
 CHAT = """<|endoftext|>{{ range .Messages }}<|im_start|>{{ .Role }}
 {{ .Content }}<|im_end|>
@@ -101,7 +101,8 @@ def add_tokenizer(writer: Any, tokenizer: Tokenizer, stop: int) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(tokenizer.pattern)
     writer.add_token_list([*written, *tokenizer.controls])
-    writer.add_token_types([NORMAL] * len(written) + [CONTROL] * len(tokenizer.controls))
+    kinds = [USER_DEFINED if token in tokenizer.shown else CONTROL for token in tokenizer.controls]
+    writer.add_token_types([NORMAL] * len(written) + kinds)
     writer.add_token_merges(merges)
     writer.add_bos_token_id(tokenizer.end_of_text)  # documents begin after it, in training too
     writer.add_eos_token_id(stop)

@@ -33,7 +33,8 @@ class Trained:
     def stops(self) -> list[int]:
         """The tokens that end what it says, the usual one first."""
         stops = [self.tokenizer.im_end, self.tokenizer.end_of_text]
-        return stops if self.chats else stops[::-1]
+        others = sorted(self.tokenizer.stops - {*stops}) if self.chats else []
+        return (stops if self.chats else stops[::-1]) + others
 
     def written(self, token: int) -> str:
         """How a control token is written."""

@@ -87,7 +87,7 @@ class Engine:
         if self.weights != WeightType.FLOAT32 and not self.in_c:
             raise UserError(f"this model cannot generate with {weights} weights here", "use float32, or a CPU")
         self.context = model.config.context
-        self.stops = frozenset((tokenizer.end_of_text, tokenizer.im_end))
+        self.stops = tokenizer.stops
         self.state: object = None
 
     @classmethod

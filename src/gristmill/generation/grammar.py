@@ -82,7 +82,9 @@ class TokenList:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokens = [*tokenizer.pieces, *(name.encode() for name in tokenizer.controls)]
-        self.special_token_ids = list(range(len(tokenizer.pieces), tokenizer.vocab_size))
+        self.special_token_ids = [
+            number for number in range(len(tokenizer.pieces), tokenizer.vocab_size) if not tokenizer.token_bytes(number)
+        ]
         self.eos_token_id, self.bos_token_id, self.encode = tokenizer.im_end, None, tokenizer.encode
 
     def __call__(self, text: str | bytes) -> list[int]:

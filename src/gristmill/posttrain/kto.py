@@ -10,9 +10,8 @@ from typing import NamedTuple
 import torch
 
 from gristmill.chat.conversations import LeftOut, TooLong, nothing_left, read_records, report
-from gristmill.chat.layouts import CHOSEN, Messages, Record, answered, first, preference
-from gristmill.chat.template import render
-from gristmill.errors import UserError
+from gristmill.chat.layouts import Record, judged
+from gristmill.chat.template import with_answer
 from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import load_model
@@ -51,13 +50,13 @@ def prepare(inputs: Mapping[str, Path], params: KTO, out: Path) -> Job:
     model, tokenizer = load_together(inputs["model"], inputs["tokenizer"], best_device())
     reference, device = load_model(inputs["model"], best_device()).eval(), model.embed.weight.device
     left_out: list[LeftOut] = []
-    judged = read_judged(Path(params.preferences), tokenizer, model.config.context, left_out)
-    good = sum(one.good for one in judged)
-    counts = {"good": good, "bad": len(judged) - good} | report("kto", left_out, out)
-    order, steps = ordered(len(judged), params, PAIRS)
+    answered = read_judged(Path(params.preferences), tokenizer, model.config.context, left_out)
+    good = sum(one.good for one in answered)
+    counts = {"good": good, "bad": len(answered) - good} | report("kto", left_out, out)
+    order, steps = ordered(len(answered), params, PAIRS)
 
     def loss(step: int) -> StepLoss:
-        chosen = [judged[index] for index in order(step)]
+        chosen = [answered[index] for index in order(step)]
         places = range(len(chosen))[RANK::SIZE]
         own = [chosen[place] for place in places]
         following = [chosen[(place + 1) % len(chosen)].answer for place in places]
@@ -78,7 +77,7 @@ def prepare(inputs: Mapping[str, Path], params: KTO, out: Path) -> Job:
     plan = Plan(
         *("kto", steps, Rates.of(params).scaled(params.lr), params.warmup, 1.0),
         checkpoint_seconds=params.checkpoint_seconds,
-        tokens=lambda: sum(tokens_of(judged[index]) for step in range(steps) for index in order(step)),
+        tokens=lambda: sum(tokens_of(answered[index]) for step in range(steps) for index in order(step)),
     )
     return Job(model, loss, plan, counts=counts)
 
@@ -90,29 +89,15 @@ def read_judged(path: Path, tokenizer: Tokenizer, context: int, left_out: list[L
     """
 
     def read(record: Record) -> list[Judged]:
-        prompt, said = answers_of(record)
-        ids, _ = render(prompt, tokenizer, generation_prompt=True)
-        found = [Judged(ids, [*tokenizer.encode(text), tokenizer.im_end], good) for text, good in said]
+        found = [Judged(*with_answer(prompt, said, tokenizer), good) for prompt, said, good in judged(record)]
         if (longest := max(map(tokens_of, found))) > context:
             raise TooLong(longest, context)
         return found
 
-    judged = [one for found in read_records(path, read, left_out) for one in found]
-    if not judged:
+    answers = [one for found in read_records(path, read, left_out) for one in found]
+    if not answers:
         raise nothing_left(f"{path} holds no answer that is good or bad", "give some", left_out)
-    return judged
-
-
-def answers_of(record: Record) -> tuple[Messages, list[tuple[str, bool]]]:
-    """The prompt of a record, and its answers with whether each is good. Raises UserError where there are none."""
-    if first(record, CHOSEN) is not None:
-        prompt, chosen, rejected = preference(record)
-        return prompt, [(chosen, True), (rejected, False)]
-    label = record.get("label")
-    if not isinstance(label, bool):
-        raise UserError('it has no "label"', 'write "label": true or false, or give pairs')
-    *prompt, answer = answered(record)
-    return prompt, [(answer["content"], label)]
+    return answers
 
 
 def tokens_of(one: Judged) -> int:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from gristmill.chat.conversations import LeftOut, TooLong, nothing_left, read_records, report
 from gristmill.chat.layouts import Messages, Record, preference
-from gristmill.chat.template import render
+from gristmill.chat.template import with_answer
 from gristmill.errors import UserError
 from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest, intact
@@ -154,8 +154,7 @@ def read_pairs(
 
     def read(record: Record) -> tuple[bool, Pair]:
         prompt, *said = preference(record)
-        ids, _ = render(prompt, tokenizer, generation_prompt=True)
-        chosen, rejected = ([*tokenizer.encode(answer), tokenizer.im_end] for answer in said)
+        (ids, chosen), (_, rejected) = (with_answer(prompt, answer, tokenizer) for answer in said)
         if (length := len(ids) + max(len(chosen), len(rejected))) > context:
             raise TooLong(length, context)
         return held_out(prompt), (ids, chosen, rejected)

@@ -9,6 +9,7 @@ from typing import Any
 
 from gristmill.chat.template import render
 from gristmill.corpus.redact.stage import RedactionJudge, redact
+from gristmill.errors import UserError
 from gristmill.files import sha256_file
 from gristmill.inputs.text_files import read_jsonl
 from gristmill.manifest import Manifest, intact
@@ -95,13 +96,20 @@ def read_share(epochs: float) -> str:
     return f"each text {epochs:.1f} times" if epochs >= 1 else f"{epochs:.0%} of the text"
 
 
-def fits(folders: Folders, stage: str) -> Callable[[Sequence[Mapping[str, str]]], bool]:
+def fits(folders: Folders, stage: str) -> Callable[[Sequence[Mapping[str, Any]]], bool]:
     """Whether a stage's model had room for a conversation; where that cannot be told, it had."""
     if "tokenizer" not in folders or not has_model(folders, stage):
         return lambda messages: True
     tokenizer = Tokenizer.load(folders["tokenizer"])
     context = int(values(folders, stage, "model.json")["context"])
-    return lambda messages: len(render(messages, tokenizer)[0]) <= context + 1
+
+    def fit(messages: Sequence[Mapping[str, Any]]) -> bool:
+        try:
+            return len(render(messages, tokenizer)[0]) <= context + 1
+        except UserError:  # the model's own template refuses it, as in training
+            return False
+
+    return fit
 
 
 def left_out(made: Manifest | None) -> str:

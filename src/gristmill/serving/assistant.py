@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gristmill.chat.template import beginning, in_turns, opening, turn
+from gristmill.chat.template import in_turns, template_of
 from gristmill.generation.answer_text import AnswerText
 from gristmill.generation.engine import Engine, TooLong
 from gristmill.generation.sampling_params import SamplingParams
@@ -126,25 +126,33 @@ class Assistant:
         It is read from its end, and no further than it fits. Raises UserError as `reply` does.
         """
         messages = in_turns(messages)
-        tokenizer, first = self.engine.tokenizer, int(messages[0]["role"] == "system")
-        begin, start = beginning(messages, tokenizer), opening(tokenizer)
-        kept = [turn(messages[-1], tokenizer)[0]]
-        size = sum(map(len, [begin, *kept, start]))
-        if size >= self.engine.context:
-            raise TooLong(
-                f"the message is {size} tokens long, the model reads at most {self.engine.context - 1}", "shorten it"
-            )
-        room = min(int(self.engine.context * ASIDE), self.engine.context - 1 - size) if aside else 0
-        room = room if self.engine.context >= READS_ASIDE else 0
-        size += room
-        for end in range(len(messages) - 1, first, -2):  # a question and its answer at a time
-            pair = [turn(message, tokenizer)[0] for message in messages[max(first, end - 2) : end]]
-            size += sum(map(len, pair))
-            if size > self.engine.context * (1 - ROOM):
-                break
-            kept[:0] = pair
-        dropped = messages[first : len(messages) - len(kept)]
-        if aside and (text := aside(dropped, room - len(beginning([{"role": "system", "content": ""}], tokenizer)))):
-            said = [one["content"] for one in messages[:first]]
-            begin = beginning([{"role": "system", "content": "\n\n".join([*said, text])}], tokenizer)
-        return [token for part in (begin, *kept, start) for token in part], len(dropped)
+        template, context = template_of(self.engine.tokenizer), self.engine.context
+        first = int(messages[0]["role"] == "system")
+        system, said = messages[:first], messages[first:]
+        begins = [at for at, message in enumerate(said) if message["role"] == "user" or not at][::-1]
+
+        def read(place: int) -> list[int]:
+            return template.render([*system, *said[begins[place] :]], opened=True)[0]
+
+        prompt, kept = read(0), 0
+        if (size := len(prompt)) >= context:
+            raise TooLong(f"the message is {size} tokens long, the model reads at most {context - 1}", "shorten it")
+        room = min(int(context * ASIDE), context - 1 - size) if aside and context >= READS_ASIDE else 0
+        short = sum(len(message["content"]) + 2 for message in said) < context
+        step, over = len(begins) if short else 1, len(begins)
+        while kept + 1 < over:  # further back by twice as much each time, then between what fits and what does not
+            place = min(kept + step, over - 1) if over == len(begins) else (kept + over) // 2
+            longer = read(place)
+            if len(longer) + room > context * (1 - ROOM):
+                over = place
+            else:
+                prompt, kept, step = longer, place, 2 * step
+        dropped = said[: begins[kept]]
+        if aside:
+            empty: list[dict[str, Any]] = [{"role": "system", "content": ""}, {"role": "user", "content": ""}]
+            with_system, without = (len(template.render(one, opened=True)[0]) for one in (empty, empty[1:]))
+            if text := aside(dropped, room - (with_system - without)):
+                told = "\n\n".join(filter(None, (*(one["content"] for one in system), text)))
+                system = [{**(system[0] if system else {"role": "system"}), "content": told}]
+                prompt = read(kept)
+        return prompt, len(dropped)

@@ -39,6 +39,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] | None = None) -> Rec
     for override in overrides or []:
         set_override(data, override, Recipe)
     anchor_paths(data, Path.cwd())  # what overrides named; the file's own are absolute by now
+    data.setdefault("name", path.stem.strip(".") or "run")  # two recipes side by side are two runs
     recipe = validate(Recipe, data, str(path))
     if recipe.model_fields_set <= {"name", "seed"}:
         raise UserError(f"{path} has no stage", "give it a table for each stage, as [extract]")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import finalize
@@ -17,6 +18,7 @@ from gristmill.files import sha256_file
 from gristmill.manifest import intact
 from gristmill.native import I64, INT, POINTER, SIZE, U8, U32, U64, utf8
 from gristmill.tokenizer.formats.vocabulary_files import (
+    CALLED,
     CONTROL,
     TEMPLATE,
     end_of_text,
@@ -55,9 +57,11 @@ class Tokenizer:
         digest: str = "",
         controls: Sequence[str] = CONTROL,
         chat_template: str = "",
+        shown: Collection[str] = (),
     ) -> None:
-        """`pieces` are the tokens in order of rank. Raises ValueError where they are no BPE vocabulary, or where a
-        control token that we need is missing."""
+        """`pieces` are the tokens in order of rank; `shown` are those of `controls` that are text all the same, as
+        `<tool_call>` in Qwen3. Raises ValueError where they are no BPE vocabulary, or where a control token that we
+        need is missing."""
         self.hash, self.pattern, self.pieces, self.controls = digest, pattern, list(pieces), list(controls)
         self.chat_template, turn = chat_template, turn_tokens(controls, chat_template)
         numbers = {name: number for number, name in enumerate(controls, len(pieces))}
@@ -66,6 +70,11 @@ class Tokenizer:
         if missing or end is None:
             raise ValueError(f"it has no {' and no '.join(missing or [CONTROL[0]])}")
         self.end_of_text, self.im_start, self.im_end = (numbers[name] for name in (end, *turn))
+        self.stops = frozenset([self.end_of_text, self.im_end, *(numbers[name] for name in CALLED if name in numbers)])
+        self.shown = {name: numbers[name] for name in controls if name in {*shown} - {end, *turn}}
+        self.texts = {number: name.encode() for name, number in self.shown.items()}
+        longest = sorted(self.shown, key=len, reverse=True)
+        self.in_text = re.compile(f"({'|'.join(map(re.escape, longest))})") if longest else None
         self.vocab_size = len(pieces) + len(controls)
         self.vocabulary = Vocabulary(self.pieces)
         self.caches = threading.local()
@@ -79,10 +88,10 @@ class Tokenizer:
         path = Path(path)
         file = path / "tokenizer.json" if path.is_dir() else path
         try:
-            pieces, pattern, controls = read_tokenizer_json(intact(file))
+            pieces, pattern, controls, shown = read_tokenizer_json(intact(file))
             template = file.with_name(TEMPLATE)
             own = intact(template).read_text(encoding="utf-8") if template.exists() else ""
-            return cls(pieces, pattern, sha256_file(file), controls, own)
+            return cls(pieces, pattern, sha256_file(file), controls, own, shown)
         except OSError as error:
             raise UserError(f"no tokenizer in {path}: {error.strerror}", "run the tokenizer stage first") from error
         except (ValueError, KeyError, TypeError) as error:
@@ -92,10 +101,19 @@ class Tokenizer:
 
     def truncated(self, size: int) -> Tokenizer:
         """The tokenizer that training would have given for a smaller vocabulary (control tokens included)."""
-        return Tokenizer(self.pieces[: max(256, size - len(self.controls))], self.pattern, controls=self.controls)
+        pieces = self.pieces[: max(256, size - len(self.controls))]
+        return Tokenizer(pieces, self.pattern, controls=self.controls, shown=self.shown)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text; control tokens written out in it are ordinary text. Lone surrogates become U+FFFD."""
+        """Ids of a text; control tokens written out in it are ordinary text, but for those that are `shown`. Lone
+        surrogates become U+FFFD."""
+        if self.in_text and len(parts := self.in_text.split(text)) > 1:
+            return [
+                token
+                for one in parts
+                if one
+                for token in ([self.shown[one]] if one in self.shown else self.encode(one))
+            ]
         data = to_utf8(text)
         bounds = np.array([0, len(data)])
         ids: list[int] = self.encode_bytes(np.frombuffer(data, np.uint8), bounds, None)[0].tolist()
@@ -103,6 +121,8 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of many texts, a list each: as `encode` has them, and faster."""
+        if self.in_text and any(map(self.in_text.search, texts)):
+            return [self.encode(text) for text in texts]
         parts = [to_utf8(text) for text in texts]
         bounds = np.cumsum([0, *map(len, parts)])
         tokens, counts = self.encode_bytes(np.frombuffer(b"".join(parts), np.uint8), bounds, None)
@@ -130,8 +150,8 @@ class Tokenizer:
         return own.tokens[:written].copy(), counts
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes of one token; none for a control token."""
-        return self.pieces[token] if 0 <= token < len(self.pieces) else b""
+        """The bytes of one token; none for a control token that is not shown."""
+        return self.pieces[token] if 0 <= token < len(self.pieces) else self.texts.get(token, b"")
 
     def decode_bytes(self, tokens: Iterable[int]) -> bytes:
         """The bytes of a sequence, control tokens and ids that are none left out."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gristmill.chat.conversations import read_records
 from gristmill.chat.layouts import preference
+from gristmill.chat.tools import as_text
 from gristmill.posttrain.drift import MEANINGS
 from gristmill.report.blocks import Block, Figure, Prose, Section, Talk
 from gristmill.report.plot import line_chart
@@ -60,12 +61,12 @@ def pair(folders: Folders) -> list[Block]:
     path = input_file(folders, "reward", "preferences")
     fit = fits(folders, "reward")
     for prompt, *answers in read_records(path, preference, []) if path else ():
-        if all(fit([*prompt, {"role": "assistant", "content": answer}]) for answer in answers):
+        if all(fit([*prompt, answer]) for answer in answers):
             break
     else:
         return []
     return [
-        Talk(f"{name} answer", [*prompt, {"role": "assistant", "content": answer}])
+        Talk(f"{name} answer", list(map(as_text, [*prompt, answer])))
         for name, answer in zip(("preferred", "rejected"), answers, strict=True)
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from gristmill.chat.conversations import read_conversations
+from gristmill.chat.tools import as_text
 from gristmill.errors import UserError
 from gristmill.posttrain.examples import conversations_from_documents
 from gristmill.report.blocks import Block, Figure, Prose, Section, Talk
@@ -23,7 +24,7 @@ def chat_training(folders: Folders) -> Section | None:
     fit = fits(folders, "sft")
     if shown := next((messages for messages in conversations(folders) if fit(messages)), None):
         made_up = "" if input_file(folders, "sft", "conversations") else ", made of a document"
-        blocks.append(Talk(f"one of the conversations{made_up}", shown))
+        blocks.append(Talk(f"one of the conversations{made_up}", list(map(as_text, shown))))
     blocks.append(Prose(left_out(made)))
     blocks.append(Figure("Loss of fine-tuning", line_chart([("loss", points)], "steps", "nats per token")))
     blocks += scores(folders, "sft")

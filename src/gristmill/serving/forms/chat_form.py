@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from gristmill.chat.tools import Calls
+from gristmill.chat.tools import CallForm, Calls
 from gristmill.generation.scheduler import Token
 from gristmill.serving.forms.form import Choice, Form, event, finite, parts
 from gristmill.tokenizer.encode import Tokenizer
@@ -19,16 +19,16 @@ class ChatForm(Form):
     kind, chunk_object = "chatcmpl", "chat.completion.chunk"
 
     def __init__(
-        self, model: str, choices: Sequence[Choice], *, tokenizer: Tokenizer | None, tools: bool, **told: Any
+        self, model: str, choices: Sequence[Choice], *, tokenizer: Tokenizer | None, calls: CallForm | None, **told: Any
     ) -> None:
-        """`tokenizer`: of the tokens whose log-probabilities are told, None where none are; `tools`: whether functions
-        may be called."""
+        """`tokenizer`: of the tokens whose log-probabilities are told, None where none are; `calls`: how functions are
+        called, if they may be."""
         super().__init__(model, choices, **told)
         self.tokenizer = tokenizer
         self.told: dict[int, list[dict[str, Any]]] = {choice.index: [] for choice in choices}
         self.texts: dict[int, list[str]] = {choice.index: [] for choice in choices}
         self.calls: dict[int, list[dict[str, Any]]] = {choice.index: [] for choice in choices}
-        self.readers = {choice.index: Calls() for choice in choices} if tools else {}
+        self.readers = {choice.index: Calls(calls) for choice in choices} if calls else {}
         about = json.dumps({**self.about, "object": self.chunk_object}, ensure_ascii=False)
         self.head = f'data: {about[:-1]}, "choices": [{{"index": '
         self.tail = f', "finish_reason": null}}]{", " + json.dumps(self.rest)[1:-1] if self.rest else ""}}}\n\n'

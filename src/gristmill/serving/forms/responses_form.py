@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from gristmill.chat.tools import Calls
+from gristmill.chat.tools import CallForm, Calls
 from gristmill.generation.scheduler import Token
 from gristmill.serving.forms.form import Choice, Form, event, parts
 
@@ -20,12 +20,12 @@ class ResponsesForm(Form):
     kind = "resp"
 
     def __init__(
-        self, model: str, choices: Sequence[Choice], *, echoed: dict[str, Any], tools: bool, **told: Any
+        self, model: str, choices: Sequence[Choice], *, echoed: dict[str, Any], calls: CallForm | None, **told: Any
     ) -> None:
-        """`echoed`: what the response repeats of the request; `tools`: whether functions may be called."""
+        """`echoed`: what the response repeats of the request; `calls`: how functions are called, if they may be."""
         super().__init__(model, choices, **told)
         self.echoed, self.number = echoed, 0
-        self.reader = Calls() if tools else None
+        self.reader = Calls(calls) if calls else None
         self.items: list[dict[str, Any]] = []
 
     def tell(self, kind: str, **content: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gristmill.chat.tools import as_text
 from gristmill.passages.terms import terms
 from gristmill.serving.api_error import ApiError, valid
 from gristmill.serving.memory.memory_store import KeptItem, MemoryStore, Missing
@@ -27,15 +28,16 @@ class Session:
         self,
         store: MemoryStore,
         user: str,
-        messages: Sequence[Mapping[str, str]],
+        messages: Sequence[Mapping[str, Any]],
         conversation: str | None,
         memory: bool,
     ) -> None:
         """Raises ApiError where there is no such conversation, or no room in it."""
         self.store, self.user, self.memory = store, user, memory
         self.conversation = conversation
-        self.new = [{**one, "content": valid(one["content"])} for one in messages]
-        self.messages, self.history = list(self.new), list[KeptItem]()
+        checked = [{**one, "content": valid(one["content"])} for one in messages]
+        self.new = list(map(as_text, checked))
+        self.messages, self.history = checked, list[KeptItem]()
         self.notes: dict[str, Any] = {}
         self.by_rule = False
         if conversation is not None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from gristmill.chat.tools import CallForm, as_text
 from gristmill.errors import UserError
 from gristmill.generation.answer_text import AnswerText
 from gristmill.generation.grammar import Grammar
@@ -64,7 +65,7 @@ class Beginner:
         if reply is not None:
             choices: list[Choice] = [Quotation(number, reply, ()) for number in range(asked.n or 1)]
         elif isinstance(self.assistant, QuotingAssistant):
-            quoted = self.assistant.reply(messages, stop=asked.stops)
+            quoted = self.assistant.reply(list(map(as_text, messages)), stop=asked.stops)
             known = session.facts_said() if session and not quoted.quoted else ""
             text = "\n\n".join(filter(None, (known, quoted.text())))
             choices = [Quotation(number, text, quoted.annotations) for number in range(asked.n or 1)]
@@ -84,6 +85,10 @@ class Beginner:
             return None if schema is None else self.assistant.engine.grammars.json(schema)
         except UserError as error:
             raise mendable(error, "response_format", before="response_format: ") from None
+
+    def calls(self, asked: Remembered) -> CallForm | None:
+        """How the answer writes calls, if it may make any."""
+        return asked.offer.form(self.assistant.engine) if asked.offer else None
 
     def choices(
         self, asked: Sampled, prompts: list[list[int]], params: SamplingParams, scored: bool = False
@@ -113,7 +118,7 @@ class Beginner:
             choices,
             include_usage=asked.include_usage,
             tokenizer=self.assistant.engine.tokenizer if asked.logprobs else None,
-            tools=asked.offer is not None,
+            calls=self.calls(asked),
             **told,
         )
 
@@ -158,4 +163,4 @@ class Beginner:
             "tool_choice": asked.choice,
             "parallel_tool_calls": bool(asked.offer and asked.offer.several),
         }
-        return ResponsesForm(self.name, choices, echoed=echoed, tools=asked.offer is not None, **told)
+        return ResponsesForm(self.name, choices, echoed=echoed, calls=self.calls(asked), **told)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from gristmill.chat.tools import result_text
 from gristmill.serving.api_error import ApiError
 from gristmill.serving.requests.request_fields import NOTHING, Count, Likeliest, Remembered, Schema, Strict
 from gristmill.serving.requests.tool_fields import MOST_TOOLS, Offer, Tool, ToolCall, ToolChoice, offered
@@ -30,17 +29,17 @@ class Message(Strict):
     tool_calls: Annotated[list[ToolCall], Field(fail_fast=True)] | None = None
     tool_call_id: str | None = None
 
-    def plain(self, place: int) -> dict[str, str]:
+    def plain(self, place: int) -> dict[str, Any]:
         """The message as the chat template takes it. Raises ApiError where it holds more than text."""
         for name, value in (self.model_extra or {}).items():
-            if value not in NOTHING:
+            if value not in NOTHING and not (self.role == "tool" and name == "name" and isinstance(value, str)):
                 raise ApiError(400, f"messages.{place}.{name} is not supported", "messages", "unsupported_parameter")
         if self.content is None and self.role != "assistant":
             raise ApiError(400, f"messages.{place}.content is missing", f"messages.{place}.content")
-        text = text_of(self.content) + "".join(call.text() for call in self.tool_calls or [])
-        if self.role == "tool":
-            return {"role": "user", "content": result_text(text)}
-        return {"role": "system" if self.role == "developer" else self.role, "content": text}
+        made = {"role": "system" if self.role == "developer" else self.role, "content": text_of(self.content)}
+        calls = {"tool_calls": [call.told() for call in self.tool_calls]} if self.tool_calls else {}
+        named = {"tool_call_id": self.tool_call_id, "name": (self.model_extra or {}).get("name")}
+        return {**made, **calls, **{name: value for name, value in named.items() if value and self.role == "tool"}}
 
 
 def text_of(content: str | list[Part] | None, kinds: tuple[str, ...] = ("text", "refusal")) -> str:
@@ -107,6 +106,6 @@ class ChatRequest(Remembered):
         choice = self.tool_choice.function if isinstance(self.tool_choice, ToolChoice) else self.tool_choice
         return offered([tool.function for tool in self.tools or []], choice, self.parallel_tool_calls)
 
-    def said(self) -> list[dict[str, str]]:
+    def said(self) -> list[dict[str, Any]]:
         """The messages as the template takes them."""
         return [message.plain(place) for place, message in enumerate(self.messages)]

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from gristmill.chat.tools import listing
 from gristmill.generation.grammar import Grammar
 from gristmill.generation.sampling_params import MOST_LIKELIEST, SamplingParams
 from gristmill.serving.api_error import ApiError
@@ -155,13 +154,13 @@ class Remembered(Sampled):
         """What the answer may call. Raises ApiError for what cannot be called."""
 
     @abstractmethod
-    def said(self) -> list[dict[str, str]]:
+    def said(self) -> list[dict[str, Any]]:
         """The messages as the template takes them. Raises ApiError where they hold more than text."""
 
-    def turns(self) -> list[dict[str, str]]:
+    def turns(self) -> list[dict[str, Any]]:
         """The same, with what may be called listed before the last."""
         said = self.said()
-        listed = [{"role": "system", "content": listing(self.offer.listed())}] if self.offer else []
+        listed = [{"role": "system", "content": "", "tools": self.offer.listed()}] if self.offer else []
         return [*said[:-1], *listed, said[-1]]
 
     @property

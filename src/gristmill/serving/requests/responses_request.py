@@ -8,11 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from gristmill.chat.tools import call_text, result_text
 from gristmill.serving.api_error import ApiError
 from gristmill.serving.requests.chat_request import Part, held_to, text_of
 from gristmill.serving.requests.request_fields import Count, Remembered, Schema, Strict, refused
-from gristmill.serving.requests.tool_fields import MOST_TOOLS, Function, FunctionName, Offer, offered
+from gristmill.serving.requests.tool_fields import MOST_TOOLS, Function, FunctionName, Offer, called, offered
 
 TEXT = ("input_text", "output_text", "text", "refusal")  # parts that are read
 
@@ -25,6 +24,7 @@ class Item(Strict):
     content: str | Annotated[list[Part], Field(fail_fast=True)] | None = None
     name: str = ""
     arguments: str = ""
+    call_id: str = ""
     output: str | Annotated[list[Part], Field(fail_fast=True)] | None = None
 
 
@@ -100,21 +100,22 @@ class ResponsesRequest(Remembered):
         """The JSON schema of the answer, if it must fit one. Raises ApiError where it is missing."""
         return held_to(self.format.type, self.format.schema_, "text.format.schema")
 
-    def said(self) -> list[dict[str, str]]:
+    def said(self) -> list[dict[str, Any]]:
         """The messages as the template takes them."""
-        made = [{"role": "system", "content": self.instructions}] if self.instructions else []
+        made: list[dict[str, Any]] = [{"role": "system", "content": self.instructions}] if self.instructions else []
         items = [Item(role="user", content=self.input)] if isinstance(self.input, str) else self.input
         return [*made, *turns_of(items, "input")]
 
 
-def turns_of(items: Sequence[Item], name: str) -> list[dict[str, str]]:
+def turns_of(items: Sequence[Item], name: str) -> list[dict[str, Any]]:
     """Items as the template takes them. Raises ApiError for what is neither text nor a call of a function."""
-    made = []
+    made: list[dict[str, Any]] = []
     for place, item in enumerate(items):
         if item.type == "function_call":
-            made.append({"role": "assistant", "content": call_text(item.name, item.arguments)})
+            call = {"type": "function", "id": item.call_id, "function": called(item.name, item.arguments)}
+            made.append({"role": "assistant", "content": "", "tool_calls": [call]})
         elif item.type == "function_call_output":
-            made.append({"role": "user", "content": result_text(text_of(item.output, TEXT))})
+            made.append({"role": "tool", "content": text_of(item.output, TEXT), "tool_call_id": item.call_id})
         elif item.type in (None, "message"):
             role = "system" if item.role == "developer" else item.role or ""
             made.append({"role": role, "content": text_of(item.content, TEXT)})

@@ -7,10 +7,12 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from gristmill.chat.tools import call_text, check_carried, grammar
+from gristmill.chat.template import template_of
+from gristmill.chat.tools import CallForm
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.generation.grammar import Grammar
+from gristmill.inputs.text_files import parse
 from gristmill.serving.api_error import ApiError, mendable
 from gristmill.serving.requests.request_fields import Strict
 
@@ -49,9 +51,11 @@ class ToolCall(Strict):
     type: Literal["function"] = "function"
     function: Called
 
-    def text(self) -> str:
-        """As it stands in the assistant's turn."""
-        return call_text(self.function.name, self.function.arguments)
+    def told(self) -> dict[str, Any]:
+        """As the template takes it."""
+        return {"type": "function", "function": called(self.function.name, self.function.arguments)} | (
+            {"id": self.id} if self.id else {}
+        )
 
 
 class FunctionName(Strict):
@@ -76,15 +80,22 @@ class Offer(NamedTuple):
 
     def listed(self) -> list[dict[str, Any]]:
         """As the template lists them."""
-        return [
-            one.model_dump(include={"name", "description", "parameters"}, exclude_none=True) for one in self.functions
-        ]
+        fields = {"name", "description", "parameters"}
+        functions = [one.model_dump(include=fields, exclude_none=True) for one in self.functions]
+        return [{"type": "function", "function": function} for function in functions]
+
+    def form(self, engine: Engine) -> CallForm:
+        """How calls are written. Raises ApiError where the model's own template has a way of its own."""
+        found = template_of(engine.tokenizer).call
+        if found is None:
+            told = "tools: this model's chat template writes calls in a way that is not known here"
+            raise ApiError(400, told, "tools", "unsupported_parameter")
+        return found
 
     def grammar(self, engine: Engine) -> Grammar:
         """What holds an answer to them. Raises ApiError for a schema that is none, and where that cannot be done."""
         try:
-            check_carried(engine.tokenizer)
-            grammars = engine.grammars
+            form, grammars = self.form(engine), engine.grammars
         except UserError as error:
             raise mendable(error, "tools", "unsupported_parameter", before="tools: ") from None
         for place, one in enumerate(self.functions):
@@ -94,7 +105,13 @@ class Offer(NamedTuple):
                 name = f"tools.{place}.function.parameters"
                 raise mendable(error, name, before=f"{name} ({one.name}): ") from None
         schemas = [(one.name, one.parameters or NOTHING) for one in self.functions]
-        return grammars.made(grammar(schemas, forced=self.forced, several=self.several))
+        return grammars.made(form.grammar(schemas, forced=self.forced, several=self.several))
+
+
+def called(name: str, arguments: str) -> dict[str, Any]:
+    """A call as the template takes it: its arguments are an object, or the text that holds none."""
+    made = parse(arguments)
+    return {"name": name, "arguments": made if isinstance(made, dict) else arguments}
 
 
 def offered(functions: Sequence[Function], choice: str | FunctionName | None, parallel: bool | None) -> Offer | None:

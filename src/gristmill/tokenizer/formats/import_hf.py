@@ -22,6 +22,7 @@ from gristmill.tokenizer.formats.vocabulary_files import (
     VALUES,
     control_token,
     end_of_text,
+    shown_tokens,
     split_pattern,
     to_characters,
     turn_tokens,
@@ -30,6 +31,7 @@ from gristmill.tokenizer.formats.vocabulary_files import (
 
 REMEDY = "byte-level BPE as of Qwen, Llama 3, SmolLM or GPT-2 can be taken along"
 NEW = -1
+USER_DEFINED = 4  # llama.cpp's type of an added token that is text
 NAMES = {"llama3": "llama-bpe", "llama-v3": "llama-bpe"}  # other names of split patterns in GGUF files
 
 
@@ -44,6 +46,7 @@ class ForeignTokens:
     merges: set[tuple[str, str]]
     chat_template: str  # with the tokens that it names; empty where there is none
     content: dict[str, Any]  # of `tokenizer.json`; empty where there is none
+    shown: list[str]  # the control tokens that are text
 
     @property
     def in_order(self) -> bool:
@@ -84,7 +87,7 @@ def of_json(path: Path) -> ForeignTokens:
     controls = {token["content"]: int(token["id"]) for token in content["added_tokens"]}
     merges = {tuple(merge.split(" ") if isinstance(merge, str) else merge) for merge in model["merges"]}
     pattern = split_pattern(content["pre_tokenizer"])
-    return ordered(model["vocab"], controls, pattern, merges, template_beside(path), content)
+    return ordered(model["vocab"], controls, pattern, merges, template_beside(path), content, shown_tokens(content))
 
 
 def of_gguf(path: Path) -> ForeignTokens:
@@ -99,11 +102,18 @@ def of_gguf(path: Path) -> ForeignTokens:
     named = {name: tokens[fields[key]] for name, key in split_names.items() if key in fields}
     template = with_names(fields.get("tokenizer.chat_template", ""), named)
     merges = {tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"]}
-    return ordered({token: i for i, token in enumerate(tokens)}, controls, pattern, merges, template, {})
+    shown = [token for token, kind in zip(tokens, kinds, strict=True) if kind == USER_DEFINED]
+    return ordered({token: i for i, token in enumerate(tokens)}, controls, pattern, merges, template, {}, shown)
 
 
 def ordered(
-    vocabulary: dict[str, int], controls: dict[str, int], pattern: str, merges: Any, template: str, content: Any
+    vocabulary: dict[str, int],
+    controls: dict[str, int],
+    pattern: str,
+    merges: Any,
+    template: str,
+    content: Any,
+    shown: list[str],
 ) -> ForeignTokens:
     """Tokens in our order: by number, then bytes that have no token there, control tokens last."""
     written = sorted(vocabulary.keys() - controls.keys(), key=vocabulary.__getitem__)
@@ -111,7 +121,7 @@ def ordered(
     pieces = [bytes(map(VALUES.__getitem__, token)) for token in written]
     lacking = sorted({bytes([value]) for value in range(256)} - {*pieces})
     order = [*map(vocabulary.__getitem__, written), *[NEW] * len(lacking), *map(controls.__getitem__, last)]
-    return ForeignTokens(pieces + lacking, pattern, last, order, merges, template, content)
+    return ForeignTokens(pieces + lacking, pattern, last, order, merges, template, content, shown)
 
 
 def template_beside(path: Path) -> str:
@@ -143,9 +153,8 @@ def adopt(source: Path, target: Path) -> None:
     lacking = [name for name in turn if name not in found.controls]
     lacking = lacking if end_of_text(found.controls) else [CONTROL[0], *lacking]
     try:
-        tokenizer = Tokenizer(
-            found.pieces, found.pattern, controls=[*found.controls, *lacking], chat_template=found.chat_template
-        )
+        controls, own = [*found.controls, *lacking], found.chat_template
+        tokenizer = Tokenizer(found.pieces, found.pattern, "", controls, own, found.shown)
     except (ValueError, KeyError) as error:
         raise UserError(f"{file_of(source)}: {error}", REMEDY) from error
     merges = tokenizer.vocabulary.merges()
@@ -160,7 +169,7 @@ def adopt(source: Path, target: Path) -> None:
         content["added_tokens"] += [control_token(number, name) for number, name in enumerate(lacking, first)]
         write_text(target, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
     else:
-        write_tokenizer_json(target, found.pieces, merges, found.pattern, tokenizer.controls)
+        write_tokenizer_json(target, found.pieces, merges, found.pattern, tokenizer.controls, tokenizer.shown)
     if found.chat_template:
         write_text(target.with_name(TEMPLATE), found.chat_template)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from gristmill.tokenizer.patterns import PATTERNS
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 ENDS = ("<|endoftext|>", "<|end_of_text|>")  # what ends a document in Qwen and GPT, in Llama 3
 TURNS = (CONTROL[1:], ("<|start_header_id|>", "<|eot_id|>"))  # ChatML's, Llama 3's: what opens and ends a turn
+CALLED = ("<|eom_id|>",)  # ends a turn of Llama 3.1's that calls a function
 TEMPLATE = "chat_template.jinja"  # next to a `tokenizer.json`
 
 
@@ -39,9 +40,9 @@ def write_ranks(path: Path, pieces: Sequence[bytes]) -> None:
         temporary.write_bytes(b"".join(base64.b64encode(piece) + b" %d\n" % rank for rank, piece in enumerate(pieces)))
 
 
-def read_tokenizer_json(path: Path) -> tuple[list[bytes], str, list[str]]:
-    """The tokens in order of rank, the name of the split pattern and the control tokens, of a `tokenizer.json` of
-    byte-level BPE: ids are the ranks, then those of the control tokens.
+def read_tokenizer_json(path: Path) -> tuple[list[bytes], str, list[str], list[str]]:
+    """The tokens in order of rank, the name of the split pattern, the control tokens, and those of them that are text,
+    of a `tokenizer.json` of byte-level BPE: ids are the ranks, then those of the control tokens.
 
     Raises OSError where it cannot be read, and ValueError, KeyError or TypeError where it is something else.
     """
@@ -55,7 +56,13 @@ def read_tokenizer_json(path: Path) -> tuple[list[bytes], str, list[str]]:
         raise ValueError("there are gaps in its ranks")
     if [number for number, _ in added] != list(range(len(written), len(written) + len(added))):
         raise ValueError("its control tokens do not follow its other tokens")
-    return [bytes(map(VALUES.__getitem__, token)) for token in written], pattern, [name for _, name in added]
+    pieces = [bytes(map(VALUES.__getitem__, token)) for token in written]
+    return pieces, pattern, [name for _, name in added], shown_tokens(content)
+
+
+def shown_tokens(content: dict[str, Any]) -> list[str]:
+    """The added tokens of a `tokenizer.json` that are text: those that are not called special."""
+    return [token["content"] for token in content["added_tokens"] if not token.get("special", True)]
 
 
 def split_pattern(pre_tokenizer: dict[str, Any]) -> str:
@@ -89,8 +96,10 @@ def write_tokenizer_json(
     merges: Sequence[tuple[int, int]],
     pattern: str,
     controls: Sequence[str] = CONTROL,
+    shown: Collection[str] = (),
 ) -> None:
-    """Write a `tokenizer.json`: the tokens, the two that each merge joins, the split pattern, the control tokens."""
+    """Write a `tokenizer.json`: the tokens, the two that each merge joins, the split pattern, the control tokens, and
+    which of them are text."""
     written = [to_characters(piece) for piece in pieces]
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     split = {"type": "Split", "pattern": {"Regex": PATTERNS[pattern]}, "behavior": "Isolated", "invert": False}
@@ -98,7 +107,9 @@ def write_tokenizer_json(
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [control_token(len(pieces) + number, token) for number, token in enumerate(controls)],
+        "added_tokens": [
+            control_token(number, token, token not in shown) for number, token in enumerate(controls, len(pieces))
+        ],
         "normalizer": None,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]},
         "post_processor": None,
@@ -119,7 +130,7 @@ def write_tokenizer_json(
     write_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
-def control_token(rank: int, token: str) -> dict[str, Any]:
+def control_token(rank: int, token: str, special: bool = True) -> dict[str, Any]:
     """An entry of `added_tokens`."""
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-    return {"id": rank, "content": token, **flags, "special": True}
+    return {"id": rank, "content": token, **flags, "special": special}
