@@ -144,10 +144,37 @@ def test_the_choice_is_the_forests(tmp_path: Path) -> None:
     both = np.hstack([cut.features, cut.context(first)])
     second = np.array([plain_judge(tensors, "second", features) for features in both])
     assert ((cut.features >= 0) | (cut.features < 0)).all()  # no NaN
+    assert np.abs(cut.choice(known)[0] - second).max() < 1e-4
     kept = [text for text, value in zip(cut.texts, second, strict=True) if value > tensors["threshold"][0]]
     text = extract_html(page).text
     assert re.sub(r"[`#\n ]+", " ", text).strip() == re.sub(r"\s+", " ", " ".join(k for k in kept if k != "Mill days"))
     assert all(part in text for part in PROSE)
+
+
+NAMED = {  # what a page may be, by schema.org's type of it, and by Open Graph's
+    "article": ("NewsArticle", "article"),
+    "product": ("Product", "product"),
+    "list": ("ItemList", None),
+    "talk": ("DiscussionForumPosting", None),
+}
+
+
+def test_a_page_names_its_type() -> None:
+    """In JSON-LD (one type, several, an address), microdata or Open Graph: each way is the same fact about a page, and
+    each type another."""
+    seen = set()
+    for name, property_ in NAMED.values():
+        json_ld = '<script type="application/ld+json">{%s, "name": "NewsArticle"}</script>'
+        ways = [json_ld % f'"@type": "{name}"', json_ld % f'"@graph": [{{"@type":["Thing", "{name}" ]}}]']
+        ways += [json_ld % f'"@type" : "http://schema.org/{name}"']
+        ways += [f'<div itemscope itemtype="https://schema.org/{name}"></div>']
+        ways += [f'<meta property="og:type" content="{property_}">'] if property_ else []
+        told = [Cut(f"{way}<p>{PROSE[0]}".encode(), model().classes, model().texts).features for way in ways]
+        plain = Cut(f"<p>{PROSE[0]}".encode(), model().classes, model().texts).features
+        changed = [tuple(np.flatnonzero(features[0] != plain[0])) for features in told]
+        assert len({*changed}) == 1, (name, changed)
+        seen.add(changed[0])
+    assert len(seen) == len(NAMED)
 
 
 LAYOUTS = {
@@ -237,6 +264,7 @@ HOSTILE = {  # what a page repeats that is to cost much
     "readings": "<ruby>a<rt>b",
     "fractions": "<math><mfrac><mi>a</math>",
     "annotations": "<math><annotation></math>",
+    "formulas without an end": "<math><mi>x</mi><p>",
     "tables in a table": "<table><tr><td>x",
     "terms": "<dt>a<dd>b",
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gristmill import native
-from gristmill.html.content.main_text import WordWeights
+from gristmill.html.content.main_text import Model, WordWeights
 from gristmill.html.links import Entities, entities
 
 MAX_FEATURES = 208  # features.h
@@ -101,6 +101,13 @@ class Cut:
         FUNCTIONS["context"](self.page, self.words, sums.ctypes.data, out.ctypes.data, ctypes.byref(width))
         return out[: len(self.texts) * width.value].reshape(len(self.texts), width.value)
 
+    def choice(self, model: Model) -> tuple[np.ndarray, np.ndarray]:
+        """The sum of a model's second forest for each block, and which blocks it keeps, after the rules."""
+        sums, kept = np.zeros(len(self.texts), np.float32), np.zeros(len(self.texts), bool)
+        if not FUNCTIONS["choice"](self.page, model, 0, sums.ctypes.data, kept.ctypes.data):
+            raise MemoryError
+        return sums, kept
+
     def around(self, block: int) -> list[Element]:
         """The elements that hold a block, the innermost first, without <body>."""
         return self.above(int(self.nodes[block]))
@@ -134,6 +141,7 @@ FUNCTIONS = {  # for fitting (choose.c)
     "free": native.Function("gm_html_free", None, VOID),
     "describe": native.Function("gm_html_describe", SIZE, VOID, WORDS, VOID, VOID, VOID, VOID),
     "context": native.Function("gm_html_context", SIZE, VOID, WORDS, VOID, VOID, VOID),
+    "choice": native.Function("gm_html_choice", ctypes.c_bool, VOID, ctypes.POINTER(Model), ctypes.c_uint, VOID, VOID),
     "text": native.Function("gm_html_page_text", VOID, VOID, VOID),
     "names": native.Function("gm_html_names", ctypes.c_int32, VOID, ctypes.c_int32, VOID),
     "tag": native.Function("gm_html_tag", ctypes.c_char_p, VOID, ctypes.c_int32),

@@ -12,17 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from blocks import Cut, as_words, tokens
-from forests import FIRST_TREES, SECOND_TREES, cross_fit, fit, flatten, sums_of, word_tables
+from blocks import Cut, tokens
+from forests import FIRST_TREES, SECOND_TREES, cross_fit, fit, flatten, word_tables
 from labelled_pages import Page, composed, load, set_targets
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from snippets import score
 
-from gristmill.html.content.main_text import MODEL
+from gristmill.html.content.main_text import MODEL, model
 
 COMPOSED = 900
 THRESHOLD = 0.5  # of the second forest's sum, at most: choose.c finds the best for each page
-TAUGHT = 0.6  # how much an earlier model's odds count in the labels of pages that have nothing but votes
 
 
 def shingle_f1(pages: Sequence[Page]) -> str:
@@ -30,7 +29,7 @@ def shingle_f1(pages: Sequence[Page]) -> str:
     sums = np.zeros(3)
     for page in pages:
         counts = []
-        for chosen in (page.labels > 0.5, kept(page)):
+        for chosen in (page.labels > 0.5, page.kept):
             text = "\n".join(
                 text for text, keep, head in zip(page.texts, chosen, page.headline, strict=True) if keep and not head
             )
@@ -47,7 +46,7 @@ def word_f1(pages: Sequence[Page]) -> str:
     sums = np.zeros(2)
     for page in pages:
         wanted = Counter(tokens(page.facts["gold"]))
-        for place, chosen in enumerate((kept(page), page.labels > 0.5)):
+        for place, chosen in enumerate((page.kept, page.labels > 0.5)):
             found = Counter(tokens("\n".join(text for text, keep in zip(page.texts, chosen, strict=True) if keep)))
             sums[place] += 2 * (found & wanted).total() / max(1, found.total() + wanted.total())
     return f"F1 {sums[0] / len(pages):.4f} of {sums[1] / len(pages):.4f}"
@@ -55,7 +54,7 @@ def word_f1(pages: Sequence[Page]) -> str:
 
 def snippet_f1(pages: Sequence[Page]) -> str:
     """F1, precision and recall of snippets."""
-    texts = [[text for text, keep in zip(page.texts, kept(page), strict=True) if keep] for page in pages]
+    texts = [[text for text, keep in zip(page.texts, page.kept, strict=True) if keep] for page in pages]
     found = score([page.facts for page in pages], ["\n".join(parts) for parts in texts])
     return f"F1 {found['f1']:.4f} P {found['precision']:.4f} R {found['recall']:.4f}"
 
@@ -67,20 +66,6 @@ def kept(page: Page) -> np.ndarray:
     best = int(np.argmax(right / (all_ + right[-1] + 1e-9)))
     chosen: np.ndarray = page.second >= min(THRESHOLD, float(page.second[order[best]]))
     return chosen
-
-
-def teach(pages: Sequence[Page], path: Path) -> None:
-    """Mix the odds that an earlier model of the same features gives into labels that nothing but votes made."""
-    tensors = load_file(path)
-    parts = ("keys", "groups", "weights")
-    classes, texts = (as_words({part: tensors[f"{name}.{part}"] for part in parts}) for name in ("classes", "texts"))
-    for page in pages:
-        if page.facts.get("votes") and not page.known.all():
-            cut = Cut(page.html, classes, texts)
-            first = sums_of(tensors, "first", cut.features)
-            second = sums_of(tensors, "second", np.hstack([cut.features, cut.context(first)]))
-            odds = 1 / (1 + np.exp(-second))
-            page.labels = np.where(page.known, page.labels, (1 - TAUGHT) * page.labels + TAUGHT * odds)
 
 
 def report(name: str, pages: Sequence[Page]) -> None:
@@ -97,24 +82,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("votes", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=MODEL)
-    parser.add_argument("--teacher", type=Path, help="an earlier model, whose odds count in labels by votes")
     parser.add_argument("--rounds", type=int, default=2, help="1: labels are not voted on by the new forests")
     parser.add_argument("--test", action="store_true", help="measure on the test hosts too")
     arguments = parser.parse_args()
     pages = load(arguments.votes, ["train"])
     pages += composed([page for page in pages if page.facts.get("votes")], COMPOSED, seed=7)
-    if arguments.teacher:
-        teach(pages, arguments.teacher)
     for page in pages:
         set_targets(page)
     for number in range(1, arguments.rounds):
         cross_fit(pages)
+        for page in pages:
+            page.kept = kept(page)
         report(f"round {number}", pages)
         for page in pages:
             set_targets(page, 1 / (1 + np.exp(-page.second)))
     cross_fit(pages, both=False)
     tables = word_tables(pages)
-    classes, texts = map(as_words, tables)
     first, second = fit(pages, Page.inputs, FIRST_TREES), fit(pages, Page.context_inputs, SECOND_TREES)
     tensors = {
         f"{name}.{part}": array
@@ -127,12 +110,11 @@ def main() -> None:
         for part, array in table.items()
     }
     save_file({**tensors, "threshold": np.array([THRESHOLD], np.float32)}, arguments.output)
+    fitted = model(arguments.output)
     for split in ("dev", "measure", *(("test",) if arguments.test else ())):
         others = load(arguments.votes, [split])
         for page in others:
-            page.cut = Cut(page.html, classes, texts)
-            page.first = first.predict(page.inputs(), raw_score=True)
-            page.second = second.predict(page.context_inputs(), raw_score=True)
+            page.kept = Cut(page.html, fitted.classes, fitted.texts).choice(fitted)[1]
         report(split, others)
 
 

@@ -150,22 +150,6 @@ def cross_fit(pages: Sequence[Page], *, both: bool = True) -> None:
             page.second = forest.predict(page.context_inputs(), raw_score=True)
 
 
-def sums_of(tensors: dict[str, np.ndarray], name: str, inputs: np.ndarray) -> np.ndarray:
-    """A fitted forest's sums over rows of features, as choose.c has them."""
-    sums, rows = np.zeros(len(inputs), np.float32), np.arange(len(inputs))
-    parts = ("feature", "threshold", "children", "leaves")
-    feature, threshold, children, leaves = (tensors[f"{name}.{part}"] for part in parts)
-    for root, first in zip(tensors[f"{name}.roots"], tensors[f"{name}.first_leaves"], strict=True):
-        at, leaf, live = np.zeros(len(inputs), np.int64), np.zeros(len(inputs), np.int64), rows
-        while len(live):
-            split = at[live] + root
-            at[live] = children[split, (inputs[live, feature[split]] > threshold[split]).astype(np.int64)]
-            leaf[live[at[live] < 0]] = ~at[live[at[live] < 0]]
-            live = live[at[live] >= 0]
-        sums += leaves[first + leaf]
-    return sums
-
-
 def flatten(forest: lightgbm.Booster) -> dict[str, np.ndarray]:
     """A forest in the flat arrays that choose.c walks; children are numbered within their tree."""
     features: list[int] = []

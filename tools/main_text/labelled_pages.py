@@ -34,8 +34,9 @@ TRUST = {  # how much an extractor's vote counts, about as its figures on annota
     "justext": 0.8,
     "gristmill": 1.0,
 }
-FOLDS = 3
+FOLDS = 2
 LONG = 25
+TAUGHT = 0.6  # how much an earlier model's odds count in the labels of pages that have nothing but votes
 MISSING = 0.5  # of an expected text's words, at most, for its page to be of use: scripts draw the rest
 COMMENT = re.compile(rb"\bcomments?\b|disqus|commentlist|comment-")
 
@@ -58,6 +59,7 @@ class Page:
     headline: np.ndarray  # repeats the title: no matter
     targets: np.ndarray = field(default_factory=lambda: np.zeros(0))
     cut: Cut | None = None
+    kept: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     first: np.ndarray = field(default_factory=lambda: np.zeros(0))
     second: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
@@ -145,6 +147,9 @@ def label(facts: dict[str, Any], texts: list[str], cut: Cut) -> tuple[np.ndarray
         for i, text in enumerate(plain):
             if squeeze(part) in text:
                 labels[i], known[i] = min(0.02, labels[i]), True
+    odds = np.array(facts.get("odds", ()))
+    if len(odds) == len(labels):
+        labels = np.where(known, labels, (1 - TAUGHT) * labels + TAUGHT * odds)
     return labels, known
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -18,13 +19,14 @@ import justext
 import newspaper
 import readability
 import trafilatura
+from blocks import Cut
 from boilerpy3 import extractors
 from labelled_kinds import read_page
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
 
 from gristmill.html.charset import to_utf8
-from gristmill.html.content.main_text import extract_html
+from gristmill.html.content.main_text import extract_html, model
 
 LIMIT = 30  # seconds an extractor has for a page; past it, it abstains
 
@@ -84,12 +86,22 @@ def vote(extractor: Callable[[str], str | None], html: str) -> str:
         signal.alarm(0)
 
 
+def odds_of(html: bytes) -> list[float]:
+    """The odds that the present model gives each block of a page to be main text."""
+    sums, _ = Cut(html, model().classes, model().texts).choice(model())
+    return [round(1 / (1 + math.exp(-value)), 3) for value in sums.tolist()]
+
+
 def main() -> None:
     """Write the pages again, with `votes`; pages that the output has already are passed over."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pages", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--own", action="store_true", help="only the present model: seconds instead of minutes")
+    parser.add_argument(
+        "--own",
+        action="store_true",
+        help="only the present model, and its odds for each block: seconds instead of minutes",
+    )
     arguments = parser.parse_args()
     voters = {"gristmill": lambda html: extract_html(html).text} if arguments.own else EXTRACTORS
     logging.disable(logging.CRITICAL)
@@ -102,9 +114,11 @@ def main() -> None:
             page = json.loads(line)
             if page["path"] in done:
                 continue
-            html = to_utf8(read_page(Path(page["path"]))).decode()
+            source = to_utf8(read_page(Path(page["path"])))
+            html = source.decode()
             wanted = {} if page["set"] in ("documentation", "kinds") else voters
             page["votes"] = {name: vote(extractor, html) for name, extractor in wanted.items()}
+            page |= {"odds": odds_of(source)} if wanted and arguments.own else {}
             file.write(json.dumps(page, ensure_ascii=False) + "\n")
             file.flush()
 

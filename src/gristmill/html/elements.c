@@ -57,18 +57,21 @@ static void leave_svg(struct parser *parser) {
     if (outermost) gm_html_close_to(parser, outermost);
 }
 
-void gm_html_break_out(struct parser *parser, enum tag tag) {
-    if (!parser->svgs && !parser->math) return;
+bool gm_html_breaks_out(enum tag tag) {
     switch (tag) {
             /* clang-format off */
         case T_B: case T_BIG: case T_BLOCKQUOTE: case T_BODY: case T_BR: case T_CENTER: case T_CODE: case T_DD:
         case T_DIV: case T_DL: case T_DT: case T_EM: case T_EMBED: case T_H1: case T_H2: case T_H3: case T_H4: case T_H5:
         case T_H6: case T_HEAD: case T_HR: case T_I: case T_IMG: case T_LI: case T_LISTING: case T_MENU: case T_META:
         case T_NOBR: case T_OL: case T_P: case T_PRE: case T_RUBY: case T_S: case T_SMALL: case T_SPAN: case T_STRONG:
-        case T_STRIKE: case T_SUB: case T_SUP: case T_TABLE: case T_TT: case T_U: case T_UL: case T_VAR: break;
+        case T_STRIKE: case T_SUB: case T_SUP: case T_TABLE: case T_TT: case T_U: case T_UL: case T_VAR: return true;
         /* clang-format on */
-        default: return;
+        default: return false;
     }
+}
+
+void gm_html_break_out(struct parser *parser, enum tag tag) {
+    if ((!parser->svgs && !parser->math) || !gm_html_breaks_out(tag)) return;
     parser->math = false;
     if (parser->svgs) leave_svg(parser);
 }

@@ -95,9 +95,36 @@ static void add_elements(struct parser *parser, const uint8_t *at, const uint8_t
     }
 }
 
+/* The end tag of a <math>, or NULL where none comes before a tag of the page around: one that breaks out of MathML but
+   for inline elements in its leaves, or that begins or ends a block. */
+static const uint8_t *math_end(struct parser *parser, const uint8_t *at) {
+    static const char *const leaves[] = {"mi", "mn", "mo", "ms", "mtext"};
+    if (at < parser->no_math_end) return NULL;
+    struct tag_token token;
+    for (bool leaf = false; (at = memchr(at, '<', (size_t)(parser->end - at)));) {
+        bool ends = parser->end - at > 2 && at[1] == '/';
+        struct slice name = {at + 1 + ends, 0};
+        while (name.at + name.length < parser->end && gm_is_letter(name.at[name.length])) name.length++;
+        if (!name.length) {
+            at = parser->end - at > 1 && (at[1] == '!' || at[1] == '?' || at[1] == '/')
+                     ? gm_skip_comment(at, parser->end)
+                     : at + 1;
+            continue;
+        }
+        if (ends && gm_slice_is(name, "math")) return at;
+        const uint8_t *after = gm_read_tag(at, parser->end, &token);
+        if (!after || gm_tag_kind(token.tag) & BLOCK || (!leaf && !ends && gm_html_breaks_out(token.tag))) break;
+        for (size_t i = 0; i < sizeof leaves / sizeof *leaves; i++)
+            if (gm_slice_is(name, leaves[i])) leaf = !ends && !token.closed;
+        at = after;
+    }
+    parser->no_math_end = at ? at : parser->end;
+    return NULL;
+}
+
 const uint8_t *gm_html_read_math(struct parser *parser, const struct tag_token *token, const uint8_t *at) {
-    const uint8_t *close = parser->no_math_end ? NULL : gm_find_bytes(at, parser->end, "</math");
-    if (!close) return parser->no_math_end = parser->math = true, at;
+    const uint8_t *close = math_end(parser, at);
+    if (!close) return parser->math = true, at;
     bool display = token->present >> A_DISPLAY & 1 && gm_slice_is(token->value[A_DISPLAY], "block");
     const uint8_t *note = gm_find_bytes(at, close, "application/x-tex");
     const uint8_t *start = note ? memchr(note, '>', (size_t)(close - note)) : NULL;

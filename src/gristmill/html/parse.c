@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_FACTS = 1024, MAX_TITLE = 2048, LONGEST_TYPE = 40 };
+enum { MAX_FACTS = 1024, MAX_TITLE = 2048, LONGEST_TYPE = 64 };
 
 /* ---- facts about the page ---- */
 
@@ -62,10 +62,14 @@ static void note_type(struct page *page, struct slice type) {
 static void note_types(struct page *page, const uint8_t *at, const uint8_t *end) {
     while ((at = gm_find_bytes(at, end, "\"@type\"")) != NULL) {
         at += strlen("\"@type\"");
-        while (at < end && (gm_is_space(*at) || *at == ':' || *at == '[' || *at == '"')) at++;
-        const uint8_t *start = at;
-        while (at < end && gm_is_letter(*at)) at++;
-        note_type(page, (struct slice){start, (size_t)(at - start)});
+        for (bool more = true, list = false; more; more = list) { /* one name, or several in brackets */
+            while (at < end && (gm_is_space(*at) || *at == ':' || *at == '[' || *at == ',')) list |= *at++ == '[';
+            if (at == end || *at != '"') break;
+            const uint8_t *start = ++at;
+            while (at < end && *at != '"') at++;
+            note_type(page, (struct slice){start, (size_t)(at - start)});
+            at += at < end;
+        }
     }
 }
 

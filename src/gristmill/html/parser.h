@@ -54,7 +54,7 @@ struct parser {
     bool paragraph;     /* the next block follows two <br> */
     bool form;          /* a form has begun and not ended */
     bool xml;           /* <a/> is <a></a> */
-    bool no_math_end;   /* there is no further </math> */
+    const uint8_t *no_math_end; /* no <math> before this has an end tag */
     bool math;          /* the last <math> had none, and nothing broke out of it */
     uint8_t formatting[MAX_FORMATTING]; /* tags of active formatting elements, with markers */
     int formattings;
@@ -118,7 +118,9 @@ void gm_html_close_to(struct parser *parser, int place);
 int gm_html_find_open(const struct parser *parser, enum tag tag, enum tag limit);
 /* Whether names mean nothing here. */
 bool gm_html_in_svg(const struct parser *parser);
-/* Ends the foreign content that a tag is in, if it is one that does (§13.2.6.5). */
+/* Whether a start tag ends the foreign content that it is in (§13.2.6.5). */
+bool gm_html_breaks_out(enum tag tag);
+/* Ends the foreign content that a tag is in, if it is one that does. */
 void gm_html_break_out(struct parser *parser, enum tag tag);
 /* Notes that a formatting element begins, or an element that the earlier ones do not reach into. */
 void gm_html_remember_formatting(struct parser *parser, enum tag tag);

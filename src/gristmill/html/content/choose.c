@@ -218,7 +218,8 @@ static float best_threshold(const struct view *view, const float *sums, float hi
     return found < highest ? found : highest;
 }
 
-static bool choose(struct page *page, const struct model *model, unsigned options) {
+/* Chooses, and writes what is kept; or tells `sums` and `kept` of every block instead. */
+static bool choose(struct page *page, const struct model *model, unsigned options, float *sums, bool *chosen) {
     struct view view;
     if (!gm_view_open(&view, page, &model->texts)) return false;
     float *guess = calloc(2 * view.count + 1, sizeof *guess), *keep = guess ? guess + view.count : NULL;
@@ -228,7 +229,8 @@ static bool choose(struct page *page, const struct model *model, unsigned option
         float threshold = best_threshold(&view, keep, model->threshold);
         for (size_t i = 0; i < view.count; i++) kept[i] = keep[i] > threshold || options & WITH_EVERYTHING;
         if (!(options & WITH_EVERYTHING)) gm_view_correct(&view, kept, options & WITH_COMMENTS);
-        render(&view, kept);
+        if (!chosen) render(&view, kept);
+        else memcpy(sums, keep, view.count * sizeof *keep), memcpy(chosen, kept, view.count * sizeof *kept);
     }
     free(guess), free(kept);
     gm_view_close(&view);
@@ -241,7 +243,7 @@ struct page *gm_html_extract(const uint8_t *html, size_t size, const struct enti
     struct page *page = gm_html_parse(html, size, entities, &model->classes, options & AS_XML);
     if (!page) return NULL;
     if (!page->fault) note_heading(page);
-    if (!page->fault && !choose(page, model, options)) page->fault = FAULT_MEMORY;
+    if (!page->fault && !choose(page, model, options, NULL, NULL)) page->fault = FAULT_MEMORY;
     *result = (struct result){page->out.at,       page->facts.at,    page->out.length,
                               page->facts.length, page->block_count, page->fault};
     return page;
@@ -281,6 +283,11 @@ size_t gm_html_context(struct page *page, const struct word_weights *texts, cons
     free(guess);
     gm_view_close(&view);
     return count;
+}
+
+/* The sum of the second forest for every block, and whether it is kept: `sums` and `kept` [count]. */
+bool gm_html_choice(struct page *page, const struct model *model, unsigned options, float *sums, bool *kept) {
+    return choose(page, model, options, sums, kept);
 }
 
 const uint8_t *gm_html_page_text(const struct page *page, size_t *length) {

@@ -107,6 +107,8 @@ static bool count_copies(struct view *view) {
 /* Sums over elements and over elements of one look; the parts of the page that hold most of its running text. */
 static void sum_nodes(struct view *view) {
     struct page *page = view->page;
+    for (size_t i = 0; i < page->node_count; i++) /* a page may be viewed again */
+        page->nodes[i].body = 0, page->nodes[i].length = page->nodes[i].linked = page->nodes[i].blocks = 0;
     for (size_t i = 0; i < view->count; i++) {
         const struct block *block = view->block[i];
         struct node *node = &page->nodes[block->node];
@@ -116,10 +118,7 @@ static void sum_nodes(struct view *view) {
         node->linked += block->linked;
         node->blocks++;
         struct look *look = &view->looks[node->look % LOOKS];
-        look->body += body;
-        look->length += block->length;
-        look->linked += block->linked;
-        look->blocks++;
+        look->body += body, look->length += block->length, look->linked += block->linked, look->blocks++;
     }
     for (size_t i = page->node_count; i-- > 1;) {
         const struct node *node = &page->nodes[i];
