@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import rich.console
 from rich.live import Live
@@ -15,6 +16,8 @@ from rich.text import Text
 
 from gristmill.processes import LEADER
 
+T = TypeVar("T")
+QUIET = 3.0  # seconds that need no progress
 LOG_EVERY = 10.0  # seconds between plain lines
 WINDOW = 30.0  # seconds that the rate and the ETA look back
 SPAN = 0.5  # seconds: shorter ones are added up
@@ -101,6 +104,19 @@ class Rate:
         spans = list(self.spans)  # another thread may be adding
         seconds = sum(span[1] for span in spans) + (idle if idle > self.window else 0.0)
         return sum(span[2] for span in spans) / seconds if seconds > 0 else 0.0
+
+
+def watched(items: Iterable[T], task: str, unit: str) -> Iterator[T]:
+    """The same items; how many have come is shown where that takes longer than a few seconds."""
+    began, bar = time.monotonic(), None
+    with ExitStack() as shown:
+        for number, item in enumerate(items, 1):
+            if bar is None and time.monotonic() - began > QUIET:
+                bar = shown.enter_context(Progress(task, None, unit))
+                bar.resume(number)
+            if bar:
+                bar.advance()
+            yield item
 
 
 class Progress:

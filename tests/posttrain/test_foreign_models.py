@@ -144,6 +144,32 @@ def test_a_run_without_questions_ends_with_what_training_measured(
     assert alone.code == 2 and f"--set init_from={source}" in alone.stderr
 
 
+def test_a_model_by_others_is_aligned_as_it_is(source: Path, tmp_path: Path, command: Command) -> None:
+    """Its folders are found by its own: no stage before, and no tokenizer, is to be named."""
+    (tmp_path / "p.jsonl").write_text(
+        "\n".join(json.dumps({"prompt": f"Say {n}", "chosen": "boat 7", "rejected": "cat"}) for n in range(8))
+    )
+    refused = command("dpo", source, "-o", tmp_path / "x", "--set", f"preferences={tmp_path / 'p.jsonl'}")
+    assert refused.code == 2 and f"gristmill sft -o taken --set init_from={source}" in refused.stderr
+    taken = command("sft", "-o", tmp_path / "taken", "--set", f"init_from={source}")
+    assert taken.code == 0 and "the model is taken as it is" in taken.stderr
+    words = Tokenizer.load(tmp_path / "taken")
+    found = Engine.load(tmp_path / "taken", tmp_path / "taken")
+    expected = read_foreign_model(source, words.vocab_size).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in found.model.state_dict().items())
+    given = "-o", tmp_path / "aligned", "--set", f"preferences={tmp_path / 'p.jsonl'}", "--set", "epochs=1"
+    assert command("dpo", tmp_path / "taken", *given).code == 0
+    prompts = "--set", f"prompts={tmp_path / 'p.jsonl'}", "--set", "max_tokens=4", "--set", "group=2"
+    assert command("reward", tmp_path / "taken", *given[2:], "-o", tmp_path / "reward").code == 0
+    followed = command("rl", tmp_path / "aligned", tmp_path / "reward", "-o", tmp_path / "rl", *prompts)
+    assert followed.code == 0, followed.stderr
+    assert find_model(tmp_path / "rl").tokenizer.name == "taken"
+    (tmp_path / "r.toml").write_text(f'[sft]\ninit_from = "{source}"\n[dpo]\npreferences = "p.jsonl"\nepochs = 1\n')
+    assert "the model is taken as it is" in command("check", tmp_path / "r.toml").stdout
+    run = command("run", tmp_path / "r.toml", "--out", tmp_path / "run")
+    assert run.code == 0 and "preferred answers found by dpo" in run.stdout
+
+
 def test_what_does_not_go_together_is_told_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no model to begin with"):
         run_recipe(Recipe.model_validate({"sft": {"conversations": "c"}}), tmp_path / "a")

@@ -22,7 +22,7 @@ from gristmill.corpus.readers.tables import MAX_FIELD, ROWS, delimiter, numbered
 from gristmill.errors import UserError
 from gristmill.files import write_jsonl
 from gristmill.inputs.text_files import BadLine, json_lines, parse, text_lines
-from gristmill.progress import console, counted
+from gristmill.progress import console, counted, watched
 
 LEFT_OUT = "left_out.jsonl"
 PACKED = (".gz", ".zst", ".bz2")
@@ -56,7 +56,9 @@ def read_records(path: Path, read: Callable[[dict[str, Any]], T], left_out: list
 
     Raises UserError where the file cannot be read.
     """
-    return sifted(path, records_of(path), partial(checked, read), left_out)
+    return watched(
+        sifted(path, records_of(path), partial(checked, read), left_out), "reading", f"records of {path.name}"
+    )
 
 
 def checked(read: Callable[[dict[str, Any]], T], record: Any) -> T:

@@ -75,6 +75,9 @@ def check_recipe(recipe: Recipe, folder: Path, price: float = 0.0) -> Iterator[F
             params = resolve_paths(getattr(recipe, name), folder)
             path = getattr(params, READ[name][0])
             if not path or not Path(path).is_file():
+                if not path and recipe.extract is None:
+                    yield Finding(name, "it names no conversations: the model is taken as it is")
+                    continue
                 made = "from the documents" if not path else f"by the run ({path})"
                 yield Finding(name, f"its {READ[name][0]} are made {made}, and can be checked then")
                 continue

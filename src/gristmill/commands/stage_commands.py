@@ -23,6 +23,7 @@ from gristmill.progress import console
 from gristmill.recipe import stage_params
 from gristmill.run import run_alone
 from gristmill.runs.finished import stages_of
+from gristmill.runs.model_choice import find_model
 from gristmill.settings.descriptions import settings_of
 from gristmill.settings.recipe_file import set_override, validate
 from gristmill.settings.stages import BY_NAME, CORPUS, MODEL, STAGES, Stage
@@ -121,7 +122,7 @@ def arguments_of(stage: Stage) -> list[inspect.Parameter]:
     found = []
     for name in inputs_of(stage):
         argument = typer.Argument(metavar=name.upper(), help=INPUTS[name], show_default=False)
-        if name in stage.optional:
+        if name in stage.optional or (name == "tokenizer" and "model" in stage.reads):  # the model's own is found
             found.append(parameter(name, Annotated[Path | None, argument], None))
         else:
             found.append(parameter(name, Annotated[Path, argument]))
@@ -178,8 +179,11 @@ def folders_of(stage: Stage, inputs: Mapping[str, Any]) -> dict[str, Path]:
         return found
     given = [path for path in inputs.values() if path is not None]
     for path in given:
-        if "init_from" in stage_params(stage.name).model_fields and (path.suffix == ".gguf" or by_others(path)):
-            raise UserError(f"{stage.name}: {path} is a model by others", f"give it as --set init_from={path}")
+        if path.suffix == ".gguf" or by_others(path):
+            remedy = f"take it as it is, and give that folder: gristmill sft -o taken --set init_from={path}"
+            if "init_from" in stage_params(stage.name).model_fields:
+                remedy = f"give it as --set init_from={path}, and not as a folder"
+            raise UserError(f"{stage.name}: {path} is a model by others", remedy)
         if not path.is_dir():
             beside = [str(one) for one in path.parent.glob("*/")]
             problem = "is a file" if path.exists() else f"does not exist{nearest(str(path), beside)}"
@@ -189,6 +193,10 @@ def folders_of(stage: Stage, inputs: Mapping[str, Any]) -> dict[str, Path]:
             raise UserError(
                 f"{stage.name}: {whole}", f"for example: {example(stage).replace('runs/miniweb', str(path))}"
             )
+    if {"model", "tokenizer"} <= stage.reads.keys():
+        made = [manifest.stage if (manifest := Manifest.read(path)) else "" for path in given]
+        if not {"", "tokenizer"} & {*made} and (models := [at for at, one in enumerate(made) if one in MODEL]):
+            given.append(find_model(given[models[0]]).tokenizer)
     return placed(stage, given)
 
 

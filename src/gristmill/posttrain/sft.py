@@ -23,7 +23,7 @@ from gristmill.manifest import Manifest
 from gristmill.model.formats.gguf_format import read_foreign_model
 from gristmill.model.lora import ADAPTER, attach, merge, read_adapter, write_adapter
 from gristmill.model.loss import IGNORE, bits_per_byte, cross_entropy, token_logprobs, upload
-from gristmill.model.transformer import Transformer
+from gristmill.model.transformer import Transformer, save_model
 from gristmill.posttrain.examples import Example, conversations_from_documents, example_of, ordered, packed
 from gristmill.processes import LEADER, RANK, SIZE
 from gristmill.progress import console
@@ -51,8 +51,28 @@ REMEDY = "fewer epochs, a lower lr, or more conversations"
 
 
 def run(inputs: Mapping[str, Path], params: SFT, out: Path) -> Manifest:
-    """Fine-tune the base model."""
+    """Fine-tune the base model; without conversations, one by others is taken as it is, for the stages after this."""
+    if as_it_is(inputs, params):
+        return taken(inputs, params, out)
     return run_job(prepare(inputs, params, out), out, finish)
+
+
+def as_it_is(inputs: Mapping[str, Path], params: SFT) -> bool:
+    """Whether there is a model by others, and nothing to tune it on."""
+    return bool(params.init_from and not params.conversations and "corpus" not in inputs)
+
+
+def taken(inputs: Mapping[str, Path], params: SFT, out: Path) -> Manifest:
+    """Write a model by others as it is, or with adapters merged."""
+    join()
+    model, _ = beginning(inputs, params, out)
+    if params.lora_from:
+        read_adapter(model, Path(params.lora_from))
+        merge(model)
+    if LEADER:
+        save_model(model, out)
+        console.print("           no conversations: the model is taken as it is", style="yellow")
+    return Manifest(counts={"conversations": 0, "steps": 0})
 
 
 def rate(params: SFT) -> float:

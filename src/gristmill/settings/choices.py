@@ -97,7 +97,7 @@ def refuse_gaps(recipe: Recipe, stages: Sequence[str]) -> None:
         if recipe.pretrain and tune.init_from:
             problem = "sft.init_from and [pretrain] contradict each other: both give the model to begin with"
             raise UserError(problem, "leave out one of them: --set sft.init_from= or --set pretrain=")
-        if not tune.conversations and not recipe.extract:
+        if not tune.conversations and not tune.init_from and not recipe.extract:
             raise UserError(
                 "sft has no conversations", "name them in sft.conversations, or give documents in [extract]"
             )

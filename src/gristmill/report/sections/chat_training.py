@@ -18,7 +18,7 @@ def chat_training(folders: Folders) -> Section | None:
     """One conversation that fine-tuning showed, and the loss as it went."""
     points = curve(records(folders, "sft", "log.jsonl"), "loss", "step")
     made = manifest(folders, "sft")
-    if not points and not made:
+    if not points and not (made and made.counts.get("steps")):
         return None
     blocks: list[Block] = []
     fit = fits(folders, "sft")
