@@ -202,6 +202,7 @@ MISTAKES = {
     "run small.toml --engine threads": "threads",
     "pretrain vocabulary tokens": "--out",
     "pretrain vocabulary -o out": "a folder is missing",
+    "export vocabulary -o out": "a folder is missing remedy: it reads: A model: the folder of pretrain",
     "pretrain vocabulary tokens model -o out": "model",
     "serve model --port many": "--port",
     # recipes

@@ -220,6 +220,8 @@ def placed(stage: Stage, given: Sequence[Path]) -> dict[str, Path]:
     for path, taken in zip(given, takers, strict=True):
         if not taken:
             raise UserError(f"{stage.name}: {path} was written by {made[path]}, and is not read", needs(stage))
+    if len(given) < len({*may_be} - stage.optional):
+        raise UserError(f"gristmill {stage.name}: a folder is missing", f"it reads: {needs(stage)}")
     most = max(takers, key=takers.count)
     alike = " and ".join(str(path) for path, taken in zip(given, takers, strict=True) if taken == most)
     raise UserError(f"{stage.name}: one {most[0]} is read, and {alike} are one each", "leave out what is not meant")
