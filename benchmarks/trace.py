@@ -202,7 +202,7 @@ def asked(text: np.ndarray, folder: Path, repeats: int) -> tuple[list[dict[str, 
     index = object.__new__(CorpusIndex)
     index.dtype, index.arrays = np.dtype(np.uint16), [SuffixArray(mapped, table, pointer_bytes(2 * count))]
     at = int(draw.integers(count - QUERY))
-    tokens = np.where(draw.random(QUERY) < 0.1, 17, text[at : at + QUERY]).tolist()
+    tokens = np.where(draw.random(QUERY) < 0.1, text[draw.integers(count, size=QUERY)], text[at : at + QUERY]).tolist()
     own = least(5, lambda: seconds_of(lambda: index.longest(tokens)))
     plain = least(repeats, lambda: seconds_of(lambda: windows(text, tokens)))
     halving = Halving(sort_numbers(text), index.arrays[0].pointers(range(count)) // 2)

@@ -75,6 +75,16 @@ def test_planted_secrets_come_out_and_redacted_ones_and_those_planted_nowhere_do
     assert nowhere["out"] == 0 and audited["redacted"]["secrets"] > 50 and audited["redacted"]["out"] == 0
 
 
+def test_what_was_read_over_and_over_is_completed_word_for_word_and_held_out_text_is_not(
+    audited: dict[str, Any],
+) -> None:
+    """Where pages begin, and passages that stand on several of them."""
+    begun, guessed = audited["beginnings"], audited["heldout"]["interval"][1]
+    assert begun["train"]["interval"][0] > begun["heldout"]["interval"][1]
+    often = [row for row in audited["train"] if row["from"] > 1 and row["passages"] > 100]
+    assert often and all(row["interval"][0] > guessed for row in often)
+
+
 def test_pages_that_were_read_are_told_from_pages_held_out(audited: dict[str, Any]) -> None:
     members = audited["membership"]
     for score in ("loss", "min_k_plus_plus"):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from gristmill.document import Document, write_documents
 from gristmill.evaluation import stage
 from gristmill.evaluation.contamination import contamination
 from gristmill.evaluation.questions import Answer
-from gristmill.recipe import Evaluate
+from gristmill.recipe import Evaluate, Tokenize
+from gristmill.tokenizer import tokenize
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split, open_split
 
@@ -51,7 +54,7 @@ def test_both_definitions_find_what_they_say(split: Split, words: list[str], tok
     by_run, by_half = contamination(list(texts.values()), split, Tokenizer.load(tokenizer_folder))
     assert dict(zip(texts, by_run.met, strict=True)) == {name: name.startswith("13") for name in texts}
     assert dict(zip(texts, by_half.met, strict=True)) == {name: name.startswith("two") for name in texts}
-    assert (by_run.too_short, by_half.too_short) == (2, 2)
+    assert (sum(by_run.short), sum(by_half.short)) == (2, 2)
 
 
 def test_scores_are_told_with_and_without(
@@ -103,3 +106,33 @@ def test_scores_on_questions_are_told_with_and_without(
     assert without["all_answerable_accuracy"] == without["answerable_accuracy"] == 0.5
     assert without["asked"] == {"often": 2, "answerable": 2, "unanswerable": 0}
     assert without["intervals"]["all_answerable_accuracy"]["low"] < 0.5
+
+
+def test_held_out_text_is_looked_for_and_told_with_and_without(
+    model_folder: Path, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    """Documents that are held out, once among others and once with copies of some of them that are trained on."""
+    texts = [
+        " ".join(f"{word}{number}" for word in "anna bread cart door hill lamp mill".split()) for number in range(400)
+    ]
+    documents = [Document(f"{at}", " ".join(texts[at : at + 4]), url=f"{at}") for at in range(0, 400, 4)]
+    for name in ("first", "second", "out"):
+        (tmp_path / name).mkdir()
+    inputs = {"model": model_folder, "tokenizer": tokenizer_folder, "tokens": tmp_path / "second"}
+    write_documents(tmp_path / "documents.parquet", documents)
+    tokenize.run({**inputs, "corpus": tmp_path}, Tokenize(heldout=0.2), tmp_path / "first")
+    held = open_split(tmp_path / "first", "heldout").urls
+    assert len(held) > 6
+    copies = [replace(one, id=f"copy {one.id}", url="") for one in documents if one.url in held[:3]]
+    write_documents(tmp_path / "documents.parquet", documents + copies)
+    tokenize.run({**inputs, "corpus": tmp_path}, Tokenize(heldout=0.2), tmp_path / "second")
+    trained, held = (open_split(tmp_path / "second", name).urls for name in ("train", "heldout"))
+    planted = trained.count("")
+    assert planted > 0
+    made = stage.run(inputs, Evaluate(), tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "heldout.json").read_text())
+    assert made.metrics["heldout_bpb"] == found["all"]["bits_per_byte"]
+    for rule in ("13_gram", "8_gram_half"):
+        told = found["contamination"][rule]
+        assert (told["documents"], told["contaminated"], told["too_short"]) == (len(held), planted, 0)
+        assert told["without"]["documents"] == len(held) - planted

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,11 @@ class Contamination:
 
     rule: Rule
     met: list[bool]
-    too_short: int  # items
+    short: list[bool]  # it has too few words to be met
+
+    def told(self, first: int, last: int) -> dict[str, Any]:
+        """Of some of the items, as JSON holds it: which were met and how many are too short to be found."""
+        return {"too_short": sum(self.short[first:last]), "met": self.met[first:last]}
 
 
 class Runs:
@@ -75,16 +80,18 @@ def contamination(texts: Sequence[str], split: Split, tokenizer: Tokenizer) -> l
         Contamination(
             rule,
             [holds(rule, runs[rule.length].where(number), len(item)) for number, item in enumerate(items)],
-            sum(len(item) < rule.length for item in items),
+            [len(item) < rule.length for item in items],
         )
         for rule in RULES
     ]
 
 
-def told(texts: Sequence[str], split: Split, tokenizer: Tokenizer) -> dict[str, dict[str, Any]]:
-    """The same as JSON holds it: by definition, which items were met and how many are too short to be found."""
-    found = contamination(texts, split, tokenizer)
-    return {one.rule.name: {"too_short": one.too_short, "met": one.met} for one in found}
+def told(groups: Sequence[Sequence[str]], split: Split, tokenizer: Tokenizer) -> list[dict[str, dict[str, Any]]]:
+    """The same of several groups of items, which one pass looks for: for each group by definition `met` (of each item)
+    and `too_short` (how many)."""
+    found = contamination([text for texts in groups for text in texts], split, tokenizer)
+    ends = [*accumulate(map(len, groups), initial=0)]
+    return [{one.rule.name: one.told(first, last) for one in found} for first, last in pairwise(ends)]
 
 
 def holds(rule: Rule, met: np.ndarray, words: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -21,21 +21,40 @@ FILE = "heldout.json"
 BATCH = 16  # rows read together
 GROUPS = 20  # sources and languages shown: those with most bytes; the rest is one more
 FEW = 5  # documents: of fewer there is no interval
+LOOKED = 16_000_000  # bytes of held-out text that is looked for in the training text: a gigabyte of memory, at most
+EMPTY: Mapping[str, Mapping[str, Any]] = {}
 
 
-def heldout_text(engine: Engine, split: Split, parts: Parts) -> dict[str, Any]:
+def heldout_text(
+    engine: Engine, split: Split, parts: Parts, looked: Sequence[int] = (), met: Mapping[str, Mapping[str, Any]] = EMPTY
+) -> dict[str, Any]:
     """What `heldout.json` holds: of all documents, `by_source` (host, or the file where there is none) and
     `by_language`, largest first: `documents`, `bytes`, `bits_per_byte`, and its interval (`low`, `high`), for which
     documents are drawn with return. A document is read alone, as in `model.loss.bits_per_byte`.
+
+    `contamination` has by each definition how many of the documents that were `looked` for were met in the training
+    text (as `contamination.told` says), and the same figures `without` them.
     """
     bits = document_nats(engine, split, parts) / np.log(2)
+    found = {}
+    for rule, one in met.items():
+        clean = np.array(looked, np.int64)[~np.array(one["met"], bool)]
+        counts = {"documents": len(looked), "contaminated": sum(one["met"]), "too_short": one["too_short"]}
+        found[rule] = {**counts, "without": of_documents(bits[clean], split.bytes[clean])}
     names = split.names()
     sources = [host or source for host, source in zip(names["host"], names["source"], strict=True)]
     return {
         "all": of_documents(bits, split.bytes),
         "by_source": grouped(sources, bits, split.bytes),
         "by_language": grouped(names["language"], bits, split.bytes),
+        **({"contamination": found} if found else {}),
     }
+
+
+def looked_for(split: Split) -> list[int]:
+    """The documents that are looked for in the training text: all, or where they are many, evenly spread ones with
+    about LOOKED bytes."""
+    return [*range(0, len(split), max(1, -(-split.total_bytes // LOOKED)))]
 
 
 def document_nats(engine: Engine, split: Split, parts: Parts) -> np.ndarray:

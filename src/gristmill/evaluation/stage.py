@@ -13,7 +13,7 @@ from gristmill.evaluation.comparison import compare
 from gristmill.evaluation.confidence import trust
 from gristmill.evaluation.contamination import told
 from gristmill.evaluation.figures import FIGURES, label, shown, spread
-from gristmill.evaluation.heldout_text import FILE, heldout_text
+from gristmill.evaluation.heldout_text import FILE, heldout_text, looked_for
 from gristmill.evaluation.questions import Answer, Question, ask, askable, outcome, read_questions
 from gristmill.evaluation.scores import score, without
 from gristmill.evaluation.tasks import run_task
@@ -40,11 +40,6 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
     """Score the final model and, where it differs, the SFT model before RL on the same questions."""
     engine = Engine.load(inputs["model"], inputs["tokenizer"], best_device())
     parts, metrics = Parts(out), dict[str, float]()
-    if "tokens" in inputs:
-        heldout = heldout_text(engine, open_split(inputs["tokens"], "heldout", engine.tokenizer.hash), parts)
-        write_json(out / FILE, heldout)
-        if "bits_per_byte" in heldout["all"]:  # not where it holds no text
-            metrics["heldout_bpb"] = heldout["all"]["bits_per_byte"]
     left_out: list[LeftOut] = []
     questions = read_questions(Path(params.questions), engine, left_out, params.match) if params.questions else []
     prompts = askable(engine, params.prompts, left_out)
@@ -76,9 +71,9 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
         metrics |= summed_up(changes)
         show(results, trusted)
     trained = open_split(inputs["tokens"], "train", engine.tokenizer.hash) if "tokens" in inputs else None
-    if questions and trained is not None:
-        met = parts("questions-contamination", partial(told, [q.whole() for q in questions], trained, engine.tokenizer))
-        write_contamination(questions, outcomes, met, params.often, out)
+    if trained is not None:
+        heldout = open_split(inputs["tokens"], "heldout", engine.tokenizer.hash)
+        metrics |= judge_text(engine, trained, heldout, questions, outcomes, params.often, out, parts)
     metrics |= run_tasks(engine, params, out, left_out, parts, trained)
     write_jsonl(out / "answers.jsonl", records)
     write_json(out / "results.json", results)
@@ -96,6 +91,29 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
 def doubt(engine: Engine, params: Evaluate) -> Doubt | None:
     """What breaks answers off."""
     return engine.doubt(params.sure, params.declines[0]) if params.declines else None
+
+
+def judge_text(
+    engine: Engine,
+    trained: Split,
+    heldout: Split,
+    questions: list[Question],
+    outcomes: Mapping[str, list[str]],
+    often: int,
+    out: Path,
+    parts: Parts,
+) -> dict[str, float]:
+    """Write the figures of held-out text, and what of it and of the questions stands in the text that was trained on,
+    which is read once; returns what the summary has."""
+    looked = looked_for(heldout)
+    texts = [engine.tokenizer.decode(heldout.document(number)[:-1].tolist()) for number in looked]
+    groups = [q.whole() for q in questions], texts
+    asked, read = parts("contamination", partial(told, groups, trained, engine.tokenizer))
+    if questions:
+        write_contamination(questions, outcomes, asked, often, out)
+    content = heldout_text(engine, heldout, parts, looked, read)
+    write_json(out / FILE, content)
+    return {"heldout_bpb": content["all"]["bits_per_byte"]} if "bits_per_byte" in content["all"] else {}
 
 
 def write_contamination(

@@ -99,7 +99,7 @@ def finished(
         told_cut = f"{name}: the beginning of {cut:,} of {counted(len(records), 'items')} was left out"
         console.print(f"evaluate: {told_cut}: the model reads {engine.context} tokens", style="yellow", markup=False)
     if trained is not None:
-        found = parts(f"task-{name}-contamination", partial(told, texts, trained, engine.tokenizer))
+        (found,) = parts(f"task-{name}-contamination", partial(told, [texts], trained, engine.tokenizer))
         for rule, one in found.items():
             met = one.pop("met")
             clean = shares(records, names, met) if any(met) else every

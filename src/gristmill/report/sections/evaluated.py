@@ -10,10 +10,10 @@ from gristmill.evaluation.figures import FIGURES, OFTEN, OUTCOMES, label, spread
 from gristmill.report.blocks import Block, Figure, Prose, Section, Table, Talk
 from gristmill.report.plot import bar_chart, line_chart, number
 from gristmill.report.reading import Folders, percent, records, span, sure, times, values
+from gristmill.report.sections.text_and_tasks import RULES
 
 SHOWN_ANSWERS = 3  # of each outcome
 CHANGED = ("", "questions", "before", "after", "won", "lost", "difference", "95 % interval")
-RULES = {"13_gram": "13 words in a row", "8_gram_half": "half of it in runs of 8 words"}
 CONTAMINATED = ("shares with a document", "questions", "too short to be found", "right without them", "declined")
 COUNTED = {  # the figures that a sentence tells, counted in answers
     "all_answerable_accuracy": "right answers",

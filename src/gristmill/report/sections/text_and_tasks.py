@@ -18,6 +18,9 @@ TOLD = (
     "document."
 )
 KINDS = (("by_source", "By source"), ("by_language", "By language"))
+RULES = {"13_gram": "13 words in a row", "8_gram_half": "half of it in runs of 8 words"}
+MET = "Held-out documents that share with one that was trained on, and the figure without them"
+MET_HEAD = ("what they share", "documents", "bits per byte", "95 % interval")
 HEAD = ("", "documents", "bytes", "bits per byte", "95 % interval")
 SAYS = (
     "Bits per byte of text that was held out of training: less means better expected, and text that is made of the "
@@ -27,13 +30,21 @@ SAYS = (
 
 
 def heldout_sources(folders: Folders) -> Section | None:
-    """Tables of more than one source or language."""
+    """Tables of more than one source or language, and what of the text stands in the training text, too."""
     found = values(folders, "evaluate", "heldout.json")
     tables: list[Block] = [
         Table(caption, HEAD, [row(one) for one in found[kind]])
         for kind, caption in KINDS
         if len(found.get(kind, ())) > 1
     ]
+    whole, rows = found.get("all", {}), list[list[str]]()
+    for rule, one in found.get("contamination", {}).items():
+        left = one["without"]
+        many = f"{number(one['contaminated'])} of {number(one['documents'])}"
+        rows.append([RULES[rule], many, *row({"name": "", **left})[3:]])
+    if rows:
+        rows.insert(0, ["whatever they share", "", *row({"name": "", **whole})[3:]])
+        tables.append(Table(MET, MET_HEAD, rows))
     return Section("Where it expects the next token best", SAYS, tables) if tables else None
 
 
