@@ -69,7 +69,10 @@ MET = {
 }
 ACC = {"value": 0.8125, "low": 0.5, "high": 0.9375}
 TASKS = {HOSTILE: {"items": 16, "acc": ACC, "13_gram": {"too_short": 0, "contaminated": 3, "without": {"acc": ACC}}}}
-HELDOUT = {"all": GROUP, "by_source": SOURCES, "by_language": [{"name": "en", **GROUP}]}
+SHARED = {
+    "8_gram_half": {"documents": 9, "contaminated": 8, "too_short": 0, "without": {**GROUP, "bits_per_byte": 1.875}}
+}
+HELDOUT = {"all": GROUP, "by_source": SOURCES, "by_language": [{"name": "en", **GROUP}], "contamination": SHARED}
 
 
 @pytest.fixture
@@ -224,6 +227,8 @@ def test_what_was_memorised_has_intervals_and_so_have_its_controls(run: dict[str
         after = [cell for cell in cells[cells.index(name) :] if cell]
         assert after[1 : 1 + len(told)] == [*told]
     assert "5 tokens after 5; 4 tried; 95 % interval 0.0 to 49.0" in cells
+    met = [cell for cell in cells[cells.index("half of it in runs of 8 words") :] if cell]
+    assert met[1:4] == ["8 of 9", "1.875", "1.400 to 1.600"]
 
 
 def test_knowing_and_memorising_are_over_the_same_statements(run: dict[str, Path], tmp_path: Path) -> None:
