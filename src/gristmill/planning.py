@@ -201,7 +201,7 @@ def one(stage: Stage, params: Params, done: dict[str, Path], scratch: Path, voca
     if isinstance(params, SFT) and stage.function("as_it_is")(inputs := pick_inputs(stage, done), params):
         stage.function("taken")(inputs, params, out)
         out.rename(scratch / stage.name)
-        estimate.missing = "nothing is trained: the model is taken as it is"
+        estimate.missing = "the model is taken as it is"
         return estimate
     try:
         job = stage.function("prepare")(pick_inputs(stage, done), params, out)

@@ -17,6 +17,7 @@ from gristmill.export.check import check
 from gristmill.export.gguf import write_gguf
 from gristmill.export.huggingface import write_huggingface
 from gristmill.export.trained import Trained
+from gristmill.generation.answer_text import AnswerText, answer_of
 from gristmill.manifest import Manifest
 from gristmill.model.formats.gguf_format import read_foreign_model
 from gristmill.tokenizer.encode import Tokenizer
@@ -104,6 +105,23 @@ def test_an_answer_that_calls_is_what_follows_its_prompt(tokens: Tokenizer) -> N
         assert before == render(prompt, tokens, generation_prompt=True)[0] and after[-1] == tokens.im_end
         assert render([*prompt, answer], tokens)[0][: len(before) + len(after)] == before + after
     assert "weather" in tokens.decode(with_answer(prompt, chosen, tokens)[1])
+
+
+@pytest.mark.parametrize("stop", [[], ["zz"]])
+def test_an_empty_thought_is_no_part_of_what_is_said(tokens: Tokenizer, stop: list[str]) -> None:
+    empty = "<think>\n\n</think>\n\n"
+    for text, said in {
+        f"{empty}Hi <b>": "Hi <b>",
+        empty: "",
+        "<think>\nHm.\n</think>\n\nHi": "<think>\nHm.\n</think>\n\nHi",
+        "<think>\n": "<think>\n",
+        "<thin": "<thin",
+        f"Hi {empty}": f"Hi {empty}",
+    }.items():
+        reader = AnswerText(tokens, stop)
+        made = "".join(map(reader.add, tokens.encode(text))) + reader.end()
+        assert made == (said if tokens.shown else text)
+        assert answer_of(tokens, tokens.encode(text)) == made
 
 
 def test_what_a_template_refuses_is_left_out_by_name(source: Path, tokens: Tokenizer, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from gristmill.chat.template import render, template_of
 from gristmill.errors import UserError
+from gristmill.generation.answer_text import answer_of
 from gristmill.generation.engine import Engine
 from gristmill.progress import Progress, console
 from gristmill.training.scoring.likelihood import row_likelihoods, split_tokens
@@ -89,7 +90,7 @@ class Requests:
                 for mine in batches([*group]):
                     made = engine.generate([prompts[number] for number in mine], max_tokens=limits[mine[0]])
                     for number, one in zip(mine, made, strict=True):
-                        texts[number] = before_stops(engine.tokenizer.decode(one.tokens), stops[number])
+                        texts[number] = before_stops(answer_of(engine.tokenizer, one.tokens), stops[number])
                     bar.advance(len(mine))
         return texts
 

@@ -14,6 +14,7 @@ from gristmill.chat.conversations import LeftOut, nothing_left, read_records
 from gristmill.chat.matching import MATCHES, declined, numbers, right
 from gristmill.chat.template import render
 from gristmill.errors import UserError
+from gristmill.generation.answer_text import answer_of
 from gristmill.generation.engine import Engine
 from gristmill.generation.sampling_params import Doubt
 from gristmill.manifest import Parts
@@ -154,8 +155,10 @@ def ask(
 def complete(engine: Engine, prompts: Sequence[list[int]], max_tokens: int, doubt: Doubt | None = None) -> list[Answer]:
     """Greedy answers to rendered prompts."""
     found = engine.generate(prompts, max_tokens=max_tokens, doubt=doubt)
-    decode = engine.tokenizer.decode
-    return [Answer(decode(one.tokens).strip(), round(math.exp(math.fsum(one.logprobs)), 6)) for one in found]
+    return [
+        Answer(answer_of(engine.tokenizer, one.tokens).strip(), round(math.exp(math.fsum(one.logprobs)), 6))
+        for one in found
+    ]
 
 
 def outcome(question: Question, answer: str, declines: Iterable[str]) -> str:

@@ -51,12 +51,12 @@ PAIRS = Enough(100, 1)  # more, and pairs are learned by heart
 class Example:
     """One rendered conversation."""
 
-    ids: np.ndarray  # int64 [T]
+    ids: np.ndarray  # int32 [T]
     mask: np.ndarray  # bool [T]: True where the token counts in the loss
 
     def held_out(self, share: float) -> bool:
         """Whether it only measures, by a hash of its tokens."""
-        digest = hashlib.blake2b(self.ids.tobytes(), digest_size=4).digest()
+        digest = hashlib.blake2b(self.ids.astype(np.int64).tobytes(), digest_size=4).digest()
         return int.from_bytes(digest, "big") / 2**32 < share
 
 
@@ -100,7 +100,7 @@ def example_of(messages: Messages, tokenizer: Tokenizer, context: int) -> Exampl
     ids, mask = render(messages, tokenizer)
     if len(ids) > context + 1:
         raise TooLong(len(ids), context + 1)
-    return Example(np.asarray(ids, np.int64), np.asarray(mask, bool))
+    return Example(np.asarray(ids, np.int32), np.asarray(mask, bool))
 
 
 class Order:

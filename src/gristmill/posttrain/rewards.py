@@ -20,6 +20,7 @@ from torch import Tensor
 from gristmill.chat.layouts import Messages
 from gristmill.chat.matching import declined, right
 from gristmill.errors import UserError
+from gristmill.generation.answer_text import answer_of
 from gristmill.posttrain.reward import RewardModel
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.training.data.answers import fork
@@ -102,7 +103,7 @@ def judge_by(function: Function, tokenizer: Tokenizer, named: str = "the reward"
     def judge(prompts: Sequence[Prompt], answers: Sequence[list[int]]) -> Tensor:
         group, rewards = len(answers) // len(prompts), []
         for number, tokens in enumerate(answers):
-            prompt, answer = prompts[number // group], tokenizer.decode(tokens).strip()
+            prompt, answer = prompts[number // group], answer_of(tokenizer, tokens).strip()
             try:
                 given = function(prompt.messages, answer, prompt.truth)
             except Exception as error:

@@ -48,7 +48,10 @@ def check_input(stage: Stage, name: str, path: Path, begins: str) -> None:
     field = name.partition(".")[0]
     inside = MUST_HOLD.get(f"{stage.name}.{field}", "")
     if not path.exists():
-        raise UserError(f"{begins}no such file or folder: {path}", "check the path")
+        fetched = "name a folder or GGUF file that is here; hf download OWNER/MODEL --local-dir DIR fetches one"
+        raise UserError(
+            f"{begins}no such file or folder: {path}", fetched if field == "init_from" else "check the path"
+        )
     if path.is_dir() and field in marked_fields(stage_params(stage.name), "file"):
         raise UserError(f"{begins}{path} is a folder", "name a file")
     if not path.is_dir() and field in marked_fields(stage_params(stage.name), "folder"):
