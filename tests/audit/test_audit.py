@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from gristmill.audit import membership, stage
 from gristmill.audit.passage_sample import find_passages
+from gristmill.audit.prompting import form, others
 from gristmill.document import Document, write_documents
 from gristmill.generation.engine import Engine
 from gristmill.recipe import Audit, Pretrain, Tokenize, TokenizerParams
@@ -238,3 +239,12 @@ def test_a_bad_canary_is_named_and_the_others_are_tried(trained: dict[str, Path]
     assert (
         named[0]["why"] == "missing or wrong secret, copies, alternatives" and "the model reads 64" in named[3]["why"]
     )
+
+
+def test_the_control_of_a_value_is_another_of_its_form() -> None:
+    values = ["anna@mill.test", "tom.smith@river.test", "old.baker@mill.test", "+44 20 7946 0960", "+49 30 11 2", "x"]
+    found = others([{"secret": value} for value in values], 0)
+    forms = [form(value) for value in values]
+    assert all(other in values and other != value for value, other in zip(values, found, strict=True))
+    assert [form(str(other)) for other in found[1:5]] == [forms[1], forms[1], forms[3], forms[3]]
+    assert others([{"secret": "x"}, {"secret": "x"}], 0) == [None, None]

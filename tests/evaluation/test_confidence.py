@@ -10,6 +10,7 @@ import pytest
 
 from gristmill.evaluation import stage
 from gristmill.evaluation.confidence import calibration_error, curve, fit, trust
+from gristmill.evaluation.intervals import of_share
 from gristmill.evaluation.questions import Question
 from gristmill.recipe import Evaluate
 
@@ -27,6 +28,10 @@ def test_the_curve_takes_the_surest_answers_first() -> None:
         (0.5, 0.375, pytest.approx(1 / 3, abs=1e-5)),
         (0.2, 0.5, 0.5),
     ]
+    low, high = of_share(1, 3)
+    assert (points[2]["low"], points[2]["high"]) == (round(low, 5), round(high, 5))
+    alike = curve(confidence, right, 8, ["a", "a", "b", "b"])["curve"][-1]
+    assert alike["low"] <= 0.5 <= alike["high"] and alike != points[-1]  # two subjects, not four trials
 
 
 def test_calibration_error_is_its_definition() -> None:

@@ -13,6 +13,7 @@ import pytest
 from gristmill.document import read_documents
 from gristmill.errors import UserError
 from gristmill.evaluation import stage as evaluation
+from gristmill.evaluation.intervals import of_share
 from gristmill.recipe import Evaluate, Pretrain, Recipe
 from gristmill.report.sections.pretraining import pretraining
 from gristmill.settings.recipe_file import validate
@@ -93,6 +94,10 @@ def test_the_report_draws_them(pairs: str, tokens_folder: Path, tokenizer_folder
     assert section
     drawn = [block for block in section.blocks if "order 50.0% of 60 items" in getattr(block, "caption", "")]
     assert len(drawn) == 1 and "<polyline" in str(drawn[0])
+    right = json.loads((tmp_path / "scores.jsonl").read_text().splitlines()[-1])["acc"]
+    low, high = of_share(round(60 * right), 60)
+    told = f"At the end, with 95 % intervals: order {right:.1%} ({low:.1%} to {high:.1%})."
+    assert told in [getattr(block, "text", "") for block in section.blocks]
 
 
 def test_their_time_is_shown_and_estimated(

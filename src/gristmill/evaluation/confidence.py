@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gristmill.evaluation.intervals import Interval, of_owned, own
+from gristmill.evaluation.intervals import Interval, of_outcome, of_owned, own
 from gristmill.evaluation.questions import Question
 
 BINS = 15  # of the calibration error (Guo et al. 2017, arXiv:1706.04599 §2)
@@ -24,9 +24,10 @@ NEWTON = 50  # steps at most
 def trust(questions: Sequence[Question], outcomes: Sequence[str], confidences: Sequence[float]) -> dict[str, Any]:
     """Figures of one model's answers to the `test` questions; empty where it answered few of them.
 
-    `curve`: thresholds of confidence with the share of questions answered at it (`coverage`) and of these answers that
-    are wrong (`risk`; El-Yaniv and Wiener 2010), `area` under it; `calibration_error` of raw and stated confidence. The
-    `intervals` of these draw subjects; that of stated confidence takes what was fitted as given.
+    `curve`: thresholds of confidence with the share of questions answered at it (`coverage`), of these answers the
+    share that is wrong (`risk`; El-Yaniv and Wiener 2010) and its interval, `area` under it; `calibration_error` of raw
+    and stated confidence. The `intervals` of these draw subjects; that of stated confidence takes what was fitted as
+    given.
     """
     splits = {
         split: [(q, o, conf) for q, o, conf in zip(questions, outcomes, confidences, strict=True) if q.split == split]
@@ -40,9 +41,9 @@ def trust(questions: Sequence[Question], outcomes: Sequence[str], confidences: S
     if len(test) < FEW:
         return {}
     found: dict[str, Any] = {"questions": len(splits["test"]), "answered": len(test)}
-    found |= curve(test[:, 0], test[:, 1], len(splits["test"]))
-    found["calibration_error"] = round(calibration_error(test[:, 0], test[:, 1]), 5)
     owners = own([q.owner for q, o, _ in splits["test"] if o != "declined"])
+    found |= curve(test[:, 0], test[:, 1], len(splits["test"]), owners)
+    found["calibration_error"] = round(calibration_error(test[:, 0], test[:, 1]), 5)
     sure = {"area": interval(area, owners, test), "calibration_error": interval(calibration_error, owners, test)}
     if len(dev) >= FEW:
         slope, offset = fit(dev[:, 0], dev[:, 1])
@@ -61,18 +62,17 @@ def interval(statistic: Callable[..., float], owners: Sequence[str], answers: np
     return {"low": round(low, 5), "high": round(high, 5), "by": by}
 
 
-def curve(confidence: np.ndarray, right: np.ndarray, asked: int) -> dict[str, Any]:
-    """Risk by coverage, the surest answers first, of `asked` questions in all."""
-    surest, risk = -np.sort(-confidence), risks(confidence, right)
-    shown = np.unique(np.linspace(0, len(risk) - 1, min(POINTS, len(risk))).astype(int))
-    points = [
-        {
-            "threshold": round(float(surest[at]), 5),
-            "coverage": round(float((at + 1) / asked), 5),
-            "risk": round(float(risk[at]), 5),
-        }
-        for at in shown
-    ]
+def curve(confidence: np.ndarray, right: np.ndarray, asked: int, owners: Sequence[str] = ()) -> dict[str, Any]:
+    """Risk by coverage, the surest answers first, of `asked` questions in all; the interval of each risk (`low`,
+    `high`) is that of a share, for which whole `owners` are drawn."""
+    order, risk = np.argsort(-confidence, kind="stable"), risks(confidence, right)
+    wrong, drawn = (right[order] == 0).tolist(), [owners[at] for at in order] if owners else [""] * len(order)
+    points = []
+    for at in np.unique(np.linspace(0, len(risk) - 1, min(POINTS, len(risk))).astype(int)).tolist():
+        sure = of_outcome(wrong[: at + 1], drawn[: at + 1])
+        point = {"threshold": float(confidence[order[at]]), "coverage": (at + 1) / asked, "risk": float(risk[at])}
+        point |= {"low": sure["low"], "high": sure["high"]}
+        points.append({name: round(one, 5) for name, one in point.items()})
     return {"curve": points, "area": round(area(confidence, right), 5)}
 
 

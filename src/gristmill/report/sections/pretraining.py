@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import exp, log
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gristmill.evaluation.figures import spread
+from gristmill.evaluation.intervals import of_share
 from gristmill.inspection.predictions import label
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import Transformer, load_model
@@ -67,7 +69,15 @@ def scores(folders: Folders, stage: str) -> list[Block]:
         lines = [(one["task"], curve([line for line in found if line["task"] == one["task"]], "acc")) for one in shown]
         said = ", ".join(f"{one['task']} {percent(one['chance'])} of {number(one['items'])} items" for one in shown)
         blocks.append(Figure(f"Right answers to tasks (by chance: {said})", line_chart(lines, "tokens read", "right")))
+    if tasks:
+        blocks.append(Prose(f"At the end, with 95 % intervals: {'; '.join(map(reached, tasks))}."))
     return blocks
+
+
+def reached(task: Mapping[str, Any]) -> str:
+    """What a task's last scoring gave, with its interval."""
+    low, high = of_share(round(task["acc"] * task["items"]), task["items"])
+    return f"{task['task']} {percent(task['acc'])} ({percent(low)} to {percent(high)})"
 
 
 def ended(folders: Folders, made: Manifest) -> str:
