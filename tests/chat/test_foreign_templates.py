@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,15 @@ def test_an_empty_thought_is_no_part_of_what_is_said(tokens: Tokenizer, stop: li
         made = "".join(map(reader.add, tokens.encode(text))) + reader.end()
         assert made == (said if tokens.shown else text)
         assert answer_of(tokens, tokens.encode(text)) == made
+
+
+def test_a_table_may_hold_what_json_does_not(tokens: Tokenizer) -> None:
+    day = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": {"day": date(2026, 11, 27)}}}
+    talk = [TALK[0], {"role": "assistant", "content": "", "tool_calls": [day]}, *TALK[2:4]]
+    text = tokens.decode(
+        render(answered({"messages": talk, "tools": [{"name": "weather", "since": date(2026, 1, 2)}]}), tokens)[0]
+    )
+    assert '"2026-11-27"' in text and '"2026-01-02"' in text
 
 
 def test_what_a_template_refuses_is_left_out_by_name(source: Path, tokens: Tokenizer, tmp_path: Path) -> None:

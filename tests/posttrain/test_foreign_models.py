@@ -157,6 +157,14 @@ def test_a_model_by_others_is_aligned_as_it_is(source: Path, tmp_path: Path, com
     found = Engine.load(tmp_path / "taken", tmp_path / "taken")
     expected = read_foreign_model(source, words.vocab_size).state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in found.model.state_dict().items())
+    talks = "--set", f"conversations={tmp_path / 'c.jsonl'}", "--set", "lora_rank=2", "--set", "epochs=1"
+    (tmp_path / "c.jsonl").write_text("\n".join(json.dumps({"messages": [USER, SAID]}) for _ in range(8)))
+    assert command("sft", "-o", tmp_path / "tuned", "--set", f"init_from={source}", *talks).code == 0
+    adapter = "--set", f"lora_from={tmp_path / 'tuned' / 'adapter'}"
+    merged = command("sft", "-o", tmp_path / "merged", "--set", f"init_from={source}", *adapter)
+    assert "with its adapters merged" in merged.stderr
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("tuned", "merged", "taken")]
+    assert weights[0] == weights[1] != weights[2]
     given = "-o", tmp_path / "aligned", "--set", f"preferences={tmp_path / 'p.jsonl'}", "--set", "epochs=1"
     assert command("dpo", tmp_path / "taken", *given).code == 0
     prompts = "--set", f"prompts={tmp_path / 'p.jsonl'}", "--set", "max_tokens=4", "--set", "group=2"

@@ -216,7 +216,8 @@ def cut(text: str, begin: str) -> str:
 
 def to_json(value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, **more: Any) -> str:
     """What transformers' `tojson` gives."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, **more)
+    told: dict[str, Any] = {"ensure_ascii": ensure_ascii, "indent": indent, "separators": separators, "default": str}
+    return json.dumps(value, **told, **more)
 
 
 @lru_cache(maxsize=4)

@@ -22,7 +22,7 @@ LETTERS = re.compile(r"[\w.-]*")
 
 def listing(functions: Sequence[Mapping[str, Any]]) -> str:
     """What the system's message says of functions (`name`, `description`, `parameters`)."""
-    return TOOLS[0] + "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in functions) + TOOLS[1]
+    return TOOLS[0] + "".join(as_json(one) + "\n" for one in functions) + TOOLS[1]
 
 
 def call_text(name: str, arguments: str) -> str:
@@ -35,15 +35,17 @@ def result_text(result: str) -> str:
     return f"{RESULT[0]}{result}{RESULT[1]}"
 
 
+def as_json(value: Any) -> str:
+    """A value as JSON; what JSON does not have, as a date in a table, as its text."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
 def as_text(message: Mapping[str, Any]) -> dict[str, Any]:
     """A message in our words: calls are text of the assistant's, results of the user's, functions of the system's."""
     made = {name: value for name, value in message.items() if name not in ("tools", "tool_calls", "tool_call_id")}
-    calls = [call["function"] for call in message.get("tool_calls", ())]
-    for one in calls:
-        given = one["arguments"]
-        made["content"] += call_text(
-            one["name"], given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
-        )
+    for called in (call["function"] for call in message.get("tool_calls", ())):
+        given = called["arguments"]
+        made["content"] += call_text(called["name"], given if isinstance(given, str) else as_json(given))
     if message["role"] == "tool":
         made |= {"role": "user", "content": result_text(message["content"])}
     if tools := message.get("tools"):

@@ -71,7 +71,8 @@ def taken(inputs: Mapping[str, Path], params: SFT, out: Path) -> Manifest:
         merge(model)
     if LEADER:
         save_model(model, out)
-        console.print("           no conversations: the model is taken as it is", style="yellow")
+        merged = ", with its adapters merged" if params.lora_from else ""
+        console.print(f"           no conversations: the model is taken as it is{merged}", style="yellow")
     return Manifest(counts={"conversations": 0, "steps": 0})
 
 
