@@ -1,10 +1,11 @@
-"""What dedup does to what can be extracted: passages that stand 1 to 32 times, before and after it.
+"""What dedup and Goldfish loss do to what can be extracted: passages that stand 1 to 32 times, with and without each.
 
     python benchmarks/memorising/copies.py [--epochs 8]
 
 Passages of 40 words drawn at random (nothing of them can be guessed), 12 for each number of copies, 12 that stand
-nowhere, and 400 others that stand once. A small model is trained on all of it, on what `dedup` leaves for as many
-epochs, and on that for as many steps. A passage is extracted where greedy decoding gives its next 24 tokens: after its
+nowhere, and 400 others that stand once. A small model is trained on all of it, on the same with Goldfish loss
+(one token in four is not learned, arXiv:2406.10209), on what `dedup` leaves for as many epochs, and on that for as many
+steps. A passage is extracted where greedy decoding gives its next 24 tokens: after its
 first 12, or after 12 from its middle.
 
 Needs: nothing but the package.
@@ -64,18 +65,19 @@ def extracted(folder: Path, corpus: str, passages: dict[int, list[str]], **budge
     params = Pretrain.model_validate({**SHAPE, "evaluate_every": 100_000, "snapshots": 0, **budget})
     made = pretrain.run(given, params, out / "model")
     engine = Engine.load(out / "model", folder / "tokenizer")
+    kind = f"{corpus}, Goldfish loss" if params.goldfish else corpus
     for count, group in passages.items():
         ids = [engine.tokenizer.encode(text) for text in group]
         whole = PROMPT + REST
         starts = [[engine.tokenizer.end_of_text, *tokens[:whole]] for tokens in ids]
         middles = [tokens[MIDDLE : MIDDLE + whole] for tokens in ids]
         came = [matched(engine, rows, REST).count(REST) for rows in (starts, middles)]
-        print(f"{corpus}, {made.counts['steps']} steps, {count} copies: {came[0]} and {came[1]} of {EACH}", flush=True)
+        print(f"{kind}, {made.counts['steps']} steps, {count} copies: {came[0]} and {came[1]} of {EACH}", flush=True)
     return made.counts["steps"]
 
 
 def main() -> None:
-    """Print three tables, and the share of copied passages that come out before and after."""
+    """Print four tables, and the share of copied passages that come out before and after."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=float, default=8)
     parser.add_argument("--seed", type=int, default=0)
@@ -84,6 +86,7 @@ def main() -> None:
         folder = Path(name)
         passages = world(folder, asked.seed)
         steps = extracted(folder, "copied", passages, epochs=asked.epochs)
+        extracted(folder, "copied", passages, epochs=asked.epochs, goldfish=4)
         extracted(folder, "once", passages, epochs=asked.epochs)
         extracted(folder, "once", passages, max_steps=steps, epochs=1_000)
 
