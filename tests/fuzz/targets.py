@@ -222,6 +222,10 @@ TARGETS = {
             b'{"prompt": [{"role": "user", "content": "Who?"}], "chosen": "Anna.", "rejected": "Tom."}\n[1e999]\n',
             b'{"conversations": [{"from": "human", "value": "a"}, {"from": "function_call", "value": "{\\"name\\": 3}"}'
             b', {"from": "tool", "value": "r"}, {"from": "gpt", "value": "b"}], "tools": "[{\\"name\\": 3}]"}\n',
+            b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "reasoning": "h", "tool_calls": ['
+            b'{"id": "1", "function": {"name": "f", "arguments": {"a": [1]}}}]}, {"role": "tool", "content": "r",'
+            b' "name": "f"}, {"role": "assistant", "content": "b"}], "Tools": [{"type": "function", "function": {'
+            b'"name": "f"}}]}\n',
             b'{"question": "Who?", "answers": ["Anna", 3], "answerable": true, "split": "test", "stated": 4}\n',
         ),
     ),
