@@ -91,6 +91,21 @@ def test_what_is_read_is_what_training_reads(client: openai.OpenAI, foreign: Ass
     assert response.usage and response.usage.input_tokens == len(ids)
 
 
+def test_what_a_template_refuses_is_the_clients_to_mend(client: openai.OpenAI, foreign: Assistant) -> None:
+    calls = [
+        {"id": name, "type": "function", "function": {"name": "weather", "arguments": '{"town": "Marl"}'}}
+        for name in "ab"
+    ]
+    results = [{"role": "tool", "tool_call_id": name, "content": "12"} for name in "ab"]
+    talk: Any = [ASK, {"role": "assistant", "content": None, "tool_calls": calls}, *results]
+    asked: dict[str, Any] = {"model": foreign.name, "messages": talk, "tools": TOOLS, "max_tokens": 1}
+    if foreign.name == "LlamaTools":
+        with pytest.raises(openai.BadRequestError, match="refuses it: one call at a time"):
+            client.chat.completions.create(**asked)
+    else:
+        assert client.chat.completions.create(**asked).usage
+
+
 def test_a_call_as_the_template_writes_it_is_read_back(foreign: Assistant) -> None:
     tokenizer = foreign.engine.tokenizer
     call = {"type": "function", "function": {"name": "weather", "arguments": {"town": "Marl", "day": 3}}}
