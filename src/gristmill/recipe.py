@@ -335,6 +335,7 @@ class Evaluate(Params):
     show: FewOrNone = 8  # questions shown with them in the report
     max_tokens: Rows = 48  # of an answer
     tasks: dict[Annotated[str, checked(plain_name)], InputFile] = {}  # name → JSONL, or YAML of lm-evaluation-harness
+    tuned_on: list[InputFile] = []  # where it looks for questions, besides the text; empty: files of fine-tuning
 
 
 class Audit(Params):

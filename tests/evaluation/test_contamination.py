@@ -6,14 +6,16 @@ import json
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gristmill.document import Document, write_documents
 from gristmill.evaluation import stage
-from gristmill.evaluation.contamination import contamination
+from gristmill.evaluation.contamination import Trained, contamination
 from gristmill.evaluation.questions import Answer
 from gristmill.recipe import Evaluate, Tokenize
+from gristmill.settings.recipe_file import load_recipe
 from gristmill.tokenizer import tokenize
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split, open_split
@@ -51,7 +53,7 @@ def test_both_definitions_find_what_they_say(split: Split, words: list[str], tok
         "seven words": " ".join(here[:7]),
         "no words": "",
     }
-    by_run, by_half = contamination(list(texts.values()), split, Tokenizer.load(tokenizer_folder))
+    by_run, by_half = contamination(list(texts.values()), Trained(split, [], Tokenizer.load(tokenizer_folder)))
     assert dict(zip(texts, by_run.met, strict=True)) == {name: name.startswith("13") for name in texts}
     assert dict(zip(texts, by_half.met, strict=True)) == {name: name.startswith("two") for name in texts}
     assert (sum(by_run.short), sum(by_half.short)) == (2, 2)
@@ -136,3 +138,38 @@ def test_held_out_text_is_looked_for_and_told_with_and_without(
         told = found["contamination"][rule]
         assert (told["documents"], told["contaminated"], told["too_short"]) == (len(held), planted, 0)
         assert told["without"]["documents"] == len(held) - planted
+
+
+def test_items_are_looked_for_in_what_fine_tuning_reads(
+    model_folder: Path, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    """In conversations, pairs and prompts, over turns; no tokens are needed for it. The recipe names the files."""
+    asked = [" ".join(other(30 + number)[-10:]) for number in range(5)]
+    questions = [
+        {"question": text, "answers": "zebra zephyr zebra zephyr", "answerable": True, "split": split}
+        for text, split in zip(asked, ("test", "test", "test", "test", "sft"), strict=True)
+    ]
+    answer = {"role": "assistant", "content": "zebra zephyr zebra zephyr"}
+    records: dict[str, list[dict[str, Any]]] = {
+        "talk.jsonl": [{"messages": [{"role": "user", "content": asked[at]}, answer]} for at in (0, 4)],
+        "pairs.jsonl": [{"prompt": asked[1], "chosen": answer["content"], "rejected": "no"}],
+        "prompts.jsonl": [{"prompt": asked[2], "truth": "zebra zephyr zebra zephyr"}],
+        "q.jsonl": questions,
+    }
+    for name, lines in records.items():
+        (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines) + "{damaged\n")
+    (tmp_path / "recipe.toml").write_text(
+        '[sft]\nconversations = "talk.jsonl"\n[dpo]\npreferences = "pairs.jsonl"\n[kto]\npreferences = "pairs.jsonl"\n'
+        '[rl]\nprompts = "prompts.jsonl"\nreward = "own.py:judge"\n[evaluate]\nquestions = "q.jsonl"\n'
+    )
+    params = load_recipe(tmp_path / "recipe.toml").evaluate
+    assert params and [Path(path).name for path in params.tuned_on] == ["talk.jsonl", "pairs.jsonl", "prompts.jsonl"]
+    stage.run({"model": model_folder, "tokenizer": tokenizer_folder}, params, tmp_path)
+    found = json.loads((tmp_path / "contamination.json").read_text())["13_gram"]
+    assert {name: found[name] for name in ("questions", "contaminated", "too_short")} == {
+        "questions": 5,
+        "contaminated": 4,
+        "too_short": 0,
+    }
+    assert {split: one["contaminated"] for split, one in found["by_split"].items()} == {"sft": 1, "test": 3}
+    assert found["without"][model_folder.name]["test"]["asked"]["answerable"] == 1

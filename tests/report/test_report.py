@@ -62,9 +62,8 @@ ROW |= {"intervals": dict.fromkeys(("right", "wrong", "declined"), SURE)}
 GROUP = {"documents": 9, "bytes": 900, "bits_per_byte": 1.75, "low": 1.4, "high": 1.6}
 SOURCES = [{"name": HOSTILE, **GROUP}, {"name": "b.test", "documents": 1, "bytes": 10, "bits_per_byte": 2.125}]
 MET = {
-    "questions": 8,
-    "contaminated": 2,
-    "too_short": 1,
+    **{"questions": 80, "contaminated": 70, "too_short": 60},
+    "by_split": {"test": {"questions": 8, "contaminated": 2, "too_short": 1}},
     "without": {"rl": {"test": {"all_answerable_accuracy": 0.4375}}},
 }
 ACC = {"value": 0.8125, "low": 0.5, "high": 0.9375}

@@ -1,4 +1,4 @@
-"""Which items of a task stand in the text that the model was trained on.
+"""Which items of a task stand in what the model was trained on: text, conversations, pairs and prompts.
 
 By the two usual definitions: an item shares a run of 13 words with a document (Brown et al. 2020, arXiv:2005.14165,
 §C); or at least half of its words lie in runs of 8 that documents hold (Lambert et al. 2024, arXiv:2411.15124, there
@@ -7,20 +7,23 @@ tokens). Case and punctuation do not count. An item with fewer words than a run 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gristmill.chat.conversations import records_of
 from gristmill.corpus.text.ngrams import SortedHashes, ngram_hashes, word_hashes
-from gristmill.progress import Progress
+from gristmill.progress import Progress, watched
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import Split
 
 RUN, SHORT_RUN = 13, 8  # words
 HALF = 0.5
+NAMES = ("role", "from", "id")  # fields of a record that no one says
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,42 @@ RULES = (Rule("13_gram", RUN, 0.0), Rule("8_gram_half", SHORT_RUN, HALF))
 
 
 @dataclass(frozen=True)
+class Trained:
+    """All that a model was trained on."""
+
+    split: Split | None  # the documents
+    files: Sequence[Path]  # of fine-tuning
+    tokenizer: Tokenizer
+
+    def __bool__(self) -> bool:
+        return self.split is not None or bool(self.files)
+
+    def __iter__(self) -> Iterator[str]:
+        """The text of each document, and all that each record of the files says, its held-out ones too."""
+        if self.split is not None:
+            with Progress("evaluate: looking for items in the training text", len(self.split), "documents") as bar:
+                for number in range(len(self.split)):
+                    yield self.tokenizer.decode(self.split.document(number).tolist())
+                    bar.advance(1)
+        for path in self.files:
+            task = f"evaluate: looking for items in {path.name}"
+            for _, record in watched(records_of(path), task, "records"):
+                yield " ".join(said(record))
+
+
+def said(value: Any) -> Iterator[str]:
+    """The texts of a JSON value, in order. What is no JSON (`BadLine`) has none."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, one in value.items():
+            yield from said(one) if name not in NAMES else ()
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from said(one)
+
+
+@dataclass(frozen=True)
 class Contamination:
     """What one definition says of each item."""
 
@@ -43,9 +82,9 @@ class Contamination:
     met: list[bool]
     short: list[bool]  # it has too few words to be met
 
-    def told(self, first: int, last: int) -> dict[str, Any]:
-        """Of some of the items, as JSON holds it: which were met and how many are too short to be found."""
-        return {"too_short": sum(self.short[first:last]), "met": self.met[first:last]}
+    def told(self, first: int, last: int) -> dict[str, list[bool]]:
+        """Of some of the items, as JSON holds it: which are too short to be found, and which were met."""
+        return {"short": self.short[first:last], "met": self.met[first:last]}
 
 
 class Runs:
@@ -65,17 +104,14 @@ class Runs:
         return self.met[np.searchsorted(self.known.hashes, self.each[number])]
 
 
-def contamination(texts: Sequence[str], split: Split, tokenizer: Tokenizer) -> list[Contamination]:
-    """What each definition says of items, after one pass over all documents of a split. Memory: some 50 bytes a word of
+def contamination(texts: Sequence[str], trained: Trained) -> list[Contamination]:
+    """What each definition says of items, after one pass over all that was trained on. Memory: some 50 bytes a word of
     the items."""
     items = [word_hashes(text) for text in texts]
     runs = {rule.length: Runs(items, rule.length) for rule in RULES}
-    with Progress("evaluate: looking for items in the training text", len(split), "documents") as bar:
-        for number in range(len(split)):
-            hashes = word_hashes(tokenizer.decode(split.document(number).tolist()))
-            for length, found in ngram_hashes(hashes, tuple(runs)):
-                runs[length].look(found)
-            bar.advance(1)
+    for text in trained:
+        for length, found in ngram_hashes(word_hashes(text), tuple(runs)):
+            runs[length].look(found)
     return [
         Contamination(
             rule,
@@ -86,10 +122,10 @@ def contamination(texts: Sequence[str], split: Split, tokenizer: Tokenizer) -> l
     ]
 
 
-def told(groups: Sequence[Sequence[str]], split: Split, tokenizer: Tokenizer) -> list[dict[str, dict[str, Any]]]:
-    """The same of several groups of items, which one pass looks for: for each group by definition `met` (of each item)
-    and `too_short` (how many)."""
-    found = contamination([text for texts in groups for text in texts], split, tokenizer)
+def told(groups: Sequence[Sequence[str]], trained: Trained) -> list[dict[str, dict[str, list[bool]]]]:
+    """The same of several groups of items, which one pass looks for: for each group by definition whether each item is
+    too `short` to be found, and whether it was `met`."""
+    found = contamination([text for texts in groups for text in texts], trained)
     ends = [*accumulate(map(len, groups), initial=0)]
     return [{one.rule.name: one.told(first, last) for one in found} for first, last in pairwise(ends)]
 

@@ -39,7 +39,7 @@ def heldout_text(
     found = {}
     for rule, one in met.items():
         clean = np.array(looked, np.int64)[~np.array(one["met"], bool)]
-        counts = {"documents": len(looked), "contaminated": sum(one["met"]), "too_short": one["too_short"]}
+        counts = {"documents": len(looked), "contaminated": sum(one["met"]), "too_short": sum(one["short"])}
         found[rule] = {**counts, "without": of_documents(bits[clean], split.bytes[clean])}
     names = split.names()
     sources = [host or source for host, source in zip(names["host"], names["source"], strict=True)]

@@ -11,7 +11,7 @@ from gristmill.chat.conversations import LeftOut, report
 from gristmill.chat.template import exchange
 from gristmill.evaluation.comparison import compare
 from gristmill.evaluation.confidence import trust
-from gristmill.evaluation.contamination import told
+from gristmill.evaluation.contamination import Trained, told
 from gristmill.evaluation.figures import FIGURES, label, shown, spread
 from gristmill.evaluation.heldout_text import FILE, heldout_text, looked_for
 from gristmill.evaluation.questions import Answer, Question, ask, askable, outcome, read_questions
@@ -70,9 +70,12 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
         metrics |= figures(results, inputs["model"].name)
         metrics |= summed_up(changes)
         show(results, trusted)
-    trained = open_split(inputs["tokens"], "train", engine.tokenizer.hash) if "tokens" in inputs else None
-    if trained is not None:
-        heldout = open_split(inputs["tokens"], "heldout", engine.tokenizer.hash)
+    text, heldout = (
+        open_split(inputs["tokens"], name, engine.tokenizer.hash) if "tokens" in inputs else None
+        for name in ("train", "heldout")
+    )
+    trained = Trained(text, [*map(Path, params.tuned_on)], engine.tokenizer)
+    if trained:
         metrics |= judge_text(engine, trained, heldout, questions, outcomes, params.often, out, parts)
     metrics |= run_tasks(engine, params, out, left_out, parts, trained)
     write_jsonl(out / "answers.jsonl", records)
@@ -95,22 +98,24 @@ def doubt(engine: Engine, params: Evaluate) -> Doubt | None:
 
 def judge_text(
     engine: Engine,
-    trained: Split,
-    heldout: Split,
+    trained: Trained,
+    heldout: Split | None,
     questions: list[Question],
     outcomes: Mapping[str, list[str]],
     often: int,
     out: Path,
     parts: Parts,
 ) -> dict[str, float]:
-    """Write the figures of held-out text, and what of it and of the questions stands in the text that was trained on,
-    which is read once; returns what the summary has."""
-    looked = looked_for(heldout)
-    texts = [engine.tokenizer.decode(heldout.document(number)[:-1].tolist()) for number in looked]
+    """Write the figures of held-out text, and what of it and of the questions stands in what was trained on, which is
+    read once; returns what the summary has."""
+    looked = looked_for(heldout) if heldout else []
+    texts = [engine.tokenizer.decode(heldout.document(number)[:-1].tolist()) for number in looked] if heldout else []
     groups = [q.whole() for q in questions], texts
-    asked, read = parts("contamination", partial(told, groups, trained, engine.tokenizer))
+    asked, read = parts("contamination", partial(told, groups, trained)) if questions or heldout else ({}, {})
     if questions:
         write_contamination(questions, outcomes, asked, often, out)
+    if heldout is None:
+        return {}
     content = heldout_text(engine, heldout, parts, looked, read)
     write_json(out / FILE, content)
     return {"heldout_bpb": content["all"]["bits_per_byte"]} if "bits_per_byte" in content["all"] else {}
@@ -119,16 +124,17 @@ def judge_text(
 def write_contamination(
     questions: list[Question],
     outcomes: Mapping[str, list[str]],
-    found: Mapping[str, Mapping[str, Any]],
+    found: Mapping[str, Mapping[str, list[bool]]],
     often: int,
     out: Path,
 ) -> None:
-    """Write by each definition how many questions stand in the training text, and the figures without them."""
+    """Write by each definition how many questions of each split stand in what was trained on, and the figures without
+    them."""
+    splits = sorted({question.split for question in questions})
     content = {
         rule: {
-            "questions": len(questions),
-            "too_short": one["too_short"],
-            "contaminated": sum(one["met"]),
+            **met_of(questions, one),
+            "by_split": {split: met_of(questions, one, split) for split in splits},
             "without": without(questions, outcomes, one["met"], often),
         }
         for rule, one in found.items()
@@ -136,8 +142,15 @@ def write_contamination(
     write_json(out / CONTAMINATION, content)
 
 
+def met_of(questions: list[Question], one: Mapping[str, list[bool]], split: str | None = None) -> dict[str, int]:
+    """How many questions there are, of one split or in all; how many were too short to be found, and how many met."""
+    own = [number for number, question in enumerate(questions) if split in (None, question.split)]
+    counts = {"too_short": one["short"], "contaminated": one["met"]}
+    return {"questions": len(own)} | {name: sum(found[number] for number in own) for name, found in counts.items()}
+
+
 def run_tasks(
-    engine: Engine, params: Evaluate, out: Path, left_out: list[LeftOut], parts: Parts, trained: Split | None
+    engine: Engine, params: Evaluate, out: Path, left_out: list[LeftOut], parts: Parts, trained: Trained
 ) -> dict[str, float]:
     """Score the recipe's tasks and write what came of them; returns their figures for the summary."""
     tried = {

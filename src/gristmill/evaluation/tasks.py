@@ -20,14 +20,13 @@ import numpy as np
 from gristmill.chat.conversations import LeftOut, nothing_left, read_records
 from gristmill.chat.matching import MATCHES, is_number, numbers, right
 from gristmill.errors import UserError
-from gristmill.evaluation.contamination import told
+from gristmill.evaluation.contamination import Trained, told
 from gristmill.evaluation.harness import MEAN, aggregated, run_by_harness, whole
 from gristmill.evaluation.intervals import of_any, of_mean, of_ratio, of_share, own
 from gristmill.evaluation.questions import complete, prompt_of
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
 from gristmill.progress import console, counted
-from gristmill.tokenizer.shards import Split
 from gristmill.training.scoring.multiple_choice import SHORTENED, Item, choice_item, in_choices, scored
 
 YAML = (".yaml", ".yml")
@@ -63,10 +62,10 @@ def form_of(record: dict[str, Any]) -> Item:
 
 
 def run_task(
-    engine: Engine, name: str, path: Path, max_tokens: int, left_out: list[LeftOut], parts: Parts, trained: Split | None
+    engine: Engine, name: str, path: Path, max_tokens: int, left_out: list[LeftOut], parts: Parts, trained: Trained
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A task's figures, each with a 95 % interval, and a record an item. Items that are none join `left_out`. With the
-    text that the model was `trained` on, each figure is also that of the items which do not stand in it.
+    """A task's figures, each with a 95 % interval, and a record an item. Items that are none join `left_out`. Where it
+    is known what the model was `trained` on, each figure is also that of the items which do not stand in it.
 
     A YAML file is a task of lm-evaluation-harness, which scores it. Raises UserError where the file cannot be read, or
     no item is left.
@@ -89,7 +88,7 @@ def finished(
     texts: list[str],
     names: Mapping[str, str],
     parts: Parts,
-    trained: Split | None,
+    trained: Trained,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A task's figures and its records, from the scored records and the text of each."""
     every = shares(records, names)
@@ -98,12 +97,12 @@ def finished(
         figures[SHORTENED] = cut
         told_cut = f"{name}: the beginning of {cut:,} of {counted(len(records), 'items')} was left out"
         console.print(f"evaluate: {told_cut}: the model reads {engine.context} tokens", style="yellow", markup=False)
-    if trained is not None:
-        (found,) = parts(f"task-{name}-contamination", partial(told, [texts], trained, engine.tokenizer))
+    if trained:
+        (found,) = parts(f"task-{name}-contamination", partial(told, [texts], trained))
         for rule, one in found.items():
-            met = one.pop("met")
+            met = one["met"]
             clean = shares(records, names, met) if any(met) else every
-            figures[rule] = {**one, "contaminated": sum(met), "without": clean}
+            figures[rule] = {"too_short": sum(one["short"]), "contaminated": sum(met), "without": clean}
             records = [{**record, rule: hit} for record, hit in zip(records, met, strict=True)]
     return figures, [{"task": name, **record} for record in records]
 

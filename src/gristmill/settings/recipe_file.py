@@ -15,6 +15,14 @@ from gristmill.settings.descriptions import wrong_settings
 from gristmill.settings.types import ADDRESS, mapped, marked_fields
 
 P = TypeVar("P", bound=Params)
+# stage → setting that names what it learns from
+TUNED_ON = {
+    "sft": "conversations",
+    "dpo": "preferences",
+    "kto": "preferences",
+    "reward": "preferences",
+    "rl": "prompts",
+}
 TEMPLATES = {"folder": "extract.paths", "site": "crawl.seeds"}  # recipes that ship → what each must be told
 
 
@@ -153,7 +161,7 @@ def validate(model: type[P], data: dict[str, Any], where: str) -> P:
 
 def hand_down(data: dict[str, Any]) -> None:
     """Let `seed` of a recipe flow into stages that have one and set none, the questions that it evaluates on into
-    `decontaminate`, and its tasks into training that scores some."""
+    `decontaminate`, its tasks into training that scores some, and what it fine-tunes on into `evaluate`."""
     tables = {name: table for name, table in data.items() if name in Recipe.model_fields and isinstance(table, dict)}
     seed, evaluate = data.get("seed", 0), tables.get("evaluate")
     if isinstance(seed, int) and 0 <= seed < 1 << 32:  # a wrong one is told once
@@ -165,3 +173,6 @@ def hand_down(data: dict[str, Any]) -> None:
     for name in ("pretrain", "sft"):
         if evaluate is not None and tables.get(name, {}).get("tasks_every"):
             tables[name].setdefault("tasks", evaluate.get("tasks", {}))
+    if evaluate is not None:
+        read = [tables.get(name, {}).get(field) for name, field in TUNED_ON.items()]
+        evaluate.setdefault("tuned_on", [*dict.fromkeys(path for path in read if isinstance(path, str) and path)])

@@ -14,7 +14,7 @@ from gristmill.report.sections.text_and_tasks import RULES
 
 SHOWN_ANSWERS = 3  # of each outcome
 CHANGED = ("", "questions", "before", "after", "won", "lost", "difference", "95 % interval")
-CONTAMINATED = ("shares with a document", "questions", "too short to be found", "right without them", "declined")
+CONTAMINATED = ("shares", "questions", "met", "too short to be found", "right without them", "declined")
 COUNTED = {  # the figures that a sentence tells, counted in answers
     "all_answerable_accuracy": "right answers",
     "unanswerable_declined": "unanswerable questions declined",
@@ -124,7 +124,7 @@ def changes(folders: Folders) -> list[Block]:
 
 
 def contaminated(folders: Folders, final: str) -> list[Block]:
-    """Which questions stand in the training text, and what the final model scores without them."""
+    """Which test questions stand in what was trained on, and what the final model scores without them."""
     found = values(folders, "evaluate", "contamination.json")
     rows = []
     for rule, words in RULES.items():
@@ -136,8 +136,12 @@ def contaminated(folders: Folders, final: str) -> list[Block]:
             percent(left[name]) + sure(left, name) if name in left else ""
             for name in ("all_answerable_accuracy", "unanswerable_declined")
         ]
-        rows.append([words, number(one["contaminated"]), number(one["too_short"]), *scored])
-    caption = "Questions that stand in the training text, answer included, and the scores without them"
+        test = one.get("by_split", {}).get("test", one)
+        rows.append([words, *(number(test[name]) for name in ("questions", "contaminated", "too_short")), *scored])
+    caption = (
+        "Test questions that stand in what was trained on (text, conversations, pairs, prompts), answer included, and "
+        "the scores without them"
+    )
     return [Table(caption, CONTAMINATED, rows)] if rows else []
 
 
