@@ -57,21 +57,8 @@ static void leave_svg(struct parser *parser) {
     if (outermost) gm_html_close_to(parser, outermost);
 }
 
-bool gm_html_breaks_out(enum tag tag) {
-    switch (tag) {
-            /* clang-format off */
-        case T_B: case T_BIG: case T_BLOCKQUOTE: case T_BODY: case T_BR: case T_CENTER: case T_CODE: case T_DD:
-        case T_DIV: case T_DL: case T_DT: case T_EM: case T_EMBED: case T_H1: case T_H2: case T_H3: case T_H4: case T_H5:
-        case T_H6: case T_HEAD: case T_HR: case T_I: case T_IMG: case T_LI: case T_LISTING: case T_MENU: case T_META:
-        case T_NOBR: case T_OL: case T_P: case T_PRE: case T_RUBY: case T_S: case T_SMALL: case T_SPAN: case T_STRONG:
-        case T_STRIKE: case T_SUB: case T_SUP: case T_TABLE: case T_TT: case T_U: case T_UL: case T_VAR: return true;
-        /* clang-format on */
-        default: return false;
-    }
-}
-
 void gm_html_break_out(struct parser *parser, enum tag tag) {
-    if ((!parser->svgs && !parser->math) || !gm_html_breaks_out(tag)) return;
+    if ((!parser->svgs && !parser->math) || !(gm_tag_kind(tag) & BREAKS_OUT)) return;
     parser->math = false;
     if (parser->svgs) leave_svg(parser);
 }
@@ -81,15 +68,10 @@ void gm_html_break_out(struct parser *parser, enum tag tag) {
    A block that ends closes the formatting elements in it, but the standard opens them again at the next text. Here that
    matters to one thing: their end tags close an <svg> that was begun since. */
 
-static bool is_marker(enum tag tag) {
-    return tag == T_TD || tag == T_TH || tag == T_CAPTION || tag == T_TEMPLATE || tag == T_OBJECT || tag == T_APPLET ||
-           tag == T_MARQUEE;
-}
-
 /* Forgets the last formatting element of that tag since the last marker; whether there was one. */
 static bool forget_formatting(struct parser *parser, enum tag tag) {
     uint8_t *list = parser->formatting;
-    for (int i = parser->formattings - 1; i >= 0 && !is_marker(list[i]); i--) {
+    for (int i = parser->formattings - 1; i >= 0 && !(gm_tag_kind(list[i]) & MARKER); i--) {
         if (list[i] != tag) continue;
         memmove(list + i, list + i + 1, (size_t)(--parser->formattings - i));
         return true;
@@ -98,10 +80,10 @@ static bool forget_formatting(struct parser *parser, enum tag tag) {
 }
 
 void gm_html_remember_formatting(struct parser *parser, enum tag tag) {
-    bool marker = is_marker(tag);
+    bool marker = gm_tag_kind(tag) & MARKER;
     if (!marker && !(gm_tag_kind(tag) & FORMAT)) return;
     int same = 0, first = 0;
-    for (int i = parser->formattings - 1; !marker && i >= 0 && !is_marker(parser->formatting[i]); i--)
+    for (int i = parser->formattings - 1; !marker && i >= 0 && !(gm_tag_kind(parser->formatting[i]) & MARKER); i--)
         if (parser->formatting[i] == tag) same++, first = i;
     if (same == MAX_SAME)
         memmove(parser->formatting + first, parser->formatting + first + 1, (size_t)(--parser->formattings - first));
@@ -109,19 +91,13 @@ void gm_html_remember_formatting(struct parser *parser, enum tag tag) {
 }
 
 void gm_html_forget_since(struct parser *parser, enum tag tag) {
-    if (!is_marker(tag)) return;
+    if (!(gm_tag_kind(tag) & MARKER)) return;
     int at = parser->formattings;
     while (at > 0 && parser->formatting[at - 1] != tag) at--;
     if (at > 0) parser->formattings = at - 1;
 }
 
 /* ---- start tags ---- */
-
-/* Whether an element's end tag may be left out, as "generate implied end tags" has it (§13.2.6.3). */
-static bool has_implied_end(enum tag tag) {
-    return tag == T_DD || tag == T_DT || tag == T_LI || tag == T_OPTGROUP || tag == T_OPTION || tag == T_P ||
-           tag == T_RB || tag == T_RP || tag == T_RT || tag == T_RTC;
-}
 
 /* Ends an <li>, <dd> or <dt> that a start tag of its kind follows. */
 static void close_item(struct parser *parser, enum tag tag) {
@@ -179,7 +155,8 @@ void gm_html_close_implied(struct parser *parser, enum tag tag) {
     }
     bool reading = tag == T_RT || tag == T_RP;
     if ((reading || tag == T_RB || tag == T_RTC) && gm_html_find_open(parser, T_RUBY, T_COUNT))
-        for (; has_implied_end(top->tag) && !(reading && top->tag == T_RTC); top = &parser->stack[parser->depth - 1])
+        for (; gm_tag_kind(top->tag) & IMPLIED_END && !(reading && top->tag == T_RTC);
+             top = &parser->stack[parser->depth - 1])
             gm_html_pop(parser);
     if (tag == T_TR || tag == T_TD || tag == T_TH || tag == T_CAPTION || is_table_part(tag))
         close_table_parts(parser, tag);
@@ -201,7 +178,7 @@ static void end_form(struct parser *parser, int place) {
     bool begun = parser->form;
     parser->form = false;
     if (!begun || !place) return;
-    while (has_implied_end(parser->stack[parser->depth - 1].tag)) gm_html_pop(parser);
+    while (gm_tag_kind(parser->stack[parser->depth - 1].tag) & IMPLIED_END) gm_html_pop(parser);
     if (place == parser->depth - 1) gm_html_pop(parser);
     else lift(parser, &parser->stack[place]), parser->stack[place].ended = true;
 }
@@ -238,8 +215,8 @@ static bool is_named(struct parser *parser, uint32_t name) {
 
 void gm_html_end(struct parser *parser, const struct tag_token *token) {
     enum tag tag = token->tag;
-    bool heading = is_heading(tag), part = gm_html_in_table(tag); /* looked for in table scope (§13.2.6.4.15) */
     unsigned kind = gm_tag_kind(tag);
+    bool heading = is_heading(tag), part = kind & OF_TABLE; /* looked for in table scope (§13.2.6.4.15) */
     if (kind & VOID || tag == T_BODY || tag == T_HTML) return;
     if (tag == T_FORM && !in_template(parser)) {
         int place = gm_html_find_open(parser, tag, T_COUNT);

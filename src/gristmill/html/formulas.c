@@ -113,7 +113,8 @@ static const uint8_t *math_end(struct parser *parser, const uint8_t *at) {
         }
         if (ends && gm_slice_is(name, "math")) return at;
         const uint8_t *after = gm_read_tag(at, parser->end, &token);
-        if (!after || gm_tag_kind(token.tag) & BLOCK || (!leaf && !ends && gm_html_breaks_out(token.tag))) break;
+        unsigned kind = after ? gm_tag_kind(token.tag) : 0;
+        if (!after || kind & BLOCK || (!leaf && !ends && kind & BREAKS_OUT)) break;
         for (size_t i = 0; i < sizeof leaves / sizeof *leaves; i++)
             if (gm_slice_is(name, leaves[i])) leaf = !ends && !token.closed;
         at = after;

@@ -7,37 +7,46 @@
 /* Elements that matter to the parser; every other name is T_OTHER. Names in alphabetical order. */
 /* clang-format off */
 #define TAGS(X)                                                                                                        \
-    X(A, "a", FORMAT) X(ADDRESS, "address", BLOCK | CLOSES_P) X(APPLET, "applet", SCOPE | FALLBACK)                    \
-    X(AREA, "area", VOID) X(ARTICLE, "article", BLOCK | CLOSES_P) X(ASIDE, "aside", BLOCK | CLOSES_P)                  \
-    X(AUDIO, "audio", FALLBACK) X(B, "b", FORMAT) X(BASE, "base", VOID) X(BIG, "big", FORMAT)                          \
-    X(BLOCKQUOTE, "blockquote", BLOCK | CLOSES_P) X(BODY, "body", BLOCK) X(BR, "br", VOID) X(BUTTON, "button", SCOPE)  \
-    X(CANVAS, "canvas", FALLBACK) X(CAPTION, "caption", BLOCK | SCOPE) X(CENTER, "center", BLOCK | CLOSES_P)           \
-    X(CODE, "code", FORMAT) X(COL, "col", VOID) X(DATALIST, "datalist", SKIP) X(DD, "dd", BLOCK | CLOSES_P)            \
-    X(DESC, "desc", SCOPE | SKIP) X(DETAILS, "details", BLOCK | CLOSES_P) X(DIALOG, "dialog", BLOCK | CLOSES_P) X(DIR, "dir", BLOCK | CLOSES_P)      \
-    X(DIV, "div", BLOCK | CLOSES_P) X(DL, "dl", BLOCK | CLOSES_P) X(DT, "dt", BLOCK | CLOSES_P) X(EM, "em", FORMAT)    \
-    X(EMBED, "embed", VOID) X(FIELDSET, "fieldset", BLOCK | CLOSES_P) X(FIGCAPTION, "figcaption", BLOCK | CLOSES_P)    \
-    X(FIGURE, "figure", BLOCK | CLOSES_P) X(FONT, "font", FORMAT) X(FOOTER, "footer", BLOCK | CLOSES_P)                \
-    X(FOREIGNOBJECT, "foreignobject", SCOPE | SKIP) X(FORM, "form", BLOCK | CLOSES_P) X(FRAME, "frame", VOID) X(FRAMESET, "frameset", 0)          \
-    X(H1, "h1", BLOCK | CLOSES_P) X(H2, "h2", BLOCK | CLOSES_P) X(H3, "h3", BLOCK | CLOSES_P)                          \
-    X(H4, "h4", BLOCK | CLOSES_P) X(H5, "h5", BLOCK | CLOSES_P) X(H6, "h6", BLOCK | CLOSES_P) X(HEAD, "head", 0)       \
-    X(HEADER, "header", BLOCK | CLOSES_P) X(HGROUP, "hgroup", BLOCK | CLOSES_P) X(HR, "hr", VOID | CLOSES_P)           \
-    X(HTML, "html", SCOPE) X(I, "i", FORMAT) X(IFRAME, "iframe", RAW) X(IMG, "img", VOID) X(INPUT, "input", VOID)      \
-    X(LEGEND, "legend", BLOCK) X(LI, "li", BLOCK | CLOSES_P) X(LINK, "link", VOID)                                     \
-    X(LISTING, "listing", BLOCK | CLOSES_P) X(MAIN, "main", BLOCK | CLOSES_P) X(MAP, "map", 0)                         \
-    X(MARQUEE, "marquee", SCOPE) X(MATH, "math", 0) X(MENU, "menu", BLOCK | CLOSES_P) X(META, "meta", VOID) X(METER, "meter", FALLBACK)            \
-    X(NAV, "nav", BLOCK | CLOSES_P) X(NOBR, "nobr", FORMAT) X(NOEMBED, "noembed", RAW) X(NOFRAMES, "noframes", RAW)    \
-    X(NOSCRIPT, "noscript", FALLBACK) X(OBJECT, "object", SCOPE | FALLBACK) X(OL, "ol", BLOCK | CLOSES_P)              \
-    X(OPTGROUP, "optgroup", 0) X(OPTION, "option", 0) X(P, "p", BLOCK | CLOSES_P) X(PARAM, "param", VOID)              \
-    X(PLAINTEXT, "plaintext", BLOCK | CLOSES_P) X(PRE, "pre", BLOCK | CLOSES_P) X(PROGRESS, "progress", FALLBACK) X(RB, "rb", 0) X(RP, "rp", SKIP)       \
-    X(RT, "rt", SKIP) X(RTC, "rtc", SKIP) X(RUBY, "ruby", 0) X(S, "s", FORMAT) X(SCRIPT, "script", RAW)                \
-    X(SEARCH, "search", BLOCK | CLOSES_P) X(SECTION, "section", BLOCK | CLOSES_P) X(SELECT, "select", SKIP)            \
-    X(SMALL, "small", FORMAT) X(SOURCE, "source", VOID) X(SPAN, "span", 0) X(STRIKE, "strike", FORMAT)                 \
-    X(STRONG, "strong", FORMAT) X(STYLE, "style", RAW) X(SUB, "sub", 0) X(SUMMARY, "summary", BLOCK | CLOSES_P)        \
-    X(SUP, "sup", 0) X(SVG, "svg", SKIP) X(TABLE, "table", BLOCK | SCOPE) X(TBODY, "tbody", BLOCK)                     \
-    X(TD, "td", BLOCK | SCOPE) X(TEMPLATE, "template", SCOPE | SKIP) X(TEXTAREA, "textarea", RAW)                      \
-    X(TFOOT, "tfoot", BLOCK) X(TH, "th", BLOCK | SCOPE) X(THEAD, "thead", BLOCK) X(TITLE, "title", RAW)                \
-    X(TR, "tr", BLOCK) X(TRACK, "track", VOID) X(TT, "tt", FORMAT) X(U, "u", FORMAT) X(UL, "ul", BLOCK | CLOSES_P)     \
-    X(VAR, "var", 0) X(VIDEO, "video", FALLBACK) X(WBR, "wbr", VOID) X(XMP, "xmp", BLOCK | RAW | CLOSES_P)
+    X(A, "a", FORMAT) X(ADDRESS, "address", PART) X(APPLET, "applet", SCOPE | FALLBACK | MARKER)                       \
+    X(AREA, "area", VOID) X(ARTICLE, "article", PART) X(ASIDE, "aside", PART) X(AUDIO, "audio", FALLBACK)              \
+    X(B, "b", FORMAT | BREAKS_OUT) X(BASE, "base", VOID) X(BIG, "big", FORMAT | BREAKS_OUT)                            \
+    X(BLOCKQUOTE, "blockquote", PART | BREAKS_OUT) X(BODY, "body", BLOCK | BREAKS_OUT)                                 \
+    X(BR, "br", VOID | BREAKS_OUT) X(BUTTON, "button", SCOPE | BOX) X(CANVAS, "canvas", FALLBACK)                      \
+    X(CAPTION, "caption", BLOCK | SCOPE | MARKER | OF_TABLE) X(CENTER, "center", PART | BREAKS_OUT)                    \
+    X(CODE, "code", FORMAT | BREAKS_OUT) X(COL, "col", VOID) X(DATALIST, "datalist", SKIP)                             \
+    X(DD, "dd", PART | IMPLIED_END | BREAKS_OUT) X(DESC, "desc", SCOPE | SKIP) X(DETAILS, "details", PART)             \
+    X(DIALOG, "dialog", PART) X(DIR, "dir", PART) X(DIV, "div", PART | OF_CODE | BREAKS_OUT)                           \
+    X(DL, "dl", PART | BREAKS_OUT) X(DT, "dt", PART | IMPLIED_END | BREAKS_OUT) X(EM, "em", FORMAT | BREAKS_OUT)       \
+    X(EMBED, "embed", VOID | BOX | BREAKS_OUT) X(FIELDSET, "fieldset", PART) X(FIGCAPTION, "figcaption", PART)         \
+    X(FIGURE, "figure", PART) X(FONT, "font", FORMAT) X(FOOTER, "footer", PART)                                        \
+    X(FOREIGNOBJECT, "foreignobject", SCOPE | SKIP) X(FORM, "form", PART) X(FRAME, "frame", VOID)                      \
+    X(FRAMESET, "frameset", 0) X(H1, "h1", PART | BREAKS_OUT) X(H2, "h2", PART | BREAKS_OUT)                           \
+    X(H3, "h3", PART | BREAKS_OUT) X(H4, "h4", PART | BREAKS_OUT) X(H5, "h5", PART | BREAKS_OUT)                       \
+    X(H6, "h6", PART | BREAKS_OUT) X(HEAD, "head", BREAKS_OUT) X(HEADER, "header", PART) X(HGROUP, "hgroup", PART)     \
+    X(HR, "hr", VOID | CLOSES_P | BREAKS_OUT) X(HTML, "html", SCOPE) X(I, "i", FORMAT | BREAKS_OUT)                    \
+    X(IFRAME, "iframe", RAW | BOX) X(IMG, "img", VOID | BOX | BREAKS_OUT) X(INPUT, "input", VOID)                      \
+    X(LEGEND, "legend", BLOCK) X(LI, "li", PART | IMPLIED_END | OF_CODE | BREAKS_OUT) X(LINK, "link", VOID)            \
+    X(LISTING, "listing", PART | BREAKS_OUT) X(MAIN, "main", PART) X(MAP, "map", 0)                                    \
+    X(MARQUEE, "marquee", SCOPE | MARKER | BOX) X(MATH, "math", 0) X(MENU, "menu", PART | BREAKS_OUT)                  \
+    X(META, "meta", VOID | BREAKS_OUT) X(METER, "meter", FALLBACK) X(NAV, "nav", PART)                                 \
+    X(NOBR, "nobr", FORMAT | BREAKS_OUT) X(NOEMBED, "noembed", RAW) X(NOFRAMES, "noframes", RAW)                       \
+    X(NOSCRIPT, "noscript", FALLBACK) X(OBJECT, "object", SCOPE | FALLBACK | MARKER)                                   \
+    X(OL, "ol", PART | OF_CODE | BREAKS_OUT) X(OPTGROUP, "optgroup", IMPLIED_END) X(OPTION, "option", IMPLIED_END)     \
+    X(P, "p", PART | IMPLIED_END | BREAKS_OUT) X(PARAM, "param", VOID) X(PLAINTEXT, "plaintext", PART)                 \
+    X(PRE, "pre", PART | BREAKS_OUT) X(PROGRESS, "progress", FALLBACK) X(RB, "rb", IMPLIED_END)                        \
+    X(RP, "rp", SKIP | IMPLIED_END) X(RT, "rt", SKIP | IMPLIED_END) X(RTC, "rtc", SKIP | IMPLIED_END)                  \
+    X(RUBY, "ruby", BREAKS_OUT) X(S, "s", FORMAT | BREAKS_OUT) X(SCRIPT, "script", RAW) X(SEARCH, "search", PART)      \
+    X(SECTION, "section", PART) X(SELECT, "select", SKIP | BOX) X(SMALL, "small", FORMAT | BREAKS_OUT)                 \
+    X(SOURCE, "source", VOID) X(SPAN, "span", BREAKS_OUT) X(STRIKE, "strike", FORMAT | BREAKS_OUT)                     \
+    X(STRONG, "strong", FORMAT | BREAKS_OUT) X(STYLE, "style", RAW) X(SUB, "sub", BREAKS_OUT)                          \
+    X(SUMMARY, "summary", PART) X(SUP, "sup", BREAKS_OUT) X(SVG, "svg", SKIP | BOX)                                    \
+    X(TABLE, "table", BLOCK | SCOPE | OF_TABLE | OF_CODE | BREAKS_OUT) X(TBODY, "tbody", BLOCK | OF_TABLE | OF_CODE)   \
+    X(TD, "td", BLOCK | SCOPE | MARKER | OF_TABLE | OF_CODE) X(TEMPLATE, "template", SCOPE | SKIP | MARKER)            \
+    X(TEXTAREA, "textarea", RAW | BOX) X(TFOOT, "tfoot", BLOCK | OF_TABLE)                                             \
+    X(TH, "th", BLOCK | SCOPE | MARKER | OF_TABLE) X(THEAD, "thead", BLOCK | OF_TABLE) X(TITLE, "title", RAW)          \
+    X(TR, "tr", BLOCK | OF_TABLE | OF_CODE) X(TRACK, "track", VOID) X(TT, "tt", FORMAT | BREAKS_OUT)                   \
+    X(U, "u", FORMAT | BREAKS_OUT) X(UL, "ul", PART | OF_CODE | BREAKS_OUT) X(VAR, "var", BREAKS_OUT)                  \
+    X(VIDEO, "video", FALLBACK) X(WBR, "wbr", VOID) X(XMP, "xmp", PART | RAW)
 
 enum tag {
     T_OTHER,
@@ -50,16 +59,22 @@ enum tag {
 _Static_assert(T_COUNT <= UINT8_MAX, "tags are kept as uint8_t");
 
 enum kind {
-    BLOCK = 1,    /* breaks the line: begins and ends blocks of text */
-    VOID = 2,     /* has no end tag */
-    SKIP = 4,     /* its text is not the page's */
-    RAW = 8,      /* its content is text up to its end tag */
-    FORMAT = 16,  /* may be closed across block boundaries */
-    CLOSES_P = 32,
-    SCOPE = 64,    /* end tags do not look beyond it */
-    FALLBACK = 128 /* shown only where something else is not */
+    BLOCK = 1 << 0,  /* breaks the line: begins and ends blocks of text */
+    VOID = 1 << 1,   /* has no end tag */
+    SKIP = 1 << 2,   /* its text is not the page's */
+    RAW = 1 << 3,    /* its content is text up to its end tag */
+    FORMAT = 1 << 4, /* may be closed across block boundaries */
+    CLOSES_P = 1 << 5,
+    PART = BLOCK | CLOSES_P,
+    SCOPE = 1 << 6,        /* end tags do not look beyond it */
+    FALLBACK = 1 << 7,     /* shown only where something else is not */
+    IMPLIED_END = 1 << 8,  /* its end tag may be left out: "generate implied end tags" (§13.2.6.3) */
+    MARKER = 1 << 9,       /* formatting does not reach into it (§13.2.4.3) */
+    BREAKS_OUT = 1 << 10,  /* its start tag ends the foreign content that it is in (§13.2.6.5) */
+    OF_TABLE = 1 << 11,    /* a table or one of its parts, cells among them */
+    OF_CODE = 1 << 12,     /* in <pre>, a line of code or what holds such: it parts no blocks */
+    BOX = 1 << 13          /* a box in the line, which parts the words around it though no space does */
 };
-_Static_assert(FALLBACK <= UINT8_MAX, "kinds are kept as uint8_t");
 
 /* Groups of words in class names and ids: bits 0 to 47, named in main_text.py. What elements say by themselves: */
 #define G_NAV (1ull << 48)

@@ -107,38 +107,21 @@ static void begin_list(struct parser *parser, struct open *open, const struct ta
     parser->list = parser->depth;
 }
 
-/* Whether an element in <pre> is a line of code or holds such: it parts no blocks. */
-static bool holds_lines(enum tag tag) {
-    return tag == T_DIV || tag == T_LI || tag == T_OL || tag == T_TABLE || tag == T_TBODY || tag == T_TD ||
-           tag == T_TR || tag == T_UL;
-}
-
-/* Whether an element is a box in the line, which parts the words around it though no space does. */
 static bool is_box(const struct tag_token *token) {
-    switch (token->tag) {
-        case T_BUTTON:
-        case T_EMBED:
-        case T_IFRAME:
-        case T_IMG:
-        case T_MARQUEE:
-        case T_SELECT:
-        case T_SVG:
-        case T_TEXTAREA: return true;
-        case T_INPUT: return !gm_slice_is(token->value[A_TYPE], "hidden");
-        default: return gm_tag_kind(token->tag) & FALLBACK;
-    }
+    if (token->tag == T_INPUT) return !gm_slice_is(token->value[A_TYPE], "hidden");
+    return gm_tag_kind(token->tag) & (BOX | FALLBACK);
 }
 
 static void push(struct parser *parser, const struct tag_token *token) {
     unsigned kind = gm_tag_kind(token->tag);
-    bool line = parser->pres && holds_lines(token->tag);
+    bool line = parser->pres && kind & OF_CODE;
     if (line && token->tag != T_TD) gm_html_end_line(parser, SIZE_MAX);
     else if (kind & BLOCK && !line) gm_html_part(parser);
     if (parser->depth == MAX_OPEN) return;
     gm_html_remember_formatting(parser, token->tag);
     const struct open *above = &parser->stack[parser->depth - 1];
     struct cached_class says = gm_html_judge(parser, token);
-    struct open open = {.tag = (uint8_t)token->tag, .kind = (uint8_t)kind, .name = token->name, .node = above->node};
+    struct open open = {.tag = (uint8_t)token->tag, .kind = (uint16_t)kind, .name = token->name, .node = above->node};
     open.groups = above->groups | (token->tag == T_BODY || token->tag == T_HTML ? 0 : says.groups);
     if (kind & BLOCK && !line) open.node = gm_html_push_node(parser, token, says), open.groups = 0;
     if (parser->page->fault) return;

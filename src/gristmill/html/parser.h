@@ -9,7 +9,8 @@ enum { SPACE = 1, APART = 2 };
 
 /* An open element. */
 struct open {
-    uint8_t tag, kind;
+    uint8_t tag;
+    uint16_t kind;
     bool link, pre, skip, bold;
     bool box;   /* a button or the like: words outside are not glued to its own */
     bool line;  /* a line of code, or what holds such */
@@ -91,8 +92,6 @@ bool gm_html_ends(const uint8_t *text, size_t length);
 void gm_html_flush(struct parser *parser);
 /* How many lists are open. */
 uint8_t gm_html_list_depth(const struct parser *parser);
-/* Whether an element is a table or one of its parts, cells among them. */
-bool gm_html_in_table(enum tag tag);
 /* Whether what stands in an element of a table is shown before the table. */
 bool gm_html_is_fostered(const struct node *node);
 /* Moves text of a table that has ended before it, if it is in none of its cells. */
@@ -118,8 +117,6 @@ void gm_html_close_to(struct parser *parser, int place);
 int gm_html_find_open(const struct parser *parser, enum tag tag, enum tag limit);
 /* Whether names mean nothing here. */
 bool gm_html_in_svg(const struct parser *parser);
-/* Whether a start tag ends the foreign content that it is in (§13.2.6.5). */
-bool gm_html_breaks_out(enum tag tag);
 /* Ends the foreign content that a tag is in, if it is one that does. */
 void gm_html_break_out(struct parser *parser, enum tag tag);
 /* Notes that a formatting element begins, or an element that the earlier ones do not reach into. */

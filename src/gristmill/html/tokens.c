@@ -7,7 +7,8 @@ enum { LONGEST_TAG = 16, LONGEST_REFERENCE = 32 };
 
 static const struct {
     const char *name;
-    uint8_t length, kind;
+    uint8_t length;
+    uint16_t kind;
 } TAG[T_COUNT] = {{"", 0, 0},
 #define X(id, name, kind) {name, sizeof(name) - 1, kind},
                   TAGS(X)

@@ -113,25 +113,12 @@ static uint64_t role_groups(struct slice role) {
     return 0;
 }
 
-static uint64_t tag_groups(enum tag tag) {
-    switch (tag) {
-        case T_NAV:
-        case T_MENU: return G_NAV;
-        case T_HEADER: return G_HEADER;
-        case T_FOOTER: return G_FOOTER;
-        case T_ASIDE: return G_ASIDE;
-        case T_FORM:
-        case T_FIELDSET:
-        case T_SEARCH: return G_FORM;
-        case T_FIGURE:
-        case T_FIGCAPTION: return G_FIGURE;
-        case T_MAIN: return G_MAIN;
-        case T_ARTICLE: return G_ARTICLE;
-        case T_BUTTON: return G_BUTTON;
-        case T_DIALOG: return G_POPUP;
-        default: return 0;
-    }
-}
+/* What an element says by its tag. */
+static const uint64_t TAG_GROUPS[T_COUNT] = {
+    [T_NAV] = G_NAV,   [T_MENU] = G_NAV,        [T_HEADER] = G_HEADER, [T_FOOTER] = G_FOOTER, [T_ASIDE] = G_ASIDE,
+    [T_FORM] = G_FORM, [T_FIELDSET] = G_FORM,   [T_SEARCH] = G_FORM,   [T_FIGURE] = G_FIGURE, [T_FIGCAPTION] = G_FIGURE,
+    [T_MAIN] = G_MAIN, [T_ARTICLE] = G_ARTICLE, [T_BUTTON] = G_BUTTON, [T_DIALOG] = G_POPUP,
+};
 
 /* Whether a style has a declaration, whatever its spaces; at the end may stand `!important`. */
 static bool declares(struct slice style, const char *declaration) {
@@ -153,7 +140,7 @@ static bool declares(struct slice style, const char *declaration) {
 struct cached_class gm_html_judge(struct parser *parser, const struct tag_token *token) {
     const struct slice *value = token->value;
     uint32_t has = token->present;
-    struct cached_class found = {.groups = tag_groups(token->tag)};
+    struct cached_class found = {.groups = TAG_GROUPS[token->tag]};
     if (gm_tag_kind(token->tag) & FALLBACK) found.groups |= G_HIDDEN;
     if (!has) return found;
     if (has >> A_ROLE & 1) found.groups |= role_groups(value[A_ROLE]);
@@ -202,7 +189,7 @@ int32_t gm_html_push_node(struct parser *parser, const struct tag_token *token, 
         node->names[2 * i] = (uint32_t)(token->value[name].at - page->html);
         node->names[2 * i + 1] = (uint32_t)token->value[name].length;
     }
-    node->fostered = !gm_html_in_table(token->tag) && token->tag != T_FORM && gm_html_is_fostered(above);
+    node->fostered = !(gm_tag_kind(token->tag) & OF_TABLE) && token->tag != T_FORM && gm_html_is_fostered(above);
     if (token->tag >= T_H1 && token->tag <= T_H6) node->level = (uint8_t)(token->tag - T_H1 + 1);
     return (int32_t)page->node_count++;
 }

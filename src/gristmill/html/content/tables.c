@@ -13,14 +13,9 @@ struct row {
     bool head, plain, whole, gutter; /* of <th>; a short block a cell; nothing between cells; line numbers and code */
 };
 
-bool gm_html_in_table(enum tag tag) {
-    return tag == T_TABLE || tag == T_TBODY || tag == T_THEAD || tag == T_TFOOT || tag == T_TR || tag == T_TD ||
-           tag == T_TH || tag == T_CAPTION;
-}
-
 bool gm_html_is_fostered(const struct node *node) {
     bool cell = node->tag == T_TD || node->tag == T_TH || node->tag == T_CAPTION;
-    return node->fostered || (gm_html_in_table(node->tag) && !cell);
+    return node->fostered || (gm_tag_kind(node->tag) & OF_TABLE && !cell);
 }
 
 /* Foster parenting (§13.2.6.1). `moved[i]`: how many blocks before the table's i-th are moved. */
