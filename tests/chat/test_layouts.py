@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,49 @@ CONVERSATIONS: dict[str, dict[str, Any]] = {
 def test_conversations_are_recognised_by_their_shape(name: str) -> None:
     expected = said("Hi?### no mark", "Ho.") if name == "guanaco" else WHOLE
     assert answered(CONVERSATIONS[name]) == expected
+
+
+def node(parent: str | None, role: str, *parts: Any, **more: Any) -> dict[str, Any]:
+    """A node of ChatGPT's tree."""
+    content = {"content_type": more.pop("kind", "text"), "parts": list(parts)}
+    return {"parent": parent, "message": {"author": {"role": role}, "content": content, **more}}
+
+
+def test_what_chatgpt_and_claude_export_is_read_along_the_branch_that_was_shown() -> None:
+    hidden = {"metadata": {"is_visually_hidden_from_conversation": True}}
+    tree = {
+        "root": {"parent": None, "message": None, "children": ["a"]},
+        "a": node("root", "system", "", **hidden),
+        "b": node("a", "user", "hidden context", kind="user_editable_context"),
+        "c": node("b", "user", "Hi?"),
+        "d": node("c", "assistant", "It was asked again."),
+        "e": node("c", "assistant", kind="thoughts"),
+        "f": node("e", "assistant", "Ho", recipient="all"),
+        "g": node("f", "assistant", "and so on."),
+        "loose": {"parent": "loose", "message": None},
+    }
+    export = {"title": "t", "mapping": tree, "current_node": "g"}
+    assert answered(export) == said("Hi?", "Ho\n\nand so on.")
+    assert answered({**export, "current_node": "d"}) == said("Hi?", "It was asked again.")
+    with pytest.raises(UserError, match="calls 'python', a tool of ChatGPT's"):
+        answered({**export, "mapping": tree | {"f": node("e", "assistant", "1+1", recipient="python")}})
+    with pytest.raises(UserError, match="image_asset_pointer"):
+        picture = node("b", "user", {"content_type": "image_asset_pointer"}, "what is it?", kind="multimodal_text")
+        answered({**export, "mapping": tree | {"c": picture}})
+    file = {"file_name": "a.txt", "extracted_content": "one two"}
+    parts = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Ho."}]
+    claude = {
+        "name": "t",
+        "chat_messages": [
+            {"sender": "human", "text": "Hi?", "content": [], "attachments": [file]},
+            {"sender": "assistant", "text": "Ho.", "content": parts, "attachments": []},
+        ],
+    }
+    assert answered(claude) == said("Hi?\n\none two", "Ho.")
+    for broken in (7, None, "text", [], [7], {"x": 7}):
+        for record in ({"mapping": {"a": broken}}, {"chat_messages": [broken]}, {**export, "current_node": broken}):
+            with pytest.raises(UserError) if "title" not in record else suppress(UserError):
+                answered(record)
 
 
 def test_what_else_a_record_says() -> None:

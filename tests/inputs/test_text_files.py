@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import json
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -84,3 +85,11 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         list(read_jsonl(tmp_path / "gone.jsonl"))
     with pytest.raises(UserError, match="cannot read"):
         list(read_jsonl(tmp_path))
+
+
+def test_an_archive_or_a_spreadsheet_is_no_text(tmp_path: Path) -> None:
+    """Whatever its name says."""
+    with zipfile.ZipFile(tmp_path / "talks.jsonl", "w") as archive:
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+    with pytest.raises(UserError, match=r"talks\.jsonl is a ZIP archive or a spreadsheet"):
+        list(text_lines(tmp_path / "talks.jsonl"))

@@ -4,7 +4,7 @@ Every function takes one record, a JSON object or a row, and gives messages as t
 system, user, assistant and tool, what may be called is `tools` of the system's, a call is in `tool_calls`. It raises
 UserError where the record is of no layout that is known, or says nothing that can be learned. Sources: OpenAI's chat
 and fine-tuning formats, ShareGPT, Alpaca, TRL's dataset formats (https://huggingface.co/docs/trl/dataset_formats),
-HH-RLHF.
+HH-RLHF, and what `exported` reads.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from os.path import commonprefix
 from typing import Any
 
-from gristmill.chat.template import check, exchange
+from gristmill.chat.exported import exported
+from gristmill.chat.template import check, exchange, in_turns
 from gristmill.chat.transcripts import transcript
 from gristmill.errors import UserError
 from gristmill.inputs.text_files import BadLine, parse
@@ -146,6 +147,8 @@ def talk(record: Record) -> Messages:
         return [*prompt_of(record), *turns(answer, role="assistant")]
     if isinstance(text, str) and (found := transcript(text)):
         return found
+    if (messages := exported(record)) is not None:
+        return in_turns(turns(messages))
     if first(record, CHOSEN) is not None:
         raise UserError("it is a preference, not a conversation", "name the file in [dpo], [kto] or [reward]")
     if first(record, PROMPTS) is not None:

@@ -25,6 +25,7 @@ from gristmill.errors import TooLarge, UserError
 from gristmill.manifest import intact
 
 HEAD = 1 << 18  # bytes that tell the charset
+ZIP = b"PK\x03\x04"  # begins archives, and the files of word processors and spreadsheets
 MAX_LINE = 1 << 26  # bytes
 MAX_WHOLE = 1 << 28  # bytes of a file that is one document, or one JSON value
 MARKS = (  # UTF-32's first: UTF-16's little-endian mark is the beginning of it
@@ -108,13 +109,16 @@ def mostly_utf8(head: bytes) -> bool:
 def text_lines(path: Path) -> Iterator[str | BadLine]:
     """The lines of a text file with their ends. What a line's own damage is costs that line alone.
 
-    Raises UserError where the file cannot be opened, or is truncated or damaged as an archive: the lines before have
-    been yielded by then.
+    Raises UserError where the file cannot be opened, is a ZIP, or is truncated or damaged as an archive: the lines
+    before have been yielded by then.
     """
     number = 0
     try:
         with opened(path) as file:
-            charset = charset_of(file.read(HEAD))
+            head = file.read(HEAD)
+        if head.startswith(ZIP):
+            raise UserError(f"{path} is a ZIP archive or a spreadsheet", "unpack it; save a table as CSV")
+        charset = charset_of(head)
         with opened(path) as file:
             if charset.startswith(("utf-16", "utf-32")):
                 lines = io.TextIOWrapper(file, charset, "replace", newline="")
