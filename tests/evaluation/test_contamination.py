@@ -12,7 +12,7 @@ import pytest
 
 from gristmill.document import Document, write_documents
 from gristmill.evaluation import stage
-from gristmill.evaluation.contamination import Trained, contamination
+from gristmill.evaluation.contamination import TrainedOn, contamination
 from gristmill.evaluation.questions import Answer
 from gristmill.recipe import Evaluate, Tokenize
 from gristmill.settings.recipe_file import load_recipe
@@ -53,7 +53,7 @@ def test_both_definitions_find_what_they_say(split: Split, words: list[str], tok
         "seven words": " ".join(here[:7]),
         "no words": "",
     }
-    by_run, by_half = contamination(list(texts.values()), Trained(split, [], Tokenizer.load(tokenizer_folder)))
+    by_run, by_half = contamination(list(texts.values()), TrainedOn(split, [], Tokenizer.load(tokenizer_folder)))
     assert dict(zip(texts, by_run.met, strict=True)) == {name: name.startswith("13") for name in texts}
     assert dict(zip(texts, by_half.met, strict=True)) == {name: name.startswith("two") for name in texts}
     assert (sum(by_run.short), sum(by_half.short)) == (2, 2)

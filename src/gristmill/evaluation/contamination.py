@@ -39,7 +39,7 @@ RULES = (Rule("13_gram", RUN, 0.0), Rule("8_gram_half", SHORT_RUN, HALF))
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedOn:
     """All that a model was trained on."""
 
     split: Split | None  # the documents
@@ -104,7 +104,7 @@ class Runs:
         return self.met[np.searchsorted(self.known.hashes, self.each[number])]
 
 
-def contamination(texts: Sequence[str], trained: Trained) -> list[Contamination]:
+def contamination(texts: Sequence[str], trained: TrainedOn) -> list[Contamination]:
     """What each definition says of items, after one pass over all that was trained on. Memory: some 50 bytes a word of
     the items."""
     items = [word_hashes(text) for text in texts]
@@ -122,7 +122,7 @@ def contamination(texts: Sequence[str], trained: Trained) -> list[Contamination]
     ]
 
 
-def told(groups: Sequence[Sequence[str]], trained: Trained) -> list[dict[str, dict[str, list[bool]]]]:
+def told(groups: Sequence[Sequence[str]], trained: TrainedOn) -> list[dict[str, dict[str, list[bool]]]]:
     """The same of several groups of items, which one pass looks for: for each group by definition whether each item is
     too `short` to be found, and whether it was `met`."""
     found = contamination([text for texts in groups for text in texts], trained)

@@ -11,7 +11,7 @@ from gristmill.chat.conversations import LeftOut, report
 from gristmill.chat.template import exchange
 from gristmill.evaluation.comparison import compare
 from gristmill.evaluation.confidence import trust
-from gristmill.evaluation.contamination import Trained, told
+from gristmill.evaluation.contamination import TrainedOn, told
 from gristmill.evaluation.figures import FIGURES, label, shown, spread
 from gristmill.evaluation.heldout_text import FILE, heldout_text, looked_for
 from gristmill.evaluation.questions import Answer, Question, ask, askable, outcome, read_questions
@@ -74,7 +74,7 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
         open_split(inputs["tokens"], name, engine.tokenizer.hash) if "tokens" in inputs else None
         for name in ("train", "heldout")
     )
-    trained = Trained(text, [*map(Path, params.tuned_on)], engine.tokenizer)
+    trained = TrainedOn(text, [*map(Path, params.tuned_on)], engine.tokenizer)
     if trained:
         metrics |= judge_text(engine, trained, heldout, questions, outcomes, params.often, out, parts)
     metrics |= run_tasks(engine, params, out, left_out, parts, trained)
@@ -98,7 +98,7 @@ def doubt(engine: Engine, params: Evaluate) -> Doubt | None:
 
 def judge_text(
     engine: Engine,
-    trained: Trained,
+    trained: TrainedOn,
     heldout: Split | None,
     questions: list[Question],
     outcomes: Mapping[str, list[str]],
@@ -150,7 +150,7 @@ def met_of(questions: list[Question], one: Mapping[str, list[bool]], split: str 
 
 
 def run_tasks(
-    engine: Engine, params: Evaluate, out: Path, left_out: list[LeftOut], parts: Parts, trained: Trained
+    engine: Engine, params: Evaluate, out: Path, left_out: list[LeftOut], parts: Parts, trained: TrainedOn
 ) -> dict[str, float]:
     """Score the recipe's tasks and write what came of them; returns their figures for the summary."""
     tried = {

@@ -20,7 +20,7 @@ import numpy as np
 from gristmill.chat.conversations import LeftOut, nothing_left, read_records
 from gristmill.chat.matching import MATCHES, is_number, numbers, right
 from gristmill.errors import UserError
-from gristmill.evaluation.contamination import Trained, told
+from gristmill.evaluation.contamination import TrainedOn, told
 from gristmill.evaluation.harness import MEAN, aggregated, run_by_harness, whole
 from gristmill.evaluation.intervals import of_any, of_mean, of_ratio, of_share, own
 from gristmill.evaluation.questions import complete, prompt_of
@@ -62,7 +62,7 @@ def form_of(record: dict[str, Any]) -> Item:
 
 
 def run_task(
-    engine: Engine, name: str, path: Path, max_tokens: int, left_out: list[LeftOut], parts: Parts, trained: Trained
+    engine: Engine, name: str, path: Path, max_tokens: int, left_out: list[LeftOut], parts: Parts, trained: TrainedOn
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A task's figures, each with a 95 % interval, and a record an item. Items that are none join `left_out`. Where it
     is known what the model was `trained` on, each figure is also that of the items which do not stand in it.
@@ -88,7 +88,7 @@ def finished(
     texts: list[str],
     names: Mapping[str, str],
     parts: Parts,
-    trained: Trained,
+    trained: TrainedOn,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A task's figures and its records, from the scored records and the text of each."""
     every = shares(records, names)

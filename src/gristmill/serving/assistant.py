@@ -29,6 +29,7 @@ class Reply:
     passages: Sequence[Found] = ()  # to be shown with it
     quoted: Sequence[Found] = ()  # those of them that it quotes
     dropped = 0  # messages that the model did not read
+    thought = ""  # what the model thought before it answered, as far as that has come
 
     def __init__(
         self, tokens: Iterator[int], assistant: Assistant, prompt: int, limit: int, stop: Sequence[str]
@@ -45,6 +46,7 @@ class Reply:
         for token in self.tokens:
             self.completion_tokens += 1
             piece = text.add(token)
+            self.thought = text.thought
             if piece or not text.stopped:
                 yield piece
             if text.stopped:

@@ -115,16 +115,22 @@ class Talk:
     def ask(self, text: str) -> None:
         """Print the answer to a message. What brings none leaves the conversation as it was."""
         asked, pieces = {"role": "user", "content": text}, list[str]()
-        session, finish, stopped = None, "length", False
+        session, finish, stopped, person = None, "length", False, sys.stdout.isatty()
         reply: Reply | str = ""
         try:
             if self.remembers and self.store:
                 self.conversation = self.conversation or self.store.begin(LOCAL, {}).id
                 session = Session(self.store, LOCAL, self.told([asked]), self.conversation, True)
             reply = self.reply(session, asked)
+            thought = 0
             for piece in (reply,) if isinstance(reply, str) else reply:
+                if person and isinstance(reply, Reply) and len(reply.thought) > thought:
+                    print(dimmed(reply.thought[thought:].translate(CONTROLS)), end="", flush=True)
+                    thought = len(reply.thought)
+                if thought and piece and not any(pieces):
+                    print()
                 pieces.append(piece)
-                print(piece.translate(CONTROLS) if sys.stdout.isatty() else piece, end="", flush=True)
+                print(piece.translate(CONTROLS) if person else piece, end="", flush=True)
             finish = "stop" if isinstance(reply, str) else reply.finish
         except KeyboardInterrupt:
             stopped = True
@@ -190,6 +196,11 @@ def chat(assistant: Assistant, temperature: float = 0.0, memory: MemoryStore | N
                     print(f"error: {error}")
             elif line:
                 talk.ask(line)
+
+
+def dimmed(text: str) -> str:
+    """A text as a terminal shows what matters less."""
+    return f"\x1b[2m{text}\x1b[0m"
 
 
 def read(prompt: str, more: str) -> str:

@@ -14,7 +14,8 @@ from gristmill.tokenizer.encode import Tokenizer
 
 
 class ChatForm(Form):
-    """The role first, then text, then an empty delta with the reason of the end; usage if asked for."""
+    """The role first, then text, then an empty delta with the reason of the end; usage if asked for. What was thought
+    is `reasoning_content`, as DeepSeek and vLLM have it."""
 
     kind, chunk_object = "chatcmpl", "chat.completion.chunk"
 
@@ -27,6 +28,7 @@ class ChatForm(Form):
         self.tokenizer = tokenizer
         self.told: dict[int, list[dict[str, Any]]] = {choice.index: [] for choice in choices}
         self.texts: dict[int, list[str]] = {choice.index: [] for choice in choices}
+        self.thoughts: dict[int, list[str]] = {choice.index: [] for choice in choices}
         self.calls: dict[int, list[dict[str, Any]]] = {choice.index: [] for choice in choices}
         self.readers = {choice.index: Calls(calls) for choice in choices} if calls else {}
         about = json.dumps({**self.about, "object": self.chunk_object}, ensure_ascii=False)
@@ -53,8 +55,11 @@ class ChatForm(Form):
         return "".join(self.chunk(choice.index, delta, one) for delta, one in zip(deltas, logprobs, strict=False))
 
     def deltas(self, choice: Choice, text: str) -> Iterator[dict[str, Any]]:
-        """What a text adds to the message: text, and calls of functions."""
+        """What a text adds to the message: thoughts, text, and calls of functions."""
         calls = self.calls[choice.index]
+        if thought := choice.thought():
+            self.thoughts[choice.index].append(thought)
+            yield {"reasoning_content": thought}
         for kind, part in parts(choice, text, self.readers.get(choice.index)):
             if kind == "text":
                 self.texts[choice.index].append(part)
@@ -75,6 +80,8 @@ class ChatForm(Form):
         """The whole message of a choice."""
         text, calls = "".join(self.texts[choice.index]), self.calls[choice.index]
         content = {"content": (text or None) if calls else text, "refusal": None}
+        if thoughts := self.thoughts[choice.index]:
+            content["reasoning_content"] = "".join(thoughts).rstrip()
         return {"role": "assistant", **content, **({"tool_calls": calls} if calls else {}), **cited(choice)}
 
     def closing(self, choice: Choice) -> str:

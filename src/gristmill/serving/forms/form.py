@@ -30,6 +30,14 @@ class Choice:
         self.finish: str | None = None  # "stop" where the model or a stop string ended it, else "length"
         self.said: list[str] = []
         self.tokens = 0  # without the one that ended it
+        self.thinking = 0  # of them, those of a thought
+        self.told = 0  # characters of it
+
+    def thought(self) -> str:
+        """What was thought since the last call."""
+        new = self.text.thought[self.told :]
+        self.told += len(new)
+        return new
 
     @property
     def stopped(self) -> bool:
@@ -45,6 +53,7 @@ class Choice:
             if token.token not in self.generation.stops:
                 pieces.append(self.text.add(token.token))
                 tokens.append(token)
+                self.thinking += self.text.thinking
         if self.text.stopped:
             self.finish = "stop"
         elif done:
@@ -65,7 +74,11 @@ class Quotation(Choice):
     def __init__(self, index: int, text: str, annotations: Sequence[Mapping[str, Any]]) -> None:
         self.index, self.prompt, self.whole, self.annotations = index, 0, text, annotations
         self.made = self.finish = None
-        self.said, self.tokens = [], 0
+        self.said, self.tokens, self.thinking = [], 0, 0
+
+    def thought(self) -> str:
+        """None."""
+        return ""
 
     def take(self) -> tuple[str, list[Token]]:
         """All of it."""
@@ -131,7 +144,8 @@ class Form(ABC):
         """Tokens read and written, as OpenAI counts them."""
         prompts = {one.prompt: one.made for one in self.choices if one.made}.values()
         read = sum(one.prompt for one in prompts)
-        return counted(read, sum(one.tokens for one in self.choices), sum(one.shared for one in prompts))
+        written, thought = sum(one.tokens for one in self.choices), sum(one.thinking for one in self.choices)
+        return counted(read, written, sum(one.shared for one in prompts), thought)
 
     def end(self) -> None:
         """Let the answer be kept, as far as it came, if it is to be."""
@@ -151,13 +165,15 @@ def parts(choice: Choice, text: str, reader: Calls | None) -> Iterator[tuple[str
         yield from reader.end()
 
 
-def counted(read: int, written: int, shared: int) -> dict[str, Any]:
-    """Usage; `shared` tokens of the prompt had been read for an earlier request."""
+def counted(read: int, written: int, shared: int, thought: int) -> dict[str, Any]:
+    """Usage; `shared` tokens of the prompt had been read for an earlier request, `thought` of those written are not
+    said."""
     return {
         "prompt_tokens": read,
         "completion_tokens": written,
         "total_tokens": read + written,
         "prompt_tokens_details": {"cached_tokens": shared},
+        "completion_tokens_details": {"reasoning_tokens": thought},
     }
 
 

@@ -15,7 +15,7 @@ DONE = {"stop": "completed", "length": "incomplete"}
 
 
 class ResponsesForm(Form):
-    """A message of text, and calls of functions, each an item of its own; every event has a number."""
+    """What was thought, a message of text and calls of functions, each an item of its own; every event has a number."""
 
     kind = "resp"
 
@@ -39,7 +39,7 @@ class ResponsesForm(Form):
         return self.tell("created", response=begun) + self.tell("in_progress", response=begun)
 
     def piece(self, choice: Choice, text: str, tokens: Sequence[Token]) -> str:
-        made = []
+        made = [self.thought(part)] if (part := choice.thought()) else []
         for kind, part in parts(choice, text, self.reader):
             if kind == "text":
                 made.append(self.said(choice, part))
@@ -49,6 +49,16 @@ class ResponsesForm(Form):
                 self.items[-1]["arguments"] += part
                 made.append(self.tell("function_call_arguments.delta", **self.place(), delta=part))
         return "".join(made)
+
+    def thought(self, text: str) -> str:
+        """Text that is added to what is thought."""
+        made = ""
+        if not self.items:
+            item = {"id": f"rs_{uuid.uuid4().hex}", "type": "reasoning", "status": "in_progress", "summary": []}
+            self.items.append({**item, "content": [{"type": "reasoning_text", "text": ""}]})
+            made = self.tell("output_item.added", output_index=0, item={**item, "content": []})
+        self.items[-1]["content"][0]["text"] += text
+        return made + self.tell("reasoning_text.delta", **self.place(), content_index=0, delta=text)
 
     def said(self, choice: Choice, text: str) -> str:
         """Text that is added to the message, the first of which opens it."""
@@ -92,6 +102,8 @@ class ResponsesForm(Form):
             (part,) = item["content"]
             made = self.tell("output_text.done", **place, content_index=0, text=part["text"], logprobs=[])
             made += self.tell("content_part.done", **place, content_index=0, part=part)
+        elif item["type"] == "reasoning":
+            made = self.tell("reasoning_text.done", **place, content_index=0, text=item["content"][0]["text"])
         else:
             called = {name: item[name] for name in ("name", "arguments")}
             made = self.tell("function_call_arguments.done", **place, **called)
@@ -119,7 +131,7 @@ class ResponsesForm(Form):
             "input_tokens": counts["prompt_tokens"],
             "input_tokens_details": counts["prompt_tokens_details"],
             "output_tokens": counts["completion_tokens"],
-            "output_tokens_details": {"reasoning_tokens": 0},
+            "output_tokens_details": counts["completion_tokens_details"],
             "total_tokens": counts["total_tokens"],
         }
         made = self.response(status, self.items)

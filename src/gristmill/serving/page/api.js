@@ -22,7 +22,7 @@ export async function request(path, { json, ...options } = {}) {
   return response;
 }
 
-/** What each event of a stream brings: `content`; the last one `finish`, `annotations` (what is quoted), how many
+/** What each event of a stream brings: `content`, and what is `thought` before it; the last one `finish`, `annotations` (what is quoted), how many
  * messages were `dropped`, and what of the `memory` was used. */
 export async function* deltas(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -39,8 +39,8 @@ export async function* deltas(response) {
       if (error || !choices) throw new Error(error?.message ?? "the answer broke off");
       const finish = choices[0]?.finish_reason;
       finished ||= Boolean(finish);
-      const { content = "", annotations } = choices[0]?.delta ?? {};
-      yield { content, finish, annotations, dropped, memory };
+      const { content = "", reasoning_content: thought = "", annotations } = choices[0]?.delta ?? {};
+      yield { content, thought, finish, annotations, dropped, memory };
     }
   }
 }

@@ -123,8 +123,9 @@ async function receive(message, made, body, mine) {
   };
   try {
     const response = await request("/v1/chat/completions", { json: await body(), signal: mine.signal });
-    for await (const { content, ...about } of deltas(response)) {
+    for await (const { content, thought, ...about } of deltas(response)) {
       message.content += content;
+      if (thought) message.thought = (message.thought ?? "") + thought;
       if (about.finish) Object.assign(message, about);
       due ||= requestAnimationFrame(draw);
     }

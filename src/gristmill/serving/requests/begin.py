@@ -100,7 +100,7 @@ class Beginner:
                 at * count + number,
                 at,
                 self.assistant.engine.begin(prompt, params, at * count + number, scored),
-                AnswerText(tokenizer, asked.stops),
+                AnswerText(tokenizer, asked.stops, raw=isinstance(asked, CompletionRequest)),
             )
             for at, prompt in enumerate(prompts)
             for number in range(count)

@@ -21,9 +21,10 @@ class Part(Strict):
 
 
 class Message(Strict):
-    """One message."""
+    """One message. What was thought before an answer is not read again, as the models' own templates have it."""
 
     model_config = ConfigDict(extra="allow")
+    reasoning_content: str | None = None
     role: str
     content: str | Annotated[list[Part], Field(fail_fast=True)] | None = None
     tool_calls: Annotated[list[ToolCall], Field(fail_fast=True)] | None = None

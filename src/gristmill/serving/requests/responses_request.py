@@ -17,7 +17,8 @@ TEXT = ("input_text", "output_text", "text", "refusal")  # parts that are read
 
 
 class Item(Strict):
-    """An item of the input: a message of text, a call of a function, or what a call gave."""
+    """An item of the input: a message of text, a call of a function, what a call gave, or a thought (which is not read
+    again)."""
 
     type: str | None = "message"
     role: str | None = None
@@ -119,6 +120,6 @@ def turns_of(items: Sequence[Item], name: str) -> list[dict[str, Any]]:
         elif item.type in (None, "message"):
             role = "system" if item.role == "developer" else item.role or ""
             made.append({"role": role, "content": text_of(item.content, TEXT)})
-        else:
+        elif item.type != "reasoning":
             raise ApiError(400, f"{name}.{place}: {item.type} is not supported", name, "unsupported_parameter")
     return made

@@ -1,0 +1,107 @@
+"""What a model by others thinks before it answers is told apart from the answer, wherever answers are told."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from foreign_models import saved
+from page_parts import MESSAGES, ask
+
+from gristmill.generation.engine import Engine
+from gristmill.posttrain import sft
+from gristmill.recipe import SFT
+from gristmill.serving.assistant import Assistant
+from gristmill.serving.terminal import Talk
+
+Listen = Callable[..., AbstractContextManager[str]]
+ASK: Any = {"role": "user", "content": "How warm is the river?"}
+THOUGHT, SAID = "It is May, so it has twelve.", "Twelve degrees."
+ANSWER: dict[str, Any] = {"role": "assistant", "content": SAID, "reasoning_content": THOUGHT}
+
+
+@pytest.fixture(scope="module")
+def thinking(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Assistant:
+    """A small model in Qwen3's manner that has learned one thought by heart."""
+    folder = tmp_path_factory.mktemp("thinking")
+    source = saved(corpus, folder, "Qwen3Tools", context=256)
+    (folder / "talk.jsonl").write_text(json.dumps({"messages": [ASK, ANSWER]}) + "\n")
+    params = SFT(init_from=str(source), conversations=str(folder / "talk.jsonl"), epochs=120, lr=0.3, heldout=0)
+    (folder / "sft").mkdir()
+    sft.run({}, params, folder / "sft")
+    return Assistant(Engine.load(folder / "sft", folder / "sft"), "thinking")
+
+
+def test_a_thought_is_no_part_of_the_answer(thinking: Assistant, listen: Listen) -> None:
+    reply = thinking.reply([ASK])
+    assert (reply.text(), reply.thought) == (SAID, THOUGHT)
+    cut = thinking.reply([ASK], max_tokens=6)
+    assert cut.text() == "" and THOUGHT.startswith(cut.thought) and cut.thought
+    with listen(thinking) as address:
+        client = openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0)
+        whole = client.chat.completions.create(model="thinking", messages=[ASK])
+        message: Any = whole.choices[0].message.to_dict()
+        assert (message["content"], message["reasoning_content"]) == (SAID, THOUGHT)
+        assert whole.usage and whole.usage.completion_tokens_details
+        assert 0 < (whole.usage.completion_tokens_details.reasoning_tokens or 0) < whole.usage.completion_tokens
+        parts = [
+            event.choices[0].delta.to_dict()
+            for event in client.chat.completions.create(model="thinking", messages=[ASK], stream=True)
+        ]
+        for name, told in (("content", SAID), ("reasoning_content", THOUGHT)):
+            assert "".join(str(part.get(name) or "") for part in parts).rstrip() == told
+        again = client.chat.completions.create(model="thinking", messages=[ASK, message, ASK])  # as it was told
+        assert again.usage and again.usage.prompt_tokens < 2 * whole.usage.total_tokens
+
+        response = client.responses.create(model="thinking", input=[ASK])
+        thought, said = response.output
+        assert thought.type == "reasoning" and thought.content and thought.content[0].text == THOUGHT
+        assert said.type == "message" and response.output_text == SAID
+        events = list(client.responses.create(model="thinking", input=[ASK], stream=True))
+        deltas = [event.delta for event in events if event.type == "response.reasoning_text.delta"]
+        assert "".join(deltas).rstrip() == THOUGHT
+        items: list[Any] = [ASK, *(item.to_dict() for item in response.output), ASK]
+        assert client.responses.create(model="thinking", input=items).output_text
+
+        raw = client.completions.create(model="thinking", prompt=thinking.prompt([ASK]), max_tokens=100)
+        assert raw.choices[0].text == f"<think>\n{THOUGHT}\n</think>\n\n{SAID}"
+
+
+def test_the_page_shows_a_thought_folded_above_the_answer(browser: Any, thinking: Assistant, listen: Listen) -> None:
+    with listen(thinking, loopback=True) as address:
+        browser.open(f"{address}/")
+        browser.until("document.querySelector('#name').textContent == 'thinking'")
+        ask(browser, ASK["content"])
+        answer = browser.run(MESSAGES)[1]
+        assert (answer["content"], answer["thought"].strip()) == (SAID, THOUGHT)
+        shown = "document.querySelector('.turn.assistant details')"
+        assert browser.run(f"[{shown}.open, {shown}.hidden, {shown}.querySelector('p').textContent.trim()]") == [
+            False,
+            False,
+            THOUGHT,
+        ]
+        assert browser.run("document.querySelector('.turn.assistant .body').textContent.trim()") == SAID
+        ask(browser, "And the sea?")  # the thought is not sent back
+        assert THOUGHT not in browser.sent[-1]
+        assert browser.errors == []
+
+
+def test_a_terminal_shows_a_thought_dimmed_and_a_pipe_none(
+    thinking: Assistant, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for person in (True, False):
+        monkeypatch.setattr(sys.stdout, "isatty", lambda person=person: person)
+        talk = Talk(thinking)
+        talk.ask(ASK["content"])
+        assert talk.messages[-1]["content"] == SAID
+        shown = capsys.readouterr().out
+        assert [*filter(None, shown.replace("\x1b[2m", "").replace("\x1b[0m", "").splitlines())] == [
+            THOUGHT
+        ] * person + [SAID]
+        assert ("\x1b[2m" in shown) == person
