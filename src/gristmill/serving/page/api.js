@@ -22,8 +22,8 @@ export async function request(path, { json, ...options } = {}) {
   return response;
 }
 
-/** What each event of a stream brings: `content`, and what is `thought` before it; the last one `finish`, `annotations` (what is quoted), how many
- * messages were `dropped`, and what of the `memory` was used. */
+/** What each event of a stream brings: `content`, and what is `thought` before it; the last one `finish`,
+ * `annotations` (what is quoted), how many messages were `dropped`, and what of the `memory` was used. */
 export async function* deltas(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let buffer = "", finished = false;
