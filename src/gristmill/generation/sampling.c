@@ -1,5 +1,6 @@
 /* Drawing tokens from logits, one row an answer. `sampling_params.py` says what each setting means. */
 #include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -43,13 +44,8 @@ static size_t heaviest(struct item *items, size_t n, size_t count, double weight
     double sum = 0; /* of those before `low` */
     while (high - low > 1) {
         struct item *a = items + low, *b = items + low + (high - low) / 2, *c = items + high - 1;
-        struct item *middle = before(*a, *b) ? (before(*b, *c)   ? b
-                                                : before(*a, *c) ? c
-                                                                 : a)
-                                             : (before(*a, *c)   ? a
-                                                : before(*b, *c) ? c
-                                                                 : b);
-        swap(middle, c);
+        bool ab = before(*a, *b), bc = before(*b, *c), ac = before(*a, *c); /* no two are alike */
+        swap(ab == bc ? b : ab == ac ? c : a, c); /* the median is the pivot */
         size_t at = low;
         double left = 0;
         for (size_t i = low; i + 1 < high; i++)
@@ -116,10 +112,7 @@ static int32_t choose_token(const float *x, size_t n, const struct draw *how, st
     size_t best = WIDEST(gm_likeliest)(y, n), kept = 0;
     if (y[best] == -INFINITY) return -2;
     if (how->temperature <= 0) return (int32_t)best;
-    double temperature = how->temperature < 1e-30  ? 1e-30
-                         : how->temperature > 1e30 ? 1e30
-                                                   : how->temperature,
-           total = 0;
+    double temperature = fmin(fmax(how->temperature, 1e-30), 1e30), total = 0;
     WIDEST(gm_weights)(y, n, y[best], (float)(1 / temperature));
     for (size_t i = 0; i < n; i++)
         if (y[i] > 0) items[kept++] = (struct item){y[i], (int32_t)i};

@@ -25,16 +25,18 @@ static void add_mark(struct parser *parser, const char *mark) {
     if (*mark) gm_html_add_visible(parser, (const uint8_t *)mark, strlen(mark));
 }
 
+static struct slice trimmed(struct slice text) {
+    while (text.length && gm_is_space(*text.at)) text.at++, text.length--;
+    while (text.length && gm_is_space(text.at[text.length - 1])) text.length--;
+    return text;
+}
+
 void gm_html_add_formula(struct parser *parser, struct slice tex, bool display) {
     if (parser->skips) return;
-    while (tex.length && gm_is_space(*tex.at)) tex.at++, tex.length--;
-    while (tex.length && gm_is_space(tex.at[tex.length - 1])) tex.length--;
+    tex = trimmed(tex);
     static const char style[] = "{\\displaystyle";
-    if (tex.length > sizeof style && !memcmp(tex.at, style, sizeof style - 1) && tex.at[tex.length - 1] == '}') {
-        tex.at += sizeof style - 1, tex.length -= sizeof style;
-        while (tex.length && gm_is_space(*tex.at)) tex.at++, tex.length--;
-        while (tex.length && gm_is_space(tex.at[tex.length - 1])) tex.length--;
-    }
+    if (tex.length > sizeof style && !memcmp(tex.at, style, sizeof style - 1) && tex.at[tex.length - 1] == '}')
+        tex = trimmed((struct slice){tex.at + sizeof style - 1, tex.length - sizeof style});
     if (!tex.length) return;
     add_mark(parser, display ? "$$" : "$");
     gm_html_add_text(parser, tex.at, tex.at + tex.length);
@@ -52,6 +54,14 @@ const uint8_t *gm_find_bytes(const uint8_t *at, const uint8_t *end, const char *
     return NULL;
 }
 
+/* The letters of the name of the tag that begins at `at`, none where it is no tag; whether it is an end tag. */
+static struct slice tag_name(const uint8_t *at, const uint8_t *end, bool *ends) {
+    *ends = end - at > 2 && at[1] == '/';
+    struct slice name = {at + 1 + *ends, 0};
+    while (name.at + name.length < end && gm_is_letter(name.at[name.length])) name.length++;
+    return name;
+}
+
 /* Adds the elements between `at` and `end`. What is opened deeper than MAX_DEPTH is text alone. */
 static void add_elements(struct parser *parser, const uint8_t *at, const uint8_t *end) {
     struct {
@@ -66,10 +76,8 @@ static void add_elements(struct parser *parser, const uint8_t *at, const uint8_t
         parser->space = 0;
         if (!tag) return;
         struct tag_token token;
-        bool ends = end - tag > 2 && tag[1] == '/';
-        struct slice name = {tag + 1 + ends, 0};
-        for (; name.at + name.length < end && (gm_is_letter(name.at[name.length])); name.length++) {
-        }
+        bool ends;
+        struct slice name = tag_name(tag, end, &ends);
         if (!name.length) {
             tag = tag[1] == '!' || tag[1] == '?' ? gm_skip_comment(tag, end) : tag + 1;
             continue;
@@ -102,9 +110,8 @@ static const uint8_t *math_end(struct parser *parser, const uint8_t *at) {
     if (at < parser->no_math_end) return NULL;
     struct tag_token token;
     for (bool leaf = false; (at = memchr(at, '<', (size_t)(parser->end - at)));) {
-        bool ends = parser->end - at > 2 && at[1] == '/';
-        struct slice name = {at + 1 + ends, 0};
-        while (name.at + name.length < parser->end && gm_is_letter(name.at[name.length])) name.length++;
+        bool ends;
+        struct slice name = tag_name(at, parser->end, &ends);
         if (!name.length) {
             at = parser->end - at > 1 && (at[1] == '!' || at[1] == '?' || at[1] == '/')
                      ? gm_skip_comment(at, parser->end)

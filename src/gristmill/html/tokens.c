@@ -44,15 +44,18 @@ bool gm_slice_has_word(struct slice slice, const char *text) {
     return false;
 }
 
+/* Whether a name is before another (below zero), the same (0) or after it. */
+static int order_of(const uint8_t *name, size_t length, const uint8_t *other, size_t known) {
+    int order = memcmp(name, other, length < known ? length : known);
+    return order ? order : (length > known) - (length < known);
+}
+
 /* The tag of a lower-case name, by halving. */
 static enum tag find_tag(const uint8_t *name, size_t length) {
     size_t low = 1, high = T_COUNT;
     while (low < high) {
-        size_t middle = (low + high) / 2, known = TAG[middle].length;
-        int order = 0;
-        const uint8_t *other = (const uint8_t *)TAG[middle].name;
-        for (size_t i = 0; !order && i < length && i < known; i++) order = name[i] - other[i];
-        if (!order) order = (length > known) - (length < known);
+        size_t middle = (low + high) / 2;
+        int order = order_of(name, length, (const uint8_t *)TAG[middle].name, TAG[middle].length);
         if (!order) return (enum tag)middle;
         if (order < 0) high = middle;
         else low = middle + 1;
@@ -222,9 +225,8 @@ static int64_t find_entity(const struct entities *entities, const uint8_t *name,
     uint32_t low = 0, high = entities->count;
     while (low < high) {
         uint32_t middle = (low + high) / 2;
-        uint32_t start = middle ? entities->name_ends[middle - 1] : 0, known = entities->name_ends[middle] - start;
-        int order = memcmp(name, entities->names + start, length < known ? length : known);
-        if (!order) order = (length > known) - (length < known);
+        uint32_t start = middle ? entities->name_ends[middle - 1] : 0;
+        int order = order_of(name, length, entities->names + start, entities->name_ends[middle] - start);
         if (!order) return middle;
         if (order < 0) high = middle;
         else low = middle + 1;

@@ -4,7 +4,9 @@
    again with what the first said of the blocks around it. */
 #include "features.h"
 
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,10 +117,6 @@ static bool add(struct page *page, const void *bytes, size_t length) {
     return false;
 }
 
-static void add_spaces(struct page *page, size_t count) {
-    while (count--) add(page, " ", 1);
-}
-
 static void render_pre(struct page *page, const uint8_t *text, size_t length) {
     while (length && *text == '\n') text++, length--;
     size_t longest = 2, run = 0; /* the fence is longer than any in the text */
@@ -145,16 +143,10 @@ static void render_block(struct page *page, const struct block *block, bool firs
     const struct node *node = &page->nodes[block->node];
     size_t indent = block->depth > 1 ? 2 * ((size_t)(block->depth < 9 ? block->depth : 9) - 1) : 0;
     if (block->item) {
-        add_spaces(page, indent);
-        if (block->ordinal) {
-            char digits[16];
-            size_t length = 0;
-            for (uint32_t rest = block->ordinal; rest; rest /= 10) digits[length++] = (char)('0' + rest % 10);
-            while (length) add(page, &digits[--length], 1);
-            add(page, ". ", 2);
-        } else {
-            add(page, "- ", 2);
-        }
+        char mark[48] = "- ";
+        if (block->ordinal) snprintf(mark, sizeof mark, "%" PRIu32 ". ", block->ordinal);
+        for (size_t i = 0; i < indent; i++) add(page, " ", 1);
+        add(page, mark, strlen(mark));
     }
     if (node->level) {
         add(page, "###### ", node->level);
