@@ -137,13 +137,13 @@ INLINE void tile_of(const factors *f, size_t first, const char *b, float *out, s
     else float_tile(f, first, b, out, ldo, add, rows, panels, type);
 }
 
-INLINE void typed_panels(const factors *f, size_t rows, const char *b, size_t first, size_t last, float *out,
-                         size_t ldo, int add, const int type) {
-    size_t p = first, size = panel_bytes(type, f->k);
+INLINE void typed_panels(const factors *f, size_t rows, const char *b, size_t panels, float *out, size_t ldo, int add,
+                         const int type) {
+    size_t p = 0, size = panel_bytes(type, f->k);
     if (rows == 1) /* one row has too few sums to be busy */
-        for (; p + AT_ONCE <= last; p += AT_ONCE)
+        for (; p + AT_ONCE <= panels; p += AT_ONCE)
             tile_of(f, 0, b + p * size, out + p * PANEL, ldo, add, 1, AT_ONCE, type);
-    for (; p < last; p++) {
+    for (; p < panels; p++) {
         const char *own = b + p * size;
         float *to = out + p * PANEL;
         size_t i = 0;
@@ -153,12 +153,12 @@ INLINE void typed_panels(const factors *f, size_t rows, const char *b, size_t fi
     }
 }
 
-/* The panels `first` up to `last` of a product. */
-static void panels_of(int type, const factors *f, size_t rows, const char *b, size_t first, size_t last, float *out,
-                      size_t ldo, int add) {
-    if (type == FLOAT32) typed_panels(f, rows, b, first, last, out, ldo, add, FLOAT32);
-    else if (type == BFLOAT16) typed_panels(f, rows, b, first, last, out, ldo, add, BFLOAT16);
-    else typed_panels(f, rows, b, first, last, out, ldo, add, INT8);
+/* Rows times `panels` panels. */
+static void panels_of(int type, const factors *f, size_t rows, const char *b, size_t panels, float *out, size_t ldo,
+                      int add) {
+    if (type == FLOAT32) typed_panels(f, rows, b, panels, out, ldo, add, FLOAT32);
+    else if (type == BFLOAT16) typed_panels(f, rows, b, panels, out, ldo, add, BFLOAT16);
+    else typed_panels(f, rows, b, panels, out, ldo, add, INT8);
 }
 
 /* A row as 16-bit numbers times a scale, which is NaN where one is no number. */

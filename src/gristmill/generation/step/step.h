@@ -63,12 +63,9 @@ static inline size_t longest_of(const step_sizes *n) {
     return most > n->F ? most : n->F;
 }
 
-struct step_barrier; /* between threads that take a step together */
-void gm_step_wait(struct step_barrier *barrier);
-
 #define WIDTHS(result, name, ...) result name##_512(__VA_ARGS__), name##_256(__VA_ARGS__), name##_128(__VA_ARGS__)
 WIDTHS(float, gm_log_total, const float *x, size_t n);
 WIDTHS(size_t, gm_likeliest, const float *x, size_t n);
 WIDTHS(void, gm_weights, float *x, size_t n, float top, float scale);
-WIDTHS(void, gm_step_part, const struct step *s, size_t thread, size_t threads, struct step_barrier *barrier);
+WIDTHS(void, gm_step_rows, const struct step *s);
 #endif

@@ -79,25 +79,19 @@ INLINE void make_ready(const struct step *s, const factors *f, size_t row) {
     if (s->type == INT8) shorten(f->x + row * f->k, f->k, f->shorts + row * f->k, f->scales + row);
 }
 
-#define SHARE(count) count *thread / threads, count *(thread + 1) / threads
-#define OWN(i, count) for (size_t i = count * thread / threads; i < count * (thread + 1) / threads; i++)
-
 /* One layer of `rows` rows from `first`. */
-INLINE void layer_of(const struct step *s, const step_sizes *n, size_t layer, size_t first, size_t rows, float *x,
-                     size_t thread, size_t threads, struct step_barrier *barrier) {
+INLINE void layer_of(const struct step *s, const step_sizes *n, size_t layer, size_t first, size_t rows, float *x) {
     const struct step_layer *w = s->layer + layer;
     size_t D = n->D, K = n->K, G = s->kv_heads, group = s->heads / G, at = layer * G * 2 * PAGE * K;
     float *y = x + STEP_ROWS * D, *qkv = y + STEP_ROWS * D, *seen = qkv + STEP_ROWS * n->Q,
           *act = seen + STEP_ROWS * n->A;
     factors of_y = factors_of(s, n, y, D), of_seen = factors_of(s, n, seen, n->A), of_act = factors_of(s, n, act, n->F);
-    OWN(r, rows) {
+    for (size_t r = 0; r < rows; r++) {
         normalise(x + r * D, w->norm, s->width, D, s->eps, y + r * D);
         make_ready(s, &of_y, r);
     }
-    gm_step_wait(barrier);
-    panels_of(s->type, &of_y, rows, w->qkv, SHARE(n->Q / PANEL), qkv, n->Q, 0);
-    gm_step_wait(barrier);
-    OWN(r, rows) {
+    panels_of(s->type, &of_y, rows, w->qkv, n->Q / PANEL, qkv, n->Q, 0);
+    for (size_t r = 0; r < rows; r++) {
         float *q = qkv + r * n->Q, *k = q + s->heads * K, *v = k + G * K;
         size_t position = (size_t)s->positions[first + r], lane = position % PAGE;
         float *page = s->pages[first + r][position / PAGE] + at;
@@ -109,8 +103,7 @@ INLINE void layer_of(const struct step *s, const step_sizes *n, size_t layer, si
             memcpy(page + (PAGE + lane) * K, v + g * K, K * sizeof(float));
         }
     }
-    gm_step_wait(barrier);
-    OWN(r, rows) {
+    for (size_t r = 0; r < rows; r++) {
         for (size_t h = 0; h < s->heads; h++) {
             size_t place = at + h / group * 2 * PAGE * K;
             const float *q = qkv + r * n->Q + h * K;
@@ -119,51 +112,40 @@ INLINE void layer_of(const struct step *s, const step_sizes *n, size_t layer, si
         memset(seen + r * n->A + s->heads * K, 0, (n->A - s->heads * K) * sizeof(float));
         make_ready(s, &of_seen, r);
     }
-    gm_step_wait(barrier);
-    panels_of(s->type, &of_seen, rows, w->o, SHARE(D / PANEL), x, D, 1);
-    gm_step_wait(barrier);
-    OWN(r, rows) {
+    panels_of(s->type, &of_seen, rows, w->o, D / PANEL, x, D, 1);
+    for (size_t r = 0; r < rows; r++) {
         normalise(x + r * D, w->ffn_norm, s->width, D, s->eps, y + r * D);
         make_ready(s, &of_y, r);
     }
-    gm_step_wait(barrier);
-    OWN(p, n->F / PANEL) {
+    for (size_t p = 0; p < n->F / PANEL; p++) {
         float both[STEP_ROWS * 2 * PANEL];
-        panels_of(s->type, &of_y, rows, w->gate_up + 2 * p * panel_bytes(s->type, D), 0, 2, both, 2 * PANEL, 0);
+        panels_of(s->type, &of_y, rows, w->gate_up + 2 * p * panel_bytes(s->type, D), 2, both, 2 * PANEL, 0);
         silu_times(both, rows, act + p * PANEL, n->F);
     }
-    gm_step_wait(barrier);
-    OWN(r, rows) make_ready(s, &of_act, r);
-    gm_step_wait(barrier);
-    panels_of(s->type, &of_act, rows, w->down, SHARE(D / PANEL), x, D, 1);
-    gm_step_wait(barrier);
+    for (size_t r = 0; r < rows; r++) make_ready(s, &of_act, r);
+    panels_of(s->type, &of_act, rows, w->down, D / PANEL, x, D, 1);
 }
 
-void NAME(gm_step_part)(const struct step *s, size_t thread, size_t threads, struct step_barrier *barrier) {
+void NAME(gm_step_rows)(const struct step *s) {
     step_sizes n = sizes_of(s);
     float *x = s->scratch, *y = x + STEP_ROWS * n.D;
     factors of_y = factors_of(s, &n, y, n.D);
     for (size_t first = 0; first < s->rows; first += STEP_ROWS) {
         size_t rows = s->rows - first < STEP_ROWS ? s->rows - first : STEP_ROWS, wanted = 0, output = 0;
-        OWN(r, rows) {
+        for (size_t r = 0; r < rows; r++) {
             size_t token = (size_t)s->tokens[first + r];
             const char *panel = s->embeddings + token / PANEL * panel_bytes(s->type, n.D);
             for (size_t i = 0; i < n.D; i++) x[r * n.D + i] = weight_at(s->type, panel, i, token % PANEL);
         }
-        gm_step_wait(barrier);
-        for (size_t layer = 0; layer < s->layers; layer++)
-            layer_of(s, &n, layer, first, rows, x, thread, threads, barrier);
+        for (size_t layer = 0; layer < s->layers; layer++) layer_of(s, &n, layer, first, rows, x);
         for (size_t r = 0; r < rows; r++) {
             if (s->outputs[first + r] < 0) continue;
             if (!wanted) output = (size_t)s->outputs[first + r];
-            if (wanted++ % threads != thread) continue;
-            normalise(x + r * n.D, s->norm, s->width, n.D, s->eps, y + (wanted - 1) * n.D);
-            make_ready(s, &of_y, wanted - 1);
+            normalise(x + r * n.D, s->norm, s->width, n.D, s->eps, y + wanted * n.D);
+            make_ready(s, &of_y, wanted++);
         }
-        gm_step_wait(barrier);
         float *logits = s->logits + output * n.V;
-        panels_of(s->type, &of_y, wanted, s->unembedding, SHARE(n.V / PANEL), logits, n.V, 0);
-        gm_step_wait(barrier);
+        panels_of(s->type, &of_y, wanted, s->unembedding, n.V / PANEL, logits, n.V, 0);
     }
 }
 
