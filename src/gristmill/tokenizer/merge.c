@@ -25,6 +25,12 @@ struct neighbour {
     bool seen;
 };
 
+/* A pair in the queue, with its count when it was put in; it can only have shrunk since. */
+struct waiting {
+    int64_t count;
+    uint32_t pair;
+};
+
 struct word {
     size_t start; /* of its symbols, which end with NONE */
     int64_t count;
@@ -40,10 +46,8 @@ struct gm_merger {
     uint64_t *slots; /* hash table: high half of the hash, pair + 1; or 0 */
     size_t capacity; /* a power of two */
 
-    uint32_t *initial; /* the first pairs' word lists, in one block */
-    uint32_t *heap;    /* pairs; those with a count below `floor` stay outside until the floor sinks */
+    struct waiting *heap; /* those with a count below `floor` stay outside until the floor sinks */
     size_t waiting, heap_room;
-    int64_t *heap_counts; /* the count of a pair when it was put in; it can only have shrunk since */
     int64_t floor;
 
     struct neighbour *neighbours; /* [symbols_most] */
@@ -53,15 +57,12 @@ struct gm_merger {
 
 void gm_merger_free(struct gm_merger *m) {
     if (!m) return;
-    for (size_t i = 0; m->pairs && i < m->used; i++)
-        if (m->pairs[i].room) free(m->pairs[i].words);
+    for (size_t i = 0; m->pairs && i < m->used; i++) free(m->pairs[i].words);
     free(m->pairs);
     free(m->slots);
     free(m->symbols);
     free(m->words);
-    free(m->initial);
     free(m->heap);
-    free(m->heap_counts);
     free(m->neighbours);
     free(m->touched);
     free(m);
@@ -106,61 +107,45 @@ static uint32_t pair_of(struct gm_merger *m, uint32_t left, uint32_t right) {
     return (uint32_t)m->used - 1;
 }
 
-/* Whether pair a goes before pair b with the counts they were put in with. */
-static inline bool before(const struct gm_merger *m, uint32_t a, int64_t a_count, uint32_t b, int64_t b_count) {
-    return a_count != b_count ? a_count > b_count : m->pairs[a].symbols < m->pairs[b].symbols;
+static inline bool before(const struct gm_merger *m, struct waiting a, struct waiting b) {
+    return a.count != b.count ? a.count > b.count : m->pairs[a.pair].symbols < m->pairs[b.pair].symbols;
 }
 
 static bool push(struct gm_merger *m, uint32_t pair) {
-    int64_t count = m->pairs[pair].count;
-    if (count < m->floor) return true;
+    struct waiting new = {m->pairs[pair].count, pair};
+    if (new.count < m->floor) return true;
     if (m->waiting == m->heap_room) {
-        size_t room = m->heap_room * 2;
-        uint32_t *heap = realloc(m->heap, room * sizeof *heap);
-        if (heap) m->heap = heap;
-        int64_t *counts = heap ? realloc(m->heap_counts, room * sizeof *counts) : NULL;
-        if (!counts) return false;
-        m->heap_counts = counts;
-        m->heap_room = room;
+        struct waiting *bigger = realloc(m->heap, m->heap_room * 2 * sizeof *bigger);
+        if (!bigger) return false;
+        m->heap = bigger;
+        m->heap_room *= 2;
     }
     size_t at = m->waiting++;
-    for (; at && before(m, pair, count, m->heap[(at - 1) / 2], m->heap_counts[(at - 1) / 2]); at = (at - 1) / 2) {
-        m->heap[at] = m->heap[(at - 1) / 2];
-        m->heap_counts[at] = m->heap_counts[(at - 1) / 2];
-    }
-    m->heap[at] = pair;
-    m->heap_counts[at] = count;
+    for (; at && before(m, new, m->heap[(at - 1) / 2]); at = (at - 1) / 2) m->heap[at] = m->heap[(at - 1) / 2];
+    m->heap[at] = new;
     return true;
 }
 
 static void pop(struct gm_merger *m) {
-    uint32_t last = m->heap[--m->waiting];
-    int64_t count = m->heap_counts[m->waiting];
+    struct waiting last = m->heap[--m->waiting];
     size_t at = 0;
-    for (;;) {
-        size_t child = 2 * at + 1;
-        if (child >= m->waiting) break;
-        if (child + 1 < m->waiting &&
-            before(m, m->heap[child + 1], m->heap_counts[child + 1], m->heap[child], m->heap_counts[child]))
-            child++;
-        if (!before(m, m->heap[child], m->heap_counts[child], last, count)) break;
+    for (size_t child; (child = 2 * at + 1) < m->waiting; at = child) {
+        if (child + 1 < m->waiting && before(m, m->heap[child + 1], m->heap[child])) child++;
+        if (!before(m, m->heap[child], last)) break;
         m->heap[at] = m->heap[child];
-        m->heap_counts[at] = m->heap_counts[child];
-        at = child;
     }
     m->heap[at] = last;
-    m->heap_counts[at] = count;
 }
 
 /* Take the commonest pair out of the queue; NONE where no pair occurs any more. False where memory is short. */
 static bool take_best(struct gm_merger *m, uint32_t *best) {
     for (;;) {
         while (m->waiting) {
-            uint32_t pair = *best = m->heap[0];
-            bool current = m->heap_counts[0] == m->pairs[pair].count;
+            struct waiting first = m->heap[0];
             pop(m);
-            if (current) return true;
-            if (!push(m, pair)) return false;
+            *best = first.pair;
+            if (first.count == m->pairs[first.pair].count) return true;
+            if (!push(m, first.pair)) return false;
         }
         if (m->floor == 1) return *best = NONE, true;
         int64_t above = m->floor;
@@ -170,81 +155,7 @@ static bool take_best(struct gm_merger *m, uint32_t *best) {
     }
 }
 
-/* Count the pairs of all words, and list the words that hold each. `first` [ALPHABET²] gets each pair's number + 1. */
-static bool first_pairs(struct gm_merger *m, size_t words, uint32_t *first) {
-    size_t total = 0;
-    for (size_t i = 0; i < words; i++)
-        for (const uint32_t *at = m->symbols + m->words[i].start; at[0] != NONE && at[1] != NONE; at++, total++) {
-            uint32_t *known = &first[at[0] * ALPHABET + at[1]];
-            if (!*known && !(*known = pair_of(m, at[0], at[1]) + 1)) return false; /* NONE + 1 is 0 */
-            m->pairs[*known - 1].count += m->words[i].count;
-            m->pairs[*known - 1].used++; /* as often as it occurs somewhere: no fewer than the words that hold it */
-        }
-    m->initial = malloc((total + 1) * sizeof *m->initial);
-    if (!m->initial) return false;
-    total = 0;
-    for (size_t i = 0; i < m->used; i++) {
-        m->pairs[i].words = m->initial + total;
-        total += m->pairs[i].used;
-        m->pairs[i].used = 0;
-        if (m->pairs[i].count > m->floor) m->floor = m->pairs[i].count;
-    }
-    for (size_t i = 0; i < words; i++)
-        for (const uint32_t *at = m->symbols + m->words[i].start; at[0] != NONE && at[1] != NONE; at++) {
-            struct pair *pair = &m->pairs[first[at[0] * ALPHABET + at[1]] - 1];
-            if (!pair->used || pair->words[pair->used - 1] != i) pair->words[pair->used++] = (uint32_t)i;
-        }
-    m->floor = m->floor / 256 > 1 ? m->floor / 256 : 1;
-    for (size_t i = 0; i < m->used; i++)
-        if (!push(m, (uint32_t)i)) return false;
-    return true;
-}
-
-/* Learn from words: word i has the bytes [offsets[i], offsets[i + 1]) and occurs counts[i] times. `most` is the number of
-   symbols at the end, bytes included. NULL where memory is short. */
-struct gm_merger *gm_merger_new(const uint8_t *bytes, const int64_t *offsets, const uint64_t *counts, size_t words,
-                                uint32_t most) {
-    struct gm_merger *m = calloc(1, sizeof *m);
-    uint32_t *first = calloc(ALPHABET * ALPHABET, sizeof *first);
-    if (m) {
-        *m = (struct gm_merger){
-            .symbols_now = ALPHABET, .symbols_most = most, .room = 1 << 12, .capacity = 1 << 13, .heap_room = 1 << 12};
-        m->symbols = malloc(((size_t)offsets[words] + words + 1) * sizeof *m->symbols);
-        m->words = malloc((words + 1) * sizeof *m->words);
-        m->pairs = malloc(m->room * sizeof *m->pairs);
-        m->slots = calloc(m->capacity, sizeof *m->slots);
-        m->heap = malloc(m->heap_room * sizeof *m->heap);
-        m->heap_counts = malloc(m->heap_room * sizeof *m->heap_counts);
-        m->neighbours = calloc(most, sizeof *m->neighbours);
-        m->touched = malloc(most * sizeof *m->touched);
-    }
-    bool fine = m && first && words < NONE && m->symbols && m->words && m->pairs && m->slots && m->heap &&
-                m->heap_counts && m->neighbours && m->touched;
-    if (fine) {
-        size_t at = 0;
-        for (size_t i = 0; i < words; i++) {
-            m->words[i] = (struct word){at, (int64_t)counts[i]};
-            for (int64_t j = offsets[i]; j < offsets[i + 1]; j++) m->symbols[at++] = bytes[j];
-            m->symbols[at++] = NONE;
-        }
-        fine = first_pairs(m, words, first);
-    }
-    free(first);
-    if (fine) return m;
-    gm_merger_free(m);
-    return NULL;
-}
-
-static inline struct neighbour *touch(struct gm_merger *m, uint32_t symbol) {
-    struct neighbour *found = &m->neighbours[symbol];
-    if (!found->seen) {
-        found->seen = true;
-        m->touched[m->touching++] = symbol;
-    }
-    return found;
-}
-
-/* One more occurrence of the new pair `*known` - 1 (made if need be) in a word. */
+/* One more occurrence of the pair `*known` - 1 (made if need be) in a word. */
 static inline bool gain(struct gm_merger *m, uint32_t *known, uint32_t left, uint32_t right, uint32_t word) {
     if (!*known && !(*known = pair_of(m, left, right) + 1)) return false;
     struct pair *pair = &m->pairs[*known - 1];
@@ -259,6 +170,62 @@ static inline bool gain(struct gm_merger *m, uint32_t *known, uint32_t left, uin
     }
     pair->words[pair->used++] = word;
     return true;
+}
+
+/* The pairs of all words. `known` [ALPHABET²] gets each pair's number + 1. */
+static bool first_pairs(struct gm_merger *m, size_t words, uint32_t *known) {
+    for (size_t i = 0; i < words; i++)
+        for (const uint32_t *at = m->symbols + m->words[i].start; at[0] != NONE && at[1] != NONE; at++)
+            if (!gain(m, &known[at[0] * ALPHABET + at[1]], at[0], at[1], (uint32_t)i)) return false;
+    int64_t most = 0;
+    for (size_t i = 0; i < m->used; i++) most = m->pairs[i].count > most ? m->pairs[i].count : most;
+    m->floor = most / 256 > 1 ? most / 256 : 1;
+    for (size_t i = 0; i < m->used; i++)
+        if (!push(m, (uint32_t)i)) return false;
+    return true;
+}
+
+/* Learn from words: word i has the bytes [offsets[i], offsets[i + 1]) and occurs counts[i] times. `most` is the number of
+   symbols at the end, bytes included. NULL where memory is short. */
+struct gm_merger *gm_merger_new(const uint8_t *bytes, const int64_t *offsets, const uint64_t *counts, size_t words,
+                                uint32_t most) {
+    struct gm_merger *m = calloc(1, sizeof *m);
+    uint32_t *known = calloc(ALPHABET * ALPHABET, sizeof *known);
+    if (m) {
+        *m = (struct gm_merger){
+            .symbols_now = ALPHABET, .symbols_most = most, .room = 1 << 12, .capacity = 1 << 13, .heap_room = 1 << 12};
+        m->symbols = malloc(((size_t)offsets[words] + words + 1) * sizeof *m->symbols);
+        m->words = malloc((words + 1) * sizeof *m->words);
+        m->pairs = malloc(m->room * sizeof *m->pairs);
+        m->slots = calloc(m->capacity, sizeof *m->slots);
+        m->heap = malloc(m->heap_room * sizeof *m->heap);
+        m->neighbours = calloc(most, sizeof *m->neighbours);
+        m->touched = malloc(most * sizeof *m->touched);
+    }
+    bool fine = m && known && words < NONE && m->symbols && m->words && m->pairs && m->slots && m->heap &&
+                m->neighbours && m->touched;
+    if (fine) {
+        size_t at = 0;
+        for (size_t i = 0; i < words; i++) {
+            m->words[i] = (struct word){at, (int64_t)counts[i]};
+            for (int64_t j = offsets[i]; j < offsets[i + 1]; j++) m->symbols[at++] = bytes[j];
+            m->symbols[at++] = NONE;
+        }
+        fine = first_pairs(m, words, known);
+    }
+    free(known);
+    if (fine) return m;
+    gm_merger_free(m);
+    return NULL;
+}
+
+static inline struct neighbour *touch(struct gm_merger *m, uint32_t symbol) {
+    struct neighbour *found = &m->neighbours[symbol];
+    if (!found->seen) {
+        found->seen = true;
+        m->touched[m->touching++] = symbol;
+    }
+    return found;
 }
 
 /* Replace (a, b) by x in one word. */
@@ -306,7 +273,7 @@ static bool step(struct gm_merger *m, uint32_t best) {
     }
     struct pair *merged = &m->pairs[best];
     merged->count = 0;
-    if (merged->room) free(merged->words);
+    free(merged->words);
     *merged = (struct pair){.symbols = merged->symbols};
     for (size_t i = 0; i < m->touching; i++) {
         struct neighbour *found = &m->neighbours[m->touched[i]];
