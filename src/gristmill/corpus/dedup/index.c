@@ -7,7 +7,7 @@
 
 #include "../text/words.h"
 
-enum { NONE, URL_COPY, EXACT_COPY, NEAR_COPY }; /* rules, the stronger first */
+enum { KEPT, URL_COPY, EXACT_COPY, NEAR_COPY }; /* rules, the stronger first */
 
 typedef struct {
     const uint64_t *keys, *checks;
@@ -22,6 +22,15 @@ static inline int similar(const uint16_t *one, const uint16_t *two, size_t count
 }
 
 static inline uint8_t rule_of(size_t column) { return column == 0 ? URL_COPY : column == 1 ? EXACT_COPY : NEAR_COPY; }
+
+/* The first column in which document `j` has a key. */
+static inline size_t first_column(const gm_prints *new, size_t j) { return new->keys[j * new->columns] ? 0 : 1; }
+
+/* Whether a column is worth a look: a stronger rule than the document has; the same one where it was `found` just now, as
+   an earlier document may be in another band. */
+static inline int may_settle(size_t column, size_t columns, uint8_t rule, int found) {
+    return column < columns && (!rule || rule_of(column) < rule + found);
+}
 
 /* Is document `j` of `new` a copy of document `i` of the older ones, as the keys of `column` propose? */
 static inline int agree(const gm_prints *new, size_t j, const uint64_t *checks, const uint16_t *signatures, size_t i,
@@ -64,23 +73,20 @@ void gm_find(const uint64_t *keys, const uint64_t *checks, const uint16_t *signa
     const gm_prints new = {keys, checks, signatures, columns, count, least};
     for (size_t j = 0; m && j < n; j++) {
         uint32_t first = UINT32_MAX;
-        uint8_t found = NONE, known = rules[j] ? rules[j] : NEAR_COPY + 1;
-        for (size_t column = 0; column < columns; column++) {
+        for (size_t column = first_column(&new, j); may_settle(column, columns, rules[j], first < UINT32_MAX);
+             column++) {
             uint64_t key = keys[j * columns + column];
-            uint8_t rule = rule_of(column);
-            if (rule >= known || (found && rule > found)) break;
-            if (!column && !key) continue;
             const uint64_t *sorted = run_keys + column * m;
             for (size_t at = lower_bound(sorted, m, key); at < m && sorted[at] == key; at++) {
                 uint32_t number = run_numbers[column * m + at];
                 if (number >= first) break;
                 if (agree(&new, j, old_checks, old_signatures, number, column)) {
-                    first = number, found = rule;
+                    first = number, rules[j] = rule_of(column);
                     break;
                 }
             }
         }
-        if (found) rules[j] = found, originals[j] = first, sources[j] = source;
+        if (first < UINT32_MAX) originals[j] = first, sources[j] = source;
     }
 }
 
@@ -108,27 +114,22 @@ int gm_settle(const uint64_t *keys, const uint64_t *checks, const uint16_t *sign
     int ready = table && next;
     for (size_t j = 0; ready && j < n; j++) {
         size_t first = SIZE_MAX;
-        uint8_t found = NONE, known = rules[j] ? rules[j] : NEAR_COPY + 1;
-        for (size_t column = 0; column < columns; column++) {
+        for (size_t column = first_column(&all, j); may_settle(column, columns, rules[j], first < SIZE_MAX); column++) {
             uint64_t key = keys[j * columns + column];
-            uint8_t rule = rule_of(column);
-            if (rule >= known || (found && rule > found)) break;
-            if (!column && !key) continue;
             for (uint32_t at = slot_of(table, capacity - 1, key + column * GM_GOLDEN)->head; at && at - 1 < first;
                  at = next[(at - 1) * columns + column]) {
                 if (agree(&all, j, checks, signatures, at - 1, column)) {
-                    first = at - 1, found = rule;
+                    first = at - 1, rules[j] = rule_of(column);
                     break;
                 }
             }
         }
-        if (found) rules[j] = found, originals[j] = originals[first], sources[j] = source;
+        if (first < SIZE_MAX) originals[j] = originals[first], sources[j] = source;
         if (rules[j]) continue;
         originals[j] = number++;
-        for (size_t column = 0; column < columns; column++) {
-            uint64_t key = keys[j * columns + column];
-            if (!column && !key) continue;
-            uint64_t tag = key + column * GM_GOLDEN; /* equal keys of two columns are two lists */
+        for (size_t column = first_column(&all, j); column < columns; column++) {
+            /* equal keys of two columns are two lists */
+            uint64_t tag = keys[j * columns + column] + column * GM_GOLDEN;
             slot *place = slot_of(table, capacity - 1, tag);
             next[j * columns + column] = 0;
             if (place->head) next[(place->tail - 1) * columns + column] = (uint32_t)j + 1;

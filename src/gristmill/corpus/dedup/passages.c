@@ -27,53 +27,49 @@ size_t gm_lines(const uint8_t *text, const int64_t *offsets, size_t n, const uin
     return found;
 }
 
-/* The words of one text: where they are, and a hash of each run of `half` words that begins with one. */
+/* A word of a text: where it is, and a hash of the run of `half` words that begins with it. */
 typedef struct {
-    uint64_t *runs; /* meaningless where fewer words are left */
-    int64_t *starts, *stops;
+    uint64_t run; /* meaningless where fewer words are left */
+    int64_t start, stop;
+} gm_word;
+
+typedef struct {
+    gm_word *words;
     size_t n, room;
 } gm_text;
 
-static int reserve(gm_text *t, size_t words) {
-    if (words <= t->room) return 1;
-    free(t->runs), free(t->starts), free(t->stops);
-    t->room = words;
-    t->runs = malloc(words * sizeof *t->runs);
-    t->starts = malloc(words * sizeof *t->starts);
-    t->stops = malloc(words * sizeof *t->stops);
-    if (t->runs && t->starts && t->stops) return 1;
-    t->room = 0;
-    return 0;
-}
-
+/* Reads the words of the next text into `t`; whether there was memory for them. */
 static int read_words(gm_text *t, const uint8_t *text, size_t bytes, const uint32_t *fold, size_t half) {
     gm_words words = {text, text + bytes, fold};
     const uint8_t *start, *stop;
     uint64_t hash, rolled = 0, power = 1;
     t->n = 0;
-    if (!reserve(t, bytes / 2 + 2)) return 0; /* two words have a byte between them, or three each */
-    while (gm_next_word(&words, &hash, &start, &stop)) {
-        t->runs[t->n] = hash;
-        t->starts[t->n] = start - text, t->stops[t->n] = stop - text, t->n++;
+    size_t most = bytes / 2 + 2; /* two words have a byte between them, or three each */
+    if (most > t->room) {
+        free(t->words);
+        t->words = malloc(most * sizeof *t->words);
+        t->room = t->words ? most : 0;
+        if (!t->words) return 0;
     }
+    while (gm_next_word(&words, &hash, &start, &stop)) t->words[t->n++] = (gm_word){hash, start - text, stop - text};
     for (size_t i = 1; i < half; i++) power *= GM_GOLDEN;
     for (size_t i = 0; i < t->n; i++) { /* a run's hash takes the place of its first word's, which leaves just then */
-        rolled = rolled * GM_GOLDEN + t->runs[i];
+        rolled = rolled * GM_GOLDEN + t->words[i].run;
         if (i + 1 < half) continue;
         size_t first = i + 1 - half;
-        hash = t->runs[first];
-        t->runs[first] = gm_mix(rolled);
+        hash = t->words[first].run;
+        t->words[first].run = gm_mix(rolled);
         rolled -= power * hash;
     }
     return 1;
 }
 
 /* Where the smallest of the `half` + 1 (or fewer) runs that begin in a window lies; the last of equal ones. */
-static inline size_t smallest(const uint64_t *runs, size_t from, size_t to, size_t known) {
-    if (known >= from && known < to && known != SIZE_MAX) return runs[to - 1] <= runs[known] ? to - 1 : known;
+static inline size_t smallest(const gm_word *words, size_t from, size_t to, size_t known) {
+    if (known >= from && known < to && known != SIZE_MAX) return words[to - 1].run <= words[known].run ? to - 1 : known;
     size_t least = from;
     for (size_t i = from + 1; i < to; i++)
-        if (runs[i] <= runs[least]) least = i;
+        if (words[i].run <= words[least].run) least = i;
     return least;
 }
 
@@ -89,12 +85,12 @@ size_t gm_anchors(const uint8_t *text, const int64_t *offsets, size_t n, const u
         if (!read_words(&t, text + offsets[i], (size_t)(offsets[i + 1] - offsets[i]), fold, half)) return SIZE_MAX;
         size_t anchor = SIZE_MAX;
         for (size_t first = 0; first + span <= t.n; first++) {
-            size_t least = smallest(t.runs, first, first + span - half + 1, anchor);
-            if (least != anchor) keys[found++] = t.runs[least];
+            size_t least = smallest(t.words, first, first + span - half + 1, anchor);
+            if (least != anchor) keys[found++] = t.words[least].run;
             anchor = least;
         }
     }
-    free(t.runs), free(t.starts), free(t.stops);
+    free(t.words);
     return found;
 }
 
@@ -121,15 +117,16 @@ size_t gm_windows(const uint8_t *text, const int64_t *offsets, size_t n, const u
         size_t anchor = SIZE_MAX;
         int again = 0;
         for (size_t first = 0; first + span <= t.n; first++) {
-            size_t least = smallest(t.runs, first, first + span - half + 1, anchor);
-            if (least != anchor) again = holds(repeated, m, t.runs[least]);
+            size_t least = smallest(t.words, first, first + span - half + 1, anchor);
+            if (least != anchor) again = holds(repeated, m, t.words[least].run);
             anchor = least;
             if (!again) continue;
-            uint64_t both = t.runs[first] * GM_GOLDEN + t.runs[first + span - half]; /* the two cover the window */
+            /* the two runs cover the window */
+            uint64_t both = t.words[first].run * GM_GOLDEN + t.words[first + span - half].run;
             keys[found] = gm_mix(both), texts[found] = (uint32_t)i;
-            starts[found] = t.starts[first], stops[found] = t.stops[first + span - 1], found++;
+            starts[found] = t.words[first].start, stops[found] = t.words[first + span - 1].stop, found++;
         }
     }
-    free(t.runs), free(t.starts), free(t.stops);
+    free(t.words);
     return found;
 }

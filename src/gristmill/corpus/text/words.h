@@ -17,31 +17,22 @@ static inline int gm_next_word(gm_words *words, uint64_t *hash, const uint8_t **
     const uint32_t *fold = words->fold;
     uint64_t sum = GM_GOLDEN;
     size_t length;
-    int begun = 0;
+    *start = NULL;
     while (at < end) {
         uint32_t point = *at, folded;
         length = 1;
         if (point >= 0x80) point = gm_character(at, end, &length);
         folded = fold[point];
-        if (folded && !(folded & GM_ALONE)) {
-            if (!begun) *start = at, begun = 1;
-            sum = (sum ^ folded) * GM_GOLDEN;
-            sum ^= sum >> 32;
-            at += length;
-        } else if (begun) {
-            break;
-        } else if (folded) {
-            *start = at, begun = 1;
-            sum = (sum ^ folded) * GM_GOLDEN;
-            sum ^= sum >> 32;
-            at += length;
-            break;
-        } else {
-            at += length;
-        }
+        if (*start && (!folded || folded & GM_ALONE)) break;
+        at += length;
+        if (!folded) continue;
+        if (!*start) *start = at - length;
+        sum = (sum ^ folded) * GM_GOLDEN;
+        sum ^= sum >> 32;
+        if (folded & GM_ALONE) break;
     }
     words->at = *stop = at;
     *hash = sum;
-    return begun;
+    return *start != NULL;
 }
 #endif
