@@ -132,19 +132,15 @@ static int against(const uint8_t *text, size_t size, size_t at, const uint8_t *p
    bytes into a text of `size` bytes. */
 void gm_suffix_find(const uint8_t *text, size_t size, const uint8_t *table, size_t n, size_t width,
                     const uint8_t *pattern, size_t length, uint64_t *range) {
-    size_t low = 0, high = n;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (against(text, size, pointer(table, width, middle), pattern, length) > 0) low = middle + 1;
-        else high = middle;
+    size_t low = 0;
+    for (int end = 0; end < 2; end++) { /* the first that begins with the pattern, the first after it that does not */
+        for (size_t high = n; low < high;) {
+            size_t middle = low + (high - low) / 2;
+            if (against(text, size, pointer(table, width, middle), pattern, length) + end > 0) low = middle + 1;
+            else high = middle;
+        }
+        range[end] = low;
     }
-    range[0] = low;
-    for (high = n; low < high;) { /* the first that does not begin with the pattern */
-        size_t middle = low + (high - low) / 2;
-        if (against(text, size, pointer(table, width, middle), pattern, length) == 0) low = middle + 1;
-        else high = middle;
-    }
-    range[1] = low;
 }
 
 /* Of a pattern, from every `step`-th byte on, in how many bytes its beginning agrees with any suffix, at most, in
