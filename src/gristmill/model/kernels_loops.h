@@ -178,13 +178,7 @@ void NAME(gm_rms_norm_item)(const void *job, size_t index, float *scratch) {
     const rms_norm *c = job;
     size_t D = c->width, end = (index + 1) * NORM_ROWS < c->rows ? (index + 1) * NORM_ROWS : c->rows;
     (void)scratch;
-    for (size_t r = index * NORM_ROWS; r < end; r++) {
-        const float *x = c->x + r * D;
-        vec squares = all(0);
-        for (size_t i = 0; i < D; i += LANES) squares += load(x + i) * load(x + i);
-        vec norm = all(1 / sqrtf(sum(squares) / (float)D + c->eps));
-        for (size_t i = 0; i < D; i += LANES) store(c->y + r * D + i, load(x + i) * norm * load(c->weight + i));
-    }
+    for (size_t r = index * NORM_ROWS; r < end; r++) normalise(c->x + r * D, c->weight, D, D, c->eps, c->y + r * D);
 }
 
 void NAME(gm_rms_norm_back_item)(const void *job, size_t index, float *scratch) {

@@ -67,6 +67,14 @@ INLINE vec exp2v(vec x) {
     return choose(x < all(-126), all(0), p * (vec)power);
 }
 
+/* RMSNorm of `width` numbers, in rows that are `filled` up to a multiple of LANES with zeros. */
+INLINE void normalise(const float *x, const float *weight, size_t width, size_t filled, float eps, float *y) {
+    vec squares = all(0);
+    for (size_t i = 0; i < filled; i += LANES) squares += load(x + i) * load(x + i);
+    vec norm = all(1 / sqrtf(sum(squares) / (float)width + eps));
+    for (size_t i = 0; i < filled; i += LANES) store(y + i, load(x + i) * norm * load(weight + i));
+}
+
 /* Matrix products of small tiles ----------------------------------------------------------------------------------- */
 
 INLINE void tile(const float *a, size_t row, size_t step, const float *b, size_t ldb, float *c, size_t ldc, size_t k,

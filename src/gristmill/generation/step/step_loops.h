@@ -1,13 +1,6 @@
 /* The loops of step.c with vectors of LANES floats. */
 #include "panels.h"
 
-INLINE void normalise(const float *x, const float *weight, size_t width, size_t filled, float eps, float *y) {
-    vec squares = all(0);
-    for (size_t i = 0; i < filled; i += LANES) squares += load(x + i) * load(x + i);
-    vec norm = all(1 / sqrtf(sum(squares) / (float)width + eps));
-    for (size_t i = 0; i < filled; i += LANES) store(y + i, load(x + i) * norm * load(weight + i));
-}
-
 /* Normalise a head, if it has a weight, turn it by its position and scale it. */
 INLINE void place_head(const struct step *s, float *x, size_t K, const float *weight, size_t position, float scale) {
     size_t half = s->head / 2;
