@@ -5,23 +5,21 @@
 
 enum { GROWTH = 3 }; /* a zero byte becomes the three of U+FFFD; no reference grows by as much */
 
+/* The attribute that names another page or, of <meta>, says something of this one; A_ALT for tags that have none. */
+static const enum attribute SUBJECT[T_COUNT] = {
+    [T_A] = A_HREF,       [T_AREA] = A_HREF, [T_BASE] = A_HREF,  [T_LINK] = A_HREF,
+    [T_META] = A_CONTENT, [T_FRAME] = A_SRC, [T_IFRAME] = A_SRC,
+};
+
 bool gm_is_link(const struct tag_token *token) {
-    switch (token->tag) {
-        case T_A:
-        case T_AREA:
-        case T_BASE:
-        case T_LINK: return token->present >> A_HREF & 1;
-        case T_META: return token->present >> A_CONTENT & 1;
-        case T_FRAME:
-        case T_IFRAME: return token->present >> A_SRC & 1;
-        default: return false;
-    }
+    enum attribute subject = SUBJECT[token->tag];
+    return subject != A_ALT && token->present >> subject & 1;
 }
 
 /* Value, relation and type of a row. */
 static void fields(const struct tag_token *token, struct slice field[3]) {
-    bool meta = token->tag == T_META, frame = token->tag == T_FRAME || token->tag == T_IFRAME;
-    field[0] = token->value[meta ? A_CONTENT : frame ? A_SRC : A_HREF];
+    bool meta = token->tag == T_META;
+    field[0] = token->value[SUBJECT[token->tag]];
     field[1] = token->value[!meta ? A_REL : token->present >> A_NAME & 1 ? A_NAME : A_PROPERTY];
     field[2] = token->value[meta ? A_HTTP_EQUIV : A_TYPE];
 }

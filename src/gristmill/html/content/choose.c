@@ -133,7 +133,7 @@ static void render_row(struct page *page, const struct block *block, const uint8
     add(page, "| ", 2), add(page, text, block->length), add(page, " |", 2);
     if (!first || !block->head) return;
     add(page, "\n|", 2);
-    for (size_t i = 0, cells = 1; i < cells; i++) add(page, " --- |", 6);
+    add(page, " --- |", 6);
     for (size_t i = 0; i + 3 <= block->length; i++)
         if (!memcmp(text + i, " | ", 3)) add(page, " --- |", 6);
 }
@@ -210,8 +210,9 @@ static float best_threshold(const struct view *view, const float *sums, float hi
     return found < highest ? found : highest;
 }
 
-/* Chooses, and writes what is kept; or tells `sums` and `kept` of every block instead. */
-static bool choose(struct page *page, const struct model *model, unsigned options, float *sums, bool *chosen) {
+/* Chooses, and writes what is kept; for fitting the model, where there is a `chosen` [blocks], tells instead which blocks
+   are kept, and the sum of the second forest for each in `sums` [blocks]. Whether there was memory. */
+bool gm_html_choice(struct page *page, const struct model *model, unsigned options, float *sums, bool *chosen) {
     struct view view;
     if (!gm_view_open(&view, page, &model->texts)) return false;
     float *guess = calloc(2 * view.count + 1, sizeof *guess), *keep = guess ? guess + view.count : NULL;
@@ -235,7 +236,7 @@ struct page *gm_html_extract(const uint8_t *html, size_t size, const struct enti
     struct page *page = gm_html_parse(html, size, entities, &model->classes, options & AS_XML);
     if (!page) return NULL;
     if (!page->fault) note_heading(page);
-    if (!page->fault && !choose(page, model, options, NULL, NULL)) page->fault = FAULT_MEMORY;
+    if (!page->fault && !gm_html_choice(page, model, options, NULL, NULL)) page->fault = FAULT_MEMORY;
     *result = (struct result){page->out.at,       page->facts.at,    page->out.length,
                               page->facts.length, page->block_count, page->fault};
     return page;
@@ -275,11 +276,6 @@ size_t gm_html_context(struct page *page, const struct word_weights *texts, cons
     free(guess);
     gm_view_close(&view);
     return count;
-}
-
-/* The sum of the second forest for every block, and whether it is kept: `sums` and `kept` [count]. */
-bool gm_html_choice(struct page *page, const struct model *model, unsigned options, float *sums, bool *kept) {
-    return choose(page, model, options, sums, kept);
 }
 
 const uint8_t *gm_html_page_text(const struct page *page, size_t *length) {
