@@ -94,7 +94,7 @@ def test_an_answer_that_fails_says_so(browser: Any, endless_folder: Path, listen
     assert len(browser.run(ANSWER)) > 3 and browser.run(MESSAGES)[1]["finish"] == "broken"
     browser.type("And who else?")
     browser.press("Enter", 13)
-    browser.until(f"{IDLE} && {error}.includes('fetch')")
+    browser.until(f"{IDLE} && {error}.includes('cannot be reached')")
     assert len(browser.run(MESSAGES)) == 2  # what brought nothing is as if it had not been asked, and typed still
     assert browser.run("document.querySelector('#text').value") == "And who else?"
 

@@ -101,6 +101,17 @@ def test_what_went_on_elsewhere_is_not_overwritten(page: Any, memory: MemoryStor
     assert kept(memory) == [shown(page)]
 
 
+def test_what_was_deleted_elsewhere_is_told(page: Any, memory: MemoryStore) -> None:
+    ask(page, "Who paints?")
+    page.click("#new")
+    page.until(f"{LISTED}.length == 1 && {TURNS} == 0")
+    memory.end(LOCAL, [memory.conversations(LOCAL, 1)[0].id])
+    page.click("#list .open")
+    page.until("document.querySelector('.turn.error')?.textContent.includes('deleted elsewhere')")
+    page.until(f"{LISTED}.length == 0")
+    assert not [error for error in page.errors if "404" not in error]  # no exception
+
+
 def test_an_answer_that_is_stopped_is_kept_and_gone_on_from(
     browser: Any, endless_folder: Path, tmp_path: Path, listen: Any
 ) -> None:

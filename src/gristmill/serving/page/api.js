@@ -7,7 +7,9 @@ export async function request(path, { json, ...options } = {}) {
   // a character that no header can hold would fail before anything is sent
   if (key) headers.Authorization = "Bearer " + key.replace(/[^!-~]/g, "");
   const sent = json === undefined ? {} : { method: "POST", body: JSON.stringify(json) };
-  const response = await fetch(path, { ...sent, ...options, headers });
+  const response = await fetch(path, { ...sent, ...options, headers }).catch(error => {
+    throw error.name === "TypeError" ? new Error("the server cannot be reached: it may have ended") : error;
+  });
   if (response.status === 401) {
     const given = prompt("API key");
     if (given) {
@@ -17,7 +19,7 @@ export async function request(path, { json, ...options } = {}) {
   }
   if (!response.ok) {
     const body = await response.json().catch(() => null);
-    throw new Error(body?.error?.message ?? "HTTP " + response.status);
+    throw Object.assign(new Error(body?.error?.message ?? "HTTP " + response.status), { status: response.status });
   }
   return response;
 }

@@ -55,12 +55,13 @@ function busy() {
 }
 
 export function fail(error) {
-  log.append(make("div", { className: "turn error", role: "alert" }, "Error: " + error.message));
+  const words = "Error: " + error.message;
+  if (log.lastChild?.textContent === words) log.lastChild.remove();
+  log.append(make("div", { className: "turn error", role: "alert" }, words));
   log.scrollTop = log.scrollHeight;
 }
 
 async function keep(conversation) {
-  conversation.title ||= conversation.messages[0].content.slice(0, TITLE).replace(/\s+/g, " ");
   conversation.updated = Date.now();
   await chat.store.write(conversation).catch(fail);
   showList();
@@ -75,12 +76,13 @@ async function attempt(messages, typed = "") {
   const { system, ...params } = drawn(), message = { role: "assistant", content: "", params: { ...params, system } };
   const body = async () => {
     const about = await chat.store.body(conversation, messages, before, system);
+    keep(conversation); // not before it is known that nobody else went on with it
     return { ...params, stream: true, ...about };
   };
+  conversation.title ||= messages[0].content.slice(0, TITLE).replace(/\s+/g, " ");
   conversation.messages = messages;
   show();
   busy();
-  keep(conversation);
   say("The answer is coming.");
   const made = answer(message, messages, {});
   made.body.classList.add("waiting");
@@ -88,7 +90,7 @@ async function attempt(messages, typed = "") {
   log.scrollTop = log.scrollHeight;
   const failure = await receive(message, made, body, mine);
   const answered = message.content || !failure;
-  const restored = async () => chat.store.restored(conversation, before).catch(() => before);
+  const restored = async () => failure.messages ?? chat.store.restored(conversation, before).catch(() => before);
   conversation.messages = answered ? [...messages, message] : await restored();
   if (chat.running === mine) {
     chat.running = null;

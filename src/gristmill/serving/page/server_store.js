@@ -2,7 +2,7 @@
 // what is new. So a conversation's messages here and its items there are the same, one for one.
 
 import { request } from "./api.js";
-import { plain } from "./store.js";
+import { deleted, elsewhere, plain } from "./store.js";
 
 const PAGE = 100; // conversations read at a time
 const LATE = 200, TRIES = 10; // milliseconds, times: an answer that was stopped is kept a moment later
@@ -25,14 +25,15 @@ export class ServerStore {
   }
 
   async read(id) {
-    const [about, items] = await Promise.all([ask("/" + id), this.items(id)]);
+    const items = await this.items(id), about = await ask("/" + id);
     const finish = ({ status }) => status === "incomplete" ? "incomplete" : "stop";
     const messages = items.map(item => ({ role: item.role, content: text(item), finish: finish(item) }));
     return { ...told(about), messages };
   }
 
   async items(id) {
-    return (await ask(`/${id}/items`)).data;
+    const gone = error => { throw error.status === 404 ? deleted() : error; };
+    return (await ask(`/${id}/items`).catch(gone)).data;
   }
 
   /** Only a name is left to be written. */
@@ -57,7 +58,7 @@ export class ServerStore {
       items = await this.items(id);
     }
     if (items.length !== known.length || !items.every(same)) {
-      throw new Error("this conversation went on elsewhere: open it again");
+      throw elsewhere();
     }
     for (const item of items.slice(messages.length - 1).reverse()) {
       await ask(`/${id}/items/${item.id}`, { method: "DELETE" });

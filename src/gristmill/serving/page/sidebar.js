@@ -11,9 +11,9 @@ let asked = 0;
 /** Show the conversations that hold the words looked for. */
 export async function showList() {
   const mine = ++asked, words = at("search").value;
-  const found = await chat.store.list(words).catch(error => { fail(error); return []; });
+  const found = await chat.store.list(words).catch(fail);
   // it was asked again; a name is being changed, or something chosen
-  if (mine !== asked || list.querySelector("input") || menu.matches(":popover-open")) return;
+  if (!found || mine !== asked || list.querySelector("input") || menu.matches(":popover-open")) return;
   const seen = JSON.stringify([chat.conversation.id, found.map(one => [one.id, one.title, one.excerpt])]);
   if (seen !== list.dataset.seen) { // else what has the focus would lose it
     list.dataset.seen = seen;
@@ -26,7 +26,7 @@ export async function showList() {
 function entry(one) {
   const here = one.id === chat.conversation.id;
   const opens = button(one.title, async () => {
-    if (!here) open(await chat.store.read(one.id));
+    if (!here) await use(one, open);
     drawer(false);
   }, { className: "open", title: one.title });
   if (here) opens.ariaCurrent = "true";
@@ -37,8 +37,18 @@ function entry(one) {
   return item;
 }
 
+/** Do something with a conversation as it is kept, or say why it cannot be read. */
+async function use(one, work) {
+  try {
+    await work(await chat.store.read(one.id));
+  } catch (error) {
+    showList();
+    fail(error);
+  }
+}
+
 function options(one, place) {
-  const then = work => async () => { menu.hidePopover(); await work(await chat.store.read(one.id)); };
+  const then = work => () => { menu.hidePopover(); return use(one, work); };
   const remove = button("Delete", () => {
     remove.replaceWith(button("Delete for good", then(forget)));
     menu.lastChild.focus();
@@ -69,8 +79,8 @@ function rename(one) {
     done = true;
     field.remove();
     const title = field.value.trim(), here = chat.conversation.id === one.id;
-    const kept = here ? chat.conversation : await chat.store.read(one.id);
-    if (keep && title && kept) await chat.store.write(Object.assign(kept, { title })).catch(fail);
+    if (keep && title) await use(one, kept => chat.store.write(Object.assign(kept, { title })));
+    if (keep && title && here) chat.conversation.title = title;
     await showList();
     if (back) list.querySelector(`[data-id="${one.id}"] .open`)?.focus();
   };
@@ -111,7 +121,8 @@ export function prepareList() {
     if (event.key === "Escape" && document.body.classList.contains("listed")) drawer(false);
   });
   at("export-jsonl").addEventListener("click", async () => {
-    download("conversations.jsonl", await chat.store.exported(), JSON_LINES);
+    const all = await chat.store.exported().catch(fail);
+    if (all !== undefined) download("conversations.jsonl", all, JSON_LINES);
   });
   menu.addEventListener("toggle", showList);
   addEventListener("focus", showList); // another tab may have changed it

@@ -4,12 +4,17 @@
 // is. A conversation is `{ id, title, created, updated, messages }`; a message has `role` and `content`, an answer also
 // what it was drawn with (`params`), how it ended (`finish`), and what belongs to it.
 
+// What is said where another window has gone on with a conversation, or deleted it.
+export const elsewhere = () => new Error("this conversation went on elsewhere, as it is shown now");
+export const deleted = () => new Error("this conversation was deleted elsewhere: begin a new one");
+
 /** In this browser: IndexedDB, or, where a browser has none to give, for as long as the page is open. */
 export class BrowserStore {
   where = "in this browser";
 
   constructor() {
     this.kept = new Map();
+    this.seen = new Set(); // what this window has met: if it is no longer there, it was deleted
     this.opened = new Promise(done => {
       const asked = indexedDB.open("gristmill", 1);
       asked.onupgradeneeded = () => asked.result.createObjectStore("conversations", { keyPath: "id" });
@@ -30,6 +35,7 @@ export class BrowserStore {
 
   async list(words = "") {
     const all = await this.ask("readonly", store => store?.getAll() ?? [...this.kept.values()]);
+    for (const { id } of all) this.seen.add(id);
     const wanted = words.toLowerCase().split(/\s+/).filter(Boolean);
     const held = one => [one.title, ...one.messages.map(message => message.content)].join("\n").toLowerCase();
     const holds = text => wanted.every(word => text.includes(word));
@@ -37,19 +43,32 @@ export class BrowserStore {
     return found.sort((one, other) => other.updated - one.updated);
   }
 
-  read(id) {
-    return this.ask("readonly", store => store?.get(id) ?? this.kept.get(id));
+  async read(id) {
+    const found = await this.find(id);
+    if (!found && this.seen.has(id)) throw deleted();
+    return found;
   }
 
-  write(conversation) {
-    return this.ask("readwrite", store => store?.put(conversation) ?? this.kept.set(conversation.id, conversation));
+  find(id) {
+    return this.ask("readonly", store => store ? store.get(id) : this.kept.get(id));
+  }
+
+  async write(conversation) {
+    const { id } = conversation;
+    if (this.seen.has(id) && !await this.find(id)) return; // what was deleted does not come back
+    this.seen.add(id);
+    await this.ask("readwrite", store => store ? store.put(conversation) : this.kept.set(id, { ...conversation }));
   }
 
   remove(id) {
     return this.ask("readwrite", store => store?.delete(id) ?? this.kept.delete(id));
   }
 
-  async body(_, messages, __, system) {
+  /** Throws an Error where another window deleted the conversation or went on with it; that has its `messages` now. */
+  async body({ id }, messages, known, system) {
+    const now = (await this.read(id))?.messages ?? [];
+    const same = (one, place) => one.role === known[place]?.role && one.content === known[place].content;
+    if (!now.every(same)) throw Object.assign(elsewhere(), { messages: now });
     return { messages: plain(messages, system) };
   }
 
