@@ -116,10 +116,10 @@ class Cut:
         """An element and those around it."""
         path: list[tuple[int, Element]] = []
         while node > 0 and node not in self.known:
-            name, span = FUNCTIONS["tag"](self.page, node).decode(), np.zeros(4, np.uint32)
-            parent = FUNCTIONS["names"](self.page, node, span.ctypes.data)
+            tag, span = ctypes.c_char_p(), np.zeros(4, np.uint32)
+            parent = FUNCTIONS["element"](self.page, node, ctypes.byref(tag), span.ctypes.data)
             a, b, c, d = (int(value) for value in span)
-            path.append((node, Element(name, self.html[a : a + b] + b" " + self.html[c : c + d])))
+            path.append((node, Element((tag.value or b"").decode(), self.html[a : a + b] + b" " + self.html[c : c + d])))
             node = parent
         found = self.known.get(node, [])
         for node, element in reversed(path):
@@ -143,6 +143,5 @@ FUNCTIONS = {  # for fitting (choose.c)
     "context": native.Function("gm_html_context", SIZE, VOID, WORDS, VOID, VOID, VOID),
     "choice": native.Function("gm_html_choice", ctypes.c_bool, VOID, ctypes.POINTER(Model), ctypes.c_uint, VOID, VOID),
     "text": native.Function("gm_html_page_text", VOID, VOID, VOID),
-    "names": native.Function("gm_html_names", ctypes.c_int32, VOID, ctypes.c_int32, VOID),
-    "tag": native.Function("gm_html_tag", ctypes.c_char_p, VOID, ctypes.c_int32),
+    "element": native.Function("gm_html_element", ctypes.c_int32, VOID, ctypes.c_int32, VOID, VOID),
 }

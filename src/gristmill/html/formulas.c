@@ -106,7 +106,6 @@ static void add_elements(struct parser *parser, const uint8_t *at, const uint8_t
 /* The end tag of a <math>, or NULL where none comes before a tag of the page around: one that breaks out of MathML but
    for inline elements in its leaves, or that begins or ends a block. */
 static const uint8_t *math_end(struct parser *parser, const uint8_t *at) {
-    static const char *const leaves[] = {"mi", "mn", "mo", "ms", "mtext"};
     if (at < parser->no_math_end) return NULL;
     struct tag_token token;
     for (bool leaf = false; (at = memchr(at, '<', (size_t)(parser->end - at)));) {
@@ -122,8 +121,7 @@ static const uint8_t *math_end(struct parser *parser, const uint8_t *at) {
         const uint8_t *after = gm_read_tag(at, parser->end, &token);
         unsigned kind = after ? gm_tag_kind(token.tag) : 0;
         if (!after || kind & BLOCK || (!leaf && !ends && kind & BREAKS_OUT)) break;
-        for (size_t i = 0; i < sizeof leaves / sizeof *leaves; i++)
-            if (gm_slice_is(name, leaves[i])) leaf = !ends && !token.closed;
+        if (gm_slice_has_word(name, "mi mn mo ms mtext")) leaf = !ends && !token.closed;
         at = after;
     }
     parser->no_math_end = at ? at : parser->end;

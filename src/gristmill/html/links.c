@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-enum { GROWTH = 3 }; /* a zero byte becomes the three of U+FFFD; no reference grows by as much */
-
 /* The attribute that names another page or, of <meta>, says something of this one; A_ALT for tags that have none. */
 static const enum attribute SUBJECT[T_COUNT] = {
     [T_A] = A_HREF,       [T_AREA] = A_HREF, [T_BASE] = A_HREF,  [T_LINK] = A_HREF,
@@ -22,12 +20,6 @@ static void fields(const struct tag_token *token, struct slice field[3]) {
     field[0] = token->value[SUBJECT[token->tag]];
     field[1] = token->value[!meta ? A_REL : token->present >> A_NAME & 1 ? A_NAME : A_PROPERTY];
     field[2] = token->value[meta ? A_HTTP_EQUIV : A_TYPE];
-}
-
-size_t gm_link_room(const struct tag_token *token) {
-    struct slice field[3];
-    fields(token, field);
-    return strlen(gm_tag_name(token->tag)) + 4 + GROWTH * (field[0].length + field[1].length + field[2].length);
 }
 
 static uint8_t *write_value(struct slice value, const struct entities *entities, uint8_t *out) {
@@ -58,8 +50,7 @@ uint8_t *gm_write_link(const struct tag_token *token, const struct entities *ent
     return out;
 }
 
-/* Writes the rows of a page of UTF-8 into `out`, which has room for three times the page, and returns their length: a
-   row is never longer than three times its tag. */
+/* Writes the rows of a page of UTF-8 into `out`, which has room for LINK_GROWTH times the page; returns their length. */
 size_t gm_html_links(const uint8_t *html, size_t size, const struct entities *entities, unsigned xml, uint8_t *out) {
     const uint8_t *at = html, *end = html + size;
     uint8_t *start = out;

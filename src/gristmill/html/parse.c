@@ -22,10 +22,10 @@ static bool is_fact(const struct tag_token *token) {
            (token->tag == T_LINK && gm_slice_has_word(value[A_REL], "canonical"));
 }
 
-static void note_facts(struct parser *parser, const struct tag_token *token) {
+static void note_facts(struct parser *parser, const struct tag_token *token, const uint8_t *after) {
     struct buffer *facts = &parser->page->facts;
     if (!gm_is_link(token) || !is_fact(token) || parser->facts++ >= MAX_FACTS) return;
-    if (!gm_buffer_grow(facts, gm_link_room(token))) {
+    if (!gm_buffer_grow(facts, LINK_GROWTH * (size_t)(after - parser->at))) {
         parser->page->fault = FAULT_MEMORY;
         return;
     }
@@ -33,17 +33,6 @@ static void note_facts(struct parser *parser, const struct tag_token *token) {
 }
 
 /* ---- elements ---- */
-
-/* Whether one of the words of a value is among those known, which are in lower case. */
-static bool has_any(struct slice value, const char *known) {
-    char word[24];
-    for (size_t length; value.length && *known; known += length + (known[length] == ' ')) {
-        length = strcspn(known, " ");
-        memcpy(word, known, length), word[length] = 0;
-        if (gm_slice_has_word(value, word)) return true;
-    }
-    return false;
-}
 
 /* Notes what a page says that it is, in a type of schema.org or Open Graph: an article, a product, a list, a talk. */
 static void note_type(struct page *page, struct slice type) {
@@ -55,7 +44,7 @@ static void note_type(struct page *page, struct slice type) {
                                         "itemlist collectionpage searchresultspage offercatalog",
                                         "qapage discussionforumposting question"};
     for (unsigned bit = 0; bit < sizeof known / sizeof *known; bit++)
-        page->said |= (unsigned)has_any(type, known[bit]) << bit;
+        page->said |= (unsigned)gm_slice_has_word(type, known[bit]) << bit;
 }
 
 /* The same of all types in JSON-LD. */
@@ -77,14 +66,16 @@ static void note_types(struct page *page, const uint8_t *at, const uint8_t *end)
    numbers of lines of code. */
 static bool is_decoration(struct parser *parser, const struct tag_token *token) {
     struct slice names = token->value[A_CLASS];
-    if (parser->pres && has_any(names, "lineno linenos linenumber line-number line-numbers-rows gutter")) return true;
+    if (parser->pres && gm_slice_has_word(names, "lineno linenos linenumber line-number line-numbers-rows gutter"))
+        return true;
     switch (token->tag) {
         case T_A:
-            return has_any(names, "headerlink anchorjs-link hash-link header-anchor anchor-link") &&
+            return gm_slice_has_word(names, "headerlink anchorjs-link hash-link header-anchor anchor-link") &&
                    ++parser->page->documented;
         case T_SUP: return gm_slice_has_word(names, "reference");
         case T_SPAN:
-            return has_any(names, "mw-editsection katex-html mathjax mathjax_preview mathjax_svg mathjax_chtml");
+            return gm_slice_has_word(names,
+                                     "mw-editsection katex-html mathjax mathjax_preview mathjax_svg mathjax_chtml");
         case T_DIV: return gm_slice_has_word(names, "mathjax_display");
         default: return false;
     }
@@ -225,10 +216,11 @@ static const uint8_t *read_raw(struct parser *parser, const struct tag_token *to
 
 static const uint8_t *start_element(struct parser *parser, const struct tag_token *token, const uint8_t *after) {
     enum tag tag = token->tag;
-    note_facts(parser, token);
+    note_facts(parser, token, after);
     if (tag == T_META && gm_slice_is(token->value[A_NAME], "generator")) {
         parser->page->docbook |= gm_slice_has_word(token->value[A_CONTENT], "docbook");
-        parser->page->documented += has_any(token->value[A_CONTENT], "rustdoc docusaurus vuepress vitepress mdbook");
+        parser->page->documented +=
+            gm_slice_has_word(token->value[A_CONTENT], "rustdoc docusaurus vuepress vitepress mdbook");
     }
     if (tag == T_META && gm_slice_is(token->value[A_PROPERTY], "og:type"))
         note_type(parser->page, token->value[A_CONTENT]);

@@ -18,28 +18,34 @@ static const struct {
 unsigned gm_tag_kind(enum tag tag) { return TAG[tag].kind; }
 const char *gm_tag_name(enum tag tag) { return TAG[tag].name; }
 
-bool gm_slice_is(struct slice slice, const char *text) {
-    if (slice.length != strlen(text)) return false;
-    for (size_t i = 0; i < slice.length; i++)
+static bool is_text(struct slice slice, const char *text, size_t length) {
+    if (slice.length != length) return false;
+    for (size_t i = 0; i < length; i++)
         if (gm_lower(slice.at[i]) != (uint8_t)text[i]) return false;
     return true;
 }
 
+bool gm_slice_is(struct slice slice, const char *text) { return is_text(slice, text, strlen(text)); }
+
 bool gm_slice_has(struct slice slice, const char *text) {
     size_t length = strlen(text);
     for (size_t i = 0; i + length <= slice.length; i++)
-        if (gm_lower(slice.at[i]) == (uint8_t)text[0] && gm_slice_is((struct slice){slice.at + i, length}, text))
+        if (gm_lower(slice.at[i]) == (uint8_t)text[0] && is_text((struct slice){slice.at + i, length}, text, length))
             return true;
     return false;
 }
 
-bool gm_slice_has_word(struct slice slice, const char *text) {
+bool gm_slice_has_word(struct slice slice, const char *words) {
     size_t at = 0;
     while (at < slice.length) {
         while (at < slice.length && gm_is_space(slice.at[at])) at++;
         size_t start = at;
         while (at < slice.length && !gm_is_space(slice.at[at])) at++;
-        if (gm_slice_is((struct slice){slice.at + start, at - start}, text)) return true;
+        const char *known = words;
+        for (size_t length; *known; known += length + (known[length] == ' ')) {
+            length = strcspn(known, " ");
+            if (is_text((struct slice){slice.at + start, at - start}, known, length)) return true;
+        }
     }
     return false;
 }

@@ -46,19 +46,19 @@ const uint8_t *gm_skip_comment(const uint8_t *at, const uint8_t *end);
    attribute's value one without ";" before "=", a letter or a digit is text (§13.2.5.73): `?a=1&copy=2`. */
 const uint8_t *gm_read_reference(const uint8_t *at, const uint8_t *end, const struct entities *entities, bool attribute,
                                  uint8_t *out, size_t *length);
-bool gm_slice_is(struct slice slice, const char *text);       /* ASCII case does not matter */
-bool gm_slice_has(struct slice slice, const char *text);      /* anywhere inside */
-bool gm_slice_has_word(struct slice slice, const char *text); /* among words separated by space */
+bool gm_slice_is(struct slice slice, const char *text);        /* `text` is in lower case, the slice in any */
+bool gm_slice_has(struct slice slice, const char *text);       /* anywhere inside */
+bool gm_slice_has_word(struct slice slice, const char *words); /* one of several, all separated by spaces */
 
 /* ---- the tags by which a page names other pages and says what may be done with it: links.c ---- */
 
 /* Whether a start tag is one of them: <a>, <area>, <base> and <link> with href, <frame> and <iframe> with src, <meta>
    with content. */
 bool gm_is_link(const struct tag_token *token);
-/* The bytes that a row needs at most. */
-size_t gm_link_room(const struct tag_token *token);
+enum { LINK_GROWTH = 3 }; /* a zero byte becomes the three of U+FFFD; no reference grows by as much */
 /* Writes a row: tag, href (src of a frame, content of <meta>), rel (name or property of <meta>) and type (http-equiv of
-   <meta>), references decoded, each ended by a zero byte, which no value can hold (§13.2.5.36 makes U+FFFD of it). Returns what follows the row. */
+   <meta>), references decoded, each ended by a zero byte, which no value can hold (§13.2.5.36 makes U+FFFD of it). It
+   is never longer than LINK_GROWTH times its tag in the page. Returns what follows the row. */
 uint8_t *gm_write_link(const struct tag_token *token, const struct entities *entities, uint8_t *out);
 
 static inline bool gm_is_space(uint8_t c) { return c == ' ' || (c >= 9 && c <= 13 && c != 11); }

@@ -283,13 +283,10 @@ const uint8_t *gm_html_page_text(const struct page *page, size_t *length) {
     return page->text.at;
 }
 
-/* Where in the HTML the class and the id of an element are: start and length of each; returns its parent or -1. */
-int32_t gm_html_names(const struct page *page, int32_t node, uint32_t out[4]) {
-    if (node < 0 || (size_t)node >= page->node_count) return -1;
-    memcpy(out, page->nodes[node].names, sizeof page->nodes[node].names);
+/* Of an element its tag, and where in the HTML its class and its id are: start and length of each; returns its parent,
+   or -1. */
+int32_t gm_html_element(const struct page *page, int32_t node, const char **tag, uint32_t names[4]) {
+    *tag = gm_tag_name((enum tag)page->nodes[node].tag);
+    memcpy(names, page->nodes[node].names, sizeof page->nodes[node].names);
     return page->nodes[node].parent;
-}
-
-const char *gm_html_tag(const struct page *page, int32_t node) {
-    return node < 0 || (size_t)node >= page->node_count ? "" : gm_tag_name((enum tag)page->nodes[node].tag);
 }
