@@ -47,6 +47,7 @@ STRUCTURES: dict[str, tuple[type[ctypes.Structure], ...]] = {
         main_text.Result,
     ),
     "generation/sampling.c": (sampling.Draw, decoder.Step),
+    "model/kernels.c": (kernels.AttentionJob, kernels.NormJob, kernels.SwigluJob, kernels.CrossEntropyJob),
 }
 CONSTANTS = (
     ("c/utf8.h", "CODE_POINTS", words.CODE_POINTS),

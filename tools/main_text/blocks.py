@@ -119,7 +119,9 @@ class Cut:
             tag, span = ctypes.c_char_p(), np.zeros(4, np.uint32)
             parent = FUNCTIONS["element"](self.page, node, ctypes.byref(tag), span.ctypes.data)
             a, b, c, d = (int(value) for value in span)
-            path.append((node, Element((tag.value or b"").decode(), self.html[a : a + b] + b" " + self.html[c : c + d])))
+            path.append(
+                (node, Element((tag.value or b"").decode(), self.html[a : a + b] + b" " + self.html[c : c + d]))
+            )
             node = parent
         found = self.known.get(node, [])
         for node, element in reversed(path):

@@ -1,4 +1,4 @@
-/* The jobs of kernels.c, and the loops that do one item of a job, in versions for two widths of vectors. */
+/* The jobs of kernels.c, which `kernels.py` fills in, and the loops that do one item of a job, in versions for two widths of vectors. */
 #ifndef GM_KERNELS_H
 #define GM_KERNELS_H
 #include <stddef.h>
@@ -12,46 +12,46 @@ static inline size_t padded(size_t n) { return (n + BLOCK - 1) / BLOCK * BLOCK; 
 
 extern int gm_most_lanes; /* for tests: 8 or 4 for narrower vectors than the processor has */
 
-typedef struct {
-    const float *q, *k, *v;           /* [B][T][H][K], [B][T][G][K] twice: as the projections give them */
+struct attention_job {
+    const float *q, *k, *v; /* [B][T][H][K], [B][T][G][K] twice: as the projections give them */
     const float *q_weight, *k_weight; /* [K], or NULL */
-    const float *cosine, *sine;       /* [T][K / 2], or [B][T][K / 2] */
+    const float *cosine, *sine; /* [T][K / 2], or [B][T][K / 2] */
     const int64_t *starts; /* [B][T]: the first place that each sees, never falling in a row; or NULL: all */
     const int64_t *firsts, *kept; /* [B][T]: it sees from `firsts` up to before `kept`, too; or NULL. Neither falls */
-    const float *y, *dy; /* [B][T][H][K]; dy and what follows in the backward pass only */
-    float *out, *lse; /* [B][T][H][K]; [B][H][T]: log2 of the sum of 2^scores */
+    float *y, *lse; /* [B][T][H][K]; [B][H][T]: log2 of the sum of 2^scores */
+    const float *dy; /* as y; this and what follows in the backward pass only */
     float *dq, *dk, *dv; /* as q, k, v */
     float *dq_weight, *dk_weight; /* [B·G][K]: by item */
     size_t B, T, H, G, K;
     size_t turned; /* rows of cosine and sine from one row to the next: T, or 0 */
     float eps;
-} attention;
+};
 
 enum { NORM_ROWS = 64 }; /* of an item */
 
-typedef struct {
+struct norm_job {
     const float *x, *weight, *dy;
-    float *y, *dx, *dweight;
+    float *y, *dx, *dweight; /* dweight [items][width]: by item */
     size_t rows, width;
     float eps;
-} rms_norm;
+};
 
 enum { SWIGLU_RUN = 1 << 13 }; /* numbers of an item */
 
-typedef struct {
+struct swiglu_job {
     const float *gate, *up, *dy;
     float *y, *dgate, *dup;
-    size_t n;
-} swiglu;
+    size_t n; /* a multiple of 16 */
+};
 
 enum { LOSS_ROWS = 8 }; /* of an item */
 
-typedef struct {
-    float *logits, *loss;
-    const int64_t *targets;
+struct cross_entropy_job {
+    float *logits, *loss; /* [rows][V], which turn into `scale` times their gradients; [rows], in nats */
+    const int64_t *targets; /* [rows] */
     size_t rows, V;
     float scale;
-} cross_entropy;
+};
 
 #define LOOPS(name)                                                                                                    \
     void name##_512(const void *, size_t, float *), name##_256(const void *, size_t, float *),                         \

@@ -22,7 +22,6 @@ from gristmill import native
 from gristmill.native import INT, POINTER, SIZE
 
 LANES = 16  # numbers that a kernel takes at once
-FLOAT = ctypes.c_float
 
 
 @cache
@@ -34,22 +33,59 @@ def pool() -> Any:
         return None
 
 
-def declare(name: str, tensors: int, sizes: int, *scalar: Any) -> native.Function:
-    """A C function of so many tensors, sizes and perhaps a float."""
-    return native.Function(name, INT, *(POINTER,) * tensors, *(SIZE,) * sizes, *scalar, POINTER, ctypes.c_uint)
+def fields(tensors: str, sizes: str, scalar: str = "") -> list[tuple[str, Any]]:
+    """Those of a job in kernels.h: pointers, sizes and perhaps a float."""
+    kinds = (POINTER, tensors), (SIZE, sizes), (ctypes.c_float, scalar)
+    return [(name, kind) for kind, names in kinds for name in names.split()]
 
 
-ATTEND, ATTEND_BACK = declare("gm_attend", 12, 6, FLOAT), declare("gm_attend_back", 18, 6, FLOAT)
-RMS_NORM, RMS_NORM_BACK = declare("gm_rms_norm", 3, 2, FLOAT), declare("gm_rms_norm_back", 5, 2, FLOAT)
-SWIGLU, SWIGLU_BACK = declare("gm_swiglu", 3, 1), declare("gm_swiglu_back", 5, 1)
-CROSS_ENTROPY = declare("gm_cross_entropy", 3, 2, FLOAT)
+class AttentionJob(ctypes.Structure):
+    """Causal attention, forward and backward."""
+
+    _fields_ = fields(
+        "q k v q_weight k_weight cosine sine starts firsts kept y lse dy dq dk dv dq_weight dk_weight",
+        "B T H G K turned",
+        "eps",
+    )
 
 
-def call(kernel: native.Function, tensors: tuple[Tensor, ...], sizes: tuple[int, ...], *scalar: float) -> None:
-    """Run a kernel on contiguous tensors. Raises MemoryError, and IndexError for a target that is no row."""
-    if any(tensor.dtype not in (torch.float32, torch.int64) for tensor in tensors):
+class NormJob(ctypes.Structure):
+    """RMSNorm, forward and backward."""
+
+    _fields_ = fields("x weight dy y dx dweight", "rows width", "eps")
+
+
+class SwigluJob(ctypes.Structure):
+    """SwiGLU, forward and backward."""
+
+    _fields_ = fields("gate up dy y dgate dup", "n")
+
+
+class CrossEntropyJob(ctypes.Structure):
+    """Cross-entropy with its gradient."""
+
+    _fields_ = fields("logits loss targets", "rows V", "scale")
+
+
+def declare(name: str, job: type[ctypes.Structure]) -> native.Function:
+    """The C function that does such jobs."""
+    return native.Function(name, INT, ctypes.POINTER(job), POINTER, ctypes.c_uint)
+
+
+ATTEND, ATTEND_BACK = declare("gm_attend", AttentionJob), declare("gm_attend_back", AttentionJob)
+RMS_NORM, RMS_NORM_BACK = declare("gm_rms_norm", NormJob), declare("gm_rms_norm_back", NormJob)
+SWIGLU, SWIGLU_BACK = declare("gm_swiglu", SwigluJob), declare("gm_swiglu_back", SwigluJob)
+CROSS_ENTROPY = declare("gm_cross_entropy", CrossEntropyJob)
+
+
+def call(kernel: native.Function, numbers: dict[str, float], **tensors: Tensor) -> None:
+    """Run a kernel on contiguous tensors, named as in its job; one without numbers is none. Raises MemoryError, and
+    IndexError for a target that is no row.
+    """
+    if any(tensor.dtype not in (torch.float32, torch.int64) for tensor in tensors.values()):
         raise TypeError(f"{kernel.name} takes float32 and, as targets, int64")
-    failed = kernel(*(tensor.data_ptr() for tensor in tensors), *sizes, *scalar, pool(), torch.get_num_threads())
+    pointers = {name: tensor.data_ptr() for name, tensor in tensors.items()}
+    failed = kernel(kernel.arguments[0]._type_(**pointers, **numbers), pool(), torch.get_num_threads())
     if failed:
         raise IndexError("a target is out of range") if failed < 0 else MemoryError(kernel.name)
 
@@ -119,25 +155,30 @@ class Attend(Kernel):
     ) -> Tensor:
         """The heads' outputs, [B, T, H, K]."""
         given = (q, k, v, q_weight, k_weight, cosine, sine, starts_BT, firsts_BT, kept_BT)
-        inputs = tuple(q.new_empty(0) if x is None else x.contiguous() for x in given)  # the first is at NULL
+        inputs = [q.new_empty(0) if x is None else x.contiguous() for x in given]  # the first is at NULL
         B, T, H, K = q.shape
         y, lse = torch.empty_like(inputs[0]), q.new_empty(B, H, T)
-        ctx.sizes, ctx.eps = (B, T, H, k.size(2), K, T if cosine.ndim == 3 else 0), eps
-        call(ATTEND, (*inputs, y, lse), ctx.sizes, eps)
-        ctx.save_for_backward(*inputs, y, lse)
+        turned = T if cosine.ndim == 3 else 0
+        ctx.numbers = {"B": B, "T": T, "H": H, "G": k.size(2), "K": K, "turned": turned, "eps": eps}
+        saved = (*inputs, y, lse)
+        call(ATTEND, ctx.numbers, **dict(zip(SAVED, saved, strict=True)))
+        ctx.save_for_backward(*saved)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of the first five arguments."""
-        saved = ctx.saved_tensors
-        B, _, _, G, K, _ = ctx.sizes
-        grads = tuple(torch.empty_like(x) for x in saved[:3])
-        weights = tuple(dy.new_empty(B * G, K) for _ in range(2))
-        call(ATTEND_BACK, (*saved, dy.contiguous(), *grads, *weights), ctx.sizes, ctx.eps)
-        norms = (part.sum(0) if len(weight) else None for part, weight in zip(weights, saved[3:5], strict=True))
-        return (*grads, *norms, None, None, None, None, None, None)
+        saved = dict(zip(SAVED, ctx.saved_tensors, strict=True))
+        made = {f"d{name}": torch.empty_like(saved[name]) for name in ("q", "k", "v")}
+        for weight in ("q_weight", "k_weight"):
+            made[f"d{weight}"] = dy.new_empty(ctx.numbers["B"] * ctx.numbers["G"], ctx.numbers["K"])
+        call(ATTEND_BACK, ctx.numbers, **saved, dy=dy.contiguous(), **made)
+        norms = (made[f"d{name}"].sum(0) if len(saved[name]) else None for name in ("q_weight", "k_weight"))
+        return (made["dq"], made["dk"], made["dv"], *norms, None, None, None, None, None, None)
+
+
+SAVED = ("q", "k", "v", "q_weight", "k_weight", "cosine", "sine", "starts", "firsts", "kept", "y", "lse")
 
 
 class Norm(Kernel):
@@ -147,8 +188,8 @@ class Norm(Kernel):
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """x / sqrt(mean(x²) + eps) · weight."""
         x, y = x.contiguous(), torch.empty_like(x, memory_format=torch.contiguous_format)
-        ctx.sizes, ctx.eps = (x.numel() // x.size(-1), x.size(-1)), eps
-        call(RMS_NORM, (x, weight, y), ctx.sizes, eps)
+        ctx.numbers = {"rows": x.numel() // x.size(-1), "width": x.size(-1), "eps": eps}
+        call(RMS_NORM, ctx.numbers, x=x, weight=weight, y=y)
         ctx.save_for_backward(x, weight)
         return y
 
@@ -157,9 +198,8 @@ class Norm(Kernel):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x and weight."""
         x, weight = ctx.saved_tensors
-        rows, width = ctx.sizes
-        dx, parts = torch.empty_like(x), x.new_empty(-(-rows // NORM_ROWS), width)
-        call(RMS_NORM_BACK, (x, weight, dy.contiguous(), dx, parts), ctx.sizes, ctx.eps)
+        dx, parts = torch.empty_like(x), x.new_empty(-(-ctx.numbers["rows"] // NORM_ROWS), len(weight))
+        call(RMS_NORM_BACK, ctx.numbers, x=x, weight=weight, dy=dy.contiguous(), dx=dx, dweight=parts)
         return dx, parts.sum(0), None
 
 
@@ -174,7 +214,7 @@ class SwiGLU(Kernel):
         """Elementwise, any shape."""
         gate, up = gate.contiguous(), up.contiguous()
         y = torch.empty_like(gate)
-        call(SWIGLU, (gate, up, y), (gate.numel(),))
+        call(SWIGLU, {"n": gate.numel()}, gate=gate, up=up, y=y)
         ctx.save_for_backward(gate, up)
         return y
 
@@ -184,12 +224,14 @@ class SwiGLU(Kernel):
         """Gradients of both."""
         gate, up = ctx.saved_tensors
         dgate, dup = torch.empty_like(gate), torch.empty_like(up)
-        call(SWIGLU_BACK, (gate, up, dy.contiguous(), dgate, dup), (gate.numel(),))
+        call(SWIGLU_BACK, {"n": gate.numel()}, gate=gate, up=up, dy=dy.contiguous(), dgate=dgate, dup=dup)
         return dgate, dup
 
 
 def cross_entropy(logits_NV: Tensor, targets_N: Tensor, share: float) -> Tensor:
     """The loss of each row in nats, [N]. The logits become the gradient of `share` times the rows' sum by them."""
     losses = logits_NV.new_empty(len(logits_NV))
-    call(CROSS_ENTROPY, (logits_NV, targets_N.contiguous(), losses), tuple(logits_NV.shape), share)
+    rows, vocabulary = logits_NV.shape
+    numbers = {"rows": rows, "V": vocabulary, "scale": share}
+    call(CROSS_ENTROPY, numbers, logits=logits_NV, targets=targets_N.contiguous(), loss=losses)
     return losses

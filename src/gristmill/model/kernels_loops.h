@@ -7,8 +7,8 @@
 
 /* Normalise, if there is a weight, and rotate `rows` rows of K, `stride` apart, from position `at`; rows up to `filled`
    become 0. */
-INLINE void turn(const attention *c, const float *x, size_t stride, const float *weight, float scale, size_t at,
-                 size_t rows, size_t filled, float *out) {
+INLINE void turn(const struct attention_job *c, const float *x, size_t stride, const float *weight, float scale,
+                 size_t at, size_t rows, size_t filled, float *out) {
     size_t K = c->K, half = K / 2;
     for (size_t r = 0; r < rows; r++) {
         const float *row = x + r * stride, *cosine = c->cosine + (at + r) * half, *sine = c->sine + (at + r) * half;
@@ -27,8 +27,8 @@ INLINE void turn(const attention *c, const float *x, size_t stride, const float 
 }
 
 /* The way back: gradients dy of what `turn` gave (which it overwrites) to those of x, and added to those of a weight. */
-INLINE void turn_back(const attention *c, const float *x, size_t stride, const float *weight, float scale, size_t at,
-                      size_t rows, float *dy, float *dx, float *dweight) {
+INLINE void turn_back(const struct attention_job *c, const float *x, size_t stride, const float *weight, float scale,
+                      size_t at, size_t rows, float *dy, float *dx, float *dweight) {
     size_t K = c->K, half = K / 2;
     for (size_t r = 0; r < rows; r++) {
         const float *row = x + r * stride, *cosine = c->cosine + (at + r) * half, *sine = c->sine + (at + r) * half;
@@ -65,15 +65,15 @@ INLINE void transpose(const float *x, size_t stride, size_t rows, size_t filled,
 }
 
 /* The first column that a block of queries reads, where a block begins: what is before it no query of the block sees. */
-INLINE size_t seen_from(const attention *c, size_t b, size_t at) {
+INLINE size_t seen_from(const struct attention_job *c, size_t b, size_t at) {
     const int64_t *first = c->firsts ? c->firsts : c->starts;
     return first ? (size_t)first[b * c->T + at] / BLOCK * BLOCK : 0;
 }
 
 /* Scores of a block of queries that begins at `at`, in units of log2, from column `from` up to `width`; what lies ahead,
    and what a query does not see, gets -inf. */
-INLINE void scores(const attention *c, const float *q, const float *kT, size_t P, size_t b, size_t at, size_t rows,
-                   size_t from, size_t width, float *s) {
+INLINE void scores(const struct attention_job *c, const float *q, const float *kT, size_t P, size_t b, size_t at,
+                   size_t rows, size_t from, size_t width, float *s) {
     product(q, c->K, 1, kT + from, P, s + from, P, BLOCK, width - from, c->K, 0);
     for (size_t i = 0; i < BLOCK; i++) {
         size_t place = b * c->T + at + i, start = c->starts && i < rows ? (size_t)c->starts[place] : 0, j = from;
@@ -87,7 +87,7 @@ INLINE void scores(const attention *c, const float *q, const float *kT, size_t P
 }
 
 void NAME(gm_attend_item)(const void *job, size_t index, float *scratch) {
-    const attention *c = job;
+    const struct attention_job *c = job;
     size_t T = c->T, K = c->K, P = padded(T), b = index / c->G, g = index % c->G, group = c->H / c->G;
     size_t q_stride = c->H * K, k_stride = c->G * K;
     float *q = scratch, *k = q + BLOCK * K, *kT = k + P * K, *s = kT + P * K, *o = s + BLOCK * P;
@@ -119,12 +119,12 @@ void NAME(gm_attend_item)(const void *job, size_t index, float *scratch) {
             product(s + from, P, 1, v + from * k_stride, k_stride, o, K, BLOCK, K, at + rows - from, 0);
             for (size_t i = 0; i < rows; i++)
                 for (size_t j = 0; j < K; j += LANES)
-                    store(c->out + place * K + i * q_stride + j, load(o + i * K + j) * all(scale[i]));
+                    store(c->y + place * K + i * q_stride + j, load(o + i * K + j) * all(scale[i]));
         }
 }
 
 void NAME(gm_attend_back_item)(const void *job, size_t index, float *scratch) {
-    const attention *c = job;
+    const struct attention_job *c = job;
     size_t T = c->T, K = c->K, P = padded(T), b = index / c->G, g = index % c->G, group = c->H / c->G;
     size_t q_stride = c->H * K, k_stride = c->G * K, first = (b * T * c->G + g) * K;
     float *q = scratch, *dy = q + BLOCK * K, *dq = dy + BLOCK * K, *k = dq + BLOCK * K, *kT = k + P * K;
@@ -175,14 +175,14 @@ void NAME(gm_attend_back_item)(const void *job, size_t index, float *scratch) {
 /* RMSNorm ---------------------------------------------------------------------------------------------------------- */
 
 void NAME(gm_rms_norm_item)(const void *job, size_t index, float *scratch) {
-    const rms_norm *c = job;
+    const struct norm_job *c = job;
     size_t D = c->width, end = (index + 1) * NORM_ROWS < c->rows ? (index + 1) * NORM_ROWS : c->rows;
     (void)scratch;
     for (size_t r = index * NORM_ROWS; r < end; r++) normalise(c->x + r * D, c->weight, D, D, c->eps, c->y + r * D);
 }
 
 void NAME(gm_rms_norm_back_item)(const void *job, size_t index, float *scratch) {
-    const rms_norm *c = job;
+    const struct norm_job *c = job;
     size_t D = c->width, end = (index + 1) * NORM_ROWS < c->rows ? (index + 1) * NORM_ROWS : c->rows;
     float *dweight = c->dweight + index * D;
     (void)scratch;
@@ -212,7 +212,7 @@ INLINE vec sigmoid(vec x) {
 }
 
 void NAME(gm_swiglu_item)(const void *job, size_t index, float *scratch) {
-    const swiglu *c = job;
+    const struct swiglu_job *c = job;
     size_t end = (index + 1) * SWIGLU_RUN < c->n ? (index + 1) * SWIGLU_RUN : c->n;
     (void)scratch;
     for (size_t i = index * SWIGLU_RUN; i < end; i += LANES) {
@@ -222,7 +222,7 @@ void NAME(gm_swiglu_item)(const void *job, size_t index, float *scratch) {
 }
 
 void NAME(gm_swiglu_back_item)(const void *job, size_t index, float *scratch) {
-    const swiglu *c = job;
+    const struct swiglu_job *c = job;
     size_t end = (index + 1) * SWIGLU_RUN < c->n ? (index + 1) * SWIGLU_RUN : c->n;
     (void)scratch;
     for (size_t i = index * SWIGLU_RUN; i < end; i += LANES) {
@@ -235,7 +235,7 @@ void NAME(gm_swiglu_back_item)(const void *job, size_t index, float *scratch) {
 /* Cross-entropy ---------------------------------------------------------------------------------------------------- */
 
 void NAME(gm_cross_entropy_item)(const void *job, size_t index, float *scratch) {
-    const cross_entropy *c = job;
+    const struct cross_entropy_job *c = job;
     size_t V = c->V, whole = V / LANES * LANES, end = (index + 1) * LOSS_ROWS;
     end = end < c->rows ? end : c->rows;
     (void)scratch;
