@@ -262,7 +262,7 @@ class SFT(Tune):
 
     lr: Weight = 0.0  # times the other rates; 0: 0.3, of a model by others 0.01, of adapters 0.1
     init_from: InputPath = ""  # a Hugging Face folder or GGUF file (Llama, Qwen3) to begin with, without pretraining
-    conversations: InputFile = ""  # in any usual layout (docs/conversations.md); empty: made from documents
+    conversations: InputPath = ""  # in any usual layout (docs/conversations.md); empty: made from documents
     replay: Fraction = 0.25  # weight of pretraining text in the loss, against forgetting
     average: Literal["token", "answer"] = "token"  # what counts alike: tokens, or conversations however long
     heldout: Fraction = 0.02  # share of the conversations that only measure, by hash
@@ -277,14 +277,14 @@ class SFT(Tune):
 class Reward(Tune):
     """Preference pairs → reward model (Bradley–Terry)."""
 
-    preferences: InputFile  # in any usual layout (docs/conversations.md), as {"prompt", "chosen", "rejected"}
+    preferences: InputPath  # in any usual layout (docs/conversations.md), as {"prompt", "chosen", "rejected"}
     likelihood: Weight = 1.0  # weight that the answer's mean log-likelihood begins with in the reward; 0: it has none
 
 
 class DPO(Tune):
     """Preference pairs → aligned model, without a reward model: DPO (arXiv:2305.18290)."""
 
-    preferences: InputFile  # as of [reward]
+    preferences: InputPath  # as of [reward]
     beta: Rate = 0.1  # what leaving the first model costs
     smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0  # share of the pairs taken to be the wrong way round
     per_token: bool = False  # log-probabilities a token, so that length is no matter (take a beta of 2 or more)
@@ -293,7 +293,7 @@ class DPO(Tune):
 class KTO(Tune):
     """Answers that are good or bad, each for itself → aligned model: KTO (arXiv:2402.01306)."""
 
-    preferences: InputFile  # as {"prompt", "completion", "label"}, where the label is true or false; or pairs
+    preferences: InputPath  # as {"prompt", "completion", "label"}, where the label is true or false; or pairs
     beta: Rate = 0.1  # what leaving the first model costs
     good_weight: Weight = 1.0  # of good answers in the loss
     bad_weight: Weight = 1.0  # of bad ones
@@ -302,7 +302,7 @@ class KTO(Tune):
 class RL(Tune):
     """Prompts + reward → aligned model, held near the model before it."""
 
-    prompts: InputFile  # in any usual layout (docs/conversations.md), as {"prompt"}; with "truth" where it is known
+    prompts: InputPath  # in any usual layout (docs/conversations.md), as {"prompt"}; with "truth" where it is known
     reward: InputFile = ""  # `file.py:function` of prompt, answer and truth; empty: [reward]'s model, or the truth
     declines: list[Words] = ["I do not know"]  # an answer that holds one is neither right nor wrong
     match: Match = "contains"  # what a right answer does with the truth (docs/judging.md)
@@ -335,7 +335,7 @@ class Evaluate(Params):
     show: FewOrNone = 8  # questions shown with them in the report
     max_tokens: Rows = 48  # of an answer
     tasks: dict[Annotated[str, checked(plain_name)], InputFile] = {}  # name → JSONL, or YAML of lm-evaluation-harness
-    tuned_on: list[InputFile] = []  # where it looks for questions, besides the text; empty: files of fine-tuning
+    tuned_on: list[InputPath] = []  # where it looks for questions, besides the text; empty: files of fine-tuning
 
 
 class Audit(Params):

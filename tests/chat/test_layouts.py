@@ -278,3 +278,18 @@ def test_data_that_nobody_here_wrote() -> None:
         assert len(found) > 0.99 * count and len(found) + len(left) == count
     found, left = rows_of(SHARED / "gsm8k" / "test.jsonl")
     assert len(found) == 1319 and not left
+
+
+def test_all_files_of_a_folder_are_read_and_a_bad_record_is_named_with_its_file(tmp_path: Path) -> None:
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "b.jsonl").write_text(json.dumps({"messages": said("b?", "B.")}) + "\n{no\n")
+    (tmp_path / "a.json").write_text(json.dumps([{"messages": said("a?", "A.")}] * 2))
+    (tmp_path / "deeper" / "c.txt").write_text("Q: c?\nA: C.\n")
+    (tmp_path / ".hidden").write_text("{no")
+    left_out: list[LeftOut] = []
+    found = list(read_conversations(tmp_path, left_out))
+    assert found == [said("a?", "A.")] * 2 + [said("b?", "B."), said("c?", "C.")]
+    assert [(one.file, one.record) for one in left_out] == [(str(tmp_path / "b.jsonl"), 2)]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty is a folder without files"):
+        list(read_conversations(tmp_path / "empty", left_out))

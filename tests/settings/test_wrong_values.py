@@ -159,7 +159,9 @@ def test_stages_and_files_that_are_missing_are_found_before_the_first_stage(refu
     assert "extract has nothing to read" in refused("crawl=")
     assert "decontaminate has no evaluation set" in refused("evaluate=")
     assert "`{miniweb}/questions.jsonl`: miniweb does not run before" in refused("miniweb=", "crawl.connect_to=")
-    assert "sft.conversations: " in (told := refused(f'sft.conversations="{tmp_path}"')) and "is a folder" in told
+    (tmp_path / "empty").mkdir()
+    assert "sft.conversations: " in (told := refused('sft.conversations="empty"')) and "folder without files" in told
+    assert "evaluate.questions: " in (told := refused(f'evaluate.questions="{tmp_path}"')) and "is a folder" in told
     assert "has no config.json" in refused(f'pretrain.init_from="{tmp_path}"')
     assert "is a file" in refused('tokenizer.init_from="whole.toml"')
     assert "has no tokenizer.json" in refused(f'tokenizer.init_from="{tmp_path}"')

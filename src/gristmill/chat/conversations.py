@@ -21,6 +21,7 @@ from gristmill.chat.transcripts import passages
 from gristmill.corpus.readers.tables import MAX_FIELD, ROWS, delimiter, numbered, rows_of
 from gristmill.errors import UserError
 from gristmill.files import write_jsonl
+from gristmill.inputs.folders import files_of
 from gristmill.inputs.text_files import BadLine, json_lines, parse, text_lines
 from gristmill.progress import console, counted, watched
 
@@ -52,13 +53,12 @@ class LeftOut:
 
 
 def read_records(path: Path, read: Callable[[dict[str, Any]], T], left_out: list[LeftOut]) -> Iterator[T]:
-    """What `read` makes of each record of a file; where it raises UserError, the record joins `left_out`.
+    """What `read` makes of each record of a file, or of all files of a folder; where it raises UserError, the record
+    joins `left_out`.
 
-    Raises UserError where the file cannot be read.
+    Raises UserError where a file cannot be read.
     """
-    return watched(
-        sifted(path, records_of(path), partial(checked, read), left_out), "reading", f"records of {path.name}"
-    )
+    return watched(sifted(records_of(path), partial(checked, read), left_out), "reading", f"records of {path.name}")
 
 
 def checked(read: Callable[[dict[str, Any]], T], record: Any) -> T:
@@ -68,11 +68,10 @@ def checked(read: Callable[[dict[str, Any]], T], record: Any) -> T:
     return read({name: value for name, value in record.items() if value is not None})
 
 
-def sifted(
-    path: Path, records: Iterable[tuple[int, S]], read: Callable[[S], T], left_out: list[LeftOut]
-) -> Iterator[T]:
-    """What `read` makes of numbered records; where it raises UserError, the record joins `left_out`."""
-    for number, record in records:
+def sifted(records: Iterable[tuple[Path, int, S]], read: Callable[[S], T], left_out: list[LeftOut]) -> Iterator[T]:
+    """What `read` makes of records, each with its file and number; where it raises UserError, the record joins
+    `left_out`."""
+    for path, number, record in records:
         try:
             made = read(record)
         except UserError as error:
@@ -82,9 +81,18 @@ def sifted(
             yield made
 
 
-def records_of(path: Path) -> Iterator[tuple[int, Any]]:
-    """Number and content of each record: a line, an item of a list, a row. A list of messages and a text become
-    records that hold them; what cannot be read is a BadLine. Raises UserError where the file cannot be read.
+def records_of(path: Path) -> Iterator[tuple[Path, int, Any]]:
+    """File, number and content of each record of a file, or of all files of a folder, by name.
+
+    Raises UserError where a file cannot be read, or a folder has none.
+    """
+    for file in files_of(path):
+        yield from ((file, number, record) for number, record in records_in(file))
+
+
+def records_in(path: Path) -> Iterator[tuple[int, Any]]:
+    """Number and content of each record of a file: a line, an item of a list, a row. A list of messages and a text
+    become records that hold them; what cannot be read is a BadLine.
     """
     name = path.name.lower()
     for ending in PACKED:

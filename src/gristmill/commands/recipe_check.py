@@ -21,6 +21,7 @@ from gristmill.chat.conversations import LeftOut, TooLong, checked, records_of, 
 from gristmill.chat.layouts import Record, answered, asked, judged, preference
 from gristmill.chat.template import exchange, render, template_of, with_answer
 from gristmill.errors import UserError
+from gristmill.inputs.folders import files_of
 from gristmill.progress import duration, quantity
 from gristmill.recipe import SFT, Pretrain, Recipe
 from gristmill.runs.finished import examine
@@ -74,7 +75,7 @@ def check_recipe(recipe: Recipe, folder: Path, price: float = 0.0) -> Iterator[F
         for name in (name for name in READ if getattr(recipe, name) is not None):
             params = resolve_paths(getattr(recipe, name), folder)
             path = getattr(params, READ[name][0])
-            if not path or not Path(path).is_file():
+            if not path or not Path(path).exists():
                 if not path and recipe.extract is None:
                     yield Finding(name, "it names no conversations: the model is taken as it is")
                     continue
@@ -148,7 +149,7 @@ def reward_found(recipe: Recipe, params: Any) -> Iterator[Finding]:
             yield Finding("reward", told, remedy=remedy)
     elif not recipe.reward:
         sample = islice(records_of(Path(params.prompts)), SAMPLED)
-        if not any(isinstance(record, dict) and record.get("truth") is not None for _, record in sample):
+        if not any(isinstance(record, dict) and record.get("truth") is not None for _, _, record in sample):
             remedy = "add a [reward] table, name a function in rl.reward, or give the prompts their truth"
             yield Finding("rl", 'nothing rewards answers: no prompt has a "truth"', True, remedy)
 
@@ -174,7 +175,7 @@ def records_found(stage: str, path: Path, read: Callable[[Any], Any]) -> Iterato
     except UserError as error:
         yield Finding(stage, error.problem, True, error.remedy)
         return
-    good = list(sifted(path, sample, read, left_out))
+    good = list(sifted(sample, read, left_out))
     more = f" of the first {len(sample):,}" if len(sample) == SAMPLED else ""
     yield Finding(stage, f"{len(good):,} records{more} can be used", not good, f"look at {path}" if not good else "")
     for too_long in (False, True):
@@ -265,11 +266,11 @@ def tuned(shape: Any, recipe: Recipe, folder: Path, vocabulary: int) -> tuple[Pr
     from gristmill.posttrain.examples import dose
 
     params: Any = resolve_paths(recipe.sft, folder) if recipe.sft else SFT()
-    path, tokens = Path(params.conversations or "."), 0
-    if path.is_file():
+    path, tokens = Path(params.conversations), 0
+    if params.conversations and path.exists():
         records = count_of(path)
         batch, _ = dose(records, params.batch, params.epochs)
-        tokens = round(path.stat().st_size / 4 * min(1.0, batch / records))
+        tokens = round(size_of(path) / 4 * min(1.0, batch / records))
     made = Pretrain().model_copy(update={name: getattr(shape, name) for name in SHAPE})
     row = {"context": max(1, tokens), "batch": 1}
     return made.model_copy(update=row), vocabulary, bool(params.lora_rank or params.lora_from)
@@ -293,9 +294,9 @@ def tokens_of(recipe: Recipe, folder: Path) -> float:
     total = 0.0
     for name in READ:
         if (params := getattr(recipe, name)) is not None:
-            path = Path(getattr(resolve_paths(params, folder), READ[name][0]) or ".")
-            if path.is_file():
-                total += passes(name, path, params) * path.stat().st_size / 4
+            named = getattr(resolve_paths(params, folder), READ[name][0])
+            if named and Path(named).exists():
+                total += passes(name, Path(named), params) * size_of(Path(named)) / 4
     done = examine(recipe, folder).get("tokenize")
     if recipe.pretrain and done and not done.fault:
         from gristmill.tokenizer.shards import open_split
@@ -312,8 +313,13 @@ def passes(stage: str, path: Path, params: Any) -> float:
     return float(params.epochs or dose(count_of(path), enough=enough)[1])
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    return sum(file.stat().st_size for file in files_of(path))
+
+
 def count_of(path: Path) -> int:
-    """How many records a file has, at least one and at most MANY."""
+    """How many records there are, at least one and at most MANY."""
     return max(1, sum(1 for _ in islice(records_of(path), MANY)))
 
 

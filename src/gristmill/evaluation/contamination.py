@@ -58,7 +58,7 @@ class TrainedOn:
                     bar.advance(1)
         for path in self.files:
             task = f"evaluate: looking for items in {path.name}"
-            for _, record in watched(records_of(path), task, "records"):
+            for _, _, record in watched(records_of(path), task, "records"):
                 yield " ".join(said(record))
 
 

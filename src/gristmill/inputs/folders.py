@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gristmill.errors import RUN_OUT
+from gristmill.errors import RUN_OUT, UserError
 from gristmill.manifest import FINGERPRINT, MANIFEST, RECIPE
 
 NEWER = "update/newer.json"  # in a run folder: which pages are newer than its weights
@@ -53,6 +53,14 @@ def walk(folder: Path) -> Iterator[FoundFile]:
         else:
             entered.add(identity(found.path))
             waiting.append(entries(found.path, f"{found.name}/"))
+
+
+def files_of(path: Path) -> list[Path]:
+    """A file, or those below a folder. Raises UserError where it has none."""
+    files = [found.path for found in walk(path) if found.fault in ("", "unreadable")] if path.is_dir() else [path]
+    if not files:
+        raise UserError(f"{path} is a folder without files", "name a file, or a folder that has some")
+    return files
 
 
 def entries(folder: Path, prefix: str) -> Iterator[FoundFile]:

@@ -182,7 +182,8 @@ def read_examples(
     if params.conversations:
         found = read_records(source, lambda record: fitting(answered(record)), left_out)
     else:
-        found = sifted(source, enumerate(conversations_from_documents(source), 1), fitting, left_out)
+        made = enumerate(conversations_from_documents(source), 1)
+        found = sifted(((source, number, messages) for number, messages in made), fitting, left_out)
     kept: tuple[list[Example], list[Example]] = ([], [])
     for example in found:
         kept[example.held_out(params.heldout)].append(example)

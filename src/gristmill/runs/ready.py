@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gristmill.errors import UserError
+from gristmill.inputs.folders import files_of
 from gristmill.recipe import Recipe, stage_params
 from gristmill.settings.choices import refuse_gaps
+from gristmill.settings.recipe_file import TUNED_ON
 from gristmill.settings.stages import Stage, input_paths, pick_inputs, resolve_paths
 from gristmill.settings.types import ADDRESS, marked_fields
 
@@ -54,6 +56,11 @@ def check_input(stage: Stage, name: str, path: Path, begins: str) -> None:
         )
     if path.is_dir() and field in marked_fields(stage_params(stage.name), "file"):
         raise UserError(f"{begins}{path} is a folder", "name a file")
+    if TUNED_ON.get(stage.name) == field:
+        try:
+            files_of(path)
+        except UserError as error:
+            raise UserError(f"{begins}{error.problem}", error.remedy) from None
     if not path.is_dir() and field in marked_fields(stage_params(stage.name), "folder"):
         raise UserError(f"{begins}{path} is a file", "name a folder")
     if path.is_dir() and not (path / inside).exists():
