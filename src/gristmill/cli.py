@@ -29,6 +29,7 @@ from gristmill.corpus.execution.executor import parse_backend, using
 from gristmill.errors import UserError
 from gristmill.generation.weight_type import WeightType
 from gristmill.manifest import Manifest, in_run
+from gristmill.processes import SIZE, leave
 from gristmill.progress import console, duration, results, table
 from gristmill.recipe import Recipe
 from gristmill.run import run_recipe
@@ -306,7 +307,18 @@ def terminate(*_: object) -> None:
 
 
 def main() -> None:
-    """Entry point: what the user can mend is one message and exit code 2, a fault of ours one line and exit code 1."""
+    """Entry point."""
+    try:
+        carry_out()
+    except SystemExit as stop:
+        if SIZE > 1:
+            leave(stop.code)
+        raise
+
+
+def carry_out() -> None:
+    """Do what the command line says: what the user can mend is one message and exit code 2, a fault of ours one line
+    and exit code 1."""
     signal.signal(signal.SIGTERM, terminate)
     try:
         app()

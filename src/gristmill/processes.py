@@ -6,12 +6,15 @@ torchrun sets these variables for every process that it starts (https://docs.pyt
 
 from __future__ import annotations
 
+import atexit
 import os
 import resource
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
 from gristmill.errors import UserError
 
@@ -24,6 +27,18 @@ EACH = 4  # descriptors of a request: two addresses that are tried at once, and 
 RESERVED = 16  # for the frontier, the WARC file, certificates and what the resolver reads
 UNKNOWN = 32  # taken to be open where the system does not say
 SAMPLE_SECONDS = 0.2  # between two looks at what all processes take
+
+
+def leave(code: str | int | None) -> NoReturn:
+    """End this process as `sys.exit` does, but without the end of the interpreter: where threads of PyTorch still hold
+    objects of it, that aborts one of several processes now and then (https://github.com/pytorch/pytorch/issues/190489).
+    """
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def cores() -> int:

@@ -166,8 +166,9 @@ def test_ten_kills_of_one_of_the_workers(engine: str, sign: str, tmp_path: Path)
     assert start(tmp_path / "whole").wait(300) == 0
     made = {stage: Manifest.read(tmp_path / "whole" / stage) for stage in stages}
     moments = {stage: Moments(stage, manifest.seconds / 2) for stage, manifest in made.items() if manifest}
+    killed_in = ("extract", "redact") if engine == "ray" else stages  # Ray's tasks of dedup are over in milliseconds
     for attempt in range(60):
-        stage = stages[attempt % len(stages)]
+        stage = killed_in[attempt % len(killed_in)]
         out = tmp_path / str(attempt)
         shutil.copytree(tmp_path / "whole", out)
         for name in stages[stages.index(stage) :]:

@@ -145,3 +145,17 @@ def test_in_bfloat16_sharded_weights_are_gathered_in_it(
         losses.append([record[name] for record in log for name in ("loss", "heldout_bpb") if name in record])
     assert sent(out) == expected(out, 2, "fsdp", low=2)
     assert losses[1] == pytest.approx(losses[0], rel=2**-8) and losses[1] != losses[0]
+
+
+@pytest.mark.parametrize(("code", "expected"), [("0", 0), ("None", 0), ("3", 3), ("'a word'", 1)])
+def test_one_of_several_ends_without_the_end_of_the_interpreter(code: str, expected: int) -> None:
+    """In which threads of PyTorch can abort it. What was registered for the end is done, what was printed is there."""
+    program = (
+        "import atexit, gristmill.processes as processes\n"
+        "class Late:\n    def __del__(self): print('late')\n"
+        "late = Late()\natexit.register(print, 'registered')\nprint('printed')\n"
+        f"processes.leave({code})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (expected, "printed\nregistered\n")
+    assert done.stderr == ("a word\n" if "word" in code else "")
