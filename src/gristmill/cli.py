@@ -152,7 +152,10 @@ def memory_of(folder: Path | None, named: Path | None) -> MemoryStore | None:
     from gristmill.serving.memory.memory_store import MemoryStore
 
     path = named or (folder or Path()) / "memory.sqlite"
-    return MemoryStore(path) if named or path.parent.is_dir() else None
+    store = MemoryStore(path)
+    if named and (path.exists() or not path.parent.is_dir()):
+        store.connect()  # what cannot be one is told now, not when it is first used
+    return store if named or path.parent.is_dir() else None
 
 
 def run_of(folder: Path | None) -> Path | None:

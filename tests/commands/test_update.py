@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,7 @@ def test_changed_pages_are_found_without_training(tmp_path: Path, command: Comma
     (pages / "school.md").write_text("# The school\n\nThe school is new.\n")
     done = command("update", run)
     assert "newer than the weights: 1 new, 1 changed, 1 gone" in done.stdout
+    assert "a server that runs already" in done.stderr
     found = {"new": ["school.md"], "changed": ["ferry.md"], "gone": ["inn.md"]}
     assert json.loads((run / "update" / "newer.json").read_text()) == found
     assert (run / "dedup" / "manifest.json").read_bytes() == kept
@@ -42,7 +45,7 @@ def test_changed_pages_are_found_without_training(tmp_path: Path, command: Comma
     assert "purple" in json.loads(line)["text"]
     told = command("why", run, pages / "ferry.md").stdout.splitlines()  # a file by its path
     assert told[0].startswith("extract: kept, ") and "update/extract: kept, " in told[-1]
-    assert "update: changed since the run was made: its weights know it as it was" in told
+    assert "update: changed since the run was made, which has it as it was" in told
     assert "update: new since" in command("why", run, "school.md").stdout
     assert "update: gone since" in command("why", run, "inn.md").stdout
     unknown = command("why", run, "ferr.md")
@@ -54,6 +57,26 @@ def test_changed_pages_are_found_without_training(tmp_path: Path, command: Comma
     (pages / "well.md").write_text("# The well\n\nThe well is new, too.\n")
     update(run)
     assert "well.md" in (run / "report" / "index.html").read_text()
+    shutil.copytree(run, tmp_path / "copy", copy_function=shutil.copyfile)  # which keeps no times
+    os.utime(tmp_path / "copy" / "passages" / "manifest.json", (2**32, 2**32))
+    assert passages_of(tmp_path / "copy") == tmp_path / "copy" / "update" / "passages"
+    command("run", recipe, "-o", run)
+    assert passages_of(run) == run / "passages"
+    assert "update" not in command("why", run, "ferry.md").stdout
+    assert "Newer than the weights" not in (run / "report" / "index.html").read_text()
+
+
+def test_a_search_that_finds_nothing_or_cannot_search_says_so(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "mill.md").write_text("# The mill\n\nThe mill is painted green and opens at nine.\n")
+    documents, index = tmp_path / "documents", tmp_path / "index"
+    command("extract", tmp_path / "mill.md", "-o", documents)
+    command("passages", documents, "-o", index)
+    nothing = command("find", index, "??")
+    assert nothing.code == 0 and nothing.stdout == "" and "no passage has a word of that" in nothing.stderr
+    os.truncate(index / "passages.sqlite", 1000)
+    for asked in (("find", index, "mill"), ("chat", index)):
+        broken = command(*asked)
+        assert broken.code == 2 and f"{index / 'passages.sqlite'} is damaged" in broken.stderr
 
 
 def test_a_run_without_passages_is_named(tmp_path: Path) -> None:

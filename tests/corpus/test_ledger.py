@@ -103,3 +103,15 @@ def test_a_run_shows_its_samples_though_other_stages_keep_samples_of_their_own(
     assert not sample(whole)
     assert "the word" in capsys.readouterr().out
     assert sample(whole / "pretrain") == 2
+
+
+def test_a_stage_that_keeps_no_samples_names_its_rules(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from gristmill.corpus.execution.samples import show
+
+    extract = Manifest.read(run / "extract")
+    assert extract
+    with pytest.raises(UserError, match=r"nothing was dropped by `nothing`"):
+        next(show([run / "extract"], "nothing", 1))
+    for rule in extract.dropped:
+        with pytest.raises(UserError, match=r"no text is kept(.|\n)*extract/dropped\.jsonl"):
+            next(show([run / "extract"], rule, 1))

@@ -95,8 +95,26 @@ def test_another_key_and_a_stage_without_statement_are_told(run: Path, tmp_path:
     assert done.code == 2 and "is as written, and not as was signed by" in " ".join(done.stderr.split())
     (run / "attestations" / "extract.json").unlink()
     assert "extract: no statement is signed of it" in command("verify", run, "--key", public).stdout
-    assert command("attest", run, "--key", public).code == 2
-    assert command("attest", run, "--key", tmp_path / "none.pem").code == 2
+    for done in (
+        command("attest", run, "--key", public),
+        command("attest", run, "--key", tmp_path / "none.pem"),
+        command("verify", run, "--key", private),
+    ):
+        assert (
+            done.code == 2 and "cannot read a p" in done.stderr and "key.pem -" not in done.stderr
+        )  # it would be lost
+
+
+def test_what_update_read_again_is_signed_too(run: Path, tmp_path: Path, command: Command) -> None:
+    private, public = keys(tmp_path)
+    command("attest", run, "--key", private)
+    (run / "update").mkdir()
+    shutil.copytree(run / "extract", run / "update" / "extract")
+    unsigned = command("verify", run, "--key", public)
+    assert unsigned.code == 2 and "update.extract: no statement is signed of it" in unsigned.stdout
+    command("attest", run, "--key", private)
+    assert (run / "attestations" / "update.extract.json").exists()
+    assert command("verify", run, "--key", public).code == 0
 
 
 def test_a_stage_that_was_made_of_something_else_is_told(run: Path, tmp_path: Path, command: Command) -> None:

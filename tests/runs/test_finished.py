@@ -83,6 +83,31 @@ def test_a_finished_run_may_be_used_wherever_it_lies(finished: Path, run: Path) 
     )
 
 
+def test_a_run_of_another_version_is_named_as_such(run: Path, command: Command) -> None:
+    kept = json.loads((run / "recipe.json").read_text())
+    del kept["checksum"]
+    kept["pretrain"]["former_setting"] = 1
+    (run / "recipe.json").write_text(sealed(json.dumps(kept)))
+    refused = command("chat", run, text="Who walks?\n")
+    assert refused.code == 2 and "was made by another version" in refused.stderr
+    assert f"gristmill chat {run / 'rl'}" in " ".join(refused.stderr.split())
+    assert command("chat", run / "rl", text="Who walks?\n").code == 0
+
+
+def test_an_example_has_folders_that_are_there(run: Path, command: Command) -> None:
+    refused = command("export", run, "-o", run.parent / "exported")
+    assert f"gristmill export {run}/rl {run}/tokenizer -o" in refused.stderr
+    shutil.rmtree(run / "rl")
+    refused = command("export", run, "-o", run.parent / "exported")
+    assert f"gristmill export {run}/sft {run}/tokenizer -o" in refused.stderr
+
+
+def test_a_model_that_is_wanted_is_pretrained(finished: Path) -> None:
+    alone = validate(Recipe, {"extract": {"paths": [str(finished / "texts.jsonl")]}, "evaluate": {}}, "test")
+    with pytest.raises(UserError, match=r"add a \[pretrain\] table"):
+        run_recipe(alone, finished / "alone")
+
+
 def test_the_summary_keeps_stages_after_until_that_still_hold(finished: Path, run: Path) -> None:
     before = json.loads((run / "summary.json").read_text())
     assert run_recipe(recipe(finished), run, until="extract").keys() < before.keys()

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import signal
 import stat
 import subprocess
 import sys
@@ -64,6 +65,8 @@ def test_what_the_model_is_told_first_and_messages_of_several_lines(
     second = assistant.reply([{"role": "user", "content": "Who paints?"}]).text()
     assert done.stdout.startswith(f"(the model is told this first, from now on)\n{first}\n")
     assert done.stdout.endswith(f"(a new conversation)\n{second}\n")
+    assert command("chat", run_folder, text='"""Who paints?\n').stdout.endswith(f"{second}\n")  # never closed
+    assert "a new" not in command("chat", run_folder, text="/quit please\n/reset\n").stdout
     shown = command("chat", run_folder, text="/help\n/sav x\n/save\n/save x\n").stdout
     assert shown.startswith("/help") and "there is no /sav, did you mean `save`?\n/help" in shown
     assert "no file is named\nerror: there is nothing to save" in shown.replace("\n  remedy: as: /save talk.jsonl", "")
@@ -97,6 +100,10 @@ def test_memory(run_folder: Path, assistant: Assistant, command: Command, tmp_pa
     said = [[one.text for one in store.items(LOCAL, talk.id)] for talk in store.conversations(LOCAL, 10)]
     assert [talk[0] for talk in said] == ["my dog?", "Remember that my dog is Rex."] and store.facts(LOCAL) == []
     assert "there is none" in command("chat", run_folder, "--no-memory", text="/memory\n").stdout
+    (tmp_path / "notes").write_text("No database.")
+    for named in (tmp_path / "notes", tmp_path / "no" / "memory.sqlite"):
+        refused = command("chat", run_folder, "--memory", named)  # before anything is asked
+        assert refused.code == 2 and f"{named} cannot be used as memory" in refused.stderr
 
 
 def test_what_no_longer_fits_is_told(run_folder: Path, command: Command) -> None:
@@ -164,6 +171,26 @@ class Terminal:
         self.type("\x04")
         assert self.process.wait(PATIENCE) == 0
         os.close(self.main)
+
+
+def test_an_interrupt_between_two_answers_ends_nothing(run_folder: Path, tmp_path: Path) -> None:
+    terminal = Terminal(run_folder, tmp_path)
+    terminal.until("> ")
+    for begun in ("half a message", '"""half of\rseveral lines'):
+        terminal.type(begun)
+        terminal.until(begun[-8:])
+        terminal.process.send_signal(signal.SIGINT)
+        terminal.until("(Ctrl-C again ends")
+        terminal.until("> ")
+        terminal.type("/memory off\r")
+        terminal.until("(memory is off)")
+        terminal.until("> ")
+    terminal.process.send_signal(signal.SIGINT)
+    terminal.until("(Ctrl-C again ends")
+    terminal.until("> ")
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.process.wait(PATIENCE) == 0
+    os.close(terminal.main)
 
 
 def test_a_person_has_history_and_memory(run_folder: Path, tmp_path: Path) -> None:

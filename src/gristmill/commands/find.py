@@ -32,7 +32,9 @@ def find(
     passages = passages_of(folder) or stage_of(folder, "passages")
     search = Search(passages, None if words else installed_encoder())
     console.print(f"passages: {passages}, ranked by {search.ranked_by}", markup=False)
-    for place, found in enumerate(search.find(question, count), 1):
+    if not (passages_found := search.find(question, count)):
+        console.print("no passage has a word of that: try others")
+    for place, found in enumerate(passages_found, 1):
         if as_json:
             print(json.dumps(found.record() | {"ranked_by": search.ranked_by}, ensure_ascii=False))
         else:

@@ -22,7 +22,7 @@ from gristmill.manifest import RECIPE, Manifest
 from gristmill.progress import console
 from gristmill.recipe import stage_params
 from gristmill.run import run_alone
-from gristmill.runs.finished import stages_of
+from gristmill.runs.finished import made_in, stages_of
 from gristmill.runs.model_choice import find_model
 from gristmill.settings.descriptions import settings_of
 from gristmill.settings.recipe_file import set_override, validate
@@ -85,12 +85,15 @@ class StageCommand(TyperCommand):
         page.print(table)
 
 
-def example(stage: Stage) -> str:
-    """A command that runs the stage. Its folders may come in any order."""
+def example(stage: Stage, run: Path = Path("runs/miniweb")) -> str:
+    """A command that runs the stage, on folders of a run that are there, if any is. They may come in any order."""
+    made = made_in(run)
     given = {"crawl": ["https://example.org/"], "extract": ["pages.warc.gz", "notes/"], "report": ["runs/miniweb"]}
     needed = [name for name in inputs_of(stage) if name not in stage.optional or (stage.name, name) in MOSTLY]
+    there = [[one for one in stage.reads[name] if one in made] for name in needed]
     usual = [[one for one in stage.reads[name] if one not in RARE][-1] for name in needed]
-    folders = given.get(stage.name, [f"runs/miniweb/{name}" for name in usual])
+    named = [found[-1] if found else name for found, name in zip(there, usual, strict=True)]
+    folders = given.get(stage.name, [f"{run}/{name}" for name in named])
     own = [f"--set {name}={file}" for name, file in OWN.items() if name in stage_params(stage.name).model_fields]
     return " ".join(["gristmill", stage.name, *folders, "-o", f"my-{stage.name}", *own[:1]])
 
@@ -190,9 +193,7 @@ def folders_of(stage: Stage, inputs: Mapping[str, Any]) -> dict[str, Path]:
             raise UserError(f"{stage.name}: the folder {path} {problem}", f"for example: {example(stage)}")
         if (path / RECIPE).exists():
             whole = f"{path} is a whole run, and the stage reads folders of stages in it"
-            raise UserError(
-                f"{stage.name}: {whole}", f"for example: {example(stage).replace('runs/miniweb', str(path))}"
-            )
+            raise UserError(f"{stage.name}: {whole}", f"for example: {example(stage, path)}")
     if {"model", "tokenizer"} <= stage.reads.keys():
         made = [manifest.stage if (manifest := Manifest.read(path)) else "" for path in given]
         if not {"", "tokenizer"} & {*made} and (models := [at for at, one in enumerate(made) if one in MODEL]):

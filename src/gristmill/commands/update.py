@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from gristmill.errors import UserError
-from gristmill.files import write_text
-from gristmill.inputs.folders import NEWER
+from gristmill.files import write_json, write_text
+from gristmill.inputs.folders import NEWER, SINCE
 from gristmill.manifest import MANIFEST, Manifest
-from gristmill.progress import results
+from gristmill.progress import console, results
 from gristmill.recipe import Recipe
 from gristmill.run import execute, run_recipe
 from gristmill.runs.finished import UPDATE, made_in, read_recipe, run_folder
@@ -45,6 +45,8 @@ def update(
     text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
     known = reported(run, text)
     write_text(run / NEWER, text)
+    own = Manifest.read(run / "passages")
+    write_json(run / SINCE, {"passages": own.fingerprint if own else ""})
     if not known:
         told_again(recipe, run)
     told = ", ".join(f"{len(names):,} {kind}" for kind, names in found.items())
@@ -52,6 +54,7 @@ def update(
     for kind, names in found.items():
         for name in names[:5]:
             results.print(f"  {kind}: {name}", markup=False)
+    console.print("find and chat use them; a server that runs already does once it is started again", markup=False)
     return found
 
 

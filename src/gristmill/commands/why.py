@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ import typer
 
 from gristmill.commands.groups import RunFolder
 from gristmill.errors import Damaged, UserError, nearest
-from gristmill.inputs.folders import NEWER
+from gristmill.inputs.folders import newer
 from gristmill.manifest import Manifest
 from gristmill.progress import results
 from gristmill.runs.finished import UPDATE, made_in, run_folder
@@ -19,9 +18,9 @@ from gristmill.runs.finished import UPDATE, made_in, run_folder
 SHOWN = 8  # steps of training, or addresses, that are named
 LOGS = {"crawl": "urls.jsonl", "extract": "dropped.jsonl", "passages": "dropped.jsonl"}  # of a stage: what it met
 SINCE = {
-    "new": "new since the run was made: its weights do not know it",
-    "changed": "changed since the run was made: its weights know it as it was",
-    "gone": "gone since the run was made: its weights know it",
+    "new": "new since the run was made, which does not have it",
+    "changed": "changed since the run was made, which has it as it was",
+    "gone": "gone since the run was made, which has it",
 }
 
 
@@ -30,12 +29,12 @@ def why(
     page: Annotated[str, typer.Argument(metavar="URL", help="A page's address, a file's name, or a document's id.")],
 ) -> None:
     """Tell one page's whole fate: fetched or not and why, kept or dropped by which rule, which steps trained on it."""
-    folders, again = made_in(run_folder(run)), made_in(run / UPDATE)
+    folders, since = made_in(run_folder(run)), newer(run)
+    again = made_in(run / UPDATE) if since else {}
     page = meant(run, folders, again, page)
     for stage, line in fate(folders, page):
         results.print(f"{stage}: {line}", markup=False)
-    newer = json.loads((run / NEWER).read_text(encoding="utf-8")) if again and (run / NEWER).exists() else {}
-    for kind, names in newer.items():
+    for kind, names in since.items():
         if page in names:
             results.print(f"update: {SINCE[kind]}", markup=False)
             for stage, line in fate(again, page):

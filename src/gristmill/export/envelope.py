@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 PAYLOAD = "application/vnd.in-toto+json"
 BUILD = "gristmill/stage/v1"
-MAKE = "make one: openssl genpkey -algorithm ed25519 -out key.pem; openssl pkey -in key.pem -pubout -out key.pub"
+REMEDIES = {  # none names a file that may be there: openssl would write over it
+    "private": "name the PEM file of one, without a password; openssl genpkey -algorithm ed25519 -out NEW makes it",
+    "public": "name the PEM file of one; openssl pkey -in PRIVATE -pubout -out NEW writes that of a private key",
+}
 Digests = Sequence[tuple[str, dict[str, str]]]  # name, and algorithm → digest
 
 
@@ -118,9 +121,10 @@ def key_in(path: Path, which: str, read: Callable[[bytes], Any], kind: type) -> 
     try:
         key = read(path.read_bytes())
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"cannot read a {which} key from {path}: {error}", MAKE) from error
+        why = f": {error.strerror}" if isinstance(error, OSError) else ""
+        raise UserError(f"cannot read a {which} key from {path}{why}", REMEDIES[which]) from error
     if not isinstance(key, kind):
-        raise UserError(f"the key in {path} is not an Ed25519 key", MAKE)
+        raise UserError(f"the key in {path} is not an Ed25519 key", REMEDIES[which])
     return key
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.errors import RUN_OUT, UserError
-from gristmill.manifest import FINGERPRINT, MANIFEST, RECIPE
+from gristmill.manifest import FINGERPRINT, MANIFEST, RECIPE, Manifest
 
 NEWER = "update/newer.json"  # in a run folder: which pages are newer than its weights
+SINCE = "update/since.json"  # the fingerprint of the passages that they are newer than
 LOCK = ".lock"  # at the end of the name of what says that a process works here
 PAGES = ("miniweb", "crawl", "common_crawl")  # stages whose folders hold pages to be read
 
@@ -107,6 +108,15 @@ def is_run(folder: Path) -> bool:
     return {"name", "seed"} <= content(folder / RECIPE).keys() or bool(
         made.get("fingerprint") and made.get("stage") not in (*PAGES, None)
     )
+
+
+def newer(run: Path) -> dict[str, list[str]]:
+    """The pages that `gristmill update` found new, changed and gone; nothing where the run was made anew since."""
+    own, since = Manifest.read(run / "passages"), content(run / SINCE).get("passages")
+    if since is None or (own and own.fingerprint != since):
+        return {}
+    found: dict[str, list[str]] = json.loads((run / NEWER).read_text(encoding="utf-8"))
+    return found
 
 
 def content(path: Path) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gristmill.errors import UserError
+from gristmill.errors import Damaged, UserError
+from gristmill.manifest import remedy
 from gristmill.passages.cut import cut
 from gristmill.passages.sentence_encoder import WIDTH, SentenceEncoder
 from gristmill.passages.terms import terms
@@ -36,12 +37,16 @@ CACHE = 64_000  # kB of the file that are held in memory
 
 
 def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
-    """The database at `path`. Raises UserError where SQLite has no full-text search, or there is no such file."""
+    """The database at `path`. Raises UserError where SQLite has no full-text search, or there is none."""
     if not write and not path.exists():
         raise UserError(f"no passages in {path.parent}", "name a run whose recipe has a [passages] table")
     address = f"{path.absolute().as_uri()}?mode={'rwc' if write else 'ro&immutable=1'}"
     base = sqlite3.connect(address, uri=True, check_same_thread=False)
-    if not base.execute("SELECT 1 FROM pragma_module_list WHERE name = 'fts5'").fetchone():
+    try:
+        searches = base.execute("SELECT 1 FROM pragma_module_list WHERE name = 'fts5'").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise Damaged(f"{path} is damaged: {error}", remedy(path.parent)) from error
+    if not searches:
         raise UserError("the SQLite of this Python has no full-text search (FTS5)", "use a Python whose SQLite has it")
     return base
 

@@ -1,4 +1,7 @@
-"""Signed statements of what made what: one a stage. Subjects are its files; dependencies what it read, by digests."""
+"""Signed statements of what made what: one a stage. Subjects are its files; dependencies what it read, by digests.
+
+What `gristmill update` read again takes the place of a run's own passages, and has statements: `update.STAGE.json`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from gristmill.files import sha256_file, write_json
 from gristmill.inputs.folders import content
 from gristmill.manifest import MANIFEST, Manifest
 from gristmill.runs.fingerprint import digest
+from gristmill.runs.finished import UPDATE
 from gristmill.settings.stages import BY_NAME
 
 ATTESTATIONS = "attestations"
@@ -23,15 +27,21 @@ def attest(run: Path, key: Path) -> Iterator[Path]:
     Raises UserError where the key is none, or no stage is finished; Damaged where a stage's files have changed.
     """
     signer = private_key(key)
-    made = {name: found for name in BY_NAME if (found := Manifest.read(run / name))}
+    made = {name: found for name, folder in stages(run).items() if (found := Manifest.read(folder))}
     if not made:
         raise UserError(f"no finished stage in {run}", "name a run folder, as runs/miniweb")
     (run / ATTESTATIONS).mkdir(exist_ok=True)
     for name, found in made.items():
-        digest(run / name)  # every file is as its manifest says
-        path = run / ATTESTATIONS / f"{name}.json"
-        write_json(path, enveloped(of_stage(run / name, found), signer))
+        folder, path = stages(run)[name], run / ATTESTATIONS / f"{name}.json"
+        digest(folder)  # every file is as its manifest says
+        write_json(path, enveloped(of_stage(folder, found), signer))
         yield path
+
+
+def stages(run: Path) -> dict[str, Path]:
+    """The folders of all stages that a run may have, by the names of their statements."""
+    again = {f"{UPDATE}.{name}": run / UPDATE / name for name in BY_NAME}
+    return {name: run / name for name in BY_NAME} | again
 
 
 def of_stage(folder: Path, made: Manifest) -> dict[str, Any]:
@@ -49,23 +59,25 @@ def check(run: Path, key: Path) -> Iterator[tuple[str, str]]:
     verifier, files = public_key(key), sorted((run / ATTESTATIONS).glob("*.json"))
     if not files:
         raise UserError(f"{run} has no {ATTESTATIONS}", "sign them: gristmill attest RUN --key FILE")
+    folders = stages(run)
     for path in files:
+        folder = folders.get(path.stem, run / path.stem)
         payload = opened(content(path), verifier)
         if payload is None:
             yield path.stem, f"{path.name} is not signed by that key, or has changed"
             continue
         for subject in payload["subject"]:
-            file = run / path.stem / subject["name"]
+            file = folder / subject["name"]
             if not file.is_file():
                 yield path.stem, f"{subject['name']} is missing"
             elif sha256_file(file) != subject["digest"]["sha256"]:
                 yield path.stem, f"{subject['name']} is not what was signed"
-        made = Manifest.read(run / path.stem)
+        made = Manifest.read(folder)
         signed = {one["name"]: one for one in payload["predicate"]["buildDefinition"]["resolvedDependencies"]}
-        for name, folder in made.folders.items() if made else ():
-            source = run / path.stem / folder
+        for name, place in made.folders.items() if made else ():
+            source = folder / place
             if name in signed and source.is_dir() and digest(source, trust=True) != signed[name]["digest"]["sha256"]:
                 yield path.stem, f"{name} is not the {source.resolve().name} that it was made of"
-    for name in BY_NAME:
-        if (run / name / MANIFEST).exists() and not (run / ATTESTATIONS / f"{name}.json").exists():
+    for name, folder in folders.items():
+        if (folder / MANIFEST).exists() and not (run / ATTESTATIONS / f"{name}.json").exists():
             yield name, "no statement is signed of it"

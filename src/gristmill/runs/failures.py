@@ -64,7 +64,10 @@ def explained(error: BaseException, where: str = "", folder: Path | None = None)
         if isinstance(cause, sqlite3.OperationalError) and UNWRITABLE.search(str(cause)):
             return UserError(f"{begins}a database cannot be written: {cause}", "check the disk's space and rights")
         if isinstance(cause, sqlite3.DatabaseError) and BROKEN.search(str(cause)):
-            return UserError(f"{begins}a database is damaged: {cause}", "remove the .partial folder, and begin anew")
+            remedy = (
+                "gristmill verify tells which; run the recipe again, without the .partial folder where there is one"
+            )
+            return UserError(f"{begins}a database is damaged: {cause}", remedy)
         if isinstance(cause, OSError) and cause.errno is not None and cause.filename is not None:
             return UserError(f"{begins}{cause.strerror}: {cause.filename}", "check the path, space and rights")
     return None

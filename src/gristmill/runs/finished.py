@@ -13,6 +13,7 @@ from typing import Any
 
 from gristmill.errors import UserError, nearest
 from gristmill.files import unsealed
+from gristmill.inputs.folders import newer
 from gristmill.inputs.storage import as_path, is_remote
 from gristmill.manifest import MANIFEST, RECIPE, Manifest
 from gristmill.progress import console
@@ -20,7 +21,7 @@ from gristmill.recipe import Params, Recipe
 from gristmill.runs.fingerprint import Changes, changes, code_digest, digest
 from gristmill.runs.journal import read_journal
 from gristmill.settings.recipe_file import validate
-from gristmill.settings.stages import BY_NAME, CORPUS, STAGES, Stage, input_paths, pick_inputs, resolve_paths
+from gristmill.settings.stages import BY_NAME, CORPUS, MODEL, STAGES, Stage, input_paths, pick_inputs, resolve_paths
 from gristmill.settings.types import ADDRESS
 
 UPDATE = "update"  # folder of what was read again, within a run's
@@ -164,7 +165,13 @@ def read_recipe(run: Path) -> Recipe:
         content = unsealed(path, remedy)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}", remedy) from error
-    return validate(Recipe, content, str(path))
+    try:
+        return validate(Recipe, content, str(path))
+    except UserError as error:
+        stage = next((name for name in reversed(list(made_in(run))) if name in MODEL), "passages")
+        as_it_is = f"a stage's folder is used as it is: gristmill chat {run / stage}"
+        problem = error.problem.partition(" (known:")[0]
+        raise UserError(f"{run} was made by another version: {problem}", f"{remedy}; or {as_it_is}") from error
 
 
 def run_folder(path: Path) -> Path:
@@ -204,9 +211,7 @@ def passages_of(folder: Path) -> Path | None:
         return next((place for place in (folder, folder / "passages") if (place / "passages.sqlite").exists()), None)
     if not read_recipe(folder).passages:
         return None
-    own, later = (place / "passages" / MANIFEST for place in (folder, folder / UPDATE))
-    newer = later.exists() and (not own.exists() or later.stat().st_mtime > own.stat().st_mtime)
-    return stage_of(folder / UPDATE if newer else folder, "passages")
+    return stage_of(folder / UPDATE if newer(folder) else folder, "passages")
 
 
 def stage_of(folder: Path, name: str) -> Path:

@@ -43,7 +43,8 @@ def locked(path: Path) -> Iterator[None]:
         held = acquire(path)
     except OSError as error:
         raise UserError(
-            f"cannot write to {path.parent}: {error.strerror}", "choose another folder with --out"
+            f"cannot write to {path.parent}: {error.strerror}",
+            "check its rights, or use a copy of it, or another folder by --out where the command has that",
         ) from error
     try:
         yield

@@ -30,7 +30,7 @@ HELP = f"""/help            this
 /system [TEXT]   what the model is told first; without a text, nothing
 /memory          what is remembered; /memory on, /memory off, /memory forget NUMBER
 /save FILE       write the conversation: JSON lines as `sft.conversations` reads, or Markdown (.md)
-/quit            end, as Ctrl-D; Ctrl-C stops an answer
+/quit            end, as Ctrl-D; Ctrl-C stops an answer, or drops what is typed
 {SEVERAL} begins and ends a message of several lines"""
 
 
@@ -187,15 +187,31 @@ def chat(assistant: Assistant, temperature: float = 0.0, memory: MemoryStore | N
         print(f"{assistant.name}: /help lists what there is besides talking")
         for example in assistant.examples:
             print(f"for example: {example}")
-    with suppress(EOFError, KeyboardInterrupt):
-        while (line := read("\n> " if person else "", "  " if person else "")) != "/quit":
-            if line.startswith("/"):
-                try:
-                    print(talk.command(line))
-                except UserError as error:
-                    print(f"error: {error}")
-            elif line:
-                talk.ask(line)
+    interrupted = False  # a Ctrl-C that comes just after the answer which it was to stop ends nothing
+    with suppress(EOFError):
+        while True:
+            try:
+                line = read("\n> " if person else "", "  " if person else "")
+                interrupted = False
+                if line.partition(" ")[0] == "/quit":
+                    break
+                follow(talk, line)
+            except KeyboardInterrupt:
+                if interrupted or not person:
+                    break
+                interrupted = True
+                print("\n(Ctrl-C again ends, as Ctrl-D and /quit do)")
+
+
+def follow(talk: Talk, line: str) -> None:
+    """Do what a line asks for, or answer it; an empty one is nothing."""
+    if line.startswith("/"):
+        try:
+            print(talk.command(line))
+        except UserError as error:
+            print(f"error: {error}")
+    elif line:
+        talk.ask(line)
 
 
 def dimmed(text: str) -> str:
@@ -204,13 +220,16 @@ def dimmed(text: str) -> str:
 
 
 def read(prompt: str, more: str) -> str:
-    """What a person types next: a line, or the lines between two marks."""
+    """What a person types next: a line, or the lines between two marks; the end of the input ends these, too."""
     line = input(prompt).strip()
     if not line.startswith(SEVERAL):
         return line
     lines = [line.removeprefix(SEVERAL)]
     while not lines[-1].rstrip().endswith(SEVERAL):
-        lines.append(input(more))
+        try:
+            lines.append(input(more))
+        except EOFError:
+            break
     return "\n".join(lines).rstrip().removesuffix(SEVERAL).strip()
 
 

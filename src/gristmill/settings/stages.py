@@ -90,7 +90,7 @@ def pick_inputs(stage: Stage, done: Mapping[str, Path]) -> dict[str, Path]:
         elif name not in stage.optional:
             raise UserError(
                 f"stage {stage.name} needs {' or '.join(candidates)}, which the recipe does not have",
-                f"add a [{candidates[-1]}] table to the recipe",
+                f"add a [{'tokenizer' if 'tokenizer' in candidates else candidates[0]}] table to the recipe",
             )
     return inputs
 

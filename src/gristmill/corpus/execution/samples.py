@@ -72,7 +72,7 @@ def show(folders: Sequence[Path], rule: str, count: int) -> Iterator[dict[str, A
     """
     where = folders[0] if len(folders) == 1 else "the run"
     files = [folder / SAMPLES for folder in folders if (folder / SAMPLES).exists()]
-    if not files:
+    if not files and not any(map(Manifest.read, folders)):
         raise UserError(f"{where} has no {SAMPLES} of a corpus stage", "name a corpus stage's folder, or a run's")
     known = Counter[str]()
     for path in files:
@@ -86,4 +86,7 @@ def show(folders: Sequence[Path], rule: str, count: int) -> Iterator[dict[str, A
         counted = [folder for folder in folders if (made := Manifest.read(folder)) and rule in made.dropped]
         if counted:
             raise UserError(f"no text is kept of what {rule} drops", f"each is named in {counted[0] / 'dropped.jsonl'}")
-        raise UserError(f"nothing was dropped by `{rule}` in {where}", f"choose from {', '.join(sorted(known))}")
+        rules = sorted(
+            {*known, *(one for folder in folders if (made := Manifest.read(folder)) for one in made.dropped)}
+        )
+        raise UserError(f"nothing was dropped by `{rule}` in {where}", f"choose from {', '.join(rules) or 'none'}")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 
-from gristmill.inputs.folders import NEWER
-from gristmill.manifest import MANIFEST
+from gristmill.inputs.folders import newer as pages_newer
 from gristmill.progress import duration
 from gristmill.report.blocks import Section, Table
 from gristmill.report.reading import Folders, manifest
@@ -39,12 +38,9 @@ def how_made(folders: Folders) -> Section | None:
 
 def newer(folders: Folders) -> Section | None:
     """The pages that `gristmill update` found new, changed or gone since the run was made, where it was asked since."""
-    if "passages" not in folders:
+    found = pages_newer(folders["passages"].parent) if "passages" in folders else {}
+    if not found:
         return None
-    path, passages = folders["passages"].parent / NEWER, folders["passages"] / MANIFEST
-    if not path.exists() or path.stat().st_mtime < passages.stat().st_mtime:
-        return None
-    found = json.loads(path.read_text(encoding="utf-8"))
     rows = [[kind, name] for kind, names in found.items() for name in names]
     told = ", ".join(f"{len(names):,} {kind}" for kind, names in found.items())
     return Section(

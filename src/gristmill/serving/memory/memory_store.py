@@ -98,8 +98,9 @@ class MemoryStore:
                 raise sqlite3.DatabaseError("it is another program's, or another version's")
             base.executescript(f"{TABLES} PRAGMA user_version = {VERSION};")
         except (OSError, sqlite3.Error) as error:
-            remedy = "name another file with --memory, or serve with --no-memory"
-            raise UserError(f"{self.path} cannot be used as memory: {error}", remedy) from error
+            remedy = "name another file with --memory, or give --no-memory"
+            why = getattr(error, "strerror", None) or error
+            raise UserError(f"{self.path} cannot be used as memory: {why}", remedy) from error
         self.base = base
         return base
 
