@@ -2,6 +2,7 @@
 recipes along.
 """
 
+from hashlib import sha256
 from pathlib import Path
 from shutil import copytree
 
@@ -19,13 +20,18 @@ class WithRecipes(build_py):
             copytree("recipes", Path(self.build_lib, "gristmill", "recipes"), dirs_exist_ok=True)
 
 
+C_FILES = sorted(Path("src/gristmill").rglob("*.[ch]"))
+# so that a library which was built from other sources is known as one (native.py)
+DIGEST = sha256(b"".join(path.read_bytes() for path in C_FILES)).hexdigest()
+
 setup(
     cmdclass={"build_py": WithRecipes},
     ext_modules=[
         Extension(
             "gristmill._native",
-            sorted(map(str, Path("src/gristmill").rglob("*.c"))),
-            depends=sorted(map(str, Path("src/gristmill").rglob("*.h"))),
+            [str(path) for path in C_FILES if path.suffix == ".c"],
+            depends=[str(path) for path in C_FILES if path.suffix == ".h"],
+            define_macros=[("GM_SOURCES", f'"{DIGEST}"')],
             extra_compile_args=["-O3", "-std=c11", "-Wall", "-Wextra", "-Wno-psabi"],
         )
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -19,6 +20,7 @@ from gristmill import native
 from gristmill.corpus.dedup import index, minhash
 from gristmill.corpus.filter import statistics
 from gristmill.corpus.text import words
+from gristmill.errors import UserError
 from gristmill.generation import decoder, packing, sampling
 from gristmill.generation.weight_type import WeightType
 from gristmill.html import links
@@ -255,6 +257,19 @@ class Interrupted:
     @classmethod
     def from_param(cls, value: object) -> object:
         raise KeyboardInterrupt
+
+
+def test_a_library_of_other_sources_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(native.OTHER, raising=False)
+    library = native.built()
+    sources = sorted(SOURCE.rglob("*.[ch]"))
+    if native.digest_in(ctypes.CDLL(str(library))) != native.digest(sources):
+        pytest.skip("this library was built by other means than setup.py")
+    shutil.copy(library, tmp_path)
+    shutil.copytree(SOURCE / "c", tmp_path / "c", ignore=lambda *_: ["hashing.c"])
+    monkeypatch.setattr(native, "__file__", str(tmp_path / "native.py"))
+    with pytest.raises(UserError, match="built from other sources"):
+        native.library.__wrapped__()
 
 
 def test_an_interrupt_while_arguments_are_taken_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,9 @@ release the interpreter lock. `tests/test_native.py` compares every declaration 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
+from collections.abc import Sequence
 from functools import cache, cached_property
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -21,6 +23,8 @@ from gristmill.errors import UserError
 if TYPE_CHECKING:  # which takes 27 MB, and what answers does without
     import pyarrow as pa
 
+OTHER = "GRISTMILL_NATIVE"  # names another build, as that of `make sanitize`
+AGAIN = "install the package again: pip install -e ."
 BYTES, POINTER, SIZE, INT = ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int  # values
 U8, U16, U32, U64 = (np.dtype(kind) for kind in (np.uint8, np.uint16, np.uint32, np.uint64))  # pointers to arrays
 I32, I64, F32 = (np.dtype(kind) for kind in (np.int32, np.int64, np.float32))
@@ -30,23 +34,35 @@ I32, I64, F32 = (np.dtype(kind) for kind in (np.int32, np.int64, np.float32))
 def library() -> ctypes.CDLL:
     """The library, ready for calls. Raises UserError where it was not built, or from other sources."""
     found = ctypes.CDLL(str(built()))
-    if not hasattr(found, "gm_set_seed"):
-        raise UserError(
-            "gristmill's native part was built from older sources", "install the package again: pip install -e ."
-        )
+    sources = sorted(Path(__file__).parent.rglob("*.[ch]"))  # a wheel has none
+    if sources and OTHER not in os.environ and digest_in(found) != digest(sources):
+        raise UserError("gristmill's native part was built from other sources", AGAIN)
     found.gm_set_seed((ctypes.c_uint64 * 2).from_buffer_copy(os.urandom(16)))  # of its hash tables: hashing.h
     return found
 
 
+def digest(sources: Sequence[Path]) -> str:
+    """What setup.py gives the compiler to tell C files by."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+
+
+def digest_in(library: ctypes.CDLL) -> str:
+    """That of the C files which a library was built from; empty where it does not tell."""
+    try:
+        return ctypes.string_at(ctypes.addressof(ctypes.c_char.in_dll(library, "gm_sources"))).decode()
+    except ValueError:
+        return ""
+
+
 def built() -> Path:
     """The file of the library, or of another build that the environment names. Raises UserError where there is none."""
-    if other := os.environ.get("GRISTMILL_NATIVE"):  # as `make sanitize` builds it
+    if other := os.environ.get(OTHER):
         return Path(other)
     for suffix in EXTENSION_SUFFIXES:
         path = Path(__file__).with_name(f"_native{suffix}")
         if path.exists():
             return path
-    raise UserError("gristmill's native part is not built", "install the package again: pip install -e .")
+    raise UserError("gristmill's native part is not built", AGAIN)
 
 
 class Function:
