@@ -16,7 +16,7 @@ import pytest
 from gristmill.evaluation.questions import Question, outcome
 from gristmill.inputs.text_files import read_jsonl
 from gristmill.manifest import Manifest
-from gristmill.miniweb import names, stage, truth
+from gristmill.miniweb import names, stage, talk, truth
 from gristmill.miniweb.phrases import PERSON, TOWN
 from gristmill.miniweb.serve import serve
 from gristmill.miniweb.world import build
@@ -155,6 +155,14 @@ def test_splits_share_no_question_and_invented_names_belong_to_nobody(web: tuple
     assert all(not a & b for i, a in enumerate(splits) for b in splits[i + 1 :])
     asked = asked_in_training(web[0])
     assert not any(plain(record["question"]) in asked for record in questions if record["split"] in ("test", "talk"))
+
+
+def test_no_small_talk_that_is_held_out_is_ever_said_in_training() -> None:
+    """Nor with an address, capitals, commas or a stop that differ."""
+    draw = random.Random(0)
+    said = {plain(text).replace(",", "") for text, _ in talk.replies(100_000, draw)}
+    assert len(said) > 1_000
+    assert [text for text, _ in talk.held_out() if plain(text).replace(",", "") in said] == []
 
 
 def test_crossed_names_are_of_two_people_of_the_split_and_stand_nowhere_else(web: tuple[Path, Manifest]) -> None:

@@ -1,6 +1,7 @@
 """Small talk: what people say to an assistant besides questions about the web, and what it answers.
 
-The last ways of saying a thing are held out: fine-tuning never shows them, the evaluation asks them.
+The last ways of saying a thing are held out: fine-tuning never shows them, the evaluation asks them. None is a way
+that is shown, with an address.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ TALK = {  # answer → what is said
     "Hello. What would you like to know?": "Hello|Hi|Hello there|Hey|Hi, how do you do|Greetings|Hello, assistant|"
     "Hello again|Hello to you|Hi, assistant|Hi there|Hey there|Hello, my friend",
     "Good day. What would you like to know?": "Good day|Good morning|Good evening|Good afternoon to you|"
-    "Good morning to you|A very good morning|Good day to you|Good afternoon|Good evening to you|Good evening, friend",
+    "Good morning to you|A very good morning|Good day to you|Good afternoon|Good evening to you|A good evening to you",
     "I am well, thank you. What would you like to know?": "How are you?|How are you today?|Hello, how are you?|"
-    "How do you feel?|How is it going?|Are you well?|How are you doing?|How are you this morning?|Hi, how are you?|"
+    "How do you feel?|How is it going?|Are you well?|How are you doing?|How are you this morning?|How are things?|"
     "How are you doing today?",
     "I am an assistant that has read a small web of invented people and towns.": "Who are you?|What are you?|"
     "What is your name?|Tell me who you are|Are you a person?|Who made you?|Introduce yourself|And who are you?|"
-    "Are you human?|Do you have a name?|Who am I talking to?|Tell me about yourself|Hello, who are you?|"
-    "Please tell me who you are|Who are you, please?",
+    "Are you human?|Do you have a name?|Who am I talking to?|Tell me about yourself|And what are you?|"
+    "Say who you are|May I ask who you are?",
     "Ask me what a person does for a living, which pet they keep, or on which river a town lies.": "Help|"
     "What can you tell me about?|What can you do?|What do you know?|What can I ask you?|What should I ask?|"
     "How can you help me?|What do you know about?|Can you help me?|What is this?|Tell me what you can do|"
@@ -30,7 +31,7 @@ TALK = {  # answer → what is said
     "You are welcome.": "Thank you|Thanks|Thank you very much|Many thanks|Thanks a lot|That was helpful, thank you|"
     "Great, thanks|Thank you for the answer|Very good, thank you|Thank you so much|Thanks for your help|Okay, thanks",
     "Goodbye.": "Bye|Goodbye|Good night|See you later|Farewell|I must go now|That is all|Goodbye for now|Bye bye|"
-    "See you|Bye for now|Goodbye, assistant",
+    "See you|Bye for now|Goodbye to you",
     "What else would you like to know?": "Okay|Ok|Yes|No|I see|Good|Fine|All right|Really?|Interesting|Very well|"
     "Yes, please|That is good|Very good|Oh, I see|I see, good",
     FOREIGN: "What is the capital of France?|What is two and two?|What time is it?|What is the weather like today?|"
