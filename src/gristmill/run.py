@@ -35,7 +35,7 @@ from gristmill.runs.fingerprint import (
 from gristmill.runs.finished import examine
 from gristmill.runs.journal import KEPT, RAN, SKIPPED, SUMMARY, Journal
 from gristmill.runs.lock import lock_of, locked
-from gristmill.runs.ready import check_inputs
+from gristmill.runs.ready import check_inputs, check_records
 from gristmill.runs.stage_line import stage_line
 from gristmill.settings.choices import unused
 from gristmill.settings.stages import CORPUS, CRAWLS, STAGES, Stage, pick_inputs, resolve_paths
@@ -73,6 +73,7 @@ def run_recipe(
     if until:
         stages = stages[: names.index(until) + 1]
     check_inputs(recipe, stages, folder, {})
+    check_records(recipe, names[: len(stages)])
     told, remedy = unused(recipe)
     if told and {"reward", "rl"} <= {stage.name for stage in stages}:
         console.print(f"caution: {told}; {remedy}", style="yellow", markup=False)
@@ -82,11 +83,10 @@ def run_recipe(
         journal = Journal(folder)
         done: dict[str, Path] = {}
         for stage in stages:
-            params = resolve_paths(getattr(recipe, stage.name), folder)
-            inputs = pick_inputs(stage, done)
-            redo = stage.name == first
-            execute(stage, inputs, params, folder / stage.name, redo=redo, keep_old=keep_old, journal=journal)
-            done[stage.name] = folder / stage.name
+            params, inputs = resolve_paths(getattr(recipe, stage.name), folder), pick_inputs(stage, done)
+            out, redo = folder / stage.name, stage.name == first
+            execute(stage, inputs, params, out, redo=redo, keep_old=keep_old, journal=journal)
+            done[stage.name] = out
             check_inputs(recipe, stages, folder, done)
         if not LEADER:
             return {}

@@ -94,7 +94,8 @@ def test_a_folder_becomes_a_recipe(
     assert recipe.tokenize and recipe.tokenize.heldout == 0.1
     found = survey(folder)
     assert (found.files, found.unread) == (len(PAGES), ["photo.png"])
-    assert "not read: 1 file: photo.png" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "not read: 1 file: photo.png" in shown and "gristmill run folder.toml --until passages" in shown
     with pytest.raises(UserError, match=r"folder\.toml exists"):
         new_folder(Path("my docs"))
     with pytest.raises(UserError, match="no such file or folder"):

@@ -12,6 +12,7 @@ import torch
 from talking import WORDS, chat, render_prompt, write
 
 from gristmill.chat.conversations import LeftOut
+from gristmill.document import Document, read_documents, write_documents
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest
@@ -27,9 +28,11 @@ from gristmill.posttrain.examples import (
 )
 from gristmill.posttrain.reward import RewardModel
 from gristmill.posttrain.rollouts import sampled
-from gristmill.recipe import RL, SFT, Reward
+from gristmill.recipe import RL, SFT, Reward, Tokenize
 from gristmill.report.sections.chat_training import chat_training
+from gristmill.tokenizer import tokenize
 from gristmill.tokenizer.encode import Tokenizer
+from gristmill.tokenizer.shards import open_split
 from gristmill.training.data import answers
 from gristmill.training.data.answers import fork
 
@@ -165,6 +168,27 @@ def test_conversations_from_documents(corpus: Path) -> None:
     parts = list(excerpts(text))
     assert all(240 < len(part) <= 700 and part.endswith(".") for part in parts)
     assert text.startswith(" ".join(parts)) and len(text) - len(" ".join(parts)) < 245
+
+
+def test_conversations_have_nothing_of_what_is_held_out(corpus: Path, tokens_folder: Path) -> None:
+    held = set(open_split(tokens_folder, "heldout").ids)
+    texts = {one.id: one.text for one in read_documents(corpus)}
+    expected = sum(len(list(excerpts(text))) for name, text in texts.items() if name not in held)
+    assert held and expected < len(list(conversations_from_documents(corpus)))
+    assert len(list(conversations_from_documents(corpus, tokens_folder))) == expected
+
+
+def test_conversations_have_nothing_of_the_held_out_end_of_the_only_document(
+    tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    text = " ".join(f"Sentence number {i} is here." for i in range(600))
+    write_documents(tmp_path / "d.parquet", [Document("1", text)])
+    (tmp_path / "out").mkdir()
+    tokenize.run({"corpus": tmp_path, "tokenizer": tokenizer_folder}, Tokenize(heldout=0.1), tmp_path / "out")
+    train, held = (open_split(tmp_path / "out", name) for name in ("train", "heldout"))
+    assert train.total_bytes + held.total_bytes == len(text) and 0.08 < held.total_bytes / len(text) < 0.12
+    said = " ".join(one[1]["content"] for one in conversations_from_documents(tmp_path, tmp_path / "out"))
+    assert "number 530 is" in said and "number 545 is" not in said
 
 
 USER, SAID = {"role": "user", "content": "Say hill"}, {"role": "assistant", "content": "boat"}

@@ -102,6 +102,16 @@ def test_an_example_has_folders_that_are_there(run: Path, command: Command) -> N
     assert f"gristmill export {run}/sft {run}/tokenizer -o" in refused.stderr
 
 
+def test_a_file_without_a_record_that_can_be_used_ends_a_run_before_it_begins(finished: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    write(bad, [{"frage": "Wer?", "antwort": "Ich."}] * 3)
+    for stage, setting in (("sft", "conversations"), ("reward", "preferences"), ("rl", "prompts")):
+        with pytest.raises(UserError, match=r"bad\.jsonl: record 1: (.|\n)*3 records cannot be used"):
+            run_recipe(recipe(finished, **{stage: {setting: str(bad)}}), tmp_path / "new")
+        assert not (tmp_path / "new" / "extract").exists()
+    run_recipe(recipe(finished, rl={"prompts": str(bad)}), tmp_path / "new", until="extract")  # it needs none
+
+
 def test_a_model_that_is_wanted_is_pretrained(finished: Path) -> None:
     alone = validate(Recipe, {"extract": {"paths": [str(finished / "texts.jsonl")]}, "evaluate": {}}, "test")
     with pytest.raises(UserError, match=r"add a \[pretrain\] table"):

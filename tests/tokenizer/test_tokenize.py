@@ -126,7 +126,7 @@ def test_two_documents_are_enough_and_one_is_not(tokenizer_folder: Path, tmp_pat
     write_documents(tmp_path / "d.parquet", [Document("1", "one"), Document("2", "two")])
     tokenize.run(inputs, Tokenize(heldout=0.01), tmp_path / "out")
     assert len(open_split(tmp_path / "out", "heldout")) == 1
-    write_documents(tmp_path / "d.parquet", [Document("1", "one")])
+    write_documents(tmp_path / "d.parquet", [Document("1", "one")])  # too short to hold its end out
     with pytest.raises(UserError, match="too small"):
         tokenize.run(inputs, Tokenize(heldout=0.01), tmp_path / "out")
 

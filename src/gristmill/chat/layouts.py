@@ -9,7 +9,7 @@ HH-RLHF, and what `exported` reads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os.path import commonprefix
 from typing import Any
 
@@ -280,3 +280,12 @@ def with_tools(messages: Messages, tools: Any) -> Messages:
     if not messages or messages[0]["role"] != "system":
         return [{"role": "system", "content": "", "tools": whole}, *messages]
     return [{**messages[0], "tools": whole}, *messages[1:]]
+
+
+READ: dict[str, tuple[str, Callable[[Record], Any]]] = {  # stage → its file's setting, and how a record is read
+    "sft": ("conversations", answered),
+    "dpo": ("preferences", preference),
+    "kto": ("preferences", judged),
+    "reward": ("preferences", preference),
+    "rl": ("prompts", asked),
+}

@@ -36,6 +36,7 @@ NAMED = 10  # files that are not read
 SAMPLED = 24  # files of a kind that are read to know how much text such files hold
 FEW = 200  # files; of fewer a larger share is held out, or what is measured on it says little
 SAMPLED_BYTES = 4_000_000  # of a kind
+LITTLE = 50_000  # bytes of text, from which a model learns next to nothing; a few hundred words are refused
 UNKNOWN = 1_000_000  # tokens that are assumed of a crawl
 EXPANSION = {"parquet": 3.0, "wikipedia": 4.0, "warc": 1.0}  # text for a byte where files are too large to be sampled
 # up to so many bytes of text: vocabulary, bytes a token (of English, roughly), and layers, width, size of a head and
@@ -137,6 +138,9 @@ def new_folder(
         told = f"not read: {counted(len(found.unread), 'files')}: {', '.join(found.unread[:NAMED])}{more}"
         console.print(told, style="yellow", markup=False, soft_wrap=True)
     console.print(f"vocabulary {vocab_size:,}, {layers} layers of width {width}, {epochs:g} epochs", soft_wrap=True)
+    if found.text_bytes < LITTLE:
+        told = "caution: a model learns next to nothing from so little text, and search needs none"
+        console.print(f"{told}: gristmill run {place} --until passages", style="yellow", markup=False, soft_wrap=True)
     tell_time(place, round(found.text_bytes / per_token), found.seconds)
     return place
 

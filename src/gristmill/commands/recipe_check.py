@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.chat.conversations import LeftOut, TooLong, checked, records_of, sifted
-from gristmill.chat.layouts import Record, answered, asked, judged, preference
+from gristmill.chat.layouts import READ, Record, answered, asked
 from gristmill.chat.template import exchange, render, template_of, with_answer
 from gristmill.errors import UserError
 from gristmill.inputs.folders import files_of
-from gristmill.progress import duration, quantity
+from gristmill.progress import counted, duration, quantity
 from gristmill.recipe import SFT, Pretrain, Recipe
 from gristmill.runs.finished import examine
 from gristmill.runs.ready import check_inputs
@@ -32,13 +32,6 @@ from gristmill.tokenizer.encode import Tokenizer
 
 SAMPLED = 2_000  # records of a file
 MANY = 10_000  # records, from which on their number changes nothing
-READ: dict[str, tuple[str, Callable[[Record], Any]]] = {  # stage → its file's setting, and how a record is read
-    "sft": ("conversations", answered),
-    "dpo": ("preferences", preference),
-    "kto": ("preferences", judged),
-    "reward": ("preferences", preference),
-    "rl": ("prompts", asked),
-}
 SHAPE = ("layers", "width", "heads", "kv_heads", "head_dim", "ffn_width", "tie_embeddings")  # of a model by others
 PROCESS = 400 << 20  # bytes that Python and PyTorch take before there is a model
 SAVED = 12 * 4  # bytes on the disk of a parameter: checkpoints, and the model
@@ -177,7 +170,9 @@ def records_found(stage: str, path: Path, read: Callable[[Any], Any]) -> Iterato
         return
     good = list(sifted(sample, read, left_out))
     more = f" of the first {len(sample):,}" if len(sample) == SAMPLED else ""
-    yield Finding(stage, f"{len(good):,} records{more} can be used", not good, f"look at {path}" if not good else "")
+    yield Finding(
+        stage, f"{counted(len(good), 'records')}{more} can be used", not good, f"look at {path}" if not good else ""
+    )
     for too_long in (False, True):
         group = [one for one in left_out if one.too_long == too_long]
         if group:

@@ -12,7 +12,7 @@ from gristmill.commands.groups import RunFolder
 from gristmill.errors import Damaged, UserError, nearest
 from gristmill.inputs.folders import newer
 from gristmill.manifest import Manifest
-from gristmill.progress import results
+from gristmill.progress import counted, results
 from gristmill.runs.finished import UPDATE, made_in, run_folder
 
 SHOWN = 8  # steps of training, or addresses, that are named
@@ -130,5 +130,5 @@ def training(folders: Mapping[str, Path], page: str) -> Iterator[str]:
             read = sorted(step for step in steps if step < made.counts["steps"])
             shown = ", ".join(f"{step:,}" for step in read[:SHOWN]) + (" …" if len(read) > SHOWN else "")
             where = f"tokens {low:,} to {high:,} of the training split"
-            steps_read = f"{len(read):,} steps of pretraining: {shown}" if read else "no step of pretraining"
+            steps_read = f"{counted(len(read), 'steps')} of pretraining: {shown}" if read else "no step of pretraining"
             yield f"{where}; read in {steps_read}"

@@ -21,7 +21,7 @@ from gristmill.files import write_json, write_jsonl
 from gristmill.generation.engine import Engine
 from gristmill.generation.sampling_params import Doubt
 from gristmill.manifest import Manifest, Parts
-from gristmill.progress import results, table
+from gristmill.progress import console, results, table
 from gristmill.recipe import Evaluate
 from gristmill.tokenizer.shards import Split, open_split
 from gristmill.training.loop import best_device
@@ -33,6 +33,7 @@ TRUST = {  # of `confidence.json`, in words
     "calibration_error": "confidence and share right lie apart by (calibration error)",
     "stated_calibration_error": "the same of stated confidence",
 }
+NOTHING = "caution: nothing was measured: set evaluate.questions or evaluate.tasks, or give the folder of tokenize"
 SEEN = ("sft", "rl")  # splits whose entities fine-tuning asked about
 
 
@@ -78,6 +79,8 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
     if trained:
         metrics |= judge_text(engine, trained, heldout, questions, outcomes, params.often, out, parts)
     metrics |= run_tasks(engine, params, out, left_out, parts, trained)
+    if not (questions or params.tasks or heldout):
+        console.print(NOTHING, style="yellow", soft_wrap=True)
     write_jsonl(out / "answers.jsonl", records)
     write_json(out / "results.json", results)
     if changes:

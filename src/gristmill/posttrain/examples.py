@@ -23,6 +23,7 @@ from gristmill.processes import SIZE
 from gristmill.progress import console
 from gristmill.recipe import Tune
 from gristmill.tokenizer.encode import Tokenizer
+from gristmill.tokenizer.shards import open_split
 from gristmill.training.data.answers import in_rows
 
 STORY_REQUESTS = (
@@ -138,15 +139,22 @@ def ordered(count: int, params: Tune, enough: Enough = CONVERSATIONS) -> tuple[O
     return order, order.steps(epochs)
 
 
-def conversations_from_documents(corpus: Path) -> Iterator[Messages]:
+def conversations_from_documents(corpus: Path, tokens: Path | None = None) -> Iterator[Messages]:
     """Requests that a document's title or opening asks, answered by an excerpt that ends with a sentence.
 
-    So that a site without conversations of its own still becomes an assistant that tells what it has read.
+    So that a site without conversations of its own still becomes an assistant that tells what it has read. What
+    `tokens` hold out is left out, or measures on held-out text would be of text that was trained on.
     Raises UserError where no document is long enough.
     """
+    heldout = open_split(tokens, "heldout") if tokens else None
+    held = dict(zip(heldout.ids, heldout.bytes.tolist(), strict=True)) if heldout else {}
     made = 0
     for document in read_documents(corpus):
-        for excerpt in excerpts(document.text):
+        text = document.text
+        if document.id in held:  # all of it; of the only document of a corpus, its end
+            whole = text.encode()
+            text = whole[: len(whole) - held[document.id]].decode()
+        for excerpt in excerpts(text):
             request = STORY_REQUESTS[made % len(STORY_REQUESTS)]
             opening = excerpt[:OPENING].rsplit(" ", 1)[0]
             answer = excerpt[len(opening) :].strip() if "{opening}" in request else excerpt

@@ -182,7 +182,7 @@ def read_examples(
     if params.conversations:
         found = read_records(source, lambda record: fitting(answered(record)), left_out)
     else:
-        made = enumerate(conversations_from_documents(source), 1)
+        made = enumerate(conversations_from_documents(source, inputs.get("tokens")), 1)
         found = sifted(((source, number, messages) for number, messages in made), fitting, left_out)
     kept: tuple[list[Example], list[Example]] = ([], [])
     for example in found:

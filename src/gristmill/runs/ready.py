@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from gristmill.errors import UserError
@@ -13,6 +15,7 @@ from gristmill.settings.recipe_file import TUNED_ON
 from gristmill.settings.stages import Stage, input_paths, pick_inputs, resolve_paths
 from gristmill.settings.types import ADDRESS, marked_fields
 
+FIRST = 2_000  # records of a file that are looked at until one is good
 MUST_HOLD = {  # setting → what must be in the folder that it names
     "tokenizer.init_from": "tokenizer.json",
     "pretrain.init_from": "config.json",
@@ -65,3 +68,21 @@ def check_input(stage: Stage, name: str, path: Path, begins: str) -> None:
         raise UserError(f"{begins}{path} is a file", "name a folder")
     if path.is_dir() and not (path / inside).exists():
         raise UserError(f"{begins}{path} has no {inside}", "name another folder")
+
+
+def check_records(recipe: Recipe, names: Sequence[str]) -> None:
+    """Raise UserError where one of these stages could use no record of its file of conversations, preferences or
+    prompts, as far as the first tell: before a model is trained for it. What the run itself makes is not looked at.
+    """
+    from gristmill.chat.conversations import LeftOut, checked, nothing_left, records_of, sifted
+    from gristmill.chat.layouts import READ
+
+    for name in READ.keys() & set(names):
+        setting, read = READ[name]
+        path = getattr(getattr(recipe, name), setting)
+        if not path or path.startswith("{") or not Path(path).exists():
+            continue
+        left_out = list[LeftOut]()
+        first = islice(records_of(Path(path)), FIRST)
+        if not any(True for _ in sifted(first, partial(checked, read), left_out)):
+            raise nothing_left(f"{name}.{setting}: {path} holds no record", "give some", left_out)

@@ -7,6 +7,9 @@ import hashlib
 import numpy as np
 import pyarrow as pa
 
+LONG = 10_000  # characters of an only document whose end can be held out: a book in one file
+LEAST = 0.02  # of it
+
 
 def positions(batch: pa.RecordBatch) -> np.ndarray:
     """A number in 0..1 for each document, float64: below a share, it is held out.
@@ -22,3 +25,17 @@ def position(name: str) -> float:
     """The number of one cluster or id."""
     digest = hashlib.blake2b(name.encode(), digest_size=8, person=b"heldout").digest()
     return int.from_bytes(digest, "big") / 2**64
+
+
+def end_apart(batch: pa.RecordBatch, share: float) -> tuple[pa.RecordBatch, str]:
+    """An only document as two rows, and the text of the second: its end, which is held out. One that is too short stays
+    whole, and nothing of it is held out."""
+    (text,) = batch["text"].to_pylist()
+    if len(text) < LONG:
+        return batch, ""
+    place = round(len(text) * (1 - max(share, LEAST)))
+    place = max(text.rfind("\n", 0, place), text.rfind(" ", 0, place)) + 1 or place  # words stay whole
+    rows = pa.Table.from_batches([batch, batch]).combine_chunks()
+    both = pa.array([text[:place], text[place:]], batch.schema.field("text").type)
+    rows = rows.set_column(rows.schema.get_field_index("text"), batch.schema.field("text"), both)
+    return rows.to_batches()[0], text[place:]

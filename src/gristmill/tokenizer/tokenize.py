@@ -19,11 +19,11 @@ from gristmill.errors import UserError
 from gristmill.files import sha256_file, write_json
 from gristmill.manifest import Manifest
 from gristmill.native import utf8
-from gristmill.progress import Progress, console
+from gristmill.progress import Progress, console, counted
 from gristmill.recipe import Tokenize
 from gristmill.tokenizer.batches import in_order, threads
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.tokenizer.heldout import positions
+from gristmill.tokenizer.heldout import end_apart, positions
 from gristmill.tokenizer.shards import DESCRIPTION, INDEX
 
 SPLITS = ("train", "heldout")
@@ -41,7 +41,11 @@ def run(inputs: Mapping[str, Path], params: Tokenize, out: Path) -> Manifest:
     """
     tokenizer = Tokenizer.load(inputs["tokenizer"])
     total = count_documents(inputs["corpus"])
-    first = forced_heldout(inputs["corpus"], params.heldout)
+    first, end = forced_heldout(inputs["corpus"], params.heldout), ""
+    batches = read_columns(inputs["corpus"], COLUMNS, BATCH)
+    if total == 1:
+        whole, end = end_apart(next(iter(batches)), params.heldout)
+        batches = iter([whole])
     dtype = np.dtype("uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32")
     writers = {split: SplitWriter(out, split, params.shard_tokens) for split in SPLITS}
 
@@ -50,13 +54,14 @@ def run(inputs: Mapping[str, Path], params: Tokenize, out: Path) -> Manifest:
         tokens, counts = tokenizer.encode_documents(batch["text"])
         held = positions(batch) < params.heldout
         held |= np.array([identity == first for identity in batch["id"].to_pylist()], bool)
+        if end:
+            held = np.array([text == end for text in batch["text"].to_pylist()], bool)
         return tokens.astype(dtype), counts, held
 
     with Progress("tokenize", total, "documents") as bar, fault_log(out) as log:
-        batches = read_columns(inputs["corpus"], COLUMNS, BATCH)
         parts = in_order(lambda batch: list(halving(encode, batch)), batches, threads())
         for batch, made in chain.from_iterable(parts):
-            bar.advance(len(batch))
+            bar.advance(min(len(batch), total))
             if isinstance(made, Dropped):
                 drop_fault(log, batch, made)
                 continue
@@ -65,17 +70,7 @@ def run(inputs: Mapping[str, Path], params: Tokenize, out: Path) -> Manifest:
                 writers[split].add(
                     columns(batch, chosen), tokens[np.repeat(chosen, counts)], counts[chosen], sizes[chosen]
                 )
-    described = {split: writer.close() for split, writer in writers.items()}
-    for split, facts in described.items():
-        if not facts["documents"]:
-            raise UserError(f"the corpus is too small: no document for the {split} split", "give more documents")
-    kept_out = described["heldout"]
-    if kept_out["documents"] < FEW_DOCUMENTS or kept_out["tokens"] < FEW_TOKENS:
-        told = f"{kept_out['documents']:,} documents ({kept_out['tokens']:,} tokens)"
-        console.print(
-            f"caution: only {told} are held out: scores on them say little; set a larger tokenize.heldout",
-            style="yellow",
-        )
+    described = closed(writers, bool(end))
     content = {
         "dtype": dtype.name,
         "vocab_size": tokenizer.vocab_size,
@@ -87,10 +82,29 @@ def run(inputs: Mapping[str, Path], params: Tokenize, out: Path) -> Manifest:
     numbers = {f"{split}_{unit}": facts[unit] for split, facts in described.items() for unit in ("tokens", "bytes")}
     density = sum(facts["bytes"] for facts in described.values()) / sum(f["tokens"] for f in described.values())
     return Manifest(
-        counts={"documents_in": total, "documents_out": sum(facts["documents"] for facts in described.values())},
+        counts={"documents_in": total, "documents_out": min(total, sum(f["documents"] for f in described.values()))},
         dropped=dict(log.rules),
         metrics={**numbers, "bytes_per_token": round(density, 4)},
     )
+
+
+def closed(writers: Mapping[str, SplitWriter], one: bool) -> dict[str, dict[str, Any]]:
+    """What `shards.json` says of each split; a caution where little is held out, as the end of the `one` document that
+    there is. Raises UserError where a split has nothing."""
+    described = {split: writer.close() for split, writer in writers.items()}
+    for split, facts in described.items():
+        if not facts["documents"]:
+            remedy = "give more documents; find, chat and serve quote them without a model: --until passages"
+            raise UserError(f"the corpus is too small: no document for the {split} split", remedy)
+    kept_out = described["heldout"]
+    if kept_out["documents"] < FEW_DOCUMENTS or kept_out["tokens"] < FEW_TOKENS:
+        what = "the end of the one document" if one else counted(kept_out["documents"], "documents")
+        console.print(
+            f"caution: only {what} ({kept_out['tokens']:,} tokens) held out: scores on that say little; "
+            + ("give several documents" if one else "set a larger tokenize.heldout"),
+            style="yellow",
+        )
+    return described
 
 
 def columns(batch: pa.RecordBatch, chosen: np.ndarray) -> dict[str, pa.Array]:

@@ -20,7 +20,7 @@ from gristmill.model.kernels import fast_products
 from gristmill.model.loss import bits_per_byte, cross_entropy
 from gristmill.model.transformer import Transformer, parameter_count
 from gristmill.processes import LEADER, RANK, SIZE
-from gristmill.progress import console, quantity, table
+from gristmill.progress import console, counted, quantity, table
 from gristmill.recipe import Pretrain
 from gristmill.settings.quantities import seconds_and_flops
 from gristmill.tokenizer.encode import Tokenizer
@@ -93,8 +93,8 @@ def prepare(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Pretrain
     seen = steps * params.batch * batches.context
     flops = flops_per_token(params, tokenizer.vocab_size) * seen
     console.print(
-        f"           {quantity(parameter_count(model))} parameters, {quantity(seen)} tokens in {steps:,} steps"
-        f" ({passes:.2f} epochs), {flops:.3g} FLOPs"
+        f"           {quantity(parameter_count(model))} parameters, {quantity(seen)} tokens "
+        f"in {counted(steps, 'steps')} ({passes:.2f} epochs), {flops:.3g} FLOPs"
     )
     show_mixture(sources)
     if LEADER:

@@ -23,7 +23,7 @@ from gristmill.corpus.execution.samples import SAMPLES, Samples
 from gristmill.document import Document, document_files, from_batch, open_documents, read_batches, write_documents
 from gristmill.errors import FAULT, UserError, concerns_all, fault_notes
 from gristmill.manifest import WORK, Manifest
-from gristmill.progress import Progress, console
+from gristmill.progress import Progress, console, counted
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -218,7 +218,8 @@ def fault_log(out: Path) -> Iterator[DropLog]:
 def tell_faults(count: int) -> None:
     """Say on the console that there were documents on which code of ours fails."""
     if count:
-        told = f"on {count:,} documents code of gristmill's fails; dropped.jsonl has the tracebacks: please report them"
+        failed = f"on {counted(count, 'documents')} code of gristmill's fails"
+        told = f"{failed}; dropped.jsonl has the tracebacks: please report them"
         console.print(told, style="yellow", markup=False)
 
 
