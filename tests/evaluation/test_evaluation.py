@@ -257,6 +257,7 @@ def test_questions_from_tables_are_read_and_asked_twice_are_one_trial(
         "floats.jsonl": json.dumps({"question": "Which river?", "answers": ["Marl"], "stated": 60.0}),
         "cells.csv": "question,answers,answerable,stated,split\nWhich river?,Marl,,,\nWho?,,False,3,test\n",
         "texts.csv": "question,answers,answerable,stated\nWhich river?,Marl,true,60\n",
+        "lists.csv": 'question,answers\nWhich river?,"[""Rhine"", ""Marl""]"\nWho?,[]\n',
         "twice.jsonl": "\n".join([json.dumps({"question": "Which river?", "answers": ["Marl"]})] * 3),
         "none.jsonl": json.dumps({"question": "Which river?", "answers": ["Rhine"], "split": "validation"}),
     }
@@ -277,7 +278,9 @@ def test_questions_from_tables_are_read_and_asked_twice_are_one_trial(
     assert asked == {
         **{"nulls.jsonl": [0, 1, 0], "floats.jsonl": [1, 1, 0], "cells.csv": [0, 1, 1], "texts.csv": [1, 1, 0]},
         "twice.jsonl": [0, 3, 0],
+        "lists.csv": [0, 1, 1],
     }
+    assert found["lists.csv"]["test"]["all_answerable_accuracy"] == 1.0  # by either of two answers
     assert found["twice.jsonl"]["test"]["intervals"] == {
         "all_answerable_accuracy": {
             **found["nulls.jsonl"]["test"]["intervals"]["all_answerable_accuracy"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from own_pages import document
 from gristmill.document import write_documents
 from gristmill.errors import UserError
 from gristmill.passages import stage
-from gristmill.passages.search import TOO_MUCH, Search
+from gristmill.passages.search import TOO_MUCH, Search, slips
 from gristmill.recipe import Passages
 
 
@@ -46,7 +47,27 @@ def test_another_word_is_no_slip(tmp_path: Path, question: str, page: str) -> No
     assert not Search(out).find(question)
 
 
-@pytest.mark.parametrize("question", ["", "   ", "?!", '"', "NEAR(a b)", "a AND OR * ^ :", "xylophone", "\ud800 \0"])
+def test_a_greeting_is_no_question(tmp_path: Path) -> None:
+    """But small words are one where there are several: pages have such headings."""
+    corpus, out = tmp_path / "corpus", tmp_path / "passages"
+    corpus.mkdir()
+    out.mkdir()
+    write_documents(
+        corpus / "documents.parquet", [document("a.md", "A", "# Who we are\n\nHe and his wife are millers.")]
+    )
+    stage.run({"corpus": corpus}, Passages(), out)
+    search = Search(out)
+    assert search.find("hi")[0].best == 0 and search.find("Who are we?")[0].best > 0.5
+
+
+def test_slips_are_looked_for_in_words_alone() -> None:
+    """A line of letters without an end has more of them than any machine looks for."""
+    assert len(list(islice(slips("x" * 200_000), 10))) == 1 and len(list(islice(slips("bakrey"), 10))) == 10
+
+
+@pytest.mark.parametrize(
+    "question", ["", "   ", "?!", '"', "NEAR(a b)", "a AND OR * ^ :", "xylophone", "\ud800 \0", "hi\0"]
+)
 def test_whatever_is_asked_finds_something_or_nothing(search: Search, question: str) -> None:
     assert len(search.find(question)) <= 5
 

@@ -112,6 +112,13 @@ def test_a_file_without_a_record_that_can_be_used_ends_a_run_before_it_begins(fi
     run_recipe(recipe(finished, rl={"prompts": str(bad)}), tmp_path / "new", until="extract")  # it needs none
 
 
+def test_what_holds_no_model_to_talk_with_is_named(run: Path, command: Command) -> None:
+    refused = command("chat", run / "reward")
+    assert refused.code == 2 and "is a reward model" in refused.stderr
+    refused = command("chat", run.parent)
+    assert refused.code == 2 and f"name one: {run}" in refused.stderr
+
+
 def test_a_model_that_is_wanted_is_pretrained(finished: Path) -> None:
     alone = validate(Recipe, {"extract": {"paths": [str(finished / "texts.jsonl")]}, "evaluate": {}}, "test")
     with pytest.raises(UserError, match=r"add a \[pretrain\] table"):

@@ -17,6 +17,7 @@ from gristmill.errors import UserError
 from gristmill.generation.answer_text import answer_of
 from gristmill.generation.engine import Engine
 from gristmill.generation.sampling_params import Doubt
+from gristmill.inputs.text_files import parse
 from gristmill.manifest import Parts
 
 BATCH = 64  # questions asked together
@@ -87,6 +88,8 @@ def question_of(record: dict[str, Any], match: str = "contains") -> Question:
     answers, answerable = record.get("answers", record.get("answer")), literal(record.get("answerable"))
     if answers is None and answerable is False:
         answers = []
+    if isinstance(answers, str) and answers.startswith("[") and isinstance(listed := parse(answers), list):
+        answers = listed  # in the cell of a table
     if isinstance(answers, str | int | float):
         answers = [answers]  # there is but one
     if not isinstance(answers, list) or not all(isinstance(one, str | int | float) for one in answers):

@@ -50,7 +50,7 @@ READ_AGAIN = 25  # passages that an encoder reads where there are no vectors of 
 MEANING = 2.5  # how much the cosine with the question counts beside the score, chosen as the weights were
 KEPT = 20_000  # vectors of passages, 1.5 kB each
 MOST_TERMS = 40  # of a question
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
+LETTERS, SLIPS = "abcdefghijklmnopqrstuvwxyz", range(5, 41)  # SLIPS: letters of a word in which slips are looked for
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,8 @@ class Search:
             for one in asked
         ]
         heaviest = sum(sorted((one.weight for one in told), reverse=True)[:HEAVIEST])
-        share = sum(one.weight for one in told) / (heaviest or 1.0)
+        greeting = len(told) < 3 and {one.term for one in told} <= small_words()  # as "hi", which is the stem of "his"
+        share = 0.0 if greeting else sum(one.weight for one in told) / (heaviest or 1.0)
         return {one.number: one.score * share for one in self.ranked(rows, told)}
 
     def by_meaning(self, ranked: list[Candidate], asked_D: np.ndarray) -> list[Candidate]:
@@ -255,7 +256,7 @@ class Search:
 
     def match(self, any_of: Iterable[str]) -> list[int]:
         """The passages with the best BM25 for some terms."""
-        quoted = " OR ".join('"' + term.replace('"', '""') + '"' for term in any_of)
+        quoted = " OR ".join('"' + term.replace('"', '""') + '"' for term in any_of if "\0" not in term)
         query = "SELECT rowid FROM words WHERE words MATCH ? ORDER BY bm25(words, 2, 2, 1), rowid LIMIT ?"
         return [row[0] for row in self.base.execute(query, (quoted, CANDIDATES))] if quoted else []
 
@@ -368,10 +369,9 @@ def marked(text: str, asked: Sequence[Concept]) -> Iterator[tuple[int, int]]:
 
 def slips(term: str) -> Iterator[str]:
     """The term itself, and those from which a word of at least five letters is one slip away (Damerau): a letter more,
-    less, another, or two the other way round, but the first one, where slips are rare (Yannakoudakis and Fawthrop, The
-    rules of spelling errors, Information Processing and Management 19(2), 1983)."""
+    less, another, or two swapped, but for the first, where slips are rare (Yannakoudakis and Fawthrop 1983, IPM 19:2)."""
     yield term
-    if len(term) < 5 or not term.isalpha():
+    if len(term) not in SLIPS or not term.isalpha():
         return
     for at in range(1, len(term) + 1):
         head, tail = term[:at], term[at:]

@@ -51,7 +51,7 @@ def find_model(folder: Path | str | None, named: str | None = None, choose: Sequ
         return of_foreign(path, "a GGUF file")
     if not path.is_dir():
         if named or path.suffix == GGUF:
-            raise UserError(f"no model {path}", f"name one of {', '.join(MODEL)}, or the folder of one")
+            raise UserError(f"no model {path}", f"name one of {', '.join(MODEL)}, the folder of one, or a GGUF file")
         run_folder(path)
     if (path / RECIPE).exists():
         return of_run(path, choose)
@@ -63,7 +63,9 @@ def find_model(folder: Path | str | None, named: str | None = None, choose: Sequ
     if len(there) > 1:
         raise UserError(f"{path} has no {RECIPE}, which says which of its models is meant", f"name one: {there[-1]}")
     if not there:
-        raise UserError(f"{path} holds no model yet", "let the run reach the pretrain stage: gristmill run RECIPE")
+        runs = ", ".join(sorted(str(one) for one in path.iterdir() if (one / RECIPE).exists()))
+        remedy = f"name one: {runs}" if runs else "let the run reach the pretrain stage: gristmill run RECIPE"
+        raise UserError(f"{path} holds no model{'' if runs else ' yet'}", remedy)
     return of_stage(there[0], path.resolve().name)
 
 
@@ -109,6 +111,10 @@ def of_stage(folder: Path, name: str = "") -> Model:
     if not (folder / OURS).exists():
         raise UserError(f"no model in {folder}", f"name the folder of {', '.join(MODEL)}")
     made = Manifest.read(folder) or Manifest()
+    if made.stage == "reward":
+        raise UserError(
+            f"{folder} is a reward model: it scores answers, and gives none", f"name one of {', '.join(MODEL)}"
+        )
     noted = made.folders.get("tokenizer", "../tokenizer")
     if (folder / "tokenizer.json").exists():
         return Model(folder, folder, name or folder.resolve().name, str(folder))
