@@ -369,7 +369,7 @@ def marked(text: str, asked: Sequence[Concept]) -> Iterator[tuple[int, int]]:
 
 def slips(term: str) -> Iterator[str]:
     """The term itself, and those from which a word of at least five letters is one slip away (Damerau): a letter more,
-    less, another, or two swapped, but for the first, where slips are rare (Yannakoudakis and Fawthrop 1983, IPM 19:2)."""
+    less, another, or two swapped, but the first, where slips are rare (Yannakoudakis, Fawthrop, 1983, IPM 19(2))."""
     yield term
     if len(term) not in SLIPS or not term.isalpha():
         return
