@@ -269,6 +269,8 @@ MISTAKES = {
     "tokenizer report none": "none",
     "tokenizer report vocabulary none": "none",
     "corpus sample none --dropped-by x": "none",
+    "find empty apple tree": "put words that belong together in quotes",
+    "verify empty apple": "remedy: gristmill verify",
     "corpus sample empty --dropped-by x": "empty",
     "corpus ledger none": "none",
     "corpus ledger empty": "empty",

@@ -195,3 +195,8 @@ def test_folders_of_tasks_alone_are_compared(
     told = command("compare", tmp_path / "one", tmp_path / "two").stdout
     assert "tasks.same.acc: +0.0%" in told and "0 gained, 0 lost of 4" in told
     assert "tasks.pairs.acc:" not in told and "test question" not in told
+
+
+def test_where_nothing_differs_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compare([run(tmp_path / name, 0.5, ["right"]) for name in ("a", "b")])
+    assert "no figure differs of those that all have\n" in capsys.readouterr().out

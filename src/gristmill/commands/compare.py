@@ -65,6 +65,8 @@ def compare(
             rows.append((name, *(over_seeds(grouped_values) if len(groups) < len(runs) else map(shown, values))))
     if rows:
         results.print(table(("figure", *heads(groups)), rows))
+    elif not apart:
+        results.print("no figure differs of those that all have", markup=False)
     if apart:
         results.print(yardsticks.told(apart), markup=False)
     if more := len(names) - len(rows) - apart.total():

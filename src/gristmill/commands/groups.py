@@ -23,6 +23,7 @@ PLAN = "Plan"
 STAGE = "One stage on its own, in the journey's order"
 PANELS = (JOURNEY, TALK, LOOK, PLAN, STAGE)
 PIPED = 160  # columns where no terminal says how many it has
+WORDS = {"question", "text", "prompt", "answer"}  # arguments of several words
 HELP = {"help_option_names": ["-h", "--help"]}
 # the parser's error, whose own name is click's or, in newer versions, private to typer
 WrongUsage: type[Exception] = typer.BadParameter.__mro__[1]
@@ -120,4 +121,6 @@ def refusal(error: Exception) -> Exception:
     if (lacks := getattr(context.command, "lacks", None)) and "missing argument" in problem:
         return UserError(f"{context.command_path}: a folder is missing", lacks())
     usage = " ".join(context.get_usage().split()).removeprefix("Usage: ")
-    return UserError(f"{context.command_path}: {problem}", f"{usage}  (-h explains them)")
+    words = "extra argument" in problem and WORDS & {one.name for one in context.command.params}
+    quoted = "put words that belong together in quotes: " if words else ""
+    return UserError(f"{context.command_path}: {problem}", f"{quoted}{usage}  (-h explains them)")
