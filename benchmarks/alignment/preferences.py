@@ -27,7 +27,7 @@ from gristmill.chat.conversations import LeftOut, read_records
 from gristmill.chat.layouts import Messages, preference
 from gristmill.chat.template import render
 from gristmill.document import Document, document_id, write_documents
-from gristmill.posttrain import reward
+from gristmill.posttrain import examples, reward
 from gristmill.posttrain.reward import held_out
 from gristmill.recipe import Pretrain, Reward, Tokenize, TokenizerParams
 from gristmill.tokenizer import tokenize, train
@@ -122,7 +122,7 @@ def by_model(pairs: list[Pair], held: list[Pair], folder: Path, seed: int) -> np
     found: list[torch.Tensor] = []
     for at in range(0, len(held), 16):
         part = [
-            (render(prompt, tokenizer, generation_prompt=True)[0], said(chosen), said(rejected))
+            examples.Pair(render(prompt, tokenizer, generation_prompt=True)[0], said(chosen), said(rejected))
             for prompt, chosen, rejected in held[at : at + 16]
         ]
         with torch.no_grad():

@@ -13,16 +13,15 @@ from gristmill.chat.conversations import LeftOut, report
 from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import Transformer, load_model
-from gristmill.posttrain.examples import PAIRS, ordered
+from gristmill.posttrain.examples import Pair, planned
 from gristmill.posttrain.losses import dpo
-from gristmill.posttrain.reward import Pair, read_pairs
+from gristmill.posttrain.reward import read_pairs
 from gristmill.processes import RANK, SIZE
 from gristmill.recipe import DPO
 from gristmill.training.data.answers import Answers, fork
-from gristmill.training.job import Job, Plan, StepLoss
+from gristmill.training.job import Job, StepLoss
 from gristmill.training.log import LogLine, mean_of
 from gristmill.training.loop import best_device
-from gristmill.training.optimizer import Rates
 from gristmill.training.parallel import join, total
 from gristmill.training.stage import conclude, run_job
 
@@ -51,7 +50,7 @@ def prepare(inputs: Mapping[str, Path], params: DPO, out: Path) -> Preferring:
     left_out: list[LeftOut] = []
     pairs, heldout = read_pairs(Path(params.preferences), tokenizer, model.config.context, left_out)
     counts = {"pairs": len(pairs), "heldout_pairs": len(heldout)} | report("dpo", left_out, out)
-    order, steps = ordered(len(pairs), params, PAIRS)
+    order, plan = planned("dpo", pairs, params)
 
     def loss(step: int) -> StepLoss:
         chosen = order(step)
@@ -59,13 +58,8 @@ def prepare(inputs: Mapping[str, Path], params: DPO, out: Path) -> Preferring:
         ours, theirs = margins(model, reference, own, params.per_token)
         each = dpo(ours, theirs, params.beta, params.smoothing)
         right = total(float((ours > theirs).sum()))[0] / len(chosen)
-        return StepLoss(each.sum() / len(chosen), sum(map(tokens_of, own)), {"accuracy": round(right, 4)})
+        return StepLoss(each.sum() / len(chosen), sum(pair.tokens for pair in own), {"accuracy": round(right, 4)})
 
-    plan = Plan(
-        *("dpo", steps, Rates.of(params).scaled(params.lr), params.warmup, 1.0),
-        checkpoint_seconds=params.checkpoint_seconds,
-        tokens=lambda: sum(tokens_of(pairs[index]) for step in range(steps) for index in order(step)),
-    )
     return Preferring(
         model=model,
         loss=loss,
@@ -104,8 +98,3 @@ def scores(model: Transformer, answers: Answers, per_token: bool = False) -> Ten
     """The log-probability of each answer, or its mean over tokens, [B]."""
     logprobs = answers.logprobs(model, answers.hidden(model))
     return answers.means(logprobs) if per_token else answers.sums(logprobs)
-
-
-def tokens_of(pair: Pair) -> int:
-    """Of a prompt and both answers."""
-    return sum(map(len, pair))

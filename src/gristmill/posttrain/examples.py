@@ -25,6 +25,8 @@ from gristmill.recipe import Tune
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
 from gristmill.training.data.answers import in_rows
+from gristmill.training.job import Plan
+from gristmill.training.optimizer import Rates
 
 STORY_REQUESTS = (
     "Tell me a story.",
@@ -137,6 +139,43 @@ def ordered(count: int, params: Tune, enough: Enough = CONVERSATIONS) -> tuple[O
         console.print(f"           {batch} examples a step, each read {'once' if epochs == 1 else f'{epochs:g} times'}")
     order = Order(count, batch, params.seed)
     return order, order.steps(epochs)
+
+
+class Pair(NamedTuple):
+    """Two answers to a prompt, rendered, of which one is preferred."""
+
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
+
+    @property
+    def tokens(self) -> int:
+        """Of all three."""
+        return sum(map(len, self))
+
+
+class Judged(NamedTuple):
+    """An answer to a prompt, rendered, and whether it is good."""
+
+    prompt: list[int]
+    answer: list[int]
+    good: bool
+
+    @property
+    def tokens(self) -> int:
+        """Of both."""
+        return len(self.prompt) + len(self.answer)
+
+
+def planned(stage: str, examples: Sequence[Pair] | Sequence[Judged], params: Tune) -> tuple[Order, Plan]:
+    """The order in which a stage reads what was preferred or judged, and its plan."""
+    order, steps = ordered(len(examples), params, PAIRS)
+    plan = Plan(
+        *(stage, steps, Rates.of(params).scaled(params.lr), params.warmup, 1.0),
+        checkpoint_seconds=params.checkpoint_seconds,
+        tokens=lambda: sum(examples[index].tokens for step in range(steps) for index in order(step)),
+    )
+    return order, plan
 
 
 def conversations_from_documents(corpus: Path, tokens: Path | None = None) -> Iterator[Messages]:

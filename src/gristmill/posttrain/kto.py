@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -16,25 +15,16 @@ from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import load_model
 from gristmill.posttrain.dpo import scores
-from gristmill.posttrain.examples import PAIRS, ordered
+from gristmill.posttrain.examples import Judged, planned
 from gristmill.posttrain.losses import kto
 from gristmill.processes import RANK, SIZE
 from gristmill.recipe import KTO
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.training.data.answers import fork
-from gristmill.training.job import Job, Plan, StepLoss
+from gristmill.training.job import Job, StepLoss
 from gristmill.training.loop import best_device
-from gristmill.training.optimizer import Rates
 from gristmill.training.parallel import join, total
 from gristmill.training.stage import run_job
-
-
-class Judged(NamedTuple):
-    """An answer, and whether it is good."""
-
-    prompt: list[int]
-    answer: list[int]
-    good: bool
 
 
 def run(inputs: Mapping[str, Path], params: KTO, out: Path) -> Manifest:
@@ -53,7 +43,7 @@ def prepare(inputs: Mapping[str, Path], params: KTO, out: Path) -> Job:
     answered = read_judged(Path(params.preferences), tokenizer, model.config.context, left_out)
     good = sum(one.good for one in answered)
     counts = {"good": good, "bad": len(answered) - good} | report("kto", left_out, out)
-    order, steps = ordered(len(answered), params, PAIRS)
+    order, plan = planned("kto", answered, params)
 
     def loss(step: int) -> StepLoss:
         chosen = [answered[index] for index in order(step)]
@@ -72,13 +62,8 @@ def prepare(inputs: Mapping[str, Path], params: KTO, out: Path) -> Job:
         marks = torch.tensor([one.good for one in own], device=device)
         weights = torch.where(marks, params.good_weight, params.bad_weight)
         each = kto(scores(model, answers) - before, marks, divergence, params.beta, weights)
-        return StepLoss(each.sum() / len(chosen), sum(map(tokens_of, own)), {"kl": round(divergence, 5)})
+        return StepLoss(each.sum() / len(chosen), sum(one.tokens for one in own), {"kl": round(divergence, 5)})
 
-    plan = Plan(
-        *("kto", steps, Rates.of(params).scaled(params.lr), params.warmup, 1.0),
-        checkpoint_seconds=params.checkpoint_seconds,
-        tokens=lambda: sum(tokens_of(answered[index]) for step in range(steps) for index in order(step)),
-    )
     return Job(model, loss, plan, counts=counts)
 
 
@@ -90,7 +75,7 @@ def read_judged(path: Path, tokenizer: Tokenizer, context: int, left_out: list[L
 
     def read(record: Record) -> list[Judged]:
         found = [Judged(*with_answer(prompt, said, tokenizer), good) for prompt, said, good in judged(record)]
-        if (longest := max(map(tokens_of, found))) > context:
+        if (longest := max(one.tokens for one in found)) > context:
             raise TooLong(longest, context)
         return found
 
@@ -98,8 +83,3 @@ def read_judged(path: Path, tokenizer: Tokenizer, context: int, left_out: list[L
     if not answers:
         raise nothing_left(f"{path} holds no answer that is good or bad", "give some", left_out)
     return answers
-
-
-def tokens_of(one: Judged) -> int:
-    """Of a prompt and its answer."""
-    return len(one.prompt) + len(one.answer)

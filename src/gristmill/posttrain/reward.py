@@ -27,20 +27,18 @@ from gristmill.errors import UserError
 from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest, intact
 from gristmill.model.transformer import ModelConfig, Network, Transformer
-from gristmill.posttrain.examples import PAIRS, ordered
+from gristmill.posttrain.examples import Pair, planned
 from gristmill.posttrain.losses import bradley_terry
-from gristmill.processes import LEADER, RANK, SIZE
+from gristmill.processes import RANK, SIZE
 from gristmill.recipe import Reward
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.training.data.answers import Answers, fork
-from gristmill.training.job import Job, Plan, StepLoss
+from gristmill.training.job import Job, StepLoss
 from gristmill.training.log import LogLine, mean_of
 from gristmill.training.loop import best_device
-from gristmill.training.optimizer import Rates
 from gristmill.training.parallel import join
 from gristmill.training.stage import conclude, run_job
 
-Pair = tuple[list[int], list[int], list[int]]  # prompt, chosen, rejected
 HELD_OUT = 0.1  # share of the prompts whose pairs only measure
 
 
@@ -99,22 +97,14 @@ def prepare(inputs: Mapping[str, Path], params: Reward, out: Path) -> Preference
     train_pairs, test_pairs = read_pairs(Path(params.preferences), tokenizer, model.body.config.context, left_out)
     counts = {"pairs": len(train_pairs), "heldout_pairs": len(test_pairs)}
     counts |= report("reward", left_out, out)
-    order, steps = ordered(len(train_pairs), params, PAIRS)
+    order, plan = planned("reward", train_pairs, params)
 
     def loss(step: int) -> StepLoss:
         chosen = order(step)
         pairs = [train_pairs[index] for index in chosen[RANK::SIZE]]
         value = bradley_terry(*rewards(model, pairs)).mean() * (len(pairs) / len(chosen))
-        return StepLoss(value, tokens(step) if LEADER else 0)
+        return StepLoss(value, sum(pair.tokens for pair in pairs))
 
-    def tokens(step: int) -> int:
-        return sum(len(part) for index in order(step) for part in train_pairs[index])
-
-    plan = Plan(
-        *("reward", steps, Rates.of(params).scaled(params.lr), params.warmup, 1.0),
-        checkpoint_seconds=params.checkpoint_seconds,
-        tokens=lambda: sum(map(tokens, range(steps))),
-    )
     return Preferences(
         model=model, loss=loss, plan=plan, counts=counts, train_pairs=train_pairs, heldout_pairs=test_pairs
     )
@@ -157,7 +147,7 @@ def read_pairs(
         (ids, chosen), (_, rejected) = (with_answer(prompt, answer, tokenizer) for answer in said)
         if (length := len(ids) + max(len(chosen), len(rejected))) > context:
             raise TooLong(length, context)
-        return held_out(prompt), (ids, chosen, rejected)
+        return held_out(prompt), Pair(ids, chosen, rejected)
 
     for only_measures, pair in read_records(path, read, left_out):
         splits[only_measures].append(pair)
