@@ -107,6 +107,7 @@ class Search:
         self.passages, self.length = self.base.execute("SELECT passages, terms / passages FROM facts").fetchone()
         self.occurrences = cache(self.counted)
         self.encoder, self.vector = encoder, lru_cache(KEPT)(self.encoded)
+        self.encode = lru_cache(1)(encoder.vector) if encoder else None  # a question, which is asked for twice
         stored = folder / VECTORS if encoder else None
         self.vectors_ND = np.load(stored).astype(np.float32) if stored and stored.exists() else None
         self.lock = Lock()
@@ -161,11 +162,10 @@ class Search:
 
     def find(self, question: str, limit: int = 5, before: str = "") -> list[Found]:
         """The passages that say most of what a question is about, the best first: one of a page, and where it is short
-        those next to it, too. `before`: an earlier question that it takes up.
-        """
+        those next to it, too. `before`: an earlier question that it takes up."""
         with self.lock:
             asked = self.concepts(question, before)
-            asked_D = self.encoder.vector(f"{question} {before}".strip()) if self.encoder else None
+            asked_D = self.encode(f"{question} {before}".strip()) if self.encode else None
             rows = list(self.candidates(asked, asked_D))
             ranked = sorted(self.ranked(rows, asked), key=lambda one: (-one.score, one.number))
             if asked_D is not None:
@@ -205,9 +205,9 @@ class Search:
 
     def likeness(self, question: str, before: str = "") -> Callable[[str], float] | None:
         """The cosine of a text with a question; nothing without an encoder."""
-        if not self.encoder:
+        if not (self.encoder and self.encode):
             return None
-        encoder, asked_D = self.encoder, self.encoder.vector(f"{question} {before}".strip())
+        encoder, asked_D = self.encoder, self.encode(f"{question} {before}".strip())
         return lambda text: float(encoder.vector(text) @ asked_D)
 
     def encoded(self, number: int) -> np.ndarray:
