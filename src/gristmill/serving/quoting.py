@@ -43,6 +43,11 @@ class QuotedReply(Reply):
             if one.end <= len(self.content)
         ]
 
+    def supplement(self, known: str) -> None:
+        """Put before the text what is known otherwise, if anything: then no passages are shown."""
+        if known:
+            self.content, self.passages = "\n\n".join(filter(None, (known, self.content))), ()
+
     def __iter__(self) -> Generator[str, None, None]:
         """The text, in one piece."""
         yield self.content

@@ -154,8 +154,8 @@ class Talk:
             if not isinstance(self.assistant, QuotingAssistant):
                 aside = partial(session.aside, tokenizer=self.assistant.engine.tokenizer)
         reply = self.assistant.reply(messages, temperature=self.temperature, seed=len(messages), aside=aside)
-        if session and isinstance(reply, QuotedReply) and not reply.quoted and (known := session.facts_said()):
-            return f"{known}\n\n{reply.text()}"
+        if session and isinstance(reply, QuotedReply) and not reply.quoted:
+            reply.supplement(session.facts_said())
         return reply
 
     def tell(self, reply: Reply, stopped: bool) -> None:

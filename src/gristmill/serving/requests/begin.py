@@ -66,9 +66,9 @@ class Beginner:
             choices: list[Choice] = [Quotation(number, reply, ()) for number in range(asked.n or 1)]
         elif isinstance(self.assistant, QuotingAssistant):
             quoted = self.assistant.reply(list(map(as_text, messages)), stop=asked.stops)
-            known = session.facts_said() if session and not quoted.quoted else ""
-            text = "\n\n".join(filter(None, (known, quoted.text())))
-            choices = [Quotation(number, text, quoted.annotations) for number in range(asked.n or 1)]
+            if session and not quoted.quoted:
+                quoted.supplement(session.facts_said())
+            choices = [Quotation(number, quoted.text(), quoted.annotations) for number in range(asked.n or 1)]
         else:
             tokenizer = self.assistant.engine.tokenizer
             grammar = offer.grammar(self.assistant.engine) if offer else self.grammar(form)
