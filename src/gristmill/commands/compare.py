@@ -171,10 +171,9 @@ def told(value: float, interval: tuple[float, float] | None) -> str:
 def answered(run: Path) -> dict[Asked, Answered]:
     """What a run's final model said to its test questions, by their text and, where one is asked again, its turn."""
     from gristmill.evaluation.questions import Question
-    from gristmill.inputs.text_files import read_jsonl
+    from gristmill.inputs.text_files import read_log
 
-    path = evaluated(run) / ANSWERS
-    records = [one for one in read_jsonl(path) if one["split"] == "test"] if path.exists() else []
+    records = [one for one in read_log(evaluated(run), ANSWERS) if one["split"] == "test"]
     fields = Question.__dataclass_fields__
     turns, found = Counter[str](), dict[Asked, Answered]()
     for one in (one for one in records if one["model"] == records[-1]["model"]):
@@ -233,10 +232,10 @@ def paired_tasks(first: Path, second: Path) -> Iterator[str]:
 
 def scored_items(run: Path) -> dict[tuple[str, str, str], float]:
     """Of each task, figure and item of a run (what was asked, and its turn) whether it is right."""
-    from gristmill.inputs.text_files import read_jsonl
+    from gristmill.inputs.text_files import read_log
 
-    path, turns, found = evaluated(run) / "tasks.jsonl", Counter[str](), dict[tuple[str, str, str], float]()
-    for one in read_jsonl(path) if path.exists() else ():
+    turns, found = Counter[str](), dict[tuple[str, str, str], float]()
+    for one in read_log(evaluated(run), "tasks.jsonl"):
         asked = yardsticks.asked(one)
         item = f"{asked} {turns[asked]}"
         turns[asked] += 1

@@ -80,21 +80,20 @@ def meant(run: Path, folders: Mapping[str, Path], again: Mapping[str, Path], pag
 def addresses(folders: Mapping[str, Path]) -> Iterator[str]:
     """The addresses (of files the names) of all pages that came in."""
     from gristmill.document import read_columns
-    from gristmill.inputs.text_files import read_jsonl
+    from gristmill.inputs.text_files import read_log
 
     if "extract" in folders:
         for batch in read_columns(folders["extract"], ("url",)):
             yield from batch.column("url").to_pylist()
-    for path in (folders[name] / log for name, log in LOGS.items() if name in folders):
-        yield from (str(record.get("url") or record.get("source")) for record in read_jsonl(path) if path.exists())
+    for name, log in LOGS.items():
+        yield from (str(record.get("url") or record.get("source")) for record in read_log(folders.get(name), log))
 
 
 def robots(folders: Mapping[str, Path], page: str) -> Iterator[str]:
     """The robots.txt that the crawl obeyed there."""
-    from gristmill.inputs.text_files import read_jsonl
+    from gristmill.inputs.text_files import read_log
 
-    path = folders["crawl"] / "robots.jsonl" if "crawl" in folders else None
-    for record in read_jsonl(path) if path and path.exists() else ():
+    for record in read_log(folders.get("crawl"), "robots.jsonl"):
         if page.startswith(f"{record['origin']}/"):
             yield f"{record['origin']}/robots.txt was asked for on {record['date']}, status {record['status']}"
 

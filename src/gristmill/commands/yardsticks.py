@@ -64,18 +64,17 @@ def heldout(run: Path) -> list[tuple[str, int, int]] | None:
 
 def questions(run: Path) -> Counter[tuple[str, str]]:
     """The questions that a run's models were asked, with their splits."""
-    from gristmill.inputs.text_files import read_jsonl
+    from gristmill.inputs.text_files import read_log
 
-    path = run / "answers.jsonl"
-    return Counter((one["split"], one["question"]) for one in read_jsonl(path)) if path.exists() else Counter()
+    return Counter((one["split"], one["question"]) for one in read_log(run, "answers.jsonl"))
 
 
 def items(run: Path) -> dict[str, Counter[str]]:
     """By task, what was asked."""
-    from gristmill.inputs.text_files import read_jsonl
+    from gristmill.inputs.text_files import read_log
 
-    path, found = run / "tasks.jsonl", dict[str, Counter[str]]()
-    for one in read_jsonl(path) if path.exists() else ():
+    found = dict[str, Counter[str]]()
+    for one in read_log(run, "tasks.jsonl"):
         found.setdefault(f"{TASK}{one['task']}", Counter())[asked(one)] += 1
     return found
 

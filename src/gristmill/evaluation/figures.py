@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gristmill.inputs.text_files import read_jsonl
+from gristmill.inputs.text_files import read_log
 from gristmill.manifest import Manifest
 
 T = TypeVar("T")
@@ -57,8 +57,7 @@ def examples(folder: Path, count: int = 3) -> list[str]:
     """Test questions to begin with, from a finished stage's folder: those that its final model answered rightly, and
     as the last one that it rightly declined. Empty where the folder holds no such answers.
     """
-    path = folder / "answers.jsonl"
-    records = list(read_jsonl(path)) if path.exists() else []
+    records = list(read_log(folder, "answers.jsonl"))
     final = [r for r in records if r["split"] == "test" and r["model"] == records[-1]["model"]]
     declined = [r["question"] for r in final if r["outcome"] == "declined" and not r["answerable"]]
     right = [r["question"] for r in final if r["outcome"] == "right"]

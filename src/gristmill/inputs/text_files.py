@@ -221,3 +221,12 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
         if not isinstance(value, dict):
             raise UserError(f"{path}:{number}: not a JSON object", "one JSON object a line")
         yield value
+
+
+def read_log(folder: Path | None, name: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON-lines file that a stage may have left in its folder; none without folder or file.
+
+    Raises UserError as `read_jsonl` does.
+    """
+    if folder and (folder / name).exists():
+        yield from read_jsonl(folder / name)

@@ -11,7 +11,7 @@ from gristmill.chat.template import render
 from gristmill.corpus.redact.stage import RedactionJudge, redact
 from gristmill.errors import UserError
 from gristmill.files import sha256_file
-from gristmill.inputs.text_files import read_jsonl
+from gristmill.inputs.text_files import read_log
 from gristmill.manifest import Manifest, intact
 from gristmill.recipe import Redact
 from gristmill.settings.stages import CORPUS, CRAWLS
@@ -32,15 +32,13 @@ def crawl_of(folders: Folders) -> str:
 
 def records(folders: Folders, stage: str, file: str) -> list[dict[str, Any]]:
     """The records of a stage's JSON-lines file, if there is one."""
-    path = folders[stage] / file if stage in folders else None
-    return list(read_jsonl(path)) if path and path.exists() else []
+    return list(read_log(folders.get(stage), file))
 
 
 def first_of_each(folders: Folders, stage: str, file: str, key: str) -> dict[str, dict[str, Any]]:
     """By value of a key, the first record of a stage's JSON-lines file that has it; in memory bounded by the values."""
-    path = folders[stage] / file if stage in folders else None
     found: dict[str, dict[str, Any]] = {}
-    for record in read_jsonl(path) if path and path.exists() else ():
+    for record in read_log(folders.get(stage), file):
         found.setdefault(str(record.get(key)), record)
     return found
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from gristmill.document import document_files, read_batches
 from gristmill.errors import UserError
-from gristmill.inputs.text_files import read_jsonl
+from gristmill.inputs.text_files import read_log
 from gristmill.manifest import Manifest, intact
 from gristmill.settings.stages import CORPUS
 
@@ -96,7 +96,7 @@ def kept_as(folder: Path, name: str) -> Iterator[dict[str, object]]:
 
 def dropped_as(folder: Path, name: str) -> Iterator[dict[str, object]]:
     """The lines with this id or URL in a stage's drop log."""
-    for record in read_jsonl(folder / "dropped.jsonl") if (folder / "dropped.jsonl").exists() else ():
+    for record in read_log(folder, "dropped.jsonl"):
         if name in (record["id"], record["url"]):
             fate, why = f"dropped by {record.pop('rule')}", record.pop("why", "")
             yield {"fate": f"{fate} ({why})" if why else fate, **record, "copy of": record.pop("kept", "")}
@@ -111,8 +111,7 @@ def told(fate: str, facts: Mapping[str, object]) -> str:
 
 def crawled(folders: Mapping[str, Path], urls: Sequence[str] | set[str]) -> Iterator[tuple[str, str]]:
     """What the crawl says of URLs, its robots decision included."""
-    path = folders["crawl"] / "urls.jsonl" if "crawl" in folders else None
-    for record in read_jsonl(path) if path and path.exists() else ():
+    for record in read_log(folders.get("crawl"), "urls.jsonl"):
         if record.get("url") in urls:
             outcome, date = record.pop("outcome"), record.pop("date", "")
             fate = "fetched" if outcome == "page" else f"no page: {outcome}{UNASKED.get(outcome, '')}"

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from gristmill.document import read_columns
-from gristmill.inputs.text_files import read_jsonl
+from gristmill.inputs.text_files import read_log
 from gristmill.manifest import Manifest
 from gristmill.settings.stages import CORPUS, CRAWLS
 
@@ -63,8 +63,7 @@ def count_origins(folders: Mapping[str, Path]) -> Origins:
                 found.by[name][value or UNKNOWN] += size
                 found.counts[name][value or UNKNOWN] += 1
     for stage in CRAWLS:
-        path = folders[stage] / "urls.jsonl" if stage in folders else None
-        for record in read_jsonl(path) if path and path.exists() else ():
+        for record in read_log(folders.get(stage), "urls.jsonl"):
             found.outcomes[str(record["outcome"])] += 1
             found.requested += bool(record.get("status")) or record["outcome"] in UNANSWERED
     return found
