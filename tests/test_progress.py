@@ -9,7 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gristmill.progress import Rate, duration, quantity
+import pytest
+
+from gristmill.progress import Rate, duration, quantity, warn
 
 WIDE = """
 from rich.table import Table
@@ -117,3 +119,8 @@ def test_a_resumed_run_tells_the_rate_of_what_it_does_itself(tmp_path: Path) -> 
 def test_numbers_are_said_shortly() -> None:
     assert [duration(seconds) for seconds in (8, 125, 4200)] == ["8s", "2m05s", "1h10m"]
     assert [quantity(number) for number in (950, 12_345, 4_560_000)] == ["950", "12.3k", "4.56M"]
+
+
+def test_a_warning_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    warn("runs/[old]/checkpoints is damaged")
+    assert capsys.readouterr().err == "runs/[old]/checkpoints is damaged\n"

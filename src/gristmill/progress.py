@@ -47,6 +47,11 @@ console = Console(stderr=True, highlight=False, quiet=not LEADER)  # what is goi
 results = Console(highlight=False, quiet=not LEADER)  # what was asked for: to standard output, for a pipe to take
 
 
+def warn(text: str) -> None:
+    """Say on the console, in yellow, what a person should know. No markup is looked for in it."""
+    console.print(text, style="yellow", markup=False)
+
+
 def table(head: Iterable[str], rows: Iterable[Iterable[str]], title: str = "") -> Table:
     """A table for the terminal. Its cells are shown as they are: no markup is looked for in them."""
     heading = Text(title, "table.title") if title else None

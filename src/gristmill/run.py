@@ -20,7 +20,7 @@ from gristmill.files import make_readable, sealed, sha256_file, write_json, writ
 from gristmill.inputs.folders import LOCK
 from gristmill.manifest import FINGERPRINT, RECIPE, WORK, Manifest, heavy_loss, intact
 from gristmill.processes import LEADER, SIZE, watching_memory
-from gristmill.progress import console, duration
+from gristmill.progress import console, duration, warn
 from gristmill.recipe import Params, Recipe
 from gristmill.runs.failures import explaining, traced
 from gristmill.runs.fingerprint import (
@@ -76,7 +76,7 @@ def run_recipe(
     check_records(recipe, names[: len(stages)])
     told, remedy = unused(recipe)
     if told and {"reward", "rl"} <= {stage.name for stage in stages}:
-        console.print(f"caution: {told}; {remedy}", style="yellow", markup=False)
+        warn(f"caution: {told}; {remedy}")
     with locked(folder / LOCK), traced(folder) if LEADER else nullcontext(), explaining("", folder):
         if LEADER:
             write_text(folder / RECIPE, sealed(recipe.model_dump_json(indent=2, exclude_none=True)))
@@ -184,14 +184,14 @@ def keep(stage: Stage, journal: Journal, why: str, changed: Changes | None, code
         return
     journal.note(stage.name, KEPT, why, changed, code)
     told = f"{stage.name}: kept, though made by other code ({why})"
-    console.print(told, style="yellow", markup=False, soft_wrap=True)
+    warn(told)
 
 
 def tell_damage(stage: Stage, params: Params, damage: str) -> None:
     """Say why a finished stage is made again. Raises Damaged where that would fetch pages anew, which may be others."""
     if stage.name in CRAWLS and not folders_served(params):
         raise Damaged(damage, f"put a whole copy there, or fetch the pages as they are now: --from {stage.name}")
-    console.print(f"{stage.name}: {damage}; it is made again", style="yellow", markup=False, soft_wrap=True)
+    warn(f"{stage.name}: {damage}; it is made again")
 
 
 def tell_sets(stage: Stage, changed: Changes) -> None:
@@ -203,7 +203,7 @@ def tell_sets(stage: Stage, changed: Changes) -> None:
         )
         alone = "gristmill evaluate MODEL TOKENIZER --set questions=FILE -o FOLDER"
         told += f"; to ask them of the model as it is: {alone}"
-        console.print(f"{stage.name}: {told}", style="yellow", markup=False, soft_wrap=True)
+        warn(f"{stage.name}: {told}")
 
 
 def carry_out(stage: Stage, inputs: Mapping[str, Path], params: Params, partial: Path) -> Manifest:
@@ -217,7 +217,7 @@ def carry_out(stage: Stage, inputs: Mapping[str, Path], params: Params, partial:
     check_balance(stage, result)
     result.unmeasured = sorted(name for name, value in result.metrics.items() if not math.isfinite(value))
     for name in result.unmeasured:
-        console.print(f"{stage.name}: {name} is {result.metrics.pop(name)}: not measured", style="yellow")
+        warn(f"{stage.name}: {name} is {result.metrics.pop(name)}: not measured")
     return result
 
 
@@ -241,7 +241,7 @@ def beside(path: Path, out: Path) -> str:
 def tell_loss(made: Manifest, folder: Path) -> None:
     """Warn where a stage dropped much of what came in."""
     if told := heavy_loss(made, folder):
-        console.print(told, style="yellow", markup=False, soft_wrap=True)
+        warn(told)
 
 
 def follow(stage: Stage, inputs: Mapping[str, Path], params: Params, out: Path) -> None:

@@ -23,7 +23,7 @@ from gristmill.errors import UserError
 from gristmill.files import write_jsonl
 from gristmill.inputs.folders import files_of
 from gristmill.inputs.text_files import BadLine, json_lines, parse, text_lines
-from gristmill.progress import console, counted, watched
+from gristmill.progress import counted, warn, watched
 
 LEFT_OUT = "left_out.jsonl"
 PACKED = (".gz", ".zst", ".bz2")
@@ -160,7 +160,7 @@ def report(stage: str, left_out: Sequence[LeftOut], out: Path) -> dict[str, int]
         write_jsonl(out / LEFT_OUT, [{**asdict(one), "file": beside(Path(one.file), out)} for one in left_out])
         place = out.with_name(out.name.removesuffix(".partial")) / LEFT_OUT
         told = f"{stage}: {counted(len(left_out), 'records')} left out, all named in {place}; the first: {left_out[0]}"
-        console.print(told, style="yellow", markup=False)
+        warn(told)
     too_long = sum(one.too_long for one in left_out)
     return {"left_out": len(left_out) - too_long, "too_long": too_long}
 

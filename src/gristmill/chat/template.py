@@ -23,7 +23,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from gristmill.chat.tools import OURS, CallForm, as_text
 from gristmill.errors import UserError
-from gristmill.progress import console
+from gristmill.progress import warn
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats.vocabulary_files import CONTROL
 
@@ -243,7 +243,7 @@ def template_of(tokenizer: Tokenizer) -> Template:
             return Template(tokenizer.chat_template, tokenizer)
         except FAULTS as error:
             told = f"           the model's own chat template cannot be used ({error}): ChatML takes its place"
-            console.print(told, style="yellow", markup=False, soft_wrap=True)
+            warn(told)
     names = tokenizer.controls
     shown = {tokenizer.end_of_text: CONTROL[0], tokenizer.im_start: CONTROL[1], tokenizer.im_end: CONTROL[2]}
     source = JINJA

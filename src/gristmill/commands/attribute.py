@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gristmill.commands.groups import RunFolder
-from gristmill.progress import console, results
+from gristmill.progress import console, results, warn
 from gristmill.runs.finished import stage_of
 
 MOMENTS = 3  # of pretraining, the last
@@ -47,7 +47,7 @@ def attribute(
         style="dim",
     )
     if len(split) < 2 * SAMPLE:
-        console.print(f"caution: with {len(split)} documents, chance is hardly told from them", style="yellow")
+        warn(f"caution: with {len(split)} documents, chance is hardly told from them")
     found = attribution(models, tokenizer, split, prompt, answer, candidates)[:documents]
     urls = split.column("url")
     for place, mover in enumerate(found, 1):

@@ -21,7 +21,7 @@ import typer
 from gristmill.commands.groups import Commands
 from gristmill.errors import UserError
 from gristmill.manifest import MANIFEST
-from gristmill.progress import console, counted, duration, quantity
+from gristmill.progress import console, counted, duration, quantity, warn
 from gristmill.recipe import Recipe, TokenizerParams
 from gristmill.settings.quantities import is_loopback
 from gristmill.settings.recipe_file import load_recipe, shipped_recipe
@@ -136,7 +136,7 @@ def new_folder(
     if found.unread:
         more = " …; a run names all of them" if len(found.unread) > NAMED else ""
         told = f"not read: {counted(len(found.unread), 'files')}: {', '.join(found.unread[:NAMED])}{more}"
-        console.print(told, style="yellow", markup=False, soft_wrap=True)
+        warn(told)
     console.print(f"vocabulary {vocab_size:,}, {layers} layers of width {width}, {epochs:g} epochs", soft_wrap=True)
     if found.text_bytes < LITTLE:
         told = "caution: a model learns next to nothing from so little text, and search needs none"

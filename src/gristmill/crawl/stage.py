@@ -34,7 +34,7 @@ from gristmill.crawl.warc import date_now, exchange, info, open_at, sync, warc_n
 from gristmill.errors import FAULT, UserError, concerns_all, fault_notes
 from gristmill.files import write_jsonl, write_text
 from gristmill.manifest import Manifest
-from gristmill.progress import Progress, console
+from gristmill.progress import Progress, warn
 from gristmill.recipe import Crawl
 
 HOSTS_AT_ONCE = 2_000  # with a turn in one round; twice as many with late ones of earlier rounds
@@ -80,7 +80,7 @@ def run(inputs: Mapping[str, Path], params: Crawl, out: Path) -> Manifest:
     write_jsonl(out / "robots.jsonl", frontier.robots_log())
     if faults := counts.get(FAULT):
         told = f"crawl: on {faults:,} URLs code of gristmill's fails; urls.jsonl has the tracebacks: please report them"
-        console.print(told, style="yellow", markup=False)
+        warn(told)
     left, late, requests, fruitless = frontier.left(), frontier.late(), frontier.requests, tell_limits(frontier, params)
     forget(out, frontier)
     return Manifest(
@@ -110,7 +110,7 @@ def tell_limits(frontier: Frontier, params: Crawl) -> int:
     if frontier.left() and (asked := frontier.asked()) >= most_asked(params.max_pages):
         told.append(f"{asked:,} URLs were asked for: all that max_pages = {params.max_pages:,} allows")
     for line in told:
-        console.print(f"crawl: {line}", style="yellow", markup=False)
+        warn(f"crawl: {line}")
     return len(hosts)
 
 

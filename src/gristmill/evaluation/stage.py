@@ -21,7 +21,7 @@ from gristmill.files import write_json, write_jsonl
 from gristmill.generation.engine import Engine
 from gristmill.generation.sampling_params import Doubt
 from gristmill.manifest import Manifest, Parts
-from gristmill.progress import console, results, table
+from gristmill.progress import results, table, warn
 from gristmill.recipe import Evaluate
 from gristmill.tokenizer.shards import Split, open_split
 from gristmill.training.loop import best_device
@@ -80,7 +80,7 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
         metrics |= judge_text(engine, trained, heldout, questions, outcomes, params.often, out, parts)
     metrics |= run_tasks(engine, params, out, left_out, parts, trained)
     if not (questions or params.tasks or heldout):
-        console.print(NOTHING, style="yellow", soft_wrap=True)
+        warn(NOTHING)
     write_jsonl(out / "answers.jsonl", records)
     write_json(out / "results.json", results)
     if changes:

@@ -26,7 +26,7 @@ from gristmill.evaluation.intervals import of_any, of_mean, of_ratio, of_share, 
 from gristmill.evaluation.questions import complete, prompt_of
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
-from gristmill.progress import console, counted
+from gristmill.progress import counted, warn
 from gristmill.training.scoring.multiple_choice import SHORTENED, Item, choice_item, in_choices, scored
 
 YAML = (".yaml", ".yml")
@@ -96,7 +96,7 @@ def finished(
     if cut := sum(SHORTENED in record for record in records):
         figures[SHORTENED] = cut
         told_cut = f"{name}: the beginning of {cut:,} of {counted(len(records), 'items')} was left out"
-        console.print(f"evaluate: {told_cut}: the model reads {engine.context} tokens", style="yellow", markup=False)
+        warn(f"evaluate: {told_cut}: the model reads {engine.context} tokens")
     if trained:
         (found,) = parts(f"task-{name}-contamination", partial(told, [texts], trained))
         for rule, one in found.items():

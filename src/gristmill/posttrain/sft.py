@@ -26,7 +26,7 @@ from gristmill.model.loss import IGNORE, bits_per_byte, cross_entropy, token_log
 from gristmill.model.transformer import Transformer, save_model
 from gristmill.posttrain.examples import Example, conversations_from_documents, example_of, ordered, packed
 from gristmill.processes import LEADER, RANK, SIZE
-from gristmill.progress import console
+from gristmill.progress import warn
 from gristmill.recipe import SFT
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats.import_hf import adopt, same_tokens
@@ -72,7 +72,7 @@ def taken(inputs: Mapping[str, Path], params: SFT, out: Path) -> Manifest:
     if LEADER:
         save_model(model, out)
         merged = ", with its adapters merged" if params.lora_from else ""
-        console.print(f"           no conversations: the model is taken as it is{merged}", style="yellow")
+        warn(f"           no conversations: the model is taken as it is{merged}")
     return Manifest(counts={"conversations": 0, "steps": 0})
 
 
@@ -120,7 +120,7 @@ def prepare(inputs: Mapping[str, Path], params: SFT, out: Path) -> Job:
         split = open_split(inputs["tokens"], "train", tokenizer.hash)
         text = Loader(split, model.config.context, max(SIZE, order.batch // 8), params.seed) if params.replay else None
     elif params.replay:
-        console.print("           no tokens: no text is replayed, what is forgotten is not measured", style="yellow")
+        warn("           no tokens: no text is replayed, what is forgotten is not measured")
 
     def loss(step: int) -> StepLoss:
         value = share_of_loss(model, [examples[index] for index in order(step)], params.average)

@@ -16,7 +16,7 @@ from gristmill.files import unsealed
 from gristmill.inputs.folders import newer
 from gristmill.inputs.storage import as_path, is_remote
 from gristmill.manifest import MANIFEST, RECIPE, Manifest
-from gristmill.progress import console
+from gristmill.progress import warn
 from gristmill.recipe import Params, Recipe
 from gristmill.runs.fingerprint import Changes, changes, code_digest, digest
 from gristmill.runs.journal import read_journal
@@ -199,7 +199,7 @@ def stages_of(run: Path) -> dict[str, Path]:
         return made_in(run)
     found = examine(read_recipe(run), run)
     for line in gathered({name: one for name, one in found.items() if one.made}):
-        console.print(f"left out: {line}", style="yellow", markup=False, soft_wrap=True)
+        warn(f"left out: {line}")
     return {name: one.folder for name, one in found.items() if not one.fault}
 
 

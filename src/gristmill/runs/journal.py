@@ -12,7 +12,7 @@ from typing import Any
 from gristmill import __version__
 from gristmill.errors import Damaged
 from gristmill.files import sealed, sha256_file, unsealed, write_text
-from gristmill.progress import console
+from gristmill.progress import warn
 from gristmill.runs.fingerprint import Changes
 
 JOURNAL, SUMMARY = "run.json", "summary.json"
@@ -70,6 +70,6 @@ def read_journal(folder: Path) -> dict[str, dict[str, Any]]:
     except OSError:
         return {}
     except Damaged as error:
-        console.print(f"{error.problem}; what was noted in it counts for nothing", style="yellow", markup=False)
+        warn(f"{error.problem}; what was noted in it counts for nothing")
         return {}
     return stages

@@ -19,7 +19,7 @@ from gristmill.errors import UserError
 from gristmill.files import sha256_file, write_json
 from gristmill.manifest import Manifest
 from gristmill.native import utf8
-from gristmill.progress import Progress, console, counted
+from gristmill.progress import Progress, counted, warn
 from gristmill.recipe import Tokenize
 from gristmill.tokenizer.batches import in_order, threads
 from gristmill.tokenizer.encode import Tokenizer
@@ -99,10 +99,9 @@ def closed(writers: Mapping[str, SplitWriter], one: bool) -> dict[str, dict[str,
     kept_out = described["heldout"]
     if kept_out["documents"] < FEW_DOCUMENTS or kept_out["tokens"] < FEW_TOKENS:
         what = "the end of the one document" if one else counted(kept_out["documents"], "documents")
-        console.print(
+        warn(
             f"caution: only {what} ({kept_out['tokens']:,} tokens) held out: scores on that say little; "
-            + ("give several documents" if one else "set a larger tokenize.heldout"),
-            style="yellow",
+            + ("give several documents" if one else "set a larger tokenize.heldout")
         )
     return described
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from gristmill.errors import Damaged, UserError
 from gristmill.files import sealed, sha256_file, unsealed, write_text
 from gristmill.processes import LEADER, RANK, SIZE
-from gristmill.progress import console
+from gristmill.progress import warn
 from gristmill.training.parallel import first_row, from_leader, local, total
 
 FOLDER = "checkpoints"
@@ -75,7 +75,7 @@ class Checkpoints:
             if total(problem is not None)[0]:
                 problem = problem or "another process failed"
                 told = f"step {state['done']:,}: no checkpoint could be written ({problem}); training goes on"
-                console.print(f"           {told}", style="yellow", markup=False, soft_wrap=True)
+                warn(f"           {told}")
                 if LEADER:
                     shutil.rmtree(new, ignore_errors=True)
                 return problem
@@ -103,13 +103,13 @@ class Checkpoints:
             state, problem = examined(folder)
             if state is not None:
                 if damaged:
-                    console.print(f"           going on from step {state['done']:,} instead", style="yellow")
+                    warn(f"           going on from step {state['done']:,} instead")
                 return state
             damaged += 1
-            console.print(f"           {folder} is damaged: {problem}", style="yellow", soft_wrap=True)
+            warn(f"           {folder} is damaged: {problem}")
             shutil.rmtree(folder, ignore_errors=True)
         if damaged:
-            console.print("           no whole checkpoint is left: starting anew", style="yellow")
+            warn("           no whole checkpoint is left: starting anew")
         return None
 
     def folders(self) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import Any
 from gristmill.errors import UserError
 from gristmill.files import write_text
 from gristmill.processes import LEADER
-from gristmill.progress import console
+from gristmill.progress import warn
 
 LogLine = dict[str, Any]
 
@@ -56,7 +56,7 @@ class Log:
                 self.events.add(record)
         except OSError as error:
             self.behind = True
-            console.print(f"           cannot write {self.path}: {error.strerror}; training goes on", style="yellow")
+            warn(f"           cannot write {self.path}: {error.strerror}; training goes on")
 
     def save(self, checkpoint: Path) -> None:
         """Put all records into a checkpoint's folder, whose checksums are theirs too. Raises OSError."""

@@ -18,7 +18,7 @@ from gristmill.errors import UserError
 from gristmill.model.kernels import fast_products
 from gristmill.model.ops import low_precision
 from gristmill.processes import LEADER, SIZE
-from gristmill.progress import Progress, Rate, console, duration, quantity
+from gristmill.progress import Progress, Rate, console, duration, quantity, warn
 from gristmill.training.checkpoint import Checkpoints, name_of
 from gristmill.training.job import Job, StepLoss
 from gristmill.training.log import Log, LogLine, mishaps
@@ -219,7 +219,7 @@ class Training:
         state, self.bad, self.state.failed = self.state, 0, before.failed
         state.shift = before.done + before.shift - state.done
         told = f"no finite loss and gradient up to step {before.done:,}: back to step {state.done:,}"
-        console.print(f"           {told}, on with later data", style="yellow", soft_wrap=True)
+        warn(f"           {told}, on with later data")
         for record in log[state.records :]:
             if "skipped" in record or "rolled_back_from" in record:
                 self.log.add(record)

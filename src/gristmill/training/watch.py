@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gristmill.progress import console
+from gristmill.progress import warn
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -25,4 +25,4 @@ class Watch:
             if name not in told:
                 told.add(name)
                 text = f"step {step:,}: {self.meanings[name]} ({self.remedy})"
-                console.print(f"           {text}", style="yellow", soft_wrap=True)
+                warn(f"           {text}")

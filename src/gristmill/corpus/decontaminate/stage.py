@@ -29,7 +29,7 @@ from gristmill.errors import UserError
 from gristmill.files import write_text
 from gristmill.inputs.text_files import read_jsonl
 from gristmill.manifest import WORK, Manifest
-from gristmill.progress import console
+from gristmill.progress import warn
 from gristmill.recipe import Decontaminate
 
 RULE = "contaminated"
@@ -80,7 +80,7 @@ def build_index(params: Decontaminate) -> tuple[ItemIndex, list[Counter[str]]]:
         for item in read_items(path):
             if item.fault and not counted["unreadable"]:
                 told = f"decontaminate: {path}: item {number - sum(c['items'] for c in counts) + 1}: {item.fault}"
-                console.print(f"{told}; it is not looked for", style="yellow", markup=False)
+                warn(f"{told}; it is not looked for")
             length, runs = runs_of(item, params)
             lengths.add(length)
             own.append(runs)

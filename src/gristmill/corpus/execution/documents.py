@@ -23,7 +23,7 @@ from gristmill.corpus.execution.samples import SAMPLES, Samples
 from gristmill.document import Document, document_files, from_batch, open_documents, read_batches, write_documents
 from gristmill.errors import FAULT, UserError, concerns_all, fault_notes
 from gristmill.manifest import WORK, Manifest
-from gristmill.progress import Progress, console, counted
+from gristmill.progress import Progress, counted, warn
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -220,7 +220,7 @@ def tell_faults(count: int) -> None:
     if count:
         failed = f"on {counted(count, 'documents')} code of gristmill's fails"
         told = f"{failed}; dropped.jsonl has the tracebacks: please report them"
-        console.print(told, style="yellow", markup=False)
+        warn(told)
 
 
 def text_bytes(text: str) -> int:

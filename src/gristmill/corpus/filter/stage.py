@@ -16,7 +16,7 @@ from gristmill.corpus.filter.lists import bad_words, block_list
 from gristmill.corpus.text.words import EAST_WORD, SOUTHEAST_WORD
 from gristmill.document import Document
 from gristmill.manifest import Manifest
-from gristmill.progress import console
+from gristmill.progress import warn
 from gristmill.recipe import Filter
 
 
@@ -83,5 +83,5 @@ def run(inputs: Mapping[str, Path], params: Filter, out: Path) -> Manifest:
             f"filter: {estimated:,} documents are in scripts without spaces: {EAST_WORD} characters count as a word"
             f" ({SOUTHEAST_WORD} in Thai, Lao, Burmese and Khmer), by thresholds that were made for English"
         )
-        console.print(told, style="yellow", markup=False, soft_wrap=True)
+        warn(told)
     return made

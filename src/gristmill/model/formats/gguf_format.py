@@ -12,7 +12,7 @@ from torch import Tensor
 from gristmill.errors import UserError
 from gristmill.model.formats.hf_format import KINDS, REMEDY, filled, read_config, read_huggingface, renamed, row_order
 from gristmill.model.transformer import ModelConfig, Transformer
-from gristmill.progress import console
+from gristmill.progress import warn
 from gristmill.tokenizer.formats.import_gguf import gguf_fields, gguf_reader
 
 FULL = ("F32", "F16", "BF16")
@@ -53,7 +53,7 @@ def read_gguf(path: Path, vocab_size: int) -> Transformer:
     kinds = Counter(tensor.tensor_type.name for tensor in stored.values())
     if low := sorted(kind for kind in kinds if kind not in FULL):
         told = f"           {path.name}: dequantised from {', '.join(low)}: its numbers are rounded to that"
-        console.print(told, style="yellow", markup=False, soft_wrap=True)
+        warn(told)
     return filled(config, tensor_of, row_order(path), path)
 
 

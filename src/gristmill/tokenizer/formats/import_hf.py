@@ -13,7 +13,7 @@ from typing import Any
 
 from gristmill.errors import UserError
 from gristmill.files import write_text
-from gristmill.progress import console
+from gristmill.progress import warn
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats.import_gguf import gguf_fields
 from gristmill.tokenizer.formats.vocabulary_files import (
@@ -83,7 +83,7 @@ def of_json(path: Path) -> ForeignTokens:
     if normalizer and normalizer.get("type") != "NFC":  # composed characters are what text has, mostly
         raise ValueError(f"it changes text ({normalizer.get('type')}) before it encodes")
     if normalizer:
-        console.print("           text is encoded as it is, not brought to Unicode's NFC first", style="yellow")
+        warn("           text is encoded as it is, not brought to Unicode's NFC first")
     controls = {token["content"]: int(token["id"]) for token in content["added_tokens"]}
     merges = {tuple(merge.split(" ") if isinstance(merge, str) else merge) for merge in model["merges"]}
     pattern = split_pattern(content["pre_tokenizer"])

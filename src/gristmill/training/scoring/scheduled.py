@@ -13,7 +13,7 @@ from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.inputs.text_files import json_lines
 from gristmill.model.transformer import Transformer
-from gristmill.progress import console
+from gristmill.progress import warn
 from gristmill.recipe import SFT, Pretrain
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.training.log import LogLine
@@ -98,7 +98,7 @@ class Tasks:
     def warn(self) -> None:
         """Say what is not scored."""
         for problem in self.problems:
-            console.print(f"           {problem}", style="yellow", markup=False, soft_wrap=True)
+            warn(f"           {problem}")
 
     def __call__(self) -> dict[str, float]:
         """The share of items that are right, as `tasks.NAME.acc` and `tasks.NAME.acc_norm`."""
