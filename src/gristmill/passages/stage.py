@@ -45,7 +45,7 @@ def run(inputs: Mapping[str, Path], params: Passages, out: Path) -> Manifest:
     versions.executescript(VERSIONS)
     note_newest(versions, corpus)
     counts: Counter[str] = Counter()
-    with DropLog(out / "dropped.jsonl") as log, Progress("passages", count_documents(corpus), "documents") as bar:
+    with DropLog.at(out / "dropped.jsonl") as log, Progress("passages", count_documents(corpus), "documents") as bar:
 
         def kept() -> Iterator[Document]:
             for document in read_documents(corpus):

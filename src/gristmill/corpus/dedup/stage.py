@@ -193,7 +193,7 @@ def blocks(tasks: Sequence[DedupedShard]) -> Iterator[tuple[Prints, pa.Array]]:
 def write_shard(task: DedupedShard) -> Result:
     """Last pass: the documents that stay, and the log of those that go."""
     counts: Counter[str] = Counter(documents_in=task.shard.rows)
-    with DropLog(log_path(task.work, task.shard.number)) as log:
+    with DropLog.at(log_path(task.work, task.shard.number)) as log:
         log_copies(task, log, counts)
 
         def kept() -> Iterator[pa.RecordBatch]:
@@ -232,4 +232,4 @@ def log_copies(task: DedupedShard, log: DropLog, counts: Counter[str]) -> None:
             rule = RULES[verdict["rule"]]
             log.drop(row["id"], row["url"], rule, source=row["source"], size=size, more=more)
             samples.add(rule, Document(row["id"], "", row["url"]), row["text"])
-    samples.write(samples_path(log.path))
+    samples.write(samples_path(log_path(task.work, task.shard.number)))

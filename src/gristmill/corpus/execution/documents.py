@@ -127,7 +127,7 @@ def judge_shard(task: JudgedShard[Any]) -> Result:
     """Judge the documents of one shard; returns its counts."""
     judge = task.build(task.params)
     counts: Counter[str] = Counter()
-    with DropLog(task.log) as log:
+    with DropLog.at(task.log) as log:
 
         def kept() -> Iterator[Document]:
             for _, documents in piecewise(from_batch, read_batches(task.shard.path, task.shard.groups), log, counts):
@@ -208,11 +208,12 @@ def drop_fault(log: DropLog, batch: pa.RecordBatch, found: Dropped) -> int:
 @contextmanager
 def fault_log(out: Path) -> Iterator[DropLog]:
     """The log of a stage that drops nothing but what code of ours fails on: `dropped.jsonl`, if there is such."""
-    with DropLog(out / "dropped.jsonl") as log:
+    path = out / "dropped.jsonl"
+    with DropLog.at(path) as log:
         yield log
     tell_faults(log.rules[FAULT])
     if not log.rules:
-        log.path.unlink()
+        path.unlink()
 
 
 def tell_faults(count: int) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from typing import TextIO
 
 from gristmill.corpus.execution.rules import meaning
+from gristmill.files import atomic_path
 
 NOTHING: Mapping[str, str] = {}
 
@@ -19,24 +20,17 @@ class DropLog:
     """Writes `dropped.jsonl` (`id`, `url`, `source`, `rule`, `bytes`, `why` and what the stage adds), and counts by
     rule."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.temporary = path.with_name(path.name + ".tmp")
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
         self.rules: Counter[str] = Counter()
         self.bytes: Counter[str] = Counter()
 
-    def __enter__(self) -> DropLog:
-        self.file = self.temporary.open("w", encoding="utf-8")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.file.close()
-        if kind is None:
-            self.temporary.replace(self.path)
+    @classmethod
+    @contextmanager
+    def at(cls, path: Path) -> Iterator[DropLog]:
+        """One that is there once the block has succeeded."""
+        with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            yield cls(file)
 
     def drop(
         self, identity: str, url: str, rule: str, *, source: str = "", size: int = 0, more: Mapping[str, str] = NOTHING
@@ -51,11 +45,7 @@ class DropLog:
 
 def join_logs(path: Path, parts: Iterable[Path]) -> None:
     """Write the logs of all shards as one, in order and atomically."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as whole:
+    with atomic_path(path) as temporary, temporary.open("wb") as whole:
         for part in parts:
             with part.open("rb") as file:
                 shutil.copyfileobj(file, whole, 1 << 20)
-        whole.flush()
-        os.fsync(whole.fileno())
-    temporary.replace(path)

@@ -136,7 +136,7 @@ def extract_shard(task: ExtractedShard) -> Result:
     """Extract the records of one shard; returns its counts, and where the ranges of WARC files began and ended."""
     counts: Counter[str] = Counter()
     extents: list[Extent] = []
-    with DropLog(task.log) as log:
+    with DropLog.at(task.log) as log:
 
         def documents() -> Iterator[Document]:
             for part in task.ranges:
