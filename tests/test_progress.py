@@ -122,5 +122,5 @@ def test_numbers_are_said_shortly() -> None:
 
 
 def test_a_warning_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    warn("runs/[old]/checkpoints is damaged")
-    assert capsys.readouterr().err == "runs/[old]/checkpoints is damaged\n"
+    warn("runs/[old]/:key:/checkpoints is damaged")
+    assert capsys.readouterr().err == "runs/[old]/:key:/checkpoints is damaged\n"

@@ -187,7 +187,7 @@ def assistant_of(
         engine = Engine.load(reads.folder, reads.tokenizer, weights=weights) if reads else None
         quoting = QuotingAssistant(passages, folder.resolve().name, engine, None if words else installed_encoder())
         about = f"passages: {passages}, ranked by {quoting.search.ranked_by}; --model talks with a model instead"
-        console.print(about + (f"\nread by: {reads.about}" if reads else ""), markup=False, soft_wrap=True)
+        console.print(about + (f"\nread by: {reads.about}" if reads else ""))
         return quoting
     if reader is not None:
         raise UserError("there are no passages to read", "name a run whose recipe has [passages], and no --model")
@@ -196,7 +196,7 @@ def assistant_of(
     made = Manifest.read(model.folder) if model.folder.is_dir() else None
     base = made is not None and made.stage == "pretrain" and not made.params.get("init_from")
     held += " (not fine-tuned: it goes on with a text, and answers nothing)" if base else ""
-    console.print(f"model: {model.about}{held}", markup=False, soft_wrap=True)
+    console.print(f"model: {model.about}{held}")
     questions = examples(model.evaluated) if model.evaluated else []
     sure = sureness(model.evaluated)
     return Assistant.load(model.folder, model.tokenizer, model.name, questions, weights, *sure)
@@ -244,19 +244,19 @@ def inspect(
         from gristmill.runs.model_choice import find_model, in_our_form
 
         found = find_model(folder, model, choose=("pretrain",))  # the one that has snapshots
-        console.print(f"model: {found.about}", markup=False, soft_wrap=True)
+        console.print(f"model: {found.about}")
         page = out or (folder if folder.is_dir() else folder.parent) / "inspect.html"
         results.print(write(folder.resolve().name, text, page, in_our_form(found), found.tokenizer))
-        results.print(f"attention and single steps of training: open {page}", markup=False, soft_wrap=True)
+        results.print(f"attention and single steps of training: open {page}")
 
 
 def gate(recipe: Recipe, summary: dict[str, float], until: str | None) -> None:
     """End with exit code 3 where a finished run breaks a gate of its recipe."""
     wrong = broken(recipe.gates, summary) if recipe.gates and not until else []
     if recipe.gates and until:
-        console.print(f"gates: not looked at, as the run was to stop after {until}", style="dim", markup=False)
+        console.print(f"gates: not looked at, as the run was to stop after {until}", style="dim")
     for line in wrong:
-        results.print(f"gate broken: {line}", style="red", markup=False)
+        results.print(f"gate broken: {line}", style="red")
     if wrong:
         raise typer.Exit(GATE_BROKEN)
 
@@ -274,17 +274,17 @@ def closing(folder: Path, summary: dict[str, float], seconds: float) -> None:
     quoted = "passages.seconds" in summary
     if "evaluate.seconds" in summary and conversations.exists():
         if quoted:  # by what chat and serve talk with unless they are told otherwise
-            results.print("the trained model, which chat and serve use with --model:", markup=False)
+            results.print("the trained model, which chat and serve use with --model:")
         for line in conversations.read_text(encoding="utf-8").splitlines():
             question, answer = (message["content"] for message in json.loads(line)["messages"][:2])
-            results.print(f"> {question}", style="bold", markup=False)
-            results.print(f"  {shorten(answer, ANSWER, placeholder=' …')}", markup=False)
+            results.print(f"> {question}", style="bold")
+            results.print(f"  {shorten(answer, ANSWER, placeholder=' …')}")
     if quoted or any(f"{stage}.seconds" in summary for stage in MODEL):
-        results.print(f"\nchat:    gristmill chat {folder}\nserve:   gristmill serve {folder}", markup=False)
+        results.print(f"\nchat:    gristmill chat {folder}\nserve:   gristmill serve {folder}")
     if quoted:
-        results.print(f'find:    gristmill find {folder} "QUESTION"', markup=False)
+        results.print(f'find:    gristmill find {folder} "QUESTION"')
     if "report.seconds" in summary:
-        results.print(f"report:  open {folder / 'report' / 'index.html'}", markup=False)
+        results.print(f"report:  open {folder / 'report' / 'index.html'}")
 
 
 def version(show: bool) -> None:
@@ -337,7 +337,7 @@ def carry_out() -> None:
         sys.exit(INTERRUPTED)
     except Exception as error:  # noqa: BLE001  # whatever it is, it is told in one line
         if known := explained(error):
-            console.print(f"error: {known}", style="red", markup=False, soft_wrap=True)
+            console.print(f"error: {known}", style="red")
             sys.exit(2)
         print(told_fault(error), file=sys.stderr)
         sys.exit(1)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich.table
+from rich.text import Text
 
 from gristmill.errors import UserError
 from gristmill.processes import memory_of, peak_rss
@@ -68,7 +69,7 @@ def plan_recipe(recipe: Recipe, folder: Path, tokens: int) -> list[Estimate]:
             params = getattr(recipe, name)
             if params is None:
                 continue
-            console.print(f"[bold]{name}[/bold]: measuring", soft_wrap=True)
+            console.print(Text.assemble((name, "bold"), ": measuring"))
             params = resolve_paths(params, folder)
             estimate = alone(one, BY_NAME[name], params, dict(done), Path(scratch), vocab_size, tokens)
             estimates.append(estimate)

@@ -25,7 +25,12 @@ UNBOUNDED = 10_000  # columns where no screen is: no table is as wide
 
 
 class Console(rich.console.Console):
-    """Rich's console, which neither wraps nor cuts what goes to a file or a pipe, nor breaks text on a terminal."""
+    """Rich's console, which shows text as it is: no markup, emoji or number is looked for in it, and what goes to a
+    file or a pipe is neither wrapped nor cut.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, quiet=not LEADER, **options)
 
     @property
     def size(self) -> rich.console.ConsoleDimensions:
@@ -43,13 +48,13 @@ class Console(rich.console.Console):
         super().print(*objects, soft_wrap=text if soft_wrap is None else soft_wrap, **options)
 
 
-console = Console(stderr=True, highlight=False, quiet=not LEADER)  # what is going on
-results = Console(highlight=False, quiet=not LEADER)  # what was asked for: to standard output, for a pipe to take
+console = Console(stderr=True)  # what is going on
+results = Console()  # what was asked for: to standard output, for a pipe to take
 
 
 def warn(text: str) -> None:
-    """Say on the console, in yellow, what a person should know. No markup is looked for in it."""
-    console.print(text, style="yellow", markup=False)
+    """Say on the console, in yellow, what a person should know."""
+    console.print(text, style="yellow")
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]], title: str = "") -> Table:
@@ -152,7 +157,7 @@ class Progress:
         if self.live:
             self.live.stop()
         if kind is None and (self.live or time.monotonic() - self.started > LOG_EVERY):
-            console.print(self.line(final=True), markup=False)
+            console.print(self.line(final=True))
 
     def resume(self, done: int) -> None:
         """Go on from `done` finished units: those of an earlier, interrupted run are left out of the rate."""
@@ -175,7 +180,7 @@ class Progress:
             self.note = note
         if not self.live and time.monotonic() - self.last_line > LOG_EVERY:
             self.last_line = time.monotonic()
-            console.print(self.line(), markup=False)
+            console.print(self.line())
 
     def shown(self) -> Text:
         """The line as a terminal shows it, cut where it is too narrow."""

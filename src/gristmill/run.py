@@ -151,7 +151,7 @@ def execute(
         tell_damage(stage, params, damage)
     if changed and (out.parent / RECIPE).exists() and not redo:
         tell_sets(stage, changed)
-    console.print(f"[bold]{stage.name}[/bold]")
+    console.print(stage.name, style="bold")
     with explaining(stage.name, partial):
         begin(partial, fingerprint)
         result = carry_out(stage, inputs, params, partial)
@@ -160,7 +160,7 @@ def execute(
         result.folders = {name: beside(path, out) for name, path in inputs.items()}
         finish(result, partial)
     adopt(partial, out, fingerprint)
-    console.print(f"           {stage_line(result)}", style="dim", markup=False, soft_wrap=True)
+    console.print(f"           {stage_line(result)}", style="dim")
     tell_loss(result, out)
     journal.note(stage.name, RAN, "--from" if redo else damage or str(changed or "new"), changed)
     return result

@@ -58,7 +58,7 @@ def attribute(
             continue
         states = ", holds the answer" if mover.states else ""
         head = f"{place:>3}  {mover.score:+.3f}, {mover.above:.1f} deviations above chance{states}"
-        results.print(f"{head}  {url}", markup=False)
-        results.print(f"     {' '.join(text.split())[:200]}", style="dim", markup=False)
+        results.print(f"{head}  {url}")
+        results.print(f"     {' '.join(text.split())[:200]}", style="dim")
     if not as_json:
         results.print(f"by gradients at {len(models)} moments of pretraining; nothing was trained again", style="dim")

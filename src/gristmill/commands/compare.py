@@ -68,18 +68,18 @@ def compare(
     elif not apart:
         results.print("no figure differs of those that all have", markup=False)
     if apart:
-        results.print(yardsticks.told(apart), markup=False)
+        results.print(yardsticks.told(apart))
     if more := len(names) - len(rows) - apart.total():
-        results.print(f"{more} more figures with --all", style="dim", markup=False)
+        results.print(f"{more} more figures with --all", style="dim")
     answers = {run: answered(run) for run in runs}
     for other in (group[0] for group in groups[1:]):
         before, after = in_common(answers[runs[0]], answers[other])
         asked = answers[runs[0]] or answers[other]
         changes = paired(runs[0], other, before, after) if asked else ()
         for line in (*changes, *paired_tasks(runs[0], other)):
-            results.print(line, markup=False)
+            results.print(line)
         if win_rate:
-            results.print(better(runs[0], other, before, after, win_rate), markup=False)
+            results.print(better(runs[0], other, before, after, win_rate))
 
 
 def shown(value: float | None) -> str:

@@ -47,7 +47,7 @@ def ledger(
         raise UserError(f"no corpus stage in {run}", "name a run folder, as runs/miniweb")
     if document:
         for stage, told in way(folders, document):
-            results.print(f"{stage}: {told}", markup=False, soft_wrap=True)
+            results.print(f"{stage}: {told}")
         return
     table = Table("stage", "rule", "documents", "bytes")
     for entry in entries(folders):
@@ -78,4 +78,4 @@ def score(
     contrasted = ((text, label) for paths, label in kinds for text in extract_texts(paths))
     scorer, found = train(graded(labels) if labels else contrasted, probability=not labels, seed=seed)
     scorer.save(out)
-    results.print(f"{out}: {', '.join(f'{name} {value:,.4g}' for name, value in found.items())}", soft_wrap=True)
+    results.print(f"{out}: {', '.join(f'{name} {value:,.4g}' for name, value in found.items())}")

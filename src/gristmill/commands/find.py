@@ -31,7 +31,7 @@ def find(
         raise UserError("there is nothing to look for", "give words, or a question")
     passages = passages_of(folder) or stage_of(folder, "passages")
     search = Search(passages, None if words else installed_encoder())
-    console.print(f"passages: {passages}, ranked by {search.ranked_by}", markup=False)
+    console.print(f"passages: {passages}, ranked by {search.ranked_by}")
     if not (passages_found := search.find(question, count)):
         console.print("no passage has a word of that: try others")
     for place, found in enumerate(passages_found, 1):

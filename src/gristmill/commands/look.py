@@ -46,7 +46,7 @@ def provenance(
         texts["model_card.md"] = model_card(folders, model, told)
     for file, text in texts.items():
         write_text(folder / file, text)
-        results.print(str(folder / file), markup=False)
+        results.print(str(folder / file))
 
 
 def model_card(folders: Mapping[str, Path], model: str, told: Sequence[tuple[str, str]]) -> str:
@@ -70,7 +70,7 @@ def attest(
     from gristmill.runs.attest import attest as sign
 
     for path in sign(run, key):
-        results.print(str(path), markup=False)
+        results.print(str(path))
 
 
 def verify(
@@ -98,13 +98,13 @@ def verify(
         extra += [f"{one.folder / file} was not there when the stage was finished" for file in one.extra]
     results.print(table(("folder", "files", "bytes", "state"), rows))
     for line in extra + wrong:
-        results.print(line, style="yellow", markup=False)
+        results.print(line, style="yellow")
     written, faults = len(wrong), list(check_signed(folder, key)) if key else []
     for stage, fault in faults:
         wrong.append(f"{folder / stage}: {fault}")
-        results.print(wrong[-1], style="yellow", markup=False)
+        results.print(wrong[-1], style="yellow")
     if key and not faults:
-        results.print(f"all statements are signed by {key}, and say what the files are", markup=False)
+        results.print(f"all statements are signed by {key}, and say what the files are")
     if wrong and not written:
         remedy = (
             "get the public key of whoever signed it; a folder of your own is signed by gristmill attest RUN --key FILE"
@@ -127,5 +127,5 @@ def verify_file(path: Path, key: Path | None) -> None:
         raise UserError(f"{path}: {found.fault}", "get the file again from who made it, and their public key")
     by = f"signed by the key {', '.join(found.signers)}" if found.signers else "signed by nobody"
     checked = "" if key or not found.signers else ", which --key PUBLIC checks"
-    results.print(f"{path}: {found.told()}", markup=False)
-    results.print(f"its bytes are those that its statement speaks of; {by}{checked}", markup=False)
+    results.print(f"{path}: {found.told()}")
+    results.print(f"its bytes are those that its statement speaks of; {by}{checked}")

@@ -132,15 +132,15 @@ def new_folder(
     }
     about = f"{path.resolve().name}: {counted(found.files, 'files')}, about {quantity(found.text_bytes)}B of text"
     place.write_text(filled(shipped_recipe("folder"), values, about), encoding="utf-8")
-    console.print(f"{place}: written for {about}", markup=False, soft_wrap=True)
+    console.print(f"{place}: written for {about}")
     if found.unread:
         more = " …; a run names all of them" if len(found.unread) > NAMED else ""
         told = f"not read: {counted(len(found.unread), 'files')}: {', '.join(found.unread[:NAMED])}{more}"
         warn(told)
-    console.print(f"vocabulary {vocab_size:,}, {layers} layers of width {width}, {epochs:g} epochs", soft_wrap=True)
+    console.print(f"vocabulary {vocab_size:,}, {layers} layers of width {width}, {epochs:g} epochs")
     if found.text_bytes < LITTLE:
         told = "caution: a model learns next to nothing from so little text, and search needs none"
-        console.print(f"{told}: gristmill run {place} --until passages", style="yellow", markup=False, soft_wrap=True)
+        warn(f"{told}: gristmill run {place} --until passages")
     tell_time(place, round(found.text_bytes / per_token), found.seconds)
     return place
 
@@ -168,10 +168,9 @@ def tell_time(place: Path, tokens: int, extraction: float) -> None:
     console.print(
         f"about {quantity(tokens)} tokens; on this machine, as busy as it is now: pretraining about "
         f"{duration(estimate.seconds)}, the whole run about {duration(estimate.seconds + others)}. "
-        "This is rough: half or twice as long is possible.",
-        soft_wrap=True,
+        "This is rough: half or twice as long is possible."
     )
-    console.print(f"next: gristmill run {place}", markup=False, soft_wrap=True)
+    console.print(f"next: gristmill run {place}")
 
 
 @new.command("site", help="A recipe for a site.")
@@ -192,18 +191,17 @@ def new_site(
     values: dict[str, Any] = {"name": place.stem, "crawl.seeds": [url], "crawl.allow_networks": networks}
     values["crawl.delay"] = 0.0 if networks else 1.0
     place.write_text(filled(shipped_recipe("site"), values, f"the site {url}"), encoding="utf-8")
-    console.print(f"{place}: written for {url}", markup=False, soft_wrap=True)
+    console.print(f"{place}: written for {url}")
     console.print(
         ("" if networks else "One page a second is fetched; the site's robots.txt is obeyed. ")
-        + "How much text there is, only the crawl can tell; the sizes suit 1 to 20 MB of it.",
-        soft_wrap=True,
+        + "How much text there is, only the crawl can tell; the sizes suit 1 to 20 MB of it."
     )
     run = f"runs/{place.stem}"
     for line in (
         f"next: gristmill run {place} --until passages, then gristmill serve {run} answers from the pages",
         f"to train a model, too: gristmill run {place}; after --until tokenize, gristmill plan {place} tells how long",
     ):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line)
     return place
 
 

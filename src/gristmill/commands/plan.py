@@ -34,7 +34,7 @@ def check(
     found = list(check_recipe(loaded, out or Path("runs") / loaded.name, price))
     for one in found:
         told = f"{one.stage}: {one.told}" + (f" ({one.remedy})" if one.remedy else "")
-        results.print(told, style="yellow" if one.wrong else "", markup=False, soft_wrap=True)
+        results.print(told, style="yellow" if one.wrong else "")
     if wrong := [one for one in found if one.wrong]:
         raise UserError(f"{len(wrong)} of {len(found)} findings would spoil a run", wrong[0].remedy)
 
@@ -62,11 +62,11 @@ def plan(
         raise UserError(f"{recipe} has no stage that trains", "give it a [pretrain] table")
     for one in estimates:
         for told in [one.shape] * bool(one.shape) + [f"assumed: {what}" for what in one.assumed]:
-            results.print(f"{one.stage}: {told}", soft_wrap=True, markup=False)
+            results.print(f"{one.stage}: {told}")
     results.print(estimates_table(estimates, price))
     for one in estimates:
         if one.told:
-            results.print(f"{one.stage}: {one.told}", soft_wrap=True, markup=False)
+            results.print(f"{one.stage}: {one.told}")
 
 
 def scale(

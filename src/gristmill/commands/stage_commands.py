@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import permutations
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from typer.core import TyperCommand
@@ -19,7 +17,7 @@ from gristmill.commands.groups import STAGE, EngineName, Settings, Workers
 from gristmill.corpus.execution.executor import parse_backend, using
 from gristmill.errors import UserError, nearest
 from gristmill.manifest import RECIPE, Manifest
-from gristmill.progress import console
+from gristmill.progress import console, results
 from gristmill.recipe import stage_params
 from gristmill.run import run_alone
 from gristmill.runs.finished import made_in, stages_of
@@ -34,7 +32,6 @@ def one_of(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-WIDEST = 500  # columns of a table that no terminal shows: its lines are not wrapped
 FILES = {"crawl": "seeds", "extract": "paths"}  # stages that read no folder of a stage: the setting that names what
 INPUTS = {  # what an input is, on disk
     "corpus": f"Documents: the folder of {one_of(CORPUS)} (documents*.parquet).",
@@ -73,16 +70,15 @@ class StageCommand(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help text, then a line a setting."""
         super().format_help(ctx, formatter)
-        page = Console(width=None if sys.stdout.isatty() else WIDEST, highlight=False)
-        page.print(f"For example: {example(BY_NAME[str(self.name)])}\n", markup=False)
+        results.print(f"For example: {example(BY_NAME[str(self.name)])}\n")
         settings = settings_of(stage_params(str(self.name)))
         if not settings:
             return
         table = Table("setting", "type", "default", "meaning", box=None, header_style="bold", pad_edge=False)
         for one in settings:
             table.add_row(*(Text(part) for part in (one.name, one.kind, one.default, one.meaning)))
-        page.print(f"Settings, by --set or in a recipe's [{self.name}] table:\n", markup=False)
-        page.print(table)
+        results.print(f"Settings, by --set or in a recipe's [{self.name}] table:\n")
+        results.print(table)
 
 
 def example(stage: Stage, run: Path = Path("runs/miniweb")) -> str:
@@ -157,9 +153,9 @@ def stage_command(stage: Stage) -> Callable[..., None]:
         with using(parse_backend(engine, workers)):
             made = run_alone(stage, folders, params, out)
         if made is None:
-            console.print(f"{out} is finished and unchanged; nothing to do", markup=False)
+            console.print(f"{out} is finished and unchanged; nothing to do")
         elif stage.name in MODEL[1:]:
-            console.print(f"talk to it: gristmill chat {out}", markup=False)
+            console.print(f"talk to it: gristmill chat {out}")
 
     signature = inspect.signature(command, eval_str=True)
     own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]

@@ -91,11 +91,11 @@ def show(text: str, spans: list[Span]) -> None:
         )
         for source in span.sources:
             facts = [source.facts[name] for name in ("title", "fetched_at", "licence") if name in source.facts]
-            results.print(f"    {source.url or source.facts.get('source', source.document)}", markup=False)
+            results.print(f"    {source.url or source.facts.get('source', source.document)}")
             if facts:
-                results.print(f"      {', '.join(facts)}", style="dim", markup=False)
+                results.print(f"      {', '.join(facts)}", style="dim")
             words = " ".join(f"{source.before}{source.text}{source.after}".split())
-            results.print(f"      … {words} …", style="dim", markup=False)
+            results.print(f"      … {words} …", style="dim")
     characters = covered(spans)
     if not spans:
         told = "no run of three words of it stands in the training text"
@@ -104,7 +104,7 @@ def show(text: str, spans: list[Span]) -> None:
     else:
         told = f"{characters / len(text):.0%} of it stands in the training text, in the spans above; "
         told += "no three words in a row of the rest do, nor two spans as they are joined here"
-    results.print(f"\n{told}", markup=False)
+    results.print(f"\n{told}")
 
 
 def count(
@@ -116,5 +116,5 @@ def count(
         raise UserError("there is nothing to count", "give words, as they stand in the text")
     index, tokenizer = opened(folder)
     found = index.count_words(index.forms(text.strip(), tokenizer), tokenizer)
-    console.print(f"in {index.total:,} tokens of training text:", style="dim", markup=False)
+    console.print(f"in {index.total:,} tokens of training text:", style="dim")
     results.print(f"{found:,}")

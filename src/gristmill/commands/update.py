@@ -50,11 +50,11 @@ def update(
     if not known:
         told_again(recipe, run)
     told = ", ".join(f"{len(names):,} {kind}" for kind, names in found.items())
-    results.print(f"newer than the weights: {told} (all in {run / NEWER})", markup=False)
+    results.print(f"newer than the weights: {told} (all in {run / NEWER})")
     for kind, names in found.items():
         for name in names[:5]:
-            results.print(f"  {kind}: {name}", markup=False)
-    console.print("find and chat use them; a server that runs already does once it is started again", markup=False)
+            results.print(f"  {kind}: {name}")
+    console.print("find and chat use them; a server that runs already does once it is started again")
     return found
 
 

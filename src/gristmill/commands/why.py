@@ -33,12 +33,12 @@ def why(
     again = made_in(run / UPDATE) if since else {}
     page = meant(run, folders, again, page)
     for stage, line in fate(folders, page):
-        results.print(f"{stage}: {line}", markup=False)
+        results.print(f"{stage}: {line}")
     for kind, names in since.items():
         if page in names:
-            results.print(f"update: {SINCE[kind]}", markup=False)
+            results.print(f"update: {SINCE[kind]}")
             for stage, line in fate(again, page):
-                results.print(f"{UPDATE}/{stage}: {line}", markup=False)
+                results.print(f"{UPDATE}/{stage}: {line}")
 
 
 def fate(folders: Mapping[str, Path], page: str) -> Iterator[tuple[str, str]]:

@@ -174,7 +174,7 @@ def check(trained: Trained, folder: Path, kinds: Sequence[str]) -> dict[str, flo
         figures |= {f"check.{peer.name}.{name}": value for name, value in found.items()}
         alike = "ids of {texts} texts and {prompts} prompts the same, {same_answers} answers too".format(**found)
         gap = f"log-probabilities within {found['largest_difference']:.1g}"
-        console.print(f"           {peer.name}: {alike}, {gap}", markup=False)
+        console.print(f"           {peer.name}: {alike}, {gap}")
     return figures
 
 

@@ -113,10 +113,10 @@ def tell_left_out(out: Path) -> None:
     if counts:
         log = out.with_name(out.name.removesuffix(".partial")) / "dropped.jsonl"
         of = "file or record was" if counts.total() == 1 else "files or records were"
-        console.print(f"{counts.total():,} {of} left out, all named in {log}:", markup=False)
+        console.print(f"{counts.total():,} {of} left out, all named in {log}:")
     for rule, count in counts.most_common():
         more = " …" if count > NAMED else ""
-        console.print(f"  {rule} {count:,}: {', '.join(first[rule])}{more}", markup=False)
+        console.print(f"  {rule} {count:,}: {', '.join(first[rule])}{more}")
 
 
 def join_ranges(tasks: Sequence[ExtractedShard], results: Sequence[Result]) -> list[Result]:
