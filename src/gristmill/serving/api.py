@@ -24,7 +24,6 @@ from gristmill.serving.guard import Guard
 from gristmill.serving.memory.memory_routes import add_memory_routes
 from gristmill.serving.memory.memory_store import MemoryStore
 from gristmill.serving.metrics import metrics
-from gristmill.serving.quoting import QuotingAssistant
 from gristmill.serving.requests.begin import Beginner
 from gristmill.serving.requests.request_fields import read_body
 from gristmill.serving.tracing import Tracer, add_trace
@@ -69,14 +68,14 @@ def create_app(
         beginner.check_model(asked)
         return card
 
-    if isinstance(assistant, QuotingAssistant):
+    if pages := beginner.pages:
         card["passages"] = True
 
         @app.get("/v1/passages")
         def passages(
             question: Annotated[list[str], Query(min_length=1)], limit: Annotated[int, Query(ge=1, le=100)] = 5
         ) -> list[dict[str, Any]]:
-            return assistant.find(question, limit)  # the last of a person's questions in a conversation
+            return pages.find(question, limit)  # the last of a person's questions in a conversation
 
     if memory:
         card["memory"] = True

@@ -14,8 +14,6 @@ from fastapi.concurrency import run_in_threadpool
 from gristmill.generation.decoder import PAGE, NativeDecoder, Rows
 from gristmill.generation.engine import Engine
 from gristmill.serving.answer import AnswerQueue
-from gristmill.serving.api_error import ApiError
-from gristmill.serving.quoting import QuotingAssistant
 from gristmill.serving.requests.begin import Beginner
 from gristmill.serving.requests.completion_request import EmbeddingRequest, as_tokens
 from gristmill.serving.requests.request_fields import parse, read_body
@@ -29,9 +27,8 @@ def add_embeddings(app: FastAPI, beginner: Beginner, queue: AnswerQueue) -> None
     def read(body: bytes) -> tuple[EmbeddingRequest, list[list[int]]]:
         asked = parse(body, EmbeddingRequest)
         beginner.check_model(asked.model)
-        if isinstance(beginner.assistant, QuotingAssistant):
-            raise ApiError(400, "this server quotes pages: it has no model that reads a text", "input")
-        return asked, as_tokens(asked.input, MOST_TEXTS, beginner.assistant.engine.tokenizer, "input")[0]
+        engine = beginner.engine("reads a text", "input")
+        return asked, as_tokens(asked.input, MOST_TEXTS, engine.tokenizer, "input")[0]
 
     @app.post("/v1/embeddings")
     async def embeddings(request: Request) -> dict[str, Any]:

@@ -148,10 +148,11 @@ class Talk:
         """An answer while it is made, or what the memory says."""
         messages, aside = self.told([*self.messages, asked]), None
         if session:
-            if (made := session.answer(pages=isinstance(self.assistant, QuotingAssistant))) is not None:
+            quotes = isinstance(self.assistant, QuotingAssistant)
+            if (made := session.answer(pages=quotes)) is not None:
                 return made
             messages = session.messages
-            if not isinstance(self.assistant, QuotingAssistant):
+            if not quotes:
                 aside = partial(session.aside, tokenizer=self.assistant.engine.tokenizer)
         reply = self.assistant.reply(messages, temperature=self.temperature, seed=len(messages), aside=aside)
         if session and isinstance(reply, QuotedReply) and not reply.quoted:

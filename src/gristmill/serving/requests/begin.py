@@ -9,6 +9,7 @@ from typing import Any
 from gristmill.chat.tools import CallForm, as_text
 from gristmill.errors import UserError
 from gristmill.generation.answer_text import AnswerText
+from gristmill.generation.engine import Engine
 from gristmill.generation.grammar import Grammar
 from gristmill.generation.sampling_params import SamplingParams
 from gristmill.serving.api_error import ApiError, mendable, valid
@@ -33,11 +34,18 @@ class Beginner:
 
     def __init__(self, assistant: Assistant, memory: MemoryStore | None = None) -> None:
         self.assistant, self.memory, self.name = assistant, memory, valid(assistant.name)
+        self.pages = assistant if isinstance(assistant, QuotingAssistant) else None  # where they answer, no model does
 
     def check_model(self, asked: str | None) -> None:
         """Raise ApiError for a model that is not here."""
         if asked not in (None, self.name, "gristmill"):
             raise ApiError(404, f"no model {asked}; this server has {self.name}", "model", "model_not_found")
+
+    def engine(self, does: str, field: str) -> Engine:
+        """What generates. Raises ApiError where pages are quoted instead: of a `field` that asks for more."""
+        if self.pages:
+            raise ApiError(400, f"this server quotes pages: it has no model that {does}", field)
+        return self.assistant.engine
 
     def session(self, asked: Remembered, messages: list[dict[str, Any]], user: str) -> Session | None:
         """The request's use of the memory, if it asks for any."""
@@ -56,16 +64,16 @@ class Beginner:
         session, dropped = self.session(asked, messages, user), 0
         form, offer = asked.form, asked.offer
         held = form is not None or bool(offer and offer.forced)
-        quoting, messages = isinstance(self.assistant, QuotingAssistant), session.messages if session else messages
-        reply = session.answer(pages=quoting) if session and not held else None
+        messages = session.messages if session else messages
+        reply = session.answer(pages=self.pages is not None) if session and not held else None
         wanted = {"logprobs": logprobs is not None, "response_format": form is not None, "tools": offer is not None}
         for name, given in wanted.items():
-            if given and (quoting or (reply is not None and name == "logprobs")):
+            if given and (self.pages or (reply is not None and name == "logprobs")):
                 raise ApiError(400, f"{name} is not supported: no model answers", name, "unsupported_parameter")
         if reply is not None:
             choices: list[Choice] = [Quotation(number, reply, ()) for number in range(asked.n or 1)]
-        elif isinstance(self.assistant, QuotingAssistant):
-            quoted = self.assistant.reply(list(map(as_text, messages)), stop=asked.stops)
+        elif self.pages:
+            quoted = self.pages.reply(list(map(as_text, messages)), stop=asked.stops)
             if session and not quoted.quoted:
                 quoted.supplement(session.facts_said())
             choices = [Quotation(number, quoted.text(), quoted.annotations) for number in range(asked.n or 1)]
@@ -126,18 +134,17 @@ class Beginner:
         """`/v1/completions`."""
         asked = parse(body, CompletionRequest)
         self.check_model(asked.model)
-        if isinstance(self.assistant, QuotingAssistant):
-            raise ApiError(400, "this server quotes pages: it has no model that goes on with a text", "prompt")
-        prompts, hidden = asked.prompts(self.assistant.engine.tokenizer)
+        engine = self.engine("goes on with a text", "prompt")
+        prompts, hidden = asked.prompts(engine.tokenizer)
         most = COMPLETION_TOKENS if asked.max_tokens is None else asked.max_tokens
-        params = asked.params(self.assistant.engine.config.vocab_size, most, asked.logprobs or 0)
+        params = asked.params(engine.config.vocab_size, most, asked.logprobs or 0)
         told, echo = asked.logprobs is not None, bool(asked.echo)
         return CompletionForm(
             self.name,
             self.choices(asked, prompts, params, scored=told and echo),
             stream=bool(asked.stream),
             include_usage=asked.include_usage,
-            tokenizer=self.assistant.engine.tokenizer,
+            tokenizer=engine.tokenizer,
             logprobs=told,
             echo=echo,
             hidden=hidden,
