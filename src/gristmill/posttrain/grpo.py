@@ -6,18 +6,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gristmill.model.transformer import Transformer
 from gristmill.posttrain.losses import average, divergence, group_advantages, surrogate
-from gristmill.posttrain.rollouts import Rollouts
-from gristmill.recipe import RL
+from gristmill.posttrain.rollouts import Objective, Rollouts
 from gristmill.training.parallel import everyones, total
 
 
-class GRPO:
+class GRPO(Objective):
     """PPO's clipped surrogate with advantages within groups, and a penalty for divergence in the loss."""
-
-    def __init__(self, policy: Transformer, params: RL) -> None:
-        self.model, self.params = policy, params
 
     def begin(self, batch: Rollouts, hidden_ND: Tensor) -> None:
         """Advantages; groups that were all rewarded alike leave, if they are to."""
@@ -33,8 +28,7 @@ class GRPO:
     def loss(self, batch: Rollouts, new_BA: Tensor, hidden_ND: Tensor) -> Tensor:
         """The surrogate and the penalty, averaged alike."""
         params, mask_BA = self.params, batch.learned_BA
-        clip = (params.clip, params.clip_high or params.clip)
-        each_BA = surrogate(new_BA, batch.old_BA, batch.advantages, mask_BA, clip, params.importance)
+        each_BA = surrogate(new_BA, batch.old_BA, batch.advantages, mask_BA, self.clip, params.importance)
         if params.kl:
             each_BA = each_BA + params.kl * divergence(new_BA, batch.reference_BA)
         return average(each_BA, mask_BA, params.average, batch.whole)

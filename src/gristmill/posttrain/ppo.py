@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gristmill.model.transformer import Network, Transformer
 from gristmill.posttrain.losses import TINY, average, gae, surrogate, token_rewards, value_loss
-from gristmill.posttrain.rollouts import Rollouts
+from gristmill.posttrain.rollouts import Objective, Rollouts
 from gristmill.recipe import RL
 from gristmill.training.parallel import total
 
@@ -33,11 +33,14 @@ class ActorCritic(Network):
         return found
 
 
-class PPO:
+class PPO(Objective):
     """The clipped surrogate with advantages of tokens, which are scaled to a deviation of 1 over the batch."""
 
+    model: ActorCritic
+
     def __init__(self, policy: Transformer, params: RL) -> None:
-        self.model, self.params = ActorCritic(policy).to(policy.embed.weight.device), params
+        super().__init__(policy, params)
+        self.model = ActorCritic(policy).to(policy.embed.weight.device)
         self.returns_BA = self.values_BA = torch.empty(0)  # of the batch at hand: what values are fitted to, and were
 
     def begin(self, batch: Rollouts, hidden_ND: Tensor) -> None:
@@ -52,8 +55,8 @@ class PPO:
 
     def loss(self, batch: Rollouts, new_BA: Tensor, hidden_ND: Tensor) -> Tensor:
         """The mean over tokens of the policy's loss and the value's."""
-        mask_BA, clip = batch.answers.mask_BA, (self.params.clip, self.params.clip_high or self.params.clip)
-        policy_BA = surrogate(new_BA, batch.old_BA, batch.advantages, mask_BA, clip)
+        mask_BA = batch.answers.mask_BA
+        policy_BA = surrogate(new_BA, batch.old_BA, batch.advantages, mask_BA, self.clip)
         values_BA = self.model.values(hidden_ND[batch.answers.places_BA])
         value_BA = value_loss(values_BA, self.values_BA, self.returns_BA, VALUE_CLIP)
         return average(policy_BA + VALUE_WEIGHT * value_BA, mask_BA, "token", batch.whole)

@@ -7,7 +7,7 @@ asked on the way: whether the truth is served is measured there, not by the rewa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ from gristmill.training.optimizer import Rates
 from gristmill.training.parallel import join, total
 from gristmill.training.stage import conclude, run_job
 
-METHODS: dict[str, Callable[[Transformer, RL], Objective]] = {"grpo": GRPO, "rloo": RLOO, "ppo": PPO}
+METHODS: dict[str, type[Objective]] = {"grpo": GRPO, "rloo": RLOO, "ppo": PPO}
 MOST_HELD_OUT = 200  # prompts
 EVALUATIONS = 10  # on the way
 

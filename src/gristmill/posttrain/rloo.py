@@ -6,17 +6,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gristmill.model.transformer import Transformer
 from gristmill.posttrain.losses import left_out_advantages, surrogate
-from gristmill.posttrain.rollouts import Rollouts
-from gristmill.recipe import RL
+from gristmill.posttrain.rollouts import Objective, Rollouts
 
 
-class RLOO:
+class RLOO(Objective):
     """An answer is one action, whose probability is that of all its tokens; its ratio is clipped as in PPO."""
-
-    def __init__(self, policy: Transformer, params: RL) -> None:
-        self.model, self.params = policy, params
 
     def begin(self, batch: Rollouts, hidden_ND: Tensor) -> None:
         """Advantages, of rewards less the penalty."""
@@ -26,5 +21,5 @@ class RLOO:
     def loss(self, batch: Rollouts, new_BA: Tensor, hidden_ND: Tensor) -> Tensor:
         """The mean over answers."""
         new_B1, old_B1 = (batch.answers.sums(values)[:, None] for values in (new_BA, batch.old_BA))
-        clip = (self.params.clip, self.params.clip_high or self.params.clip)
-        return surrogate(new_B1, old_B1, batch.advantages, torch.ones_like(new_B1), clip).sum() / batch.whole.answers
+        each_B1 = surrogate(new_B1, old_B1, batch.advantages, torch.ones_like(new_B1), self.clip)
+        return each_B1.sum() / batch.whole.answers

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -41,17 +41,21 @@ class Rollouts:
     advantages: Tensor = field(init=False)  # of answers, [B], or of their tokens, [B, A]
 
 
-class Objective(Protocol):
+class Objective(ABC):
     """How a policy learns from rollouts. `begin` is called once for each batch, with gradients switched off and the
     policy's log-probabilities in it; `loss` for each step that is made on it."""
 
-    @property
-    def model(self) -> Network:
-        """What is trained: the policy, and what the objective needs besides."""
+    model: Network  # what is trained: the policy, and what the objective needs besides
 
+    def __init__(self, policy: Transformer, params: RL) -> None:
+        self.model, self.params = policy, params
+        self.clip = params.clip, params.clip_high or params.clip  # how far below and above 1 a ratio counts
+
+    @abstractmethod
     def begin(self, batch: Rollouts, hidden_ND: Tensor) -> None:
         """Say what each answer, or token, was better than."""
 
+    @abstractmethod
     def loss(self, batch: Rollouts, new_BA: Tensor, hidden_ND: Tensor) -> Tensor:
         """This process's share of a step's loss."""
 
