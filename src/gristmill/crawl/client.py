@@ -169,13 +169,13 @@ class Client:
         """Whether that address is public or allowed by the recipe."""
         return is_allowed(address, self.networks)
 
-    def headers_for(self, conditions: Mapping[str, str]) -> Headers:
+    def header_lines(self, conditions: Conditions) -> list[str]:
         """What a request says of us."""
         return [
-            ("User-Agent", self.agent),
-            ("Accept", "text/html,application/xhtml+xml,text/plain;q=0.8,*/*;q=0.1"),
-            ("Accept-Encoding", CODINGS),
-            *conditions.items(),
+            f"User-Agent: {self.agent}",
+            "Accept: text/html,application/xhtml+xml,text/plain;q=0.8,*/*;q=0.1",
+            f"Accept-Encoding: {CODINGS}",
+            *(f"{name}: {value}" for name, value in (conditions or {}).items()),
         ]
 
     async def get(self, url: str, limit: int, conditions: Conditions = None, *, alone: bool = False) -> Response:
@@ -202,9 +202,8 @@ class Client:
 
     async def get_once(self, url: str, limit: int, conditions: Conditions, alone: bool) -> tuple[Transfer, Response]:
         """One request, and what carried it."""
-        headers = [f"{name}: {value}" for name, value in self.headers_for(conditions or {})]
         transfer = self.free.pop() if self.free else Transfer(self)
-        transfer.start(url, headers, redirected(self.connect_to, host_of(url)), limit, alone)
+        transfer.start(url, self.header_lines(conditions), redirected(self.connect_to, host_of(url)), limit, alone)
         transfer.done = self.loop.create_future()
         self.running[transfer.curl] = transfer
         self.multi.add_handle(transfer.curl)
@@ -225,12 +224,11 @@ class Client:
             self.free.append(transfer)
         return transfer, response
 
-    def request_block(self, url: str, conditions: Mapping[str, str] | None = None) -> bytes:
+    def request_block(self, url: str, conditions: Conditions = None) -> bytes:
         """The request as it is sent over HTTP/1.1, for the WARC."""
         authority, slash, target = url.partition("://")[2].partition("/")
-        lines = [f"GET {slash}{target} HTTP/1.1", f"Host: {authority}"]
-        lines += [f"{name}: {value}" for name, value in self.headers_for(conditions or {})]
-        return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
+        lines = [f"GET {slash}{target} HTTP/1.1", f"Host: {authority}", *self.header_lines(conditions), "", ""]
+        return "\r\n".join(lines).encode("latin-1", "replace")
 
     # libcurl's side: it tells which sockets to watch and how long to wait
 

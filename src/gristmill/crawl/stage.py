@@ -19,6 +19,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -296,9 +297,9 @@ class Crawler:
         own, others = [], []
         for host, item in self.sorted_by_host(found):
             if item.depth > self.params.max_depth:
-                item = Found(item.url, item.depth, item.hops, item.kind, "depth")
+                item = replace(item, outcome="depth")
             elif item.hops > self.params.max_redirects:
-                item = Found(item.url, item.depth, item.hops, item.kind, "redirects")
+                item = replace(item, outcome="redirects")
             if host == turn.name:
                 own.append(item)
             else:
@@ -317,7 +318,7 @@ class Crawler:
             if self.wanted[host]:
                 yield host, item
             elif item.kind == "page":
-                yield host, Found(item.url, item.depth, item.hops, item.kind, "host")
+                yield host, replace(item, outcome="host")
 
     def end_round(self) -> None:
         """Write the round's records, deliver the mail, and deal the next round's shares.

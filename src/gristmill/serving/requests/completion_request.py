@@ -11,13 +11,13 @@ from gristmill.serving.requests.request_fields import MAX_CHOICES, Body, Count, 
 from gristmill.tokenizer.encode import Tokenizer
 
 Tokens = Annotated[list[Integer], Field(fail_fast=True)]
-Texts = str | list[str] | list[int] | list[list[int]]
+Texts = str | Annotated[list[str], Field(fail_fast=True)] | Tokens | Annotated[list[Tokens], Field(fail_fast=True)]
 
 
 class CompletionRequest(Sampled):
     """A request to go on with texts, or with tokens."""
 
-    prompt: str | Annotated[list[str], Field(fail_fast=True)] | Tokens | Annotated[list[Tokens], Field(fail_fast=True)]
+    prompt: Texts
     max_tokens: Annotated[Integer, Field(ge=0)] | None = None  # none: only the prompt is echoed
     echo: bool | None = None
     logprobs: Likeliest | None = None
@@ -42,7 +42,7 @@ class CompletionRequest(Sampled):
 class EmbeddingRequest(Body):
     """A request for vectors of texts."""
 
-    input: str | Annotated[list[str], Field(fail_fast=True)] | Tokens | Annotated[list[Tokens], Field(fail_fast=True)]
+    input: Texts
     model: str | None = None
     encoding_format: Literal["float", "base64"] | None = None
 
