@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from gristmill.corpus.readers import source_code
 from gristmill.corpus.readers.books import read_epub, read_pdf
@@ -27,24 +28,34 @@ from gristmill.record import Record
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 TEXT_TYPES = ("text/plain", "text/markdown")
-KINDS = {
-    "warc": (".warc", ".warc.gz", ".wet", ".wet.gz"),
-    "jsonl": (".jsonl", ".ndjson", ".json", ".jsonl.zst"),
-    "csv": (".csv", ".tsv"),
-    "parquet": (".parquet",),
-    "wikipedia": ("-pages-articles.xml", ".bz2"),
-    "epub": (".epub",),
-    "pdf": (".pdf",),
-    "docx": (".docx",),
-    "rst": (".rst", ".rest"),
-    "latex": (".tex", ".ltx", ".latex"),
-    "notebook": (".ipynb",),
-    "text/html": (".html", ".htm", ".xhtml", ".xht", ".shtml"),
-    "text/markdown": (".md", ".markdown", ".mkd", ".qmd", ".rmd", ".mdx"),
-    "text/plain": (".txt", ".text", ".org", ".adoc", ".asciidoc"),
-    "code": source_code.ENDINGS,
+
+
+class Format(NamedTuple):
+    """A kind of file: how its names end, what reads it where it is not one document as it is, and whether it is read
+    with .gz after its ending, too."""
+
+    endings: tuple[str, ...]
+    read: Callable[[Path, str], Iterator[Record]] | None = None
+    packed: bool = False
+
+
+FORMATS = {
+    "warc": Format((".warc", ".warc.gz", ".wet", ".wet.gz")),
+    "jsonl": Format((".jsonl", ".ndjson", ".json", ".jsonl.zst"), read_jsonl, packed=True),
+    "csv": Format((".csv", ".tsv"), read_csv, packed=True),
+    "parquet": Format((".parquet",), read_parquet),
+    "wikipedia": Format(("-pages-articles.xml", ".bz2"), read_dump),
+    "epub": Format((".epub",), read_epub),
+    "pdf": Format((".pdf",), read_pdf),
+    "docx": Format((".docx",), read_docx),
+    "rst": Format((".rst", ".rest"), read_rst, packed=True),
+    "latex": Format((".tex", ".ltx", ".latex"), read_latex, packed=True),
+    "notebook": Format((".ipynb",), read_notebook),
+    "text/html": Format((".html", ".htm", ".xhtml", ".xht", ".shtml"), packed=True),
+    "text/markdown": Format((".md", ".markdown", ".mkd", ".qmd", ".rmd", ".mdx"), packed=True),
+    "text/plain": Format((".txt", ".text", ".org", ".adoc", ".asciidoc"), packed=True),
+    "code": Format(source_code.ENDINGS, source_code.read_code, packed=True),
 }
-PACKED = ("jsonl", "csv", "rst", "latex", "text/html", "text/markdown", "text/plain", "code")  # also with .gz after it
 FIRST_BYTES = {  # RFC 1952, PKWARE's APPNOTE 4.3.7, the .xz format 2.1.1.1, bzip2, RFC 8878: kind, and what to do
     b"\x1f\x8b\x08": ("gzip", "give it a name with .gz at its end ({name}.gz), or unpack it"),
     b"PK\x03\x04": ("a zip archive", "unpack it; a book or a document needs its own ending (.epub, .docx)"),
@@ -53,19 +64,6 @@ FIRST_BYTES = {  # RFC 1952, PKWARE's APPNOTE 4.3.7, the .xz format 2.1.1.1, bzi
     **{b"BZh%d1AY&SY" % level: ("bzip2", "unpack it") for level in range(1, 10)},
 }
 PLAIN_NAMES = ("readme", "license", "licence", "copying", "changelog", "changes", "news", "install", "todo", "authors")
-READERS: dict[str, Callable[[Path, str], Iterator[Record]]] = {
-    "jsonl": read_jsonl,
-    "csv": read_csv,
-    "parquet": read_parquet,
-    "wikipedia": read_dump,
-    "epub": read_epub,
-    "pdf": read_pdf,
-    "docx": read_docx,
-    "rst": read_rst,
-    "latex": read_latex,
-    "notebook": read_notebook,
-    "code": source_code.read_code,
-}
 UNREAD = "unread_kind"
 
 
@@ -101,10 +99,10 @@ def of_kind(found: FoundFile) -> FoundFile:
 def kind_of(path: Path) -> str:
     """The kind of a file by its name, or an empty string."""
     name = path.name.lower()
-    kind = next((kind for kind, ends in KINDS.items() if name.endswith(ends)), "")
+    kind = next((kind for kind, one in FORMATS.items() if name.endswith(one.endings)), "")
     if not kind and name.endswith(".gz"):
         inner = kind_of(Path(name.removesuffix(".gz")))
-        return inner if inner in PACKED else ""
+        return inner if inner and FORMATS[inner].packed else ""
     if not kind and "." not in name:
         return "code" if name in source_code.NAMES else "text/plain" if name in PLAIN_NAMES else ""
     return kind
@@ -112,7 +110,7 @@ def kind_of(path: Path) -> str:
 
 def extensions() -> list[str]:
     """Every file name ending that can be read, but those of source code."""
-    return [end for kind, ends in KINDS.items() for end in ends if kind != "code" and end.startswith(".")]
+    return [end for kind, one in FORMATS.items() for end in one.endings if kind != "code" and end.startswith(".")]
 
 
 def read_file(path: Path, name: str) -> Iterator[Record]:
@@ -121,15 +119,17 @@ def read_file(path: Path, name: str) -> Iterator[Record]:
     Raises UserError where the file as a whole cannot be read, and what the readers of the formats raise.
     """
     kind = kind_of(path)
-    if kind in READERS:
-        yield from READERS[kind](path, name)
+    form = FORMATS.get(kind)
+    if form and form.read:
+        yield from form.read(path, name)
     else:
         yield Record(whole_file(path), kind, name, name)
 
 
 def packed_otherwise(path: Path, first: bytes) -> str:
     """What a file that is text by its name is by its first bytes, where it is packed, and what to do; else nothing."""
-    if kind_of(path) not in PACKED or path.suffix.lower() in (".gz", ".zst"):
+    form = FORMATS.get(kind_of(path))
+    if not (form and form.packed) or path.suffix.lower() in (".gz", ".zst"):
         return ""
     for mark, (kind, remedy) in FIRST_BYTES.items():
         if first.startswith(mark):
