@@ -26,13 +26,12 @@ from gristmill.progress import counted, duration, quantity
 from gristmill.recipe import SFT, Pretrain, Recipe
 from gristmill.runs.finished import examine
 from gristmill.runs.ready import check_inputs
-from gristmill.settings.choices import unused
+from gristmill.settings.choices import SHAPE, unused
 from gristmill.settings.stages import STAGES, TRAINING, resolve_paths
 from gristmill.tokenizer.encode import Tokenizer
 
 SAMPLED = 2_000  # records of a file
 MANY = 10_000  # records, from which on their number changes nothing
-SHAPE = ("layers", "width", "heads", "kv_heads", "head_dim", "ffn_width", "tie_embeddings")  # of a model by others
 PROCESS = 400 << 20  # bytes that Python and PyTorch take before there is a model
 SAVED = 12 * 4  # bytes on the disk of a parameter: checkpoints, and the model
 EFFICIENCY = 0.5  # of a training step's products, of those of a large matrix
@@ -266,9 +265,9 @@ def tuned(shape: Any, recipe: Recipe, folder: Path, vocabulary: int) -> tuple[Pr
         records = count_of(path)
         batch, _ = dose(records, params.batch, params.epochs)
         tokens = round(size_of(path) / 4 * min(1.0, batch / records))
-    made = Pretrain().model_copy(update={name: getattr(shape, name) for name in SHAPE})
-    row = {"context": max(1, tokens), "batch": 1}
-    return made.model_copy(update=row), vocabulary, bool(params.lora_rank or params.lora_from)
+    sizes = {name: getattr(shape, name) for name in (*SHAPE, "tie_embeddings")}
+    made = Pretrain().model_copy(update={**sizes, "context": max(1, tokens), "batch": 1})
+    return made, vocabulary, bool(params.lora_rank or params.lora_from)
 
 
 def memory_of(made: Pretrain, vocabulary: int, adapters: bool = False) -> tuple[int, int]:

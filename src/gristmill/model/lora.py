@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +21,9 @@ from gristmill.errors import UserError
 from gristmill.files import atomic_path, write_json
 from gristmill.model.formats.hf_format import renamed
 from gristmill.model.transformer import Network
+from gristmill.settings.types import Matrix
 
-TARGETS = ("q", "k", "v", "o", "gate", "up", "down")
+TARGETS = get_args(Matrix)
 PREFIX = "base_model.model."
 M = TypeVar("M", bound=nn.Module)
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

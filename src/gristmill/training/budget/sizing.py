@@ -28,7 +28,7 @@ from gristmill.settings.choices import LENGTH, by_hand, named
 from gristmill.settings.choices import SHAPE as SIZES
 from gristmill.settings.quantities import parameters_of, seconds_and_flops
 
-SHAPE = ("layers", "width", "heads", "kv_heads", "head_dim", "ffn_width", "context", "tie_embeddings")
+SHAPE = (*SIZES, "context", "tie_embeddings")
 TOKENS_PER_PARAMETER = 20.0
 MOST_EPOCHS = 4.0
 BATCH_TOKENS = 2048  # for a million tokens in all
@@ -128,7 +128,7 @@ def too_little(params: Pretrain, what: str, size: int) -> UserError:
     )
 
 
-TURNED = ("layers", "width", "heads", "kv_heads", "head_dim", "ffn_width", "batch", "embed_lr", "head_lr")
+TURNED = (*SIZES, "batch", "embed_lr", "head_lr")
 
 
 def evaluations(steps: int, params: Pretrain) -> int:
