@@ -2,7 +2,6 @@
 #ifdef GM_X86
 #pragma GCC target("avx2,fma") /* before all else: what is inlined must have it too */
 #define LANES 8
-#define TILE_ROWS 4
 #define NAME(name) name##_256
 #include "kernels_loops.h"
 #endif

@@ -2,7 +2,6 @@
 #ifdef GM_X86
 #pragma GCC target("avx512f") /* before all else: what is inlined must have it too */
 #define LANES 16
-#define TILE_ROWS 8
 #define NAME(name) name##_512
 #include "kernels_loops.h"
 #endif

@@ -1,4 +1,4 @@
-/* Vectors of LANES floats, in GCC's notation. TILE_ROWS rows of two vectors are the sums that the registers hold. */
+/* Vectors of LANES floats, in GCC's notation. */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -7,6 +7,8 @@
 #pragma GCC optimize("fp-contract=fast") /* fused multiply-add, which ISO mode turns off */
 
 #define INLINE static inline __attribute__((always_inline))
+
+enum { TILE_ROWS = LANES == 16 ? 8 : 4 }; /* so many rows of two vectors are the sums that the registers hold */
 
 typedef float vec __attribute__((vector_size(LANES * sizeof(float))));
 typedef int32_t ivec __attribute__((vector_size(LANES * sizeof(float)))); /* what comparing gives: -1 or 0 */

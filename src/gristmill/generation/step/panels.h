@@ -12,6 +12,8 @@
 
 #define VECTORS (PANEL / LANES)
 
+/* Rows that are multiplied at once, and panels where there is one row: as many sums as the registers hold. */
+enum { STEP_TILE = LANES == 16 ? 8 : LANES == 8 ? 3 : 1, AT_ONCE = LANES / 4 };
 enum { GROUP = 32, GROUP_BYTES = PANEL * (4 + GROUP), AHEAD = 2048 }; /* bytes that are fetched ahead */
 
 typedef int8_t int8_vec __attribute__((vector_size(2 * LANES)));
