@@ -13,12 +13,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from gristmill.chat.layouts import TALKS, Messages, answered
 from gristmill.chat.transcripts import passages
-from gristmill.corpus.readers.tables import MAX_FIELD, ROWS, delimiter, numbered, rows_of
+from gristmill.corpus.readers.tables import MAX_FIELD, delimiter, numbered, opened_parquet, rows_of
 from gristmill.errors import UserError
 from gristmill.files import write_jsonl
 from gristmill.inputs.folders import files_of
@@ -98,7 +95,8 @@ def records_in(path: Path) -> Iterator[tuple[int, Any]]:
     for ending in PACKED:
         name = name.removesuffix(ending)
     if name.endswith(".parquet"):
-        yield from parquet_rows(path)
+        with opened_parquet(path) as file:
+            yield from enumerate(rows_of(file), 1)
     elif name.endswith((".csv", ".tsv")):
         yield from csv_rows(path)
     else:
@@ -142,16 +140,6 @@ def csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
         cells = {name: cell for name, cell in row.items() if name and cell}
         found = {name: parse(cell) for name, cell in cells.items() if cell.lstrip().startswith(("[{", "{"))}
         yield number, cells | {name: value for name, value in found.items() if not isinstance(value, BadLine)}
-
-
-def parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """The rows of a Parquet file, a part in memory at a time."""
-    try:
-        with path.open("rb") as raw:
-            file = pq.ParquetFile(raw)
-            yield from enumerate((row for batch in file.iter_batches(ROWS) for row in rows_of(batch)), 1)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path} is not a readable Parquet file: {error}", "write or fetch it again") from error
 
 
 def report(stage: str, left_out: Sequence[LeftOut], out: Path) -> dict[str, int]:

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from gristmill.errors import UserError
+from gristmill.corpus.readers.tables import opened_parquet, rows_of
 from gristmill.inputs.text_files import BadLine, json_lines, text_lines
 
 ANSWERS = ("answer", "answers", "target", "targets", "solution", "output", "response", "completion", "chosen")
@@ -44,11 +41,8 @@ def read_items(path: Path) -> Iterator[Item]:
         yield from map(to_item, csv.DictReader(lines, delimiter="\t" if name.endswith(".tsv") else ","))
         yield from map(to_item, faults)
     elif name.endswith(".parquet"):
-        try:
-            for batch in pq.ParquetFile(path, page_checksum_verification=True).iter_batches(1_000):
-                yield from map(to_item, batch.to_pylist())
-        except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(f"{path} is not a readable Parquet file: {error}", "write or fetch it again") from error
+        with opened_parquet(path) as file:
+            yield from map(to_item, rows_of(file))
     else:
         for line in text_lines(path):
             if isinstance(line, BadLine) or line.strip():

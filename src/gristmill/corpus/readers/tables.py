@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
@@ -84,29 +85,33 @@ def read_parquet(path: Path, name: str) -> Iterator[Record]:
 
     Raises UserError where the file is unreadable.
     """
+    with opened_parquet(path) as file:
+        names = file.schema_arrow.names
+        if not set(TEXT_KEYS) & set(names):
+            rows = (row.values() for batch in file.iter_batches(ROWS) for row in batch.to_pylist())
+            yield as_markdown(names, rows, name)
+            return
+        wanted = [key for key in (*TEXT_KEYS, *OTHER_KEYS) if key in names]
+        for number, row in enumerate(rows_of(file, wanted), 1):
+            yield from_row(row, name, number)
+
+
+@contextmanager
+def opened_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """A Parquet file of anyone's. Raises UserError where it cannot be read, now or later."""
     try:
         with path.open("rb") as raw:
-            file = pq.ParquetFile(raw, page_checksum_verification=True)
-            names = file.schema_arrow.names
-            if not set(TEXT_KEYS) & set(names):
-                rows = (row.values() for batch in file.iter_batches(ROWS) for row in batch.to_pylist())
-                yield as_markdown(names, rows, name)
-                return
-            wanted = [key for key in (*TEXT_KEYS, *OTHER_KEYS) if key in names]
-            number = 0
-            for batch in file.iter_batches(ROWS, columns=wanted):
-                for row in rows_of(batch):
-                    number += 1
-                    yield from_row(row, name, number)
+            yield pq.ParquetFile(raw, page_checksum_verification=True)
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path} is not a readable Parquet file: {error}", "write or fetch it again") from error
 
 
-def rows_of(batch: pa.RecordBatch) -> Iterator[Any]:
-    """The rows of a batch, as Python has them; a BadLine for one that Python cannot hold, as dates after the year 9999
-    and strings that are no UTF-8."""
-    for _, rows in halving(pa.RecordBatch.to_pylist, batch):
-        yield from [BadLine(rows.more["why"])] if isinstance(rows, Dropped) else rows
+def rows_of(file: pq.ParquetFile, columns: Sequence[str] | None = None) -> Iterator[Any]:
+    """The rows of a file, as Python has them, a part in memory at a time; a BadLine for one that Python cannot hold, as
+    dates after the year 9999 and strings that are no UTF-8."""
+    for batch in file.iter_batches(ROWS, columns=columns):
+        for _, rows in halving(pa.RecordBatch.to_pylist, batch):
+            yield from [BadLine(rows.more["why"])] if isinstance(rows, Dropped) else rows
 
 
 def as_markdown(names: Sequence[Any], rows: Iterable[Iterable[Any]], name: str) -> Record:
