@@ -99,16 +99,20 @@ def test_every_format_and_shape(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text(json.dumps([row, {"nested": {"choices": {"text": [text]}, "label": ["A"]}}]))
     with (tmp_path / "c.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["question", "answer"], ["What, then?", text + "\nnext line"]])
+    (tmp_path / "d.csv").write_text(
+        f"question;answer\nWhat?;{text}\n"
+    )  # as spreadsheets write it where a comma is decimal
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "p.parquet")
     (tmp_path / "e.txt").write_text(text + "\n\n")
     with gzip.open(tmp_path / "f.jsonl.gz", "wt") as file:
         file.write(json.dumps(text))
-    for name, count in {"a.jsonl": 1, "b.json": 2, "c.csv": 1, "p.parquet": 1, "e.txt": 1, "f.jsonl.gz": 1}.items():
+    for name in ("a.jsonl", "b.json", "c.csv", "d.csv", "p.parquet", "e.txt", "f.jsonl.gz"):
         items = list(read_items(tmp_path / name))
-        assert len(items) == count, name
+        assert len(items) == (2 if name == "b.json" else 1), name
         assert all(text in " ".join((*item.asked, *item.answer)) for item in items), name
         made, kept, _ = go(tmp_path, [f"{PROSE} {text.title()}!", PROSE], tmp_path / name)
         assert kept == [PROSE] and made.counts["items_met"] == 1, name
+    assert [item.answer for item in read_items(tmp_path / "d.csv")] == [(text,)]
 
 
 def test_a_template_is_no_evidence(tmp_path: Path) -> None:

@@ -5,17 +5,15 @@ A record that cannot be learned from is left out, named and counted; it ends a t
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 from gristmill.chat.layouts import TALKS, Messages, answered
 from gristmill.chat.transcripts import passages
-from gristmill.corpus.readers.tables import MAX_FIELD, delimiter, numbered, opened_parquet, rows_of
+from gristmill.corpus.readers.tables import numbered, opened_parquet, rows_of, table_of
 from gristmill.errors import UserError
 from gristmill.files import write_jsonl
 from gristmill.inputs.folders import files_of
@@ -130,10 +128,7 @@ def plain_lines(path: Path) -> Iterator[str]:
 
 def csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
     """The rows of a table, by the names in the first; a cell that holds a JSON list is read as one."""
-    csv.field_size_limit(MAX_FIELD)
-    lines = (line.replace("\0", "") for line in plain_lines(path))
-    head = next(lines, "")
-    for number, row in numbered(csv.DictReader(chain([head], lines), delimiter=delimiter(path, head))):
+    for number, row in numbered(table_of(path, plain_lines(path))):
         if isinstance(row, BadLine):
             yield number, row
             continue

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gristmill.corpus.readers.tables import opened_parquet, rows_of
+from gristmill.corpus.readers.tables import numbered, opened_parquet, rows_of, table_of
 from gristmill.inputs.text_files import BadLine, json_lines, text_lines
 
 ANSWERS = ("answer", "answers", "target", "targets", "solution", "output", "response", "completion", "chosen")
@@ -38,7 +37,7 @@ def read_items(path: Path) -> Iterator[Item]:
     elif name.endswith((".csv", ".tsv")):
         faults: list[BadLine] = []
         lines = without(faults, text_lines(path))
-        yield from map(to_item, csv.DictReader(lines, delimiter="\t" if name.endswith(".tsv") else ","))
+        yield from (to_item(row) for _, row in numbered(table_of(path, lines)))
         yield from map(to_item, faults)
     elif name.endswith(".parquet"):
         with opened_parquet(path) as file:

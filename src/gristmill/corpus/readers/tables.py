@@ -39,7 +39,6 @@ def read_jsonl(path: Path, name: str) -> Iterator[Record]:
 
 def read_csv(path: Path, name: str) -> Iterator[Record]:
     """One record a row, by the names in the first row; a table without texts is one record, as a Markdown table."""
-    csv.field_size_limit(MAX_FIELD)
     bad: list[tuple[int, BadLine]] = []
 
     def lines() -> Iterator[str]:
@@ -47,11 +46,9 @@ def read_csv(path: Path, name: str) -> Iterator[Record]:
             if isinstance(line, BadLine):
                 bad.append((number, line))
             else:
-                yield line.replace("\0", "")  # which the csv module refuses
+                yield line
 
-    source = lines()
-    head = next(source, "")
-    rows = csv.DictReader(chain([head], source), delimiter=delimiter(path, head))
+    rows = table_of(path, lines())
     names = list(rows.fieldnames or [])
     if not set(TEXT_KEYS) & set(names):
         yield as_markdown(names, (row.values() for row in rows), name)
@@ -73,11 +70,14 @@ def numbered(rows: Iterator[dict[str, Any]]) -> Iterator[tuple[int, dict[str, An
             yield number, BadLine(str(error))
 
 
-def delimiter(path: Path, head: str) -> str:
-    """What parts the columns: a tab in `.tsv`, else the sign of the first line that occurs most, a comma if any."""
-    if path.name.lower().removesuffix(".gz").endswith(".tsv"):
-        return "\t"
-    return max(",;\t|", key=head.count)
+def table_of(path: Path, lines: Iterable[str]) -> csv.DictReader[str]:
+    """The rows of a file's lines, by the names in the first. Columns are parted by tabs in `.tsv`, else by the sign of
+    the first line that occurs most, a comma if any."""
+    csv.field_size_limit(MAX_FIELD)
+    clean = (line.replace("\0", "") for line in lines)  # which the csv module refuses
+    head = next(clean, "")
+    tabs = ".tsv" in path.name.lower()
+    return csv.DictReader(chain([head], clean), delimiter="\t" if tabs else max(",;\t|", key=head.count))
 
 
 def read_parquet(path: Path, name: str) -> Iterator[Record]:
