@@ -36,6 +36,12 @@ CREATE VIRTUAL TABLE words USING fts5(title, headings, body, tokenize="unicode61
 CACHE = 64_000  # kB of the file that are held in memory
 
 
+def any_of(wanted: Iterable[str]) -> str:
+    """A query of SQLite's FTS5 for what has one of some terms or more; empty where there are none. What holds a zero
+    byte, which would end the query, is not looked for."""
+    return " OR ".join('"' + term.replace('"', '""') + '"' for term in wanted if "\0" not in term)
+
+
 def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
     """The database at `path`. Raises UserError where SQLite has no full-text search, or there is none."""
     if not write and not path.exists():

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from gristmill.passages.cut import size_of
-from gristmill.passages.passage_index import FILE, VECTORS, as_read, connect
+from gristmill.passages.passage_index import FILE, VECTORS, any_of, as_read, connect
 from gristmill.passages.sentence_encoder import NAME, SentenceEncoder
 from gristmill.passages.terms import QUESTION, chunk_terms, folded, terms
 
@@ -254,11 +254,11 @@ class Search:
         for number in numbers:
             yield self.base.execute(f"{query} WHERE w.rowid = ?", (number,)).fetchone()
 
-    def match(self, any_of: Iterable[str]) -> list[int]:
+    def match(self, wanted: Iterable[str]) -> list[int]:
         """The passages with the best BM25 for some terms."""
-        quoted = " OR ".join('"' + term.replace('"', '""') + '"' for term in any_of if "\0" not in term)
         query = "SELECT rowid FROM words WHERE words MATCH ? ORDER BY bm25(words, 2, 2, 1), rowid LIMIT ?"
-        return [row[0] for row in self.base.execute(query, (quoted, CANDIDATES))] if quoted else []
+        asked = any_of(wanted)
+        return [row[0] for row in self.base.execute(query, (asked, CANDIDATES))] if asked else []
 
     def judged(self, row: Sequence[object], asked: Sequence[Concept]) -> Candidate:
         """A candidate by itself."""

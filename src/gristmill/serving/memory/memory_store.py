@@ -17,7 +17,7 @@ from threading import RLock
 from typing import Any, NamedTuple
 
 from gristmill.errors import UserError
-from gristmill.passages.passage_index import SYMBOLS
+from gristmill.passages.passage_index import SYMBOLS, any_of
 from gristmill.passages.terms import terms
 from gristmill.serving.memory.said import LONGEST_FACT, subject
 
@@ -253,10 +253,10 @@ class MemoryStore:
                 raise Missing(item)
             base.execute("UPDATE conversations SET characters = characters - ? WHERE id = ?", (*size, conversation))
 
-    def search(self, user: str, any_of: Sequence[str]) -> list[KeptItem]:
+    def search(self, user: str, asked: Sequence[str]) -> list[KeptItem]:
         """The messages of a user's conversations that say most of some terms, by BM25 (FTS5)."""
-        quoted = " OR ".join('"' + term.replace('"', '""') + '"' for term in any_of)
         query = f"""SELECT {ITEM} FROM words JOIN items ON number = words.rowid
             WHERE words MATCH ? AND conversation IN (SELECT id FROM conversations WHERE user = ?)
             ORDER BY bm25(words), number DESC LIMIT ?"""
-        return [KeptItem(*row) for row in self.rows(query, quoted, user, MATCHES)] if quoted else []
+        words = any_of(asked)
+        return [KeptItem(*row) for row in self.rows(query, words, user, MATCHES)] if words else []
