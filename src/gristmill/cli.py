@@ -26,7 +26,7 @@ from gristmill.commands.trace import count, trace, tracer_of
 from gristmill.commands.update import update
 from gristmill.commands.why import why
 from gristmill.corpus.execution.executor import parse_backend, using
-from gristmill.errors import UserError
+from gristmill.errors import UserError, typed
 from gristmill.generation.weight_type import WeightType
 from gristmill.manifest import Manifest, in_run
 from gristmill.processes import SIZE, leave
@@ -280,11 +280,11 @@ def closing(folder: Path, summary: dict[str, float], seconds: float) -> None:
             results.print(f"> {question}", style="bold")
             results.print(f"  {shorten(answer, ANSWER, placeholder=' …')}")
     if quoted or any(f"{stage}.seconds" in summary for stage in MODEL):
-        results.print(f"\nchat:    gristmill chat {folder}\nserve:   gristmill serve {folder}")
+        results.print(f"\nchat:    gristmill chat {typed(folder)}\nserve:   gristmill serve {typed(folder)}")
     if quoted:
-        results.print(f'find:    gristmill find {folder} "QUESTION"')
+        results.print(f'find:    gristmill find {typed(folder)} "QUESTION"')
     if "report.seconds" in summary:
-        results.print(f"report:  open {folder / 'report' / 'index.html'}")
+        results.print(f"report:  open {typed(folder / 'report' / 'index.html')}")
 
 
 def version(show: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sqlite3
 import traceback
 from collections.abc import Iterable
@@ -27,6 +28,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """What to say after an unknown name: ", did you mean `…`?" where a known one is like it, else nothing."""
     found = get_close_matches(name, list(known), n=1)
     return f", did you mean `{found[0]}`?" if found else ""
+
+
+def typed(path: object) -> str:
+    """A path as a command has it that a person may copy: in quotes where it has a space or the like."""
+    return shlex.quote(str(path))
 
 
 FAULT = "fault"  # the rule and outcome of a record on which code of ours fails

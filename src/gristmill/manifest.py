@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gristmill.errors import Damaged
+from gristmill.errors import Damaged, typed
 from gristmill.files import sealed, sha256_file, unsealed, write_text
 from gristmill.processes import cores
 from gristmill.progress import Progress, console
@@ -136,7 +136,7 @@ def in_run(folder: Path) -> bool:
 def remedy(folder: Path) -> str:
     """What to do about a stage's folder that is damaged."""
     if in_run(folder):
-        return f"make it again: gristmill run RECIPE --out {folder.parent}"
+        return f"make it again: gristmill run RECIPE --out {typed(folder.parent)}"
     return f"put a whole copy there, or make {folder} again with the command that made it"
 
 

@@ -66,6 +66,15 @@ def test_changed_pages_are_found_without_training(tmp_path: Path, command: Comma
     assert "Newer than the weights" not in (run / "report" / "index.html").read_text()
 
 
+def test_commands_that_are_shown_can_be_copied(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "mill.md").write_text("# The mill\n\nThe mill is painted green and opens at nine.\n")
+    recipe, run = tmp_path / "my pages.toml", tmp_path / "my run"
+    shown = command("new", "folder", tmp_path / "mill.md", "-o", recipe).stderr
+    assert f"next: gristmill run '{recipe}'\n" in shown
+    shown = command("run", recipe, "-o", run, "--until", "passages").stdout
+    assert f"serve:   gristmill serve '{run}'\n" in shown and f"gristmill find '{run}' \"QUESTION\"\n" in shown
+
+
 def test_a_search_that_finds_nothing_or_cannot_search_says_so(tmp_path: Path, command: Command) -> None:
     (tmp_path / "mill.md").write_text("# The mill\n\nThe mill is painted green and opens at nine.\n")
     documents, index = tmp_path / "documents", tmp_path / "index"

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import typer
 
 from gristmill.commands.groups import Commands
-from gristmill.errors import UserError
+from gristmill.errors import UserError, typed
 from gristmill.manifest import MANIFEST
 from gristmill.progress import console, counted, duration, quantity, warn
 from gristmill.recipe import Recipe, TokenizerParams
@@ -140,7 +140,7 @@ def new_folder(
     console.print(f"vocabulary {vocab_size:,}, {layers} layers of width {width}, {epochs:g} epochs")
     if found.text_bytes < LITTLE:
         told = "caution: a model learns next to nothing from so little text, and search needs none"
-        warn(f"{told}: gristmill run {place} --until passages")
+        warn(f"{told}: gristmill run {typed(place)} --until passages")
     tell_time(place, round(found.text_bytes / per_token), found.seconds)
     return place
 
@@ -170,7 +170,7 @@ def tell_time(place: Path, tokens: int, extraction: float) -> None:
         f"{duration(estimate.seconds)}, the whole run about {duration(estimate.seconds + others)}. "
         "This is rough: half or twice as long is possible."
     )
-    console.print(f"next: gristmill run {place}")
+    console.print(f"next: gristmill run {typed(place)}")
 
 
 @new.command("site", help="A recipe for a site.")
@@ -196,10 +196,10 @@ def new_site(
         ("" if networks else "One page a second is fetched; the site's robots.txt is obeyed. ")
         + "How much text there is, only the crawl can tell; the sizes suit 1 to 20 MB of it."
     )
-    run = f"runs/{place.stem}"
+    run, named = typed(f"runs/{place.stem}"), typed(place)
     for line in (
-        f"next: gristmill run {place} --until passages, then gristmill serve {run} answers from the pages",
-        f"to train a model, too: gristmill run {place}; after --until tokenize, gristmill plan {place} tells how long",
+        f"next: gristmill run {named} --until passages, then gristmill serve {run} answers from the pages",
+        f"to train a model, too: gristmill run {named}; after --until tokenize, gristmill plan {named} tells how long",
     ):
         console.print(line)
     return place

@@ -15,7 +15,7 @@ from typer.core import TyperCommand
 
 from gristmill.commands.groups import STAGE, EngineName, Settings, Workers
 from gristmill.corpus.execution.executor import parse_backend, using
-from gristmill.errors import UserError, nearest
+from gristmill.errors import UserError, nearest, typed
 from gristmill.manifest import RECIPE, Manifest
 from gristmill.progress import console, results
 from gristmill.recipe import stage_params
@@ -89,7 +89,7 @@ def example(stage: Stage, run: Path = Path("runs/miniweb")) -> str:
     there = [[one for one in stage.reads[name] if one in made] for name in needed]
     usual = [[one for one in stage.reads[name] if one not in RARE][-1] for name in needed]
     named = [found[-1] if found else name for found, name in zip(there, usual, strict=True)]
-    folders = given.get(stage.name, [f"{run}/{name}" for name in named])
+    folders = given.get(stage.name, [typed(f"{run}/{name}") for name in named])
     own = [f"--set {name}={file}" for name, file in OWN.items() if name in stage_params(stage.name).model_fields]
     return " ".join(["gristmill", stage.name, *folders, "-o", f"my-{stage.name}", *own[:1]])
 
@@ -155,7 +155,7 @@ def stage_command(stage: Stage) -> Callable[..., None]:
         if made is None:
             console.print(f"{out} is finished and unchanged; nothing to do")
         elif stage.name in MODEL[1:]:
-            console.print(f"talk to it: gristmill chat {out}")
+            console.print(f"talk to it: gristmill chat {typed(out)}")
 
     signature = inspect.signature(command, eval_str=True)
     own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
@@ -173,15 +173,15 @@ def folders_of(stage: Stage, inputs: Mapping[str, Any]) -> dict[str, Path]:
         run: Path = inputs["folder"]
         found = {name: path for name, path in stages_of(run).items() if name in stage.reads}
         if not found:
-            remedy = f"make them: gristmill run RECIPE --out {run} (--keep-old keeps what only other code made)"
+            remedy = f"make them: gristmill run RECIPE --out {typed(run)} (--keep-old keeps what only other code made)"
             raise UserError(f"no stage in {run} can be reported on", remedy)
         return found
     given = [path for path in inputs.values() if path is not None]
     for path in given:
         if path.suffix == ".gguf" or by_others(path):
-            remedy = f"take it as it is, and give that folder: gristmill sft -o taken --set init_from={path}"
+            remedy = f"take it as it is, and give that folder: gristmill sft -o taken --set init_from={typed(path)}"
             if "init_from" in stage_params(stage.name).model_fields:
-                remedy = f"give it as --set init_from={path}, and not as a folder"
+                remedy = f"give it as --set init_from={typed(path)}, and not as a folder"
             raise UserError(f"{stage.name}: {path} is a model by others", remedy)
         if not path.is_dir():
             beside = [str(one) for one in path.parent.glob("*/")]

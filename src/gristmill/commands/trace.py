@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from gristmill.commands.groups import RunFolder
-from gristmill.errors import UserError
+from gristmill.errors import UserError, typed
 from gristmill.manifest import MANIFEST, Manifest
 from gristmill.progress import console, results
 from gristmill.run import run_alone
@@ -50,7 +50,7 @@ def tracer_of(run: Path | None) -> Tracer | None:
         size = int((Manifest.read(run / "tokenize") or Manifest()).metrics.get("train_tokens", 0))
         if size > MOST_BUILT and not (run / INDEX.name / MANIFEST).exists():
             problem = f"the training text has no index yet, and is too large ({size:,} tokens) to make one now"
-            raise UserError(problem, f"make it once: gristmill count {run} the")
+            raise UserError(problem, f"make it once: gristmill count {typed(run)} the")
         return (*opened(run), newest_corpus(run))
 
     return Tracer(opens)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gristmill.commands.groups import RunFolder
-from gristmill.errors import Damaged, UserError, nearest
+from gristmill.errors import Damaged, UserError, nearest, typed
 from gristmill.inputs.folders import newer
 from gristmill.manifest import Manifest
 from gristmill.progress import counted, results
@@ -73,7 +73,7 @@ def meant(run: Path, folders: Mapping[str, Path], again: Mapping[str, Path], pag
     if alike:
         more = " …" if len(alike) > SHOWN else ""
         raise UserError(f"{page} may be any of {len(alike):,} pages", f"name one of {', '.join(alike[:SHOWN])}{more}")
-    where = f"{run / 'crawl' / 'urls.jsonl'}" if "crawl" in folders else f"gristmill find {run} QUESTION --json"
+    where = f"{run / 'crawl' / 'urls.jsonl'}" if "crawl" in folders else f"gristmill find {typed(run)} QUESTION --json"
     raise UserError(f"{run} knows no page {page}{nearest(page, known)}", f"give its address as in {where}")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gristmill.errors import UserError, nearest
+from gristmill.errors import UserError, nearest, typed
 from gristmill.files import unsealed
 from gristmill.inputs.folders import newer
 from gristmill.inputs.storage import as_path, is_remote
@@ -160,7 +160,7 @@ def describe(changed: Changes, inputs: Mapping[str, Path]) -> str:
 
 def read_recipe(run: Path) -> Recipe:
     """The recipe that a run folder was last run with. Raises UserError where it cannot be read."""
-    path, remedy = run / RECIPE, f"run the recipe again: gristmill run RECIPE --out {run}"
+    path, remedy = run / RECIPE, f"run the recipe again: gristmill run RECIPE --out {typed(run)}"
     try:
         content = unsealed(path, remedy)
     except OSError as error:
@@ -169,7 +169,7 @@ def read_recipe(run: Path) -> Recipe:
         return validate(Recipe, content, str(path))
     except UserError as error:
         stage = next((name for name in reversed(list(made_in(run))) if name in MODEL), "passages")
-        as_it_is = f"a stage's folder is used as it is: gristmill chat {run / stage}"
+        as_it_is = f"a stage's folder is used as it is: gristmill chat {typed(run / stage)}"
         problem = error.problem.partition(" (known:")[0]
         raise UserError(f"{run} was made by another version: {problem}", f"{remedy}; or {as_it_is}") from error
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gristmill.errors import UserError
+from gristmill.errors import UserError, typed
 from gristmill.manifest import RECIPE, Manifest, intact
 from gristmill.runs.fingerprint import digest
 from gristmill.runs.finished import StageState, examine, gathered, read_recipe, run_folder
@@ -89,13 +89,13 @@ def of_run(run: Path, choose: Sequence[str]) -> Model:
             return Model(run / stage, words, run.resolve().name, about, evaluated)
     made = [stage for stage in choose if stage in found and found[stage].made]
     if why := unfinished(run, found):
-        raise UserError(f"{run} has no model yet: {why}", f"go on: gristmill run RECIPE --out {run}")
+        raise UserError(f"{run} has no model yet: {why}", f"go on: gristmill run RECIPE --out {typed(run)}")
     if not made:
         raise UserError(f"{run} holds no model yet", "let the run reach the pretrain stage: gristmill run RECIPE")
     raise UserError(
         f"{run} holds no model that its recipe would make now: {'; '.join(gathered(wrong))}",
-        f"gristmill run RECIPE --out {run} makes it anew (if it was made with --set, give the same again to keep it; "
-        "--keep-old keeps what only other code made); "
+        f"gristmill run RECIPE --out {typed(run)} makes it anew (if it was made with --set, give the same again to "
+        "keep it; --keep-old keeps what only other code made); "
         f"or name a folder as it is: {run / made[0]}",
     )
 
