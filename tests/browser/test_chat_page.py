@@ -14,6 +14,7 @@ from page_parts import ANSWER, BUSY, EXAMPLES, IDLE, MESSAGES, SHOWN, TURNS, act
 from gristmill.audit.trace import corpus_index
 from gristmill.audit.trace.corpus_index import CorpusIndex
 from gristmill.serving.assistant import Assistant
+from gristmill.serving.memory.memory_store import MemoryStore
 from gristmill.serving.tracing import Tracer
 from gristmill.settings.apart import Index
 
@@ -301,6 +302,18 @@ def test_where_an_answer_is_from(
         browser.until("document.querySelector('.view')?.textContent.startsWith('No three words') ?? false")
         assert browser.errors == []
         assert all(url.startswith(address) for url in browser.requests), browser.requests
+
+
+def test_a_key_can_be_given_after_all(browser: Any, assistant: Assistant, listen: Listen, tmp_path: Path) -> None:
+    memory = MemoryStore(tmp_path / "memory.sqlite")
+    with listen(assistant, api_keys=["secret"], memory=memory, loopback=True) as address:
+        browser.open(f"{address}/")
+        browser.until("document.querySelector('.turn.error')?.textContent.includes('API key')")  # none was given
+        browser.typed = ["secret"]
+        ask(browser, "Who paints?")
+        assert browser.run("document.querySelector('#name').textContent") == "tiny"
+        assert browser.run("document.querySelector('#where').textContent") == "kept on the server"
+        browser.until(f"{IDLE} && {TURNS} == 2")
 
 
 def test_the_key_is_asked_for_and_sent(browser: Any, assistant: Assistant, listen: Listen) -> None:

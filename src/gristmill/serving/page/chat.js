@@ -70,7 +70,7 @@ async function keep(conversation) {
 /** Let the conversation be these messages, the last of them the user's, and have it answered. Where that brings
  * nothing, it is again what it was, and what was `typed` is typed still. */
 async function attempt(messages, typed = "") {
-  await ready;
+  await ready();
   if (chat.running) return;
   const { conversation } = chat, before = conversation.messages, mine = chat.running = new AbortController();
   const { system, ...params } = drawn(), message = { role: "assistant", content: "", params: { ...params, system } };
@@ -176,14 +176,21 @@ function choose() {
   open();
 }
 
+let asking = null;
+
+/** Know the server's model; where that failed (no key was given, the server was away), it is asked again. */
+function ready() {
+  return asking ??= request("/v1/models").then(response => response.json()).then(({ data: [card] }) => {
+    chat.card = card;
+    at("name").textContent = card.id;
+    document.title = `${card.id} · gristmill`;
+    at("drawing").hidden = Boolean(card.passages);
+    if (card.memory) prepareMemory(choose);
+    choose();
+  }).catch(error => { asking = null; fail(error); });
+}
+
 prepare();
 prepareList();
 show();
-const ready = request("/v1/models").then(response => response.json()).then(({ data: [card] }) => {
-  chat.card = card;
-  at("name").textContent = card.id;
-  document.title = `${card.id} · gristmill`;
-  at("drawing").hidden = Boolean(card.passages);
-  if (card.memory) prepareMemory(choose);
-  choose();
-}).catch(fail);
+ready();
