@@ -93,6 +93,12 @@ def test_rewards_and_tasks_are_looked_at_before_a_run(tmp_path: Path, command: C
     ):
         told = command("check", path, "--set", setting)
         assert told.code == 2 and wrong in told.stdout, setting
+    folder = tmp_path / "talks"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text('{"prompt": "a"}\n' * 3 + json.dumps(GOOD))
+    told = command("check", path, "--set", f"sft.conversations={folder}")
+    assert "no good, as record 1 of a.jsonl: it is a prompt" in told.stdout
+    assert "would spoil a run; the first: sft: 3 records are no good" in told.stderr.replace("\n", " ")
     shown = command("check", path).stdout
     assert "[reward] is trained and rewards nothing here: rl.reward = " in shown and "leave out one of them" in shown
     (tmp_path / "t.yaml").write_text("task: mine\n")

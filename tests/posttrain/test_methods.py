@@ -115,6 +115,65 @@ def test_the_rewards_own_function_is_called_and_its_faults_are_named(
             read_function(named)
 
 
+FAULTS = """from __future__ import annotations
+import dataclasses, sys
+@dataclasses.dataclass
+class Weight:
+    length: float
+def pops(prompt, answer, truth):
+    truth.append(prompt.pop()["content"])
+    return Weight(len(truth)).length
+def exits(prompt, answer, truth):
+    sys.exit("no\\nmore")
+async def later(prompt, answer, truth):
+    return 1
+def several(prompt, answer, truth):
+    yield 1
+def huge(prompt, answer, truth):
+    return 1e300
+"""
+
+
+def test_a_rewards_function_may_change_what_it_is_given_and_no_fault_of_it_passes_in_silence(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.py").write_text(FAULTS)
+    monkeypatch.chdir(tmp_path)  # a line is told of a file that is named by a relative path, too
+    prompts, answers = [Prompt([1], USER[0], ["boat"])], [tokenizer.encode("boat")] * 2
+    judged = judge_by(read_function("own.py:pops"), tokenizer, "own.py:pops")
+    assert judged(prompts, answers).tolist() == [2.0, 2.0] and judged(prompts, answers).tolist() == [2.0, 2.0]
+    for name, wrong in (("exits", r"SystemExit: no more \(line 10\)"), ("huge", r"gives 1e\+300 for 'boat'")):
+        with pytest.raises(UserError, match=wrong):
+            judge_by(read_function(f"own.py:{name}"), tokenizer, f"own.py:{name}")(prompts, answers)
+    (tmp_path / "exits.py").write_text("import sys\nsys.exit(3)\n")
+    (tmp_path / "helped.py").write_text("from .own import pops\n")
+    for named, wrong in (
+        *((f"own.py:{name}", "gives a coroutine or generator") for name in ("later", "several")),
+        ("exits.py:pops", r"cannot be run: SystemExit: 3 \(line 2\)"),
+        ("helped.py:pops", r"cannot be run: ImportError: .* \(line 1\)"),
+    ):
+        with pytest.raises(UserError, match=wrong):
+            read_function(named)
+
+
+def test_prompts_whose_truth_says_nothing_are_left_out_and_those_without_one_are_told(
+    tuned: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truths: list[dict[str, Any]] = [
+        {"Truth": "boat"},
+        {"truth": " "},
+        {"truth": {"a": 1}},
+        {"truth": [["boat"]]},
+        {"truth": []},
+        {},
+    ]
+    records = [{"prompt": prompt, **truth} for prompt, truth in zip(USER, truths, strict=True)]
+    made = align(tuned, tmp_path / "rl", records, epochs=1)
+    assert made.counts["left_out"] == 3 and made.counts["prompts"] + made.counts["heldout_prompts"] == 3
+    told = capsys.readouterr().err
+    assert "record 2: its truth is ' '" in told and "1 prompt of 3 without a truth" in told
+
+
 def test_the_exact_reward() -> None:
     reward = exact(["I do not know"])
     assert reward([], "It is Marl.", "marl") == 1 and reward([], "It is 12.", 12) == 1
@@ -217,3 +276,14 @@ def test_token_log_probabilities_and_their_gradients_are_those_of_a_softmax(tune
             assert torch.allclose(ours.double(), exact_one, atol=1e-4)
         with torch.no_grad():
             assert torch.allclose(token_logprobs(hidden, weight, targets, never), found[0][0], atol=1e-5)
+
+
+def test_kto_says_where_one_kind_of_answer_is_missing(
+    tuned: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = [{"prompt": USER[0], "completion": "boat", "label": label} for label in (True, "1", "good", None)]
+    made = kto.run(tuned, KTO(preferences=write(tmp_path / "k.jsonl", records), epochs=1), tmp_path)
+    told = capsys.readouterr().err
+    assert made.counts["good"] == 2 and "every answer is good: there is none to tell them from" in told
+    why = [json.loads(line)["why"] for line in (tmp_path / "left_out.jsonl").read_text().splitlines()]
+    assert why == ["its \"label\" is 'good'", 'it has no "label"']

@@ -125,7 +125,8 @@ def judged(record: Record) -> list[tuple[Messages, Message, bool]]:
         return [(prompt, chosen, True), (prompt, rejected, False)]
     label = str(record.get("label")).lower()
     if label not in ("true", "false", "1", "0"):
-        raise UserError('it has no "label"', 'write "label": true or false')
+        told = f'its "label" is {record["label"]!r}' if "label" in record else 'it has no "label"'
+        raise UserError(told, 'write "label": true or false')
     *prompt, last = talk(record)
     answer = only([last])
     if not says(answer):

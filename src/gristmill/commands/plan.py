@@ -36,7 +36,8 @@ def check(
         told = f"{one.stage}: {one.told}" + (f" ({one.remedy})" if one.remedy else "")
         results.print(told, style="yellow" if one.wrong else "")
     if wrong := [one for one in found if one.wrong]:
-        raise UserError(f"{len(wrong)} of {len(found)} findings would spoil a run", wrong[0].remedy)
+        told = f"{len(wrong)} of {len(found)} findings would spoil a run; the first: {wrong[0].stage}: {wrong[0].told}"
+        raise UserError(told, wrong[0].remedy)
 
 
 def plan(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.chat.conversations import LeftOut, TooLong, checked, records_of, sifted
-from gristmill.chat.layouts import READ, Record, answered, asked
+from gristmill.chat.layouts import READ, Record, answered, asked, named
 from gristmill.chat.template import exchange, render, template_of, with_answer
 from gristmill.errors import UserError
 from gristmill.inputs.folders import files_of
@@ -141,7 +141,7 @@ def reward_found(recipe: Recipe, params: Any) -> Iterator[Finding]:
             yield Finding("reward", told, remedy=remedy)
     elif not recipe.reward:
         sample = islice(records_of(Path(params.prompts)), SAMPLED)
-        if not any(isinstance(record, dict) and record.get("truth") is not None for _, _, record in sample):
+        if not any(isinstance(record, dict) and named(record).get("truth") is not None for _, _, record in sample):
             remedy = "add a [reward] table, name a function in rl.reward, or give the prompts their truth"
             yield Finding("rl", 'nothing rewards answers: no prompt has a "truth"', True, remedy)
 
@@ -177,7 +177,8 @@ def records_found(stage: str, path: Path, read: Callable[[Any], Any]) -> Iterato
         if group:
             what = "too long for the model" if too_long else "no good"
             count = "1 record is" if len(group) == 1 else f"{len(group):,} records are"
-            told = f"{count} {what}, as record {group[0].record}: {group[0].why}"
+            of = f" of {Path(group[0].file).relative_to(path)}" if path.is_dir() else ""
+            told = f"{count} {what}, as record {group[0].record}{of}: {group[0].why}"
             yield Finding(stage, told, 2 * len(group) > len(sample), group[0].remedy)
 
 

@@ -18,6 +18,7 @@ from gristmill.posttrain.dpo import scores
 from gristmill.posttrain.examples import Judged, planned
 from gristmill.posttrain.losses import kto
 from gristmill.processes import RANK, SIZE
+from gristmill.progress import warn
 from gristmill.recipe import KTO
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.training.data.answers import fork
@@ -43,6 +44,9 @@ def prepare(inputs: Mapping[str, Path], params: KTO, out: Path) -> Job:
     answered = read_judged(Path(params.preferences), tokenizer, model.config.context, left_out)
     good = sum(one.good for one in answered)
     counts = {"good": good, "bad": len(answered) - good} | report("kto", left_out, out)
+    if good in (0, len(answered)):
+        told = f"kto: every answer is {'good' if good else 'bad'}: there is none to tell them from; give both kinds"
+        warn(told)
     order, plan = planned("kto", answered, params)
 
     def loss(step: int) -> StepLoss:

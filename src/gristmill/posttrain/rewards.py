@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import math
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from gristmill.chat.layouts import Messages
-from gristmill.chat.matching import declined, right
+from gristmill.chat.matching import declined, numbers, right
 from gristmill.errors import UserError
 from gristmill.generation.answer_text import answer_of
 from gristmill.posttrain.reward import RewardModel
@@ -26,6 +27,7 @@ from gristmill.tokenizer.encode import Tokenizer
 from gristmill.training.data.answers import fork
 
 Function = Callable[[Any, str, Any], Any]  # messages of the prompt, answer, truth → number
+LARGEST = 1e12  # reward: float32 holds the squares of such, and their sums
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,20 @@ def exact(declines: Sequence[str], match: str = "contains") -> Function:
 
 def accepted_by(truth: Any) -> list[str]:
     """The answers that a prompt's truth has as right ones."""
-    return [str(one) for one in (truth if isinstance(truth, list) else [] if truth is None else [truth])]
+    return [str(one) for one in accepted(truth)]
+
+
+def accepted(truth: Any) -> list[Any]:
+    """The same as they are written."""
+    return truth if isinstance(truth, list) else [] if truth is None else [truth]
+
+
+def check_truth(truth: Any, match: str) -> None:
+    """Raises UserError where a truth is nothing that an answer can be compared with, as `match` compares."""
+    if any(isinstance(one, list | dict) or not str(one).strip() for one in accepted(truth)):
+        raise UserError(f"its truth is {truth!r}", "give a text, a number, or a list of them")
+    if match == "number" and not all(map(numbers, accepted_by(truth))):
+        raise UserError("it is matched by number, and its truth holds none", "give one, or another rl.match")
 
 
 def read_function(named: str) -> Function:
@@ -71,16 +86,24 @@ def read_function(named: str) -> Function:
     remedy = 'write reward = "file.py:function", with a function of prompt, answer and truth in that file'
     if not path.endswith(".py"):
         raise UserError(f"rl.reward = {named!r} names no function", remedy)
-    spec = importlib.util.spec_from_file_location(f"reward_{Path(path).stem}", path)
+    spec = importlib.util.spec_from_file_location(f"reward_{Path(path).stem}", Path(path).absolute())
     try:
         assert spec and spec.loader
         module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # where dataclasses and pickle look
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(f"{path} cannot be run: {raised(error, path)}", "mend it") from error
+    except (Exception, SystemExit) as error:
+        mend = (
+            "write what it imports into the file itself, or install it" if isinstance(error, ImportError) else "mend it"
+        )
+        raise UserError(f"{path} cannot be run: {raised(error, path)}", mend) from error
     function: Any = getattr(module, name, None)
     if not callable(function):
         raise UserError(f"{path} has no function {name}", remedy)
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise UserError(
+            f"{named} gives a coroutine or generator, which is no number", "write it without async and yield"
+        )
     try:
         inspect.signature(function).bind([], "", None)
     except ValueError:
@@ -90,33 +113,35 @@ def read_function(named: str) -> Function:
     return function  # type: ignore[no-any-return]
 
 
-def raised(error: Exception, path: str) -> str:
+def raised(error: BaseException, path: str) -> str:
     """An error of the user's own code, with the line of their file that it came from: `KeyError: 'x' (line 4)`."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
-    return f"{type(error).__name__}: {error}" + (f" (line {lines[-1]})" if lines else "")
+    file = str(Path(path).absolute())
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return " ".join(f"{type(error).__name__}: {error}".split()) + (f" (line {lines[-1]})" if lines else "")
 
 
 def judge_by(function: Function, tokenizer: Tokenizer, named: str = "the reward") -> Judge:
-    """Rewards by a function of the prompt's messages, the answer's text and the truth. Raises UserError where it fails
-    or gives no number."""
+    """Rewards by a function of the prompt's messages, the answer's text and the truth, copies of its own. Raises
+    UserError where it fails or gives no number."""
 
     def judge(prompts: Sequence[Prompt], answers: Sequence[list[int]]) -> Tensor:
         group, rewards = len(answers) // len(prompts), []
         for number, tokens in enumerate(answers):
             prompt, answer = prompts[number // group], answer_of(tokenizer, tokens).strip()
             try:
-                given = function(prompt.messages, answer, prompt.truth)
-            except Exception as error:
+                given = function(deepcopy(prompt.messages), answer, deepcopy(prompt.truth))
+            except (Exception, SystemExit) as error:
                 asked = f"the prompt {prompt.messages[-1]['content']!r} and the answer {answer!r}"
                 told = raised(error, named.rpartition(":")[0])
                 raise UserError(f"{named} fails on {asked}: {told}", "mend the function") from error
             try:
                 rewards.append(float(given))
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
                 problem = f"{named} gives {given!r}, which is no number, for {answer!r}"
                 raise UserError(problem, "return one in every case") from error
-            if not math.isfinite(rewards[-1]):
-                raise UserError(f"{named} gives {rewards[-1]} for {answer!r}", "return a finite number")
+            if not abs(rewards[-1]) <= LARGEST:
+                remedy = f"return a finite number, at most {LARGEST:g} from 0"
+                raise UserError(f"{named} gives {rewards[-1]} for {answer!r}", remedy)
         return torch.tensor(rewards)
 
     return judge

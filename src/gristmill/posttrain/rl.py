@@ -15,8 +15,7 @@ from typing import Any
 import torch
 
 from gristmill.chat.conversations import LeftOut, TooLong, nothing_left, read_records, report
-from gristmill.chat.layouts import Record, asked
-from gristmill.chat.matching import numbers
+from gristmill.chat.layouts import Record, asked, named
 from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine, load_together
@@ -28,10 +27,11 @@ from gristmill.posttrain.grpo import GRPO
 from gristmill.posttrain.losses import divergence
 from gristmill.posttrain.ppo import PPO
 from gristmill.posttrain.reward import RewardModel, held_out
-from gristmill.posttrain.rewards import Judge, Prompt, accepted_by, exact, judge_by, judge_with, read_function
+from gristmill.posttrain.rewards import Judge, Prompt, check_truth, exact, judge_by, judge_with, read_function
 from gristmill.posttrain.rloo import RLOO
 from gristmill.posttrain.rollouts import Objective, Rollout, Rollouts
 from gristmill.processes import RANK, SIZE
+from gristmill.progress import counted, warn
 from gristmill.recipe import RL
 from gristmill.settings.choices import refuse_no_room
 from gristmill.tokenizer.encode import Tokenizer
@@ -70,8 +70,8 @@ def prepare(inputs: Mapping[str, Path], params: RL, out: Path) -> Alignment:
     engine, left_out = Engine(policy, tokenizer), list[LeftOut]()
     refuse_no_room(params.max_tokens, policy.config.context)
     longest = policy.config.context - params.max_tokens
-    number = params.match == "number" and not params.reward
-    prompts, heldout = read_prompts(Path(params.prompts), tokenizer, longest, left_out, number)
+    match = "" if params.reward else params.match
+    prompts, heldout = read_prompts(Path(params.prompts), tokenizer, longest, left_out, match)
     judge, truth, extra = judges(inputs, params, tokenizer, prompts)
     rollout, objective = Rollout(engine, reference, judge, params), METHODS[params.method](policy, params)
     order = Order(len(prompts), params.batch, params.seed)
@@ -106,11 +106,17 @@ def judges(
     if "reward" in inputs:
         model = RewardModel.load(inputs["reward"], best_device())
         return judge_with(model, tokenizer), right, {"likelihood_weight": float(model.likelihood.detach())}
-    if all(prompt.truth is None for prompt in prompts):
+    unknown = sum(prompt.truth is None for prompt in prompts)
+    if unknown == len(prompts):
         raise UserError(
             f'nothing rewards the answers to {params.prompts}: no prompt has a "truth"',
             "add a [reward] table, name a function in rl.reward, or give the prompts their truth",
         )
+    if unknown:
+        told = (
+            f"rl: {counted(unknown, 'prompts')} of {len(prompts):,} without a truth: whatever answers counts as wrong"
+        )
+        warn(f"{told}, and only declining does not")
     return right, right, {}
 
 
@@ -188,11 +194,11 @@ def finish(job: Alignment, log: list[LogLine], out: Path) -> Manifest:
 
 
 def read_prompts(
-    path: Path, tokenizer: Tokenizer, longest: int, left_out: list[LeftOut], number: bool = False
+    path: Path, tokenizer: Tokenizer, longest: int, left_out: list[LeftOut], match: str = ""
 ) -> tuple[list[Prompt], list[Prompt]]:
     """Prompts that leave room for an answer, and those with a truth that are held out. A record that is none, is too
-    long, or has a truth without a number where it must be a `number`, joins `left_out`. Raises UserError where no
-    prompt is left.
+    long, or has a truth that answers cannot be compared with as `match` does, joins `left_out`. Raises UserError where
+    no prompt is left.
     """
 
     def read(record: Record) -> Prompt:
@@ -200,9 +206,10 @@ def read_prompts(
         ids, _ = render(messages, tokenizer, generation_prompt=True)
         if len(ids) > longest:
             raise TooLong(len(ids), longest)
-        if number and not all(map(numbers, accepted_by(record.get("truth")))):
-            raise UserError("it is matched by number, and its truth holds none", "give one, or another rl.match")
-        return Prompt(ids, messages, record.get("truth"))
+        truth = named(record).get("truth")
+        if match:
+            check_truth(truth, match)
+        return Prompt(ids, messages, truth)
 
     splits: tuple[list[Prompt], list[Prompt]] = ([], [])
     for prompt in read_records(path, read, left_out):
