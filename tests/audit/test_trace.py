@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -165,6 +166,17 @@ def test_an_answer_is_traced_to_the_pages_that_hold_it(run: Path, command: Comma
 def test_what_no_page_holds_is_said_to_be_held_by_none(run: Path, command: Command) -> None:
     done = command("trace", str(run), "Ten green elephants sing.")
     assert done.code == 0 and "no run of three words of it stands in the training text" in done.stdout
+
+
+def test_a_run_that_cannot_be_written_is_looked_into(run: Path, command: Command) -> None:
+    assert command("count", str(run), "the").code == 0  # which makes the index
+    run.chmod(0o555)
+    try:
+        if os.access(run, os.W_OK):
+            pytest.skip("nothing is read-only for root")
+        assert command("count", str(run), "the").code == 0
+    finally:
+        run.chmod(0o755)
 
 
 def plainly(texts: list[str], words: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ from gristmill.errors import UserError, typed
 from gristmill.manifest import MANIFEST, Manifest
 from gristmill.progress import console, results
 from gristmill.run import run_alone
+from gristmill.runs.fingerprint import digests_of, fingerprint_of
 from gristmill.runs.finished import newest_corpus, stage_of
 from gristmill.settings.apart import Index
 from gristmill.settings.stages import INDEX
@@ -35,7 +37,11 @@ def opened(run: Path) -> tuple[CorpusIndex, Tokenizer]:
     from gristmill.tokenizer.encode import Tokenizer
 
     tokenizer, tokens = Tokenizer.load(stage_of(run, "tokenizer")), stage_of(run, "tokenize")
-    run_alone(INDEX, {"tokens": tokens}, Index(), run / INDEX.name)
+    inputs = {"tokens": tokens}
+    # a run that cannot be written may have one all the same
+    made = None if os.access(run, os.W_OK) else Manifest.read(run / INDEX.name)
+    if made is None or made.fingerprint != fingerprint_of(INDEX, Index(), digests_of(Index(), inputs)):
+        run_alone(INDEX, inputs, Index(), run / INDEX.name)
     return CorpusIndex(run / INDEX.name, tokens), tokenizer
 
 
