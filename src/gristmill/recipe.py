@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_serializer, model_validator
 
-from gristmill.settings.choices import refuse_contradictions, refuse_unscored
+from gristmill.settings.choices import refuse_contradictions, refuse_idle_adapters, refuse_unscored
 from gristmill.settings.languages import three_letters, two_letters
 from gristmill.settings.quantities import media_type, network, plain_name, reading_weight, web_address
 from gristmill.settings.types import (
@@ -265,13 +265,14 @@ class SFT(Tune):
     conversations: InputPath = ""  # in any usual layout (docs/conversations.md); empty: made from documents
     replay: Fraction = 0.25  # weight of pretraining text in the loss, against forgetting
     average: Literal["token", "answer"] = "token"  # what counts alike: tokens, or conversations however long
-    heldout: Fraction = 0.02  # share of the conversations that only measure, by hash
+    heldout: Annotated[float, Field(ge=0, lt=1)] = 0.02  # share of the conversations that only measure, by hash
     tasks_every: Fraction = 0.0  # share of the steps between two scorings of tasks; 0: none
     tasks: dict[Annotated[str, checked(plain_name)], InputFile] = {}  # those with choices; empty: `evaluate.tasks`
     lora_rank: FewOrNone = 0  # of adapters that alone are trained (LoRA, by AdamW) and merged then; 0: all weights
     lora_alpha: Rate = 16.0  # their weight, times the rank
     lora_targets: list[Matrix] = ["q", "k", "v", "o", "gate", "up", "down"]  # matrices that have one
     lora_from: InputFolder = ""  # a folder of PEFT's, whose adapters are trained further; rank and targets are theirs
+    _agree = model_validator(mode="after")(refuse_idle_adapters)
 
 
 class Reward(Tune):

@@ -10,11 +10,32 @@ from pathlib import Path
 import pytest
 
 from gristmill.errors import UserError
-from gristmill.recipe import Pretrain
+from gristmill.recipe import SFT, Pretrain
 from gristmill.settings.recipe_file import load_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SITE = RECIPES / "site.toml"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"lora_alpha": 8.0}, "sft.lora_alpha is set without sft.lora_rank"),
+        ({"lora_targets": ["q"]}, "sft.lora_targets is set without sft.lora_rank"),
+        ({"lora_rank": 4, "lora_targets": []}, "sft.lora_targets is empty"),
+        ({"lora_rank": 4, "lora_from": "a"}, "sft.lora_from and sft.lora_rank contradict each other"),
+        ({"lora_alpha": 8.0, "lora_from": "a"}, "sft.lora_from and sft.lora_alpha contradict each other"),
+        ({"heldout": 1.0}, None),
+        ({"lora_rank": 0, "lora_alpha": 8.0}, ""),
+        ({"lora_rank": 0, "lora_from": "a"}, ""),
+    ],
+)
+def test_settings_of_adapters_that_would_do_nothing_are_refused(given: dict[str, object], told: str | None) -> None:
+    if told == "":
+        SFT.model_validate(given)
+        return
+    with pytest.raises((UserError, ValueError), match=told):
+        SFT.model_validate(given)
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,7 @@ def better(first: Path, second: Path, before: Sequence[Answered], after: Sequenc
     from gristmill.evaluation import win_rate
 
     if not after:
-        raise UserError(f"{first} and {second} answered no test question in common", "run evaluate in both")
+        raise UserError(f"{first} and {second} answered no test question in common", "ask both the same, by evaluate")
     if by == TRUTH:
         judged = win_rate.by_truth([one.outcome for one in before], [one.outcome for one in after])
     else:

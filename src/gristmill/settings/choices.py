@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gristmill.errors import UserError
 
 if TYPE_CHECKING:
-    from gristmill.recipe import Filter, Pretrain, Recipe
+    from gristmill.recipe import SFT, Filter, Pretrain, Recipe
 
 SHAPE = ("layers", "width", "heads", "kv_heads", "head_dim", "ffn_width")
 LENGTH = ("epochs", "max_steps")
@@ -81,6 +81,23 @@ def refuse_unscored(params: Filter) -> None:
         raise UserError(f"{where}: no model for the score {', '.join(without)}", "name its file in filter.scores")
 
 
+def refuse_idle_adapters(params: SFT) -> SFT:
+    """The settings. Raises UserError where those of adapters are set and would do nothing."""
+    names: tuple[str, ...] = ("lora_rank", "lora_alpha", "lora_targets")
+    own = [name for name in names if getattr(params, name) != type(params).model_fields[name].default]
+    if not params.lora_targets:
+        raise UserError("sft.lora_targets is empty: no matrix would be trained", "name some, or leave it out")
+    if own and params.lora_from:
+        problem = (
+            f"sft.lora_from and sft.{own[0]} contradict each other: adapters that are trained further have their own"
+        )
+        raise UserError(problem, f"leave out one of them: {options(['lora_from', *own], 'sft')}")
+    if own and not {"lora_rank", "lora_from"} & params.model_fields_set:  # a rank of 0 is meant
+        problem = f"sft.{own[0]} is set without sft.lora_rank: all weights would be trained, and no adapters"
+        raise UserError(problem, f"set sft.lora_rank, as 8, or leave it out: {options(own, 'sft')}")
+    return params
+
+
 def refuse_gaps(recipe: Recipe, stages: Sequence[str]) -> None:
     """Raise UserError where a stage that is to run lacks what other tables should give it."""
     if recipe.extract and "extract" in stages and not (recipe.extract.paths or recipe.crawl or recipe.common_crawl):
@@ -126,6 +143,6 @@ def named(params: Pretrain, names: list[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def options(names: list[str]) -> str:
+def options(names: list[str], stage: str = "pretrain") -> str:
     """The options that remove settings."""
-    return " ".join(f"--set pretrain.{name}=" for name in names)
+    return " ".join(f"--set {stage}.{name}=" for name in names)
