@@ -26,7 +26,6 @@ from gristmill.manifest import Manifest
 from gristmill.model.loss import cross_entropy
 from gristmill.recipe import Extract, Report
 from gristmill.report import stage
-from gristmill.report.plot import MAX_POINTS, bar_chart, line_chart, ticks
 from gristmill.tokenizer.shards import open_split
 
 HOSTILE = "<script>alert(1)</script>\"'&</table>"
@@ -250,6 +249,20 @@ def test_what_rl_changed_has_an_interval(run: dict[str, Path], tmp_path: Path) -
     )
 
 
+def test_what_dpo_changed_before_is_not_put_down_to_rl(
+    run: dict[str, Path], tmp_path: Path, model_folder: Path
+) -> None:
+    for name in ("pretrain", "dpo"):
+        shutil.copytree(model_folder, run.setdefault(name, tmp_path / name), dirs_exist_ok=True)
+    (run["dpo"] / "log.jsonl").write_text('{"step": 0, "loss": 1}\n{"step": 1, "loss": 0}\n')
+    made = Manifest(metrics={"heldout_accuracy": 0.75}, counts={"heldout_pairs": 4}, stage="dpo")
+    made.write(run["dpo"])
+    text = unescape(page(run, tmp_path / "out"))
+    assert "What DPO and RL changed: both models, SFT and RL" in text
+    assert "On 4 pairs that it never saw, it has moved to the preferred one 75.0% of the time." in text
+    assert "<td>after DPO</td>" in text and "the fine-tuned model, nats" not in text
+
+
 def test_where_rl_changed_no_answer_that_is_said(run: dict[str, Path], tmp_path: Path) -> None:
     path = run["evaluate"] / "comparison.json"
     found = json.loads(path.read_text())
@@ -385,15 +398,3 @@ def test_next_token_prediction_is_worked_out_and_one_prompt_is_followed(
 def test_nothing_to_report_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no finished stage"):
         stage.run({}, Report(), tmp_path)
-
-
-def test_plots_draw_what_they_are_given() -> None:
-    points = [(float(i), float(i % 7)) for i in range(5000)]
-    drawn = str(line_chart([("a", points)], "x", "y"))
-    coordinates = re.search(r'points="([^"]+)"', drawn)
-    assert coordinates and len(coordinates[1].split()) <= MAX_POINTS + 1
-    bars = str(bar_chart([("a", [("", 2.0)]), ("b", [("", 1.0)])], "label"))
-    widths = [float(width) for width in re.findall(r'<rect class="bar c0"[^>]*width="([\d.]+)"', bars)]
-    assert widths[0] == pytest.approx(2 * widths[1])
-    assert line_chart([], "x", "y") == "" == bar_chart([], "label")
-    assert ticks(0, 10) == [0, 2, 4, 6, 8, 10] and ticks(3.0, 3.0)[0] <= 3.0

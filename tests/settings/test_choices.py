@@ -96,6 +96,11 @@ def test_an_empty_value_removes_a_setting_or_a_stage() -> None:
             load_recipe(SITE, [wrong])
 
 
+def test_one_text_is_no_list_of_settings() -> None:
+    with pytest.raises(UserError, match=r"settings are a list.*\n.*give \['seed=1'\]"):
+        load_recipe(SITE, "seed=1")
+
+
 def test_the_command_refuses_before_it_begins(tmp_path: Path) -> None:
     arguments = ["run", str(SITE), "--out", str(tmp_path / "run"), "--set", "pretrain.budget=60s"]
     done = subprocess.run([sys.executable, "-m", "gristmill", *arguments], capture_output=True, text=True)

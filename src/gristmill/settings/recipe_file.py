@@ -35,6 +35,8 @@ def load_recipe(path: Path | str, overrides: Sequence[str] | None = None) -> Rec
 
     Raises UserError naming the file and key of whatever is wrong.
     """
+    if isinstance(overrides, str):  # whose letters would be read as settings
+        raise UserError(f"settings are a list, not the text {overrides!r}", f"give [{overrides!r}]")
     path = found_recipe(Path(path), overrides or [])
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8-sig"))

@@ -6,6 +6,7 @@ from gristmill.chat.conversations import read_records
 from gristmill.chat.layouts import preference
 from gristmill.chat.tools import as_text
 from gristmill.posttrain.drift import MEANINGS
+from gristmill.progress import counted
 from gristmill.report.blocks import Block, Figure, Prose, Section, Talk
 from gristmill.report.plot import line_chart
 from gristmill.report.reading import Folders, curve, fits, input_file, left_out, manifest, percent, records
@@ -21,8 +22,8 @@ DIRECT = (
 RL = (
     "In reinforcement learning (RL) the assistant answers questions itself, several times each, and is moved towards "
     "those of its answers whose reward is above the others'. The divergence (Kullback and Leibler's) measures how far "
-    "its probabilities have moved from the fine-tuned model's; it is held down, as a reward model is only right about "
-    "answers like those that it has seen."
+    "its probabilities have moved from those of the model before; it is held down, as a reward model is only right "
+    "about answers like those that it has seen."
 )
 
 
@@ -43,7 +44,7 @@ def alignment(folders: Folders) -> Section | None:
         blocks.append(Figure("Loss of the reward model", line_chart([("loss", reward)], "steps", "nats per pair")))
     if log:
         blocks.append(Prose(RL))
-        for name, label in (("reward", "mean reward"), ("kl", "divergence from the fine-tuned model, nats")):
+        for name, label in (("reward", "mean reward"), ("kl", "divergence from the model before, nats")):
             drawing = line_chart([(name, curve(log, name, "step"))], "steps", label)
             blocks.append(Figure(f"{label.partition(',')[0].capitalize()} in RL", drawing))
         if truth := curve(log, "right", "step"):
@@ -87,4 +88,5 @@ def preferred(folders: Folders, stage: str = "reward") -> list[Block]:
     who = (
         "the reward model gives the preferred answer more" if stage == "reward" else "it has moved to the preferred one"
     )
-    return [Prose(f"On pairs that it never saw, {who} {share} of the time.")]
+    pairs = counted(made.counts.get("heldout_pairs", 0), "pairs")
+    return [Prose(f"On {pairs} that it never saw, {who} {share} of the time.")]

@@ -103,7 +103,9 @@ def changes(folders: Folders) -> list[Block]:
     figures = {name: one for name, one in found.get("figures", {}).items() if name != "wrong_answer_rate"}
     if not figures:
         return []
-    before, after = found["before"].upper(), found["after"].upper()
+    between = [name.upper() for name in ("dpo", "kto") if name in folders and name != found["after"]]
+    before, final = found["before"].upper(), found["after"].upper()
+    after = " and ".join([*between, final])
     rows = [
         [
             label(name, found.get("often", OFTEN)),
@@ -115,7 +117,7 @@ def changes(folders: Folders) -> list[Block]:
     told = " ".join(verdict(figures[name], what) for name, what in COUNTED.items() if name in figures)
     return [
         Prose(
-            f"What {after} changed: both models, {before} and {after}, were asked the same questions, so each of them "
+            f"What {after} changed: both models, {before} and {final}, were asked the same questions, so each of them "
             f"can be compared with itself. {told} An interval is the bootstrap's: the subjects asked about are drawn "
             "again and again, and 95 of 100 such draws fall within."
         ),

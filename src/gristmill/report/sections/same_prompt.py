@@ -12,7 +12,7 @@ from gristmill.report.blocks import Section, Table
 from gristmill.report.reading import Folders, has_model, manifest, records
 
 MAX_TOKENS = 40  # of each answer
-CHAT = (("sft", "fine-tuned (SFT)"), ("rl", "after RL"))
+CHAT = (("sft", "fine-tuned (SFT)"), ("dpo", "after DPO"), ("kto", "after KTO"), ("rl", "after RL"))
 
 
 def same_prompt(folders: Folders) -> Section | None:
