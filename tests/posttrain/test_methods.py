@@ -226,6 +226,8 @@ def test_a_reward_that_tells_no_answers_apart_is_named(
     records = [{"prompt": prompt} for prompt in USER]
     made = align(tuned, tmp_path / "rl", records, reward=f"{code}:alike", epochs=6)
     assert made.metrics["nothing_compared_at_step"] == 4 and "rewarded alike" in capsys.readouterr().err
+    align(tuned, tmp_path / "short", records, reward=f"{code}:alike", epochs=1)  # too short for a warning on the way
+    assert "rewarded alike: there was nothing to learn from" in capsys.readouterr().err
 
 
 def pairs_of(chosen: str, rejected: str) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from gristmill.errors import UserError
 from gristmill.generation.engine import Engine, load_together
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import Transformer, load_model
-from gristmill.posttrain.drift import WATCH, warnings
+from gristmill.posttrain.drift import ALIKE, WATCH, warnings
 from gristmill.posttrain.examples import Order
 from gristmill.posttrain.grpo import GRPO
 from gristmill.posttrain.losses import divergence
@@ -178,6 +178,8 @@ def scored(engine: Engine, prompts: Sequence[Prompt], truth: Judge, max_tokens: 
 def finish(job: Alignment, log: list[LogLine], out: Path) -> Manifest:
     """Write the aligned model; what it was rewarded with before and after, how far it went, and what was odd."""
     asked_at = [record for record in log if "reward" in record]
+    if 0 < len(asked_at) < ALIKE and all(record.get("equal") == 1.0 for record in asked_at):
+        warn("rl: all answers to each prompt were rewarded alike: there was nothing to learn from")
     tenth = max(1, len(asked_at) // 10)
     metrics = {
         "reward_before": mean_of(asked_at[:tenth], "reward"),
