@@ -299,5 +299,8 @@ def test_adapters_alone_are_trained_and_go_on(base: dict[str, Path], tmp_path: P
         assert 0 < made.counts["trained_parameters"] < 0.5 * sum(w.numel() for w in load_model(folder).parameters())
         with pytest.raises(UserError, match=f"no adapters of PEFT in {first}: No such file.*\n.* name {first}/adapter"):
             sft.run(base, SFT.model_validate(settings | {"lora_from": str(first)}), tmp_path)
+        with pytest.raises(UserError, match=r"adapter are merged into .* already"):
+            again = SFT.model_validate(settings | {"lora_from": str(first / "adapter")})
+            sft.run({**base, "model": first}, again, tmp_path)
         before, after = load_model(base["model"]).state_dict(), load_model(folder).state_dict()
         assert before.keys() == after.keys() and torch.equal(before["embed.weight"], after["embed.weight"])

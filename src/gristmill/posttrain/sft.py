@@ -134,6 +134,9 @@ def prepare(inputs: Mapping[str, Path], params: SFT, out: Path) -> Job:
 
     rates = Rates.of(params)
     if params.lora_from:
+        if "model" in inputs and Path(params.lora_from).resolve().parent == inputs["model"].resolve():
+            problem = f"the adapters in {params.lora_from} are merged into {inputs['model']} already"
+            raise UserError(problem, "name the model that they were trained on, or leave out sft.lora_from")
         read_adapter(model, Path(params.lora_from))
     elif params.lora_rank:
         attach(model, params.lora_rank, params.lora_alpha, params.lora_targets)
