@@ -80,12 +80,8 @@ def test_the_page_shows_a_thought_folded_above_the_answer(browser: Any, thinking
         ask(browser, ASK["content"])
         answer = browser.run(MESSAGES)[1]
         assert (answer["content"], answer["thought"].strip()) == (SAID, THOUGHT)
-        shown = "document.querySelector('.turn.assistant details')"
-        assert browser.run(f"[{shown}.open, {shown}.hidden, {shown}.querySelector('p').textContent.trim()]") == [
-            False,
-            False,
-            THOUGHT,
-        ]
+        shown = "document.querySelector('.turn.assistant .thought')"
+        assert browser.run(f"[{shown}.open, {shown}.querySelector('p').textContent.trim()]") == [False, THOUGHT]
         assert browser.run("document.querySelector('.turn.assistant .body').textContent.trim()") == SAID
         ask(browser, "And the sea?")  # the thought is not sent back
         assert THOUGHT not in browser.sent[-1]

@@ -26,7 +26,7 @@ export async function showList() {
 function entry(one) {
   const here = one.id === chat.conversation.id;
   const opens = button(one.title, async () => {
-    if (!here) await use(one, open);
+    if (one.id !== chat.conversation.id) await use(one, open); // which may be another than when this was drawn
     drawer(false);
   }, { className: "open", title: one.title });
   if (here) opens.ariaCurrent = "true";

@@ -41,15 +41,16 @@ export function answer(message, history, does) {
   const body = make("div", { className: "body", dir: "auto" }), notes = make("div");
   const actions = make("div", { className: "actions" }), name = make("span", { className: "unseen" }, "Answer: ");
   const thoughts = make("p", { dir: "auto" });
-  const mind = make("details", { className: "passage" }, make("summary", {}, "What it thought first"), thoughts);
-  const turn = make("div", { className: "turn assistant" }, name, mind, body, notes, actions);
+  const mind = make("details", { className: "thought" }, make("summary", {}, "What it thought first"), thoughts);
+  const turn = make("div", { className: "turn assistant" }, name, body, notes, actions);
   const shown = () => (does.quotes ? quotation : markdown)(message.content);
   const written = () => {
-    mind.hidden = !message.thought;
-    thoughts.textContent = message.thought ?? "";
+    if (message.thought) {
+      thoughts.textContent = message.thought;
+      if (!mind.isConnected) body.before(mind);
+    }
     body.replaceChildren(shown());
   };
-  mind.hidden = true;
   // a view takes the place of the answer until it is pressed again
   const view = (name, nodes) => {
     const pressed = button(name, async () => {
