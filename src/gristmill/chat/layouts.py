@@ -18,6 +18,7 @@ from gristmill.chat.template import check, exchange, in_turns
 from gristmill.chat.transcripts import transcript
 from gristmill.errors import UserError
 from gristmill.inputs.text_files import BadLine, parse
+from gristmill.settings.recipe_file import TUNED_ON
 
 Message = dict[str, Any]
 Messages = list[Message]
@@ -283,10 +284,7 @@ def with_tools(messages: Messages, tools: Any) -> Messages:
     return [{**messages[0], "tools": whole}, *messages[1:]]
 
 
-READ: dict[str, tuple[str, Callable[[Record], Any]]] = {  # stage → its file's setting, and how a record is read
-    "sft": ("conversations", answered),
-    "dpo": ("preferences", preference),
-    "kto": ("preferences", judged),
-    "reward": ("preferences", preference),
-    "rl": ("prompts", asked),
+READERS = {"sft": answered, "dpo": preference, "kto": judged, "reward": preference, "rl": asked}
+READ: dict[str, tuple[str, Callable[[Record], Any]]] = {  # stage → its file's setting, and what reads a record
+    stage: (TUNED_ON[stage], read) for stage, read in READERS.items()
 }
