@@ -153,6 +153,13 @@ class Terminal:
         self.process = subprocess.Popen(command, stdin=side, stdout=side, stderr=side, env=environment)
         os.close(side)
 
+    def interrupt(self) -> None:
+        """Send Ctrl-C's signal once it waits for a key: Python's `input` does not see one that comes just before."""
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "S":
+            time.sleep(0.01)
+        self.process.send_signal(signal.SIGINT)
+
     def until(self, text: str) -> str:
         """What comes, up to a text."""
         end = time.monotonic() + PATIENCE
@@ -179,16 +186,16 @@ def test_an_interrupt_between_two_answers_ends_nothing(run_folder: Path, tmp_pat
     for begun in ("half a message", '"""half of\rseveral lines'):
         terminal.type(begun)
         terminal.until(begun[-8:])
-        terminal.process.send_signal(signal.SIGINT)
+        terminal.interrupt()
         terminal.until("(Ctrl-C again ends")
         terminal.until("> ")
         terminal.type("/memory off\r")
         terminal.until("(memory is off)")
         terminal.until("> ")
-    terminal.process.send_signal(signal.SIGINT)
+    terminal.interrupt()
     terminal.until("(Ctrl-C again ends")
     terminal.until("> ")
-    terminal.process.send_signal(signal.SIGINT)
+    terminal.interrupt()
     assert terminal.process.wait(PATIENCE) == 0
     os.close(terminal.main)
 
