@@ -128,6 +128,13 @@ def test_what_is_thought_first_is_no_part_of_what_is_said(tokens: Tokenizer, sto
                 continue  # a text that is stopped
             assert ("".join(map(reader.add, ids)) + reader.end(), reader.thought) == expected
         assert answer_of(tokens, ids) == (said if tokens.shown else text)
+    if tokens.shown:  # half of a character is the thought's, not the answer's
+        byte = next(token for token in range(len(tokens.pieces)) if tokens.token_bytes(token) == b"\xc3")
+        half = [*tokens.encode("<think>\nHm"), byte]
+        for rest, heard in ([], ""), (tokens.encode("</think>\n\nHi"), "Hi"):
+            reader = AnswerText(tokens, stop)
+            assert "".join(map(reader.add, [*half, *rest])) + reader.end() == heard
+            assert reader.thought == "Hm\ufffd"
 
 
 def test_a_table_may_hold_what_json_does_not(tokens: Tokenizer) -> None:

@@ -41,11 +41,12 @@ class AnswerText:
             self.thinking = True
             return ""
         if token == self.closes and self.thinking:
+            self.end()  # half a character, if any, is still the thought's
             self.thinking, self.thought_over, self.thought = False, True, self.thought.rstrip()
             return ""
         new = self.decode(self.piece(token))
         if self.thinking:
-            self.thought = (self.thought + new).lstrip()
+            self.thought += new if self.thought else new.lstrip()
             return ""
         if self.thought_over and not self.begun:
             new = new.lstrip()
@@ -61,4 +62,8 @@ class AnswerText:
 
     def end(self) -> str:
         """What waits when no more tokens come."""
-        return self.waiting + self.decode(b"", final=True)
+        rest = self.decode(b"", final=True)
+        if self.thinking:
+            self.thought += rest
+            return ""
+        return self.waiting + rest
