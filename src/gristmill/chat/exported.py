@@ -27,13 +27,9 @@ def exported(record: Mapping[str, Any]) -> list[dict[str, Any]] | None:
 
 def of_tree(nodes: Mapping[str, Any], last: Any) -> Iterator[dict[str, Any]]:
     """The messages on the way to a node of ChatGPT's; where it is none of them, to the last one without children."""
-    left = dict(nodes)
-    at = (
-        str(last)
-        if str(last) in left
-        else next((name for name in reversed(left) if not fields(left[name]).get("children")), "")
-    )
-    branch: list[Mapping[str, Any]] = []
+    left, at, branch = dict(nodes), str(last), list[Mapping[str, Any]]()
+    if at not in left:
+        at = next((name for name in reversed(left) if not fields(left[name]).get("children")), "")
     while at in left:
         node = fields(left.pop(at))  # once: what others wrote may go round
         at = str(node.get("parent"))
@@ -48,10 +44,8 @@ def of_tree(nodes: Mapping[str, Any], last: Any) -> Iterator[dict[str, Any]]:
             raise UserError(f"a message calls {tool!r}, a tool of ChatGPT's", ONLY_TEXT)
         parts = content["parts"] if isinstance(content.get("parts"), list) else [content.get("text")]
         if any(parts):
-            named = (
-                {"type": part.get("content_type"), **part} if isinstance(part, Mapping) else part for part in parts
-            )
-            yield {"role": role, "content": list(named)}
+            parts = [{"type": one.get("content_type"), **one} if isinstance(one, Mapping) else one for one in parts]
+            yield {"role": role, "content": parts}
 
 
 def of_list(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -289,9 +289,9 @@ def tokens_of(recipe: Recipe, folder: Path) -> float:
     total = 0.0
     for name in READ:
         if (params := getattr(recipe, name)) is not None:
-            named = getattr(resolve_paths(params, folder), READ[name][0])
-            if named and Path(named).exists():
-                total += passes(name, Path(named), params) * size_of(Path(named)) / 4
+            path = getattr(resolve_paths(params, folder), READ[name][0])
+            if path and Path(path).exists():
+                total += passes(name, Path(path), params) * size_of(Path(path)) / 4
     done = examine(recipe, folder).get("tokenize")
     if recipe.pretrain and done and not done.fault:
         from gristmill.tokenizer.shards import open_split
