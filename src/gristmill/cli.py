@@ -324,7 +324,7 @@ def carry_out() -> None:
     and exit code 1."""
     signal.signal(signal.SIGTERM, terminate)
     try:
-        app()
+        app(prog_name="gristmill")  # as remedies name it, also where it is called as `python -m gristmill`
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             goes_on = sys.argv[1:2] and (sys.argv[1] in BY_NAME or sys.argv[1] in ("run", "update"))

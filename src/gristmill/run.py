@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from gristmill import __version__
-from gristmill.errors import Damaged, UserError, nearest
+from gristmill.errors import Damaged, UserError, nearest, typed
 from gristmill.files import make_readable, sealed, sha256_file, write_json, write_text
 from gristmill.inputs.folders import LOCK
 from gristmill.manifest import FINGERPRINT, RECIPE, WORK, Manifest, heavy_loss, intact
@@ -148,7 +148,7 @@ def execute(
     if out.exists() and existing is None and not damage and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and was not written by gristmill", "remove it, or choose another output folder")
     if damage and not redo:
-        tell_damage(stage, params, damage)
+        tell_damage(stage, params, damage, out)
     if changed and (out.parent / RECIPE).exists() and not redo:
         tell_sets(stage, changed)
     console.print(stage.name, style="bold")
@@ -187,10 +187,11 @@ def keep(stage: Stage, journal: Journal, why: str, changed: Changes | None, code
     warn(told)
 
 
-def tell_damage(stage: Stage, params: Params, damage: str) -> None:
+def tell_damage(stage: Stage, params: Params, damage: str, out: Path) -> None:
     """Say why a finished stage is made again. Raises Damaged where that would fetch pages anew, which may be others."""
     if stage.name in CRAWLS and not folders_served(params):
-        raise Damaged(damage, f"put a whole copy there, or fetch the pages as they are now: --from {stage.name}")
+        again = f"--from {stage.name}" if (out.parent / RECIPE).exists() else f"remove {typed(out)}"
+        raise Damaged(damage, f"put a whole copy there, or fetch the pages as they are now: {again}")
     warn(f"{stage.name}: {damage}; it is made again")
 
 

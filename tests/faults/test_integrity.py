@@ -173,7 +173,7 @@ def test_what_is_damaged_is_made_again(finished: Path, command: Command) -> None
     assert "nothing to do" in command("run", finished / "run.toml", "-o", run).stderr
 
 
-def test_pages_are_not_fetched_anew_unasked(finished: Path, command: Command) -> None:
+def test_pages_are_not_fetched_anew_unasked(finished: Path, tmp_path: Path, command: Command) -> None:
     run = finished / "run"
     for name in ("pages-00000.warc.gz", "manifest.json"):
         with flipped(run / "crawl" / name, random.Random(1)):
@@ -181,6 +181,10 @@ def test_pages_are_not_fetched_anew_unasked(finished: Path, command: Command) ->
             assert done.code == 2 and f"{run / 'crawl' / name} is damaged" in done.stderr
             assert "--from crawl" in done.stderr
     assert "nothing to do" in command("run", finished / "run.toml", "-o", run).stderr
+    alone = Path(shutil.copytree(run / "crawl", tmp_path / "alone"))
+    with flipped(alone / "manifest.json", random.Random(1)):
+        done = command("crawl", "http://site.test/", "-o", alone)
+        assert done.code == 2 and f"remove {alone}" in done.stderr and "--from" not in done.stderr
 
 
 def test_what_is_missing_and_what_is_new(finished: Path, tmp_path: Path, command: Command) -> None:

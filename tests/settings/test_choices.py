@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from command_line import Command
 
 from gristmill.errors import UserError
 from gristmill.recipe import SFT, Pretrain
@@ -94,6 +96,33 @@ def test_an_empty_value_removes_a_setting_or_a_stage() -> None:
     for wrong in ("pretrian=", "pretrain.epoch=", "name.x="):
         with pytest.raises(UserError, match="unknown key"):
             load_recipe(SITE, [wrong])
+
+
+@pytest.mark.parametrize(
+    ("given", "gone"),
+    [
+        ("sft -o out --set lora_alpha=3", "is set without"),
+        ("sft -o out --set sft.lora_from=x --set sft.lora_alpha=3", "contradict each other"),
+        ("sft -o out --set lr", "no `="),
+        ("sft -o out", "has no model to begin with"),
+        ("decontaminate documents -o out", "has no evaluation set"),
+        ("pretrain vocabulary tokens -o out --set size=1M --set layers=2 --set width=64", "contradict each other"),
+    ],
+)
+def test_remedies_of_a_stage_alone_can_be_typed(
+    given: str, gone: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("documents", "vocabulary", "tokens"):
+        Path(name).mkdir()
+    refused = command(*shlex.split(given))
+    assert refused.code == 2 and gone in refused.stderr
+    ways = re.split(r" or |;|,", refused.stderr.partition("remedy: ")[2])
+    way = next(way[way.index("--set") :] for way in ways if "--set" in way)
+    assert not re.search(r"--set '?(sft|pretrain|stage)\.", way)
+    kept = given.removesuffix(" --set lr")  # what is to be written otherwise
+    done = command(*shlex.split(kept), *shlex.split(way))
+    assert gone not in done.stderr, done.stderr
 
 
 def test_one_text_is_no_list_of_settings() -> None:

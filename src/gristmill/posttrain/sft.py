@@ -162,7 +162,7 @@ def beginning(inputs: Mapping[str, Path], params: SFT, out: Path) -> tuple[Trans
     if not params.init_from:
         if not {"model", "tokenizer"} <= inputs.keys():
             told = "no tokenizer for its model" if "model" in inputs else "no model to begin with"
-            raise UserError(f"sft has {told}", "give pretrain and tokenizer, or set sft.init_from")
+            raise UserError(f"sft has {told}", "give the folders of pretrain and tokenizer, or --set init_from=MODEL")
         return load_together(inputs["model"], inputs["tokenizer"], best_device())
     source = Path(params.init_from)
     if "tokenizer" not in inputs:
@@ -181,7 +181,9 @@ def read_examples(
     left_out, fitting = list[LeftOut](), partial(example_of, tokenizer=tokenizer, context=context)
     source = Path(params.conversations) if params.conversations else inputs.get("corpus")
     if source is None:
-        raise UserError("sft has no conversations", "name them in sft.conversations, or give documents")
+        raise UserError(
+            "sft has no conversations", "name them: --set conversations=FILE; or give the folder of documents"
+        )
     if params.conversations:
         found = read_records(source, lambda record: fitting(answered(record)), left_out)
     else:

@@ -33,7 +33,7 @@ def refuse_contradictions(params: Pretrain) -> None:
     if params.init_from and dials:
         raise UserError(
             f"{named(params, ['init_from', *dials])} contradict each other: that model has its size",
-            f"leave out {options(dials)}, or {options(['init_from'])}",
+            f"leave out {options(dials)} or {options(['init_from'])}",
         )
     fixed = {"layers", "width"} <= hand
     if params.size and fixed:
@@ -91,7 +91,7 @@ def refuse_idle_adapters(params: SFT) -> SFT:
         problem = (
             f"sft.lora_from and sft.{own[0]} contradict each other: adapters that are trained further have their own"
         )
-        raise UserError(problem, f"leave out one of them: {options(['lora_from', *own], 'sft')}")
+        raise UserError(problem, f"leave out {options(['lora_from'], 'sft')} or {options(own, 'sft')}")
     if own and not {"lora_rank", "lora_from"} & params.model_fields_set:  # a rank of 0 is meant
         problem = f"sft.{own[0]} is set without sft.lora_rank: all weights would be trained, and no adapters"
         raise UserError(problem, f"set sft.lora_rank, as 8, or leave it out: {options(own, 'sft')}")

@@ -110,8 +110,9 @@ def set_override(data: dict[str, Any], override: str, known: type[Params]) -> No
     Raises UserError where it has no `=`, goes through what is no table, or removes what `known` does not have.
     """
     key, equals, value = override.partition("=")
+    form = "stage.key=value" if known is Recipe else "key=value"
     if not equals:
-        raise UserError(f"--set {override}: no `=`", "write --set stage.key=value")
+        raise UserError(f"--set {override}: no `=`", f"write --set {form}")
     *tables, last = key.strip().split(".")
     if not value.strip():
         remove(data, [*tables, last], known)
@@ -119,7 +120,7 @@ def set_override(data: dict[str, Any], override: str, known: type[Params]) -> No
     for table in tables:
         data = data.setdefault(table, {})
         if not isinstance(data, dict):
-            raise UserError(f"--set {override}: `{table}` is not a table", "write --set stage.key=value")
+            raise UserError(f"--set {override}: `{table}` is not a table", f"write --set {form}")
     try:
         data[last] = tomllib.loads(f"v = {value}")["v"]
     except tomllib.TOMLDecodeError as error:
@@ -155,7 +156,10 @@ def validate(model: type[P], data: dict[str, Any], where: str) -> P:
     try:
         return model.model_validate(data)
     except UserError as error:  # settings that contradict each other
-        raise UserError(f"{where}: {error.problem}", error.remedy) from None
+        remedy = error.remedy
+        for name in Recipe.model_fields if model is not Recipe else ():  # of a stage's command, as its help names them
+            remedy = remedy.replace(f"--set {name}.", "--set ")
+        raise UserError(f"{where}: {error.problem}", remedy) from None
     except ValidationError as error:
         tables = {name: params for name in Recipe.model_fields if (params := stage_params(name)) is not Params}
         raise wrong_settings(error, where, model, tables) from None

@@ -94,7 +94,7 @@ def closed(writers: Mapping[str, SplitWriter], one: bool) -> dict[str, dict[str,
     described = {split: writer.close() for split, writer in writers.items()}
     for split, facts in described.items():
         if not facts["documents"]:
-            remedy = "give more documents; find, chat and serve quote them without a model: --until passages"
+            remedy = "give more documents; to quote them without a model: gristmill run RECIPE --until passages"
             raise UserError(f"the corpus is too small: no document for the {split} split", remedy)
     kept_out = described["heldout"]
     if kept_out["documents"] < FEW_DOCUMENTS or kept_out["tokens"] < FEW_TOKENS:

@@ -138,7 +138,7 @@ def run(inputs: Mapping[str, Path], params: Decontaminate, out: Path) -> Manifes
     Raises UserError where no set is named or one cannot be read.
     """
     if not params.sets:
-        raise UserError("decontaminate has no evaluation set", "name files in decontaminate.sets or evaluate.questions")
+        raise UserError("decontaminate has no evaluation set", "name them: --set 'sets=[\"questions.jsonl\"]'")
     index, counts = build_index(params)
     (out / WORK).mkdir(exist_ok=True)
     index.save(out / WORK)
