@@ -22,6 +22,7 @@ os.environ["TRITON_INTERPRET"] = str(int(not Path("/dev/nvidiactl").exists()))
 
 from command_line import Command, typed
 from hypothesis import settings
+from rights import bits_bind  # noqa: F401  # a fixture
 
 from gristmill.document import Document, document_id, write_documents
 from gristmill.recipe import Tokenize, TokenizerParams

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import shlex
 import sys
@@ -292,7 +291,7 @@ def test_a_mistake_is_one_message(line: str, fails: Fails) -> None:
     assert MISTAKES[line] in fails(line)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only for root")
+@pytest.mark.usefixtures("bits_bind")
 def test_a_folder_that_cannot_be_written(fails: Fails, tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     assert "cannot write to" in fails("run small.toml -o out")

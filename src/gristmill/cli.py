@@ -27,6 +27,7 @@ from gristmill.commands.update import update
 from gristmill.commands.why import why
 from gristmill.corpus.execution.executor import parse_backend, using
 from gristmill.errors import UserError, typed
+from gristmill.files import write_text
 from gristmill.generation.weight_type import WeightType
 from gristmill.manifest import Manifest, in_run
 from gristmill.processes import SIZE, leave
@@ -240,14 +241,28 @@ def inspect(
 
         results.print(pieces_table(Tokenizer.load(stage_of(folder, "tokenizer")), tokens))
     if text is not None:
-        from gristmill.report.learning import inspect as write
+        from gristmill.report.learning import inspect as told_of
         from gristmill.runs.model_choice import find_model, in_our_form
 
         found = find_model(folder, model, choose=("pretrain",))  # the one that has snapshots
         console.print(f"model: {found.about}")
         page = out or (folder if folder.is_dir() else folder.parent) / "inspect.html"
-        results.print(write(folder.resolve().name, text, page, in_our_form(found), found.tokenizer))
-        results.print(f"attention and single steps of training: open {page}")
+        expected, told = told_of(folder.resolve().name, text, in_our_form(found), found.tokenizer)
+        results.print(expected)
+        write_page(page, told, asked=out is not None)
+
+
+def write_page(path: Path, text: str, asked: bool) -> None:
+    """Write a page of `inspect`, or tell that it is not written; raises OSError only where it was `asked` for."""
+    try:
+        write_text(path, text)
+    except OSError as error:
+        if asked:
+            raise
+        why = f"{path} cannot be written ({error.strerror}); --out FILE names another place"
+        console.print(f"no page of attention and single steps of training: {why}")
+    else:
+        results.print(f"attention and single steps of training: open {path}")
 
 
 def gate(recipe: Recipe, summary: dict[str, float], until: str | None) -> None:

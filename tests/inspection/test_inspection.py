@@ -159,14 +159,26 @@ def test_the_page_and_the_command(run: Path, tmp_path: Path, command: Command) -
     assert (
         "backpropagation" in text and "Layer 2 of 2, each of its heads" in text and text.count("head 4<") == 2 * 2
     )  # two layers, two widths
-    inspect("run", "<script>alert(1)</script>", tmp_path / "again.html", run / "pretrain", run / "tokenizer")
-    assert "<script" not in (tmp_path / "again.html").read_text()
+    assert "<script" not in inspect("run", "<script>alert(1)</script>", run / "pretrain", run / "tokenizer")[1]
+
+
+@pytest.mark.usefixtures("bits_bind")
+def test_a_run_that_cannot_be_written_is_looked_into(run: Path, tmp_path: Path, command: Command) -> None:
+    run.chmod(0o555)
+    try:
+        shown = command("inspect", run, TEXT)
+        assert shown.code == 0 and "likeliest next tokens" in shown.stdout
+        assert f"{run / 'inspect.html'} cannot be written" in " ".join(shown.stderr.split()) and "--out" in shown.stderr
+        refused = command("inspect", run, TEXT, "--out", run / "mine.html")  # which is asked for
+        assert refused.code == 2 and f"cannot write {run / 'mine.html'}: Permission denied" in refused.stderr
+    finally:
+        run.chmod(0o755)
 
 
 def test_what_cannot_be_shown_is_said(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="64"):
-        inspect("run", "river " * 100, tmp_path / "page.html", run / "pretrain", run / "tokenizer")
+        inspect("run", "river " * 100, run / "pretrain", run / "tokenizer")
     (tmp_path / "pretrain").mkdir()
     assert Manifest.read(tmp_path / "pretrain") is None
     with pytest.raises(UserError, match="no finished pretraining"):
-        inspect("run", "The", tmp_path / "page.html", tmp_path / "pretrain", run / "tokenizer")
+        inspect("run", "The", tmp_path / "pretrain", run / "tokenizer")

@@ -90,6 +90,20 @@ def test_what_was_never_requested_is_not_counted_as_requested(folder: Path, comm
     assert "waits 1.5 s between requests" in text and "robots.txt 1" in text
 
 
+@pytest.mark.usefixtures("bits_bind")
+def test_a_run_that_cannot_be_written_is_named_and_another_folder_does(
+    folder: Path, tmp_path: Path, command: Command
+) -> None:
+    folder.chmod(0o555)
+    try:
+        refused = command("provenance", folder)
+        assert refused.code == 2 and f"cannot write {folder / 'provenance'}: Permission denied" in refused.stderr
+        assert "--out" in refused.stderr
+        assert command("provenance", folder, "--out", tmp_path / "elsewhere").code == 0
+    finally:
+        folder.chmod(0o755)
+
+
 def test_no_licence_is_given_to_the_whole(folder: Path, command: Command) -> None:
     command("provenance", folder)
     described = json.loads((folder / "provenance" / "croissant.json").read_text())

@@ -41,6 +41,21 @@ def run(tmp_path: Path, model_folder: Path, tokenizer_folder: Path) -> Path:
     return run
 
 
+@pytest.mark.usefixtures("bits_bind")
+def test_what_cannot_be_written_is_named(run: Path, tmp_path: Path, command: Command) -> None:
+    private, _ = keys(tmp_path)
+    run.chmod(0o555)
+    refused = command("attest", run, "--key", private)
+    run.chmod(0o755)
+    assert refused.code == 2 and f"cannot write {run / 'attestations'}: Permission denied" in refused.stderr
+    assert "use a copy of it" in refused.stderr
+    command("attest", run, "--key", private)
+    (run / "attestations").chmod(0o555)
+    refused = command("attest", run, "--key", private)
+    (run / "attestations").chmod(0o755)
+    assert refused.code == 2 and f"cannot write {run / 'attestations' / 'crawl.json'}: Permission" in refused.stderr
+
+
 def test_other_tools_verify_the_envelope_and_read_the_statement(run: Path, tmp_path: Path, command: Command) -> None:
     """The library of TUF and in-toto for DSSE, and in-toto's own definition of statements."""
     dsse = pytest.importorskip("securesystemslib.dsse", reason="needs gristmill[peers]")

@@ -101,7 +101,8 @@ def test_what_is_no_failure_of_the_users_is_not_taken_for_one() -> None:
     assert explained(ValueError("no space between words")) is None
     assert explained(SafetensorError("header too large")) is None
     assert explained(OSError("it is odd")) is None
-    assert "Permission denied: x" in str(explained(PermissionError(errno.EACCES, "Permission denied", "x")))
+    denied = PermissionError(errno.EACCES, "Permission denied", "x")
+    assert "cannot write x: Permission denied" in str(explained(denied))
 
 
 def test_a_full_disk_while_a_snapshot_is_written(tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from gristmill.progress import quantity
 TRACEBACK = "traceback.txt"  # in a run folder
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # What SQLite, Arrow, safetensors and NumPy say: their errors have no error number of their own.
+REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+ELSEWHERE = "check its rights, or use a copy of it, or another folder by --out where the command has that"
 FULL_TEXT = re.compile(
     rf"\b(?:os error|errno) (?:{'|'.join(map(str, FULL))})\b|disk is full|No space left on device"
     r"|^\d+ requested and \d+ written",
@@ -69,8 +71,16 @@ def explained(error: BaseException, where: str = "", folder: Path | None = None)
             )
             return UserError(f"{begins}a database is damaged: {cause}", remedy)
         if isinstance(cause, OSError) and cause.errno is not None and cause.filename is not None:
+            if cause.errno in REFUSED and may_be_read(str(cause.filename)):
+                place = str(cause.filename).removesuffix(".tmp")  # as what is written atomically is named at first
+                return UserError(f"{begins}cannot write {place}: {cause.strerror}", ELSEWHERE)
             return UserError(f"{begins}{cause.strerror}: {cause.filename}", "check the path, space and rights")
     return None
+
+
+def may_be_read(path: str) -> bool:
+    """Whether reading is not what was refused: the file can be read, or its folder looked into, where there is none."""
+    return os.access(path, os.R_OK) or (not os.path.lexists(path) and os.access(os.path.dirname(path) or ".", os.X_OK))
 
 
 def disk_of(cause: BaseException, folder: Path | None) -> str:

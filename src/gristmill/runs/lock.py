@@ -16,6 +16,7 @@ from gristmill.errors import UserError
 from gristmill.inputs.folders import LOCK
 from gristmill.manifest import in_run
 from gristmill.processes import LEADER
+from gristmill.runs.failures import ELSEWHERE
 from gristmill.settings.stages import BY_NAME
 
 PATIENCE = 1.0  # seconds that a holder may take to write who it is
@@ -42,10 +43,7 @@ def locked(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         held = acquire(path)
     except OSError as error:
-        raise UserError(
-            f"cannot write to {path.parent}: {error.strerror}",
-            "check its rights, or use a copy of it, or another folder by --out where the command has that",
-        ) from error
+        raise UserError(f"cannot write to {path.parent}: {error.strerror}", ELSEWHERE) from error
     try:
         yield
     finally:
