@@ -80,7 +80,7 @@ def explained(error: BaseException, where: str = "", folder: Path | None = None)
 
 def may_be_read(path: str) -> bool:
     """Whether reading is not what was refused: the file can be read, or its folder looked into, where there is none."""
-    return os.access(path, os.R_OK) or (not os.path.lexists(path) and os.access(os.path.dirname(path) or ".", os.X_OK))
+    return os.access(path, os.R_OK) or (not os.path.lexists(path) and os.access(Path(path).parent, os.X_OK))
 
 
 def disk_of(cause: BaseException, folder: Path | None) -> str:
