@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from command_line import Command
 
 GOOD = {"messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Ho."}]}
 
 
-def recipe_of(folder: Path, lines: list[object], pairs: list[object], more: str = "") -> Path:
+def recipe_of(folder: Path, lines: Sequence[object], pairs: Sequence[object], more: str = "") -> Path:
     """A recipe with these conversations and preferences."""
     for name, records in (("c.jsonl", lines), ("p.jsonl", pairs)):
         (folder / name).write_text("\n".join(map(json.dumps, records)))
@@ -43,6 +45,20 @@ def test_what_would_spoil_a_run_is_told(tmp_path: Path, command: Command) -> Non
     assert "the chosen and the rejected answer are the same" in told and "would spoil a run" in told and code == 2
     path.write_text('[sft]\nconversations = "c.jsonl"\n')
     assert "no model to begin with" in command("check", path).stdout
+
+
+def test_what_cannot_be_used_is_no_part_of_the_tokens(tmp_path: Path, command: Command) -> None:
+    def told(lines: Sequence[object]) -> float:
+        pairs = [{"prompt": "Hi?", "chosen": "a", "rejected": "b"}] * 3
+        found = re.search(
+            r"([\d.]+)k tokens that are known", command("check", recipe_of(tmp_path, lines, pairs)).stdout
+        )
+        assert found
+        return float(found[1])
+
+    asked = {"role": "user", "content": "Why? " * 400}
+    empty = {"messages": [asked, {"role": "assistant", "content": ""}]}
+    assert told([empty] * 20 + [GOOD] * 40) == pytest.approx(told([GOOD] * 40), rel=0.03)
 
 
 def test_no_time_is_told_where_no_text_is_known(tmp_path: Path, command: Command) -> None:

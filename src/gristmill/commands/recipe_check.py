@@ -6,11 +6,12 @@ speed in matrix products: `gristmill plan` measures.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -22,6 +23,7 @@ from gristmill.chat.layouts import READ, Record, answered, asked, named
 from gristmill.chat.template import exchange, render, template_of, with_answer
 from gristmill.errors import UserError
 from gristmill.inputs.folders import files_of
+from gristmill.inputs.text_files import BadLine
 from gristmill.progress import counted, duration, quantity
 from gristmill.recipe import SFT, Pretrain, Recipe
 from gristmill.runs.finished import examine
@@ -47,6 +49,14 @@ class Finding:
     remedy: str = ""
 
 
+@dataclass(frozen=True)
+class Amount:
+    """About how much of a file can be used, as the records that were looked at tell."""
+
+    records: int  # at least one, at most MANY
+    bytes: float
+
+
 def check_recipe(recipe: Recipe, folder: Path, price: float = 0.0) -> Iterator[Finding]:
     """What is found of a recipe whose run folder is, or will be, `folder`; `price` is for an hour of this machine."""
     stages = [stage for stage in STAGES if getattr(recipe, stage.name) is not None]
@@ -63,7 +73,7 @@ def check_recipe(recipe: Recipe, folder: Path, price: float = 0.0) -> Iterator[F
             return
         source = source_of(recipe)
         foreign: Any = shape_of(source[1]) if source else None
-        context = context_of(recipe, foreign)
+        context, amounts = context_of(recipe, foreign), dict[str, Amount]()
         for name in (name for name in READ if getattr(recipe, name) is not None):
             params = resolve_paths(getattr(recipe, name), folder)
             path = getattr(params, READ[name][0])
@@ -76,7 +86,7 @@ def check_recipe(recipe: Recipe, folder: Path, price: float = 0.0) -> Iterator[F
                 continue
             room = getattr(params, "max_tokens", 0)
             read = partial(fitting, READ[name][1], tokenizer, context - room if context else 0)
-            yield from records_found(name, Path(path), read)
+            yield from records_found(name, Path(path), read, amounts)
             if name == "rl":
                 yield from reward_found(recipe, params)
         yield from tasks_found(recipe, folder)
@@ -84,7 +94,7 @@ def check_recipe(recipe: Recipe, folder: Path, price: float = 0.0) -> Iterator[F
             yield from template_found(tokenizer)
         if tokenizer and source:
             yield from tokens_found(*source, foreign.vocab_size, tokenizer)
-        yield from resources_found(recipe, foreign, folder, tokenizer, price)
+        yield from resources_found(recipe, foreign, folder, tokenizer, price, amounts)
 
 
 def tokenizer_of(recipe: Recipe, folder: Path, scratch: Path) -> Tokenizer | None:
@@ -156,11 +166,11 @@ def tasks_found(recipe: Recipe, folder: Path) -> Iterator[Finding]:
             if Path(path).suffix in YAML:
                 yield Finding(f"evaluate.tasks.{name}", "it is lm-evaluation-harness's to read, when it runs")
             elif Path(path).is_file():
-                yield from records_found(f"evaluate.tasks.{name}", Path(path), partial(checked, form_of))
+                yield from records_found(f"evaluate.tasks.{name}", Path(path), partial(checked, form_of), {})
 
 
-def records_found(stage: str, path: Path, read: Callable[[Any], Any]) -> Iterator[Finding]:
-    """What the records of a file are: good, or left out, and why."""
+def records_found(stage: str, path: Path, read: Callable[[Any], Any], amounts: dict[str, Amount]) -> Iterator[Finding]:
+    """What the records of a file are: good, or left out, and why; how much is good joins `amounts`."""
     left_out = list[LeftOut]()
     try:
         sample = list(islice(records_of(path), SAMPLED))
@@ -168,6 +178,7 @@ def records_found(stage: str, path: Path, read: Callable[[Any], Any]) -> Iterato
         yield Finding(stage, error.problem, True, error.remedy)
         return
     good = list(sifted(sample, read, left_out))
+    amounts[stage] = amount_of(path, sample, left_out)
     more = f" of the first {len(sample):,}" if len(sample) == SAMPLED else ""
     yield Finding(
         stage, f"{counted(len(good), 'records')}{more} can be used", not good, f"look at {path}" if not good else ""
@@ -180,6 +191,20 @@ def records_found(stage: str, path: Path, read: Callable[[Any], Any]) -> Iterato
             of = f" of {Path(group[0].file).relative_to(path)}" if path.is_dir() else ""
             told = f"{count} {what}, as record {group[0].record}{of}: {group[0].why}"
             yield Finding(stage, told, 2 * len(group) > len(sample), group[0].remedy)
+
+
+def amount_of(path: Path, sample: list[tuple[Path, int, Any]], left_out: list[LeftOut]) -> Amount:
+    """How much of a file or folder can be used, by some of its records; an unreadable one is as long as the others."""
+    bad = {(one.file, one.record) for one in left_out}
+    sizes = {
+        (str(file), number): len(json.dumps(record, ensure_ascii=False, default=str).encode("utf-8", "replace"))
+        for file, number, record in sample
+        if not isinstance(record, BadLine)
+    }
+    read, kept = sum(sizes.values()), sum(size for place, size in sizes.items() if place not in bad)
+    share = kept / read * len(sizes) / len(sample) if kept else 0.0
+    count = sum(1 for _ in islice(records_of(path), MANY))
+    return Amount(max(1, round(count * (1 - len(bad) / max(1, len(sample))))), size_of(path) * share)
 
 
 def fitting(read: Callable[[Record], Any], tokenizer: Tokenizer | None, most: int, record: Any) -> Any:
@@ -221,7 +246,12 @@ def tokens_found(stage: str, source: Path, rows: int, tokenizer: Tokenizer) -> I
 
 
 def resources_found(
-    recipe: Recipe, foreign: Any, folder: Path, tokenizer: Tokenizer | None, price: float
+    recipe: Recipe,
+    foreign: Any,
+    folder: Path,
+    tokenizer: Tokenizer | None,
+    price: float,
+    amounts: Mapping[str, Amount],
 ) -> Iterator[Finding]:
     """Memory, disk, time and cost of the model that is trained, as far as its shape is known."""
     from gristmill.training.budget.sizing import flops_per_token, layer_weights
@@ -237,14 +267,14 @@ def resources_found(
     tables = vocabulary * shape.width * (1 if shape.tie_embeddings else 2)
     parameters = tables + shape.layers * layer_weights(shape)
     disk = parameters * SAVED * sum(getattr(recipe, name) is not None for name in TRAINING)
-    memory, there = memory_of(made, vocabulary) if made else memory_of(*tuned(shape, recipe, folder, vocabulary))
+    memory, there = memory_of(made, vocabulary) if made else memory_of(*tuned(shape, recipe, amounts, vocabulary))
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
     told = f"{quantity(parameters)} parameters: {memory / 2**30:,.2f} GiB of memory, of {there / 2**30:,.1f}"
     yield Finding("resources", told, memory > there, "a smaller model, or a larger machine" if memory > there else "")
     told = f"about {disk / 2**30:,.2f} GiB on the disk, of {free / 2**30:,.1f} free"
     yield Finding("resources", told, disk > free, "free some, or set --out" if disk > free else "")
-    tokens = tokens_of(recipe, folder)
+    tokens = tokens_of(recipe, folder, amounts)
     if not tokens:
         yield Finding("resources", "how long it takes is known after tokenize; until then gristmill plan measures")
         return
@@ -255,17 +285,15 @@ def resources_found(
     yield Finding("resources", told)
 
 
-def tuned(shape: Any, recipe: Recipe, folder: Path, vocabulary: int) -> tuple[Pretrain, int, bool]:
+def tuned(shape: Any, recipe: Recipe, amounts: Mapping[str, Amount], vocabulary: int) -> tuple[Pretrain, int, bool]:
     """What fine-tuning a model by others takes as much memory as: a pretraining, with one row of all tokens of a step.
     And the tokens that there are, and whether adapters alone are trained."""
     from gristmill.posttrain.examples import dose
 
-    params: Any = resolve_paths(recipe.sft, folder) if recipe.sft else SFT()
-    path, tokens = Path(params.conversations), 0
-    if params.conversations and path.exists():
-        records = count_of(path)
-        batch, _ = dose(records, params.batch, params.epochs)
-        tokens = round(size_of(path) / 4 * min(1.0, batch / records))
+    params, tokens = recipe.sft or SFT(), 0
+    if there := amounts.get("sft"):
+        batch, _ = dose(there.records, params.batch, params.epochs)
+        tokens = round(there.bytes / 4 * min(1.0, batch / there.records))
     sizes = {name: getattr(shape, name) for name in (*SHAPE, "tie_embeddings")}
     made = Pretrain().model_copy(update={**sizes, "context": max(1, tokens), "batch": 1})
     return made, vocabulary, bool(params.lora_rank or params.lora_from)
@@ -284,14 +312,12 @@ def memory_of(made: Pretrain, vocabulary: int, adapters: bool = False) -> tuple[
     return PROCESS + peak, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def tokens_of(recipe: Recipe, folder: Path) -> float:
-    """About how many tokens the stages read whose text is there: four bytes of a file are one."""
+def tokens_of(recipe: Recipe, folder: Path, amounts: Mapping[str, Amount]) -> float:
+    """About how many tokens the stages train on whose text is there: four bytes of a file are one."""
     total = 0.0
-    for name in READ:
-        if (params := getattr(recipe, name)) is not None:
-            path = getattr(resolve_paths(params, folder), READ[name][0])
-            if path and Path(path).exists():
-                total += passes(name, Path(path), params) * size_of(Path(path)) / 4
+    for name in READ.keys() & amounts.keys():
+        params, there = getattr(recipe, name), amounts[name]
+        total += passes(name, there, params) * there.bytes / 4 * (1 - getattr(params, "heldout", 0.0))
     done = examine(recipe, folder).get("tokenize")
     if recipe.pretrain and done and not done.fault:
         from gristmill.tokenizer.shards import open_split
@@ -300,22 +326,17 @@ def tokens_of(recipe: Recipe, folder: Path) -> float:
     return total
 
 
-def passes(stage: str, path: Path, params: Any) -> float:
+def passes(stage: str, there: Amount, params: Any) -> float:
     """How often the examples of a file are read."""
     from gristmill.posttrain.examples import CONVERSATIONS, PAIRS, dose
 
     enough = PAIRS if READ[stage][0] == "preferences" else CONVERSATIONS
-    return float(params.epochs or dose(count_of(path), enough=enough)[1])
+    return float(params.epochs or dose(there.records, enough=enough)[1])
 
 
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files of a folder."""
     return sum(file.stat().st_size for file in files_of(path))
-
-
-def count_of(path: Path) -> int:
-    """How many records there are, at least one and at most MANY."""
-    return max(1, sum(1 for _ in islice(records_of(path), MANY)))
 
 
 def speed() -> float:
