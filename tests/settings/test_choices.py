@@ -128,6 +128,16 @@ def test_remedies_of_a_stage_alone_can_be_typed(
 def test_one_text_is_no_list_of_settings() -> None:
     with pytest.raises(UserError, match=r"settings are a list.*\n.*give \['seed=1'\]"):
         load_recipe(SITE, "seed=1")
+    for wrong, named in (
+        ([5], "5"),
+        (["seed=1", None], "None"),
+        ({"seed": 1}, "{'seed': 1}"),
+        (5, "5"),
+        (b"s=1", "115"),
+    ):
+        with pytest.raises(UserError, match=rf"a setting is a text, not {named}\n.*give a list"):
+            load_recipe(SITE, wrong)  # type: ignore[arg-type]
+    assert load_recipe(SITE, ("seed=1",)).seed == 1
 
 
 def test_the_command_refuses_before_it_begins(tmp_path: Path) -> None:

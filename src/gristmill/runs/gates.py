@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 
-from gristmill.errors import nearest
 from gristmill.settings.quantities import bound_of
+from gristmill.settings.stages import BY_NAME
 
+ALIKE = 0.8  # likeness of two names' letters at which one may be a misspelling of the other
+SHOWN = 3
 HOLDS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
 
 
 def broken(gates: Mapping[str, str], summary: Mapping[str, float]) -> list[str]:
-    """What is wrong, a line for each gate that does not hold. A figure that was not measured breaks its gate; the
-    nearest one's name is told with it."""
+    """What is wrong, a line for each gate that does not hold. A figure that was not measured breaks its gate; those
+    that may be meant are told with it."""
     found = []
     for name, gate in gates.items():
         sign, bound = bound_of(gate)
         if name not in summary:
-            found.append(f"{name} was not measured; it is to be {gate}{nearest(name, summary)}")
+            found.append(f"{name} was not measured; it is to be {gate}{meant(name, summary)}")
         elif not HOLDS[sign](summary[name], bound):
             found.append(f"{name} is {summary[name]:g}; it is to be {gate}")
     return found
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """What to say after a name that no figure has: ", did you mean `…`?" where some are spelt like it, or hold all of
+    its words. A stage's figure is looked for among that stage's: another stage's is never what was meant."""
+    stage, _, figure = name.partition(".")
+    own = {one.removeprefix(f"{stage}."): one for one in known if one.startswith(f"{stage}.")}
+    if stage not in BY_NAME:
+        figure, own = name, {one: one for one in known}
+    words = set(re.split(r"[._]", figure))
+    near = get_close_matches(figure, own, 1, ALIKE)
+    near = near or [one for one in sorted(own, key=len) if words <= set(re.split(r"[._]", one))][:SHOWN]
+    *others, last = [f"`{own[one]}`" for one in near] or [""]
+    return f", did you mean {', '.join(others)}{' or ' * bool(others)}{last}?" if last else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,9 +35,8 @@ def load_recipe(path: Path | str, overrides: Sequence[str] | None = None) -> Rec
 
     Raises UserError naming the file and key of whatever is wrong.
     """
-    if isinstance(overrides, str):  # whose letters would be read as settings
-        raise UserError(f"settings are a list, not the text {overrides!r}", f"give [{overrides!r}]")
-    path = found_recipe(Path(path), overrides or [])
+    overrides = texts_of(overrides)
+    path = found_recipe(Path(path), overrides)
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -46,7 +45,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] | None = None) -> Rec
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid TOML: {error}", "mend that line") from error
     anchor_paths(data, path.absolute().parent)
-    for override in overrides or []:
+    for override in overrides:
         set_override(data, override, Recipe)
     anchor_paths(data, Path.cwd())  # what overrides named; the file's own are absolute by now
     data.setdefault("name", path.stem.strip(".") or "run")  # two recipes side by side are two runs
@@ -54,6 +53,19 @@ def load_recipe(path: Path | str, overrides: Sequence[str] | None = None) -> Rec
     if recipe.model_fields_set <= {"name", "seed"}:
         raise UserError(f"{path} has no stage", "give it a table for each stage, as [extract]")
     return recipe
+
+
+def texts_of(overrides: object) -> list[str]:
+    """Overrides as a list of texts, none for None. Raises UserError where they are something else."""
+    if isinstance(overrides, str):  # whose letters would be read as settings
+        raise UserError(f"settings are a list, not the text {overrides!r}", f"give [{overrides!r}]")
+    given = [] if overrides is None else [overrides]
+    if isinstance(overrides, Iterable) and not isinstance(overrides, Mapping):
+        given = [*overrides]
+    found = [one for one in given if isinstance(one, str)]
+    if wrong := [one for one in given if not isinstance(one, str)]:
+        raise UserError(f"a setting is a text, not {wrong[0]!r}", 'give a list, as ["pretrain.max_steps=20"]')
+    return found
 
 
 def found_recipe(path: Path, overrides: Sequence[str]) -> Path:
