@@ -150,8 +150,13 @@ INLINE void typed_panels(const factors *f, size_t rows, const char *b, size_t pa
         float *to = out + p * PANEL;
         size_t i = 0;
         for (; i + STEP_TILE <= rows; i += STEP_TILE) tile_of(f, i, own, to + i * ldo, ldo, add, STEP_TILE, 1, type);
-        for (; i + 2 <= rows; i += 2) tile_of(f, i, own, to + i * ldo, ldo, add, 2, 1, type);
-        if (i < rows) tile_of(f, i, own, to + i * ldo, ldo, add, 1, 1, type);
+        if (STEP_TILE > 1 && rows - i == 1) tile_of(f, i, own, to + i * ldo, ldo, add, 1, 1, type);
+        if (STEP_TILE > 2 && rows - i == 2) tile_of(f, i, own, to + i * ldo, ldo, add, 2, 1, type);
+        if (STEP_TILE > 3 && rows - i == 3) tile_of(f, i, own, to + i * ldo, ldo, add, 3, 1, type);
+        if (STEP_TILE > 4 && rows - i == 4) tile_of(f, i, own, to + i * ldo, ldo, add, 4, 1, type);
+        if (STEP_TILE > 5 && rows - i == 5) tile_of(f, i, own, to + i * ldo, ldo, add, 5, 1, type);
+        if (STEP_TILE > 6 && rows - i == 6) tile_of(f, i, own, to + i * ldo, ldo, add, 6, 1, type);
+        if (STEP_TILE > 7 && rows - i == 7) tile_of(f, i, own, to + i * ldo, ldo, add, 7, 1, type);
     }
 }
 
