@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command_line import Command
 
 from gristmill.evaluation import stage, tasks
 from gristmill.evaluation.intervals import of_share, of_weighted
@@ -176,6 +177,14 @@ def test_figures_of_tasks_are_printed_and_what_is_cut_is_told(
     assert f"{found['acc']['value']:.1%}" in said.out and "acc_norm" in said.out
     assert found["shortened"] == 1 and "t: the beginning of 1 of 4 items was left out" in " ".join(said.err.split())
     assert "held-out test questions" not in said.out  # of which none was asked
+
+
+def test_tasks_alone_end_with_their_figures(inputs: Inputs, tmp_path: Path, command: Command) -> None:
+    given = write(tmp_path / "items.jsonl", items())
+    setting = f'tasks={{my_own = "{given}"}}'
+    done = command("evaluate", inputs["model"], inputs["tokenizer"], "-o", tmp_path / "out", "--set", setting)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.code == 0 and "my_own accuracy 0." in last and "done" not in last
 
 
 def test_what_is_generated_is_compared_as_the_record_says(

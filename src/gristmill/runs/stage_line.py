@@ -22,6 +22,7 @@ OWN_WORDS = {  # figure → its number in words
 SPELT = {"heldout": "held-out", "bpb": "bits per byte"}
 UNTOLD = {"flops", "heldout_bytes", "train_bytes"}  # what is told in another unit
 BALANCE = {"documents_in", "documents_out", "bytes_in", "bytes_out", "bytes_edited"}
+TASKS = "tasks."  # the figures of a task, as `tasks.mine.accuracy`
 METRICS = 6  # of them, the first are told
 
 
@@ -40,8 +41,10 @@ def stage_line(made: Manifest) -> str:
             words = spelt(name.rpartition(".")[2])
             told.append(f"{words} {count:,}" if "." in name else in_words(name, count) or counted(count, words))
     own = [(name, value) for name, value in made.metrics.items() if name not in UNTOLD and "." not in name]
+    own += [(name, value) for name, value in made.metrics.items() if name.startswith(TASKS)]
     for name, value in own[:METRICS]:
-        told.append(in_words(name, value) or f"{spelt(name)} {figure(value)}")
+        task, _, last = name.removeprefix(TASKS).rpartition(".")
+        told.append(in_words(name, value) or f"{task} {spelt(last)} {figure(value)}".lstrip())
     return f"{', '.join([*told, 'done'][: max(1, len(told))])} ({duration(made.seconds)})"
 
 
