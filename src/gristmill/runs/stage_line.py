@@ -41,10 +41,10 @@ def stage_line(made: Manifest) -> str:
             words = spelt(name.rpartition(".")[2])
             told.append(f"{words} {count:,}" if "." in name else in_words(name, count) or counted(count, words))
     own = [(name, value) for name, value in made.metrics.items() if name not in UNTOLD and "." not in name]
-    own += [(name, value) for name, value in made.metrics.items() if name.startswith(TASKS)]
     for name, value in own[:METRICS]:
-        task, _, last = name.removeprefix(TASKS).rpartition(".")
-        told.append(in_words(name, value) or f"{task} {spelt(last)} {figure(value)}".lstrip())
+        told.append(in_words(name, value) or f"{spelt(name)} {figure(value)}")
+    tasks = [(name, value) for name, value in made.metrics.items() if name.startswith(TASKS)]
+    told += [f"{name.removeprefix(TASKS).replace('.', ' ')} {figure(value)}" for name, value in tasks[:METRICS]]
     return f"{', '.join([*told, 'done'][: max(1, len(told))])} ({duration(made.seconds)})"
 
 
