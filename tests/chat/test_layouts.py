@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import random
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -293,3 +294,25 @@ def test_all_files_of_a_folder_are_read_and_a_bad_record_is_named_with_its_file(
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty is a folder without files"):
         list(read_conversations(tmp_path / "empty", left_out))
+
+
+def test_what_is_no_text_in_a_folder_is_named_as_what_it_is(tmp_path: Path) -> None:
+    noise = random.Random(0).randbytes(20_000)
+    files = {
+        "photo.png": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + noise,
+        "drawing.svg": b'<svg xmlns="http://www.w3.org/2000/svg">\n<path d="M0 0"/>\n</svg>\n',
+        "song": noise,
+        "odd.txt": b"Q: Hi?\nA: Ho \0 ho, ho, ho, and ho again.\n",  # a zero byte is no reason
+        "wide.txt": "Q: Hi?\nA: Ho.\n".encode("utf-16-le"),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    found, left_out = rows_of(tmp_path)
+    assert len(found) == 2
+    told = {Path(one.file).name: (one.record, one.why) for one in left_out}
+    assert told == {
+        "photo.png": (1, "the whole file is no text (image/png)"),
+        "drawing.svg": (1, "the whole file is no text (image/svg+xml)"),
+        "song": (1, "the whole file is no text (binary data)"),
+    }
+    assert all(one.remedy == "keep what is no conversation elsewhere" for one in left_out)

@@ -16,9 +16,9 @@ from signing_keys import keys
 from gristmill.document import Document, write_documents
 from gristmill.export import stage as export
 from gristmill.files import sha256_file
+from gristmill.inputs.folders import digest
 from gristmill.manifest import Manifest
 from gristmill.recipe import Export
-from gristmill.runs.fingerprint import digest
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from gristmill.corpus.readers.tables import numbered, opened_parquet, rows_of, t
 from gristmill.errors import UserError
 from gristmill.files import write_jsonl
 from gristmill.inputs.folders import files_of
-from gristmill.inputs.text_files import BadLine, json_lines, parse, text_lines
+from gristmill.inputs.text_files import BadLine, json_lines, no_text, parse, text_lines
 from gristmill.progress import counted, warn, watched
 
 LEFT_OUT = "left_out.jsonl"
@@ -59,7 +59,8 @@ def read_records(path: Path, read: Callable[[dict[str, Any]], T], left_out: list
 def checked(read: Callable[[dict[str, Any]], T], record: Any) -> T:
     """What `read` makes of a record; a field that is null counts as left out. Raises UserError where it is none."""
     if not isinstance(record, dict):
-        raise UserError(record.why if isinstance(record, BadLine) else "not a JSON object", "one JSON object a line")
+        bad = record if isinstance(record, BadLine) else BadLine("not a JSON object")
+        raise UserError(bad.why, bad.remedy)
     return read({name: value for name, value in record.items() if value is not None})
 
 
@@ -87,7 +88,7 @@ def records_of(path: Path) -> Iterator[tuple[Path, int, Any]]:
 
 def records_in(path: Path) -> Iterator[tuple[int, Any]]:
     """Number and content of each record of a file: a line, an item of a list, a row. A list of messages and a text
-    become records that hold them; what cannot be read is a BadLine.
+    become records that hold them; what cannot be read is a BadLine, a file that is no text a single one.
     """
     name = path.name.lower()
     for ending in PACKED:
@@ -100,6 +101,9 @@ def records_in(path: Path) -> Iterator[tuple[int, Any]]:
     else:
         head = next((line.strip() for line in text_lines(path) if not isinstance(line, BadLine) and line.strip()), "")
         if not head.startswith(("{", "[", '"')) and not name.endswith((".jsonl", ".ndjson", ".json")):
+            if kind := no_text(path):
+                yield 1, BadLine(f"the whole file is no text ({kind})", "keep what is no conversation elsewhere")
+                return
             yield from ((number, {"text": text}) for number, text in passages(plain_lines(path)))
             return
         for number, value in json_lines(path, whole=isinstance(parse(head), BadLine) and head[:1] in ("[", "{")):

@@ -6,6 +6,7 @@ what gristmill itself made of documents, are named and not entered.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.errors import RUN_OUT, UserError
-from gristmill.manifest import FINGERPRINT, MANIFEST, RECIPE, Manifest
+from gristmill.files import sha256_file
+from gristmill.inputs.storage import remote_digest
+from gristmill.manifest import FINGERPRINT, MANIFEST, RECIPE, Manifest, intact
 
 NEWER = "update/newer.json"  # in a run folder: which pages are newer than its weights
 SINCE = "update/since.json"  # the fingerprint of the passages that they are newer than
@@ -143,3 +146,35 @@ def labels(paths: Sequence[str]) -> list[str]:
         length = next((n for n in range(1, len(own)) if all(other[-n:] != own[-n:] for other in others)), len(own))
         found.append(valid("/".join(own[-length:])) or ".")
     return found
+
+
+def digest(path: Path, trust: bool = False) -> str:
+    """The content of a stage folder (through its manifest's checksums), another folder or a file, as one hash.
+
+    Raises Damaged where a file of a stage is not what its manifest says, unless they are trusted to be.
+    """
+    if not isinstance(path, Path):
+        return remote_digest(path)
+    if not trust:
+        intact(path)
+    if path.is_dir():
+        known = Manifest.read(path)
+        found = [] if known else [each for each in walk(path) if each.fault != "own_run"]
+        parts = known.outputs if known else {each.name: each.fault or content_of(each.path) for each in found}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    if not path.exists():
+        raise UserError(f"no such file or folder: {path}", "check the path")
+    return sha256_file(path)
+
+
+def content_of(path: Path) -> str:
+    """The checksum of a file in a folder; `unreadable` where it cannot be read: the stage says so.
+
+    With a manifest all that it lists is checked.
+    """
+    if path.name == MANIFEST:
+        intact(path.parent)
+    try:
+        return sha256_file(path)
+    except OSError:
+        return "unreadable"

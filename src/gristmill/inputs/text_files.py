@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from mimetypes import guess_type
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -26,6 +27,8 @@ from gristmill.manifest import intact
 
 HEAD = 1 << 18  # bytes that tell the charset
 ZIP = b"PK\x03\x04"  # begins archives, and the files of word processors and spreadsheets
+CONTROLS = bytes({*range(32), 127} - {*b"\t\n\f\r\x1b"})  # of ASCII, which hardly any text has
+MOST_CONTROLS = 0.03  # of a text's bytes; of random bytes they are a tenth
 MAX_LINE = 1 << 26  # bytes
 MAX_WHOLE = 1 << 28  # bytes of a file that is one document, or one JSON value
 MARKS = (  # UTF-32's first: UTF-16's little-endian mark is the beginning of it
@@ -42,6 +45,7 @@ class BadLine:
     """A line that cannot be read, and why."""
 
     why: str
+    remedy: str = "one JSON object a line"
 
 
 def damaged() -> tuple[type[Exception], ...]:
@@ -134,6 +138,19 @@ def text_lines(path: Path) -> Iterator[str | BadLine]:
         if isinstance(error, OSError) and error.errno is not None and not number:
             raise UserError(f"cannot read {path}: {error.strerror}", "check the path and your rights") from error
         raise UserError(f"{path} is truncated or damaged after line {number}: {error}", "fetch it again") from error
+
+
+def no_text(path: Path) -> str:
+    """What a file is that is no text, by its name or by control characters among its first bytes, as `image/png`; an
+    empty string for a text. Raises OSError where it cannot be read, and what unpacking raises."""
+    kind = guess_type(path.name)[0] or ""
+    if kind.startswith("image/"):
+        return kind
+    with opened(path) as file:
+        head = file.read(HEAD)
+    controls = len(head) - len(head.translate(None, CONTROLS))
+    wide = controls and charset_of(head).startswith(("utf-16", "utf-32"))
+    return (kind or "binary data") if controls > MOST_CONTROLS * len(head) and not wide else ""
 
 
 def byte_lines(file: BinaryIO) -> Iterator[bytes]:

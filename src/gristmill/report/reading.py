@@ -10,7 +10,7 @@ from typing import Any
 from gristmill.chat.template import render
 from gristmill.corpus.redact.stage import RedactionJudge, redact
 from gristmill.errors import UserError
-from gristmill.files import sha256_file
+from gristmill.inputs.folders import digest
 from gristmill.inputs.text_files import read_log
 from gristmill.manifest import Manifest, intact
 from gristmill.recipe import Redact
@@ -65,7 +65,7 @@ def last_corpus(folders: Folders) -> Path | None:
 
 
 def input_file(folders: Folders, stage: str, parameter: str) -> Path | None:
-    """The file that a parameter of a stage names, if it is still what the stage read.
+    """The file or folder that a parameter of a stage names, if it is still what the stage read.
 
     Where the run has been moved, a file of one of its stages is found by that stage's name.
     """
@@ -74,10 +74,13 @@ def input_file(folders: Folders, stage: str, parameter: str) -> Path | None:
     if not made or not named:
         return None
     path = Path(named)
-    if not path.is_file() and path.parent.name in folders:
+    if not path.exists() and path.parent.name in folders:
         path = folders[path.parent.name] / path.name
     known = made.inputs.get(f"{parameter}.0")
-    return path if path.is_file() and known in (None, sha256_file(path)) else None
+    try:
+        return path if path.exists() and known in (None, digest(path)) else None
+    except UserError:  # a folder in which a stage's files are damaged
+        return None
 
 
 def redactor(folders: Folders) -> Callable[[str], str]:

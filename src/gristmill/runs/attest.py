@@ -12,9 +12,8 @@ from typing import Any
 from gristmill.errors import UserError
 from gristmill.export.envelope import enveloped, opened, private_key, public_key, read_by, statement
 from gristmill.files import sha256_file, write_json
-from gristmill.inputs.folders import content
+from gristmill.inputs.folders import content, digest
 from gristmill.manifest import MANIFEST, Manifest
-from gristmill.runs.fingerprint import digest
 from gristmill.runs.finished import UPDATE
 from gristmill.settings.stages import BY_NAME
 

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from gristmill import __version__
-from gristmill.errors import UserError
 from gristmill.files import sha256_file
-from gristmill.inputs.folders import source_names, walk
-from gristmill.inputs.storage import as_path, remote_digest
-from gristmill.manifest import MANIFEST, Manifest, intact
+from gristmill.inputs.folders import digest, source_names
+from gristmill.inputs.storage import as_path
+from gristmill.manifest import Manifest
 from gristmill.recipe import Params
 from gristmill.settings.stages import Stage, input_paths
 from gristmill.settings.types import ADDRESS, HOW, NAMED, marked_fields
@@ -193,35 +192,3 @@ def digests_of(params: Params, inputs: Mapping[str, Path]) -> dict[str, str]:
     for name, path in input_paths(params).items():
         found[name] = path if ADDRESS.search(path) else digest(as_path(path))
     return found
-
-
-def digest(path: Path, trust: bool = False) -> str:
-    """The content of a stage folder (through its manifest's checksums), another folder or a file, as one hash.
-
-    Raises Damaged where a file of a stage is not what its manifest says, unless they are trusted to be.
-    """
-    if not isinstance(path, Path):
-        return remote_digest(path)
-    if not trust:
-        intact(path)
-    if path.is_dir():
-        known = Manifest.read(path)
-        found = [] if known else [each for each in walk(path) if each.fault != "own_run"]
-        parts = known.outputs if known else {each.name: each.fault or content_of(each.path) for each in found}
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    if not path.exists():
-        raise UserError(f"no such file or folder: {path}", "check the path")
-    return sha256_file(path)
-
-
-def content_of(path: Path) -> str:
-    """The checksum of a file in a folder; `unreadable` where it cannot be read: the stage says so.
-
-    With a manifest all that it lists is checked.
-    """
-    if path.name == MANIFEST:
-        intact(path.parent)
-    try:
-        return sha256_file(path)
-    except OSError:
-        return "unreadable"

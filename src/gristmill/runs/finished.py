@@ -13,12 +13,12 @@ from typing import Any
 
 from gristmill.errors import UserError, nearest, typed
 from gristmill.files import unsealed
-from gristmill.inputs.folders import newer
+from gristmill.inputs.folders import digest, newer
 from gristmill.inputs.storage import as_path, is_remote
 from gristmill.manifest import MANIFEST, RECIPE, Manifest
 from gristmill.progress import warn
 from gristmill.recipe import Params, Recipe
-from gristmill.runs.fingerprint import Changes, changes, code_digest, digest
+from gristmill.runs.fingerprint import Changes, changes, code_digest
 from gristmill.runs.journal import read_journal
 from gristmill.settings.recipe_file import validate
 from gristmill.settings.stages import BY_NAME, CORPUS, MODEL, STAGES, Stage, input_paths, pick_inputs, resolve_paths

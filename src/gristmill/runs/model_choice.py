@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gristmill.errors import UserError, typed
+from gristmill.inputs.folders import digest
 from gristmill.manifest import RECIPE, Manifest, intact
-from gristmill.runs.fingerprint import digest
 from gristmill.runs.finished import StageState, examine, gathered, read_recipe, run_folder
 from gristmill.settings.stages import MODEL
 

@@ -35,6 +35,7 @@ def alignment(folders: Folders) -> Section | None:
     blocks: list[Block] = []
     for name, points in direct:
         if points:
+            blocks += [*(pair(folders, name) if not reward and name == "dpo" else [])]
             blocks += [Prose(left_out(manifest(folders, name))), *preferred(folders, name)]
             blocks.append(
                 Figure(f"Loss of {name.upper()}", line_chart([("loss", points)], "steps", "of a pair or answer"))
@@ -57,10 +58,10 @@ def alignment(folders: Folders) -> Section | None:
     return Section("Aligned with preferences", opening, blocks[1:] if opening is RL else blocks)
 
 
-def pair(folders: Folders) -> list[Block]:
-    """The first preference pair."""
-    path = input_file(folders, "reward", "preferences")
-    fit = fits(folders, "reward")
+def pair(folders: Folders, stage: str = "reward") -> list[Block]:
+    """The first preference pair that a stage's model had room for."""
+    path = input_file(folders, stage, "preferences")
+    fit = fits(folders, stage)
     for prompt, *answers in read_records(path, preference, []) if path else ():
         if all(fit([*prompt, answer]) for answer in answers):
             break
