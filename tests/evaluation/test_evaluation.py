@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import Command
 
 from gristmill.errors import UserError
 from gristmill.evaluation import figures, stage
@@ -182,8 +183,29 @@ def test_what_one_model_changed_on_the_same_questions(
     assert set(found["figures"]) == {"all_answerable_accuracy"}
     assert found["figures"]["all_answerable_accuracy"]["questions"] == 3
     assert made.metrics["rl.all_answerable_accuracy_difference"] == 0.0
+    assert "steps" not in found
     # nothing was asked on facts stated often, on entities of fine-tuning, or without an answer
     assert {name for name in made.metrics if "." not in name} == {"heldout_bpb", "all_answerable_accuracy"}
+
+
+def test_each_step_between_is_told_by_its_name(
+    model_folder: Path, tokenizer_folder: Path, tmp_path: Path, command: Command
+) -> None:
+    (tmp_path / "q.jsonl").write_text(json.dumps({"question": "Who walks?", "answers": ["Anna"], "stated": 2}))
+    folders = [Path(shutil.copytree(model_folder, tmp_path / name)) for name in ("sft", "dpo", "rl")]
+    for folder in folders:
+        Manifest(stage=folder.name).write(folder)
+    settings = ("--set", f"questions={tmp_path / 'q.jsonl'}", "--set", "max_tokens=4")
+    last = folders.pop()
+    done = command("evaluate", last, tokenizer_folder, *folders, "-o", tmp_path / "out", *settings)
+    assert done.code == 0, done.stderr
+    found = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert (found["before"], found["after"]) == ("sft", "rl")
+    assert [(one["before"], one["after"]) for one in found["steps"]] == [("sft", "dpo"), ("dpo", "rl")]
+    answers = [json.loads(line) for line in (tmp_path / "out" / "answers.jsonl").read_text().splitlines()]
+    assert [one["model"] for one in answers] == ["sft", "dpo", "rl"]
+    made = Manifest.read(tmp_path / "out")
+    assert made and {"dpo.all_answerable_accuracy_difference", "rl.all_answerable_accuracy_low"} <= made.metrics.keys()
 
 
 def test_an_interval_draws_subjects_and_not_questions() -> None:

@@ -38,7 +38,7 @@ INPUTS = {  # what an input is, on disk
     "tokenizer": "A vocabulary: the folder of tokenizer (tokenizer.json).",
     "tokens": "Token shards: the folder of tokenize (*.bin, *-index.parquet, shards.json).",
     "model": f"A model: the folder of {one_of(MODEL)} (model.safetensors, model.json).",
-    "sft": "The model before rl, to be compared: the folder of sft.",
+    **{name: f"A model before that one, to be compared: the folder of {name}." for name in MODEL[1:4]},
     "reward": "A reward model: the folder of reward (model.safetensors, model.json).",
     "seeds": "URLs to begin at.",
     "paths": "Files, folders, URLs: WARC, HTML, Markdown, JSONL, CSV, Parquet, EPUB, PDF, Word, code, Wikipedia dumps.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from gristmill.tokenizer.shards import Split, open_split
 from gristmill.training.loop import best_device
 
 COMPARISON, CONTAMINATION = "comparison.json", "contamination.json"
-CHANGES = ("all_answerable_accuracy", "unanswerable_declined")  # whose difference between SFT and RL is summed up
+CHANGES = ("all_answerable_accuracy", "unanswerable_declined")  # of which the summary says what each step changed
+BEFORE = ("sft", "dpo", "kto")  # models that may come before the final one, in this order
 TRUST = {  # of `confidence.json`, in words
     "area": "wrong among the answers given, over all shares of questions answered",
     "calibration_error": "confidence and share right lie apart by (calibration error)",
@@ -38,19 +40,19 @@ SEEN = ("sft", "rl")  # splits whose entities fine-tuning asked about
 
 
 def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
-    """Score the final model and, where it differs, the SFT model before RL on the same questions."""
+    """Score the final model and, on the same questions, those of SFT, DPO and KTO that came before it."""
     engine = Engine.load(inputs["model"], inputs["tokenizer"], best_device())
     parts, metrics = Parts(out), dict[str, float]()
     left_out: list[LeftOut] = []
     questions = read_questions(Path(params.questions), engine, left_out, params.match) if params.questions else []
     prompts = askable(engine, params.prompts, left_out)
-    engines = {inputs["model"].name: engine}
-    if questions and "sft" in inputs and inputs["sft"] != inputs["model"]:
-        engines = {"sft": Engine.load(inputs["sft"], inputs["tokenizer"], best_device()), **engines}
+    final = inputs["model"]
+    models = {name: inputs[name] for name in BEFORE if inputs.get(name, final) != final and name != final.name}
     outcomes: dict[str, list[str]] = {}
     records: list[dict[str, Any]] = []
     trusted: dict[str, Any] = {}
-    for name, model in engines.items() if questions else ():
+    for name, folder in {**models, final.name: final}.items() if questions else ():
+        model = engine if folder == final else Engine.load(folder, inputs["tokenizer"], best_device())
         answers = ask(model, [q.question for q in questions], params.max_tokens, parts, name, doubt(model, params))
         outcomes[name] = [
             outcome(q, answer.text, params.declines) for q, answer in zip(questions, answers, strict=True)
@@ -59,7 +61,7 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
         records += [record(name, q, a, o) for q, a, o in zip(questions, answers, outcomes[name], strict=True)]
     splits = sorted({question.split for question in questions})
     if trusted:
-        write_json(out / "confidence.json", {"model": inputs["model"].name, **trusted})
+        write_json(out / "confidence.json", {"model": final.name, **trusted})
         error = trusted.get("stated_calibration_error", trusted["calibration_error"])
         metrics |= {"calibration_error": error, "risk_coverage_area": trusted["area"]}
     results = {
@@ -68,7 +70,7 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
     }
     changes = compared(questions, outcomes, params.often)
     if questions:
-        metrics |= figures(results, inputs["model"].name)
+        metrics |= figures(results, final.name)
         metrics |= summed_up(changes)
         show(results, trusted)
     text, heldout = (
@@ -211,22 +213,29 @@ def seen_accuracy(splits: Mapping[str, Any]) -> float | None:
 
 
 def compared(questions: list[Question], outcomes: Mapping[str, list[str]], often: int) -> dict[str, Any]:
-    """What RL changed on the `test` questions, as `comparison.json` has it; empty where there is nothing to compare."""
+    """What the last model changed since the first on the `test` questions, as `comparison.json` has it, and where there
+    are more than two what each changed since the one before it; empty where there is nothing to compare."""
     test = [number for number, question in enumerate(questions) if question.split == "test"]
     if len(outcomes) < 2 or not test:
         return {}
-    (before, first), (after, second) = outcomes.items()
-    one, other = ([said[number] for number in test] for said in (first, second))
-    found = compare([questions[number] for number in test], one, other, often)
-    return {"before": before, "after": after, "split": "test", "often": often, "figures": found}
+    asked = [questions[number] for number in test]
+    said = {name: [found[number] for number in test] for name, found in outcomes.items()}
+
+    def step(before: str, after: str) -> dict[str, Any]:
+        return {"before": before, "after": after, "figures": compare(asked, said[before], said[after], often)}
+
+    names = [*said]
+    steps = {"steps": [step(*pair) for pair in pairwise(names)]} if len(names) > 2 else {}
+    return {"split": "test", "often": often, **step(names[0], names[-1]), **steps}
 
 
 def summed_up(changes: Mapping[str, Any]) -> dict[str, float]:
-    """The differences of the summary."""
+    """The differences of the summary: what each model changed since the one before it."""
     return {
-        f"{changes['after']}.{figure}_{key}": round(changes["figures"][figure][key], 5)
-        for figure in (CHANGES if changes else ())
-        if figure in changes["figures"]
+        f"{one['after']}.{figure}_{key}": round(one["figures"][figure][key], 5)
+        for one in changes.get("steps", [changes] if changes else [])
+        for figure in CHANGES
+        if figure in one["figures"]
         for key in ("difference", "low", "high")
     }
 

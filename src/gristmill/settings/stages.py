@@ -64,7 +64,12 @@ BEFORE_REPORT = (
         frozenset({"reward", "tokens"}),
         together=True,
     ),
-    Stage("evaluate", "evaluation.stage", {"model": MODEL, **TUNED, "sft": ("sft",)}, frozenset({"tokens", "sft"})),
+    Stage(
+        "evaluate",
+        "evaluation.stage",
+        {"model": MODEL, **TUNED, **{name: (name,) for name in MODEL[1:4]}},
+        frozenset({"tokens", *MODEL[1:4]}),
+    ),
     Stage("audit", "audit.stage", {"model": MODEL, **TOKENS}),
     Stage(
         "export",

@@ -24,6 +24,10 @@ SAYS = (
     "{}; declined, that the model said it does not know; wrong is everything else. Some questions cannot be answered "
     "from what was read: there, declining is what is wanted."
 )
+BOOTSTRAP = (
+    "An interval of a change is the bootstrap's: the subjects asked about are drawn again and again, and 95 of 100 "
+    "such draws fall within."
+)
 MATCHED = {
     "contains": "holds the expected words",
     "exact": "is the expected text to the letter",
@@ -32,7 +36,7 @@ MATCHED = {
 
 
 def evaluated(folders: Folders) -> Section | None:
-    """Scores by how often a fact was stated, what RL changed, and examples."""
+    """Scores by how often a fact was stated, what alignment changed, and examples."""
     results = {
         name: splits["test"] for name, splits in values(folders, "evaluate", "results.json").items() if "test" in splits
     }
@@ -98,30 +102,36 @@ def scores(results: Mapping[str, Any]) -> list[list[str]]:
 
 
 def changes(folders: Folders) -> list[Block]:
-    """What RL won and lost on the same questions, with intervals."""
-    found = values(folders, "evaluate", "comparison.json")
-    figures = {name: one for name, one in found.get("figures", {}).items() if name != "wrong_answer_rate"}
+    """What each step of alignment won and lost on the same questions, with intervals."""
+    found, blocks = values(folders, "evaluate", "comparison.json"), list[Block]()
+    for one in found.get("steps", [found] if found else []):
+        # what was measured without the models between is put down to all of them
+        names = [one["after"]] if "steps" in found else [*(n for n in ("dpo", "kto") if n in folders), one["after"]]
+        after = " and ".join(map(str.upper, dict.fromkeys(names)))
+        blocks += changed(one, after, found.get("often", OFTEN))
+    return [*blocks, Prose(BOOTSTRAP)] if blocks else []
+
+
+def changed(one: Mapping[str, Any], what: str, often: int) -> list[Block]:
+    """What one step won and lost."""
+    figures = {name: value for name, value in one["figures"].items() if name != "wrong_answer_rate"}
     if not figures:
         return []
-    between = [name.upper() for name in ("dpo", "kto") if name in folders and name != found["after"]]
-    before, final = found["before"].upper(), found["after"].upper()
-    after = " and ".join([*between, final])
     rows = [
         [
-            label(name, found.get("often", OFTEN)),
-            *(number(one[key]) for key in ("questions", "before", "after", "gained", "lost")),
-            *(points(one["difference"]), f"{points(one['low'])} to {points(one['high'])}"),
+            label(name, often),
+            *(number(value[key]) for key in ("questions", "before", "after", "gained", "lost")),
+            *(points(value["difference"]), f"{points(value['low'])} to {points(value['high'])}"),
         ]
-        for name, one in figures.items()
+        for name, value in figures.items()
     ]
-    told = " ".join(verdict(figures[name], what) for name, what in COUNTED.items() if name in figures)
+    told = " ".join(verdict(figures[name], counted) for name, counted in COUNTED.items() if name in figures)
+    models = f"both models, {one['before'].upper()} and {one['after'].upper()}"
     return [
         Prose(
-            f"What {after} changed: both models, {before} and {final}, were asked the same questions, so each of them "
-            f"can be compared with itself. {told} An interval is the bootstrap's: the subjects asked about are drawn "
-            "again and again, and 95 of 100 such draws fall within."
+            f"What {what} changed: {models}, were asked the same questions, so each can be compared with itself. {told}"
         ),
-        Table(f"The same questions before and after {after} (differences in percentage points)", CHANGED, rows),
+        Table(f"The same questions before and after {what} (differences in percentage points)", CHANGED, rows),
     ]
 
 
