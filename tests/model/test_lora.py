@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from gristmill.errors import UserError
 from gristmill.model.formats.hf_format import config_json, renamed
@@ -59,6 +60,26 @@ def test_only_adapters_are_trained_and_merging_changes_no_output(tmp_path: Path)
         read_adapter(other, tmp_path)
     with pytest.raises(UserError, match="no adapters"):
         read_adapter(other, tmp_path / "nowhere")
+
+
+def test_adapters_of_another_base_of_the_same_shape_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = random_model()
+    attach(model, 4, 8.0)
+    tuned(model)
+    write_adapter(model, tmp_path, "base")
+    read_adapter(random_model(), tmp_path)
+    grown = Transformer(ModelConfig(310, 2, 32, 4, 2, 16, 48, 64, qk_norm=False))  # ten tokens more, the same layers
+    grown.layers.load_state_dict(random_model().layers.state_dict())
+    read_adapter(grown, tmp_path)
+    assert "other weights" not in capsys.readouterr().err
+    read_adapter(random_model(seed=1), tmp_path)
+    assert f"the adapters in {tmp_path} were trained on a model of other weights" in capsys.readouterr().err
+    weights = tmp_path / "adapter_model.safetensors"
+    save_file(load_file(weights), weights, metadata={"format": "pt"})  # as others write them
+    read_adapter(random_model(seed=1), tmp_path)
+    assert capsys.readouterr().err == ""
 
 
 def test_peft_computes_the_same(tmp_path: Path) -> None:

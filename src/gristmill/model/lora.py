@@ -5,6 +5,7 @@ Adapters are read and written in PEFT's format (`adapter_model.safetensors`, `ad
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import TypeVar, get_args
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -21,12 +22,14 @@ from gristmill.errors import UserError
 from gristmill.files import atomic_path, write_json
 from gristmill.model.formats.hf_format import renamed
 from gristmill.model.transformer import Network
+from gristmill.progress import warn
 from gristmill.settings.types import Matrix
 
 TARGETS = get_args(Matrix)
 PREFIX = "base_model.model."
 M = TypeVar("M", bound=nn.Module)
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+BASE = "gristmill_base_sha256"
 ADAPTER = "adapter"  # folder of them in a stage's
 
 
@@ -76,12 +79,13 @@ def places(model: nn.Module, kind: type[M]) -> Iterator[tuple[nn.Module, str, M]
 
 
 def write_adapter(model: Network, folder: Path, base: str) -> None:
-    """Write a model's adapters for PEFT. `base` says what they were trained on."""
+    """Write a model's adapters for PEFT. `base` says what they were trained on; so does a digest of its weights, in the
+    metadata of the tensors, which PEFT passes over."""
     folder.mkdir(parents=True, exist_ok=True)
     names = {name: tensor for name, tensor in model.state_dict().items() if ".lora_" in name}
     tensors = {written(name): tensor.detach().cpu().contiguous() for name, tensor in names.items()}
     with atomic_path(folder / WEIGHTS) as path:
-        save_file(tensors, path, metadata={"format": "pt"})
+        save_file(tensors, path, metadata={"format": "pt", BASE: base_digest(model)})
     adapted = next(module for _, _, module in places(model, Adapted))
     rank = adapted.lora_a.size(0)
     config = {
@@ -92,6 +96,17 @@ def write_adapter(model: Network, folder: Path, base: str) -> None:
     write_json(folder / CONFIG, config)
 
 
+def base_digest(model: Network) -> str:
+    """SHA-256 of the weights of a model's layers, as float32, without adapters. Embeddings are left out: how many rows
+    they have is the tokenizer's affair, and rows of new tokens are means, whose last bit may differ."""
+    found = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        if name.startswith("layers.") and ".lora_" not in name:
+            found.update(name.encode())
+            found.update(weight.detach().cpu().float().contiguous().numpy().astype("<f4", copy=False).data)
+    return found.hexdigest()
+
+
 def written(name: str) -> str:
     """PEFT's name of an adapter's matrix: `….q_proj.lora_A.weight`."""
     place, _, letter = name.rpartition(".lora_")
@@ -99,10 +114,13 @@ def written(name: str) -> str:
 
 
 def read_adapter(model: Network, folder: Path) -> None:
-    """Attach the adapters of a PEFT folder. Raises UserError where they are of another kind, or for another model."""
+    """Attach the adapters of a PEFT folder; where they say so, warn that they were trained on other weights. Raises
+    UserError where they are of another kind, or for a model of another shape."""
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         tensors = load_file(folder / WEIGHTS)
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            base = (file.metadata() or {}).get(BASE)
         if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("modules_to_save"):
             raise UserError(f"{folder}: not plain LoRA", "adapters of matrices alone can be used")
         rank, alpha = int(config["r"]), float(config["lora_alpha"])
@@ -117,6 +135,9 @@ def read_adapter(model: Network, folder: Path) -> None:
     wrong = sorted(own.keys() ^ tensors.keys()) or [n for n in own if own[n].shape != tensors[n].shape]
     if wrong:
         raise UserError(f"{folder}: {wrong[0]} is not of this model", "name the adapters of the model that is tuned")
+    if base and base != base_digest(model):
+        told = f"the adapters in {folder} were trained on a model of other weights, though of the same shape"
+        warn(f"caution: {told}: with these they may be worth nothing; name the model that they were trained on")
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
