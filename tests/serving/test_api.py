@@ -237,13 +237,20 @@ def test_metrics_count(address: str) -> None:
     assert after[answered] - before[answered] == 1
     assert after["gristmill_answers_under_way"] == after["gristmill_requests_inside"] == 0
     assert all(math.isfinite(value) for value in after.values())
+    repeated = {"messages": ASK, "max_tokens": 30, "logit_bias": {"20": 100}}  # what repeats itself is foreseen
+    httpx.post(f"{address}/v1/chat/completions", json=repeated, timeout=300)
+    drafts = [
+        figures()[name] - after[name] for name in ("gristmill_drafted_tokens_total", "gristmill_accepted_tokens_total")
+    ]
+    assert 15 < drafts[1] <= drafts[0] <= 29
+    assert figures()["gristmill_steps_total"] - after["gristmill_steps_total"] < 15
 
 
 class Breaks:
     """A real decoder that fails after some steps, as when memory runs out."""
 
     def __init__(self, decoder: Any) -> None:
-        self.decoder, self.rows, self.after = decoder, decoder.rows, 1000
+        self.decoder, self.rows, self.exact, self.after = decoder, decoder.rows, decoder.exact, 1000
         self.new_page, self.copy_page = decoder.new_page, decoder.copy_page
 
     def step(self, *arguments: Any) -> Any:

@@ -25,7 +25,8 @@ class Late:
 
     def __init__(self, decoder: Any, pause: float) -> None:
         self.decoder, self.pause = decoder, pause
-        self.rows, self.new_page, self.copy_page = decoder.rows, decoder.new_page, decoder.copy_page
+        self.rows, self.exact = decoder.rows, decoder.exact
+        self.new_page, self.copy_page = decoder.new_page, decoder.copy_page
 
     def step(self, *arguments: Any) -> Any:
         """The same step, later."""

@@ -46,6 +46,7 @@ class Decoder(Protocol):
     """What reads tokens and gives logits; it owns the pages that hold keys and values."""
 
     rows: int  # at once, so that nobody waits long
+    exact: bool  # what a row gives does not depend on which rows share the step, to the bit
 
     def new_page(self) -> int:
         """Room for PAGE positions of one sequence."""
@@ -60,7 +61,7 @@ class Decoder(Protocol):
 class NativeDecoder:
     """The C step of one model; its weights are a copy, packed for it, their matrices in numbers of `kind`."""
 
-    rows = 64
+    rows, exact = 64, True
 
     def __init__(self, config: ModelConfig, weights: Weights, kind: WeightType = WeightType.FLOAT32) -> None:
         self.config, self.positions = config, 0

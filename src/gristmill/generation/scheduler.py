@@ -1,7 +1,8 @@
 """Continuous batching: answers that are made together, and join and leave between steps (Yu et al. 2022, Orca).
 
 A step reads the last token of each answer under way and a part of the prompts that are not read yet: a long one holds
-up nobody (Agrawal et al. 2023, arXiv:2308.16369).
+up nobody (Agrawal et al. 2023, arXiv:2308.16369). Where few answers are under way, it also reads drafts of what comes
+next: those tokens of them count that are drawn.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import numpy as np
 from gristmill.errors import UserError
 from gristmill.generation.cache_pages import Pages, key_after
 from gristmill.generation.decoder import PAGE, Decoder, Rows
+from gristmill.generation.prompt_lookup import PromptLookup
 from gristmill.generation.sampling import FAILURES, Sampler, Told, sample, score
 
 SLOTS = 64  # answers under way at a time; others wait
+DRAFT_ROWS = 8  # tokens of a step with drafts, at most: the next one costs as much as several before it
 
 
 class Token(NamedTuple):
@@ -43,6 +46,7 @@ class Generation:
         self.end: int | None = None
         self.error: Exception | None = None
         self.done = False
+        self.lookup, self.draft = PromptLookup(), list[int]()  # what may follow, as far as it is not drawn
         self.read = self.shared = 0  # tokens whose keys and values are on pages, and those that were there before
         self.pages: list[int] = []
         self.table = np.zeros(-(-limit // PAGE), np.uint64)  # the same, as decoders take it
@@ -69,6 +73,7 @@ class Scheduler:
         self.going: list[Generation] = []
         self.promised: set[bytes] = set()  # pages that someone is reading: who begins alike waits for them
         self.steps = self.read = self.shared = 0  # steps, tokens read, tokens of prompts that needed no reading
+        self.drafted = self.accepted = 0  # tokens of drafts, and those of them that were drawn
 
     def add(self, generation: Generation) -> None:
         """Let it be answered."""
@@ -140,12 +145,13 @@ class Scheduler:
         if self.waiting:
             self.admit()
         rows, wanted, room = Rows([], [], [], []), list[tuple[Generation, int]](), self.decoder.rows
-        parts = list[tuple[Generation, int]]()
+        parts, most = list[tuple[Generation, int]](), self.most_drafted()
         for generation in self.going:
             count = min(generation.rows, room) if generation.rows > 1 else 1
             if count:
                 room -= count if generation.rows > 1 else 0
                 parts.append((generation, count))
+                generation.draft = self.drafted_of(generation, most) if most else []
                 self.plan(generation, count, rows, wanted)
         if not parts:
             return []
@@ -161,17 +167,34 @@ class Scheduler:
                 self.finish(generation)
         return [generation for generation, _ in parts]
 
+    def most_drafted(self) -> int:
+        """How many tokens may be drafted for each."""
+        if not self.decoder.exact or not 0 < len(self.going) <= DRAFT_ROWS // 2:
+            return 0
+        return max(0, DRAFT_ROWS // sum([generation.rows for generation in self.going]) - 1)
+
+    def drafted_of(self, generation: Generation, most: int) -> list[int]:
+        """What may come after the next token, once the first one came."""
+        most = min(most, generation.limit - len(generation.tokens) - 1)
+        if most <= 0 or len(generation.tokens) == generation.prompt:
+            return []
+        draft = generation.lookup.draft(generation.tokens, most)
+        generation.lookup.refused += bool(draft)
+        self.drafted += len(draft)
+        return draft
+
     def plan(self, generation: Generation, count: int, rows: Rows, wanted: list[tuple[Generation, int]]) -> None:
-        """Enter the next `count` tokens of one generation. `wanted` gets, for each row of logits, whose next token it
-        is about and which one."""
-        start, end = generation.read, generation.read + count
+        """Enter the next `count` tokens of one generation, and its draft. `wanted` gets, for each row of logits, whose
+        next token it is about and which one."""
+        start, count = generation.read, count + len(generation.draft)
+        end = start + count
         while len(generation.pages) * PAGE < end:
             self.put(generation, self.pages.take())
-        rows.tokens.extend(generation.tokens[start:end])
+        rows.tokens.extend(generation.tokens[start:end] + generation.draft)
         rows.positions.extend(range(start, end))
         rows.pages.extend([generation.table] * count)
         for place in range(start + 1, end + 1):
-            drawn = place == len(generation.tokens) and place < generation.limit
+            drawn = len(generation.tokens) <= place < generation.limit
             asked = drawn or (generation.scored and place < generation.prompt)
             rows.outputs.append(len(wanted) if asked else -1)
             if asked:
@@ -223,12 +246,18 @@ class Scheduler:
         self.finish(generation)
 
     def draw(self, logits: np.ndarray, wanted: Sequence[tuple[Generation, int]]) -> None:
-        """Draw the tokens that are not."""
-        rows = [row for row, (one, place) in enumerate(wanted) if place == len(one.tokens) and self.prepared(one)]
-        if not rows:
-            return
-        drawn = [wanted[row][0] for row in rows]
-        logits = logits if len(rows) == len(wanted) else logits[rows]
+        """Draw the tokens that are not, one of each answer at a time, as long as drafts hold what is drawn."""
+        while rows := [
+            row
+            for row, (one, place) in enumerate(wanted)
+            if place == len(one.tokens) == one.read and not one.done and self.prepared(one)
+        ]:
+            together = rows[-1] - rows[0] < len(rows)
+            own = logits[rows[0] : rows[-1] + 1] if together else logits[rows]
+            self.draw_rows(own, [wanted[row][0] for row in rows])
+
+    def draw_rows(self, logits: np.ndarray, drawn: Sequence[Generation]) -> None:
+        """Draw a token of each answer."""
         samplers = [generation.sampler for generation in drawn]
         made = sample(logits, self.vocabulary, self.banned, samplers, self.told)
         for generation, token, logprob, likeliest in zip(drawn, *made, strict=True):
@@ -242,5 +271,11 @@ class Scheduler:
                 generation.made.append(Token(token, logprob, likeliest))
                 generation.tokens.append(token)
                 generation.end = token if token in generation.stops else None
+            held = generation.draft[:1] == [token]
+            if held:
+                generation.lookup.refused, self.accepted = 0, self.accepted + 1
             if token < 0 or token in generation.stops or len(generation.tokens) == generation.limit:
                 self.finish(generation)
+            elif held:
+                del generation.draft[0]
+                self.learn(generation, 1)

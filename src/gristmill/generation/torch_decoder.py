@@ -13,7 +13,7 @@ from gristmill.model.transformer import Transformer
 class TorchDecoder:
     """Rows of a sequence are read together, padded on the right; what padding writes lies on a page of its own."""
 
-    rows = 1024
+    rows, exact = 1024, False
 
     def __init__(self, model: Transformer) -> None:
         self.model, self.device, self.taken = model, model.embed.weight.device, 1

@@ -18,6 +18,8 @@ def metrics(queue: AnswerQueue) -> str:
         "steps_total": scheduler.steps if scheduler else 0,
         "read_tokens_total": scheduler.read if scheduler else 0,
         "shared_tokens_total": scheduler.shared if scheduler else 0,
+        "drafted_tokens_total": scheduler.drafted if scheduler else 0,
+        "accepted_tokens_total": scheduler.accepted if scheduler else 0,
     }
     gauges = {
         "requests_inside": queue.inside,
