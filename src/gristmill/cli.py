@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
@@ -35,7 +36,7 @@ from gristmill.progress import console, duration, results, table
 from gristmill.recipe import Recipe
 from gristmill.run import run_recipe
 from gristmill.runs.failures import explained, told_fault
-from gristmill.runs.finished import passages_of, stage_of
+from gristmill.runs.finished import passages_of, stage_of, watched_of
 from gristmill.runs.gates import broken
 from gristmill.settings.quantities import is_loopback
 from gristmill.settings.recipe_file import load_recipe
@@ -186,7 +187,8 @@ def assistant_of(
         if weights != WeightType.FLOAT32 and not reads:
             raise UserError(f"there is no model to have {weights} weights: pages are quoted", "leave out --weights")
         engine = Engine.load(reads.folder, reads.tokenizer, weights=weights) if reads else None
-        quoting = QuotingAssistant(passages, folder.resolve().name, engine, None if words else installed_encoder())
+        encoder, now = None if words else installed_encoder(), partial(passages_of, folder)
+        quoting = QuotingAssistant(passages, folder.resolve().name, engine, encoder, now, watched_of(folder))
         about = f"passages: {passages}, ranked by {quoting.search.ranked_by}; --model talks with a model instead"
         console.print(about + (f"\nread by: {reads.about}" if reads else ""))
         return quoting

@@ -34,7 +34,7 @@ def test_changed_pages_are_found_without_training(tmp_path: Path, command: Comma
     (pages / "school.md").write_text("# The school\n\nThe school is new.\n")
     done = command("update", run)
     assert "newer than the weights: 1 new, 1 changed, 1 gone" in done.stdout
-    assert "a server that runs already" in done.stderr
+    assert "so does a server that runs already" in done.stderr
     found = {"new": ["school.md"], "changed": ["ferry.md"], "gone": ["inn.md"]}
     assert json.loads((run / "update" / "newer.json").read_text()) == found
     assert (run / "dedup" / "manifest.json").read_bytes() == kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
 import signal
 import socket
 import time
@@ -14,6 +15,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from command_line import Command
 from forks import Commands
 
 from gristmill.errors import UserError
@@ -129,3 +131,35 @@ def test_addresses_that_are_none(host: str, port: int) -> None:
 def test_keys_that_no_client_can_send(assistant: Assistant, key: str) -> None:
     with pytest.raises(UserError, match="API key"):
         serve(assistant, port=0, api_keys=[key])
+
+
+def test_a_server_quotes_what_update_has_read(tmp_path: Path, commands: Commands, command: Command) -> None:
+    pages, run = tmp_path / "docs", tmp_path / "run"
+    pages.mkdir()
+    (pages / "ferry.md").write_text("# The ferry\n\nThe ferry leaves at nine.\n")
+    recipe = tmp_path / "pages.toml"
+    recipe.write_text('[extract]\npaths = ["docs"]\n[passages]\n')
+    assert command("run", recipe, "-o", run).code == 0
+    address = served(commands, run)
+
+    def answer() -> str:
+        asked = {"messages": [{"role": "user", "content": "When does the ferry leave?"}]}
+        found = httpx.post(f"{address}/v1/chat/completions", json=asked, timeout=PATIENCE).json()
+        return str(found["choices"][0]["message"]["content"])
+
+    def found() -> str:
+        asked = {"question": "When does the ferry leave?"}
+        return str(httpx.get(f"{address}/v1/passages", params=asked, timeout=PATIENCE).json()[0]["text"])
+
+    assert "nine" in answer()
+    for hour, ask in (("ten", answer), ("eleven", found)):  # the first time passages come to be elsewhere
+        (pages / "ferry.md").write_text(f"# The ferry\n\nThe ferry leaves at {hour}.\n")
+        assert command("update", run).code == 0
+        assert hour in ask(), commands.printed()
+    (pages / "ferry.md").write_text("# The ferry\n\nThe ferry leaves at noon.\n")
+    assert command("run", recipe, "-o", run).code == 0
+    assert "noon" in answer(), commands.printed()
+    shutil.rmtree(run)
+    assert "noon" in answer(), "what is open stays"
+    commands.signal(signal.SIGTERM)
+    assert commands.wait() == 0

@@ -54,7 +54,7 @@ def update(
     for kind, names in found.items():
         for name in names[:5]:
             results.print(f"  {kind}: {name}")
-    console.print("find and chat use them; a server that runs already does once it is started again")
+    console.print("find, chat and serve use them; so does a server that runs already, from the next question on")
     return found
 
 

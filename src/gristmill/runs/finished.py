@@ -13,7 +13,7 @@ from typing import Any
 
 from gristmill.errors import UserError, nearest, typed
 from gristmill.files import unsealed
-from gristmill.inputs.folders import digest, newer
+from gristmill.inputs.folders import SINCE, digest, newer
 from gristmill.inputs.storage import as_path, is_remote
 from gristmill.manifest import MANIFEST, RECIPE, Manifest
 from gristmill.progress import warn
@@ -212,6 +212,12 @@ def passages_of(folder: Path) -> Path | None:
     if not read_recipe(folder).passages:
         return None
     return stage_of(folder / UPDATE if newer(folder) else folder, "passages")
+
+
+def watched_of(folder: Path) -> list[Path]:
+    """The files of which one changes whenever `passages_of` gives others than before."""
+    file = "passages.sqlite"
+    return [folder / file, folder / "passages" / file, folder / UPDATE / "passages" / file, folder / SINCE]
 
 
 def stage_of(folder: Path, name: str) -> Path:

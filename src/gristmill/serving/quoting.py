@@ -5,18 +5,23 @@ Text of a page is only ever quoted: nothing reads it as an instruction, and no t
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import sqlite3
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from gristmill.chat.template import in_turns
+from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.passages.extractive import Quoted, answer
 from gristmill.passages.follow_up import taken_up
+from gristmill.passages.passage_index import FILE
 from gristmill.passages.reader import Reader
 from gristmill.passages.search import Search
 from gristmill.passages.sentence_encoder import SentenceEncoder
+from gristmill.progress import console, warn
 from gristmill.serving.assistant import Assistant, Messages, Reply
 
 
@@ -58,20 +63,62 @@ class QuotingAssistant(Assistant):
     model read; earlier questions say what it is about."""
 
     def __init__(
-        self, folder: Path, name: str, model: Engine | None = None, encoder: SentenceEncoder | None = None
+        self,
+        folder: Path,
+        name: str,
+        model: Engine | None = None,
+        encoder: SentenceEncoder | None = None,
+        where: Callable[[], Path | None] | None = None,
+        watched: Sequence[Path] = (),
     ) -> None:
-        self.search, self.name = Search(folder, encoder), name
-        self.answer = Reader(self.search, model).answer if model else partial(answer, self.search)
+        """`where` tells which folder it is by now; it is asked when one of the files `watched` has changed."""
+        self.name, self.model, self.encoder = name, model, encoder
+        self.where, self.watched, self.lock = where, watched, Lock()
+        self.seen: list[Any] = []  # the first question looks: models may have been loaded since the folder was named
+        self.read(folder)
         self.examples = self.search.questions()
+
+    def read(self, folder: Path) -> None:
+        """Open a folder of passages. Raises UserError where it cannot be."""
+        opened = folder, stamp(folder / FILE)
+        self.search, self.opened = Search(folder, self.encoder), opened
+        self.answer = Reader(self.search, self.model).answer if self.model else partial(answer, self.search)
+
+    def look(self) -> None:
+        """Read the passages that are there by now, where others are; those of before stay where that fails."""
+        with self.lock:
+            now = list(map(stamp, self.watched))
+            if now == self.seen or self.where is None:
+                return
+            self.seen = now
+            try:
+                folder = self.where()
+                if folder and self.opened != (folder, stamp(folder / FILE)):
+                    self.read(folder)
+                    console.print(f"passages: {folder} is read, which is new")
+            except (UserError, OSError, sqlite3.Error) as error:
+                warn(f"caution: the passages have changed, and those of before are quoted: {error}")
 
     def reply(self, messages: Messages, *, stop: Sequence[str] = (), **_: Any) -> QuotedReply:
         """The answer to the user's last message. Raises UserError where messages have no text or none is the user's."""
+        self.look()
         asked = [one["content"] for one in in_turns(messages) if one["role"] == "user"]
         return QuotedReply(self.answer(asked[-1], taken_up(asked)), stop)
 
     def find(self, questions: Sequence[str], limit: int) -> list[dict[str, Any]]:
         """The passages to show with the answer to the last of a person's questions, each with the places of the
         questions' words in it."""
-        found = self.search.find(questions[-1], limit, taken_up(questions))
-        by = self.search.ranked_by
+        self.look()
+        search = self.search
+        found = search.find(questions[-1], limit, taken_up(questions))
+        by = search.ranked_by
         return [{**one.record(), "ranked_by": by, "headings": one.headings, "marks": one.marks} for one in found]
+
+
+def stamp(path: Path) -> tuple[int, int, int] | None:
+    """What another file at the same place would have otherwise: inode, size and time; None where there is none."""
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return about.st_ino, about.st_size, about.st_mtime_ns
