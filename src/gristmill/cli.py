@@ -36,7 +36,7 @@ from gristmill.progress import console, duration, results, table
 from gristmill.recipe import Recipe
 from gristmill.run import run_recipe
 from gristmill.runs.failures import explained, told_fault
-from gristmill.runs.finished import passages_of, stage_of, watched_of
+from gristmill.runs.finished import folder_of, passages_of, stage_of, watched_of
 from gristmill.runs.gates import broken
 from gristmill.settings.quantities import is_loopback
 from gristmill.settings.recipe_file import load_recipe
@@ -93,7 +93,7 @@ def run(
 ) -> None:
     """Run a recipe from end to end; what is already done and unchanged is skipped."""
     loaded = load_recipe(recipe, settings)
-    folder, began = out or Path("runs") / loaded.name, time.monotonic()
+    folder, began = folder_of(loaded, out), time.monotonic()
     with using(parse_backend(engine, workers)):
         if summary := run_recipe(loaded, folder, first=first, until=until, keep_old=keep_old):
             closing(folder, summary, time.monotonic() - began)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gristmill import cli
-from gristmill.commands.new_recipe import new_folder, new_site, survey, tokens_of
+from gristmill.commands.new_recipe import new_folder, new_site, survey, tokens_made
 from gristmill.corpus.filter import stage as filter
 from gristmill.corpus.filter.candidate import Candidate
 from gristmill.document import Document, document_id, read_documents, write_documents
@@ -90,7 +90,7 @@ def test_a_folder_becomes_a_recipe(
     assert shape and shape.heads * shape.head_dim == shape.width == 128 and shape.epochs == 4.0
     size = sum(len(text.encode()) for text in PAGES.values())
     assert told[0][0] == pytest.approx(size / 2.6, rel=0.02)
-    assert tokens_of(recipe, tmp_path / "run") == told[0][0]  # which `plan` says before a run
+    assert tokens_made(recipe, tmp_path / "run") == told[0][0]  # which `plan` says before a run
     assert recipe.tokenize and recipe.tokenize.heldout == 0.1
     found = survey(folder)
     assert (found.files, found.unread) == (len(PAGES), ["photo.png"])
@@ -113,7 +113,7 @@ def test_sizes_grow_with_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             (tmp_path / f"in/{number}.txt").write_text("word " * round(megabytes * 20_000))
         recipe = load_recipe(new_folder(tmp_path / "in", tmp_path / f"{megabytes}.toml"))
         assert recipe.tokenizer and recipe.pretrain
-        assert tokens_of(recipe, tmp_path / "run") == pytest.approx(megabytes * 1e6 / 3, rel=0.2)
+        assert tokens_made(recipe, tmp_path / "run") == pytest.approx(megabytes * 1e6 / 3, rel=0.2)
         vocabularies.append(recipe.tokenizer.vocab_size)
         widths.append(recipe.pretrain.width)
     assert vocabularies == [1024, 2048, 4096] and widths == sorted(widths)

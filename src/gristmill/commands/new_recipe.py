@@ -145,7 +145,7 @@ def new_folder(
     return place
 
 
-def tokens_of(recipe: Recipe, folder: Path) -> int:
+def tokens_made(recipe: Recipe, folder: Path) -> int:
     """Training tokens that a recipe's run will make, roughly: of the files that it names, where they are here."""
     paths = [Path(path) for path in recipe.extract.paths] if recipe.extract else []
     if not paths or not all(path.exists() for path in paths) or (folder / "tokenize" / MANIFEST).exists():

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from gristmill.commands.groups import RunOf, Settings, number
-from gristmill.commands.new_recipe import tokens_of
+from gristmill.commands.new_recipe import tokens_made
 from gristmill.errors import UserError
 from gristmill.progress import results
+from gristmill.runs.finished import folder_of
 from gristmill.settings.apart import Scale
 from gristmill.settings.quantities import parameters_of
 from gristmill.settings.recipe_file import load_recipe, validate
@@ -31,7 +32,7 @@ def check(
     from gristmill.commands.recipe_check import check_recipe
 
     loaded = load_recipe(recipe, settings)
-    found = list(check_recipe(loaded, out or Path("runs") / loaded.name, price))
+    found = list(check_recipe(loaded, folder_of(loaded, out), price))
     for one in found:
         told = f"{one.stage}: {one.told}" + (f" ({one.remedy})" if one.remedy else "")
         results.print(told, style="yellow" if one.wrong else "")
@@ -55,8 +56,8 @@ def plan(
     from gristmill.training.budget.devices import devices_of
 
     loaded = load_recipe(recipe, settings)
-    folder = out or Path("runs") / loaded.name
-    there = parameters_of(tokens) if tokens else tokens_of(loaded, folder)
+    folder = folder_of(loaded, out)
+    there = parameters_of(tokens) if tokens else tokens_made(loaded, folder)
     devices = devices_of(device) if device else None
     estimates = [project_recipe(loaded, folder, there, devices)] if devices else plan_recipe(loaded, folder, there)
     if not estimates:
@@ -85,7 +86,7 @@ def scale(
     from gristmill.training.budget.devices import devices_of
 
     loaded = load_recipe(recipe, settings)
-    folder = out or Path("runs") / loaded.name
+    folder = folder_of(loaded, out)
     given = {"sizes": sizes, "tokens": tokens, "budgets": budgets}
     data: dict[str, Any] = {name: value.split(",") for name, value in given.items() if value}
     devices = devices_of(device) if device else None

@@ -274,7 +274,7 @@ def resources_found(
     yield Finding("resources", told, memory > there, "a smaller model, or a larger machine" if memory > there else "")
     told = f"about {disk / 2**30:,.2f} GiB on the disk, of {free / 2**30:,.1f} free"
     yield Finding("resources", told, disk > free, "free some, or set --out" if disk > free else "")
-    tokens = tokens_of(recipe, folder, amounts)
+    tokens = tokens_read(recipe, folder, amounts)
     if not tokens:
         yield Finding("resources", "how long it takes is known after tokenize; until then gristmill plan measures")
         return
@@ -312,7 +312,7 @@ def memory_of(made: Pretrain, vocabulary: int, adapters: bool = False) -> tuple[
     return PROCESS + peak, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def tokens_of(recipe: Recipe, folder: Path, amounts: Mapping[str, Amount]) -> float:
+def tokens_read(recipe: Recipe, folder: Path, amounts: Mapping[str, Amount]) -> float:
     """About how many tokens the stages train on whose text is there: four bytes of a file are one."""
     total = 0.0
     for name in READ.keys() & amounts.keys():

@@ -24,6 +24,7 @@ from gristmill.settings.recipe_file import validate
 from gristmill.settings.stages import BY_NAME, CORPUS, MODEL, STAGES, Stage, input_paths, pick_inputs, resolve_paths
 from gristmill.settings.types import ADDRESS
 
+RUNS = Path("runs")
 UPDATE = "update"  # folder of what was read again, within a run's
 SHOWN = 3  # source files in a message
 
@@ -174,13 +175,18 @@ def read_recipe(run: Path) -> Recipe:
         raise UserError(f"{run} was made by another version: {problem}", f"{remedy}; or {as_it_is}") from error
 
 
+def folder_of(recipe: Recipe, out: Path | None = None) -> Path:
+    """Where a recipe is run: the folder that is given, else one of its name."""
+    return out or RUNS / recipe.name
+
+
 def run_folder(path: Path) -> Path:
     """The same path. Raises UserError where there is no such folder; it names one that is called much like it."""
     if path.is_dir():
         return path
     if path.exists():
         raise UserError(f"{path} is a file, no run folder", "name the folder of a run, as runs/miniweb")
-    others = [str(one) for place in {path.parent, Path("runs")} if place.is_dir() for one in place.iterdir()]
+    others = [str(one) for place in {path.parent, RUNS} if place.is_dir() for one in place.iterdir()]
     like = nearest(str(path), [one for one in others if Path(one).is_dir()])
     raise UserError(f"no run folder {path}{like}", "check the path, or make one: gristmill run miniweb")
 
