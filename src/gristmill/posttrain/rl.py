@@ -110,7 +110,8 @@ def judges(
     if unknown == len(prompts):
         raise UserError(
             f'nothing rewards the answers to {params.prompts}: no prompt has a "truth"',
-            "add a [reward] table, name a function in rl.reward, or give the prompts their truth",
+            "add a [reward] table, or give the folder of reward; or name a function: --set rl.reward=FILE.py:NAME; or "
+            "give the prompts their truth",
         )
     if unknown:
         told = (

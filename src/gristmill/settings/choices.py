@@ -94,7 +94,7 @@ def refuse_idle_adapters(params: SFT) -> SFT:
         raise UserError(problem, f"leave out {options(['lora_from'], 'sft')} or {options(own, 'sft')}")
     if own and not {"lora_rank", "lora_from"} & params.model_fields_set:  # a rank of 0 is meant
         problem = f"sft.{own[0]} is set without sft.lora_rank: all weights would be trained, and no adapters"
-        raise UserError(problem, f"set sft.lora_rank, as 8, or leave it out: {options(own, 'sft')}")
+        raise UserError(problem, f"give adapters a rank: --set sft.lora_rank=8; or leave out {options(own, 'sft')}")
     return params
 
 
