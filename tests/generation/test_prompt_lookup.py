@@ -14,7 +14,7 @@ from gristmill.generation.engine import Engine
 from gristmill.generation.grammar import OneOf
 from gristmill.generation.prompt_lookup import PromptLookup
 from gristmill.generation.sampling_params import Doubt, SamplingParams
-from gristmill.generation.scheduler import DRAFT_ROWS, Generation, Scheduler
+from gristmill.generation.scheduler import DRAFT_ROWS, DRAFTED_FOR, Generation, Scheduler
 from gristmill.generation.torch_decoder import TorchDecoder
 from gristmill.generation.weight_type import WeightType
 from gristmill.serving.assistant import Assistant
@@ -171,7 +171,7 @@ def test_only_few_answers_are_drafted_for(engine: Engine) -> None:
         beginning = any(one.rows > 1 for one in scheduler.going) or scheduler.waiting
         scheduler.step()
         if scheduler.drafted > drafted:
-            assert under_way <= DRAFT_ROWS // 2 and scheduler.read - read <= DRAFT_ROWS and not beginning
+            assert under_way <= DRAFTED_FOR and scheduler.read - read <= DRAFT_ROWS and not beginning
     assert scheduler.accepted > 0
 
 

@@ -21,6 +21,7 @@ from gristmill.generation.prompt_lookup import PromptLookup
 from gristmill.generation.sampling import FAILURES, Sampler, Told, sample, score
 
 SLOTS = 64  # answers under way at a time; others wait
+DRAFTED_FOR = 2  # answers under way; with more, a step is bound by arithmetic, of which drafts ask more
 DRAFT_ROWS = 8  # tokens of a step with drafts, at most: the next one costs as much as several before it
 
 
@@ -169,7 +170,7 @@ class Scheduler:
 
     def most_drafted(self) -> int:
         """How many tokens may be drafted for each."""
-        if not self.decoder.exact or not 0 < len(self.going) <= DRAFT_ROWS // 2:
+        if not self.decoder.exact or not 0 < len(self.going) <= DRAFTED_FOR:
             return 0
         return max(0, DRAFT_ROWS // sum([generation.rows for generation in self.going]) - 1)
 
