@@ -167,8 +167,9 @@ class Passages(Params):
 class TokenizerParams(Params):
     """Documents → byte-level BPE vocabulary."""
 
-    vocab_size: Annotated[int, Field(ge=259, le=1 << 21)] = 2048  # number of tokens, control tokens included
+    vocab_size: Annotated[int, Field(ge=261, le=1 << 21)] = 2048  # number of tokens, control tokens included
     pattern: SplitPattern = "qwen2"  # split pattern, by llama.cpp's name: qwen2, llama-bpe, gpt-4o, gpt-2 or smollm
+    thoughts: bool = False  # with <think> and </think> as tokens: for conversations that have thoughts before answers
     init_from: InputFolder = ""  # a Hugging Face folder, whose tokenizer is taken instead of learning one
 
 

@@ -180,7 +180,7 @@ def test_bits_memorised_are_those_of_random_strings(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     documents = [Document(f"{i}", text, cluster=f"{i}") for i, text in enumerate(texts)]
     write_documents(tmp_path / "corpus" / "documents.parquet", documents)
-    train.run({"corpus": tmp_path / "corpus"}, TokenizerParams(vocab_size=260), tmp_path / "tokenizer")
+    train.run({"corpus": tmp_path / "corpus"}, TokenizerParams(vocab_size=261), tmp_path / "tokenizer")
     inputs = {"corpus": tmp_path / "corpus", "tokenizer": tmp_path / "tokenizer", "tokens": tmp_path / "tokens"}
     tokenize.run(inputs, Tokenize(heldout=0.3), inputs["tokens"])
     shape: dict[str, Any] = dict(layers=2, width=64, heads=2, kv_heads=2, head_dim=32, ffn_width=128, context=64)

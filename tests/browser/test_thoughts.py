@@ -1,4 +1,4 @@
-"""What a model by others thinks before it answers is told apart from the answer, wherever answers are told."""
+"""What a model thinks before it answers is told apart from the answer, wherever answers are told."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from typing import Any
 
 import openai
 import pytest
+import torch
 from foreign_models import saved
 from page_parts import MESSAGES, ask
 
 from gristmill.generation.engine import Engine
+from gristmill.model.transformer import ModelConfig, Transformer, save_model
 from gristmill.posttrain import sft
-from gristmill.recipe import SFT
+from gristmill.recipe import SFT, TokenizerParams
 from gristmill.serving.assistant import Assistant
 from gristmill.serving.terminal import Talk
+from gristmill.tokenizer import train
 
 Listen = Callable[..., AbstractContextManager[str]]
 ASK: Any = {"role": "user", "content": "How warm is the river?"}
@@ -26,16 +29,23 @@ THOUGHT, SAID = "It is May, so it has twelve.", "Twelve degrees."
 ANSWER: dict[str, Any] = {"role": "assistant", "content": SAID, "reasoning_content": THOUGHT}
 
 
-@pytest.fixture(scope="module")
-def thinking(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Assistant:
-    """A small model in Qwen3's manner that has learned one thought by heart."""
+@pytest.fixture(scope="module", params=["in Qwen3's manner", "of ours"])
+def thinking(corpus: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Assistant:
+    """A small model that has learned one thought by heart."""
     folder = tmp_path_factory.mktemp("thinking")
-    source = saved(corpus, folder, "Qwen3Tools", context=256)
     (folder / "talk.jsonl").write_text(json.dumps({"messages": [ASK, ANSWER]}) + "\n")
-    params = SFT(init_from=str(source), conversations=str(folder / "talk.jsonl"), epochs=120, lr=0.3, heldout=0)
+    params = SFT(conversations=str(folder / "talk.jsonl"), epochs=120, lr=0.3, heldout=0, replay=0)
     (folder / "sft").mkdir()
-    sft.run({}, params, folder / "sft")
-    return Assistant(Engine.load(folder / "sft", folder / "sft"), "thinking")
+    if request.param != "of ours":
+        source = saved(corpus, folder, "Qwen3Tools", context=256)
+        sft.run({}, params.model_copy(update={"init_from": str(source)}), folder / "sft")
+        return Assistant(Engine.load(folder / "sft", folder / "sft"), "thinking")
+    (folder / "tokenizer").mkdir()
+    words = train.run({"corpus": corpus}, TokenizerParams(vocab_size=400, thoughts=True), folder / "tokenizer")
+    torch.manual_seed(0)
+    save_model(Transformer(ModelConfig(int(words.metrics["vocab_size"]), 2, 48, 2, 2, 24, 96, context=256)), folder)
+    sft.run({"model": folder, "tokenizer": folder / "tokenizer"}, params, folder / "sft")
+    return Assistant(Engine.load(folder / "sft", folder / "tokenizer"), "thinking")
 
 
 def test_a_thought_is_no_part_of_the_answer(thinking: Assistant, listen: Listen) -> None:
@@ -71,6 +81,12 @@ def test_a_thought_is_no_part_of_the_answer(thinking: Assistant, listen: Listen)
 
         raw = client.completions.create(model="thinking", prompt=thinking.prompt([ASK]), max_tokens=100)
         assert raw.choices[0].text == f"<think>\n{THOUGHT}\n</think>\n\n{SAID}"
+
+
+def test_doubt_breaks_an_answer_off_and_no_thought(thinking: Assistant) -> None:
+    unsure = Assistant(thinking.engine, "unsure", sure=1.0, decline="I do not know")
+    reply = unsure.reply([ASK], temperature=0.0)
+    assert (reply.text().strip(), reply.thought) == ("… I do not know.", THOUGHT)
 
 
 def test_the_page_shows_a_thought_folded_above_the_answer(browser: Any, thinking: Assistant, listen: Listen) -> None:

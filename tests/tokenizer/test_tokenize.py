@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import transformers
 
 from gristmill.document import Document, read_documents, write_documents
 from gristmill.errors import UserError
@@ -65,6 +66,21 @@ def test_small_corpus_gives_a_smaller_vocabulary(tmp_path: Path) -> None:
     loaded = Tokenizer.load(tmp_path / "out")
     assert loaded.vocab_size < 300
     assert loaded.im_end == loaded.vocab_size - 1
+
+
+def test_thoughts_have_tokens_of_their_own_which_no_document_can_write(tmp_path: Path) -> None:
+    write_documents(tmp_path / "d.parquet", [Document("1", "<think>aa</think> bb aa bb")])
+    (tmp_path / "out").mkdir()
+    train.run({"corpus": tmp_path}, TokenizerParams(vocab_size=262, thoughts=True), tmp_path / "out")
+    loaded = Tokenizer.load(tmp_path / "out")
+    assert loaded.vocab_size == 262 and loaded.shown == {"<think>": 260, "</think>": 261}
+    theirs = transformers.PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "out" / "tokenizer.json"))
+    for text in ("<think>aa</think> bb", "a<think", "<think><|im_end|>"):
+        assert loaded.decode(loaded.encode(text)) == text
+        if "<|" not in text:
+            assert loaded.encode(text) == theirs(text)["input_ids"]
+    ids, _ = loaded.encode_documents(pa.array(["<think>aa</think>"]))
+    assert set(ids.tolist()) < {*range(256), loaded.end_of_text}
 
 
 @pytest.mark.parametrize("documents", [[], [Document("1", "")], [Document("1", "a")]])

@@ -19,6 +19,7 @@ from gristmill.chat.transcripts import transcript
 from gristmill.errors import UserError
 from gristmill.inputs.text_files import BadLine, parse
 from gristmill.settings.recipe_file import TUNED_ON
+from gristmill.tokenizer.formats.vocabulary_files import OVER, THOUGHT
 
 Message = dict[str, Any]
 Messages = list[Message]
@@ -228,7 +229,7 @@ def plain(message: Any) -> dict[str, Any]:
         content, calls = None, [content]
     made: Message = {"role": role, "content": text_of(content)}
     if thought := first(message, THOUGHTS) if role == "assistant" else None:
-        made["content"] = f"<think>\n{text_of(thought).strip()}\n</think>\n\n{made['content']}"
+        made["content"] = f"{THOUGHT}\n{text_of(thought).strip()}\n{OVER}\n\n{made['content']}"
     if calls:
         made["tool_calls"] = [called(call) for call in calls]
     for name in ("tool_call_id", "name"):

@@ -6,8 +6,7 @@ import codecs
 from collections.abc import Iterable, Sequence
 
 from gristmill.tokenizer.encode import Tokenizer
-
-THOUGHT, OVER = "<think>", "</think>"  # around what a model thinks, where these are tokens: Qwen3, DeepSeek
+from gristmill.tokenizer.formats.vocabulary_files import OVER, THOUGHT
 
 
 def answer_of(tokenizer: Tokenizer, tokens: Iterable[int]) -> str:

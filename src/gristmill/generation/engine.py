@@ -17,6 +17,7 @@ from gristmill.generation.scheduler import Generation, Scheduler
 from gristmill.generation.weight_type import WeightType
 from gristmill.model.stored import StoredModel
 from gristmill.tokenizer.encode import Tokenizer
+from gristmill.tokenizer.formats.vocabulary_files import OVER, THOUGHT
 
 if TYPE_CHECKING:  # which the CPU does without
     import torch
@@ -227,8 +228,10 @@ class Engine:
         return Generation(prompt, sampler, limit, self.stops | {*params.stop_ids}, scored)
 
     def doubt(self, below: float, words: str) -> Doubt | None:
-        """What breaks answers off with some words where a token is less likely than `below`; None where that is 0."""
-        return Doubt(below, tuple(self.tokenizer.encode(f" … {words}."))) if below else None
+        """What breaks answers off with some words where a token is less likely than `below`; None where that is 0. What
+        is thought before them does not break off."""
+        opens, closes = (self.tokenizer.shown.get(mark, -1) for mark in (THOUGHT, OVER))
+        return Doubt(below, tuple(self.tokenizer.encode(f" … {words}.")), (opens, closes)) if below else None
 
     def check(self, prompts: Sequence[list[int]]) -> None:
         """Raise UserError for what cannot be generated from."""

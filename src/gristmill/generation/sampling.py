@@ -41,6 +41,7 @@ class Sampler:
 
     def __init__(self, params: SamplingParams, prompt: Sequence[int], vocabulary: int, number: int = 0) -> None:
         self.params, self.grammar = params, params.grammar.copy() if params.grammar else None
+        self.thinking = False
         self.draw = Draw(
             min(params.temperature, FLOAT),
             *(key_of(params.seed, number), 0),
@@ -67,15 +68,19 @@ class Sampler:
         if self.grammar:
             self.allow(self.grammar.allowed())
 
-    def doubtful(self, logprob: float) -> bool:
-        """Whether the answer is to break off before a token of this log-probability (nats)."""
+    def doubtful(self, token: int, logprob: float) -> bool:
+        """Whether the answer is to break off before a token, of this log-probability (nats)."""
         doubt = None if self.params.temperature or self.grammar else self.params.doubt
-        return doubt is not None and math.exp(logprob) < doubt.below
+        if doubt is None or self.thinking or token in doubt.thought:
+            return False
+        return math.exp(logprob) < doubt.below
 
     def take(self, token: int) -> None:
         """This token came."""
         if self.grammar and token >= 0:
             self.grammar.accept(token)
+        if self.params.doubt and token in self.params.doubt.thought:
+            self.thinking = token == self.params.doubt.thought[0]
 
 
 class Drawn(NamedTuple):

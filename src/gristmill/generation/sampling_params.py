@@ -19,6 +19,7 @@ class Doubt:
 
     below: float  # probability
     says: tuple[int, ...]  # token ids
+    thought: tuple[int, int] = (-1, -1)  # tokens that begin and end what is thought, where nothing breaks off
 
 
 @dataclass(frozen=True)

@@ -264,7 +264,7 @@ class Scheduler:
         for generation, token, logprob, likeliest in zip(drawn, *made, strict=True):
             if token < 0:
                 generation.error = ArithmeticError(FAILURES[token])
-            elif token not in generation.stops and generation.sampler.doubtful(logprob):
+            elif token not in generation.stops and generation.sampler.doubtful(token, logprob):
                 self.break_off(generation)
                 continue
             else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from gristmill.tokenizer.batches import threads
 from gristmill.tokenizer.bpe import learn_merges, pieces_of
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats.import_hf import adopt
-from gristmill.tokenizer.formats.vocabulary_files import CONTROL, write_ranks, write_tokenizer_json
+from gristmill.tokenizer.formats.vocabulary_files import CONTROL, OVER, THOUGHT, write_ranks, write_tokenizer_json
 from gristmill.tokenizer.heldout import positions
 from gristmill.tokenizer.pretokens import count_pretokens
 from gristmill.tokenizer.vocabulary_statistics import Sample, describe
@@ -43,12 +43,13 @@ def run(inputs: Mapping[str, Path], params: TokenizerParams, out: Path) -> Manif
     share = HELD_OUT if documents >= ENOUGH else 0.0
     with Progress("tokenizer", documents, "documents") as bar, fault_log(out) as log:
         counted = count_pretokens(learned(inputs["corpus"], share, sample, bar, log), params.pattern, out, threads())
-    size = params.vocab_size - len(CONTROL)
+    shown = (THOUGHT, OVER) if params.thoughts else ()
+    size = params.vocab_size - len(CONTROL) - len(shown)
     with Progress("tokenizer", size - 256, "merges") as bar:
         merges = learn_merges(counted.words, size, bar.advance)
     if not len(merges):
         raise UserError("the corpus holds no text to learn tokens from", "look at what the stages before dropped")
-    save(merges, params.pattern, out)
+    save(merges, params.pattern, out, shown)
     tokenizer = Tokenizer.load(out)
     if tokenizer.vocab_size < params.vocab_size:
         console.print(f"           the corpus yields only {tokenizer.vocab_size} of {params.vocab_size} tokens")
@@ -98,8 +99,9 @@ def learned(corpus: Path, share: float, sample: Sample, bar: Progress, log: Drop
         bar.advance(len(batch))
 
 
-def save(merges: np.ndarray, pattern: str, out: Path) -> None:
-    """Write `tokenizer.json` (Hugging Face) and `tokenizer.tiktoken`."""
+def save(merges: np.ndarray, pattern: str, out: Path, shown: Sequence[str] = ()) -> None:
+    """Write `tokenizer.json` (Hugging Face), with `shown` as tokens of their own that are text, and
+    `tokenizer.tiktoken`."""
     pieces = pieces_of(merges)
-    write_tokenizer_json(out / "tokenizer.json", pieces, merges.tolist(), pattern)
+    write_tokenizer_json(out / "tokenizer.json", pieces, merges.tolist(), pattern, (*CONTROL, *shown), shown)
     write_ranks(out / "tokenizer.tiktoken", pieces)

@@ -15,6 +15,7 @@ CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 ENDS = ("<|endoftext|>", "<|end_of_text|>")  # what ends a document in Qwen and GPT, in Llama 3
 TURNS = (CONTROL[1:], ("<|start_header_id|>", "<|eot_id|>"))  # ChatML's, Llama 3's: what opens and ends a turn
 CALLED = ("<|eom_id|>",)  # ends a turn of Llama 3.1's that calls a function
+THOUGHT, OVER = "<think>", "</think>"  # around what a model thinks, where these are tokens: Qwen3, DeepSeek
 TEMPLATE = "chat_template.jinja"  # next to a `tokenizer.json`
 
 
