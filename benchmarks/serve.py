@@ -6,12 +6,12 @@
 Both serve the same model with random weights (2.25 M and, without `--quick`, 15 M parameters) in float32, bfloat16
 (theirs: f16) or int8 (theirs: q8_0), each as a process of its own with one thread for the model, one after the other;
 llama.cpp by the package xllamacpp, without flash attention. Streams of 128 tokens, greedy, their ends forbidden; the
-prompts differ. The best of three rounds counts. On a busy machine the CPU time tells more.
+prompts differ. The best of three rounds counts. On a busy machine the CPU time tells more. Nothing is drafted: random
+models repeat themselves.
 
 `--texts`: a chat model that knows English (as SmolLM2-135M-Instruct) quotes, sums up and corrects texts of
 ../shared/data, fills a form of them, talks on and writes freely: tokens a CPU second with and without drafts, in turn
-in one process, and one stream over HTTP beside llama.cpp, which makes drafts too (ngram_simple). Random models would
-only repeat themselves.
+in one process, and one stream over HTTP beside llama.cpp, which makes drafts too (ngram_simple).
 """
 
 from __future__ import annotations
@@ -342,7 +342,7 @@ def main() -> None:
             figures: dict[tuple[str, int], tuple[float, ...]] = {}
             for streams in (1, 16):
                 for who, program, kind in (("ours", OURS, weights), ("theirs", THEIRS, GGUF[weights])):
-                    with served(program, name, str(streams), kind, "256") as (address, pid, ready):
+                    with served(program, name, str(streams), kind, "256", "plain") as (address, pid, ready):
                         found = asyncio.run(measured(address, pid, streams, ends))
                         figures[who, streams] = (*found, memory(pid), ready)
                     print(who, streams, [round(value, 4) for value in figures[who, streams]], flush=True)
