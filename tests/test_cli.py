@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import Command
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -302,3 +303,15 @@ def test_names_keep_their_case(tmp_path: Path) -> None:
     path.write_text("name = 'r'\n[pretrain]\nsize = '1M'\n")
     recipe = load_recipe(path)
     assert recipe.pretrain and recipe.pretrain.size == "1M"
+
+
+def test_a_folder_that_is_named_like_an_option_is_shown_as_a_command_takes_it(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.txt").write_text("The miller went down to the river before the sun was up.")
+    Path("r.toml").write_text('[extract]\npaths = ["a.txt"]\n[passages]\n')
+    ended = command("run", "r.toml", "-o", "./-x").stdout
+    words = shlex.split(next(line for line in ended.splitlines() if line.startswith("find:")))[2:]
+    assert words == ["find", "./-x", "QUESTION"]
+    assert "before the sun" in command(*words[:2], "When did the miller go?").stdout

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gristmill.progress import Rate, duration, quantity, warn
+from gristmill.progress import Rate, counted, duration, quantity, warn
 
 WIDE = """
 from rich.table import Table
@@ -119,6 +119,13 @@ def test_a_resumed_run_tells_the_rate_of_what_it_does_itself(tmp_path: Path) -> 
 def test_numbers_are_said_shortly() -> None:
     assert [duration(seconds) for seconds in (8, 125, 4200)] == ["8s", "2m05s", "1h10m"]
     assert [quantity(number) for number in (950, 12_345, 4_560_000)] == ["950", "12.3k", "4.56M"]
+
+
+def test_one_of_many_is_said_in_the_singular() -> None:
+    many = ["copies", "addresses left", "records without page", "tokens held out", "held-out conversations", "losses"]
+    one = ["copy", "address left", "record without page", "token held out", "held-out conversation", "loss"]
+    assert [counted(1, words) for words in many] == [f"1 {words}" for words in one]
+    assert [counted(1_000, words) for words in many] == [f"1,000 {words}" for words in many]
 
 
 def test_a_warning_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,8 +31,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def typed(path: object) -> str:
-    """A path as a command has it that a person may copy: in quotes where it has a space or the like."""
-    return shlex.quote(str(path))
+    """A path as a command has it that a person may copy: in quotes where it has a space or the like, and behind `./`
+    where it would be taken for an option.
+    """
+    words = str(path)
+    return shlex.quote(f"./{words}" if words.startswith("-") else words)
 
 
 FAULT = "fault"  # the rule and outcome of a record on which code of ours fails

@@ -85,8 +85,18 @@ def quantity(number: float) -> str:
 
 
 def counted(count: int, words: str) -> str:
-    """`1 step`, `2,000 steps`: a count and what is counted."""
-    return f"{count:,} {words.removesuffix('s') if count == 1 else words}"
+    """`1 step`, `2,000 steps`, `1 copy`, `1 token held out`: a count and what is counted."""
+    if count == 1:
+        plural = next((word for word in words.split() if word.endswith("s") and not word.endswith("ss")), "")
+        words = words.replace(plural, singular(plural), 1)
+    return f"{count:,} {words}"
+
+
+def singular(plural: str) -> str:
+    """One of what an English noun in the plural names, as `copy`, `address`, `file`."""
+    if plural.endswith("ies"):
+        return f"{plural[:-3]}y"
+    return plural.removesuffix("es" if plural.endswith(("sses", "xes", "ches", "shes")) else "s")
 
 
 class Rate:

@@ -23,3 +23,18 @@ def test_a_page_that_was_never_asked_for_has_no_status(tmp_path: Path, command: 
     assert "no page: robots, which was never asked for, as robots.txt forbids it" in told["robots"]
     assert "Disallow: /a" in told["robots"] and "status 0" not in "".join(told.values())
     assert "never asked" not in told["timeout"] and "status 404" in told["status_404"]
+
+
+def test_a_page_that_no_one_knows_is_no_page_and_one_may_be_named_as_it_is_shown(
+    tmp_path: Path, command: Command
+) -> None:
+    (tmp_path / "crawl").mkdir()
+    Manifest(stage="crawl", version="0.1.0").write(tmp_path / "crawl")
+    page = {"url": "http://a.test/m%C3%BChle%20a", "outcome": "status_404", "status": 404}
+    (tmp_path / "crawl" / "urls.jsonl").write_text(f"{json.dumps(page)}\n")
+    asked = {"origin": "http://a.test", "date": "2026-01-31T12:00:00Z", "status": 200}
+    (tmp_path / "crawl" / "robots.jsonl").write_text(f"{json.dumps(asked)}\n")
+    unknown = command("why", tmp_path, "http://a.test/never-met")
+    assert unknown.code == 2 and "knows no page http://a.test/never-met" in unknown.stderr
+    shown = command("why", tmp_path, "http://a.test/mühle a")
+    assert shown.code == 0 and "status 404" in shown.stdout and "robots.txt was asked for" in shown.stdout

@@ -142,6 +142,8 @@ def test_size_cap_and_gzip_bomb(serve: Callable[[Handler], Site], tmp_path: Path
     )
     _, dropped, _ = crawl(site.params(max_bytes=200_000), tmp_path)
     assert dropped["too_large"] == 2
+    rows = [json.loads(line) for line in (tmp_path / "urls.jsonl").read_text().splitlines()]
+    assert [row["detail"] for row in rows if row["outcome"] == "too_large"] == ["more than 200,000 bytes"] * 2
 
 
 def test_busy_server_is_asked_again_and_pauses_are_kept(serve: Callable[[Handler], Site], tmp_path: Path) -> None:

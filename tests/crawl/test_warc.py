@@ -28,6 +28,10 @@ from warcio.archiveiterator import ArchiveIterator
 
 from gristmill.corpus.readers.warc_ranges import read_records
 from gristmill.crawl import stage
+from gristmill.document import read_documents
+from gristmill.recipe import Dedup, Extract
+from gristmill.run import execute
+from gristmill.settings.stages import BY_NAME
 
 
 def test_the_warc_is_what_other_tools_read(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
@@ -107,6 +111,18 @@ def test_crawling_again_keeps_what_has_changed(serve: Callable[[Handler], Site],
     assert outcome["/behind"] == "page" or outcome["/behind"] == "unchanged"
     for name in ("one", "two", "three"):
         valid(tmp_path / name / "pages-00000.warc.gz")
+    # side by side, the newest first, they give each page as it is now
+    execute(
+        BY_NAME["extract"],
+        {},
+        Extract(paths=[str(tmp_path / name) for name in ("three", "two", "one")]),
+        tmp_path / "e",
+    )
+    execute(BY_NAME["dedup"], {"corpus": tmp_path / "e"}, Dedup(near=False), tmp_path / "d")
+    texts = {
+        document.url.removeprefix("http://site.test"): document.text for document in read_documents(tmp_path / "d")
+    }
+    assert words(3) in texts["/changed"] and set(texts) == {"/changed", *unchanged}
 
 
 def test_records_say_what_was_received(serve: Callable[[Handler], Site], tmp_path: Path) -> None:

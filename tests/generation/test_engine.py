@@ -113,6 +113,17 @@ def test_limits(engine: Engine) -> None:
             engine.generate([wrong], max_tokens=1)
 
 
+@pytest.mark.parametrize("wrong", [[99_999], [1, -1], [2**70], ["The"], [1.5]])
+def test_what_is_no_token_is_named_and_not_looked_up(engine: Engine, wrong: list[int]) -> None:
+    with pytest.raises(UserError, match="is no token of this model") as told:
+        engine.generate([[1], wrong], max_tokens=1)
+    assert repr(wrong[-1]) in told.value.problem
+    last = engine.config.vocab_size - 1
+    assert len(engine.generate([[last]], max_tokens=1)) == 1
+    with pytest.raises(UserError, match=f"0 to {last}"):
+        engine.generate([[last + 1]], max_tokens=1)
+
+
 @pytest.mark.parametrize("temperature", [1e-30, 1e-40, 5e-324])
 def test_the_limit_of_small_temperatures_is_greedy(engine: Engine, temperature: float) -> None:
     prompt = engine.tokenizer.encode("The")

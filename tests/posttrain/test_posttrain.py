@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,20 @@ def test_conversations_from_documents(corpus: Path) -> None:
     parts = list(excerpts(text))
     assert all(240 < len(part) <= 700 and part.endswith(".") for part in parts)
     assert text.startswith(" ".join(parts)) and len(text) - len(" ".join(parts)) < 245
+
+
+def test_made_conversations_that_do_not_fit_name_a_setting_that_can_be_changed(
+    corpus: Path, model_folder: Path, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    short = 24  # tokens
+    copied = tmp_path / "model"
+    shutil.copytree(model_folder, copied)
+    config = json.loads((copied / "model.json").read_text())
+    (copied / "model.json").write_text(json.dumps(config | {"context": short}))
+    inputs = {"model": copied, "tokenizer": tokenizer_folder, "corpus": corpus}
+    with pytest.raises(UserError, match=rf"no conversation that is made of .* tokens, and {short + 1} fit") as told:
+        sft.run(inputs, SFT(), tmp_path / "out")
+    assert "pretrain.context" in told.value.remedy and "sft.conversations" in told.value.remedy
 
 
 def test_conversations_have_nothing_of_what_is_held_out(corpus: Path, tokens_folder: Path) -> None:

@@ -82,6 +82,13 @@ def test_never_two_at_once(tmp_path: Path) -> None:
     assert [int(out.split()[0]) for out, _ in told] == [20, 20, 20]
 
 
+def test_a_lock_is_held_where_no_space_is_left_to_say_who_holds_it(tmp_path: Path) -> None:
+    full = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"  # no byte can be written to a file
+    held = "from pathlib import Path\nfrom gristmill.runs.lock import locked\nwith locked(Path('run/.lock')):\n    pass"
+    done = subprocess.run([sys.executable, "-c", full + held], cwd=tmp_path, timeout=60)
+    assert done.returncode == 0 and not list((tmp_path / "run").iterdir())
+
+
 def test_runs_and_single_stages_in_a_folder_exclude_each_other(tmp_path: Path, commands: Commands) -> None:
     (tmp_path / "a.txt").write_text("The miller went down to the river before the sun was up.")
     (tmp_path / "r.toml").write_text('[extract]\npaths = ["a.txt"]\n')

@@ -64,8 +64,11 @@ def meant(run: Path, folders: Mapping[str, Path], again: Mapping[str, Path], pag
 
     Raises UserError where no page is meant, or several are.
     """
-    if any(True for made in (folders, again) for _ in fate(made, page)):
-        return page
+    from gristmill.crawl.urls import normalise
+
+    for address in dict.fromkeys((page, normalise(page) or page)):  # as a person sees it, and as it is asked for
+        if any(stage != "robots" for made in (folders, again) for stage, _ in fate(made, address)):
+            return address
     known = {*addresses(folders), *addresses(again)}
     alike = sorted(one for one in known if f"/{one}".endswith(f"/{page}") or f"/{page}".endswith(f"/{one}"))
     if len(alike) == 1:

@@ -295,17 +295,15 @@ def read_response(url: str, transfer: Transfer, code: int, message: str, timeout
         protocol=PROTOCOLS.get(curl.getinfo(pycurl.INFO_HTTP_VERSION), "http/1.1"),
         seconds=curl.getinfo(pycurl.TOTAL_TIME),
     )
-    if code:
-        response.error = "too_large"
-        response.body = bytes(transfer.body)
-        return response
+    response.body = bytes(transfer.body)
     coding = ",".join(response.headers_named("content-encoding")).strip().lower()
     try:
-        response.body = decode(bytes(transfer.body), coding, transfer.limit)
+        response.body = response.body if code else decode(response.body, coding, transfer.limit)
     except OSError as error:
         response.error, response.detail = "damaged", f"content-encoding {coding}: {error}"
-    if len(response.body) > transfer.limit:
-        response.error, response.body = "too_large", response.body[: transfer.limit]
+    if code or len(response.body) > transfer.limit:
+        response.error, response.detail = "too_large", f"more than {transfer.limit:,} bytes"
+        response.body = response.body[: transfer.limit]
     return response
 
 

@@ -120,7 +120,7 @@ class Throttle:
                 break
             url = target
         if response.error == "too_large":
-            response.error = ""  # what came within the limit counts
+            response.error = response.detail = ""  # what came within the limit counts
         return response
 
     async def get_page(self, host: Host, rules: Rules, url: str, conditions: Mapping[str, str]) -> Response:

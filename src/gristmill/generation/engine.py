@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gristmill.errors import UserError
 from gristmill.generation.decoder import Decoder, NativeDecoder
 from gristmill.generation.grammar import Grammars
@@ -181,7 +183,8 @@ class Engine:
         breaks answers off at temperature 0.
 
         A completion ends at `<|im_end|>`, `<|endoftext|>`, `max_tokens` or the model's context. Raises UserError for
-        a prompt that is empty or leaves no room, and for a temperature that is no number.
+        a prompt that is empty, leaves no room or has an id that is no token's, and for a temperature that is no
+        number.
         """
         if max_tokens < 1:
             return [Completion() for _ in prompts for _ in range(samples)]
@@ -240,6 +243,14 @@ class Engine:
                 raise TooLong(
                     f"a prompt of {len(prompt)} tokens does not fit this model (1 to {self.context - 1})",
                     "shorten it",
+                )
+            ids = np.asarray(prompt)
+            if ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() >= self.config.vocab_size:
+                known = range(self.config.vocab_size)
+                wrong = next((one for one in prompt if isinstance(one, str) or one not in known), prompt)
+                raise UserError(
+                    f"{wrong!r} is no token of this model (0 to {self.config.vocab_size - 1})",
+                    "give the ids that its own tokenizer makes of a text: engine.tokenizer.encode",
                 )
 
 

@@ -193,6 +193,11 @@ def read_examples(
     for example in found:
         kept[example.held_out(params.heldout)].append(example)
     examples, heldout = kept if kept[0] else kept[::-1]  # a single one is learned
+    if left_out and not examples and not params.conversations:
+        raise UserError(
+            f"no conversation that is made of {source} fits: of the first, {left_out[0].why}",
+            "train the model with a longer pretrain.context, or name conversations of your own in sft.conversations",
+        )
     if not examples:
         raise nothing_left(f"{source} holds no conversation", "give some", left_out)
     counts = {"conversations": len(examples), "heldout_conversations": len(heldout)}

@@ -69,13 +69,19 @@ def acquire(path: Path) -> int:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
-        with suppress(OSError):
+        with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(held), path.stat()):
-                who = {"process": os.getpid(), "started": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
-                os.ftruncate(held, 0)
-                os.pwrite(held, json.dumps(who).encode(), 0)
+                sign(held)
                 return held
         os.close(held)  # another process removed the file as it ended
+
+
+def sign(held: int) -> None:
+    """Write who holds a lock into its file, if the disk has room for that: it is held without, too."""
+    who = {"process": os.getpid(), "started": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
+    with suppress(OSError):
+        os.ftruncate(held, 0)
+        os.pwrite(held, json.dumps(who).encode(), 0)
 
 
 def holder(path: Path) -> str:

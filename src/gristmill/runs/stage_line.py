@@ -23,6 +23,7 @@ SPELT = {"heldout": "held-out", "bpb": "bits per byte"}
 UNTOLD = {"flops", "heldout_bytes", "train_bytes"}  # what is told in another unit
 BALANCE = {"documents_in", "documents_out", "bytes_in", "bytes_out", "bytes_edited"}
 TASKS = "tasks."  # the figures of a task, as `tasks.mine.accuracy`
+RARE = {"late_hosts", "fruitless_hosts"}  # told where there are any
 METRICS = 6  # of them, the first are told
 
 
@@ -40,7 +41,11 @@ def stage_line(made: Manifest) -> str:
         if name not in BALANCE and count and name.count(".") < 2:
             words = spelt(name.rpartition(".")[2])
             told.append(f"{words} {count:,}" if "." in name else in_words(name, count) or counted(count, words))
-    own = [(name, value) for name, value in made.metrics.items() if name not in UNTOLD and "." not in name]
+    own = [
+        (name, value)
+        for name, value in made.metrics.items()
+        if not (name in UNTOLD or "." in name or (name in RARE and not value))
+    ]
     for name, value in own[:METRICS]:
         told.append(in_words(name, value) or f"{spelt(name)} {figure(value)}")
     tasks = [(name, value) for name, value in made.metrics.items() if name.startswith(TASKS)]
@@ -52,7 +57,10 @@ def in_words(name: str, value: float) -> str:
     """A figure in words of its own, or nothing where it has none."""
     if name not in OWN_WORDS:
         return ""
-    return OWN_WORDS[name].format(quantity(value) if name == "bytes" else figure(value))
+    words = OWN_WORDS[name]
+    if value == 1 and words.startswith("{} "):
+        return counted(1, words.removeprefix("{} "))
+    return words.format(quantity(value) if name == "bytes" else figure(value))
 
 
 def spelt(name: str) -> str:

@@ -17,6 +17,7 @@ from gristmill.corpus.extract import stage as extract
 from gristmill.corpus.readers.warc_ranges import InputRange, read_range
 from gristmill.corpus.readers.warc_records import Extent
 from gristmill.document import read_documents
+from gristmill.errors import UserError
 from gristmill.recipe import Extract
 from gristmill.record import Record
 
@@ -168,6 +169,13 @@ def test_resources_are_pages_and_other_records_are_counted_by_what_they_are(tmp_
     counted = {f"extract.records_without_page.{why}": count for why, count in passed.items()}
     assert {name: made.counts[name] for name in counted} == counted
     assert made.counts["records_without_page"] + made.counts["documents_in"] == 11
+
+
+def test_a_file_without_a_page_says_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(b"".join(gzip.compress(raw(number, kind="request")) for number in range(3)))
+    with pytest.raises(UserError, match=r"no document in .*a\.warc\.gz: records without page: request 3\n.*check what"):
+        extract.run({}, Extract(paths=[str(path)]), tmp_path)
 
 
 @pytest.mark.skipif(not CASES.exists(), reason="../shared/cases is not there")

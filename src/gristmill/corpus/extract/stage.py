@@ -40,6 +40,7 @@ CONTROLS = bytes(byte for byte in (*range(0x20), 0x7F) if byte not in b"\t\n\r")
 NONCHARACTERS = ("\ufffe".encode(), "\uffff".encode())
 MARKDOWN_TITLE = re.compile(r"^# +(.+)$", re.MULTILINE)
 UNREADABLE = bytes(code for code in (*range(32), 127) if code not in b"\t\n\f\r")
+PASSED = "extract.records_without_page."  # counts of records that hold no page, by kind
 AGENT = "gristmill"  # as pages may name us
 NAMED = 3  # files of a rule that are named on the console
 SAMPLE = 1 << 16  # bytes of a page that are looked at
@@ -84,15 +85,23 @@ def run(inputs: Mapping[str, Path], params: Extract, out: Path) -> Manifest:
         results = executor.map(extract_shard, tasks, work, lambda result: bar.advance(result["counts"]["documents_in"]))
     made = finish_stage(join_ranges(tasks, results), out)
     if not made.counts["documents_out"]:
-        named = ", ".join(map(str, files[:3])) + (" …" if len(files) > 3 else "")
-        why = "; ".join(islice(first_reasons(out / "dropped.jsonl"), 3))
-        raise UserError(
-            f"no document in {named}: {made.dropped or 'no records'}" + (f" ({why})" if why else ""),
-            "check what the input holds",
-        )
+        raise no_document(files, made, out)
     if params.paths:
         tell_left_out(out)
     return made
+
+
+def no_document(files: Sequence[Path], made: Manifest, out: Path) -> UserError:
+    """The error of an input that holds no document: what it holds, by rule and kind, and the first reasons."""
+    named = ", ".join(map(str, files[:3])) + (" …" if len(files) > 3 else "")
+    passed = {
+        name.removeprefix(PASSED): count for name, count in made.counts.items() if name.startswith(PASSED) and count
+    }
+    parts = (("", made.dropped), ("records without page: ", passed))
+    told = [title + ", ".join(f"{name} {count:,}" for name, count in some.items()) for title, some in parts if some]
+    held = "; ".join(told) or "no records"
+    why = "; ".join(islice(first_reasons(out / "dropped.jsonl"), 3))
+    return UserError(f"no document in {named}: {held}" + (f" ({why})" if why else ""), "check what the input holds")
 
 
 def first_reasons(log: Path) -> Iterator[str]:
@@ -160,7 +169,7 @@ def extract_shard(task: ExtractedShard) -> Result:
     passed = sum((extent.passed for extent in extents), Counter[str]())
     if passed:
         counts["records_without_page"] = passed.total()
-        counts.update({f"extract.records_without_page.{why}": count for why, count in passed.items()})
+        counts.update({f"{PASSED}{why}": count for why, count in passed.items()})
     found = [{"begin": extent.begin, "end": extent.end} for extent in extents]
     return {"counts": counts, "dropped": log.rules, "dropped_bytes": log.bytes, "extents": found}
 
