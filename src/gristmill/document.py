@@ -141,7 +141,9 @@ def document_files(folder: Path) -> list[Path]:
     """
     files = [folder] if folder.is_file() else sorted(folder.glob("*.parquet"))
     if not files:
-        raise UserError(f"no documents in {folder}", "give a folder of .parquet files, as `extract` writes")
+        within = sorted(found.parent.name for found in folder.glob("*/documents*.parquet"))  # of a run's stages
+        remedy = f", here one of {', '.join(dict.fromkeys(within))}" if within else ""
+        raise UserError(f"no documents in {folder}", f"give a folder of .parquet files, as `extract` writes{remedy}")
     return files
 
 

@@ -194,3 +194,12 @@ def test_documents_survive_files_and_foreign_columns(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": [1], "id": [["x"]]}), tmp_path / "g.parquet")
     with pytest.raises(UserError, match=r"g\.parquet"):
         list(read_batches(tmp_path / "g.parquet"))
+
+
+def test_a_whole_run_is_no_folder_of_documents_and_its_stages_are_named(tmp_path: Path) -> None:
+    for stage in ("extract", "dedup"):
+        (tmp_path / stage).mkdir()
+        write_documents(tmp_path / stage / "documents.parquet", [Document("a", "text")])
+    with pytest.raises(UserError, match="no documents in") as told:
+        list(read_documents(tmp_path))
+    assert told.value.remedy.endswith("here one of dedup, extract")

@@ -163,6 +163,9 @@ def test_stages_and_files_that_are_missing_are_found_before_the_first_stage(refu
     assert "sft.conversations: " in (told := refused('sft.conversations="empty"')) and "folder without files" in told
     assert "evaluate.questions: " in (told := refused(f'evaluate.questions="{tmp_path}"')) and "is a folder" in told
     assert "has no config.json" in refused(f'pretrain.init_from="{tmp_path}"')
+    (tmp_path / "model.json").touch()
+    exported = f"gristmill export {tmp_path} {tmp_path.parent / 'tokenizer'} -o exported"
+    assert exported in refused(f'pretrain.init_from="{tmp_path}"')
     assert "is a file" in refused('tokenizer.init_from="whole.toml"')
     assert "has no tokenizer.json" in refused(f'tokenizer.init_from="{tmp_path}"')
     assert "has no index" in refused(f'dedup.against=["{tmp_path}"]')

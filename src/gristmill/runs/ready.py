@@ -7,7 +7,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from gristmill.errors import UserError
+from gristmill.errors import UserError, typed
 from gristmill.inputs.folders import files_of
 from gristmill.recipe import Recipe, stage_params
 from gristmill.settings.choices import refuse_gaps
@@ -67,7 +67,11 @@ def check_input(stage: Stage, name: str, path: Path, begins: str) -> None:
     if not path.is_dir() and field in marked_fields(stage_params(stage.name), "folder"):
         raise UserError(f"{begins}{path} is a file", "name a folder")
     if path.is_dir() and not (path / inside).exists():
-        raise UserError(f"{begins}{path} has no {inside}", "name another folder")
+        remedy = "name another folder"
+        if inside == "config.json" and (path / "model.json").exists():  # of a run, in our own format
+            made = f"gristmill export {typed(path)} {typed(path.parent / 'tokenizer')} -o exported"
+            remedy = f"write the model as others have it, and name that folder: {made}"
+        raise UserError(f"{begins}{path} has no {inside}", remedy)
 
 
 def check_records(recipe: Recipe, names: Sequence[str]) -> None:
