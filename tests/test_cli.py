@@ -314,4 +314,6 @@ def test_a_folder_that_is_named_like_an_option_is_shown_as_a_command_takes_it(
     ended = command("run", "r.toml", "-o", "./-x").stdout
     words = shlex.split(next(line for line in ended.splitlines() if line.startswith("find:")))[2:]
     assert words == ["find", "./-x", "QUESTION"]
+    refused = command("trace", "-x", "The miller")
+    assert refused.code == 2 and "no such option: -x" in refused.stderr and "that name: ./-x" in refused.stderr
     assert "before the sun" in command(*words[:2], "When did the miller go?").stdout

@@ -264,3 +264,5 @@ def test_pretraining_takes_a_mixture_and_tells_it(mixed: Path, tokenizer_folder:
     rows = {row["source"]: row for row in map(json.loads, (tmp_path / "sources.jsonl").read_text().splitlines())}
     assert rows["*.wiki.test"]["epochs"] == pytest.approx(3 * rows[OTHERS]["epochs"])
     assert made.metrics["epochs"] == pytest.approx(2.0, abs=0.05)
+    losses = [record["loss"] for record in map(json.loads, (tmp_path / "log.jsonl").open()) if "loss" in record]
+    assert 1 < len(losses) < 20 and made.metrics["loss"] == losses[-1]  # of the end of a short run, not of all of it

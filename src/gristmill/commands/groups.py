@@ -11,7 +11,7 @@ import typer
 from typer import rich_utils
 from typer.core import TyperGroup
 
-from gristmill.errors import UserError, nearest
+from gristmill.errors import UserError, nearest, typed
 from gristmill.recipe import Recipe, stage_params
 from gristmill.settings.descriptions import settings_of
 from gristmill.settings.quantities import parameters_of
@@ -123,4 +123,7 @@ def refusal(error: Exception) -> Exception:
     usage = " ".join(context.get_usage().split()).removeprefix("Usage: ")
     words = "extra argument" in problem and WORDS & {one.name for one in context.command.params}
     quoted = "put words that belong together in quotes: " if words else ""
+    file = next((word for word in sys.argv[1:] if word.startswith("-") and os.path.lexists(word)), "")
+    if file and "no such option" in problem:
+        return UserError(f"{context.command_path}: {problem}", f"a file or folder of that name: {typed(file)}")
     return UserError(f"{context.command_path}: {problem}", f"{quoted}{usage}  (-h explains them)")

@@ -23,7 +23,7 @@ from gristmill.training.job import Job, StepLoss
 from gristmill.training.log import LogLine, mean_of
 from gristmill.training.loop import best_device
 from gristmill.training.parallel import join, total
-from gristmill.training.stage import conclude, run_job
+from gristmill.training.stage import conclude, last_tenth, run_job
 
 
 @dataclass(kw_only=True)
@@ -73,7 +73,7 @@ def prepare(inputs: Mapping[str, Path], params: DPO, out: Path) -> Preferring:
 
 def finish(job: Preferring, log: list[LogLine], out: Path) -> Manifest:
     """Write the model, and how often it moved towards the chosen answer of pairs that it never saw."""
-    metrics = {"loss": mean_of(log[-10:], "loss")}
+    metrics = {"loss": mean_of(last_tenth(log)[-10:], "loss")}
     if pairs := job.heldout_pairs[:2000]:
         with torch.no_grad():
             parts = [pairs[at : at + 16] for at in range(0, len(pairs), 16)]

@@ -37,7 +37,7 @@ from gristmill.training.job import Job, StepLoss
 from gristmill.training.log import LogLine, mean_of
 from gristmill.training.loop import best_device
 from gristmill.training.parallel import join
-from gristmill.training.stage import conclude, run_job
+from gristmill.training.stage import conclude, last_tenth, run_job
 
 HELD_OUT = 0.1  # share of the prompts whose pairs only measure
 
@@ -113,7 +113,10 @@ def prepare(inputs: Mapping[str, Path], params: Reward, out: Path) -> Preference
 def finish(job: Preferences, log: list[LogLine], out: Path) -> Manifest:
     """Write the reward model, and how often it prefers the chosen answer."""
     job.model.eval()
-    metrics = {"loss": mean_of(log[-10:], "loss"), "likelihood_weight": float(job.model.likelihood.detach())}
+    metrics = {
+        "loss": mean_of(last_tenth(log)[-10:], "loss"),
+        "likelihood_weight": float(job.model.likelihood.detach()),
+    }
     for name, pairs in (("train_accuracy", job.train_pairs), ("heldout_accuracy", job.heldout_pairs)):
         if pairs:
             metrics[name] = accuracy(job.model, pairs[:2000])

@@ -37,7 +37,7 @@ from gristmill.training.overfitting import growth, warnings
 from gristmill.training.parallel import from_leader, join, total
 from gristmill.training.scoring.scheduled import tasks_of
 from gristmill.training.snapshots import Snapshots
-from gristmill.training.stage import conclude, run_job
+from gristmill.training.stage import conclude, last_tenth, run_job
 from gristmill.training.stopwatch import Stopwatch
 
 WATCH_TOKENS = 20_000  # held-out tokens scored while training; all of them at the end
@@ -143,7 +143,7 @@ def finish(job: Pretraining, log: list[LogLine], out: Path) -> Manifest:
         "heldout_bpb": round(heldout, 5),
         "train_bpb": log[-1]["train_bpb"],
         "gap_growth": round(growth(log)[-1], 5),
-        "loss": mean_of(log[-10:], "loss"),
+        "loss": mean_of(last_tenth(log)[-10:], "loss"),
         "epochs": round(job.epochs, 4),
         "flops": job.flops,
         **{f"{name}_at_step": step for name, step in warnings(log).items()},
