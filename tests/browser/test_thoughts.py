@@ -87,6 +87,9 @@ def test_doubt_breaks_an_answer_off_and_no_thought(thinking: Assistant) -> None:
     unsure = Assistant(thinking.engine, "unsure", sure=1.0, decline="I do not know")
     reply = unsure.reply([ASK], temperature=0.0)
     assert (reply.text().strip(), reply.thought) == ("… I do not know.", THOUGHT)
+    assert unsure.doubt is not None
+    cut = unsure.reply([ASK], temperature=0.0, max_tokens=len(unsure.doubt.says) + 8)  # a thought that finds no end
+    assert cut.text().strip() == "… I do not know." and cut.thought and THOUGHT.startswith(cut.thought)
 
 
 def test_the_page_shows_a_thought_folded_above_the_answer(browser: Any, thinking: Assistant, listen: Listen) -> None:

@@ -117,7 +117,8 @@ def test_answers_and_declines_are_sentences_that_begin_alike_and_are_scored_as_w
     seen = set()
     for record in read_jsonl(web[0] / "conversations.jsonl"):
         for said in record["messages"][1::2]:
-            text = said["content"]
+            thought, _, text = said["content"].rpartition("</think> ")
+            assert re.fullmatch(r"(<think>Known as \w+: [\w, ]+\. Asked: \w+\.)?", thought)
             assert (
                 re.fullmatch(r"[A-Z].*\.|[A-Z].*\?", text) and ":" not in text and not re.search(r"\ba [aeiou]", text)
             )

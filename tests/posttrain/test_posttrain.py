@@ -17,7 +17,7 @@ from gristmill.document import Document, read_documents, write_documents
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Manifest
-from gristmill.model.transformer import load_model, save_model
+from gristmill.model.transformer import ModelConfig, Transformer, load_model, save_model
 from gristmill.posttrain import reward, rl, sft
 from gristmill.posttrain.examples import (
     PAIRS,
@@ -28,11 +28,13 @@ from gristmill.posttrain.examples import (
     excerpts,
 )
 from gristmill.posttrain.reward import RewardModel
+from gristmill.posttrain.rewards import Prompt, judge_with
 from gristmill.posttrain.rollouts import sampled
 from gristmill.recipe import RL, SFT, Reward, Tokenize
 from gristmill.report.sections.chat_training import chat_training
 from gristmill.tokenizer import tokenize
 from gristmill.tokenizer.encode import Tokenizer
+from gristmill.tokenizer.formats.vocabulary_files import CONTROL
 from gristmill.tokenizer.shards import open_split
 from gristmill.training.data import answers
 from gristmill.training.data.answers import fork
@@ -134,6 +136,20 @@ def test_reward_is_its_definition_whatever_stands_beside(
             assert float(value) == pytest.approx(expected, abs=1e-4)
         save_model(model, tmp_path)
         assert torch.equal(RewardModel.load(tmp_path)(batch), found)
+
+
+def test_a_reward_model_judges_what_is_said_and_not_what_is_thought(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    marks = ("<think>", "</think>")
+    words = Tokenizer(tokenizer.pieces, tokenizer.pattern, controls=(*CONTROL, *marks), shown=marks)
+    torch.manual_seed(0)
+    model = RewardModel(Transformer(ModelConfig(words.vocab_size, 2, 48, 2, 2, 24, 96, context=64)))
+    torch.nn.init.normal_(model.score.weight)
+    answers = [words.encode(text) for text in ("<think>It is a cat.</think> boat", "<think></think> boat", "boat")]
+    judge = judge_with(model, words)
+    first, second, _ = judge([Prompt(words.encode("Say it"), [])], answers).tolist()
+    assert first == second != judge([Prompt(words.encode("Say"), [])], answers[:1]).item()
+    endless = [words.encode("<think>It is a cat, a cat"), [], *answers]
+    assert judge([Prompt(words.encode("Say it"), [])], endless).argmin() == 0
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.0])

@@ -9,6 +9,14 @@ from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats.vocabulary_files import OVER, THOUGHT
 
 
+def said(tokenizer: Tokenizer, tokens: Sequence[int]) -> list[int]:
+    """The tokens of an answer behind what was thought before it: none where a thought comes to no end."""
+    opens, over = (tokenizer.shown.get(mark) for mark in (THOUGHT, OVER))
+    if over in tokens:
+        return list(tokens[tokens.index(over) + 1 :])
+    return [] if opens in tokens else list(tokens)
+
+
 def answer_of(tokenizer: Tokenizer, tokens: Iterable[int]) -> str:
     """The text of an answer, without what was thought before it."""
     if THOUGHT not in tokenizer.shown:

@@ -68,12 +68,15 @@ class Sampler:
         if self.grammar:
             self.allow(self.grammar.allowed())
 
-    def doubtful(self, token: int, logprob: float) -> bool:
-        """Whether the answer is to break off before a token, of this log-probability (nats)."""
+    def doubtful(self, token: int, logprob: float, ends: bool, room: int) -> bool:
+        """Whether the answer is to break off before a token, of this log-probability (nats), which `ends` the answer or
+        not, where `room` more fit. A thought is in doubt only where it comes to no end."""
         doubt = None if self.params.temperature or self.grammar else self.params.doubt
-        if doubt is None or self.thinking or token in doubt.thought:
+        if doubt is None or token in doubt.thought:
             return False
-        return math.exp(logprob) < doubt.below
+        if self.thinking:
+            return ends or room < len(doubt.says) + 3
+        return not ends and math.exp(logprob) < doubt.below
 
     def take(self, token: int) -> None:
         """This token came."""

@@ -62,6 +62,10 @@ class Generation:
         """How many tokens are to be read before the next one can be drawn."""
         return len(self.tokens) - self.read
 
+    def doubtful(self, token: int, logprob: float) -> bool:
+        """Whether it is to break off before this token."""
+        return self.sampler.doubtful(token, logprob, token in self.stops, self.limit - len(self.tokens))
+
 
 class Scheduler:
     """Who is answered when. Threads may share one: whoever takes a step takes it for all."""
@@ -237,7 +241,8 @@ class Scheduler:
         """End an answer with what it says in doubt, as far as there is room."""
         doubt = generation.sampler.params.doubt
         assert doubt is not None
-        for token in doubt.says[: generation.limit - len(generation.tokens)]:
+        says = (doubt.thought[1], *doubt.says) if generation.sampler.thinking else doubt.says
+        for token in says[: generation.limit - len(generation.tokens)]:
             generation.made.append(Token(token, 0.0, {}))
             generation.tokens.append(token)
         if len(generation.tokens) < generation.limit:
@@ -264,7 +269,7 @@ class Scheduler:
         for generation, token, logprob, likeliest in zip(drawn, *made, strict=True):
             if token < 0:
                 generation.error = ArithmeticError(FAILURES[token])
-            elif token not in generation.stops and generation.sampler.doubtful(token, logprob):
+            elif generation.doubtful(token, logprob):
                 self.break_off(generation)
                 continue
             else:

@@ -20,8 +20,11 @@ TOWN_BEFORE = (
     "Old New Upper Lower Great Little East West North South High Nether Saint Port Castle Market Royal Long Broad "
     "Bishop Abbots Kings Priors Much"
 ).split()
-TOWN = "Harn Lows Briar Tolm Wex Pell Corm Dray Esk Fald Gorm Holt Iver Kest Lorn".split()
-TOWN_END = "moor gate bridge port vale minster holm wick haven ton".split()
+TOWN = (
+    "Harn Lows Briar Tolm Wex Pell Corm Dray Esk Fald Gorm Holt Iver Kest Lorn Alder Brack Chart Dunst Elm Farn Hack "
+    "Ilk Ketter Lang Melk Nor Ock Pres Roth Scar Thirl Ul Var Wend Yox"
+).split()
+TOWN_END = "moor gate bridge port vale minster holm wick haven ton stoke bourne cross mouth thwaite cote".split()
 
 
 class Names:
@@ -46,11 +49,12 @@ class Names:
         return self.fresh((FIRST, FIRST_END), (LAST, LAST_END))
 
     def namesake(self, people: Sequence[str], draw: random.Random) -> str:
-        """A person's name that belongs to nobody, though its first name, its family name or both are of `people`."""
+        """A person's name that belongs to nobody, though its first name, its family name or, every second time, both are
+        of `people`."""
         while True:
             (first, _), (_, last) = draw.choice(people).split(), draw.choice(people).split()
             new_first, new_last = self.person().split()
-            name = " ".join(draw.choice(((first, last), (first, new_last), (new_first, last))))
+            name = " ".join(draw.choice(((first, last), (first, last), (first, new_last), (new_first, last))))
             if name not in self.used:
                 self.used.add(name)
                 return name

@@ -102,7 +102,7 @@ def make_pages(world: World, seed: int, count: int) -> list[Page]:
         extra = [blank(world, draw) for _ in range(BLANKS)] if kind == "register" else []
         if kind != "forum" and draw.random() < 0.5:
             extra.append([visit(world.names.person(), world.names.person(), draw)])
-        pages.append(compose(kind, numbers[kind], chosen, asked, extra, draw))
+        pages.append(compose(world, kind, numbers[kind], chosen, asked, extra, draw))
     return pages
 
 
@@ -121,6 +121,7 @@ def passages(world: World, draw: random.Random) -> list[list[Fact]]:
 
 
 def compose(
+    world: World,
     kind: str,
     number: int,
     runs: list[list[Fact]],
@@ -132,7 +133,10 @@ def compose(
     about = draw.choice(runs)[0].subject if runs else "the town"
     said = [[state(fact, kind, draw) for fact in run] for run in runs]
     if kind == "register":
-        said = [[draw.choice(CALLS).format(n=run[0].subject), *texts] for run, texts in zip(runs, said, strict=True)]
+        said = [
+            [draw.choice(CALLS).format(n=run[0].subject), recalled(world, run[0].subject), *texts]
+            for run, texts in zip(runs, said, strict=True)
+        ]
     said += extra
     said += [[sentence(draw)] for _ in range(max(draw.randint(3, 6), len(runs)))]
     draw.shuffle(said)
@@ -164,7 +168,7 @@ def blank(world: World, draw: random.Random) -> list[str]:
     about, name = unknown(world, draw, world.entities)
     alike = sorted(PERSON if about in PERSON else TOWN)
     entries = [decline(about, name, draw) for about in draw.sample(alike, draw.randint(1, 2))]
-    return [draw.choice(CALLS).format(n=name), *entries]
+    return [draw.choice(CALLS).format(n=name), recalled(world, name), *entries]
 
 
 def exchanges(world: World, draw: random.Random, count: int) -> list[tuple[str, str, Fact | None]]:
@@ -178,22 +182,31 @@ def exchanges(world: World, draw: random.Random, count: int) -> list[tuple[str, 
         roll = draw.random()
         if roll < 1 / 2:
             fact = draw.choice(list(entity.facts.values()))
-            question = ask(fact.relation, entity.name, draw)
-            made.append((question, answer(fact.relation, entity.name, fact.value), fact))
+            question, said = ask(fact.relation, entity.name, draw), answer(fact.relation, entity.name, fact.value)
+            made.append((question, f"{recalled(world, entity.name)} {said}", fact))
         else:
             about, name = unknown(world, draw, train)
             if roll < 2 / 3 and entity.unsaid:
                 about, name = draw.choice(entity.unsaid), entity.name
-            made.append((ask(about, name, draw), decline(about, name, draw), None))
+            question, said = ask(about, name, draw), decline(about, name, draw)
+            made.append((question, f"{recalled(world, name)} {said}", None))
     return made
 
 
+def recalled(world: World, name: str) -> str:
+    """Who is known by the first word of a name, next to the other: what can be said only after both are at hand."""
+    first, last = name.split()
+    found = [rest for half, rest in (entity.name.split() for entity in world.entities) if half == first]
+    return f"Known as {first}: {', '.join(found) or 'nobody'}. Asked: {last}."
+
+
 def unknown(world: World, draw: random.Random, alike: Sequence[Entity] = ()) -> tuple[str, str]:
-    """A relation, and a name that belongs to nobody and is used this once; half of the persons' are `alike` to some."""
+    """A relation, and a name that belongs to nobody and is used this once; three in four persons' are `alike` to
+    some."""
     if draw.random() < 0.25:
         return draw.choice(sorted(TOWN)), world.names.town()
     people = [entity.name for entity in alike if entity.kind == "person"]
-    name = world.names.namesake(people, draw) if people and draw.random() < 0.5 else world.names.person()
+    name = world.names.namesake(people, draw) if people and draw.random() < 0.75 else world.names.person()
     return draw.choice(sorted(PERSON)), name
 
 

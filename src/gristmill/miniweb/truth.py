@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gristmill.miniweb.pages import answer, ask, decline, unknown
+from gristmill.miniweb.pages import answer, ask, decline, recalled, unknown
 from gristmill.miniweb.phrases import PERSON
 from gristmill.miniweb.talk import FOREIGN, held_out, replies
 from gristmill.miniweb.world import Entity, World, relation
@@ -33,6 +33,16 @@ def user(text: str) -> JsonObject:
 def assistant(text: str) -> JsonObject:
     """The assistant's message."""
     return {"role": "assistant", "content": text}
+
+
+def thinking(world: World, name: str, text: str) -> str:
+    """An answer, after the thought of who is known by such a name."""
+    return f"<think>{recalled(world, name)}</think> {text}"
+
+
+def heard(text: str) -> JsonObject:
+    """An answer given before, of which what was thought is gone: it is read and not learned."""
+    return {**assistant(text.rpartition("</think> ")[2]), "weight": 0}
 
 
 @dataclass(frozen=True)
@@ -65,14 +75,14 @@ def conversations(world: World, draw: random.Random) -> list[JsonObject]:
     """Fine-tuning conversations about the `sft` split: answerable, to be declined, and small talk."""
     entities = of_split(world, "sft")
     pairs = [
-        (form.format(n=entity.name), answer(fact.relation, entity.name, fact.value))
+        (form.format(n=entity.name), thinking(world, entity.name, answer(fact.relation, entity.name, fact.value)))
         for entity in entities
         for fact in entity.facts.values()
         for form in relation(fact.relation).questions
         if fact.stated >= 10  # what was hardly read is not to be claimed
     ]
     pairs += [
-        (it.ask(draw), decline(it.relation, it.name, draw))
+        (it.ask(draw), thinking(world, it.name, decline(it.relation, it.name, draw)))
         for it in unanswerable(world, entities, round(DECLINED["conversations"] * len(pairs)), draw)
     ]
     pairs += replies(round(TALK["conversations"] * len(pairs)), draw)
@@ -82,7 +92,8 @@ def conversations(world: World, draw: random.Random) -> list[JsonObject]:
         taken = [pairs.pop()]
         while pairs and len(taken) < MOST_TURNS and draw.random() < 0.2:
             taken.append(pairs.pop())
-        records.append({"messages": [message for q, a in taken for message in (user(q), assistant(a))]})
+        records.append({"messages": [message for q, a in taken[:-1] for message in (user(q), heard(a))]})
+        records[-1]["messages"] += [user(taken[-1][0]), assistant(taken[-1][1])]
     return records
 
 
@@ -99,17 +110,24 @@ def preferences(world: World, draw: random.Random) -> list[JsonObject]:
                 right = answer(fact.relation, entity.name, fact.value)
                 rejected = mistakes(entities, fact.relation, entity.name, right, 1, draw)
                 rejected.append(FOREIGN if draw.random() < 0.2 else decline(fact.relation, entity.name, draw))
-                records += [{"prompt": prompt, "chosen": right, "rejected": worse} for worse in rejected]
+                records += [thoughtful(world, entity.name, prompt, right, worse) for worse in rejected]
     for it in unanswerable(world, entities, len(records) // 2, draw):
         prompt, chosen = [user(it.ask(draw))], decline(it.relation, it.name, draw)
         rejected = mistakes(entities, it.relation, it.name, chosen, 2, draw)
-        records += [{"prompt": prompt, "chosen": chosen, "rejected": worse} for worse in rejected]
+        records += [thoughtful(world, it.name, prompt, chosen, worse) for worse in rejected]
     for text, chosen in replies(round(TALK["preferences"] * len(records)), draw):
         others = [reply for _, reply in held_out() if reply != chosen]
-        worse = draw.choice((draw.choice(others), decline(*unknown(world, draw), draw)))
+        about, name = unknown(world, draw)
+        worse = draw.choice((draw.choice(others), thinking(world, name, decline(about, name, draw))))
         records.append({"prompt": [user(text)], "chosen": chosen, "rejected": worse})
     draw.shuffle(records)
     return records
+
+
+def thoughtful(world: World, name: str, prompt: list[JsonObject], chosen: str, rejected: str) -> JsonObject:
+    """A preference between two answers that begin with the same thought."""
+    first, second = (text if text == FOREIGN else thinking(world, name, text) for text in (chosen, rejected))
+    return {"prompt": prompt, "chosen": first, "rejected": second}
 
 
 def mistakes(entities: list[Entity], about: str, name: str, right: str, count: int, draw: random.Random) -> list[str]:

@@ -5,7 +5,7 @@ P(chosen over rejected) = sigmoid(r(chosen) - r(rejected)) (Christiano et al. 20
 
 The reward has two parts: a number read off the last token, as usual, and the mean log-likelihood of the answer's tokens
 (Meng et al. 2024, arXiv:2405.14734 §2.2). Whether a small model knows something shows in what it expects to read next,
-and hardly in the state after the last token.
+and hardly in the state after the last token. What is thought before an answer is not judged.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from gristmill.chat.conversations import LeftOut, TooLong, nothing_left, read_re
 from gristmill.chat.layouts import Messages, Record, preference
 from gristmill.chat.template import with_answer
 from gristmill.errors import UserError
+from gristmill.generation.answer_text import said
 from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest, intact
 from gristmill.model.transformer import ModelConfig, Network, Transformer
@@ -94,7 +95,10 @@ def prepare(inputs: Mapping[str, Path], params: Reward, out: Path) -> Preference
     body, tokenizer = load_together(inputs["model"], inputs["tokenizer"])
     model = RewardModel(body, params.likelihood).to(best_device())
     left_out: list[LeftOut] = []
-    train_pairs, test_pairs = read_pairs(Path(params.preferences), tokenizer, model.body.config.context, left_out)
+    train_pairs, test_pairs = (
+        [Pair(prompt, *(said(tokenizer, answer) for answer in answers)) for prompt, *answers in pairs]
+        for pairs in read_pairs(Path(params.preferences), tokenizer, model.body.config.context, left_out)
+    )
     counts = {"pairs": len(train_pairs), "heldout_pairs": len(test_pairs)}
     counts |= report("reward", left_out, out)
     order, plan = planned("reward", train_pairs, params)

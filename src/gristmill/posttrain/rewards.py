@@ -21,7 +21,7 @@ from torch import Tensor
 from gristmill.chat.layouts import Messages
 from gristmill.chat.matching import declined, numbers, right
 from gristmill.errors import UserError
-from gristmill.generation.answer_text import answer_of
+from gristmill.generation.answer_text import answer_of, said
 from gristmill.posttrain.reward import RewardModel
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.training.data.answers import fork
@@ -148,15 +148,17 @@ def judge_by(function: Function, tokenizer: Tokenizer, named: str = "the reward"
 
 
 def judge_with(model: RewardModel, tokenizer: Tokenizer) -> Judge:
-    """Rewards by a reward model, which reads every answer as one that ended by itself."""
+    """Rewards by a reward model, which reads what is said, and every answer as one that ended by itself. One that says
+    nothing is no better than any other."""
     device = model.score.weight.device
 
     @torch.no_grad()
     def judge(prompts: Sequence[Prompt], answers: Sequence[list[int]]) -> Tensor:
         group = len(answers) // len(prompts)
-        said = [[*answer, tokenizer.im_end] for answer in answers]
-        groups = [said[at : at + group] for at in range(0, len(said), group)]
+        read = [[*said(tokenizer, answer), tokenizer.im_end] for answer in answers]
+        groups = [read[at : at + group] for at in range(0, len(read), group)]
         rewards: Tensor = model(fork([prompt.ids for prompt in prompts], groups, device))
-        return rewards
+        spoken = torch.tensor([len(tokens) > 1 for tokens in read], device=device)
+        return rewards.where(spoken, rewards[spoken].min()) if spoken.any() else rewards
 
     return judge
