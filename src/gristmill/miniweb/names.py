@@ -49,8 +49,8 @@ class Names:
         return self.fresh((FIRST, FIRST_END), (LAST, LAST_END))
 
     def namesake(self, people: Sequence[str], draw: random.Random) -> str:
-        """A person's name that belongs to nobody, though its first name, its family name or, every second time, both are
-        of `people`."""
+        """A person's name that belongs to nobody, though its first name, its family name or (every second time) both
+        are of `people`."""
         while True:
             (first, _), (_, last) = draw.choice(people).split(), draw.choice(people).split()
             new_first, new_last = self.person().split()
@@ -69,5 +69,5 @@ class Names:
         return chosen
 
     def town(self) -> str:
-        """A town's name: one of 3,600."""
+        """A town's name: one of 13,824."""
         return self.fresh((TOWN_BEFORE,), (TOWN, TOWN_END))
