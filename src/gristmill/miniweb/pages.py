@@ -133,10 +133,9 @@ def compose(
     about = draw.choice(runs)[0].subject if runs else "the town"
     said = [[state(fact, kind, draw) for fact in run] for run in runs]
     if kind == "register":
-        said = [
-            [draw.choice(CALLS).format(n=run[0].subject), recalled(world, run[0].subject), *texts]
-            for run, texts in zip(runs, said, strict=True)
-        ]
+        said = [[draw.choice(CALLS).format(n=run[0].subject), *texts] for run, texts in zip(runs, said, strict=True)]
+        for name, at in {run[0].subject: at for at, run in enumerate(runs)}.items():  # once on a page
+            said[at].insert(1, recalled(world, name))
     said += extra
     said += [[sentence(draw)] for _ in range(max(draw.randint(3, 6), len(runs)))]
     draw.shuffle(said)
