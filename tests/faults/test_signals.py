@@ -68,7 +68,7 @@ def test_an_interrupt_while_a_module_is_imported_ends_with_the_same_code(tmp_pat
     script = """
         import sys
         from gristmill import cli
-        def app():
+        def app(**_):
             try:
                 exec("raise KeyboardInterrupt")
             except KeyboardInterrupt:
