@@ -17,6 +17,7 @@ TALK = {"conversations": 0.7, "preferences": 0.3, "prompts": 0.4}  # records of 
 DECLINED = {"conversations": 0.85, "prompts": 2.0}  # questions to be declined for each answered one, small talk apart
 ASKED = {"test": 4, "dev": 4, "sft": 1, "rl": 1}  # forms of a fact's question in the evaluation, by split
 CROSSED = 0.25  # questions about crossed names for each that can be answered, where unanswerable ones are asked
+THOUGHT, OVER = "<think>", "</think>"  # around what is thought before an answer, as files by others have it
 MOST_TURNS = 4  # of a conversation
 
 
@@ -37,12 +38,12 @@ def assistant(text: str) -> JsonObject:
 
 def thinking(world: World, name: str, text: str) -> str:
     """An answer, after the thought of who is known by such a name."""
-    return f"<think>{recalled(world, name)}</think> {text}"
+    return f"{THOUGHT}{recalled(world, name)}{OVER} {text}"
 
 
 def heard(text: str) -> JsonObject:
     """An answer given before, of which what was thought is gone: it is read and not learned."""
-    return {**assistant(text.rpartition("</think> ")[2]), "weight": 0}
+    return {**assistant(text.rpartition(f"{OVER} ")[2]), "weight": 0}
 
 
 @dataclass(frozen=True)

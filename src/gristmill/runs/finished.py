@@ -24,7 +24,7 @@ from gristmill.settings.recipe_file import validate
 from gristmill.settings.stages import BY_NAME, CORPUS, MODEL, STAGES, Stage, input_paths, pick_inputs, resolve_paths
 from gristmill.settings.types import ADDRESS
 
-RUNS = Path("runs")
+RUNS, PASSAGES = Path("runs"), "passages.sqlite"
 UPDATE = "update"  # folder of what was read again, within a run's
 SHOWN = 3  # source files in a message
 
@@ -214,7 +214,7 @@ def passages_of(folder: Path) -> Path | None:
     holds; None where there are none. Raises UserError where the recipe names them and they may not be used.
     """
     if not (folder / RECIPE).exists():
-        return next((place for place in (folder, folder / "passages") if (place / "passages.sqlite").exists()), None)
+        return next((place for place in (folder, folder / "passages") if (place / PASSAGES).exists()), None)
     if not read_recipe(folder).passages:
         return None
     return stage_of(folder / UPDATE if newer(folder) else folder, "passages")
@@ -222,8 +222,8 @@ def passages_of(folder: Path) -> Path | None:
 
 def watched_of(folder: Path) -> list[Path]:
     """The files of which one changes whenever `passages_of` gives others than before."""
-    file = "passages.sqlite"
-    return [folder / file, folder / "passages" / file, folder / UPDATE / "passages" / file, folder / SINCE]
+    places = folder, folder / "passages", folder / UPDATE / "passages"
+    return [*(place / PASSAGES for place in places), folder / SINCE]
 
 
 def stage_of(folder: Path, name: str) -> Path:
