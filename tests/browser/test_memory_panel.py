@@ -104,9 +104,10 @@ def test_what_went_on_elsewhere_is_not_overwritten(page: Any, memory: MemoryStor
 def test_what_was_deleted_elsewhere_is_told(page: Any, memory: MemoryStore) -> None:
     ask(page, "Who paints?")
     page.click("#new")
-    page.until(f"{LISTED}.length == 1 && {TURNS} == 0")
+    page.until(f"{LISTED}.length == 1 && {TURNS} == 0 && document.querySelector('#list [aria-current]') == null")
+    page.run("held = document.querySelector('#list .open')")  # the list may be drawn anew, without it, at any time
     memory.end(LOCAL, [memory.conversations(LOCAL, 1)[0].id])
-    page.click("#list .open")
+    page.run("held.click()")
     page.until("document.querySelector('.turn.error')?.textContent.includes('deleted elsewhere')")
     page.until(f"{LISTED}.length == 0")
     assert not [error for error in page.errors if "404" not in error]  # no exception
