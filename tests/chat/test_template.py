@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gristmill.chat.chatml import JINJA
 from gristmill.chat.conversations import LeftOut, read_conversations
-from gristmill.chat.template import JINJA, render
+from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats.vocabulary_files import CONTROL

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Peer
 
+from gristmill.chat.chatml import JINJA
 from gristmill.chat.layouts import answered
-from gristmill.chat.template import JINJA, render
+from gristmill.chat.template import render
 from gristmill.chat.tools import OURS, CallForm, Calls, as_text, call_text, listing, result_text
 from gristmill.tokenizer.encode import Tokenizer
 

@@ -122,3 +122,13 @@ def test_rewards_and_tasks_are_looked_at_before_a_run(tmp_path: Path, command: C
     assert "rewards nothing" not in shown and "evaluate.tasks.own: it is lm-evaluation-harness's to read" in shown
     told = command("check", path, "--set", "rl.reward=", "--set", "reward=")
     assert told.code == 2 and "nothing rewards answers" in told.stdout
+
+
+def test_thoughts_that_have_no_tokens_are_told(tmp_path: Path, command: Command) -> None:
+    thinks = {"role": "assistant", "content": "Ho.", "reasoning_content": "Hm."}
+    lines = [GOOD, *[{"messages": [GOOD["messages"][0], thinks]}] * 2]
+    path = recipe_of(tmp_path, lines, [{"prompt": "Hi?", "chosen": "a", "rejected": "b"}] * 3)
+    shown = " ".join(command("check", path).stdout.split())
+    assert "sft: the thoughts of 2 records are learned as text: the vocabulary has no token </think>" in shown
+    assert "tokenizer.thoughts = true" in shown and "reward: the thoughts" not in shown
+    assert "learned as text" not in command("check", path, "--set", "tokenizer.thoughts=true").stdout

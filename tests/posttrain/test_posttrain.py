@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from foreign_models import saved
 from talking import WORDS, chat, render_prompt, write
 
 from gristmill.chat.conversations import LeftOut
@@ -24,7 +25,7 @@ from gristmill.posttrain.examples import (
     Order,
     conversations_from_documents,
     dose,
-    example_of,
+    examples_of,
     excerpts,
 )
 from gristmill.posttrain.reward import RewardModel
@@ -42,12 +43,12 @@ from gristmill.training.data.answers import fork
 
 def test_only_the_assistants_words_and_their_end_bear_loss(tokenizer: Tokenizer) -> None:
     messages = [{"role": "system", "content": "Be kind."}, *chat("The hill?", "A red boat."), *chat("Why?", "The cat.")]
-    example = example_of(messages, tokenizer, 500)
+    (example,) = examples_of(messages, tokenizer, 500)
     borne = [int(token) for token, loss in zip(example.ids, example.mask, strict=True) if loss]
     said = [*tokenizer.encode("A red boat."), tokenizer.im_end, *tokenizer.encode("The cat."), tokenizer.im_end]
     assert borne == said
     with pytest.raises(UserError, match="tokens, and 6 fit"):
-        example_of(messages, tokenizer, 5)
+        examples_of(messages, tokenizer, 5)
 
 
 def test_order_shows_every_example_once_an_epoch_and_forgets_nothing() -> None:
@@ -315,6 +316,33 @@ def test_what_does_not_fit_the_model_is_counted(tuned: dict[str, Path], tmp_path
     assert [(one.record, one.too_long) for one in left_out] == [(2, True)]
     with pytest.raises(UserError, match=r"rl\.max_tokens = 64 leaves no room"):
         rl.run({**tuned, "reward": tmp_path / "reward"}, RL(prompts=str(path), max_tokens=64), tmp_path)
+
+
+def test_thoughts_are_learned_where_each_answer_has_its_own_and_told_without_tokens(
+    tuned: dict[str, Path], corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is thought before an earlier answer is not read again, so that a conversation is several examples."""
+
+    def thinking(turns: int) -> list[dict[str, str]]:
+        return [USER, {**SAID, "reasoning_content": "a"}] * turns
+
+    lines = [{"messages": [{"role": "system", "content": f"{n}"}, *thinking(2)]} for n in range(60)]
+    path = write(tmp_path / "one.jsonl", [{"messages": thinking(1)}] * 5)
+    plain = trained("sft", path, tuned, tmp_path / "plain")
+    assert plain.counts["thoughts_as_text"] == 5 and "examples" not in plain.counts
+    told = " ".join(capsys.readouterr().err.split())
+    assert "the thoughts of 5 records are learned as text" in told and "tokenizer.thoughts = true" in told
+    path, source = (
+        write(tmp_path / "c.jsonl", [*lines, {"messages": thinking(1)}]),
+        saved(corpus, tmp_path, "Qwen3Tools"),
+    )
+    (tmp_path / "out").mkdir()
+    params = SFT(conversations=path, init_from=str(source), batch=16, epochs=0.1, heldout=0.3, replay=0)
+    made = sft.run({}, params, tmp_path / "out").counts
+    assert "thoughts_as_text" not in made and made["conversations"] + made["heldout_conversations"] == 61
+    assert made["examples"] + made["heldout_examples"] == 121
+    assert abs(made["examples"] - 2 * made["conversations"]) <= 1  # all of a conversation is held out, or nothing
+    assert "61 conversations are 121 examples" in " ".join(capsys.readouterr().err.split())
 
 
 def test_adapters_alone_are_trained_and_go_on(base: dict[str, Path], tmp_path: Path) -> None:

@@ -14,39 +14,19 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from os.path import commonprefix
 from typing import Any
 
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from gristmill.chat.chatml import chatml, thinks_first
 from gristmill.chat.tools import OURS, CallForm, as_text
 from gristmill.errors import UserError
 from gristmill.progress import warn
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.tokenizer.formats.vocabulary_files import CONTROL
 
-# ChatML; a conversation begins as a document does. Other tools parse control tokens out of content, `render` does not.
-# What lies between its marks `generation` is what is learned (transformers' `return_assistant_tokens_mask` tells it).
-JINJA = (
-    "{{ '<|endoftext|>' }}{% if tools %}{{ '<|im_start|>system\\n' }}{% if messages[0]['role'] == 'system' %}"
-    "{{ messages[0]['content'] + '\\n\\n' }}{% endif %}{{ 'You can call these functions:\\n' }}{% for tool in tools %}"
-    "{{ tool['function'] | tojson }}{{ '\\n' }}{% endfor %}"
-    """{{ 'A call is <tool_call>{"name": …, "arguments": {…}}</tool_call><|im_end|>' }}{{ '\\n' }}{% endif %}"""
-    "{% for message in messages %}{% if not (tools and loop.first and message['role'] == 'system') %}"
-    "{{ '<|im_start|>' + ('user' if message['role'] == 'tool' else message['role']) + '\\n' }}"
-    "{% if message['role'] == 'assistant' %}{% generation %}"
-    "{% if message['content'] %}{{ message['content'] }}{% endif %}"
-    "{% if message['tool_calls'] %}{% for call in message['tool_calls'] %}"
-    """{{ '<tool_call>{"name": "' + call['function']['name'] + '", "arguments": ' }}"""
-    "{% if call['function']['arguments'] is string %}{{ call['function']['arguments'] }}"
-    "{% else %}{{ call['function']['arguments'] | tojson }}{% endif %}{{ '}</tool_call>' }}"
-    "{% endfor %}{% endif %}{{ '<|im_end|>' }}{% endgeneration %}"
-    "{% elif message['role'] == 'tool' %}{{ '<tool_response>' + message['content'] + '</tool_response><|im_end|>' }}"
-    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}{{ '\\n' }}{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
 SAID = re.compile("\ue001[0-9]\ue002")  # what stands for a text while a template is read
 OPENS, MIDDLE = re.compile(r'[^{]*\{\s*"name":\s*"'), re.compile(r'",\s*"\w+":\s*')  # of a call as JSON
 CLOSES = re.compile(r"\s*\}[^{]*")
@@ -57,7 +37,7 @@ DAY = date(2024, 7, 26)  # what a template that writes the date is told: the sam
 
 
 FAULTS = (TemplateError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError)  # of others' templates
-FIELDS = ("role", "content", "tool_calls", "tool_call_id", "name")  # what a template is given of a message
+FIELDS = ("role", "content", "reasoning_content", "tool_calls", "tool_call_id", "name")  # of a message, for a template
 
 
 class Template:
@@ -100,6 +80,10 @@ class Template:
             raise ValueError("it leaves out what someone says")
         return parts
 
+    def alike(self, messages: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether it surely writes each of the messages the same whatever follows."""
+        return self.source == chatml(self.tokenizer) and not any(map(thinks_first, messages))
+
     def told_of_calls(self) -> tuple[bool, CallForm | None]:
         """Whether it tells of functions, calls and results, and how it writes a call."""
 
@@ -132,12 +116,19 @@ class Template:
             form = replace(form, gap=two[len(said) : -len(second)])
         return True, form
 
-    def raw(self, messages: Any, tools: Any, opened: bool) -> str:
+    @cached_property
+    def stops_thought(self) -> bool:
+        """Whether it can be told that nothing is to be thought before an answer."""
+        asks = [{"role": "user", "content": "?"}]
+        return self.raw(asks, None, True) != self.raw(asks, None, True, thinks=False)
+
+    def raw(self, messages: Any, tools: Any, opened: bool, thinks: bool = True) -> str:
         """What Jinja makes of it."""
         told = {"messages": messages, "tools": tools, "add_generation_prompt": opened}
+        told |= {} if thinks else {"enable_thinking": False}
         return str(compiled(self.source).render(**told, strftime_now=self.day.strftime))
 
-    def text(self, messages: Sequence[Mapping[str, Any]], *, opened: bool) -> str:
+    def text(self, messages: Sequence[Mapping[str, Any]], *, opened: bool, thinks: bool = True) -> str:
         """A conversation with what may be called, as text in which only the template's control tokens are unmarked.
 
         Raises UserError where the template refuses it.
@@ -148,7 +139,7 @@ class Template:
         told = told[bool(tools and not system["content"]) :]
         given = [{name: message[name] for name in FIELDS if message.get(name) is not None} for message in told]
         try:
-            return self.raw(self.mark(given), self.mark(tools), opened)
+            return self.raw(self.mark(given), self.mark(tools), opened, thinks)
         except FAULTS as error:
             raise UserError(f"the model's own chat template refuses it: {error}", "mend or remove it") from error
 
@@ -168,9 +159,12 @@ class Template:
             ids += known or self.tokenizer.encode(MARKED.sub(r"\1", part) if MARK in part else part)
         return ids
 
-    def render(self, messages: Sequence[Mapping[str, Any]], *, opened: bool) -> tuple[list[int], list[bool]]:
-        """Token ids and mask, as the function `render` has them, of messages in any order."""
-        begin, *said = self.text(messages, opened=opened).split(self.header)
+    def render(
+        self, messages: Sequence[Mapping[str, Any]], *, opened: bool, thinks: bool = True
+    ) -> tuple[list[int], list[bool]]:
+        """Token ids and mask, as the function `render` has them, of messages in any order; `thinks`: whether something
+        may be thought in the turn that is opened, where the template can tell."""
+        begin, *said = self.text(messages, opened=opened, thinks=thinks).split(self.header)
         answers = [message for message in messages if message["role"] == "assistant"]
         if len(said) != len(answers) + opened:
             raise UserError("the model's own chat template leaves out an answer", "mend or remove it")
@@ -244,12 +238,7 @@ def template_of(tokenizer: Tokenizer) -> Template:
         except FAULTS as error:
             told = f"           the model's own chat template cannot be used ({error}): ChatML takes its place"
             warn(told)
-    names = tokenizer.controls
-    shown = {tokenizer.end_of_text: CONTROL[0], tokenizer.im_start: CONTROL[1], tokenizer.im_end: CONTROL[2]}
-    source = JINJA
-    for token, name in shown.items():
-        source = source.replace(name, names[token - len(tokenizer.pieces)])
-    return Template(source, tokenizer)
+    return Template(chatml(tokenizer), tokenizer)
 
 
 def render(
@@ -276,6 +265,30 @@ def with_answer(
     if whole[: len(before)] != before:
         raise UserError("the model's own chat template tells of the prompt otherwise after an answer", "remove it")
     return before, whole[len(before) : end]
+
+
+def lessons(messages: Sequence[Mapping[str, Any]], tokenizer: Tokenizer) -> list[tuple[list[int], list[bool]]]:
+    """What is learned of a conversation: rows of token ids and mask as `render` gives them. Each answer is in one mask,
+    where what is before it and its own tokens are those that generation has. Raises UserError as `render`.
+
+    As a rule there is one row. Templates leave out what was thought before earlier answers, as Qwen3's: such an answer
+    is learned in a row that ends with it, and is read without its thought in those of later ones (as tinker-cookbook's
+    renderers have it: one row as long as each turn extends what was before it).
+    """
+    ids, mask = render(messages, tokenizer)
+    learned = [at for at, one in enumerate(messages) if one["role"] == "assistant" and one.get("weight", 1)]
+    if template_of(tokenizer).alike(messages) or learned == [len(messages) - 1]:
+        return [(ids, mask)]
+    rows = [(ids, [False] * len(ids))]
+    for end in reversed(learned):
+        before = [{**one, "weight": 0} if one["role"] == "assistant" else one for one in messages[:end]]
+        ids, mask = render([*before, {**messages[end], "weight": 1}], tokenizer)
+        begin, stop = mask.index(True), len(mask) - mask[::-1].index(True)
+        row = next((row for row in rows if row[0][:stop] == ids[:stop]), None)
+        if row is None:
+            rows.append(row := (ids, [False] * len(ids)))
+        row[1][begin:stop] = mask[begin:stop]
+    return [row for row in rows if any(row[1])]
 
 
 def exchange(said: str, answer: str) -> list[dict[str, Any]]:

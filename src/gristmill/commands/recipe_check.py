@@ -18,9 +18,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from gristmill.chat.chatml import thinks_first, untold
 from gristmill.chat.conversations import LeftOut, TooLong, checked, records_of, sifted
 from gristmill.chat.layouts import READ, Record, answered, asked, named
-from gristmill.chat.template import exchange, render, template_of, with_answer
+from gristmill.chat.template import exchange, lessons, render, template_of, with_answer
 from gristmill.errors import UserError
 from gristmill.inputs.folders import files_of
 from gristmill.inputs.text_files import BadLine
@@ -31,6 +32,7 @@ from gristmill.runs.ready import check_inputs
 from gristmill.settings.choices import SHAPE, unused
 from gristmill.settings.stages import STAGES, TRAINING, resolve_paths
 from gristmill.tokenizer.encode import Tokenizer
+from gristmill.tokenizer.formats.vocabulary_files import OVER
 
 SAMPLED = 2_000  # records of a file
 MANY = 10_000  # records, from which on their number changes nothing
@@ -85,8 +87,12 @@ def check_recipe(recipe: Recipe, folder: Path, price: float = 0.0) -> Iterator[F
                 yield Finding(name, f"its {READ[name][0]} are made {made}, and can be checked then")
                 continue
             room = getattr(params, "max_tokens", 0)
-            read = partial(fitting, READ[name][1], tokenizer, context - room if context else 0)
+            thoughts = list[bool]()
+            read = partial(fitting, READ[name][1], tokenizer, context - room if context else 0, thoughts)
             yield from records_found(name, Path(path), read, amounts)
+            if name != "rl" and any(thoughts) and not marks_thoughts(recipe, tokenizer):
+                told, remedy = untold(sum(thoughts))
+                yield Finding(name, told, remedy=remedy)
             if name == "rl":
                 yield from reward_found(recipe, params)
         yield from tasks_found(recipe, folder)
@@ -207,18 +213,32 @@ def amount_of(path: Path, sample: list[tuple[Path, int, Any]], left_out: list[Le
     return Amount(max(1, round(count * (1 - len(bad) / max(1, len(sample))))), size_of(path) * share)
 
 
-def fitting(read: Callable[[Record], Any], tokenizer: Tokenizer | None, most: int, record: Any) -> Any:
-    """What a record is read as. Raises UserError where it cannot be used, or is longer than the model reads."""
+def fitting(
+    read: Callable[[Record], Any], tokenizer: Tokenizer | None, most: int, thoughts: list[bool], record: Any
+) -> Any:
+    """What a record is read as; whether an answer in it begins with a thought joins `thoughts`. Raises UserError where
+    it cannot be used, or is longer than the model reads."""
     made = checked(read, record)
     if tokenizer and most:
         first = made[0] if isinstance(made, list) and isinstance(made[0], tuple) else made
         messages, answers = (first[0], first[1:]) if isinstance(first, tuple) else (first, ())
         ids = [with_answer(messages, one, tokenizer) for one in answers if isinstance(one, dict)]
         length = max((len(prompt) + len(answer) for prompt, answer in ids), default=0)
+        if read is answered:
+            length = max(len(ids) for ids, _ in lessons(messages, tokenizer))
         length = length or len(render(messages, tokenizer, generation_prompt=read is asked)[0])
         if length > most + (read is answered):
             raise TooLong(length, most)
+    parts = [one for part in (made if isinstance(made[0], tuple) else [made]) for one in part]
+    thoughts.append(any(thinks_first(one) for one in parts if isinstance(one, dict)))
     return made
+
+
+def marks_thoughts(recipe: Recipe, tokenizer: Tokenizer | None) -> bool:
+    """Whether the vocabulary has tokens for thoughts, as far as that is known."""
+    if tokenizer:
+        return OVER in tokenizer.shown
+    return not recipe.tokenizer or recipe.tokenizer.thoughts
 
 
 def template_found(tokenizer: Tokenizer) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gristmill.chat.conversations import TooLong
 from gristmill.chat.layouts import Messages
-from gristmill.chat.template import render
+from gristmill.chat.template import lessons
 from gristmill.document import read_documents
 from gristmill.errors import UserError
 from gristmill.model.loss import IGNORE
@@ -52,7 +52,7 @@ PAIRS = Enough(100, 1)  # more, and pairs are learned by heart
 
 @dataclass(frozen=True)
 class Example:
-    """One rendered conversation."""
+    """A rendered conversation, or the beginning of one."""
 
     ids: np.ndarray  # int32 [T]
     mask: np.ndarray  # bool [T]: True where the token counts in the loss
@@ -98,12 +98,13 @@ def packed(examples: Sequence[Example]) -> Packed:
     return Packed(*map(torch.from_numpy, (inputs, targets, starts, weights)))
 
 
-def example_of(messages: Messages, tokenizer: Tokenizer, context: int) -> Example:
-    """A conversation, rendered. Raises TooLong where the model cannot read it whole."""
-    ids, mask = render(messages, tokenizer)
-    if len(ids) > context + 1:
-        raise TooLong(len(ids), context + 1)
-    return Example(np.asarray(ids, np.int32), np.asarray(mask, bool))
+def examples_of(messages: Messages, tokenizer: Tokenizer, context: int) -> list[Example]:
+    """A conversation, rendered: one example, or as many as `lessons` makes of it. Raises TooLong where the model cannot
+    read one whole."""
+    made = lessons(messages, tokenizer)
+    if (longest := max(len(ids) for ids, _ in made)) > context + 1:
+        raise TooLong(longest, context + 1)
+    return [Example(np.asarray(ids, np.int32), np.asarray(mask, bool)) for ids, mask in made]
 
 
 class Order:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gristmill.chat.chatml import thinks_first, untold
 from gristmill.chat.conversations import LeftOut, nothing_left, read_records, report, sifted
-from gristmill.chat.layouts import answered
+from gristmill.chat.layouts import Messages, answered
 from gristmill.errors import UserError
 from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest
@@ -24,12 +24,13 @@ from gristmill.model.formats.gguf_format import read_foreign_model
 from gristmill.model.lora import ADAPTER, attach, merge, read_adapter, write_adapter
 from gristmill.model.loss import IGNORE, bits_per_byte, cross_entropy, token_logprobs, upload
 from gristmill.model.transformer import Transformer, save_model
-from gristmill.posttrain.examples import Example, conversations_from_documents, example_of, ordered, packed
+from gristmill.posttrain.examples import Example, conversations_from_documents, examples_of, ordered, packed
 from gristmill.processes import LEADER, RANK, SIZE
-from gristmill.progress import warn
+from gristmill.progress import console, counted, warn
 from gristmill.recipe import SFT
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats.import_hf import adopt, same_tokens
+from gristmill.tokenizer.formats.vocabulary_files import OVER
 from gristmill.tokenizer.shards import open_split
 from gristmill.training.data.loader import Batch, Loader
 from gristmill.training.job import Job, Plan, StepLoss
@@ -176,9 +177,15 @@ def beginning(inputs: Mapping[str, Path], params: SFT, out: Path) -> tuple[Trans
 def read_examples(
     inputs: Mapping[str, Path], params: SFT, tokenizer: Tokenizer, context: int, out: Path
 ) -> tuple[list[Example], list[Example], dict[str, int]]:
-    """The conversations that are learned and those that only measure, and how many of each there are. Raises UserError
-    where none is left."""
-    left_out, fitting = list[LeftOut](), partial(example_of, tokenizer=tokenizer, context=context)
+    """The conversations that are learned and those that only measure, as examples, and how many of each there are.
+    Raises UserError where none is left."""
+    left_out, thoughts = list[LeftOut](), list[bool]()
+
+    def fitting(messages: Messages) -> list[Example]:
+        made = examples_of(messages, tokenizer, context)
+        thoughts.append(any(map(thinks_first, messages)))
+        return made
+
     source = Path(params.conversations) if params.conversations else inputs.get("corpus")
     if source is None:
         raise UserError(
@@ -189,19 +196,27 @@ def read_examples(
     else:
         made = enumerate(conversations_from_documents(source, inputs.get("tokens")), 1)
         found = sifted(((source, number, messages) for number, messages in made), fitting, left_out)
-    kept: tuple[list[Example], list[Example]] = ([], [])
-    for example in found:
-        kept[example.held_out(params.heldout)].append(example)
-    examples, heldout = kept if kept[0] else kept[::-1]  # a single one is learned
-    if left_out and not examples and not params.conversations:
+    kept: tuple[list[list[Example]], list[list[Example]]] = ([], [])
+    for conversation in found:  # all of one on the same side
+        kept[conversation[0].held_out(params.heldout)].append(conversation)
+    learned, heldout = kept if kept[0] else kept[::-1]  # a single one is learned
+    if left_out and not learned and not params.conversations:
         raise UserError(
             f"no conversation that is made of {source} fits: of the first, {left_out[0].why}",
             "train the model with a longer pretrain.context, or name conversations of your own in sft.conversations",
         )
-    if not examples:
+    if not learned:
         raise nothing_left(f"{source} holds no conversation", "give some", left_out)
-    counts = {"conversations": len(examples), "heldout_conversations": len(heldout)}
-    return examples, heldout, counts | report("sft", left_out, out)
+    counts = {"conversations": len(learned), "heldout_conversations": len(heldout)}
+    examples, measured = ([one for made in part for one in made] for part in (learned, heldout))
+    if len(examples) + len(measured) > len(thoughts):
+        counts |= {"examples": len(examples), "heldout_examples": len(measured)}
+        told = f"{counted(len(thoughts), 'conversations')} are {len(examples) + len(measured):,} examples"
+        console.print(f"           {told}: answers that are read without their thoughts later are learned apart")
+    if OVER not in tokenizer.shown and (count := sum(thoughts)):
+        counts["thoughts_as_text"] = count
+        warn(f"caution: sft: {'; '.join(untold(count))}")
+    return examples, measured, counts | report("sft", left_out, out)
 
 
 def scoring(
