@@ -131,9 +131,9 @@ def test_packed_files_under_a_name_of_text_are_told_by_their_first_bytes(folder:
 def test_a_file_that_cannot_be_read_is_named(folder: Path, tmp_path: Path) -> None:
     for name in ("a.txt", "a.jsonl", "a.html"):
         (folder / name).symlink_to("/proc/self/mem")
-    found, left, _ = extract(tmp_path / "out", folder)
-    assert [document.source for document in found] == ["good.txt"]
-    assert left == dict.fromkeys(("a.txt", "a.jsonl", "a.html"), "unreadable")
+        found, left, _ = extract(tmp_path / name, folder)
+        assert [document.source for document in found] == ["good.txt"] and left == {name: "unreadable"}
+        (folder / name).unlink()
 
 
 def test_links_and_names(folder: Path, tmp_path: Path) -> None:
@@ -236,18 +236,44 @@ def test_two_folders_do_not_give_the_same_source(tmp_path: Path) -> None:
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / place / "index.html").write_text(f"<p>{TEXT} {place}</p>")
     paths = [tmp_path / place for place in ("a/docs", "b/docs", "c", "c/index.html")]
-    found, _, _ = extract(tmp_path / "out", *paths)
-    assert [document.source for document in found] == [
-        "a/docs/index.html",
-        "b/docs/index.html",
-        "c/index.html",
-        "index.html",
-    ]
-    assert len({document.id for document in found}) == 4
+    found, left, _ = extract(tmp_path / "out", *paths)
+    assert [document.source for document in found] == ["a/docs/index.html", "b/docs/index.html", "c/index.html"]
+    assert len({document.id for document in found}) == 3 and left == {"index.html": "linked_twice"}
     extract(tmp_path / "out", *paths[:2])
     (tmp_path / "b/docs").rename(tmp_path / "b/manual")  # the same content, and other sources
     found, _, _ = extract(tmp_path / "out", paths[0], tmp_path / "b/manual")
     assert [document.source for document in found] == ["docs/index.html", "manual/index.html"]
+
+
+def test_what_is_given_twice_is_read_once(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "sub").mkdir()
+    (folder / "sub/more.txt").write_text(TEXT + " m")
+    (folder / "hard.txt").hardlink_to(folder / "good.txt")
+    (folder / ".hidden.txt").write_text(TEXT + " h")
+    (folder / "shown.txt").symlink_to(".hidden.txt")
+    paths = [folder / "sub", folder, folder / "sub/..", folder / "good.txt"]
+    assert command("extract", *map(str, paths), "-o", str(tmp_path / "out")) == 0
+    told = capsys.readouterr().err
+    assert "linked_twice" in told and "it is the same file as sub/more.txt" in told and "warning" not in told
+    found = list(read_documents(tmp_path / "out"))
+    assert [document.source for document in found] == ["sub/more.txt", "notes/good.txt", "notes/shown.txt"]
+    left = [record["rule"] for record in read_jsonl(tmp_path / "out/dropped.jsonl")]
+    assert left.count("hidden") == 1 and set(left) == {"hidden", "linked_twice"} and len(left) == 9
+
+
+def test_a_kind_that_is_not_read_says_what_makes_one_that_is(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("old.arc.gz", "crawl.arc", "table.ODS", "letters.mbox", "notes.tar.gz", "photo.jpg"):
+        (folder / name).write_bytes(b"x")
+    _, left, _ = extract(tmp_path / "out", folder)
+    assert set(left.values()) == {"unread_kind"} and len(left) == 6
+    why = {record["source"]: record["why"] for record in read_jsonl(tmp_path / "out/dropped.jsonl")}
+    assert why["old.arc.gz"].startswith("files that end with .arc.gz are not read: make a WARC file of it: warcio")
+    assert "CSV" in why["table.ODS"] and "messages" in why["letters.mbox"] and "unpack it" in why["notes.tar.gz"]
+    capsys.readouterr()
+    assert command("extract", str(folder / "crawl.arc"), "-o", str(tmp_path / "none")) == 2
+    assert "remedy: make a WARC file of it: warcio recompress" in capsys.readouterr().err
 
 
 def test_labels_are_as_short_as_they_can_be() -> None:

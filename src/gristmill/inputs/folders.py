@@ -90,9 +90,9 @@ def entries(folder: Path, prefix: str) -> Iterator[FoundFile]:
             )
 
 
-def identity(folder: Path) -> tuple[int, int]:
-    """What tells a real folder from others, whatever links lead to it."""
-    about = folder.stat()
+def identity(path: Path) -> tuple[int, int]:
+    """What tells a real file or folder from others, whatever links lead to it."""
+    about = path.stat()
     return about.st_dev, about.st_ino
 
 

@@ -59,7 +59,7 @@ RULES = {
     "unread_kind": "a file of a kind that is not read",
     "hidden": "its name begins with a dot",
     "own_run": "made by gristmill itself",
-    "linked_twice": "read under another name",
+    "linked_twice": "read already, under this name or another",
     "not_a_file": "neither a file nor a folder",
     "unreadable": "cannot be read",
     "needs_extra": "a library that reads it is not installed",

@@ -40,7 +40,7 @@ class Format(NamedTuple):
 
 
 FORMATS = {
-    "warc": Format((".warc", ".warc.gz", ".wet", ".wet.gz")),
+    "warc": Format((".warc", ".warc.gz", ".warc.zst", ".wet", ".wet.gz")),
     "jsonl": Format((".jsonl", ".ndjson", ".json", ".jsonl.zst"), read_jsonl, packed=True),
     "csv": Format((".csv", ".tsv"), read_csv, packed=True),
     "parquet": Format((".parquet",), read_parquet),
@@ -60,9 +60,21 @@ FIRST_BYTES = {  # RFC 1952, PKWARE's APPNOTE 4.3.7, the .xz format 2.1.1.1, bzi
     b"\x1f\x8b\x08": ("gzip", "give it a name with .gz at its end ({name}.gz), or unpack it"),
     b"PK\x03\x04": ("a zip archive", "unpack it; a book or a document needs its own ending (.epub, .docx)"),
     b"\xfd7zXZ\x00": ("xz", "unpack it"),
-    b"\x28\xb5\x2f\xfd": ("zstd", "unpack it; only JSON lines are read packed so, as .jsonl.zst"),
+    b"\x28\xb5\x2f\xfd": (
+        "zstd",
+        "unpack it; only JSON lines and WARC files are read packed so, as .jsonl.zst and .warc.zst",
+    ),
     **{b"BZh%d1AY&SY" % level: ("bzip2", "unpack it") for level in range(1, 10)},
 }
+INSTEAD = (  # of kinds that are not read: endings, and what makes a file that is
+    ((".arc", ".arc.gz"), "make a WARC file of it: warcio recompress OLD.arc.gz NEW.warc.gz"),
+    ((".doc", ".odt", ".rtf", ".pages", ".ppt", ".pptx", ".odp"), "save it as .docx or PDF"),
+    ((".xls", ".xlsx", ".ods"), "save it as CSV"),
+    ((".mobi", ".azw", ".azw3", ".djvu", ".fb2"), "make an EPUB or a PDF of it"),
+    ((".mbox", ".eml", ".msg", ".pst"), "save its messages as text or HTML"),
+    ((".db", ".sqlite", ".sqlite3", ".avro", ".orc", ".arrow", ".feather"), "export it as JSON lines, CSV or Parquet"),
+    ((".zip", ".tar", ".tgz", ".7z", ".rar", ".wacz", ".xz", ".zst", ".gz"), "unpack it"),
+)
 PLAIN_NAMES = ("readme", "license", "licence", "copying", "changelog", "changes", "news", "install", "todo", "authors")
 UNREAD = "unread_kind"
 
@@ -91,9 +103,16 @@ def of_kind(found: FoundFile) -> FoundFile:
     """The file, with a fault where it is of no known kind."""
     if kind_of(found.path):
         return found
-    ending = found.path.suffix.lower()
+    name = found.path.name.lower()
+    ending = next((end for ends, _ in INSTEAD for end in ends if name.endswith(end)), found.path.suffix.lower())
     why = f"files that end with {ending} are not read" if ending else "files without an ending are not read"
-    return FoundFile(found.path, found.name, UNREAD, why)
+    remedy = instead(name)
+    return FoundFile(found.path, found.name, UNREAD, f"{why}: {remedy}" if remedy else why)
+
+
+def instead(name: str) -> str:
+    """What makes a file that is read of one whose kind is not, by its name; nothing where that is not known."""
+    return next((remedy for endings, remedy in INSTEAD if name.lower().endswith(endings)), "")
 
 
 def kind_of(path: Path) -> str:

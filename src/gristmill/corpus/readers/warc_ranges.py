@@ -7,20 +7,21 @@ could hold bytes that look like one is why each range also tells where the next 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 from gristmill.corpus.execution.executor import shard_bytes
-from gristmill.corpus.readers.input_files import UNREAD, extensions, input_files, kind_of, read_whatever
+from gristmill.corpus.readers.input_files import UNREAD, extensions, input_files, instead, kind_of, read_whatever
 from gristmill.corpus.readers.warc_records import Extent, read_warc
 from gristmill.errors import RUN_OUT, UserError
-from gristmill.inputs.folders import FoundFile, labels
+from gristmill.inputs.folders import FoundFile, identity, labels
 from gristmill.manifest import intact
 from gristmill.record import Record
 
-GZIP_RATIO = 4  # about how much a gzip file grows: shards are cut by what must be worked on
+PACKED = (".gz", ".zst")
+PACKED_RATIO = 4  # about how much a packed file grows: shards are cut by what must be worked on
 
 
 @dataclass(frozen=True)
@@ -39,29 +40,45 @@ class InputRange:
 def whole_files(paths: Sequence[Path]) -> list[InputRange]:
     """The files of paths, in the order given and by name within folders; those that are not read have a fault.
 
-    Where several paths are given, names begin with the end of the path that tells them apart. Raises UserError where a
-    path is missing, or none holds anything readable.
+    Where several paths are given, names begin with the end of the path that tells them apart. A file that has several
+    names, or is below two of the paths, is read once. Raises UserError where a path is missing, or none holds anything
+    readable.
     """
     files: list[InputRange] = []
+    known: dict[Hashable, str] = {}  # what tells a file from others → its name
     for path, label in zip(paths, labels([str(path) for path in paths]), strict=True):
         for each in list(input_files(path)) or [FoundFile(path, ".", "empty", "a folder without files")]:
             below = each.path != path  # each is in a folder that was named
             name = each.name if len(paths) == 1 else f"{label}/{each.name}" if below else label
-            files.append(InputRange(each.path, name, size_of(each), fault=each.fault, why=each.why))
+            fault, why = each.fault, each.why
+            if first := known.get(found := (same(each.path), fault)):
+                fault, why = "linked_twice", f"it is the same file as {first}"
+            known.setdefault(found, name)
+            files.append(InputRange(each.path, name, 0 if fault else size_of(each), fault=fault, why=why))
     if all(file.fault for file in files):
         held = Counter(file.path.suffix.lower() if file.fault == UNREAD else file.fault for file in files)
         inside = ", ".join(f"{count} {kind or 'without ending'}" for kind, count in held.most_common(5))
+        remedies = dict.fromkeys(filter(None, (instead(file.name) for file in files if file.fault == UNREAD)))
+        known_kinds = f"give files that end with {', '.join(extensions())}, or source code"
         raise UserError(
             f"nothing readable in {', '.join(map(str, paths[:3]))}{' …' if len(paths) > 3 else ''}: {inside}",
-            f"give files that end with {', '.join(extensions())}, or source code",
+            "; ".join([*islice(remedies, 3), known_kinds]),
         )
     return files
+
+
+def same(path: Path) -> Hashable:
+    """What is the same for two names of one file."""
+    try:
+        return identity(path) if isinstance(path, Path) else str(path)
+    except OSError:
+        return str(path)
 
 
 def size_of(file: FoundFile) -> int:
     """About how many bytes of text a file holds; 0 where it is not read."""
     try:
-        return 0 if file.fault else file.path.stat().st_size * (GZIP_RATIO if file.name.endswith(".gz") else 1)
+        return 0 if file.fault else file.path.stat().st_size * (PACKED_RATIO if file.name.endswith(PACKED) else 1)
     except OSError:
         return 0
 
@@ -91,7 +108,7 @@ def read_records(paths: Sequence[Path]) -> Iterator[Record]:
 def cut_file(file: InputRange, limit: int) -> list[InputRange]:
     """The ranges of a large WARC file of compressed records; else the file itself."""
     parts = -(-file.size // limit)
-    if kind_of(file.path) != "warc" or not file.name.endswith(".gz") or parts < 2:
+    if kind_of(file.path) != "warc" or not file.name.endswith(PACKED) or parts < 2:
         return [file]
     size = file.path.stat().st_size
     borders = [size * part // parts for part in range(parts + 1)]
@@ -109,11 +126,13 @@ def read_range(part: InputRange, begin: int | None, extent: Extent) -> Iterator[
         yield from read_whatever(part.path, part.name)
     else:
         try:
-            size = part.path.stat().st_size
-            if not size:
-                yield Record(b"", "", part.name, part.name, fault="empty")
+            size, found = part.path.stat().st_size, False
             with part.path.open("rb") as file:
-                yield from read_warc(file, size, part.name, (part.start, part.stop or size), begin, extent)
+                for record in read_warc(file, size, part.name, (part.start, part.stop or size), begin, extent):
+                    found = True
+                    yield record
+            if not (found or extent.passed or part.stop or begin):
+                yield Record(b"", "", part.name, part.name, fault="empty", why="no record")
         except OSError as error:
             if error.errno in RUN_OUT:
                 raise

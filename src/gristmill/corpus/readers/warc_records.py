@@ -1,36 +1,29 @@
 """The records of a WARC file (ISO 28500), whoever wrote it: each is read, or is counted under a name.
 
-The standard asks for one gzip member a record, a right Content-Length and CRLF. Files as they are were packed whole or
-in blocks, hold empty members, padding, bare line feeds, wrong lengths, and end anywhere. So the members are read as one
-stream, in which a record's length is believed only if a record's end follows: a blank line, another record, or the
-file's end. Where it is not so, reading goes on at the next bytes that look like a record's beginning.
+The standards ask for one gzip member or Zstandard frame a record, a right Content-Length and CRLF. Files as they are
+were packed whole or in blocks, hold empty members, padding, bare line feeds, wrong lengths, and end anywhere. So the
+members are read as one stream, in which a record's length is believed only if a record's end follows: a blank line,
+another record, or the file's end. Where it is not so, reading goes on at the next bytes that look like a record's
+beginning.
 """
 
 from __future__ import annotations
 
 import re
-import zlib
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from isal import igzip_lib, isal_zlib
-
+from gristmill.corpus.readers.packed_records import LONGEST_BEGINNING, LOOKAHEAD, PADDING, Damage, Packing, packing_of
 from gristmill.crawl.warc import to_record
 from gristmill.errors import FAULT, concerns_all, fault_notes
 from gristmill.record import Record
 
-MAGIC = b"\x1f\x8b\x08"  # of a gzip member (RFC 1952, section 2.3.1)
-GZIP = 31  # zlib's window bits for gzip members
-FIRST_PIECE = 1 << 12  # bytes that are unpacked at once, doubled each time
-LOOKAHEAD = 1 << 20
 MOST_HEAD = 1 << 20  # bytes of a record's header
 MOST_BLOCK = 1 << 28  # bytes of a record that are held in memory
 BLANK = re.compile(rb"\n\r?\n")
-PADDING = re.compile(rb"[\r\n\t \0]*")
 BEGINNING = re.compile(rb"WARC/(?:0\.\d+|1\.[01])[ \t]*\r?\n(?:WARC|Content)-", re.IGNORECASE)
-LONGEST_BEGINNING = 64  # bytes that hold one
 FOLD = re.compile(rb"\r?\n[ \t]+")  # within a field
 
 
@@ -43,27 +36,17 @@ class Extent:
     passed: Counter[str] = field(default_factory=Counter)  # why a record holds no page → how many
 
 
-class Damage(Exception):
-    """A gzip member that cannot be read, or bytes that are none, by their offset."""
-
-    def __init__(self, offset: int, why: str) -> None:
-        super().__init__(why)
-        self.offset = offset
-
-
 class Stream:
     """What a file unpacks to from an offset on; `data` begins where reading has come to."""
 
-    def __init__(self, file: BinaryIO, start: int, packed: bool | None = None) -> None:
-        self.file = file
+    def __init__(self, file: BinaryIO, start: int, packing: Packing | None) -> None:
+        self.file, self.packing = file, packing
         self.data = bytearray()
         self.base = 0  # place of data[0] in the stream
-        self.members: deque[tuple[int, int]] = deque()  # where members begin: in the stream, in the file
+        self.members: deque[tuple[int, int]] = deque()  # where parts of the file begin: in the stream, in the file
         self.damage: Damage | None = None  # that ends the stream
         self.believed = True  # whether a length is that is too long to be looked over
-        file.seek(start)
-        self.packed = file.read(2) == MAGIC[:2] if packed is None else packed
-        self.pieces = self.unpack(start) if self.packed else self.plain(start)
+        self.pieces = self.unpacked(packing, start) if packing else self.plain(start)
 
     def plain(self, start: int) -> Iterator[bytes]:
         """The bytes of a file that is not compressed."""
@@ -72,32 +55,12 @@ class Stream:
         while block := self.file.read(LOOKAHEAD):
             yield block
 
-    def unpack(self, at: int) -> Iterator[bytes]:
-        """What the gzip members from an offset on hold. Raises Damage."""
-        while True:
-            self.file.seek(at)
-            piece = self.file.read(FIRST_PIECE)
-            if not piece:
-                return
-            if padded := PADDING.match(piece).end():  # type: ignore[union-attr]  # it matches anything
-                at += padded
-                continue
-            if piece[: len(MAGIC)] != MAGIC:
-                raise Damage(at, "no gzip member begins here")
-            self.members.append((self.base + len(self.data), at))
-            member, size = isal_zlib.decompressobj(GZIP), FIRST_PIECE
-            while not member.eof:
-                if not piece:
-                    raise Damage(at, "the file ends within a gzip member")
-                try:
-                    made = member.decompress(piece, LOOKAHEAD)
-                except igzip_lib.IsalError as error:  # type: ignore[misc]  # its stub takes the class for an object
-                    raise Damage(at, f"damaged gzip member: {error}") from error
-                if made:
-                    yield made
-                size = min(2 * size, LOOKAHEAD)
-                piece = member.unconsumed_tail or (b"" if member.eof else self.file.read(size))
-            at = self.file.tell() - len(member.unused_data)
+    def unpacked(self, packing: Packing, start: int) -> Iterator[bytes]:
+        """What the members or frames from an offset on hold. Raises Damage."""
+        for at, piece in packing.unpack(self.file, start):
+            if not self.members or self.members[-1][1] != at:
+                self.members.append((self.base + len(self.data), at))
+            yield piece
 
     def fill(self) -> bool:
         """Have more bytes in `data`; whether there were any. Raises Damage, from then on always."""
@@ -149,7 +112,7 @@ class Stream:
         while len(self.members) > 1 and self.members[1][0] <= self.base:
             self.members.popleft()
         begin, offset = self.members[0]
-        return (offset, self.base - begin) if self.packed else (offset + self.base, 0)
+        return (offset, self.base - begin) if self.packing else (offset + self.base, 0)
 
     def head(self) -> bytes | None:
         """A record's header with the blank line after it; None where there is none. Raises Damage."""
@@ -199,7 +162,7 @@ class Stream:
         elif self.believed:
             if self.skip(size) and self.ends_at(0):
                 return fields, None
-            self.__init__(self.file, place[0], self.packed)  # type: ignore[misc]  # it was skipped for nothing
+            self.__init__(self.file, place[0], self.packing)  # type: ignore[misc]  # it was skipped for nothing
             self.skip(place[1])
             self.believed = False  # once is enough: else time would grow with the file's square
         return fields, f"Content-Length is {length}, and no record ends there"
@@ -243,7 +206,7 @@ def read_stream(stream: Stream, name: str, stop: int, extent: Extent) -> Generat
             if not stream.has(1):
                 return None
             offset, inside = stream.place()
-            first = stream.packed and stream.base - inside >= begun  # only padding is before it in its member
+            first = stream.packing and stream.base - inside >= begun  # only padding is before it in its member
             if first and offset >= stop:
                 extent.end = offset
                 return None
@@ -285,37 +248,18 @@ def read_warc(
     is known to be. Raises OSError where the file cannot be read.
     """
     start, stop = bounds
-    at = begin if begin is not None else next_record(file, start) if start else 0
+    try:
+        packing = packing_of(file, name)
+    except Damage as damage:
+        extent.begin, extent.end = size if start else 0, size
+        if not start:
+            yield Record(b"", "", name, name, fault="damaged", why=str(damage))
+        return
+    at = begin if begin is not None else packing.next_record(file, start) if packing and start else 0
     extent.begin = extent.end = at
     while at < stop:
         extent.end = size
-        damaged = yield from read_stream(Stream(file, at), name, stop, extent)
-        if damaged is None:
+        damaged = yield from read_stream(Stream(file, at, packing), name, stop, extent)
+        if damaged is None or not packing:
             return
-        at = extent.end = next_record(file, damaged + 1)
-
-
-def next_record(file: BinaryIO, start: int) -> int:
-    """Offset of the first gzip member at `start` or after it that begins with a WARC record; the file's size where
-    there is none.
-    """
-    while True:
-        file.seek(start)
-        block = file.read(LOOKAHEAD)
-        at = block.find(MAGIC)
-        while at >= 0:
-            file.seek(start + at)
-            if begins_record(file.read(FIRST_PIECE)):
-                return start + at
-            at = block.find(MAGIC, at + 1)
-        if len(block) < LOOKAHEAD:
-            return start + len(block)
-        start += len(block) - len(MAGIC) + 1
-
-
-def begins_record(head: bytes) -> bool:
-    """Whether bytes unpack to the beginning of a WARC record."""
-    try:
-        return zlib.decompressobj(GZIP).decompress(head, LONGEST_BEGINNING).lstrip(b"\r\n\t \0").startswith(b"WARC/")
-    except zlib.error:
-        return False
+        at = extent.end = packing.next_record(file, damaged + 1)
