@@ -9,12 +9,12 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from models import Listen
 from page_parts import EXAMPLES, slow
 
 from gristmill.serving.memory.memory_store import MemoryStore
@@ -151,9 +151,6 @@ class Browser:
         os.close(self.into)
         self.process.terminate()
         self.process.wait(PATIENCE)
-
-
-Listen = Callable[..., AbstractContextManager[str]]
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from models import Listen
 from page_parts import ANSWER, BUSY, EXAMPLES, IDLE, MESSAGES, SHOWN, TURNS, act, ask, slow
 
 from gristmill.audit.trace import corpus_index
@@ -18,7 +17,6 @@ from gristmill.serving.memory.memory_store import MemoryStore
 from gristmill.serving.tracing import Tracer
 from gristmill.settings.apart import Index
 
-Listen = Callable[..., AbstractContextManager[str]]
 HOSTILE = "<img src=x onerror=alert(1)><b>Who</b> & what?"
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import openai
 import pytest
 import torch
 from foreign_models import saved
+from models import Listen
 from page_parts import MESSAGES, ask
 
 from gristmill.generation.engine import Engine
@@ -23,7 +22,6 @@ from gristmill.serving.assistant import Assistant
 from gristmill.serving.terminal import Talk
 from gristmill.tokenizer import train
 
-Listen = Callable[..., AbstractContextManager[str]]
 ASK: Any = {"role": "user", "content": "How warm is the river?"}
 THOUGHT, SAID = "It is May, so it has twelve.", "Twelve degrees."
 ANSWER: dict[str, Any] = {"role": "assistant", "content": SAID, "reasoning_content": THOUGHT}

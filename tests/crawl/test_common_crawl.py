@@ -215,11 +215,11 @@ def test_killed_and_run_again(hosts: list[str], serve: Callable[[Path], str], sn
         "import os, pathlib, signal, sys\nfrom gristmill.recipe import CommonCrawl\n"
         "from gristmill.crawl import common_crawl\n"
         "common_crawl.COMMIT_SECONDS = 0.005\n"
-        "take, last = common_crawl.Copy.take, int(sys.argv[3])\n"
-        "def taken(copy, *record):\n"
-        "    take(copy, *record)\n"
+        "settle, last = common_crawl.Copy.settle, int(sys.argv[3])\n"
+        "def settled(copy, *record):\n"
+        "    settle(copy, *record)\n"
         "    if copy.done.pages == last: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "common_crawl.Copy.take = taken\n"
+        "common_crawl.Copy.settle = settled\n"
         "common_crawl.run({}, CommonCrawl.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2]))"
     )
 

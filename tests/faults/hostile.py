@@ -60,6 +60,9 @@ class Server:
         return Crawl(**{**settings, **changes})
 
 
+Serve = Callable[[Answer], Server]
+
+
 def response(body: bytes | str, *headers: str, status: str = "200 OK", kind: str = "text/html") -> bytes:
     """An HTTP response whose connection ends with it; headers may hold any character of Latin-1."""
     data = body.encode() if isinstance(body, str) else body

@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from hostile import MISSING, Answer, Server, crawl, response, site
+from hostile import MISSING, Serve, crawl, response, site
 
 from gristmill.corpus.extract import stage as extract
 from gristmill.corpus.redact import stage as redact
@@ -23,7 +23,6 @@ from gristmill.document import Document, document_id, read_documents, write_docu
 from gristmill.html.content.main_text import extract_html
 from gristmill.recipe import Extract, Redact
 
-Serve = Callable[[Answer], Server]
 DIGITS = "1" * 5_000  # more than Python turns into a number
 FAR = "Fri, 31 Dec 99999999999 23:59:59 GMT"
 ANSWERS = {

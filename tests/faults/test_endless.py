@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from hostile import MISSING, Answer, Server, crawl, response
+from hostile import MISSING, Answer, Serve, crawl, response
 
 from gristmill.crawl import stage
-
-Serve = Callable[[Answer], Server]
 
 
 def facets(_: str, path: str) -> bytes:

@@ -15,10 +15,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from forks import Commands
-from hostile import MISSING, Answer, Server, response
+from hostile import MISSING, Serve, response
 from tiny import ENVIRONMENT, NAMES, arguments, outputs, without
 
-Serve = Callable[[Answer], Server]
 SHARES = (0.02, 0.3, 0.7, 0.95)  # of what a stage writes, that there is space for
 HOSTS = 12
 CRAWL = """

@@ -7,18 +7,16 @@ import random
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from hostile import MISSING, Answer, Server, response
+from hostile import MISSING, Serve, response
 
 from gristmill.processes import watching_memory
 
-Serve = Callable[[Answer], Server]
 CRAWL = """
 import pathlib, sys
 from gristmill.crawl import stage

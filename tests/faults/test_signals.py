@@ -10,7 +10,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,12 +18,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from forks import Commands
-from hostile import Answer, Server, response
+from hostile import Serve, response
 from tiny import NAMES, arguments, outputs, without
 
 from gristmill.manifest import Manifest
 
-Serve = Callable[[Answer], Server]
 SECONDS = 60.0  # on a machine however busy; 10 on an idle one
 SMALL = "layers = 1\nwidth = 32\nheads = 2\nkv_heads = 1\nhead_dim = 16\nffn_width = 32\ncontext = 64\n"
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import openai
 import pytest
+from models import Listen
 
 from gristmill.model.transformer import Transformer, load_model, save_model
 from gristmill.serving.assistant import Assistant
-
-Listen = Callable[..., AbstractContextManager[str]]
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ import httpx
 import openai
 import pytest
 import torch
+from models import Listen
 
 from gristmill.serving.answer import AnswerQueue
 from gristmill.serving.assistant import Assistant
 
-Listen = Callable[..., AbstractContextManager[str]]
 ASK: list[Any] = [{"role": "user", "content": "Who walks to the river?"}]
 TEXT = "Old Anna paints the hill."
 
@@ -28,12 +27,6 @@ def address(assistant: Assistant, listen: Listen) -> Iterator[str]:
     """An open server."""
     with listen(assistant) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def client(address: str) -> openai.OpenAI:
-    """OpenAI's own client."""
-    return openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0)
 
 
 def events(address: str, path: str, **body: Any) -> list[Any]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx
@@ -18,15 +16,7 @@ from gristmill.generation.torch_decoder import TorchDecoder
 from gristmill.serving.assistant import Assistant
 from gristmill.serving.embeddings import embed
 
-Listen = Callable[..., AbstractContextManager[str]]
 TEXTS = ["Old Anna paints the hill.", "", "The ferryman forgets the long bridge. " * 12]
-
-
-@pytest.fixture(scope="module")
-def address(roomy: Assistant, listen: Listen) -> Iterator[str]:
-    """An open server."""
-    with listen(roomy) as address:
-        yield address
 
 
 def exact(engine: Engine, text: str) -> np.ndarray:

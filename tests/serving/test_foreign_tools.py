@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import jsonschema
 import openai
 import pytest
 from foreign_models import saved
+from models import Listen
 
 from gristmill.chat.template import render, template_of
 from gristmill.chat.tools import Calls
@@ -21,7 +21,6 @@ from gristmill.serving.assistant import Assistant
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats.import_hf import adopt
 
-Listen = Callable[..., AbstractContextManager[str]]
 TOWN: dict[str, Any] = {
     "type": "object",
     "properties": {"town": {"type": "string", "maxLength": 6}, "day": {"type": "integer", "minimum": 1, "maximum": 31}},

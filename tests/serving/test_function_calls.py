@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx
@@ -16,7 +14,6 @@ from gristmill.chat.template import render
 from gristmill.chat.tools import OURS, call_text, listing, result_text
 from gristmill.serving.assistant import Assistant
 
-Listen = Callable[..., AbstractContextManager[str]]
 ASK: list[Any] = [{"role": "user", "content": "How warm is the river?"}]
 SCHEMAS: dict[str, Any] = {
     "weather": {

@@ -6,19 +6,15 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from models import Listen
 
 from gristmill.serving.assistant import Assistant
 from gristmill.serving.memory.memory_store import MemoryStore
-
-Listen = Callable[..., AbstractContextManager[str]]
-
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 0, "maximum": 99}}, "required": ["n"]}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": SCHEMA | {"additionalProperties": False}}}

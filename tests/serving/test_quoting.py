@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import httpx
 import openai
 import pytest
 from command_line import Command
+from models import Listen
 from own_pages import PAGES, document
 
 from gristmill.document import write_documents
@@ -21,7 +20,6 @@ from gristmill.recipe import Passages
 from gristmill.serving.quoting import QuotingAssistant
 from gristmill.serving.shown import passage_text
 
-Listen = Callable[..., AbstractContextManager[str]]
 ASK: list[Any] = [{"role": "user", "content": "How do I delete an entire directory tree?"}]
 OFF: list[Any] = [{"role": "user", "content": "Who won the football cup?"}]
 

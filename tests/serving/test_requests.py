@@ -6,9 +6,8 @@ import json
 import shutil
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from models import Listen
 
 from gristmill.model.transformer import load_model, save_model
 from gristmill.serving.answer import MAX_INSIDE
 from gristmill.serving.assistant import Assistant
 from gristmill.serving.memory.memory_store import MemoryStore
 
-Listen = Callable[..., AbstractContextManager[str]]
 ASK: list[Any] = [{"role": "user", "content": "Who walks to the river?"}]
 PATIENCE = 300.0  # seconds after which something hangs
 

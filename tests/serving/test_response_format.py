@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +11,11 @@ import httpx
 import jsonschema
 import openai
 import pytest
+from models import Listen
 
 from gristmill.generation.grammar import Grammars
 from gristmill.serving.assistant import Assistant
 
-Listen = Callable[..., AbstractContextManager[str]]
 ASK: list[Any] = [{"role": "user", "content": "Who walks to the river?"}]
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 import httpx
 import pytest
+from models import Listen
 
 from gristmill.serving.assistant import Assistant
 
-Listen = Callable[..., AbstractContextManager[str]]
 SAYS = {"u": "Who walks to the river?", "v": "And then?", "a": "Old Anna.", "s": "Be brief.", "t": "Be kind."}
 ROLES = {"u": "user", "v": "user", "a": "assistant", "s": "system", "t": "developer"}
 

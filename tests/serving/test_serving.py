@@ -7,22 +7,21 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
+from models import Listen
 
 from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.runs.model_choice import find_model
 from gristmill.serving.assistant import Assistant, Reply
 
-Listen = Callable[..., AbstractContextManager[str]]
 ASK: list[Any] = [{"role": "user", "content": "Who walks to the river?"}]
 
 
@@ -31,12 +30,6 @@ def address(assistant: Assistant, listen: Listen) -> Iterator[str]:
     """An open server."""
     with listen(assistant, loopback=True) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def client(address: str) -> openai.OpenAI:
-    """OpenAI's own client."""
-    return openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0)
 
 
 def test_models(client: openai.OpenAI) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +12,13 @@ import httpx
 import pytest
 from command_line import Command
 from forks import Commands
+from models import Listen
 
 from gristmill.commands import trace as commands
 from gristmill.manifest import Manifest
 from gristmill.serving.assistant import Assistant
 from gristmill.serving.tracing import MAX_TEXT, MOST_WAITING, Tracer
 
-Listen = Callable[..., AbstractContextManager[str]]
 TEXT = "🛶 Old Anna walks to the river, and nobody has seen the red submarine."
 
 

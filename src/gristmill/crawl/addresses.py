@@ -28,25 +28,18 @@ NEVER = tuple(
 
 
 def parse_networks(networks: Sequence[str]) -> list[Any]:
-    """The networks of `allow_networks`. Raises UserError naming one that is none."""
-    parsed = []
-    for network in networks:
-        try:
-            parsed.append(ipaddress.ip_network(network, strict=False))
-        except ValueError as error:
-            raise UserError(f"crawl.allow_networks: {error}", "write networks as 127.0.0.0/8") from error
-    return parsed
+    """The networks of `allow_networks`."""
+    return [ipaddress.ip_network(network, strict=False) for network in networks]
 
 
 def embedded(address: Address) -> Address:
     """The IPv4 address that an IPv6 one leads to (mapped, 6to4, NAT64, compatible, translated, ISATAP), or itself."""
     if isinstance(address, ipaddress.IPv6Address):
         number = int(address)
-        if address.ipv4_mapped or address.sixtofour:
-            return address.ipv4_mapped or address.sixtofour or address
-        if address in NAT64 or address in IPV4_TRANSLATED or (address in IPV4_COMPATIBLE and number > 1):
-            return ipaddress.IPv4Address(number & 0xFFFFFFFF)
-        if (number >> 32) & 0xFFFFFFFF in ISATAP:
+        if inner := address.ipv4_mapped or address.sixtofour:
+            return inner
+        carries = address in NAT64 or address in IPV4_TRANSLATED or (address in IPV4_COMPATIBLE and number > 1)
+        if carries or (number >> 32) & 0xFFFFFFFF in ISATAP:
             return ipaddress.IPv4Address(number & 0xFFFFFFFF)
     return address
 

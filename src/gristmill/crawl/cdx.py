@@ -59,7 +59,8 @@ def search(read: Read, size: int, index: str, folder: str, pattern: str) -> Iter
         for line in block_lines(read, size, index, first, end):
             try:
                 _, name, start, length = line.split("\t")[:4]
-                block = unpack(read(f"{folder}/{name}", int(start), int(start) + int(length)))
+                packed = read(f"{folder}/{name}", int(start), int(start) + int(length))
+                block = zlib.decompressobj(wbits=31).decompress(packed, MAX_BLOCK)  # a gzip member
             except (ValueError, zlib.error):
                 yield None
                 continue
@@ -75,7 +76,7 @@ def block_lines(read: Read, size: int, index: str, first: str, end: str) -> Iter
     low, high = 0, size  # a line that starts at or before `low` is not behind `first`
     while high - low > STEP:
         middle = (low + high) // 2
-        line = line_after(read, size, index, middle)
+        line = next(lines_from(read, size, index, middle), "")  # the first that starts after it
         if line and line < first:
             low = middle
         else:
@@ -95,11 +96,6 @@ def block_lines(read: Read, size: int, index: str, first: str, end: str) -> Iter
         yield held
 
 
-def line_after(read: Read, size: int, index: str, at: int) -> str:
-    """The first line that starts after a position, or nothing where none does."""
-    return next(lines_from(read, size, index, at), "")
-
-
 def lines_from(read: Read, size: int, index: str, at: int) -> Iterator[str]:
     """Whole lines that start after a position (at it, where it is 0)."""
     rest, skip = b"", at > 0
@@ -113,11 +109,6 @@ def lines_from(read: Read, size: int, index: str, at: int) -> Iterator[str]:
         yield from (line.decode("utf-8", "replace") for line in lines)
     if rest and not skip:
         yield rest.decode("utf-8", "replace")
-
-
-def unpack(block: bytes) -> bytes:
-    """A gzip member, at most MAX_BLOCK bytes of it."""
-    return zlib.decompressobj(wbits=31).decompress(block, MAX_BLOCK)
 
 
 def read_entry(line: str) -> Entry | None:

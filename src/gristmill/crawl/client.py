@@ -338,14 +338,10 @@ def decode(body: bytes, codings: str, limit: int) -> bytes:
     if len(names) > 3:
         raise OSError("too many codings")
     for name in reversed(names):
-        if body:
-            body = DECODERS.get(name, unknown_coding)(body, limit + 1)
+        if body and name not in DECODERS:
+            raise OSError("unknown coding")
+        body = DECODERS[name](body, limit + 1) if body else body
     return body
-
-
-def unknown_coding(body: bytes, limit: int) -> bytes:
-    """Nothing can be done with it."""
-    raise OSError("unknown coding")
 
 
 def gunzip(body: bytes, limit: int) -> bytes:

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatch
 from io import BytesIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
@@ -66,11 +66,10 @@ def run(inputs: Mapping[str, Path], params: CommonCrawl, out: Path) -> Manifest:
     Raises UserError where the snapshot cannot be read or nothing in it is wanted.
     """
     store = Store(params.base)
-    copy = Copy(params, out)
     with Progress("common_crawl", params.max_pages, "pages") as bar:
-        bar.resume(copy.done.pages)
+        copy = Copy(params, out, bar)
         by_index = params.kind == "warc" and bool(params.hosts)
-        (copy_indexed if by_index else copy_files)(store, copy, params, bar)
+        (copy_indexed if by_index else copy_files)(store, copy)
     copy.commit()
     copy.close()
     done = copy.done
@@ -132,14 +131,24 @@ class Store:
         raise AssertionError("unreachable")
 
 
+class Stored(NamedTuple):
+    """A record of the snapshot."""
+
+    url: str
+    path: str  # of its file
+    offset: int
+    raw: bytes
+
+
 class Copy:
     """The output: records appended, noted, and made durable together."""
 
-    def __init__(self, params: CommonCrawl, out: Path) -> None:
-        self.out, self.limit = out, params.max_pages
+    def __init__(self, params: CommonCrawl, out: Path, bar: Progress) -> None:
+        self.params, self.out, self.bar = params, out, bar
         self.state = out / "progress.json"
         saved = json.loads(self.state.read_text()) if self.state.exists() else {}
         self.done = Progressed(**saved)
+        bar.resume(self.done.pages)
         self.dropped: Counter[str] = Counter(self.done.dropped)
         self.log = open_at(out / "records.jsonl", self.done.log)
         self.open()
@@ -151,20 +160,24 @@ class Copy:
 
     def full(self) -> bool:
         """Whether enough pages are kept."""
-        return self.done.pages >= self.limit
+        return self.done.pages >= self.params.max_pages
 
-    def take(self, url: str, path: str, offset: int, raw: bytes) -> None:
-        """Append a record and note where it came from."""
+    def settle(self, found: Stored, rule: str) -> None:
+        """Append a record and note where it came from, or count the rule that leaves it out."""
+        if rule:
+            self.dropped[rule] += 1
+            return
         if self.file.tell() > WARC_BYTES:
             self.commit()
             self.file.close()
             self.done.file, self.done.offset = self.done.file + 1, 0
             self.open()
         source = f"{warc_name(self.done.file)}:{self.file.tell()}"
-        row = {"url": url, "file": path, "offset": offset, "length": len(raw), "source": source}
+        row = {"url": found.url, "file": found.path, "offset": found.offset, "length": len(found.raw), "source": source}
         self.log.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-        self.file.write(raw)
+        self.file.write(found.raw)
         self.done.pages += 1
+        self.bar.advance(1, f"{self.done.records:,} records")
 
     def commit(self) -> None:
         """The files first, then the note of how long they are."""
@@ -185,12 +198,12 @@ class Copy:
         self.log.close()
 
 
-def copy_indexed(store: Store, copy: Copy, params: CommonCrawl, bar: Progress) -> None:
+def copy_indexed(store: Store, copy: Copy) -> None:
     """Copy the records that the URL index names, in the index's order."""
     skip = copy.done.records
     with ThreadPoolExecutor(THREADS) as pool:
         waiting: deque[tuple[Entry | None, str, Future[bytes] | None]] = deque()
-        entries = indexed(store, params)
+        entries = indexed(store, copy.params)
         try:
             for _ in range(skip):  # settled before a kill; the index is read again, the records are not
                 next(entries, None)
@@ -202,13 +215,13 @@ def copy_indexed(store: Store, copy: Copy, params: CommonCrawl, bar: Progress) -
                         more = False
                         break
                     assert entry is None or isinstance(entry, Entry)
-                    rule = unwanted(entry, params)
+                    rule = unwanted(entry, copy.params)
                     read = None
                     if entry and not rule:
                         read = pool.submit(store.read, entry.filename, entry.offset, entry.offset + entry.length)
                     waiting.append((entry, rule, read))
                 if waiting:
-                    settle_indexed(copy, *waiting.popleft(), bar)
+                    settle_indexed(copy, *waiting.popleft())
         finally:
             for _, _, future in waiting:
                 if future:
@@ -240,17 +253,14 @@ def unwanted(entry: Entry | None, params: CommonCrawl) -> str:
     return "too_large" if entry.length > MAX_RECORD else ""
 
 
-def settle_indexed(copy: Copy, entry: Entry | None, rule: str, read: Future[bytes] | None, bar: Progress) -> None:
+def settle_indexed(copy: Copy, entry: Entry | None, rule: str, read: Future[bytes] | None) -> None:
     """Keep an entry's record, or count the rule that leaves it out."""
     copy.done.records += 1
     if entry and read:
         raw = read.result()
-        if holds(raw, entry.url):
-            copy.take(entry.url, entry.filename, entry.offset, raw)
-            bar.advance(1, f"{copy.done.records:,} entries")
-        else:
-            rule = "damaged"
-    if rule:
+        found = Stored(entry.url, entry.filename, entry.offset, raw)
+        copy.settle(found, "" if holds(raw, entry.url) else "damaged")
+    else:
         copy.dropped[rule] += 1
     copy.commit_now_and_then()
 
@@ -273,37 +283,36 @@ def parse(raw: bytes) -> WarcRecord | None:
         return None
 
 
-def copy_files(store: Store, copy: Copy, params: CommonCrawl, bar: Progress) -> None:
+def copy_files(store: Store, copy: Copy) -> None:
     """Copy what is wanted of the snapshot's WARC or WET files, one file after the other."""
+    params = copy.params
     listing = gzip.decompress(store.whole(f"crawl-data/{params.snapshot}/{params.kind}.paths.gz")).decode().split()
     for path in listing[copy.done.source :]:
         size = store.size(path)
-        bar.note = f"{path.rpartition('/')[2]}"
-        held: tuple[str, int, bytes] | None = None  # a response that waits for the metadata that tells its language
+        copy.bar.note = path.rpartition("/")[2]
+        held: Stored | None = None  # a response that waits for the metadata that tells its language
         for offset, end, raw, fault in members(store, path, copy.done.at, size):
             if copy.full():
                 return
             record = None if fault else parse(raw)
             kind = record.record_type if record else WarcRecordType.unknown
             if held and record and kind == WarcRecordType.metadata:
-                settle_held(copy, path, held, language_of(record), params, bar)
+                copy.settle(held, "" if language_of(record) in params.languages else "language")
                 held = None
             elif kind in (WarcRecordType.response, WarcRecordType.conversion) or not record:
                 if held:
-                    settle_held(copy, path, held, "", params, bar)
-                held = consider(copy, path, offset, raw, record or fault or "damaged", params, bar)
+                    copy.settle(held, "language")
+                held = consider(copy, path, offset, raw, record or fault or "damaged")
             if not held:
                 copy.done.at = end
                 copy.commit_now_and_then()
         if held:
-            settle_held(copy, path, held, "", params, bar)
+            copy.settle(held, "language")
         copy.done.source, copy.done.at = copy.done.source + 1, 0
         copy.commit()
 
 
-def consider(
-    copy: Copy, path: str, offset: int, raw: bytes, record: WarcRecord | str, params: CommonCrawl, bar: Progress
-) -> tuple[str, int, bytes] | None:
+def consider(copy: Copy, path: str, offset: int, raw: bytes, record: WarcRecord | str) -> Stored | None:
     """Keep a record, or count why not; returned is one whose language only the metadata after it tells.
 
     `record` is the rule that drops it where it cannot be read.
@@ -312,8 +321,9 @@ def consider(
     if isinstance(record, str):
         copy.dropped[record] += 1
         return None
+    params, rule = copy.params, ""
     url = (record.headers.get("WARC-Target-URI") or "").strip("<>")
-    rule = ""
+    found = Stored(url, path, offset, raw)
     if params.hosts and not any(fnmatch(host_of(normalise(url) or ""), pattern) for pattern in params.hosts):
         rule = "host"
     elif record.record_type == WarcRecordType.response:
@@ -325,27 +335,12 @@ def consider(
         elif params.mimes and kind not in params.mimes:
             rule = "mime"
         elif params.languages:
-            return url, offset, raw
+            return found
     elif params.languages:
         named = (record.headers.get("WARC-Identified-Content-Language") or "").split(",")
         rule = "" if named[0] in params.languages else "language"
-    if rule:
-        copy.dropped[rule] += 1
-    else:
-        copy.take(url, path, offset, raw)
-        bar.advance(1, f"{copy.done.records:,} records")
+    copy.settle(found, rule)
     return None
-
-
-def settle_held(
-    copy: Copy, path: str, held: tuple[str, int, bytes], language: str, params: CommonCrawl, bar: Progress
-) -> None:
-    """Keep a response whose language is known now, or not."""
-    if language in params.languages:
-        copy.take(held[0], path, held[1], held[2])
-        bar.advance(1, f"{copy.done.records:,} records")
-    else:
-        copy.dropped["language"] += 1
 
 
 def language_of(metadata: WarcRecord) -> str:

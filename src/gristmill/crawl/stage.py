@@ -152,14 +152,14 @@ class Crawler:
 
     async def run(self) -> None:
         """Rounds, until nobody has a turn."""
-        networks = parse_networks(self.params.allow_networks)
         given = self.params
+        networks = parse_networks(given.allow_networks)
         client = Client(given.user_agent, given.timeout, networks, given.connect_to, given.concurrency)
         with Progress("crawl", None, "pages") as bar:
             bar.resume(self.pages)
             self.bar = bar
             async with client as self.client:
-                self.throttle = Throttle(client, self.params, self.frontier, date_now)
+                self.throttle = Throttle(client, self.params, self.frontier)
                 try:
                     await self.rounds()
                 finally:

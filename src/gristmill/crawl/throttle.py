@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,6 +14,7 @@ from gristmill.crawl.frontier import Frontier
 from gristmill.crawl.outlinks import read_tdmrep
 from gristmill.crawl.robots import Robots, Rule, normal_path, parse_robots
 from gristmill.crawl.urls import normalise, origin_of, target_of
+from gristmill.crawl.warc import date_now
 from gristmill.errors import FAULT, concerns_all, fault_notes
 from gristmill.recipe import Crawl
 
@@ -65,8 +66,8 @@ class Host:
 class Throttle:
     """Fetches for many hosts; `concurrency` requests at once over all."""
 
-    def __init__(self, client: Client, params: Crawl, frontier: Frontier, now: Callable[[], str]) -> None:
-        self.client, self.params, self.frontier, self.now = client, params, frontier, now
+    def __init__(self, client: Client, params: Crawl, frontier: Frontier) -> None:
+        self.client, self.params, self.frontier = client, params, frontier
         self.slots = asyncio.Semaphore(client.concurrency)
         self.in_flight = 0
         self.requests = 0
@@ -85,7 +86,7 @@ class Throttle:
         except Exception as error:
             if concerns_all(error):
                 raise
-            row = (self.now(), 0, FAULT, fault_notes(error)["traceback"], "", "[]")
+            row = (date_now(), 0, FAULT, fault_notes(error)["traceback"], "", "[]")
             self.frontier.save_robots(origin, time.time(), row)
             return await self.ask_rules(host, origin)
 
@@ -99,7 +100,7 @@ class Throttle:
                 found = await self.get(host, f"{origin}/.well-known/tdmrep.json", ROBOTS_BYTES)
                 tdm = found.body if found.status == 200 and not found.error else tdm
             text = answer.body[:ROBOTS_BYTES].decode("utf-8", "replace") if answer.status == 200 else ""
-            stored = (self.now(), answer.status, answer.error, answer.detail, text, tdm.decode("utf-8", "replace"))
+            stored = (date_now(), answer.status, answer.error, answer.detail, text, tdm.decode("utf-8", "replace"))
             self.frontier.save_robots(origin, time.time(), stored)
         _, status, error, detail, text, tdm_text = stored
         detail = detail.strip().rpartition("\n")[2]  # of a traceback what is wrong

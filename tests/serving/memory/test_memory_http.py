@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from models import Listen
 
 from gristmill.chat.template import render
 from gristmill.document import Document
@@ -21,7 +21,6 @@ from gristmill.serving.assistant import Assistant
 from gristmill.serving.memory.memory_store import MemoryStore
 from gristmill.serving.quoting import QuotingAssistant
 
-Listen = Callable[..., AbstractContextManager[str]]
 ASK = {"role": "user", "content": "Who walks to the river?"}
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
 import pytest
+from models import Listen
 
 from gristmill.serving.assistant import Assistant
 from gristmill.serving.guard import LOCAL
 from gristmill.serving.memory.memory_store import MemoryStore
 
-Listen = Callable[..., AbstractContextManager[str]]
 ASK = {"messages": [{"role": "user", "content": "Which colour has the boat?"}], "max_tokens": 9}
 
 
