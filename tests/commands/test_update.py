@@ -13,6 +13,7 @@ from command_line import Command
 from gristmill.commands.update import update
 from gristmill.errors import UserError
 from gristmill.recipe import Recipe
+from gristmill.report.sections.how_made import newer
 from gristmill.run import run_recipe
 from gristmill.runs.finished import passages_of
 
@@ -26,14 +27,14 @@ def test_changed_pages_are_found_without_training(tmp_path: Path, command: Comma
     recipe.write_text('[extract]\npaths = ["docs"]\n[passages]\n[dedup]\n[report]\n')
     ended = command("run", recipe, "-o", run).stdout
     assert f"serve:   gristmill serve {run}\n" in ended and f"find:    gristmill find {run} " in ended
-    assert "Newer than the weights" not in (run / "report" / "index.html").read_text()
+    assert "Newer than" not in (run / "report" / "index.html").read_text()
     kept = (run / "dedup" / "manifest.json").read_bytes()
     assert passages_of(run) == run / "passages"
     (pages / "ferry.md").write_text("# The ferry\n\nThe ferry is painted purple now.\n")
     (pages / "inn.md").unlink()
     (pages / "school.md").write_text("# The school\n\nThe school is new.\n")
     done = command("update", run)
-    assert "newer than the weights: 1 new, 1 changed, 1 gone" in done.stdout
+    assert "since the run was made: 1 new, 1 changed, 1 gone" in done.stdout and "last update" not in done.stdout
     assert "so does a server that runs already" in done.stderr
     found = {"new": ["school.md"], "changed": ["ferry.md"], "gone": ["inn.md"]}
     assert json.loads((run / "update" / "newer.json").read_text()) == found
@@ -41,6 +42,9 @@ def test_changed_pages_are_found_without_training(tmp_path: Path, command: Comma
     assert passages_of(run) == run / "update" / "passages"
     report = (run / "report" / "index.html").read_text()
     assert "1 new, 1 changed, 1 gone" in report and "school.md" in report
+    assert "Newer than the run" in report and "trained" not in report[report.index("Newer than the run</h") :][:500]
+    trained = newer({"passages": run / "passages", "pretrain": run / "pretrain"})  # as if there were a model
+    assert trained and trained.title == "Newer than the weights"
     (line,) = command("find", run, "What colour is the ferry painted?", "--json", "-n", "1").stdout.splitlines()
     assert "purple" in json.loads(line)["text"]
     told = command("why", run, pages / "ferry.md").stdout.splitlines()  # a file by its path
@@ -51,11 +55,15 @@ def test_changed_pages_are_found_without_training(tmp_path: Path, command: Comma
     unknown = command("why", run, "ferr.md")
     assert unknown.code == 2 and "did you mean `ferry.md`?" in unknown.stderr
     made = (run / "report" / "manifest.json").stat().st_mtime_ns
+    said = command("update", run).stdout.splitlines()
+    assert said[0] == "since the last update: nothing has changed" and len(said) == 2
+    assert said[1].startswith("since the run was made: 1 new, 1 changed, 1 gone")
     assert update(run) == found, "again, with nothing to do"
     assert (run / "report" / "manifest.json").stat().st_mtime_ns == made
     (pages / "ferry.md").write_text("# The ferry\n\nThe ferry is painted white now.\n")
     (pages / "well.md").write_text("# The well\n\nThe well is new, too.\n")
-    update(run)
+    last = command("update", run).stdout
+    assert "since the last update: 1 new, 1 changed, 0 gone\n  new: well.md\n  changed: ferry.md\n" in last
     assert "well.md" in (run / "report" / "index.html").read_text()
     shutil.copytree(run, tmp_path / "copy", copy_function=shutil.copyfile)  # which keeps no times
     os.utime(tmp_path / "copy" / "passages" / "manifest.json", (2**32, 2**32))
@@ -63,7 +71,7 @@ def test_changed_pages_are_found_without_training(tmp_path: Path, command: Comma
     command("run", recipe, "-o", run)
     assert passages_of(run) == run / "passages"
     assert "update" not in command("why", run, "ferry.md").stdout
-    assert "Newer than the weights" not in (run / "report" / "index.html").read_text()
+    assert "Newer than" not in (run / "report" / "index.html").read_text()
 
 
 def test_commands_that_are_shown_can_be_copied(tmp_path: Path, command: Command) -> None:

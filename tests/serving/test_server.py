@@ -151,8 +151,14 @@ def test_a_server_quotes_what_update_has_read(tmp_path: Path, commands: Commands
         asked = {"question": "When does the ferry leave?"}
         return str(httpx.get(f"{address}/v1/passages", params=asked, timeout=PATIENCE).json()[0]["text"])
 
-    assert "nine" in answer()
-    for hour, ask in (("ten", answer), ("eleven", found)):  # the first time passages come to be elsewhere
+    def offered() -> list[str]:
+        return list(httpx.get(f"{address}/v1/models", timeout=PATIENCE).json()["data"][0]["examples"])
+
+    assert "nine" in answer() and offered() == []
+    (pages / "faq.md").write_text("# Questions\n\n## Who may board the ferry?\n\nEverybody with a ticket.\n")
+    assert command("update", run).code == 0
+    assert offered() == ["Who may board the ferry?"], commands.printed()
+    for hour, ask in (("ten", answer), ("eleven", found)):
         (pages / "ferry.md").write_text(f"# The ferry\n\nThe ferry leaves at {hour}.\n")
         assert command("update", run).code == 0
         assert hour in ask(), commands.printed()

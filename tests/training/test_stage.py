@@ -53,6 +53,12 @@ def test_an_objective_needs_no_more_than_to_be_prepared(tmp_path: Path) -> None:
     assert int(load_model(tmp_path)(torch.tensor([[1, 2, 3]]))[0, -1].argmax()) == 5
 
 
+def test_the_loss_of_a_long_training_is_that_of_its_last_ten_steps(tmp_path: Path) -> None:
+    made = run_job(prepare(150, []), tmp_path)
+    losses = [json.loads(line).get("loss") for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert made.metrics == {"loss": pytest.approx(sum([loss for loss in losses if loss is not None][-10:]) / 10)}
+
+
 def test_a_stage_may_finish_in_its_own_way(tmp_path: Path) -> None:
     def finish(job: Job, log: list[LogLine], out: Path) -> Manifest:
         return conclude(job, log, out, {"records": len(log)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -10,14 +11,14 @@ import typer
 
 from gristmill.errors import UserError
 from gristmill.files import write_json, write_text
-from gristmill.inputs.folders import NEWER, SINCE
+from gristmill.inputs.folders import NEWER, SINCE, newer
 from gristmill.manifest import MANIFEST, Manifest
 from gristmill.progress import console, results
 from gristmill.recipe import Recipe
 from gristmill.run import execute, run_recipe
 from gristmill.runs.finished import UPDATE, made_in, read_recipe, run_folder
 from gristmill.runs.lock import lock_of, locked
-from gristmill.settings.stages import BY_NAME, CRAWLS, pick_inputs, resolve_paths
+from gristmill.settings.stages import BY_NAME, CRAWLS, MODEL, pick_inputs, resolve_paths
 
 READ_AGAIN = ("name", "seed", *CRAWLS, "extract", "passages")
 
@@ -35,27 +36,45 @@ def update(
         raise UserError(f"{run} has no documents yet", "run its recipe first")
     given = recipe.model_dump(exclude_unset=True, exclude_none=True, include=set(READ_AGAIN))
     fetched = [name for name in CRAWLS if getattr(recipe, name) is not None]
+    again = run / UPDATE / "extract"
+    last = None
+    with suppress(UserError):  # where that is damaged it is made again
+        last = documents_of(again) if newer(run) and Manifest.read(again) else None
     run_recipe(Recipe.model_validate(given), run / UPDATE, first=fetched[0] if fetched else None)
-    before, now = documents_of(run / "extract"), documents_of(run / UPDATE / "extract")
-    found = {
-        "new": sorted(now.keys() - before.keys()),
-        "changed": sorted(name for name in now.keys() & before.keys() if now[name] != before[name]),
-        "gone": sorted(before.keys() - now.keys()),
-    }
+    now = documents_of(again)
+    found = difference(documents_of(run / "extract"), now)
     text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
     known = reported(run, text)
-    write_text(run / NEWER, text)
+    if not known:  # else it would be younger than the report, which would be made again the next time
+        write_text(run / NEWER, text)
     own = Manifest.read(run / "passages")
     write_json(run / SINCE, {"passages": own.fingerprint if own else ""})
     if not known:
         told_again(recipe, run)
-    told = ", ".join(f"{len(names):,} {kind}" for kind, names in found.items())
-    results.print(f"newer than the weights: {told} (all in {run / NEWER})")
-    for kind, names in found.items():
-        for name in names[:5]:
-            results.print(f"  {kind}: {name}")
+    if last is not None:
+        tell("since the last update", difference(last, now))
+    whose = "newer than the weights" if any(getattr(recipe, name) for name in MODEL) else "since the run was made"
+    tell(whose, found, f" (all in {run / NEWER})", named=last is None)
     console.print("find, chat and serve use them; so does a server that runs already, from the next question on")
     return found
+
+
+def difference(before: dict[str, str], now: dict[str, str]) -> dict[str, list[str]]:
+    """The pages that are new, changed and gone."""
+    return {
+        "new": sorted(now.keys() - before.keys()),
+        "changed": sorted(name for name in now.keys() & before.keys() if now[name] != before[name]),
+        "gone": sorted(before.keys() - now.keys()),
+    }
+
+
+def tell(since: str, found: dict[str, list[str]], where: str = "", named: bool = True) -> None:
+    """Print how many pages are new, changed and gone, and the first of each."""
+    told = ", ".join(f"{len(names):,} {kind}" for kind, names in found.items())
+    results.print(f"{since}: {told if any(found.values()) else 'nothing has changed'}{where}")
+    for kind, names in found.items() if named else ():
+        for name in names[:5]:
+            results.print(f"  {kind}: {name}")
 
 
 def reported(run: Path, text: str) -> bool:

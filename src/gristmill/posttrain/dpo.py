@@ -73,7 +73,7 @@ def prepare(inputs: Mapping[str, Path], params: DPO, out: Path) -> Preferring:
 
 def finish(job: Preferring, log: list[LogLine], out: Path) -> Manifest:
     """Write the model, and how often it moved towards the chosen answer of pairs that it never saw."""
-    metrics = {"loss": mean_of(last_tenth(log)[-10:], "loss")}
+    metrics = {"loss": mean_of(last_tenth(log), "loss")}
     if pairs := job.heldout_pairs[:2000]:
         with torch.no_grad():
             parts = [pairs[at : at + 16] for at in range(0, len(pairs), 16)]

@@ -118,7 +118,7 @@ def finish(job: Preferences, log: list[LogLine], out: Path) -> Manifest:
     """Write the reward model, and how often it prefers the chosen answer."""
     job.model.eval()
     metrics = {
-        "loss": mean_of(last_tenth(log)[-10:], "loss"),
+        "loss": mean_of(last_tenth(log), "loss"),
         "likelihood_weight": float(job.model.likelihood.detach()),
     }
     for name, pairs in (("train_accuracy", job.train_pairs), ("heldout_accuracy", job.heldout_pairs)):

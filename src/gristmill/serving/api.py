@@ -48,8 +48,10 @@ def create_app(
     add_error_handlers(app)
     add_page(app)
     queue, beginner, name = AnswerQueue(assistant), Beginner(assistant, memory), valid(assistant.name)
-    card: dict[str, Any] = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "gristmill"}
-    card["examples"] = [valid(example) for example in assistant.examples]  # ours, for the chat page
+    about: dict[str, Any] = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "gristmill"}
+
+    def card() -> dict[str, Any]:
+        return {**about, "examples": list(map(valid, assistant.offered()))}  # ours, for the chat page
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -60,16 +62,16 @@ def create_app(
         return Response(metrics(queue), media_type="text/plain; version=0.0.4")
 
     @app.get("/v1/models")
-    async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [card]}
+    def models() -> dict[str, Any]:
+        return {"object": "list", "data": [card()]}
 
     @app.get("/v1/models/{asked:path}")
-    async def model(asked: str) -> dict[str, Any]:
+    def model(asked: str) -> dict[str, Any]:
         beginner.check_model(asked)
-        return card
+        return card()
 
     if pages := beginner.pages:
-        card["passages"] = True
+        about["passages"] = True
 
         @app.get("/v1/passages")
         def passages(
@@ -78,11 +80,11 @@ def create_app(
             return pages.find(question, limit)  # the last of a person's questions in a conversation
 
     if memory:
-        card["memory"] = True
+        about["memory"] = True
         add_memory_routes(app, memory, queue)
 
     if tracer:
-        card["trace"] = True
+        about["trace"] = True
         add_trace(app, tracer)
 
     add_embeddings(app, beginner, queue)

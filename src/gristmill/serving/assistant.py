@@ -76,6 +76,10 @@ class Assistant:
         self.engine, self.name, self.examples = engine, name, list(examples)
         self.doubt = engine.doubt(sure, decline) if sure else None
 
+    def offered(self) -> list[str]:
+        """Questions to begin with."""
+        return self.examples
+
     @classmethod
     def load(
         cls,

@@ -76,12 +76,13 @@ class QuotingAssistant(Assistant):
         self.where, self.watched, self.lock = where, watched, Lock()
         self.seen: list[Any] = []  # the first question looks: models may have been loaded since the folder was named
         self.read(folder)
-        self.examples = self.search.questions()
 
     def read(self, folder: Path) -> None:
         """Open a folder of passages. Raises UserError where it cannot be."""
         opened = folder, stamp(folder / FILE)
-        self.search, self.opened = Search(folder, self.encoder), opened
+        search = Search(folder, self.encoder)
+        self.examples = search.questions()
+        self.search, self.opened = search, opened
         self.answer = Reader(self.search, self.model).answer if self.model else partial(answer, self.search)
 
     def look(self) -> None:
@@ -98,6 +99,11 @@ class QuotingAssistant(Assistant):
                     console.print(f"passages: {folder} is read, which is new")
             except (UserError, OSError, sqlite3.Error) as error:
                 warn(f"caution: the passages have changed, and those of before are quoted: {error}")
+
+    def offered(self) -> list[str]:
+        """Questions that headings of the pages ask, as they are by now."""
+        self.look()
+        return self.examples
 
     def reply(self, messages: Messages, *, stop: Sequence[str] = (), **_: Any) -> QuotedReply:
         """The answer to the user's last message. Raises UserError where messages have no text or none is the user's."""

@@ -186,7 +186,7 @@ def chat(assistant: Assistant, temperature: float = 0.0, memory: MemoryStore | N
         talk.remembers = memory is not None
         remember_lines()
         print(f"{assistant.name}: /help lists what there is besides talking")
-        for example in assistant.examples:
+        for example in assistant.offered():
             print(f"for example: {example}")
     interrupted = False  # a Ctrl-C that comes just after the answer which it was to stop ends nothing
     with suppress(EOFError):

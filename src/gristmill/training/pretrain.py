@@ -143,7 +143,7 @@ def finish(job: Pretraining, log: list[LogLine], out: Path) -> Manifest:
         "heldout_bpb": round(heldout, 5),
         "train_bpb": log[-1]["train_bpb"],
         "gap_growth": round(growth(log)[-1], 5),
-        "loss": mean_of(last_tenth(log)[-10:], "loss"),
+        "loss": mean_of(last_tenth(log), "loss"),
         "epochs": round(job.epochs, 4),
         "flops": job.flops,
         **{f"{name}_at_step": step for name, step in warnings(log).items()},

@@ -20,6 +20,7 @@ from gristmill.training.loop import train
 from gristmill.training.scoring.scheduled import SCORES
 
 J = TypeVar("J", bound=Job)
+MOST_RECORDS = 10  # of a training's end, whose mean is its loss
 
 
 def finish(job: Job, log: list[LogLine], out: Path) -> Manifest:
@@ -44,6 +45,6 @@ def conclude(job: Job, log: list[LogLine], out: Path, metrics: dict[str, float])
 
 
 def last_tenth(log: list[LogLine]) -> list[LogLine]:
-    """The last records with a loss, a tenth of all."""
+    """The last records with a loss, a tenth of all and MOST_RECORDS at most."""
     losses = [record for record in log if "loss" in record]
-    return losses[-max(1, len(losses) // 10) :]
+    return losses[-min(MOST_RECORDS, max(1, len(losses) // 10)) :]

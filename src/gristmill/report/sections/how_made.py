@@ -8,6 +8,7 @@ from gristmill.inputs.folders import newer as pages_newer
 from gristmill.progress import duration
 from gristmill.report.blocks import Section, Table
 from gristmill.report.reading import Folders, manifest
+from gristmill.settings.stages import MODEL
 
 SHOWN = 100  # pages that are newer
 STAGES = ("stage", "time", "peak memory", "version", "fingerprint")
@@ -43,9 +44,10 @@ def newer(folders: Folders) -> Section | None:
         return None
     rows = [[kind, name] for kind, names in found.items() for name in names]
     told = ", ".join(f"{len(names):,} {kind}" for kind, names in found.items())
+    trained = any(name in MODEL for name in folders)
+    unknown = "; the model does not, for nothing was trained on them" * trained
     return Section(
-        "Newer than the weights",
-        f"Pages were read again after this run: {told}. The search over pages knows them; the model does not, for "
-        "nothing was trained on them.",
+        "Newer than the weights" if trained else "Newer than the run",
+        f"Pages were read again after this run: {told}. The search over pages knows them{unknown}.",
         [Table("Pages", ("since the run", "page"), rows[:SHOWN])] if rows else [],
     )
