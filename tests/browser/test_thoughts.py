@@ -14,6 +14,7 @@ from foreign_models import saved
 from models import Listen
 from page_parts import MESSAGES, ask
 
+from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
 from gristmill.model.transformer import ModelConfig, Transformer, save_model
 from gristmill.posttrain import sft
@@ -84,10 +85,75 @@ def test_a_thought_is_no_part_of_the_answer(thinking: Assistant, listen: Listen)
 def test_doubt_breaks_an_answer_off_and_no_thought(thinking: Assistant) -> None:
     unsure = Assistant(thinking.engine, "unsure", sure=1.0, decline="I do not know")
     reply = unsure.reply([ASK], temperature=0.0)
-    assert (reply.text().strip(), reply.thought) == ("… I do not know.", THOUGHT)
+    assert (reply.text(), reply.thought) == ("I do not know.", THOUGHT)
     assert unsure.doubt is not None
     cut = unsure.reply([ASK], temperature=0.0, max_tokens=len(unsure.doubt.says) + 8)  # a thought that finds no end
-    assert cut.text().strip() == "… I do not know." and cut.thought and THOUGHT.startswith(cut.thought)
+    assert cut.text() == "I do not know." and cut.thought and THOUGHT.startswith(cut.thought)
+
+
+def test_a_thought_can_be_left_out_where_the_template_can_say_so(
+    thinking: Assistant, tokenizer_folder: Path, listen: Listen
+) -> None:
+    ours = thinking.engine.tokenizer.chat_template == ""
+    name, silent = "chat_template_kwargs", {"enable_thinking": False}
+    with listen(thinking) as address:
+        client = openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0)
+
+        def asked(told: dict[str, Any], **more: Any) -> Any:
+            made = client.chat.completions.create(model="thinking", messages=[ASK], extra_body={name: told}, **more)
+            return made.choices[0].message.to_dict()
+
+        assert asked({"enable_thinking": True})["reasoning_content"] == asked({})["reasoning_content"] == THOUGHT
+        with pytest.raises(openai.BadRequestError, match=f"{name}.add_vision_id") as error:
+            asked({"add_vision_id": True})
+        assert error.value.param == f"{name}.add_vision_id"
+        if not ours:  # its template knows nothing of it
+            with pytest.raises(openai.BadRequestError, match="cannot keep it from thinking"):
+                asked(silent)
+            with pytest.raises(UserError, match="cannot keep it from thinking"):
+                thinking.reply([ASK], enable_thinking=False)
+            return
+        said = asked(silent, max_tokens=9)
+        assert "reasoning_content" not in said and said["content"]
+        reply = thinking.reply([ASK], enable_thinking=False, max_tokens=9)
+        empty = thinking.engine.tokenizer.encode("<think>\n\n</think>\n\n")
+        assert reply.text() and not reply.thought
+        assert reply.prompt_tokens == thinking.reply([ASK]).prompt_tokens + len(empty)
+
+
+def test_a_thought_is_read_again_between_calls_and_not_later(thinking: Assistant, listen: Listen) -> None:
+    """As the templates have it: what was thought before a call still counts when its result comes."""
+    call = {"id": "call00001", "type": "function", "function": {"name": "river", "arguments": "{}"}}
+    called: dict[str, Any] = {"role": "assistant", "content": None, "tool_calls": [call]}
+    gave: dict[str, Any] = {"role": "tool", "tool_call_id": "call00001", "content": "12"}
+    items: list[Any] = [ASK, {"type": "function_call", "call_id": "call00001", "name": "river", "arguments": "{}"}]
+    thought = {
+        "type": "reasoning",
+        "id": "rs_1",
+        "summary": [],
+        "content": [{"type": "reasoning_text", "text": THOUGHT}],
+    }
+    output = {"type": "function_call_output", "call_id": "call00001", "output": "12"}
+    with listen(thinking) as address:
+        client = openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0)
+
+        def tokens(*messages: Any) -> int:
+            made = client.chat.completions.create(model="thinking", messages=messages, max_tokens=1)
+            assert made.usage
+            return made.usage.prompt_tokens
+
+        thinks, again = {**called, "reasoning_content": THOUGHT}, tokens(ASK, called, gave, ASK)
+        assert tokens(ASK, thinks, gave, ASK) == again, "the user has asked something else"
+        if thinking.engine.tokenizer.chat_template == "":
+            block = len(thinking.engine.tokenizer.encode(f"<think>\n{THOUGHT}\n</think>\n\n"))
+            assert tokens(ASK, thinks, gave) == tokens(ASK, called, gave) + block
+
+            def read(*given: Any) -> int:
+                made = client.responses.create(model="thinking", input=[*given], max_output_tokens=1)
+                assert made.usage
+                return made.usage.input_tokens
+
+            assert read(items[0], thought, items[1], output) == read(*items, output) + block
 
 
 def test_the_page_shows_a_thought_folded_above_the_answer(browser: Any, thinking: Assistant, listen: Listen) -> None:

@@ -61,6 +61,8 @@ def test_in_doubt_an_answer_breaks_off_and_says_so(engine: Engine) -> None:
     assert (cut.tokens, cut.finish) == (made[0].tokens[: at + 2], "length")
     drawn = [engine.generate([prompt], max_tokens=9, temperature=1.0, seed=3, doubt=one) for one in (None, doubt)]
     assert drawn[0] == drawn[1]
+    at_once = engine.generate([prompt], max_tokens=60, doubt=engine.doubt(2.0, "I do not know"))[0]
+    assert engine.tokenizer.decode(at_once.tokens) == "I do not know."  # where nothing was said, nothing breaks off
 
 
 def test_a_seed_repeats_and_a_neighbour_changes_nothing_greedy(engine: Engine) -> None:

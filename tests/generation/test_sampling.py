@@ -177,7 +177,14 @@ def test_only_tokens_that_are_allowed_come() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"temperature": float("nan")}, {"top_p": float("nan")}, {"repetition_penalty": 0.0}, {"logprobs": 21}]
+    "wrong",
+    [
+        {"temperature": float("nan")},
+        {"temperature": -1.0},
+        {"top_p": float("nan")},
+        {"repetition_penalty": 0.0},
+        {"logprobs": 21},
+    ],
 )
 def test_settings_that_are_none(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=next(iter(wrong))):

@@ -14,7 +14,7 @@ from os.path import commonprefix
 from typing import Any
 
 from gristmill.chat.exported import exported
-from gristmill.chat.template import check, exchange, in_turns
+from gristmill.chat.template import check, exchange, in_turns, text_of
 from gristmill.chat.transcripts import transcript
 from gristmill.errors import UserError
 from gristmill.inputs.text_files import BadLine, parse
@@ -239,17 +239,6 @@ def plain(message: Any) -> dict[str, Any]:
     if weight not in (None, 0, 1):
         raise UserError(f"a message has the weight {weight!r}", "a weight is 0 or 1")
     return made if weight is None or role != "assistant" else made | {"weight": int(weight)}
-
-
-def text_of(content: Any) -> str:
-    """The text of a message: one, or several parts."""
-    parts = content if isinstance(content, list) else [content]
-    texts = [part.get("text", part.get("refusal")) if isinstance(part, Mapping) else part for part in parts]
-    for part, text in zip(parts, texts, strict=True):
-        if part is not None and not isinstance(text, str):
-            kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
-            raise UserError(f"a message has content of type {kind!r}", "only text can be learned from")
-    return "".join(filter(None, texts))
 
 
 def called(call: Any) -> dict[str, Any]:

@@ -296,6 +296,24 @@ def exchange(said: str, answer: str) -> list[dict[str, Any]]:
     return [{"role": "user", "content": said}, {"role": "assistant", "content": answer}]
 
 
+def text_of(content: Any) -> str:
+    """The text of a message: one, or several parts."""
+    parts = content if isinstance(content, list) else [content]
+    texts = [part.get("text", part.get("refusal")) if isinstance(part, Mapping) else part for part in parts]
+    for part, text in zip(parts, texts, strict=True):
+        if part is not None and not isinstance(text, str):
+            kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+            raise UserError(f"a message has content of type {kind!r}", "only text can be read")
+    return "".join(filter(None, texts))
+
+
+def written(message: Any) -> Any:
+    """A message whose content is one text, if it is one in parts or only calls."""
+    content = message.get("content") if isinstance(message, Mapping) else ""
+    calls = content is None and isinstance(message, Mapping) and message.get("tool_calls")
+    return {**message, "content": text_of(content)} if isinstance(content, list) or calls else message
+
+
 def check_shape(messages: Sequence[Mapping[str, Any]]) -> None:
     """Raise UserError unless there are messages, each of which has a text."""
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
@@ -319,10 +337,13 @@ def check(messages: Sequence[Mapping[str, Any]]) -> None:
 
 def in_turns(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Messages in any order as the template has them: what the system says is one message at the beginning, and so is
-    what user or assistant says in a row. The assistant may come first. What is said twice in a row counts once.
+    what user or assistant says in a row. The assistant may come first. What is said twice in a row counts once. A text
+    may come in parts, and an answer that only calls may have none, as OpenAI has them.
 
     Raises UserError where a message has no text or another role, or none is the user's.
     """
+    if isinstance(messages, Sequence) and not isinstance(messages, str):
+        messages = [written(message) for message in messages]
     check_shape(messages)
     made: list[dict[str, Any]] = []
     for message in sorted(messages, key=lambda message: message.get("role") != "system"):

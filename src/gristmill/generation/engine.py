@@ -234,7 +234,11 @@ class Engine:
         """What breaks answers off with some words where a token is less likely than `below`; None where that is 0. What
         is thought before them does not break off."""
         opens, closes = (self.tokenizer.shown.get(mark, -1) for mark in (THOUGHT, OVER))
-        return Doubt(below, tuple(self.tokenizer.encode(f" … {words}.")), (opens, closes)) if below else None
+        if not below:
+            return None
+        says, at_once = (tuple(self.tokenizer.encode(text)) for text in (f" … {words}.", f"{words}."))
+        blank = frozenset(token for token, piece in enumerate(self.tokenizer.pieces) if not piece.strip())
+        return Doubt(below, says, (opens, closes), at_once, blank)
 
     def check(self, prompts: Sequence[list[int]]) -> None:
         """Raise UserError for what cannot be generated from."""

@@ -41,7 +41,7 @@ class Sampler:
 
     def __init__(self, params: SamplingParams, prompt: Sequence[int], vocabulary: int, number: int = 0) -> None:
         self.params, self.grammar = params, params.grammar.copy() if params.grammar else None
-        self.thinking = False
+        self.thinking = self.begun = False  # begun: whether anything is said
         self.draw = Draw(
             min(params.temperature, FLOAT),
             *(key_of(params.seed, number), 0),
@@ -82,8 +82,17 @@ class Sampler:
         """This token came."""
         if self.grammar and token >= 0:
             self.grammar.accept(token)
-        if self.params.doubt and token in self.params.doubt.thought:
-            self.thinking = token == self.params.doubt.thought[0]
+        if doubt := self.params.doubt:
+            if token in doubt.thought:
+                self.thinking = token == doubt.thought[0]
+            self.begun = self.begun or not (self.thinking or token in doubt.blank or token in doubt.thought)
+
+    def breaks_off(self) -> tuple[int, ...]:
+        """What takes the place of what is in doubt: the end of a thought, if one is under way, and the words."""
+        doubt = self.params.doubt
+        assert doubt is not None
+        words = doubt.says if self.begun or not doubt.at_once else doubt.at_once
+        return (doubt.thought[1], *words) if self.thinking else words
 
 
 class Drawn(NamedTuple):

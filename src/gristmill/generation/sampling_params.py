@@ -20,6 +20,8 @@ class Doubt:
     below: float  # probability
     says: tuple[int, ...]  # token ids
     thought: tuple[int, int] = (-1, -1)  # tokens that begin and end what is thought, where nothing breaks off
+    at_once: tuple[int, ...] = ()  # the same, where nothing is said before it
+    blank: frozenset[int] = frozenset()  # tokens that say nothing
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class SamplingParams:
         for name in ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty"):
             if math.isnan(getattr(self, name)):
                 raise UserError(f"{name} = {getattr(self, name)} is no number", "give 0 or more")
+        if self.temperature < 0:
+            raise UserError(f"temperature = {self.temperature} is below 0", "give 0 (the likeliest token) or more")
         if not self.repetition_penalty > 0:
             raise UserError(f"repetition_penalty = {self.repetition_penalty}", "give more than 0; 1 changes nothing")
         if not 0 <= self.logprobs <= MOST_LIKELIEST:

@@ -239,10 +239,7 @@ class Scheduler:
 
     def break_off(self, generation: Generation) -> None:
         """End an answer with what it says in doubt, as far as there is room."""
-        doubt = generation.sampler.params.doubt
-        assert doubt is not None
-        says = (doubt.thought[1], *doubt.says) if generation.sampler.thinking else doubt.says
-        for token in says[: generation.limit - len(generation.tokens)]:
+        for token in generation.sampler.breaks_off()[: generation.limit - len(generation.tokens)]:
             generation.made.append(Token(token, 0.0, {}))
             generation.tokens.append(token)
         if len(generation.tokens) < generation.limit:

@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.chat.template import in_turns, template_of
+from gristmill.errors import UserError
 from gristmill.generation.answer_text import AnswerText
 from gristmill.generation.engine import Engine, TooLong
 from gristmill.generation.sampling_params import SamplingParams
 from gristmill.generation.weight_type import WeightType
 from gristmill.passages.search import Found
+from gristmill.tokenizer.formats.vocabulary_files import THOUGHT
 
 ROOM = 0.25  # share of the context kept free for the answer when old turns are dropped
 ASIDE = 0.25  # share of it for what is remembered
 READS_ASIDE = 512  # tokens of a context; with a smaller one, a model makes nothing of it and forgets what it knows
+NEVER = -100.0  # a token's bias, as OpenAI's API has it
 MAX_TOKENS = 512  # of an answer, where the caller names no number
 
 Messages = Sequence[Mapping[str, Any]]
@@ -38,11 +41,19 @@ class Reply:
         self.prompt_tokens = prompt
         self.completion_tokens = 0
         self.finish = "length"  # "stop" where the model or a stop string ended it
+        self.reader, self.said, self.ended = AnswerText(assistant.engine.tokenizer, stop), list[str](), False
 
     def __iter__(self) -> Generator[str, None, None]:
         """Yield a piece of valid text for each token: bytes that are no whole character yet, or may begin a stop
-        string, wait, and the piece may be empty. So an answer can be given up after any token."""
-        text = AnswerText(self.assistant.engine.tokenizer, self.stop)
+        string, wait, and the piece may be empty. So an answer can be given up after any token. Each piece comes once.
+        """
+        for piece in () if self.ended else self.pieces():
+            self.said.append(piece)
+            yield piece
+
+    def pieces(self) -> Iterator[str]:
+        """What comes from now on."""
+        text = self.reader
         for token in self.tokens:
             self.completion_tokens += 1
             piece = text.add(token)
@@ -50,16 +61,19 @@ class Reply:
             if piece or not text.stopped:
                 yield piece
             if text.stopped:
-                self.finish = "stop"
+                self.finish, self.ended = "stop", True
                 return
+        self.ended = True
         if self.completion_tokens < self.limit:
             self.finish = "stop"
         if rest := text.end():
             yield rest
 
     def text(self) -> str:
-        """The whole answer."""
-        return "".join(self)
+        """The whole answer, whatever of it was read before."""
+        for _ in self:
+            pass
+        return "".join(self.said)
 
 
 class Assistant:
@@ -106,26 +120,41 @@ class Assistant:
         seed: int = 0,
         stop: Sequence[str] = (),
         aside: Aside | None = None,
+        enable_thinking: bool = True,
     ) -> Reply:
         """Begin an answer of at most `max_tokens` tokens: iterate over it for its text, piece by piece, or take
         `reply(…).text()`. Temperature 0 takes the likeliest token each time; the same `seed` draws the same tokens. The
-        answer ends before the first of the strings `stop`. What `aside` gives is added to the system's message.
+        answer ends before the first of the strings `stop`. What `aside` gives is added to the system's message. Without
+        `enable_thinking` nothing is thought before the answer.
 
         Messages may come in any order: `in_turns` says what becomes of them. Raises UserError where one has no text,
-        none is the user's, or the last alone is longer than the context.
+        none is the user's, the last alone is longer than the context, or a model thinks that cannot be told not to.
         """
-        prompt, dropped = self.fitted(messages, aside)
-        params = SamplingParams(max_tokens, temperature, top_p=top_p, seed=seed, doubt=self.doubt)
+        prompt, dropped = self.fitted(messages, aside, enable_thinking)
+        bias = {} if enable_thinking else self.silence
+        params = SamplingParams(max_tokens, temperature, top_p=top_p, seed=seed, doubt=self.doubt, logit_bias=bias)
         tokens = self.engine.stream(prompt, params)
         reply = Reply(tokens, self, len(prompt), min(max_tokens, self.engine.context - len(prompt)), stop)
         reply.dropped = dropped
         return reply
 
+    @property
+    def can_be_silent(self) -> bool:
+        """Whether it can answer without a thought: it has none, or its template can say so."""
+        words = self.engine.tokenizer
+        return THOUGHT not in words.shown or template_of(words).stops_thought
+
+    @property
+    def silence(self) -> dict[int, float]:
+        """The bias with which no thought begins: a small model would begin one after an empty one."""
+        shown = self.engine.tokenizer.shown
+        return {shown[THOUGHT]: NEVER} if THOUGHT in shown else {}
+
     def prompt(self, messages: Messages) -> list[int]:
         """The token ids of `fitted`."""
         return self.fitted(messages)[0]
 
-    def fitted(self, messages: Messages, aside: Aside | None = None) -> tuple[list[int], int]:
+    def fitted(self, messages: Messages, aside: Aside | None = None, thinks: bool = True) -> tuple[list[int], int]:
         """Token ids of a conversation and of what opens the assistant's turn, and how many turns were left out: the
         oldest go first where the context is too short. What `aside` gives is added to the system's message.
 
@@ -133,12 +162,14 @@ class Assistant:
         """
         messages = in_turns(messages)
         template, context = template_of(self.engine.tokenizer), self.engine.context
+        if not thinks and not self.can_be_silent:
+            raise UserError("this model's chat template cannot keep it from thinking", "leave out enable_thinking")
         first = int(messages[0]["role"] == "system")
         system, said = messages[:first], messages[first:]
         begins = [at for at, message in enumerate(said) if message["role"] == "user" or not at][::-1]
 
         def read(place: int) -> list[int]:
-            return template.render([*system, *said[begins[place] :]], opened=True)[0]
+            return template.render([*system, *said[begins[place] :]], opened=True, thinks=thinks)[0]
 
         prompt, kept = read(0), 0
         if (size := len(prompt)) >= context:

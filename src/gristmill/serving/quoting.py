@@ -57,6 +57,10 @@ class QuotedReply(Reply):
         """The text, in one piece."""
         yield self.content
 
+    def text(self) -> str:
+        """The same."""
+        return self.content
+
 
 class QuotingAssistant(Assistant):
     """Answers the last question of a conversation from a folder of passages, which an encoder may put in order and a

@@ -81,8 +81,14 @@ class Beginner:
             tokenizer = self.assistant.engine.tokenizer
             grammar = offer.grammar(self.assistant.engine) if offer else self.grammar(form)
             aside = partial(session.aside, tokenizer=tokenizer) if session and session.memory else None
-            prompt, dropped = self.assistant.fitted(messages, aside)
+            if not asked.thinks and not self.assistant.can_be_silent:
+                name = "chat_template_kwargs.enable_thinking"
+                told = f"{name}: this model's chat template cannot keep it from thinking"
+                raise ApiError(400, told, name, "unsupported_parameter")
+            prompt, dropped = self.assistant.fitted(messages, aside, asked.thinks)
             params = asked.params(self.assistant.engine.config.vocab_size, most, logprobs or 0, grammar)
+            if not asked.thinks:
+                params = replace(params, logit_bias={**params.logit_bias, **self.assistant.silence})
             choices = self.choices(asked, [prompt], replace(params, doubt=self.assistant.doubt))
         notes = {**({"dropped_messages": dropped} if dropped else {}), **(session.notes if session else {})}
         return choices, {"stream": bool(asked.stream), "notes": notes, "keep": session.keep if session else None}

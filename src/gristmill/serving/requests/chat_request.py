@@ -21,7 +21,7 @@ class Part(Strict):
 
 
 class Message(Strict):
-    """One message. What was thought before an answer is not read again, as the models' own templates have it."""
+    """One message. What was thought before an answer is read again where the model's template has it."""
 
     model_config = ConfigDict(extra="allow")
     reasoning_content: str | None = None
@@ -40,7 +40,9 @@ class Message(Strict):
         made = {"role": "system" if self.role == "developer" else self.role, "content": text_of(self.content)}
         calls = {"tool_calls": [call.told() for call in self.tool_calls]} if self.tool_calls else {}
         named = {"tool_call_id": self.tool_call_id, "name": (self.model_extra or {}).get("name")}
-        return {**made, **calls, **{name: value for name, value in named.items() if value and self.role == "tool"}}
+        thought = {"reasoning_content": self.reasoning_content} if self.role == "assistant" else {}
+        more = {**(named if self.role == "tool" else {}), **thought}
+        return {**made, **calls, **{name: value for name, value in more.items() if value}}
 
 
 def text_of(content: str | list[Part] | None, kinds: tuple[str, ...] = ("text", "refusal")) -> str:

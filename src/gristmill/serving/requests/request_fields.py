@@ -136,9 +136,17 @@ class Named(Strict):
     id: str
 
 
+class TemplateFields(Strict):
+    """What the chat template is told, as vLLM has it: of that, whether something may be thought before the answer."""
+
+    model_config = ConfigDict(extra="forbid")
+    enable_thinking: bool | None = None
+
+
 class Remembered(Sampled):
     """A request whose answer may use the memory; it does only where these ask for it."""
 
+    chat_template_kwargs: TemplateFields | None = None
     conversation: str | Named | None = None  # OpenAI's: its messages come before these; it gets these and the answer
     memory: bool | None = None  # ours: facts and other conversations are used, "remember that …" is understood
     parallel_tool_calls: bool | None = None
@@ -162,6 +170,11 @@ class Remembered(Sampled):
         said = self.said()
         listed = [{"role": "system", "content": "", "tools": self.offer.listed()}] if self.offer else []
         return [*said[:-1], *listed, said[-1]]
+
+    @property
+    def thinks(self) -> bool:
+        """Whether something may be thought before the answer."""
+        return not (self.chat_template_kwargs and self.chat_template_kwargs.enable_thinking is False)
 
     @property
     def conversation_id(self) -> str | None:

@@ -17,8 +17,7 @@ TEXT = ("input_text", "output_text", "text", "refusal")  # parts that are read
 
 
 class Item(Strict):
-    """An item of the input: a message of text, a call of a function, what a call gave, or a thought (which is not read
-    again)."""
+    """An item of the input: a message of text, a call of a function, what a call gave, or a thought before one."""
 
     type: str | None = "message"
     role: str | None = None
@@ -111,15 +110,23 @@ class ResponsesRequest(Remembered):
 def turns_of(items: Sequence[Item], name: str) -> list[dict[str, Any]]:
     """Items as the template takes them. Raises ApiError for what is neither text nor a call of a function."""
     made: list[dict[str, Any]] = []
+    thought: dict[str, Any] = {}
     for place, item in enumerate(items):
+        if item.type == "reasoning":
+            parts = item.content if isinstance(item.content, list) else []
+            text = "".join(part.text or "" for part in parts if part.type == "reasoning_text")
+            thought = {"reasoning_content": text} if text else {}
+            continue
         if item.type == "function_call":
             call = {"type": "function", "id": item.call_id, "function": called(item.name, item.arguments)}
-            made.append({"role": "assistant", "content": "", "tool_calls": [call]})
+            made.append({"role": "assistant", "content": "", "tool_calls": [call], **thought})
         elif item.type == "function_call_output":
             made.append({"role": "tool", "content": text_of(item.output, TEXT), "tool_call_id": item.call_id})
         elif item.type in (None, "message"):
             role = "system" if item.role == "developer" else item.role or ""
-            made.append({"role": role, "content": text_of(item.content, TEXT)})
-        elif item.type != "reasoning":
+            said = thought if role == "assistant" else {}
+            made.append({"role": role, "content": text_of(item.content, TEXT), **said})
+        else:
             raise ApiError(400, f"{name}.{place}: {item.type} is not supported", name, "unsupported_parameter")
+        thought = {}
     return made
