@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from command_line import Command
 
 from gristmill.corpus.execution import executor
 from gristmill.corpus.execution.documents import document_shards, map_documents
@@ -203,3 +205,22 @@ def test_a_whole_run_is_no_folder_of_documents_and_its_stages_are_named(tmp_path
     with pytest.raises(UserError, match="no documents in") as told:
         list(read_documents(tmp_path))
     assert told.value.remedy.endswith("here one of dedup, extract")
+
+
+def test_a_cluster_that_does_not_answer_is_told_at_once(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_text("Some words on a page.")
+    monkeypatch.setattr(executor, "ANSWER_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent, socket.create_server(("127.0.0.1", 0)) as closed:
+        ports = [silent.getsockname()[1], closed.getsockname()[1]]
+        closed.close()
+        for address, why in (
+            (f"127.0.0.1:{ports[0]}", "timed out"),
+            (f"127.0.0.1:{ports[1]}", "refused"),
+            (f"ray://127.0.0.1:{ports[1]}", "refused"),
+        ):
+            engine = address if "://" in address else f"ray:{address}"
+            done = command("extract", tmp_path / "a.txt", "-o", tmp_path / "out", "--engine", engine)
+            assert done.code == 2 and f"no Ray cluster at {address}: " in done.stderr and why in done.stderr
+            assert "check the address" in done.stderr

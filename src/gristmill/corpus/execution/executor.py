@@ -12,11 +12,12 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +31,8 @@ A = TypeVar("A")
 Result = dict[str, Any]
 SHARD_BYTES = 16_000_000  # of input: less is not worth a process's start
 AGAIN = "give the same command again: what is damaged is made again"
+ANSWER_SECONDS = 10.0  # within which a Ray cluster must
+HTTP_2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # preface, and empty SETTINGS
 MOST_SHARDS = 1_000  # of one stage: larger inputs have larger shards
 
 
@@ -172,8 +175,28 @@ def finish_in(folder: Path, task: Task) -> Result:
     return finish(task)
 
 
+def must_answer(address: str) -> None:
+    """Raise UserError where nothing answers at the HOST:PORT of a Ray cluster: Ray itself would wait without end.
+
+    Ray speaks gRPC, whose server answers the beginning of HTTP/2 (RFC 9113, section 3.4) at once; one that closes the
+    connection, as it may where it asks for TLS, is there.
+    """
+    host, _, port = address.rpartition("://")[2].strip("/").rpartition(":")
+    if not (host and port.isascii() and port.isdigit()):
+        return  # `local` and `auto`: Ray's own names
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS) as connection:
+            connection.sendall(HTTP_2)
+            with suppress(ConnectionError):
+                connection.recv(1)
+    except (OSError, OverflowError) as error:
+        remedy = "start one there (ray start --head), or check the address; --engine processes needs none"
+        raise UserError(f"no Ray cluster at {address}: {error}", remedy) from error
+
+
 def run_on_ray(tasks: Sequence[Task]) -> Iterator[Result]:
     """A Ray cluster, whose nodes have gristmill installed and see the run folder under the same path."""
+    must_answer(current.address)
     try:
         import ray
     except ImportError:
