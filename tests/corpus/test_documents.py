@@ -11,11 +11,11 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from command_line import Command
 
 from gristmill.corpus.execution import executor
 from gristmill.corpus.execution.documents import document_shards, map_documents
@@ -24,6 +24,9 @@ from gristmill.corpus.execution.judge import Dropped, Judge
 from gristmill.document import Document, read_batches, read_documents, write_documents
 from gristmill.errors import UserError
 from gristmill.manifest import WORK, Manifest
+
+if TYPE_CHECKING:  # processes that a test starts import this file, too
+    from command_line import Command
 
 
 class Shortener(Judge):
