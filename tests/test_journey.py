@@ -13,8 +13,11 @@ from forks import Commands
 from tiny import arguments, outputs
 
 from gristmill.evaluation.win_rate import by_reward
+from gristmill.files import unsealed
 from gristmill.manifest import Manifest
-from gristmill.recipe import Pretrain
+from gristmill.recipe import Pretrain, Recipe
+from gristmill.runs.figure_names import READ_FROM, known_figures
+from gristmill.settings.recipe_file import validate
 from gristmill.settings.stages import STAGES
 from gristmill.tokenizer.shards import open_split
 from gristmill.training.data.loader import Loader
@@ -34,6 +37,8 @@ def test_every_stage_runs_and_every_figure_is_there(whole: Path) -> None:
         "audit.canary_exposure_bits tokenize.train_tokens"
     )
     assert set(named.split()) <= summary.keys()
+    made = {name for name in summary if not READ_FROM.fullmatch(name)}
+    assert made <= known_figures(validate(Recipe, unsealed(whole / "recipe.json", "run it"), "recipe.json"))
     assert "gristmill chat" in printed and "index.html" in printed and "held-out test questions" in printed
     assert "<svg" in (whole / "report" / "index.html").read_text()
 

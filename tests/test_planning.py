@@ -98,6 +98,7 @@ def test_gpus_that_are_not_here(tmp_path: Path, command: Command) -> None:
     assert "too little; pretrain.accumulate = 8 would do" in done.stdout
     done = command("plan", recipe, "-o", tmp_path, "--tokens", "1G", "--device", "3xh100")
     assert done.code == 2 and "do not divide among 3 × H100" in done.stderr
+    assert "give a multiple of 12, as --set pretrain.batch=516" in done.stderr
     by_time = Recipe(pretrain=Pretrain(budget="1h"))
     few, many = (project_recipe(by_time, tmp_path, 10**9, devices_of(name)) for name in ("a100", "4xa100"))
     assert 3300 < few.seconds <= 3600 and 3300 < many.seconds <= 3600 and many.flops > 3.6 * few.flops

@@ -30,14 +30,16 @@ from gristmill.corpus.execution.executor import parse_backend, using
 from gristmill.errors import UserError, typed
 from gristmill.files import write_text
 from gristmill.generation.weight_type import WeightType
+from gristmill.inputs.folders import content
 from gristmill.manifest import Manifest, in_run
 from gristmill.processes import SIZE, leave
-from gristmill.progress import console, duration, results, table
+from gristmill.progress import console, duration, results, table, warn
 from gristmill.recipe import Recipe
 from gristmill.run import run_recipe
 from gristmill.runs.failures import explained, told_fault
 from gristmill.runs.finished import folder_of, passages_of, stage_of, watched_of
-from gristmill.runs.gates import broken
+from gristmill.runs.gates import broken, foreseen
+from gristmill.runs.journal import SUMMARY
 from gristmill.settings.quantities import is_loopback
 from gristmill.settings.recipe_file import load_recipe
 from gristmill.settings.stages import BY_NAME, MODEL
@@ -94,6 +96,8 @@ def run(
     """Run a recipe from end to end; what is already done and unchanged is skipped."""
     loaded = load_recipe(recipe, settings)
     folder, began = folder_of(loaded, out), time.monotonic()
+    if not until:
+        foresee(loaded, folder)
     with using(parse_backend(engine, workers)):
         if summary := run_recipe(loaded, folder, first=first, until=until, keep_old=keep_old):
             closing(folder, summary, time.monotonic() - began)
@@ -265,6 +269,14 @@ def write_page(path: Path, text: str, asked: bool) -> None:
         console.print(f"no page of attention and single steps of training: {why}")
     else:
         results.print(f"attention and single steps of training: open {path}")
+
+
+def foresee(recipe: Recipe, folder: Path) -> None:
+    """Say which gates are of figures that are not known. Raises UserError for one that no stage can have."""
+    for told, sure in foreseen(recipe, content(folder / SUMMARY)):
+        if sure:
+            raise UserError(f"gates: {told}", "mend its name: summary.json of a finished run has those that there are")
+        warn(f"caution: gates: {told} (a figure that is not measured breaks its gate)")
 
 
 def gate(recipe: Recipe, summary: dict[str, float], until: str | None) -> None:

@@ -118,7 +118,9 @@ def fill(estimate: Estimate, made: Pretrain, vocab_size: int, devices: Devices) 
     rows, rest = divmod(made.batch, devices.count)
     if rest or rows % made.accumulate:
         parts = f" in {made.accumulate} parts each" if made.accumulate > 1 else ""
-        raise UserError(f"{made.batch} rows a step do not divide among {devices}{parts}", "change `pretrain.batch`")
+        least = devices.count * made.accumulate
+        remedy = f"give a multiple of {least}, as --set pretrain.batch={least * max(1, round(made.batch / least))}"
+        raise UserError(f"{made.batch} rows a step do not divide among {devices}{parts}", remedy)
 
     def needed(**changes: object) -> int:
         return training_memory(made.model_copy(update=changes), vocab_size, True, devices.count).peak

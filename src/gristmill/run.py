@@ -35,7 +35,7 @@ from gristmill.runs.fingerprint import (
 from gristmill.runs.finished import examine
 from gristmill.runs.journal import KEPT, RAN, SKIPPED, SUMMARY, Journal
 from gristmill.runs.lock import lock_of, locked
-from gristmill.runs.ready import check_inputs, check_records
+from gristmill.runs.ready import check_inputs, check_records, check_settings
 from gristmill.runs.stage_line import stage_line
 from gristmill.settings.choices import unused
 from gristmill.settings.stages import CORPUS, CRAWLS, STAGES, Stage, pick_inputs, resolve_paths
@@ -108,8 +108,9 @@ def run_recipe(
 def run_alone(stage: Stage, inputs: Mapping[str, Path], params: Params, out: Path) -> Manifest | None:
     """Run one stage into a folder of its own; returns its manifest, or None where that is done already.
 
-    Raises UserError where another process works there.
+    Raises UserError where another process works there, or a file that its settings name is not there.
     """
+    check_settings(stage, params)
     with locked(lock_of(out)):
         return execute(stage, inputs, params, out)
 

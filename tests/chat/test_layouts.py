@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import random
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -294,6 +295,22 @@ def test_all_files_of_a_folder_are_read_and_a_bad_record_is_named_with_its_file(
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty is a folder without files"):
         list(read_conversations(tmp_path / "empty", left_out))
+
+
+def test_a_file_that_cannot_be_read_costs_no_other_in_its_folder(tmp_path: Path) -> None:
+    good = json.dumps({"messages": said("b?", "B.")}) + "\n"
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("b.jsonl", good)
+    (tmp_path / "b.jsonl").write_text(good)
+    (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress(random.Random(0).randbytes(5_000))[:-900])
+    (tmp_path / "d.parquet").write_bytes(b"PAR1 and no more")
+    left_out: list[LeftOut] = []
+    assert list(read_conversations(tmp_path, left_out)) == [said("b?", "B.")]
+    named = {Path(one.file).name: one.why for one in left_out}
+    assert named["a.zip"] == "the file is a ZIP archive or a spreadsheet" and "damaged" in named["c.jsonl.gz"]
+    assert "d.parquet" in named and len({*named}) == 3
+    with pytest.raises(UserError, match=r"a\.zip is a ZIP archive"):  # named itself, it is the mistake
+        list(read_conversations(tmp_path / "a.zip", left_out))
 
 
 def test_what_is_no_text_in_a_folder_is_named_as_what_it_is(tmp_path: Path) -> None:

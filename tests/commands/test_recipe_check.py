@@ -66,8 +66,37 @@ def test_no_time_is_told_where_no_text_is_known(tmp_path: Path, command: Command
     path = tmp_path / "r.toml"
     path.write_text('[extract]\npaths = ["text.md"]\n[tokenizer]\n[tokenize]\n[pretrain]\n[sft]\n')
     shown = command("check", path).stdout
-    assert "sft: its conversations are made from the documents, and can be checked then" in shown
+    made = "sft: its conversations are made from the documents, and can be checked then, after extract"
+    assert made in " ".join(shown.split())
     assert "how long it takes is known after tokenize" in shown and "tokens that are known" not in shown
+
+
+def test_conversations_that_are_made_from_documents_are_counted_once_these_are_there(
+    tmp_path: Path, command: Command
+) -> None:
+    (tmp_path / "text.md").write_text(" ".join(f"Sentence number {n} tells of the mill." for n in range(60)))
+    path = tmp_path / "r.toml"
+    path.write_text('[extract]\npaths = ["text.md"]\n[tokenizer]\n[tokenize]\n[pretrain]\n[sft]\n')
+    run = ("-o", tmp_path / "run")
+    assert command("run", path, *run, "--until", "extract").code == 0
+    done = command("check", path, *run)
+    assert "sft: 3 records made of the documents of extract can be used" in done.stdout and done.code == 0
+    assert "tokens that are known" in done.stdout
+    (tmp_path / "text.md").write_text("Too short.")
+    assert command("run", path, *run, "--until", "extract").code == 0
+    done = command("check", path, *run)
+    assert done.code == 2 and "is long enough for a conversation" in " ".join(done.stdout.split())
+
+
+def test_a_gate_that_no_run_can_keep_is_told_before_one(tmp_path: Path, command: Command) -> None:
+    path = recipe_of(tmp_path, [GOOD], [{"prompt": "Hi?", "chosen": "a", "rejected": "b"}], "[gates]\n")
+    path.write_text(path.read_text() + '"pretrain.heldout_bp" = "< 9"\n')
+    done = command("check", path)
+    assert done.code == 2 and "did you mean `pretrain.heldout_bpb`?" in " ".join(done.stdout.split())
+    path.write_text(path.read_text() + '"evaluate.unanswerable_declined" = "> 0.9"\n')
+    done = command("run", path, "-o", tmp_path / "run")
+    assert done.code == 2 and "gates: evaluate.unanswerable_declined: the recipe has no [evaluate]" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_memory_of_a_model_by_others_is_that_of_its_steps(

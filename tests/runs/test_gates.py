@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gristmill.runs.gates import broken
+from gristmill.recipe import Recipe
+from gristmill.runs.gates import broken, foreseen
 
 FIGURES = {
     "audit.extractable_fraction": 0.5,
@@ -39,6 +40,36 @@ FIGURES = {
 def test_only_what_may_be_meant_is_suggested(name: str, told: str) -> None:
     assert broken({name: ">= 0.9"}, FIGURES) == [
         f"{name} was not measured; it is to be >= 0.9{', ' * bool(told)}{told}"
+    ]
+
+
+def test_what_no_run_can_measure_is_told_before_it() -> None:
+    gates = {
+        "run.wall_seconds": "< 9",
+        "corpus.documents_kept": "> 1",
+        "rl.unanswerable_declined_low": "> 0",
+        "evaluate.talk_accuracy": "> 0",  # a split that the questions may have
+        "redact.iban": "< 9",
+        "tasks.mine.acc": "> 0",
+        "pretrain.own": "> 0",  # that an earlier run had
+        "evaluate.unanswerable_decline": "> 0",
+        "pretrain.zebra": "> 0",
+        "tasks.yours.acc": "> 0",
+        "dpo.loss": "< 1",
+        "evalute.heldout_bpb": "< 1",
+    }
+    tables = {"extract": {}, "redact": {}, "pretrain": {}, "rl": {}, "evaluate": {"tasks": {"mine": "a.jsonl"}}}
+    recipe = Recipe.model_validate(tables | {"rl": {"prompts": "p.jsonl"}, "gates": gates})
+    assert list(foreseen(recipe, ["pretrain.own"])) == [
+        (
+            "evaluate.unanswerable_decline is not known as a figure of evaluate, did you mean "
+            "`evaluate.unanswerable_declined`?",
+            False,
+        ),
+        ("pretrain.zebra is not known as a figure of pretrain", False),
+        ("tasks.yours.acc: evaluate.tasks has no such task (it has mine)", True),
+        ("dpo.loss: the recipe has no [dpo]", True),
+        ("evalute.heldout_bpb: no stage is called `evalute`, did you mean `evaluate.heldout_bpb`?", True),
     ]
 
 

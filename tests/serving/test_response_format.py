@@ -131,6 +131,13 @@ def test_forms_that_are_none_are_refused_by_name(address: str, form: Any, named:
     assert found.status_code == 400 and named in error["message"] and error["param"].startswith("response_format")
 
 
+def test_a_form_and_functions_are_refused_together(client: openai.OpenAI) -> None:
+    tools: Any = [{"type": "function", "function": {"name": "f"}}]
+    with pytest.raises(openai.BadRequestError, match="not supported together with tools") as error:
+        client.chat.completions.create(model="tiny", messages=ASK, response_format={"type": "json_object"}, tools=tools)
+    assert error.value.param == "response_format"
+
+
 def test_a_form_without_end_costs_no_more_than_its_tokens(client: openai.OpenAI) -> None:
     bomb: Any = {"$defs": {f"d{i}": {"anyOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 40} for i in range(20)}}
     bomb = bomb | {"$ref": "#/$defs/d0", "type": "object"}

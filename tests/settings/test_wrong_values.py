@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -198,3 +199,18 @@ def test_usual_values_are_taken(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text("[pretrain]\n[filter]\n[crawl]\nseeds = ['HTTPS://a.test']\n")
     given = ["pretrain.batch=524288", "pretrain.budget=1e18", "filter.languages=['de', 'kab']", "pretrain.size=7G"]
     assert load_recipe(tmp_path / "r.toml", given)
+
+
+def test_what_is_told_says_what_to_write(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text('[crawl]\nseeds = ["http://a.test/"]\nprevious = "nope"\n[evaluate]\n')
+    for setting, told, remedy in (
+        ('evaluate.tasks=["a"]', "takes a table of paths, as { NAME = … } or evaluate.tasks.NAME = …", "--help lists"),
+        ('tasks=["a"]', "unknown key `tasks`: it is a setting of", "write it with its table, as evaluate.tasks"),
+    ):
+        with pytest.raises(UserError, match=re.escape(told)) as error:
+            load_recipe(path, [setting])
+        assert remedy in error.value.remedy
+    with pytest.raises(UserError, match=r"crawl\.previous: no such file or folder") as error:
+        run_recipe(load_recipe(path), tmp_path / "run")
+    assert "crawl.previous: folder of an earlier crawl" in error.value.remedy

@@ -66,5 +66,5 @@ def thinks_first(answer: Mapping[str, Any]) -> bool:
 def untold(count: int) -> tuple[str, str]:
     """What there is to say of so many records whose thoughts have no tokens of their own, and what to do."""
     told = f"the thoughts of {counted(count, 'records')} are learned as text: the vocabulary has no token {OVER}"
-    own, foreign = "set tokenizer.thoughts = true, and train anew from there on", "take one that has it"
-    return told, f"{own} (instead of a model by others: {foreign}), or leave the thoughts out"
+    remedy = "set tokenizer.thoughts = true and train anew from there on, begin with a model by others that has it"
+    return told, f"{remedy}, or leave the thoughts out"

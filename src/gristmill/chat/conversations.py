@@ -78,12 +78,20 @@ def sifted(records: Iterable[tuple[Path, int, S]], read: Callable[[S], T], left_
 
 
 def records_of(path: Path) -> Iterator[tuple[Path, int, Any]]:
-    """File, number and content of each record of a file, or of all files of a folder, by name.
+    """File, number and content of each record of a file, or of all files of a folder, by name. What ends the reading of
+    one file in a folder, as a ZIP, is a BadLine, and the others are read.
 
-    Raises UserError where a file cannot be read, or a folder has none.
+    Raises UserError where the file itself cannot be read, or a folder has none.
     """
     for file in files_of(path):
-        yield from ((file, number, record) for number, record in records_in(file))
+        number = 0
+        try:
+            for number, record in records_in(file):
+                yield file, number, record
+        except UserError as error:
+            if file == path:
+                raise
+            yield file, number + 1, BadLine(error.problem.replace(str(file), "the file"), error.remedy)
 
 
 def records_in(path: Path) -> Iterator[tuple[int, Any]]:

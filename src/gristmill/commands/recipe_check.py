@@ -6,57 +6,35 @@ speed in matrix products: `gristmill plan` measures.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from gristmill.chat.chatml import thinks_first, untold
-from gristmill.chat.conversations import LeftOut, TooLong, checked, records_of, sifted
-from gristmill.chat.layouts import READ, Record, answered, asked, named
-from gristmill.chat.template import exchange, lessons, render, template_of, with_answer
+from gristmill.chat.conversations import checked, records_of
+from gristmill.chat.layouts import READ, named
+from gristmill.chat.template import exchange, render, template_of
+from gristmill.commands.record_check import SAMPLED, Amount, Finding, examples_found, records_found
 from gristmill.errors import UserError
-from gristmill.inputs.folders import files_of
-from gristmill.inputs.text_files import BadLine
-from gristmill.progress import counted, duration, quantity
+from gristmill.inputs.folders import content
+from gristmill.progress import duration, quantity
 from gristmill.recipe import SFT, Pretrain, Recipe
 from gristmill.runs.finished import examine
+from gristmill.runs.gates import foreseen
+from gristmill.runs.journal import SUMMARY
 from gristmill.runs.ready import check_inputs
 from gristmill.settings.choices import SHAPE, unused
 from gristmill.settings.stages import STAGES, TRAINING, resolve_paths
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.tokenizer.formats.vocabulary_files import OVER
 
-SAMPLED = 2_000  # records of a file
-MANY = 10_000  # records, from which on their number changes nothing
 PROCESS = 400 << 20  # bytes that Python and PyTorch take before there is a model
 SAVED = 12 * 4  # bytes on the disk of a parameter: checkpoints, and the model
 EFFICIENCY = 0.5  # of a training step's products, of those of a large matrix
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that was looked at."""
-
-    stage: str
-    told: str
-    wrong: bool = False
-    remedy: str = ""
-
-
-@dataclass(frozen=True)
-class Amount:
-    """About how much of a file can be used, as the records that were looked at tell."""
-
-    records: int  # at least one, at most MANY
-    bytes: float
 
 
 def check_recipe(recipe: Recipe, folder: Path, price: float = 0.0) -> Iterator[Finding]:
@@ -73,28 +51,16 @@ def check_recipe(recipe: Recipe, folder: Path, price: float = 0.0) -> Iterator[F
         except UserError as error:
             yield Finding("tokenizer", error.problem, True, error.remedy)
             return
+        for told, sure in foreseen(recipe, content(folder / SUMMARY)):
+            remedy = "summary.json of a finished run has the names that there are"
+            yield Finding("gates", told, sure or told.endswith("?"), remedy)
         source = source_of(recipe)
         foreign: Any = shape_of(source[1]) if source else None
         context, amounts = context_of(recipe, foreign), dict[str, Amount]()
-        for name in (name for name in READ if getattr(recipe, name) is not None):
-            params = resolve_paths(getattr(recipe, name), folder)
-            path = getattr(params, READ[name][0])
-            if not path or not Path(path).exists():
-                if not path and recipe.extract is None:
-                    yield Finding(name, "it names no conversations: the model is taken as it is")
-                    continue
-                made = "from the documents" if not path else f"by the run ({path})"
-                yield Finding(name, f"its {READ[name][0]} are made {made}, and can be checked then")
-                continue
-            room = getattr(params, "max_tokens", 0)
-            thoughts = list[bool]()
-            read = partial(fitting, READ[name][1], tokenizer, context - room if context else 0, thoughts)
-            yield from records_found(name, Path(path), read, amounts)
-            if name != "rl" and any(thoughts) and not marks_thoughts(recipe, tokenizer):
-                told, remedy = untold(sum(thoughts))
-                yield Finding(name, told, remedy=remedy)
-            if name == "rl":
-                yield from reward_found(recipe, params)
+        yield from examples_found(recipe, folder, tokenizer, context, amounts)
+        prompts: Any = resolve_paths(recipe.rl, folder) if recipe.rl else None
+        if prompts and Path(prompts.prompts).exists():
+            yield from reward_found(recipe, prompts)
         yield from tasks_found(recipe, folder)
         if tokenizer:
             yield from template_found(tokenizer)
@@ -173,72 +139,6 @@ def tasks_found(recipe: Recipe, folder: Path) -> Iterator[Finding]:
                 yield Finding(f"evaluate.tasks.{name}", "it is lm-evaluation-harness's to read, when it runs")
             elif Path(path).is_file():
                 yield from records_found(f"evaluate.tasks.{name}", Path(path), partial(checked, form_of), {})
-
-
-def records_found(stage: str, path: Path, read: Callable[[Any], Any], amounts: dict[str, Amount]) -> Iterator[Finding]:
-    """What the records of a file are: good, or left out, and why; how much is good joins `amounts`."""
-    left_out = list[LeftOut]()
-    try:
-        sample = list(islice(records_of(path), SAMPLED))
-    except UserError as error:
-        yield Finding(stage, error.problem, True, error.remedy)
-        return
-    good = list(sifted(sample, read, left_out))
-    amounts[stage] = amount_of(path, sample, left_out)
-    more = f" of the first {len(sample):,}" if len(sample) == SAMPLED else ""
-    yield Finding(
-        stage, f"{counted(len(good), 'records')}{more} can be used", not good, f"look at {path}" if not good else ""
-    )
-    for too_long in (False, True):
-        group = [one for one in left_out if one.too_long == too_long]
-        if group:
-            what = "too long for the model" if too_long else "no good"
-            count = "1 record is" if len(group) == 1 else f"{len(group):,} records are"
-            of = f" of {Path(group[0].file).relative_to(path)}" if path.is_dir() else ""
-            told = f"{count} {what}, as record {group[0].record}{of}: {group[0].why}"
-            yield Finding(stage, told, 2 * len(group) > len(sample), group[0].remedy)
-
-
-def amount_of(path: Path, sample: list[tuple[Path, int, Any]], left_out: list[LeftOut]) -> Amount:
-    """How much of a file or folder can be used, by some of its records; an unreadable one is as long as the others."""
-    bad = {(one.file, one.record) for one in left_out}
-    sizes = {
-        (str(file), number): len(json.dumps(record, ensure_ascii=False, default=str).encode("utf-8", "replace"))
-        for file, number, record in sample
-        if not isinstance(record, BadLine)
-    }
-    read, kept = sum(sizes.values()), sum(size for place, size in sizes.items() if place not in bad)
-    share = kept / read * len(sizes) / len(sample) if kept else 0.0
-    count = sum(1 for _ in islice(records_of(path), MANY))
-    return Amount(max(1, round(count * (1 - len(bad) / max(1, len(sample))))), size_of(path) * share)
-
-
-def fitting(
-    read: Callable[[Record], Any], tokenizer: Tokenizer | None, most: int, thoughts: list[bool], record: Any
-) -> Any:
-    """What a record is read as; whether an answer in it begins with a thought joins `thoughts`. Raises UserError where
-    it cannot be used, or is longer than the model reads."""
-    made = checked(read, record)
-    if tokenizer and most:
-        first = made[0] if isinstance(made, list) and isinstance(made[0], tuple) else made
-        messages, answers = (first[0], first[1:]) if isinstance(first, tuple) else (first, ())
-        ids = [with_answer(messages, one, tokenizer) for one in answers if isinstance(one, dict)]
-        length = max((len(prompt) + len(answer) for prompt, answer in ids), default=0)
-        if read is answered:
-            length = max(len(ids) for ids, _ in lessons(messages, tokenizer))
-        length = length or len(render(messages, tokenizer, generation_prompt=read is asked)[0])
-        if length > most + (read is answered):
-            raise TooLong(length, most)
-    parts = [one for part in (made if isinstance(made[0], tuple) else [made]) for one in part]
-    thoughts.append(any(thinks_first(one) for one in parts if isinstance(one, dict)))
-    return made
-
-
-def marks_thoughts(recipe: Recipe, tokenizer: Tokenizer | None) -> bool:
-    """Whether the vocabulary has tokens for thoughts, as far as that is known."""
-    if tokenizer:
-        return OVER in tokenizer.shown
-    return not recipe.tokenizer or recipe.tokenizer.thoughts
 
 
 def template_found(tokenizer: Tokenizer) -> Iterator[Finding]:
@@ -352,11 +252,6 @@ def passes(stage: str, there: Amount, params: Any) -> float:
 
     enough = PAIRS if READ[stage][0] == "preferences" else CONVERSATIONS
     return float(params.epochs or dose(there.records, enough=enough)[1])
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files of a folder."""
-    return sum(file.stat().st_size for file in files_of(path))
 
 
 def speed() -> float:

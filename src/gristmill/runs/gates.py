@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 
+from gristmill.recipe import Recipe
+from gristmill.runs.figure_names import READ_FROM, known_figures
 from gristmill.settings.quantities import bound_of
 from gristmill.settings.stages import BY_NAME
 
@@ -26,6 +28,24 @@ def broken(gates: Mapping[str, str], summary: Mapping[str, float]) -> list[str]:
         elif not HOLDS[sign](summary[name], bound):
             found.append(f"{name} is {summary[name]:g}; it is to be {gate}")
     return found
+
+
+def foreseen(recipe: Recipe, met: Iterable[str] = ()) -> Iterator[tuple[str, bool]]:
+    """What can be said of a recipe's gates before it runs: of each figure that is not known, and whether it is sure
+    that it will not be measured. `met`: names of figures that an earlier run had."""
+    known = known_figures(recipe) | {*met}
+    tasks = recipe.evaluate.tasks if recipe.evaluate else {}
+    for name in (name for name in recipe.gates if name not in known):
+        stage, _, figure = name.partition(".")
+        near = meant(name, known)
+        if stage == "tasks":
+            if not any(figure.startswith(f"{task}.") for task in tasks):
+                yield f"{name}: evaluate.tasks has no such task (it has {', '.join(tasks) or 'none'})", True
+        elif stage not in {one.partition(".")[0] for one in known} and not READ_FROM.fullmatch(name):
+            why = f"the recipe has no [{stage}]" if stage in BY_NAME else f"no stage is called `{stage}`"
+            yield f"{name}: {why}{near}", True
+        elif near or not READ_FROM.fullmatch(name):
+            yield f"{name} is not known as a figure of {stage}{near}", False
 
 
 def meant(name: str, known: Iterable[str]) -> str:

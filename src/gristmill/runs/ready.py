@@ -9,8 +9,9 @@ from pathlib import Path
 
 from gristmill.errors import UserError, typed
 from gristmill.inputs.folders import files_of
-from gristmill.recipe import Recipe, stage_params
+from gristmill.recipe import Params, Recipe, stage_params
 from gristmill.settings.choices import refuse_gaps
+from gristmill.settings.descriptions import settings_of
 from gristmill.settings.recipe_file import TUNED_ON
 from gristmill.settings.stages import Stage, input_paths, pick_inputs, resolve_paths
 from gristmill.settings.types import ADDRESS, marked_fields
@@ -48,15 +49,24 @@ def check_inputs(recipe: Recipe, stages: Sequence[Stage], folder: Path, finished
         before[stage.name] = folder / stage.name
 
 
+def check_settings(stage: Stage, params: Params) -> None:
+    """Raise UserError where a file or folder that the settings of a stage by itself name is not there, or of another
+    kind."""
+    for name, path in input_paths(params).items():
+        if "://" not in path and not ADDRESS.search(path):
+            check_input(stage, name, Path(path), f"{stage.name}.{name.partition('.')[0]}: ")
+
+
 def check_input(stage: Stage, name: str, path: Path, begins: str) -> None:
     """Raise UserError where what a setting names is not there, or is a folder where a file is wanted, or no folder."""
     field = name.partition(".")[0]
     inside = MUST_HOLD.get(f"{stage.name}.{field}", "")
     if not path.exists():
-        fetched = "name a folder or GGUF file that is here; hf download OWNER/MODEL --local-dir DIR fetches one"
-        raise UserError(
-            f"{begins}no such file or folder: {path}", fetched if field == "init_from" else "check the path"
-        )
+        meaning = next((one.meaning for one in settings_of(stage_params(stage.name)) if one.name == field), "")
+        remedy = f"check the path; {stage.name}.{field}: {meaning}" if meaning else "check the path"
+        if field == "init_from":
+            remedy = "name a folder or GGUF file that is here; hf download OWNER/MODEL --local-dir DIR fetches one"
+        raise UserError(f"{begins}no such file or folder: {path}", remedy)
     if path.is_dir() and field in marked_fields(stage_params(stage.name), "file"):
         raise UserError(f"{begins}{path} is a folder", "name a file")
     if TUNED_ON.get(stage.name) == field:

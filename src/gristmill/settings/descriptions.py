@@ -158,16 +158,19 @@ def wrong_settings(error: ValidationError, where: str, model: Model, stages: Map
     `model` is that of the whole recipe, of one of its tables, which `stages` are, or another.
     """
     own = [name for name, fields in stages.items() if fields is model]
-    told, tables = [], set()
+    told, tables, within = [], set(), ""
     for item in error.errors():
         place = (*own, *item["loc"])
         tables.add(place[0])
         key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)[1:]
         if item["type"] == "extra_forbidden":
+            has = [stage for stage, fields in stages.items() if key in fields.model_fields]
+            within = f"{has[-1]}.{key}" if has and model not in stages.values() else within
             told.append(unknown(key, str(place[-1]), str(place[0]) if len(place) > 1 else "", model, stages))
         else:
             wrong = wrong_value(item, model, item["loc"])
             wrong += f", [{key}]" * (item["type"] == "model_type")
+            wrong += f", as {{ NAME = … }} or {key}.NAME = …" * (item["type"] == "dict_type")
             given = f" (given: {reprlib.repr(item['input'])})" * (item["type"] != "missing")
             told.append(f"`{key}`{wrong}{given}")
     known = [name for name in stages if name in tables]
@@ -176,6 +179,8 @@ def wrong_settings(error: ValidationError, where: str, model: Model, stages: Map
         if len(known) == 1
         else "gristmill --help lists the stages, gristmill STAGE --help a stage's settings"
     )
+    if within:
+        remedy = f"write it with its table, as {within}; {remedy}"
     return UserError(f"{where}: {'; '.join(told)}", remedy)
 
 
