@@ -7,7 +7,8 @@ import os
 import shlex
 import sqlite3
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -75,4 +76,13 @@ class TooLarge(UserError):
 
 
 class MissingExtra(UserError):
-    """A file that only an extra which is not installed can read; the remedy says how to install it."""
+    """Something that only an extra which is not installed can do; the remedy says how to install it."""
+
+
+@contextmanager
+def from_extra(extra: str, problem: str, otherwise: str = "") -> Iterator[None]:
+    """Around imports of what an extra installs. Raises MissingExtra where they fail; `otherwise` ends the remedy."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtra(problem, f"pip install 'gristmill[{extra}]'{otherwise}") from error

@@ -7,15 +7,15 @@ tokens). Case and punctuation do not count. An item with fewer words than a run 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from gristmill.chat.conversations import records_of
+from gristmill.corpus.decontaminate.evaluation_sets import strings
 from gristmill.corpus.text.ngrams import SortedHashes, ngram_hashes, word_hashes
 from gristmill.progress import Progress, watched
 from gristmill.tokenizer.encode import Tokenizer
@@ -23,7 +23,7 @@ from gristmill.tokenizer.shards import Split
 
 RUN, SHORT_RUN = 13, 8  # words
 HALF = 0.5
-NAMES = ("role", "from", "id")  # fields of a record that no one says
+NAMES = {"role", "from", "id"}  # fields of a record that no one says
 
 
 @dataclass(frozen=True)
@@ -59,19 +59,7 @@ class TrainedOn:
         for path in self.files:
             task = f"evaluate: looking for items in {path.name}"
             for _, _, record in watched(records_of(path), task, "records"):
-                yield " ".join(said(record))
-
-
-def said(value: Any) -> Iterator[str]:
-    """The texts of a JSON value, in order. What is no JSON (`BadLine`) has none."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for name, one in value.items():
-            yield from said(one) if name not in NAMES else ()
-    elif isinstance(value, list | tuple):
-        for one in value:
-            yield from said(one)
+                yield " ".join(strings(record, NAMES))
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,11 @@ def shown(figure: Mapping[str, Any]) -> tuple[str, str]:
     return f"{figure['value']:,.4g}", " to ".join(f"{bound:,.4g}" for bound in bounds)
 
 
+def figures_of(task: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The figures among what is told of a task, by name."""
+    return {name: one for name, one in task.items() if isinstance(one, dict) and "value" in one}
+
+
 def spread(items: Sequence[T], count: int) -> list[T]:
     """At most `count` items: the first, the last, and others evenly spread between."""
     last = len(items) - 1

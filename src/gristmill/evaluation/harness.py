@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gristmill.chat.template import render, template_of
-from gristmill.errors import UserError
+from gristmill.errors import UserError, from_extra
 from gristmill.generation.answer_text import answer_of
 from gristmill.generation.engine import Engine
 from gristmill.progress import Progress, console
@@ -134,10 +134,8 @@ def language_model(engine: Engine, name: str = "evaluate") -> LM:
 
     Raises UserError without the extra.
     """
-    try:
+    with from_extra("harness", "lm-evaluation-harness is not installed"):
         from lm_eval.api.model import LM
-    except ImportError:
-        raise UserError("lm-evaluation-harness is not installed", "pip install 'gristmill[harness]'") from None
 
     class GristmillLM(Requests, LM):  # type: ignore[misc]  # its types are those of no stub
         pass

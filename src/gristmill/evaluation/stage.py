@@ -13,7 +13,7 @@ from gristmill.chat.template import exchange
 from gristmill.evaluation.comparison import compare
 from gristmill.evaluation.confidence import trust
 from gristmill.evaluation.contamination import TrainedOn, told
-from gristmill.evaluation.figures import FIGURES, label, shown, spread
+from gristmill.evaluation.figures import FIGURES, figures_of, label, shown, spread
 from gristmill.evaluation.heldout_text import FILE, heldout_text, looked_for
 from gristmill.evaluation.questions import Answer, Question, ask, askable, outcome, read_questions
 from gristmill.evaluation.scores import score, without
@@ -158,19 +158,18 @@ def run_tasks(
     engine: Engine, params: Evaluate, out: Path, left_out: list[LeftOut], parts: Parts, trained: TrainedOn
 ) -> dict[str, float]:
     """Score the recipe's tasks and write what came of them; returns their figures for the summary."""
-    tried = {
-        name: run_task(engine, name, Path(path), params.max_tokens, left_out, parts, trained)
-        for name, path in params.tasks.items()
-    }
-    if tried:
-        write_json(out / "tasks.json", {name: found for name, (found, _) in tried.items()})
-        write_jsonl(out / "tasks.jsonl", [one for _, items in tried.values() for one in items])
-        show_tasks({name: found for name, (found, _) in tried.items()})
+    by_task, scored = dict[str, dict[str, Any]](), list[dict[str, Any]]()
+    for name, path in params.tasks.items():
+        by_task[name], items = run_task(engine, name, Path(path), params.max_tokens, left_out, parts, trained)
+        scored += items
+    if by_task:
+        write_json(out / "tasks.json", by_task)
+        write_jsonl(out / "tasks.jsonl", scored)
+        show_tasks(by_task)
     return {
         f"tasks.{name}.{figure}": one["value"]
-        for name, (found, _) in tried.items()
-        for figure, one in found.items()
-        if isinstance(one, dict) and "value" in one
+        for name, found in by_task.items()
+        for figure, one in figures_of(found).items()
     }
 
 
@@ -189,7 +188,8 @@ def figures(results: Mapping[str, Any], final: str) -> dict[str, float]:
     if seen is not None:
         named["seen_accuracy"] = seen
     others = {split: scores for split, scores in results[final].items() if split not in ("test", "dev", *SEEN)}
-    named |= declined_by_kind(results[final].get("test", {}))
+    by_kind = results[final].get("test", {}).get("by_kind", ())
+    named |= {f"evaluate.declined.{row['kind']}": row["declined"] / row["questions"] for row in by_kind}
     accuracy = "all_answerable_accuracy"
     named |= {f"{split}_accuracy": scores[accuracy] for split, scores in others.items() if accuracy in scores}
     for model, splits in results.items():
@@ -197,12 +197,6 @@ def figures(results: Mapping[str, Any], final: str) -> dict[str, float]:
             scores = splits.get(split, {})
             named |= {f"{prefix}{name}": scores[name] for name in FIGURES if name in scores}
     return named
-
-
-def declined_by_kind(scores: Mapping[str, Any]) -> dict[str, float]:
-    """By kind of question, the share that was declined."""
-    rows = scores.get("by_kind", ())
-    return {f"evaluate.declined.{row['kind']}": row["declined"] / row["questions"] for row in rows}
 
 
 def seen_accuracy(splits: Mapping[str, Any]) -> float | None:
@@ -264,11 +258,10 @@ def show(models: Mapping[str, Any], trusted: Mapping[str, Any]) -> None:
 def show_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> None:
     """Print each figure of each task."""
     head = ("task", "items", "figure", "value", "95 % interval")
-    found = ((name, task["items"], figure, one) for name, task in tasks.items() for figure, one in task.items())
     rows = [
-        (name, f"{items:,}", figure, *shown(one))
-        for name, items, figure, one in found
-        if isinstance(one, dict) and "value" in one
+        (name, f"{task['items']:,}", figure, *shown(one))
+        for name, task in tasks.items()
+        for figure, one in figures_of(task).items()
     ]
     results.print(table(head, rows))
 

@@ -13,7 +13,7 @@ import torch
 
 from gristmill.chat.layouts import Messages
 from gristmill.chat.template import Template, template_of
-from gristmill.errors import UserError
+from gristmill.errors import UserError, from_extra
 from gristmill.export.gguf import gguf_name
 from gristmill.export.trained import Trained
 from gristmill.generation.engine import Engine
@@ -55,7 +55,7 @@ CALLED: Messages = [
 LONGEST = 32  # tokens of an answer
 EXACT = 1e-4  # nats by which a log-probability may differ in float32: sums are taken in another order
 LIKELIEST = 1_000  # tokens whose log-probabilities are compared, at most
-MISSING = "pip install 'gristmill[check]', or leave out check"
+UNCHECKED = ", or leave out check"
 
 
 class Peer(Protocol):
@@ -83,11 +83,9 @@ class Transformers:
     name, exact = "transformers", True
 
     def __init__(self, folder: Path) -> None:
-        try:
+        with from_extra("check", "transformers is not there to be checked against", UNCHECKED):
             from transformers import AutoModelForCausalLM, AutoTokenizer
             from transformers.utils import logging
-        except ImportError as error:
-            raise UserError("transformers is not there to be checked against", MISSING) from error
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         self.words: Any = AutoTokenizer.from_pretrained(folder)
@@ -118,10 +116,8 @@ class LlamaCpp:
     everything in float32 but what the file has otherwise, and without flash attention, which rounds."""
 
     def __init__(self, folder: Path, kind: str, trained: Trained) -> None:
-        try:
+        with from_extra("check", "llama.cpp (xllamacpp) is not there to be checked against", UNCHECKED):
             import xllamacpp
-        except ImportError as error:
-            raise UserError("llama.cpp (xllamacpp) is not there to be checked against", MISSING) from error
         self.name, self.exact = f"llama_cpp_{kind}", kind == "f32"
         self.forbidden, (self.letter,) = trained.tokenizer.im_start, trained.tokenizer.encode("a")
         self.vocab_size = trained.tokenizer.vocab_size

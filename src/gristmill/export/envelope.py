@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gristmill.errors import UserError
+from gristmill.errors import UserError, from_extra
 from gristmill.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -130,9 +130,7 @@ def key_in(path: Path, which: str, read: Callable[[bytes], Any], kind: type) -> 
 
 def library() -> tuple[Any, Any]:
     """The parts of `cryptography` that are used. Raises UserError where it is not installed."""
-    try:
+    with from_extra("attest", "signatures need the package cryptography"):
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ed25519
-    except ImportError as error:
-        raise UserError("signatures need the package cryptography", "pip install 'gristmill[attest]'") from error
     return serialization, ed25519

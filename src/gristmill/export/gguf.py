@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gristmill.chat.template import template_of
-from gristmill.errors import UserError
+from gristmill.errors import from_extra
 from gristmill.export.carried import KEY, Carrier
 from gristmill.export.trained import Trained
 from gristmill.files import atomic_path, write_text
@@ -44,10 +44,8 @@ def write_gguf(trained: Trained, out: Path, kind: str, key: Ed25519PrivateKey | 
 
     Raises UserError where the package `gguf` is not installed.
     """
-    try:
+    with from_extra("gguf", "GGUF files need the package gguf"):
         import gguf
-    except ImportError as error:
-        raise UserError("GGUF files need the package gguf", "pip install 'gristmill[gguf]'") from error
     model, carrier = trained.model, Carrier(trained.made, key)
     family = "qwen3" if model.config.qk_norm else "llama"
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[family.upper()], model.config.layers)

@@ -50,15 +50,10 @@ def load_together(model: Path, tokenizer: Path, device: str = "cpu") -> tuple[Tr
 
     Raises UserError where they do not belong together.
     """
-    from gristmill.model.formats.hf_format import open_model
+    from gristmill.model.formats.gguf_format import open_model
 
     words = Tokenizer.load(tokenizer)
-    if model.suffix == ".gguf":
-        from gristmill.model.formats.gguf_format import read_gguf
-
-        network = read_gguf(model, words.vocab_size).to(device)
-    else:
-        network = open_model(model, words.vocab_size, device)
+    network = open_model(model, words.vocab_size, device)
     fit(model, network.config.vocab_size, tokenizer, words)
     return network, words
 

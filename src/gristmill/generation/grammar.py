@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gristmill.errors import UserError
+from gristmill.errors import UserError, from_extra
 from gristmill.tokenizer.encode import Tokenizer
 
 # a model that has not learned JSON may put blanks without end
@@ -51,10 +51,8 @@ class Grammars:
     """Makes grammars for a tokenizer. Raises UserError where the library is missing."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        try:
+        with from_extra("json", "answers of a given form need llguidance"):
             import llguidance
-        except ImportError as error:
-            raise UserError("answers of a given form need llguidance", "pip install 'gristmill[json]'") from error
         self.matcher, self.vocabulary = llguidance.LLMatcher, tokenizer.vocab_size
         self.tokenizer = llguidance.LLTokenizer(
             llguidance.TokenizerWrapper(TokenList(tokenizer)),

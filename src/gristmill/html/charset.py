@@ -10,6 +10,7 @@ from resiliparse.parse.encoding import detect_encoding
 from gristmill.html.encodings import decode, encoding_of
 from gristmill.inputs.text_files import marked_charset, mostly_utf8
 
+DEFAULT = "windows-1252"  # of servers and browsers: declared, it is no statement
 PRESCAN = 1 << 14  # bytes; the standard says 1024, but a parser that meets one later begins again
 # what the prescan meets: comments, <meta>, other tags, declarations and the like (HTML §13.2.3.2)
 MARKUP = re.compile(
@@ -43,7 +44,8 @@ def decoded_page(body: bytes, charset: str = "") -> tuple[bytes, str]:
     declared: list[str] = []
     for name in declarations(body, charset):
         declared.append(name)
-        if name and (name == "utf-8" or not is_utf8(body) or body.isascii() or not unlikely(name)):
+        likely = name != DEFAULT  # which valid UTF-8 contradicts
+        if name and (name == "utf-8" or not is_utf8(body) or body.isascii() or likely):
             if name == "utf-8" and is_utf8(body):
                 return body, name
             text = decode(body, name)
@@ -54,8 +56,8 @@ def decoded_page(body: bytes, charset: str = "") -> tuple[bytes, str]:
     guess = encoding_of(detect_encoding(body) or "")
     first = next((name for name in declared if name), guess)
     if first == "utf-8" and not mostly_utf8(body):
-        first = guess if guess != "utf-8" else "windows-1252"
-    first = first or "windows-1252"
+        first = guess if guess != "utf-8" else DEFAULT
+    first = first or DEFAULT
     return as_utf8(body, first), first
 
 
@@ -107,11 +109,6 @@ def meta_encoding(given: Mapping[bytes, bytes]) -> str:
 def in_ascii(name: str) -> str:
     """What a declaration means that was read as ASCII: a page in UTF-16 could not have been read as far as it."""
     return "utf-8" if name.startswith("utf-16") else "windows-1252" if name == "x-user-defined" else name
-
-
-def unlikely(name: str) -> bool:
-    """Whether a declaration of this encoding is a server's default, no statement: valid UTF-8 contradicts it."""
-    return name == "windows-1252"
 
 
 def is_utf8(body: bytes) -> bool:

@@ -13,7 +13,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from mimetypes import guess_type
@@ -171,6 +171,15 @@ def decoded(line: bytes, charset: str) -> str | BadLine:
         if charset == "utf-8-sig":
             return BadLine(f"not valid UTF-8 at byte {error.start + 1}")
     return line.decode(charset, "replace")
+
+
+def readable(lines: Iterable[str | BadLine], bad: list[tuple[int, BadLine]]) -> Iterator[str]:
+    """The lines that could be read; the others join `bad`, with their numbers from 1."""
+    for number, line in enumerate(lines, 1):
+        if isinstance(line, BadLine):
+            bad.append((number, line))
+        else:
+            yield line
 
 
 def json_lines(path: Path, whole: bool = False) -> Iterator[tuple[int, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,25 +15,15 @@ from gristmill.manifest import Manifest
 from gristmill.model.transformer import Transformer, load_model
 from gristmill.posttrain.examples import Pair, planned
 from gristmill.posttrain.losses import dpo
-from gristmill.posttrain.reward import read_pairs
+from gristmill.posttrain.reward import Preferring, read_pairs
 from gristmill.processes import RANK, SIZE
 from gristmill.recipe import DPO
 from gristmill.training.data.answers import Answers, fork
-from gristmill.training.job import Job, StepLoss
+from gristmill.training.job import StepLoss
 from gristmill.training.log import LogLine, mean_of
 from gristmill.training.loop import best_device
 from gristmill.training.parallel import join, total
 from gristmill.training.stage import conclude, last_tenth, run_job
-
-
-@dataclass(kw_only=True)
-class Preferring(Job):
-    """A DPO training, and the pairs that it is scored on."""
-
-    model: Transformer
-    reference: Transformer
-    per_token: bool
-    heldout_pairs: list[Pair]
 
 
 def run(inputs: Mapping[str, Path], params: DPO, out: Path) -> Manifest:
@@ -51,39 +41,29 @@ def prepare(inputs: Mapping[str, Path], params: DPO, out: Path) -> Preferring:
     pairs, heldout = read_pairs(Path(params.preferences), tokenizer, model.config.context, left_out)
     counts = {"pairs": len(pairs), "heldout_pairs": len(heldout)} | report("dpo", left_out, out)
     order, plan = planned("dpo", pairs, params)
+    compared = partial(margins, model, reference, params.per_token)
 
     def loss(step: int) -> StepLoss:
         chosen = order(step)
         own = [pairs[index] for index in chosen[RANK::SIZE]]
-        ours, theirs = margins(model, reference, own, params.per_token)
+        ours, theirs = compared(own)
         each = dpo(ours, theirs, params.beta, params.smoothing)
         right = total(float((ours > theirs).sum()))[0] / len(chosen)
         return StepLoss(each.sum() / len(chosen), sum(pair.tokens for pair in own), {"accuracy": round(right, 4)})
 
-    return Preferring(
-        model=model,
-        loss=loss,
-        plan=plan,
-        counts=counts,
-        reference=reference,
-        per_token=params.per_token,
-        heldout_pairs=heldout,
-    )
+    return Preferring(model, loss, plan, counts=counts, compared=compared, train_pairs=pairs, heldout_pairs=heldout)
 
 
 def finish(job: Preferring, log: list[LogLine], out: Path) -> Manifest:
     """Write the model, and how often it moved towards the chosen answer of pairs that it never saw."""
     metrics = {"loss": mean_of(last_tenth(log), "loss")}
-    if pairs := job.heldout_pairs[:2000]:
-        with torch.no_grad():
-            parts = [pairs[at : at + 16] for at in range(0, len(pairs), 16)]
-            right = [torch.gt(*margins(job.model, job.reference, part, job.per_token)) for part in parts]
-        metrics["heldout_accuracy"] = float(torch.cat(right).float().mean())
+    if job.heldout_pairs:
+        metrics["heldout_accuracy"] = job.accuracy(job.heldout_pairs)
     return conclude(job, log, out, metrics)
 
 
 def margins(
-    model: Transformer, reference: Transformer, pairs: Sequence[Pair], per_token: bool
+    model: Transformer, reference: Transformer, per_token: bool, pairs: Sequence[Pair]
 ) -> tuple[Tensor, Tensor]:
     """By how much the chosen answers' log-probabilities are above the rejected ones', in model and reference."""
     device = model.embed.weight.device

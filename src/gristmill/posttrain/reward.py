@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -41,6 +42,7 @@ from gristmill.training.parallel import join
 from gristmill.training.stage import conclude, last_tenth, run_job
 
 HELD_OUT = 0.1  # share of the prompts whose pairs only measure
+SCORED, AT_ONCE = 2000, 16  # pairs that are scored in the end: at most, and together
 
 
 class RewardModel(Network):
@@ -75,12 +77,19 @@ class RewardModel(Network):
 
 
 @dataclass(kw_only=True)
-class Preferences(Job):
-    """The training of a reward model, and the pairs that it is scored on."""
+class Preferring(Job):
+    """A training on preference pairs, those that it is scored on, and what makes two numbers of each of some pairs: the
+    first is to be the larger one."""
 
-    model: RewardModel
+    compared: Callable[[Sequence[Pair]], tuple[Tensor, Tensor]]
     train_pairs: list[Pair]
     heldout_pairs: list[Pair]
+
+    @torch.no_grad()
+    def accuracy(self, pairs: Sequence[Pair]) -> float:
+        """The share of some pairs, at most SCORED, of which the first number is the larger one."""
+        parts = [pairs[at : at + AT_ONCE] for at in range(0, min(len(pairs), SCORED), AT_ONCE)]
+        return float(torch.cat([torch.gt(*self.compared(part)) for part in parts]).float().mean())
 
 
 def run(inputs: Mapping[str, Path], params: Reward, out: Path) -> Manifest:
@@ -88,7 +97,7 @@ def run(inputs: Mapping[str, Path], params: Reward, out: Path) -> Manifest:
     return run_job(prepare(inputs, params, out), out, finish)
 
 
-def prepare(inputs: Mapping[str, Path], params: Reward, out: Path) -> Preferences:
+def prepare(inputs: Mapping[str, Path], params: Reward, out: Path) -> Preferring:
     """The training: its loss is the likelihood that each pair's chosen answer is preferred."""
     join()
     torch.manual_seed(params.seed)
@@ -109,21 +118,19 @@ def prepare(inputs: Mapping[str, Path], params: Reward, out: Path) -> Preference
         value = bradley_terry(*rewards(model, pairs)).mean() * (len(pairs) / len(chosen))
         return StepLoss(value, sum(pair.tokens for pair in pairs))
 
-    return Preferences(
-        model=model, loss=loss, plan=plan, counts=counts, train_pairs=train_pairs, heldout_pairs=test_pairs
+    compared = partial(rewards, model)
+    return Preferring(
+        model, loss, plan, counts=counts, compared=compared, train_pairs=train_pairs, heldout_pairs=test_pairs
     )
 
 
-def finish(job: Preferences, log: list[LogLine], out: Path) -> Manifest:
+def finish(job: Preferring, log: list[LogLine], out: Path) -> Manifest:
     """Write the reward model, and how often it prefers the chosen answer."""
-    job.model.eval()
-    metrics = {
-        "loss": mean_of(last_tenth(log), "loss"),
-        "likelihood_weight": float(job.model.likelihood.detach()),
-    }
+    likelihood = job.model.eval().get_parameter("likelihood")
+    metrics = {"loss": mean_of(last_tenth(log), "loss"), "likelihood_weight": float(likelihood.detach())}
     for name, pairs in (("train_accuracy", job.train_pairs), ("heldout_accuracy", job.heldout_pairs)):
         if pairs:
-            metrics[name] = accuracy(job.model, pairs[:2000])
+            metrics[name] = job.accuracy(pairs)
     return conclude(job, log, out, metrics)
 
 
@@ -132,13 +139,6 @@ def rewards(model: RewardModel, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
     answers = fork([prompt for prompt, *_ in pairs], [both for _, *both in pairs], model.score.weight.device)
     rewards_P2: Tensor = model(answers).view(-1, 2)
     return rewards_P2[:, 0], rewards_P2[:, 1]
-
-
-@torch.no_grad()
-def accuracy(model: RewardModel, pairs: Sequence[Pair], batch: int = 16) -> float:
-    """Share of the pairs whose chosen answer gets the higher reward."""
-    right = [torch.gt(*rewards(model, pairs[at : at + batch])) for at in range(0, len(pairs), batch)]
-    return float(torch.cat(right).float().mean())
 
 
 def read_pairs(

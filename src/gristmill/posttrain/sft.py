@@ -29,7 +29,7 @@ from gristmill.processes import LEADER, RANK, SIZE
 from gristmill.progress import console, counted, warn
 from gristmill.recipe import SFT
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.tokenizer.formats.import_hf import adopt, same_tokens
+from gristmill.tokenizer.formats.import_hf import adopt, check_tokens
 from gristmill.tokenizer.formats.vocabulary_files import OVER
 from gristmill.tokenizer.shards import open_split
 from gristmill.training.data.loader import Batch, Loader
@@ -45,7 +45,7 @@ from gristmill.training.stage import conclude, last_tenth, run_job
 LORA_RATE = 0.01  # of adapters by AdamW, times lr, where adamw_lr is not set
 LR, LR_OF_OTHERS, LR_OF_ADAPTERS = 0.3, 0.01, 0.1  # where lr is not set: docs/notebook/post-training.md
 SCORINGS = 10  # of held-out conversations while training
-MOST_SCORED = 200  # conversations of each kind in one
+MOST_SCORED, AT_ONCE = 200, 16  # conversations of each kind in one, and together
 FEWEST = 8  # held-out conversations that a warning of overfitting may rest on
 TEXT_TOKENS = 20_000  # held-out tokens that show what is forgotten
 REMEDY = "fewer epochs, a lower lr, or more conversations"
@@ -169,8 +169,7 @@ def beginning(inputs: Mapping[str, Path], params: SFT, out: Path) -> tuple[Trans
     if "tokenizer" not in inputs:
         from_leader(lambda: adopt(source, out / "tokenizer.json"))
     tokenizer = Tokenizer.load(inputs.get("tokenizer", out))
-    if not same_tokens(source, tokenizer):
-        raise UserError(f"the tokens are not those of {source}", f'give [tokenizer] init_from = "{source}"')
+    check_tokens(source, tokenizer)
     return read_foreign_model(source, tokenizer.vocab_size).to(best_device()), tokenizer
 
 
@@ -239,11 +238,11 @@ def scoring(
 
 
 @torch.no_grad()
-def loss_on(model: Transformer, examples: Sequence[Example], batch: int = 16) -> float:
+def loss_on(model: Transformer, examples: Sequence[Example]) -> float:
     """Mean loss of the tokens that count, in nats."""
     nats, count, ordered = 0.0, 0, sorted(examples, key=lambda example: len(example.ids))
-    for at in range(0, len(ordered), batch):
-        part = ordered[at : at + batch]
+    for at in range(0, len(ordered), AT_ONCE):
+        part = ordered[at : at + AT_ONCE]
         rows = packed(part)
         loss = float(cross_entropy(model, rows.inputs_PT, rows.targets_PT, starts_BT=rows.starts_PT))
         nats, count = nats + loss * borne(part), count + borne(part)

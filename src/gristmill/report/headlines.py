@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gristmill.evaluation.figures import FIGURES, OFTEN, label, shown
+from gristmill.evaluation.figures import FIGURES, OFTEN, figures_of, label, shown
 from gristmill.progress import quantity
 from gristmill.report.blocks import Headline
 from gristmill.report.plot import number
@@ -103,12 +103,11 @@ def tasks(folders: Folders) -> list[Headline]:
     """The first figure of each benchmark of one's own."""
     found = []
     for name, task in values(folders, "evaluate", "tasks.json").items():
-        for figure, one in task.items():
-            if isinstance(one, dict) and "value" in one:
-                value, sure = shown(one)
-                says = f"{figure}; items: {number(task['items'])}" + (f"; 95 % interval {sure}" if sure else "")
-                found.append(Headline(f"task {name}", value, says))
-                break
+        if figures := figures_of(task):
+            figure, one = next(iter(figures.items()))
+            value, sure = shown(one)
+            says = f"{figure}; items: {number(task['items'])}" + (f"; 95 % interval {sure}" if sure else "")
+            found.append(Headline(f"task {name}", value, says))
     return found
 
 

@@ -80,7 +80,7 @@ def from_elsewhere(headers: Headers) -> bool:
     return site == "cross-site" if site else origin is not None and urlsplit(origin).netloc != headers.get("host")
 
 
-def names_this_machine(host: str, name: str = "") -> bool:
+def names_this_machine(host: str, name: str) -> bool:
     """Whether a Host header (RFC 9110, section 7.2) is localhost, a loopback address or `name`, at any port."""
     found = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::[0-9]*)?", host)
     asked = found[1].lower().removesuffix(".") if found else ""

@@ -125,7 +125,7 @@ class Talk:
             thought = 0
             for piece in (reply,) if isinstance(reply, str) else reply:
                 if person and isinstance(reply, Reply) and len(reply.thought) > thought:
-                    print(dimmed(reply.thought[thought:].translate(CONTROLS)), end="", flush=True)
+                    print(f"\x1b[2m{reply.thought[thought:].translate(CONTROLS)}\x1b[0m", end="", flush=True)  # dimmed
                     thought = len(reply.thought)
                 if thought and piece and not any(pieces):
                     print()
@@ -213,11 +213,6 @@ def follow(talk: Talk, line: str) -> None:
             print(f"error: {error}")
     elif line:
         talk.ask(line)
-
-
-def dimmed(text: str) -> str:
-    """A text as a terminal shows what matters less."""
-    return f"\x1b[2m{text}\x1b[0m"
 
 
 def read(prompt: str, more: str) -> str:

@@ -24,7 +24,7 @@ from gristmill.recipe import Tokenize
 from gristmill.tokenizer.batches import in_order, threads
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.heldout import end_apart, positions
-from gristmill.tokenizer.shards import DESCRIPTION, INDEX
+from gristmill.tokenizer.shards import DESCRIPTION, INDEX, index_path
 
 SPLITS = ("train", "heldout")
 COLUMNS = ("id", "text", "url", "host", "source", "cluster", "language")
@@ -133,12 +133,7 @@ class SplitWriter:
         self.documents = self.tokens = self.bytes = 0
         self.file: BinaryIO | None = None
         self.digest = hashlib.sha256()
-        self.index = pq.ParquetWriter(self.index_path, INDEX, compression="zstd", write_page_checksum=True)
-
-    @property
-    def index_path(self) -> Path:
-        """Where the index is."""
-        return self.out / f"{self.split}-index.parquet"
+        self.index = pq.ParquetWriter(index_path(out, split), INDEX, compression="zstd", write_page_checksum=True)
 
     def add(self, names: Mapping[str, pa.Array], tokens: np.ndarray, counts: np.ndarray, sizes: np.ndarray) -> None:
         """Append documents: their names, all their tokens, and how many tokens and UTF-8 bytes each has."""
@@ -189,7 +184,7 @@ class SplitWriter:
         self.index.close()
         return {
             "shards": self.shards,
-            "index_sha256": sha256_file(self.index_path),
+            "index_sha256": sha256_file(index_path(self.out, self.split)),
             "documents": self.documents,
             "tokens": self.tokens,
             "bytes": self.bytes,

@@ -71,8 +71,12 @@ class Checkpoints:
                 self.prune()
 
         for action in (prepare, write, finish):
-            problem = attempt(action)
-            if total(problem is not None)[0]:
+            problem = ""
+            try:
+                action()
+            except (OSError, ValueError, SafetensorError) as error:
+                problem = str(error) or type(error).__name__
+            if total(bool(problem))[0]:
                 problem = problem or "another process failed"
                 told = f"step {state['done']:,}: no checkpoint could be written ({problem}); training goes on"
                 warn(f"           {told}")
@@ -176,15 +180,6 @@ def read_shares(tensors: Mapping[str, Tensor], folder: Path) -> None:
 def name_of(done: int) -> str:
     """The folder of the checkpoint after so many steps."""
     return f"step-{done:08}"
-
-
-def attempt(action: Callable[[], None]) -> str | None:
-    """What went wrong with writing, or None."""
-    try:
-        action()
-    except (OSError, ValueError, SafetensorError) as error:
-        return str(error)
-    return None
 
 
 def examined(folder: Path) -> tuple[State | None, str]:

@@ -9,7 +9,7 @@ from gristmill.model.formats.hf_format import read_config, read_huggingface
 from gristmill.model.transformer import Transformer
 from gristmill.recipe import Pretrain
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.tokenizer.formats.import_hf import same_tokens
+from gristmill.tokenizer.formats.import_hf import check_tokens
 from gristmill.training.budget.sizing import SHAPE, config_of
 
 
@@ -36,6 +36,5 @@ def new_model(params: Pretrain, tokenizer: Tokenizer) -> Transformer:
     if not params.init_from:
         return Transformer(config_of(params, tokenizer.vocab_size))
     folder = Path(params.init_from)
-    if not same_tokens(folder, tokenizer):
-        raise UserError(f"the tokens are not those of {folder}", f'give [tokenizer] init_from = "{folder}"')
+    check_tokens(folder, tokenizer)
     return read_huggingface(folder, tokenizer.vocab_size, params.context)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gristmill.errors import UserError
+from gristmill.errors import from_extra
 from gristmill.files import write_text
 from gristmill.processes import LEADER
 from gristmill.progress import warn
@@ -79,14 +79,10 @@ class Events:
     """TensorBoard's scalars, one file, with the step as the time: what is written depends on the records alone."""
 
     def __init__(self, folder: Path) -> None:
-        try:
+        with from_extra("tensorboard", "tensorboard = true: TensorBoard is not installed"):
             from tensorboard.compat.proto.event_pb2 import Event
             from tensorboard.compat.proto.summary_pb2 import Summary
             from tensorboard.summary.writer.record_writer import RecordWriter
-        except ImportError:
-            raise UserError(
-                "tensorboard = true: TensorBoard is not installed", "pip install 'gristmill[tensorboard]'"
-            ) from None
         self.path, self.make, self.summary, self.writer = folder / "events.out.tfevents.0", Event, Summary, RecordWriter
 
     def restart(self, records: list[LogLine]) -> None:

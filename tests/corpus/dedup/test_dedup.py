@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from gristmill.corpus.dedup import index
 from gristmill.corpus.dedup import stage as dedup
-from gristmill.corpus.dedup.index import Index, IndexWriter, Prints
+from gristmill.corpus.dedup.index import Index, IndexWriter, Prints, read_ids
 from gristmill.corpus.dedup.minhash import MinHash, digests, permutations
 from gristmill.corpus.execution import executor
 from gristmill.corpus.text.words import ALONE, WORD, fold_table, lower, words
@@ -240,10 +240,10 @@ def test_an_index_is_sorted_and_complete(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(dedup, "BLOCK", 16)
     documents = corpus_with_copies(5, 100)
     run_dedup(tmp_path, documents, Dedup())
-    made = Index(tmp_path / "out" / "index", MinHash(5, 14, 8, 0))
+    folder = tmp_path / "out" / "index"
     kept = list(read_documents(tmp_path / "out"))
-    assert made.ids().to_pylist() == [d.id for d in kept]
-    keys, numbers = made.run.keys, made.run.numbers
+    assert read_ids(folder).to_pylist() == [d.id for d in kept]
+    keys, numbers = Index(folder, MinHash(5, 14, 8, 0)).run.arrays()
     assert (np.sort(keys, axis=1) == keys).all()
     assert (np.sort(numbers, axis=1) == np.arange(len(kept))).all()
     assert not (tmp_path / "out" / WORK / "index").exists()

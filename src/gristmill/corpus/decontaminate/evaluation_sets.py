@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gristmill.corpus.readers.tables import numbered, opened_parquet, rows_of, table_of
-from gristmill.inputs.text_files import BadLine, json_lines, text_lines
+from gristmill.inputs.text_files import BadLine, json_lines, readable, text_lines
 
 ANSWERS = ("answer", "answers", "target", "targets", "solution", "output", "response", "completion", "chosen")
 # fields that file an item and are no part of it
@@ -35,10 +35,9 @@ def read_items(path: Path) -> Iterator[Item]:
         for _, row in json_lines(path):
             yield to_item(row)
     elif name.endswith((".csv", ".tsv")):
-        faults: list[BadLine] = []
-        lines = without(faults, text_lines(path))
-        yield from (to_item(row) for _, row in numbered(table_of(path, lines)))
-        yield from map(to_item, faults)
+        bad: list[tuple[int, BadLine]] = []
+        yield from (to_item(row) for _, row in numbered(table_of(path, readable(text_lines(path), bad))))
+        yield from (to_item(line) for _, line in bad)
     elif name.endswith(".parquet"):
         with opened_parquet(path) as file:
             yield from map(to_item, rows_of(file))
@@ -46,15 +45,6 @@ def read_items(path: Path) -> Iterator[Item]:
         for line in text_lines(path):
             if isinstance(line, BadLine) or line.strip():
                 yield to_item(line if isinstance(line, BadLine) else line.strip())
-
-
-def without(faults: list[BadLine], lines: Iterable[str | BadLine]) -> Iterator[str]:
-    """The lines that could be read; the others join `faults`."""
-    for line in lines:
-        if isinstance(line, BadLine):
-            faults.append(line)
-        else:
-            yield line
 
 
 def to_item(row: Any) -> Item:
@@ -71,11 +61,11 @@ def to_item(row: Any) -> Item:
     return Item(asked, () if answer is None else (answer,), bool(given) and answer is None)
 
 
-def strings(value: Any) -> Iterator[str]:
-    """The strings in a JSON value, in order."""
+def strings(value: Any, left_out: Set[str] = ABOUT) -> Iterator[str]:
+    """The strings in a JSON value, in order, without those of the fields that are left out."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        yield from (text for key, inner in value.items() if key not in ABOUT for text in strings(inner))
+        yield from (text for key, one in value.items() if key not in left_out for text in strings(one, left_out))
     elif isinstance(value, list | tuple):
-        yield from (text for inner in value for text in strings(inner))
+        yield from (text for one in value for text in strings(one, left_out))

@@ -98,21 +98,14 @@ class Run:
     size: int
 
     @property
-    def keys(self) -> np.ndarray:
-        """uint64 [columns, size]."""
-        keys: np.ndarray = np.load(f"{self.stem}-keys.npy", mmap_mode="r")
-        return keys
+    def files(self) -> tuple[Path, Path]:
+        """Of the keys, and of the numbers."""
+        return Path(f"{self.stem}-keys.npy"), Path(f"{self.stem}-numbers.npy")
 
-    @property
-    def numbers(self) -> np.ndarray:
-        """uint32 [columns, size]: whose key it is."""
-        numbers: np.ndarray = np.load(f"{self.stem}-numbers.npy", mmap_mode="r")
-        return numbers
-
-    def delete(self) -> None:
-        """Remove the files."""
-        for name in ("keys", "numbers"):
-            Path(f"{self.stem}-{name}.npy").unlink()
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Keys, uint64 [columns, size]; and whose each is, uint32 [columns, size]."""
+        keys, numbers = (np.load(file, mmap_mode="r") for file in self.files)
+        return keys, numbers
 
 
 class Index:
@@ -131,11 +124,6 @@ class Index:
             raise UserError(
                 f"{folder} was made with {known or 'another format'}", f"use the same settings as {minhash}"
             )
-        self.folder = folder
-
-    def ids(self) -> pa.ChunkedArray:
-        """Ids of the documents by number, mapped from the file."""
-        return read_ids(self.folder)
 
 
 class Records:
@@ -190,7 +178,7 @@ class IndexWriter:
         runs = [(index.run, *index.records.mapped(), number) for number, index in enumerate(self.older)]
         runs += [(run, *own, len(self.older)) for run in self.runs]
         for run, checks, signatures, source in runs:
-            FIND(*arrays, n, *sizes, run.keys, run.numbers, run.size, checks, signatures, source, *out)
+            FIND(*arrays, n, *sizes, *run.arrays(), run.size, checks, signatures, source, *out)
         if not SETTLE(*arrays, n, *sizes, self.documents, len(self.older), *out):
             raise MemoryError
         kept = np.flatnonzero(verdicts.rules == 0)
@@ -218,27 +206,26 @@ class IndexWriter:
 
     def create(self, run: Run) -> tuple[np.ndarray, np.ndarray]:
         """Files for a run's keys and numbers, mapped."""
-        shape = (self.columns, run.size)
-        if not run.size:  # nothing cannot be mapped
-            for name, kind in (("keys", U64), ("numbers", U32)):
-                np.save(f"{run.stem}-{name}.npy", np.empty(shape, kind))
-            return np.empty(shape, U64), np.empty(shape, U32)
-        return new_array(Path(f"{run.stem}-keys.npy"), U64, shape), new_array(
-            Path(f"{run.stem}-numbers.npy"), U32, shape
-        )
+        shape, (keys, numbers) = (self.columns, run.size), run.files
+        if run.size:
+            return new_array(keys, U64, shape), new_array(numbers, U32, shape)
+        made = np.empty(shape, U64), np.empty(shape, U32)  # nothing cannot be mapped
+        np.save(keys, made[0])
+        np.save(numbers, made[1])
+        return made
 
     def merge(self) -> None:
         """Make the last two runs one."""
         one, two = self.runs[-2:]
         merged = self.new_run(one.size + two.size)
-        sources = one.keys, one.numbers, two.keys, two.numbers
+        sources = *one.arrays(), *two.arrays()
         keys, numbers = self.create(merged)
         for column in range(self.columns):
             keys_one, numbers_one, keys_two, numbers_two = (array[column] for array in sources)
             MERGE(keys_one, numbers_one, one.size, keys_two, numbers_two, two.size, keys[column], numbers[column])
         self.runs[-2:] = [merged]
-        one.delete()
-        two.delete()
+        for file in (*one.files, *two.files):
+            file.unlink()
 
     def close(self) -> None:
         """Make all runs one and finish the files."""
@@ -247,8 +234,8 @@ class IndexWriter:
             self.add_run(np.empty((0, self.columns), np.uint64))
         while len(self.runs) > 1:
             self.merge()
-        for name in ("keys", "numbers"):
-            Path(f"{self.runs[0].stem}-{name}.npy").rename(self.folder / f"run-{name}.npy")
+        for file, place in zip(self.runs[0].files, Run(self.folder / "run", 0).files, strict=True):
+            file.rename(place)
         about = {"format": FORMAT, "minhash": asdict(self.minhash), "documents": self.documents}
         write_json(self.folder / DESCRIPTION, about)
 

@@ -49,9 +49,9 @@ class Spans(NamedTuple):
     stops: np.ndarray  # int64 [n]
 
 
-def room(offsets: np.ndarray, each: int) -> int:
-    """An upper bound of the pieces of texts with these offsets, where a piece has `each` bytes or more."""
-    return int(offsets[-1] - offsets[0]) // each + 2 * len(offsets)
+def room(offsets: np.ndarray) -> int:
+    """An upper bound of the pieces of texts with these offsets: each has two bytes or more."""
+    return int(offsets[-1] - offsets[0]) // 2 + 2 * len(offsets)
 
 
 def found(count: int) -> int:
@@ -65,7 +65,7 @@ def lines(texts: pa.Array, hosts: pa.Array) -> Spans:
     """Every line that holds a word; its key is that of its words and host."""
     text, offsets = utf8(texts)
     seeds = np.ascontiguousarray(digests(hosts)[:, 0])
-    spans = empty_spans(room(offsets, 2))
+    spans = empty_spans(room(offsets))
     n = LINES(text, offsets, len(texts), fold_table(), seeds, *spans)
     return Spans(*(array[:n] for array in spans))
 
@@ -86,14 +86,14 @@ def spans_of(texts: pa.Array, span: int) -> np.ndarray:
 def anchors(texts: pa.Array, span: int) -> np.ndarray:
     """The anchors of all windows of `span` words, uint64 [n]."""
     text, offsets = utf8(texts)
-    keys = np.empty(room(offsets, 2), np.uint64)
+    keys = np.empty(room(offsets), np.uint64)
     return keys[: found(ANCHORS(text, offsets, len(texts), fold_table(), spans_of(texts, span), keys))]
 
 
 def windows(texts: pa.Array, span: int, repeated: np.ndarray) -> Spans:
     """The windows of `span` words whose anchor is one of the sorted `repeated`."""
     text, offsets = utf8(texts)
-    spans = empty_spans(room(offsets, 2))
+    spans = empty_spans(room(offsets))
     n = found(WINDOWS(text, offsets, len(texts), fold_table(), spans_of(texts, span), repeated, len(repeated), *spans))
     return Spans(*(array[:n] for array in spans))
 

@@ -73,35 +73,25 @@ def run(inputs: Mapping[str, Path], params: Dedup, out: Path) -> Manifest:
             bar.note = name
             return executor.map(function, tasks, out / WORK / name, lambda result: bar.advance(result["documents"]))
 
+        def once(what: str, function: Any, *arguments: Any) -> None:
+            """Call a function on all shards' files of one kind, unless an earlier, interrupted run has."""
+            mark = out / WORK / f"{what}.done"
+            if not mark.exists():
+                function([task.stem(what) for task in tasks], *arguments)
+                mark.touch()
+
         sweep(print_shard, "prints")
         decide(tasks, total, older, bar)
         if params.host_lines:
             sweep(line_shard, "lines")
-            once(out / WORK / "lines.done", passages.mark_repeats, stems(tasks, "lines"), params.host_lines)
+            once("lines", passages.mark_repeats, params.host_lines)
         if params.passage_words:
             sweep(anchor_shard, "anchors")
-            once(
-                out / WORK / "anchors.done",
-                passages.repeated_keys,
-                stems(tasks, "anchors"),
-                out / WORK / "repeated.npy",
-            )
+            once("anchors", passages.repeated_keys, out / WORK / "repeated.npy")
             sweep(window_shard, "windows")
-            once(out / WORK / "windows.done", passages.mark_repeats, stems(tasks, "windows"), 2)
+            once("windows", passages.mark_repeats, 2)
         results = sweep(write_shard, "documents")
     return finish_stage(results, out)
-
-
-def stems(tasks: Sequence[DedupedShard], what: str) -> list[Path]:
-    """Every shard's files of one kind."""
-    return [task.stem(what) for task in tasks]
-
-
-def once(mark: Path, function: Any, *arguments: Any) -> None:
-    """Call a function unless an earlier, interrupted run has."""
-    if not mark.exists():
-        function(*arguments)
-        mark.touch()
 
 
 def print_shard(task: DedupedShard) -> Result:
@@ -216,8 +206,7 @@ def log_copies(task: DedupedShard, log: DropLog, counts: Counter[str]) -> None:
     """Log the copies of a shard, with the ids of their originals, and count the bytes of all its documents."""
     verdicts, sizes, at = verdicts_of(task), np.load(f"{task.stem('prints')}-sizes.npy"), 0
     counts["bytes_in"] = int(sizes.sum())
-    ids = [Index(Path(path) / "index", task.minhash).ids() for path in task.params.against]
-    ids.append(read_ids(task.out / "index"))
+    ids = [read_ids(Path(folder) / "index") for folder in [*task.params.against, str(task.out)]]
     samples = Samples()
     faults = faults_of(task)
     for batch in read_batches(task.shard.path, task.shard.groups, ("id", "url", "source", "text")):

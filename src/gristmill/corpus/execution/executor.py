@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gristmill.errors import Damaged, UserError
+from gristmill.errors import Damaged, UserError, from_extra
 from gristmill.files import sealed, sha256_file, unsealed, write_text
 from gristmill.manifest import faults
 from gristmill.processes import cores
@@ -197,10 +197,8 @@ def must_answer(address: str) -> None:
 def run_on_ray(tasks: Sequence[Task]) -> Iterator[Result]:
     """A Ray cluster, whose nodes have gristmill installed and see the run folder under the same path."""
     must_answer(current.address)
-    try:
+    with from_extra("ray", "--engine ray needs Ray"):
         import ray
-    except ImportError:
-        raise UserError("--engine ray needs Ray", "pip install 'gristmill[ray]'") from None
     if not ray.is_initialized():
         try:
             ray.init(

@@ -100,13 +100,9 @@ def no_document(files: Sequence[Path], made: Manifest, out: Path) -> UserError:
     parts = (("", made.dropped), ("records without page: ", passed))
     told = [title + ", ".join(f"{name} {count:,}" for name, count in some.items()) for title, some in parts if some]
     held = "; ".join(told) or "no records"
-    why = "; ".join(islice(first_reasons(out / "dropped.jsonl"), 3))
+    reasons = (f"{one['source']}: {one['why']}" for one in read_jsonl(out / "dropped.jsonl") if one.get("why"))
+    why = "; ".join(islice(reasons, 3))
     return UserError(f"no document in {named}: {held}" + (f" ({why})" if why else ""), "check what the input holds")
-
-
-def first_reasons(log: Path) -> Iterator[str]:
-    """What was wrong with the first documents of a drop log."""
-    return (f"{record['source']}: {record['why']}" for record in read_jsonl(log) if record.get("why"))
 
 
 def tell_left_out(out: Path) -> None:
@@ -155,10 +151,11 @@ def extract_shard(task: ExtractedShard) -> Result:
                     counts["documents_in"] += 1
                     counts["bytes_in"] += size
                     result = guarded(extract_record, record, task.comments, task.honour)
-                    if not isinstance(result, Document):
-                        more = result.more if isinstance(result, Dropped) else why_of(record)
-                        result = result.rule if isinstance(result, Dropped) else result
-                        log.drop("", clean(record.url), result, source=clean(record.source), size=size, more=more)
+                    if isinstance(result, str):
+                        result = Dropped(result, {"why": clean(record.why)} if record.why else {})
+                    if isinstance(result, Dropped):
+                        about = "", clean(record.url), result.rule
+                        log.drop(*about, source=clean(record.source), size=size, more=result.more)
                         continue
                     left = text_bytes(result.text)
                     counts["bytes_out"] += left
@@ -172,11 +169,6 @@ def extract_shard(task: ExtractedShard) -> Result:
         counts.update({f"{PASSED}{why}": count for why, count in passed.items()})
     found = [{"begin": extent.begin, "end": extent.end} for extent in extents]
     return {"counts": counts, "dropped": log.rules, "dropped_bytes": log.bytes, "extents": found}
-
-
-def why_of(record: Record) -> dict[str, str]:
-    """What a reader says of a record that it could not read."""
-    return {"why": clean(record.why)} if record.why else {}
 
 
 def input_files(inputs: Mapping[str, Path], params: Extract) -> list[Path]:

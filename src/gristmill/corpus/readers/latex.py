@@ -11,9 +11,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gristmill.corpus.readers.source_code import fenced
-from gristmill.html.charset import to_utf8
-from gristmill.inputs.text_files import whole_file
+from gristmill.corpus.readers.source_code import fenced, text_of
 from gristmill.record import Record
 
 HEADINGS = {"part": 1, "chapter": 1, "section": 2, "subsection": 3, "subsubsection": 4, "paragraph": 5}
@@ -59,8 +57,7 @@ HELD = "\ue000%d\ue001"  # stands for a part that is kept as it is; private use,
 
 def read_latex(path: Path, name: str) -> Iterator[Record]:
     """One record."""
-    text = to_utf8(whole_file(path)).decode("utf-8")
-    title, body = to_markdown(text)
+    title, body = to_markdown(text_of(path))
     yield Record(body.encode(), "text/markdown", name, name, "utf-8", title)
 
 

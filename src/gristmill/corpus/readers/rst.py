@@ -12,9 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from gristmill.corpus.readers.source_code import fenced
-from gristmill.html.charset import to_utf8
-from gristmill.inputs.text_files import whole_file
+from gristmill.corpus.readers.source_code import fenced, text_of
 from gristmill.record import Record
 
 ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1++\s*+$")
@@ -47,8 +45,7 @@ INLINE = (
 
 def read_rst(path: Path, name: str) -> Iterator[Record]:
     """One record."""
-    text = to_utf8(whole_file(path)).decode("utf-8")
-    yield Record(Converter().convert(text).encode(), "text/markdown", name, name, "utf-8")
+    yield Record(Converter().convert(text_of(path)).encode(), "text/markdown", name, name, "utf-8")
 
 
 class Converter:

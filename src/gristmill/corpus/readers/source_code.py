@@ -26,7 +26,7 @@ MEAN_LINE = 100
 
 def read_code(path: Path, name: str) -> Iterator[Record]:
     """One record; `minified` where its lines are too long for a person to have written them."""
-    text = to_utf8(whole_file(path)).decode("utf-8").replace("\r\n", "\n")
+    text = text_of(path).replace("\r\n", "\n")
     lines = text.split("\n")
     longest = max(map(len, lines))
     if longest > LONGEST_LINE or len(text) > MEAN_LINE * len(lines):
@@ -34,6 +34,11 @@ def read_code(path: Path, name: str) -> Iterator[Record]:
         return
     body = fenced(text.strip("\n")) if text.strip() else ""
     yield Record(body.encode(), "text/plain", name, name, "utf-8", name)
+
+
+def text_of(path: Path) -> str:
+    """A text file, in whatever encoding it is."""
+    return to_utf8(whole_file(path)).decode("utf-8")
 
 
 def fenced(code: str) -> str:

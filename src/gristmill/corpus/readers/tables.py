@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from gristmill.corpus.execution.documents import halving
 from gristmill.corpus.execution.judge import Dropped
 from gristmill.errors import UserError
-from gristmill.inputs.text_files import BadLine, json_lines, text_lines
+from gristmill.inputs.text_files import BadLine, json_lines, readable, text_lines
 from gristmill.record import Record
 
 TEXT_KEYS = ("text", "content")
@@ -40,15 +40,7 @@ def read_jsonl(path: Path, name: str) -> Iterator[Record]:
 def read_csv(path: Path, name: str) -> Iterator[Record]:
     """One record a row, by the names in the first row; a table without texts is one record, as a Markdown table."""
     bad: list[tuple[int, BadLine]] = []
-
-    def lines() -> Iterator[str]:
-        for number, line in enumerate(text_lines(path), 1):
-            if isinstance(line, BadLine):
-                bad.append((number, line))
-            else:
-                yield line
-
-    rows = table_of(path, lines())
+    rows = table_of(path, readable(text_lines(path), bad))
     names = list(rows.fieldnames or [])
     if not set(TEXT_KEYS) & set(names):
         yield as_markdown(names, (row.values() for row in rows), name)

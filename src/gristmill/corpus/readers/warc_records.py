@@ -15,9 +15,11 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from gristmill.corpus.execution.documents import guarded
+from gristmill.corpus.execution.judge import Dropped
 from gristmill.corpus.readers.packed_records import LONGEST_BEGINNING, LOOKAHEAD, PADDING, Damage, Packing, packing_of
 from gristmill.crawl.warc import to_record
-from gristmill.errors import FAULT, concerns_all, fault_notes
+from gristmill.errors import FAULT
 from gristmill.record import Record
 
 MOST_HEAD = 1 << 20  # bytes of a record's header
@@ -233,12 +235,10 @@ def readable(fields: Mapping[str, str], block: bytes | None, url: str, source: s
     """As `to_record`; where the block is too long, or where that fails, a record with a fault."""
     if block is None:
         return Record(b"", "", url, source, fault="too_large")
-    try:
-        return to_record(fields, block, source)
-    except Exception as error:  # one record stops no run
-        if concerns_all(error):
-            raise
-        return Record(b"", "", url, source, fault=FAULT, why=fault_notes(error)["traceback"])
+    made = guarded(to_record, fields, block, source)
+    if isinstance(made, Dropped):  # one record stops no run
+        return Record(b"", "", url, source, fault=FAULT, why=made.more["traceback"])
+    return made
 
 
 def read_warc(

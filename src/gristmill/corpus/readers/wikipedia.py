@@ -12,8 +12,10 @@ from typing import IO
 from urllib.parse import quote
 from xml.etree import ElementTree
 
+from gristmill.corpus.execution.documents import guarded
+from gristmill.corpus.execution.judge import Dropped
 from gristmill.corpus.readers.wikitext import plain_text
-from gristmill.errors import FAULT, UserError, fault_notes
+from gristmill.errors import FAULT, UserError
 from gristmill.record import Record
 
 ARTICLES = "0"  # the namespace of articles
@@ -42,7 +44,11 @@ def read_dump(path: Path, name: str) -> Iterator[Record]:
                     )
                 elif tag == "page" and find(element, "ns") == ARTICLES:
                     number += 1
-                    yield readable(element, f"{name}:{number}", base or name, licence, namespaces)
+                    source = f"{name}:{number}"
+                    made = guarded(article, element, source, base or name, licence, namespaces)
+                    if isinstance(made, Dropped):  # one page costs no other
+                        made = Record(b"", "", source, source, fault=FAULT, why=made.more["traceback"])
+                    yield made
     except (EOFError, OSError, ElementTree.ParseError) as error:
         if isinstance(error, OSError) and error.filename:
             raise
@@ -76,16 +82,6 @@ def local(element: ElementTree.Element) -> str:
 def find(element: ElementTree.Element, name: str) -> str:
     """The text of the first descendant of that name, or an empty string."""
     return next((found.text or "" for found in element.iter() if local(found) == name), "")
-
-
-def readable(page: ElementTree.Element, source: str, base: str, licence: str, namespaces: frozenset[str]) -> Record:
-    """As `article`; where code of ours fails on the page, a record with a fault."""
-    try:
-        return article(page, source, base, licence, namespaces)
-    except MemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001 - one page costs no other
-        return Record(b"", "", source, source, fault=FAULT, why=fault_notes(error)["traceback"])
 
 
 def article(page: ElementTree.Element, source: str, base: str, licence: str, namespaces: frozenset[str]) -> Record:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gristmill.errors import UserError
+from gristmill.errors import UserError, from_extra
 
 PERSON = frozenset(("PERSON", "PER"))  # as pipelines label people
 PIECE = 100_000  # characters given to the pipeline at once: its memory grows with them
@@ -16,10 +16,8 @@ PIECE = 100_000  # characters given to the pipeline at once: its memory grows wi
 
 def name_finder(model: str) -> Callable[[str], Iterator[tuple[int, int]]]:
     """A finder of people's names. Raises UserError where spaCy or the model is missing."""
-    try:
+    with from_extra("names", "redact.names needs spaCy"):
         import spacy
-    except ImportError:
-        raise UserError("redact.names needs spaCy", "pip install 'gristmill[names]'") from None
     try:
         pipeline = spacy.load(Path(model))
     except (OSError, ValueError, ImportError) as error:

@@ -11,11 +11,22 @@ from torch import Tensor
 
 from gristmill.errors import UserError
 from gristmill.model.formats.hf_format import KINDS, REMEDY, filled, read_config, read_huggingface, renamed, row_order
-from gristmill.model.transformer import ModelConfig, Transformer
+from gristmill.model.transformer import ModelConfig, Transformer, load_model
 from gristmill.progress import warn
 from gristmill.tokenizer.formats.import_gguf import gguf_fields, gguf_reader
 
 FULL = ("F32", "F16", "BF16")
+
+
+def open_model(source: Path, vocab_size: int, device: str = "cpu") -> Transformer:
+    """The model in a folder of ours or of Hugging Face's, or in a GGUF file, for a tokenizer of so many tokens.
+
+    Raises UserError where it cannot be read.
+    """
+    foreign = source.suffix == ".gguf" or (source / "config.json").exists()
+    if (source / "model.json").exists() or not foreign:
+        return load_model(source, device)
+    return read_foreign_model(source, vocab_size).to(device)
 
 
 def read_foreign_model(source: Path, vocab_size: int) -> Transformer:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gristmill.errors import UserError
-from gristmill.model.transformer import ModelConfig, Transformer, load_model
+from gristmill.model.transformer import ModelConfig, Transformer
 from gristmill.tokenizer.formats.import_hf import NEW, read_foreign
 
 RENAMED = {
@@ -124,16 +124,6 @@ def row_order(source: Path) -> list[int] | None:
         return None
     found = read_foreign(source)
     return None if found.in_order else found.order
-
-
-def open_model(folder: Path, vocab_size: int, device: str = "cpu") -> Transformer:
-    """The model in a folder of ours or of Hugging Face's, for a tokenizer of so many tokens.
-
-    Raises UserError where it cannot be read.
-    """
-    if (folder / "model.json").exists() or not (folder / "config.json").exists():
-        return load_model(folder, device)
-    return read_huggingface(folder, vocab_size, read_config(folder).context).to(device)
 
 
 def read_huggingface(folder: Path, vocab_size: int, context: int) -> Transformer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gristmill.evaluation.figures import shown
+from gristmill.evaluation.figures import figures_of, shown
 from gristmill.report.blocks import Block, Section, Table
 from gristmill.report.plot import number
 from gristmill.report.reading import Folders, values
@@ -65,11 +65,10 @@ def task_scores(folders: Folders) -> Section | None:
 def rows_of(name: str, task: Mapping[str, Any]) -> Iterator[list[str]]:
     """A row a figure."""
     held = task.get(RULE, {})
-    for figure, one in task.items():
-        if isinstance(one, dict) and "value" in one:
-            left = held.get("without", {}).get(figure)
-            yield [
-                *(name, number(task["items"]), figure, *shown(one)),
-                number(held["contaminated"]) if held else "",
-                " (".join(filter(None, shown(left))) + ")" * ("low" in left) if left else "",
-            ]
+    for figure, one in figures_of(task).items():
+        left = held.get("without", {}).get(figure)
+        yield [
+            *(name, number(task["items"]), figure, *shown(one)),
+            number(held["contaminated"]) if held else "",
+            " (".join(filter(None, shown(left))) + ")" * ("low" in left) if left else "",
+        ]

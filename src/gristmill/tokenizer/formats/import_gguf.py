@@ -6,15 +6,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from gristmill.errors import UserError
+from gristmill.errors import UserError, from_extra
 
 
 def gguf_reader(path: Path) -> Any:
     """A reader of the package `gguf`, which maps the file. Raises UserError where it is none, or the package lacks."""
-    try:
+    with from_extra("gguf", f"{path} needs the package gguf"):
         import gguf
-    except ImportError as error:
-        raise UserError(f"{path} needs the package gguf", "pip install 'gristmill[gguf]'") from error
     try:
         return gguf.GGUFReader(path)
     except OSError:

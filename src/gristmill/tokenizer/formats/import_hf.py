@@ -174,9 +174,12 @@ def adopt(source: Path, target: Path) -> None:
         write_text(target.with_name(TEMPLATE), found.chat_template)
 
 
-def same_tokens(source: Path, tokenizer: Tokenizer) -> bool:
-    """Whether a Hugging Face folder's or GGUF file's tokenizer is one of ours, but for control tokens appended."""
+def check_tokens(source: Path, tokenizer: Tokenizer) -> None:
+    """Raise UserError unless a tokenizer of ours is a Hugging Face folder's or GGUF file's, but for control tokens
+    appended."""
     try:
-        return read_foreign(source).held_by(tokenizer)
+        same = read_foreign(source).held_by(tokenizer)
     except UserError:
-        return False
+        same = False
+    if not same:
+        raise UserError(f"the tokens are not those of {source}", f'give [tokenizer] init_from = "{source}"')

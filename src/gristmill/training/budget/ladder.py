@@ -80,7 +80,8 @@ def run(inputs: Mapping[str, Path], params: Scale, out: Path) -> Manifest:
     advice = []
     for flops in sorted(budgets):
         best, *others = (advise(each, flops, shapes, vocab_size, epoch_tokens) for each in (law, *left))
-        advice.append({**best, "seconds": flops / speed, "likely_parameters": likely(others)})
+        sizes = [one["parameters"] for one in others]  # that are advised when each model in turn is left out
+        advice.append({**best, "seconds": flops / speed, "likely_parameters": [min(sizes), max(sizes)]})
     errors = np.array([law(*at) for at in zip(n, d, strict=True)]) / losses - 1
     figures = {**{f"law_{name}": value for name, value in vars(law).items()}, "largest_error": float(abs(errors).max())}
     found = {**figures, "flops_per_second": speed, "epoch_tokens": epoch_tokens, "rungs": rungs, "advice": advice}
@@ -125,9 +126,3 @@ def advise(law: Law, flops: float, shapes: Sequence[Pretrain], vocab_size: int, 
         "heldout_bpb": round(loss, 4),
         "text_runs_out": tokens >= 0.99 * MOST_EPOCHS * epoch_tokens,
     }
-
-
-def likely(advice: Sequence[Mapping[str, Any]]) -> list[int]:
-    """The range of sizes that are advised when each model in turn is left out."""
-    sizes = [one["parameters"] for one in advice]
-    return [min(sizes), max(sizes)]
