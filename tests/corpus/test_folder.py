@@ -180,7 +180,9 @@ def test_what_is_named_and_of_no_known_kind_is_counted(
     names = [str(tmp_path / "a.xyz"), str(tmp_path / "none"), str(folder / "good.txt")]
     assert command("extract", *names, "-o", str(tmp_path / "out")) == 0
     told = capsys.readouterr().err
-    assert "unread_kind 1: a.xyz (files that end with .xyz are not read)" in told and "empty 1: none" in told
+    assert (
+        "unread_kind 1: a.xyz (files that end with .xyz are not read: if it is text" in told and "empty 1: none" in told
+    )
     assert "warning: extract dropped 2 of 3 documents (67%)" in told and "unread_kind 1" in told
     assert str(tmp_path / "out" / "dropped.jsonl") in told
     assert command("extract", *names[:2], "-o", str(tmp_path / "nothing")) == 2

@@ -84,7 +84,7 @@ def entries(folder: Path, prefix: str) -> Iterator[FoundFile]:
         elif path.is_dir() or path.is_file():
             yield FoundFile(path, name)
         else:
-            leads_nowhere = path.is_symlink()
+            leads_nowhere = path.is_symlink() and not path.exists()
             yield FoundFile(
                 path, name, "not_a_file", "a link that leads nowhere" if leads_nowhere else "a device or pipe"
             )

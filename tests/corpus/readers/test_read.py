@@ -126,6 +126,36 @@ def test_csv_and_compressed_json(folder: Path, tmp_path: Path) -> None:
     assert dropped(tmp_path / "out") == ["empty", "damaged"]
 
 
+def test_tables_of_old_spreadsheets_and_of_excel(folder: Path, tmp_path: Path) -> None:
+    (folder / "a.csv").write_bytes(b"sep=|\r\ntext|title\r\nOne, two; three.|A\r\n")
+    (folder / "b.csv").write_bytes(b'text,title\rFour five.,B\r"Six\rseven.",C\r')
+    found = documents(folder, tmp_path / "out")
+    assert [(document.text, document.title) for document in found] == [
+        ("One, two; three.", "A"),
+        ("Four five.", "B"),
+        ("Six\nseven.", "C"),
+    ]
+    assert not dropped(tmp_path / "out")
+
+
+def test_what_cannot_be_read_says_why_and_what_to_do(folder: Path, tmp_path: Path) -> None:
+    (folder / "null.txt").symlink_to("/dev/null")
+    (folder / "loop.txt").symlink_to("loop.txt")
+    (folder / "old.docx").write_bytes(bytes.fromhex("d0cf11e0a1b11ae1") + b"\0" * 504)
+    (folder / "notes.tar.bz2").write_bytes(bz2.compress(FIRST.encode()))
+    (folder / "book.epub").write_text(FIRST)
+    (folder / "paper.pdf").write_text(FIRST)
+    (folder / "today.log").write_text(FIRST)
+    (folder / "good.txt").write_text(FIRST)
+    documents(folder, tmp_path / "out")
+    why = {record["source"]: record["why"] for record in read_jsonl(tmp_path / "out/dropped.jsonl")}
+    assert (why["null.txt"], why["loop.txt"]) == ("a device or pipe", "a link that leads nowhere")
+    assert "password" in why["old.docx"] and "save it as .docx" in why["old.docx"]
+    assert "is no MediaWiki dump" in why["notes.tar.bz2"] and why["notes.tar.bz2"].endswith("unpack it")
+    assert why["book.epub"].startswith("no EPUB: ") and "PDFium" in why["paper.pdf"]
+    assert why["today.log"].endswith("if it is text, give it a name that ends with .txt")
+
+
 def test_a_wikipedia_dump(tmp_path: Path) -> None:
     text = "'''Ash''' is a [[tree|big tree]].{{cite|x={{y}}}} [[File:a.png|An [[ash]]]] It grows.\n== See ==\n* [[Oak]]"
     pages = PAGE.format(title="Ash &amp; oak", ns=0, more="", text=text)

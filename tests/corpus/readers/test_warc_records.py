@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,21 @@ def test_padding_rubbish_and_trailing_bytes(tmp_path: Path) -> None:
     between = b"".join((*members[:2], b"rubbish", *members[2:]))
     assert numbers(read(tmp_path / "a.warc", between)[0]) == [0, 1, "damaged", 2, 3]
     assert numbers(read(tmp_path / "a.warc", b"no WARC file at all")[0]) == ["damaged"]
+
+
+def test_padding_without_end_takes_no_memory(tmp_path: Path) -> None:
+    zeros = gzip.compress(b"\0" * 200_000_000, 1)
+    data = b"".join((gzip.compress(raw(0)), zeros, gzip.compress(raw(1)), zeros))
+    tracemalloc.start()
+    found, _ = read(tmp_path / "a.warc.gz", data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert numbers(found) == [0, 1] and peak < 30_000_000
+
+
+def test_a_byte_order_mark_before_a_file_is_passed_over(tmp_path: Path) -> None:
+    for data in (raw(0) + raw(1), gzip.compress(raw(0)) + gzip.compress(raw(1))):
+        assert numbers(read(tmp_path / "a.warc", b"\xef\xbb\xbf" + data)[0]) == [0, 1]
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -48,8 +48,15 @@ def read_epub(path: Path, name: str) -> Iterator[Record]:
                     continue
                 about = f"{title} ({number})" if title else ""
                 yield Record(body, CHAPTER_TYPES[0], f"{name}#{part}", source, "", about, None, licence, whole=True)
-    except (zipfile.BadZipFile, KeyError, ValueError, ElementTree.ParseError, RuntimeError, NotImplementedError):
-        yield Record(b"", "", name, name, fault="damaged")
+    except (
+        zipfile.BadZipFile,
+        KeyError,
+        ValueError,
+        ElementTree.ParseError,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:
+        yield Record(b"", "", name, name, fault="damaged", why=f"no EPUB: {error}")
 
 
 def list_parts(book: zipfile.ZipFile) -> tuple[str, str, list[str]]:
@@ -104,8 +111,8 @@ def read_pdf(path: Path, name: str) -> Iterator[Record]:
 
     try:
         document = pypdfium2.PdfDocument(path.read_bytes())
-    except pypdfium2.PdfiumError:
-        yield Record(b"", "", name, name, fault="damaged")
+    except pypdfium2.PdfiumError as error:  # it says where a password is wanted
+        yield Record(b"", "", name, name, fault="damaged", why=str(error))
         return
     try:
         title = str(document.get_metadata_dict().get("Title", ""))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
+from mimetypes import guess_type
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,6 +57,7 @@ FORMATS = {
     "text/plain": Format((".txt", ".text", ".org", ".adoc", ".asciidoc"), packed=True),
     "code": Format(source_code.ENDINGS, source_code.read_code, packed=True),
 }
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # MS-CFB, section 2.2
 FIRST_BYTES = {  # RFC 1952, PKWARE's APPNOTE 4.3.7, the .xz format 2.1.1.1, bzip2, RFC 8878: kind, and what to do
     b"\x1f\x8b\x08": ("gzip", "give it a name with .gz at its end ({name}.gz), or unpack it"),
     b"PK\x03\x04": ("a zip archive", "unpack it; a book or a document needs its own ending (.epub, .docx)"),
@@ -64,6 +66,7 @@ FIRST_BYTES = {  # RFC 1952, PKWARE's APPNOTE 4.3.7, the .xz format 2.1.1.1, bzi
         "zstd",
         "unpack it; only JSON lines and WARC files are read packed so, as .jsonl.zst and .warc.zst",
     ),
+    OLE: ("an old Office file, or one with a password", "save it as .docx, without a password"),
     **{b"BZh%d1AY&SY" % level: ("bzip2", "unpack it") for level in range(1, 10)},
 }
 INSTEAD = (  # of kinds that are not read: endings, and what makes a file that is
@@ -73,8 +76,11 @@ INSTEAD = (  # of kinds that are not read: endings, and what makes a file that i
     ((".mobi", ".azw", ".azw3", ".djvu", ".fb2"), "make an EPUB or a PDF of it"),
     ((".mbox", ".eml", ".msg", ".pst"), "save its messages as text or HTML"),
     ((".db", ".sqlite", ".sqlite3", ".avro", ".orc", ".arrow", ".feather"), "export it as JSON lines, CSV or Parquet"),
-    ((".zip", ".tar", ".tgz", ".7z", ".rar", ".wacz", ".xz", ".zst", ".gz"), "unpack it"),
+    ((".zip", ".tar", ".tgz", ".7z", ".rar", ".wacz", ".xz", ".zst", ".gz", ".lz4", ".lzma", ".br"), "unpack it"),
+    ((".mht", ".mhtml", ".webarchive"), "save it as HTML"),
+    ((".ps", ".eps", ".xps"), "make a PDF of it"),
 )
+MEDIA = ("image/", "audio/", "video/", "font/")  # types of what holds no text
 PLAIN_NAMES = ("readme", "license", "licence", "copying", "changelog", "changes", "news", "install", "todo", "authors")
 UNREAD = "unread_kind"
 
@@ -111,8 +117,11 @@ def of_kind(found: FoundFile) -> FoundFile:
 
 
 def instead(name: str) -> str:
-    """What makes a file that is read of one whose kind is not, by its name; nothing where that is not known."""
-    return next((remedy for endings, remedy in INSTEAD if name.lower().endswith(endings)), "")
+    """What makes a file that is read of one whose kind is not, by its name; nothing of pictures and the like."""
+    if (guess_type(name)[0] or "").startswith(MEDIA):
+        return ""
+    if_text = "if it is text, give it a name that ends with .txt"
+    return next((remedy for endings, remedy in INSTEAD if name.lower().endswith(endings)), if_text)
 
 
 def kind_of(path: Path) -> str:
@@ -148,7 +157,8 @@ def read_file(path: Path, name: str) -> Iterator[Record]:
 def packed_otherwise(path: Path, first: bytes) -> str:
     """What a file that is text by its name is by its first bytes, where it is packed, and what to do; else nothing."""
     form = FORMATS.get(kind_of(path))
-    if not (form and form.packed) or path.suffix.lower() in (".gz", ".zst"):
+    office = kind_of(path) == "docx" and first.startswith(OLE)
+    if not office and (not (form and form.packed) or path.suffix.lower() in (".gz", ".zst")):
         return ""
     for mark, (kind, remedy) in FIRST_BYTES.items():
         if first.startswith(mark):
@@ -180,7 +190,7 @@ def read_whatever(path: Path, name: str) -> Iterator[Record]:
         yield Record(b"", "", name, name, fault="needs_extra", why=error.remedy)
     except UserError as error:
         fault = "too_large" if isinstance(error, TooLarge) else "damaged"
-        yield Record(b"", "", name, name, fault=fault, why=error.problem)
+        yield Record(b"", "", name, name, fault=fault, why="; ".join(filter(None, (error.problem, error.remedy))))
     except MemoryError:
         raise
     except Exception as error:  # readers of others' formats raise what they like

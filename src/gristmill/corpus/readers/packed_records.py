@@ -21,7 +21,7 @@ FIRST_PIECE = 1 << 12  # bytes that are unpacked at once, doubled each time
 LOOKAHEAD = 1 << 20
 PIECE = 1 << 16  # bytes of a frame that are unpacked at once
 MOST_DICTIONARY = 1 << 26  # bytes
-PADDING = re.compile(rb"[\r\n\t \0]*")
+PADDING = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n\t \0]*")  # a byte order mark, too, as editors put before a file
 LONGEST_BEGINNING = 64  # bytes that hold the beginning of a record
 DICTIONARY = b"\x5d\x2a\x4d\x18"  # of the skippable frame that holds one
 SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
@@ -77,7 +77,7 @@ class Packing(ABC):
             block = file.read(LOOKAHEAD)
             at = block.find(self.magic)
             while at >= 0:
-                if self.beginning(file, start + at).lstrip(b"\r\n\t \0").startswith(b"WARC/"):
+                if PADDING.sub(b"", self.beginning(file, start + at), count=1).startswith(b"WARC/"):
                     return start + at
                 at = block.find(self.magic, at + 1)
             if len(block) < LOOKAHEAD:

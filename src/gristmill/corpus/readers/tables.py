@@ -5,6 +5,8 @@ a column is one record, as a Markdown table.
 from __future__ import annotations
 
 import csv
+import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -25,6 +27,7 @@ TEXT_KEYS = ("text", "content")
 OTHER_KEYS = ("url", "id", "title", "fetched_at", "licence", "license")
 ROWS = 500  # of a Parquet file in memory at once
 MAX_FIELD = 1 << 27  # characters of one CSV field
+SIGN = re.compile(r'"?sep=([,;\t|])"?\s*', re.IGNORECASE)
 MAX_TABLE = 1_000_000  # characters of a table without texts: more is data, and no text to read
 
 
@@ -63,13 +66,18 @@ def numbered(rows: Iterator[dict[str, Any]]) -> Iterator[tuple[int, dict[str, An
 
 
 def table_of(path: Path, lines: Iterable[str]) -> csv.DictReader[str]:
-    """The rows of a file's lines, by the names in the first. Columns are parted by tabs in `.tsv`, else by the sign of
-    the first line that occurs most, a comma if any."""
+    """The rows of a file's lines, by the names in the first. Columns are parted by tabs in `.tsv`, else by the sign
+    that `sep=;` names, which Excel writes before them, or that occurs most in the first, a comma if any."""
     csv.field_size_limit(MAX_FIELD)
-    clean = (line.replace("\0", "") for line in lines)  # which the csv module refuses
+    # the csv module refuses zero bytes, and carriage returns within a line, which old spreadsheets end lines with
+    clean = (part for line in lines for part in (io.StringIO(line, newline=None) if "\r" in line[:-2] else (line,)))
+    clean = (line.replace("\0", "") for line in clean)
     head = next(clean, "")
+    sign = SIGN.fullmatch(head)
+    head = next(clean, "") if sign else head
     tabs = ".tsv" in path.name.lower()
-    return csv.DictReader(chain([head], clean), delimiter="\t" if tabs else max(",;\t|", key=head.count))
+    delimiter = sign[1] if sign else "\t" if tabs else max(",;\t|", key=head.count)
+    return csv.DictReader(chain([head], clean), delimiter=delimiter)
 
 
 def read_parquet(path: Path, name: str) -> Iterator[Record]:

@@ -99,11 +99,21 @@ class Stream:
         return True
 
     def padding(self, at: int) -> int:
-        """Where padding ends that begins at data[at]. Raises Damage."""
+        """Where padding ends that begins at data[at], if it is not longer than LOOKAHEAD. Raises Damage."""
+        begin = at
         while True:
             at = PADDING.match(self.data, at).end()  # type: ignore[union-attr]  # it matches anything
-            if at < len(self.data) or not self.fill():
+            if at < len(self.data) or at - begin > LOOKAHEAD or not self.fill():
                 return at
+
+    def drop_padding(self) -> bool:
+        """Go on to what is no padding; whether there is anything. Raises Damage."""
+        while self.has(1):
+            end = self.padding(0)
+            self.drop(end)
+            if self.data:
+                return True
+        return False
 
     def member_of(self, place: int) -> tuple[int, int]:
         """Where the member begins that holds a place of the stream: in the stream, in the file."""
@@ -204,8 +214,7 @@ def read_stream(stream: Stream, name: str, stop: int, extent: Extent) -> Generat
     try:
         while True:
             source, begun = "", stream.base
-            stream.drop(stream.padding(0))
-            if not stream.has(1):
+            if not stream.drop_padding():
                 return None
             offset, inside = stream.place()
             first = stream.packing and stream.base - inside >= begun  # only padding is before it in its member

@@ -18,6 +18,7 @@ from gristmill.corpus.readers.wikitext import plain_text
 from gristmill.errors import FAULT, UserError
 from gristmill.record import Record
 
+REMEDY = "of .bz2 only *-pages-articles.xml.bz2 is read: unpack it"
 ARTICLES = "0"  # the namespace of articles
 LICENCES = {"wikipedia.org": "CC-BY-SA-4.0", "wiktionary.org": "CC-BY-SA-4.0", "wikivoyage.org": "CC-BY-SA-4.0"}
 LICENCES |= {"wikibooks.org": "CC-BY-SA-4.0", "wikisource.org": "CC-BY-SA-4.0", "wikiquote.org": "CC-BY-SA-4.0"}
@@ -28,14 +29,15 @@ def read_dump(path: Path, name: str) -> Iterator[Record]:
 
     Raises UserError where the file is no dump, cut off or damaged; the articles before have been yielded by then.
     """
-    number = 0
+    number, begun = 0, False
     base, licence, namespaces = "", "", frozenset[str]()
     try:
         with path.open("rb") as raw, bz2.open(raw) if path.name.endswith(".bz2") else raw as file:
             for element in elements(file):
                 tag = local(element)
                 if tag == "mediawiki" and not element.tag.startswith("{http://www.mediawiki.org/xml/export-"):
-                    raise UserError(f"{path} is no MediaWiki dump", "give a *-pages-articles.xml.bz2 file")
+                    raise UserError(f"{path} is no MediaWiki dump", REMEDY)
+                begun = True
                 if tag == "siteinfo":
                     base = find(element, "base").rpartition("/")[0]
                     licence = next((known for host, known in LICENCES.items() if host in base), "")
@@ -52,6 +54,8 @@ def read_dump(path: Path, name: str) -> Iterator[Record]:
     except (EOFError, OSError, ElementTree.ParseError) as error:
         if isinstance(error, OSError) and error.filename:
             raise
+        if not begun and isinstance(error, ElementTree.ParseError):
+            raise UserError(f"{path} is no MediaWiki dump: {error}", REMEDY) from error
         raise UserError(f"{path} is truncated or damaged after article {number}: {error}", "fetch it again") from error
 
 
