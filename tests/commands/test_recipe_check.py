@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Command
+from foreign_models import saved
 
 GOOD = {"messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Ho."}]}
 
@@ -151,6 +152,16 @@ def test_rewards_and_tasks_are_looked_at_before_a_run(tmp_path: Path, command: C
     assert "rewards nothing" not in shown and "evaluate.tasks.own: it is lm-evaluation-harness's to read" in shown
     told = command("check", path, "--set", "rl.reward=", "--set", "reward=")
     assert told.code == 2 and "nothing rewards answers" in told.stdout
+
+
+def test_conversations_that_are_several_examples_are_counted_so(tmp_path: Path, corpus: Path, command: Command) -> None:
+    source = saved(corpus, tmp_path, "Qwen3Tools", context=512)  # whose template thinks before the last answer alone
+    (tmp_path / "c.jsonl").write_text((json.dumps({"messages": GOOD["messages"] * 3}) + "\n") * 10)
+    path = tmp_path / "r.toml"
+    path.write_text(f'[sft]\ninit_from = "{source}"\nconversations = "c.jsonl"\nepochs = 1\n')
+    shown = " ".join(command("check", path).stdout.split())
+    found = re.search(r"sft: these are 30 examples, of ([\d.]+) times the tokens", shown)
+    assert found and 1.8 < float(found[1]) < 2.2, shown
 
 
 def test_thoughts_that_have_no_tokens_are_told(tmp_path: Path, command: Command) -> None:

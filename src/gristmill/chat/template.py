@@ -267,6 +267,9 @@ def with_answer(
     return before, whole[len(before) : end]
 
 
+APART = "an answer that the template writes otherwise once more follows is learned apart"
+
+
 def lessons(messages: Sequence[Mapping[str, Any]], tokenizer: Tokenizer) -> list[tuple[list[int], list[bool]]]:
     """What is learned of a conversation: rows of token ids and mask as `render` gives them. Each answer is in one mask,
     where what is before it and its own tokens are those that generation has. Raises UserError as `render`.

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gristmill.chat.chatml import thinks_first, untold
 from gristmill.chat.conversations import LeftOut, TooLong, checked, records_of, sifted
 from gristmill.chat.layouts import READ, Record, answered, asked
-from gristmill.chat.template import lessons, render, with_answer
+from gristmill.chat.template import APART, lessons, render, with_answer
 from gristmill.errors import UserError
 from gristmill.inputs.folders import files_of
 from gristmill.inputs.text_files import BadLine
@@ -46,6 +46,15 @@ class Amount:
     bytes: float
 
 
+class Seen(NamedTuple):
+    """What is in a record."""
+
+    thinks: bool  # whether an answer begins with a thought
+    examples: int  # that are learned of it
+    tokens: int  # of them all
+    longest: int
+
+
 def examples_found(
     recipe: Recipe, folder: Path, tokenizer: Tokenizer | None, context: int, amounts: dict[str, Amount]
 ) -> Iterator[Finding]:
@@ -53,9 +62,9 @@ def examples_found(
     model reads, 0 where that is not known."""
     for name in (name for name in READ if getattr(recipe, name) is not None):
         params = resolve_paths(getattr(recipe, name), folder)
-        path, thoughts = getattr(params, READ[name][0]), list[bool]()
+        path, seen = getattr(params, READ[name][0]), list[Seen]()
         room = getattr(params, "max_tokens", 0)
-        read = partial(fitting, READ[name][1], tokenizer, context - room if context else 0, thoughts)
+        read = partial(fitting, READ[name][1], tokenizer, context - room if context else 0, seen)
         if not path and recipe.extract is None:
             yield Finding(name, "it names no conversations: the model is taken as it is")
         elif not path:
@@ -64,9 +73,14 @@ def examples_found(
             yield Finding(name, f"its {READ[name][0]} are made by the run ({path}), and can be checked then")
         else:
             yield from records_found(name, Path(path), read, amounts)
-        if name != "rl" and any(thoughts) and not marks_thoughts(recipe, tokenizer):
-            told, remedy = untold(sum(thoughts))
+        if (count := sum(one.thinks for one in seen)) and name != "rl" and not marks_thoughts(recipe, tokenizer):
+            told, remedy = untold(count)
             yield Finding(name, told, remedy=remedy)
+        if name in amounts and (more := sum(one.examples for one in seen)) > len(seen):
+            times, there = sum(one.tokens for one in seen) / sum(one.longest for one in seen), amounts[name]
+            told = f"these are {more:,} examples, of {times:.1f} times the tokens"
+            yield Finding(name, f"{told}: {APART}")
+            amounts[name] = Amount(round(there.records * more / len(seen)), there.bytes * times)
 
 
 def made_found(
@@ -138,23 +152,25 @@ def amount_of(path: Path, sample: list[tuple[Path, int, Any]], left_out: list[Le
 
 
 def fitting(
-    read: Callable[[Record], Any], tokenizer: Tokenizer | None, most: int, thoughts: list[bool], record: Any
+    read: Callable[[Record], Any], tokenizer: Tokenizer | None, most: int, seen: list[Seen], record: Any
 ) -> Any:
-    """What a record is read as; whether an answer in it begins with a thought joins `thoughts`. Raises UserError where
-    it cannot be used, or is longer than the model reads."""
-    made = checked(read, record)
+    """What a record is read as; what is in it joins `seen`. Raises UserError where it cannot be used, or is longer than
+    the model reads."""
+    made, lengths = checked(read, record), [1]
     if tokenizer and most:
         first = made[0] if isinstance(made, list) and isinstance(made[0], tuple) else made
         messages, answers = (first[0], first[1:]) if isinstance(first, tuple) else (first, ())
         ids = [with_answer(messages, one, tokenizer) for one in answers if isinstance(one, dict)]
         length = max((len(prompt) + len(answer) for prompt, answer in ids), default=0)
         if read is answered:
-            length = max(len(ids) for ids, _ in lessons(messages, tokenizer))
+            lengths = [len(ids) for ids, _ in lessons(messages, tokenizer)]
+            length = max(lengths)
         length = length or len(render(messages, tokenizer, generation_prompt=read is asked)[0])
         if length > most + (read is answered):
             raise TooLong(length, most)
     parts = [one for part in (made if isinstance(made[0], tuple) else [made]) for one in part]
-    thoughts.append(any(thinks_first(one) for one in parts if isinstance(one, dict)))
+    thinks = any(thinks_first(one) for one in parts if isinstance(one, dict))
+    seen.append(Seen(thinks, len(lengths), sum(lengths), max(lengths)))
     return made
 
 

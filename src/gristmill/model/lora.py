@@ -14,7 +14,7 @@ from typing import TypeVar, get_args
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -80,18 +80,19 @@ def places(model: nn.Module, kind: type[M]) -> Iterator[tuple[nn.Module, str, M]
 
 def write_adapter(model: Network, folder: Path, base: str) -> None:
     """Write a model's adapters for PEFT. `base` says what they were trained on; so does a digest of its weights, in the
-    metadata of the tensors, which PEFT passes over."""
+    one table of the configuration that may hold anything: PEFT keeps it, and passes over it where there is a task."""
     folder.mkdir(parents=True, exist_ok=True)
     names = {name: tensor for name, tensor in model.state_dict().items() if ".lora_" in name}
     tensors = {written(name): tensor.detach().cpu().contiguous() for name, tensor in names.items()}
     with atomic_path(folder / WEIGHTS) as path:
-        save_file(tensors, path, metadata={"format": "pt", BASE: base_digest(model)})
+        save_file(tensors, path, metadata={"format": "pt"})
     adapted = next(module for _, _, module in places(model, Adapted))
     rank = adapted.lora_a.size(0)
     config = {
         **{"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "bias": "none"},
         **{"r": rank, "lora_alpha": adapted.scale * rank, "lora_dropout": 0.0, "inference_mode": True},
         "target_modules": sorted({name.split(".")[-3] for name in tensors}),
+        "auto_mapping": {BASE: base_digest(model)},
     }
     write_json(folder / CONFIG, config)
 
@@ -119,8 +120,7 @@ def read_adapter(model: Network, folder: Path) -> None:
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         tensors = load_file(folder / WEIGHTS)
-        with safe_open(folder / WEIGHTS, framework="pt") as file:
-            base = (file.metadata() or {}).get(BASE)
+        base = (config.get("auto_mapping") or {}).get(BASE)
         if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("modules_to_save"):
             raise UserError(f"{folder}: not plain LoRA", "adapters of matrices alone can be used")
         rank, alpha = int(config["r"]), float(config["lora_alpha"])

@@ -17,6 +17,7 @@ from torch import Tensor
 from gristmill.chat.chatml import thinks_first, untold
 from gristmill.chat.conversations import LeftOut, nothing_left, read_records, report, sifted
 from gristmill.chat.layouts import Messages, answered
+from gristmill.chat.template import APART
 from gristmill.errors import UserError
 from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest
@@ -211,7 +212,7 @@ def read_examples(
     if len(examples) + len(measured) > len(thoughts):
         counts |= {"examples": len(examples), "heldout_examples": len(measured)}
         told = f"{counted(len(thoughts), 'conversations')} are {len(examples) + len(measured):,} examples"
-        console.print(f"           {told}: answers that are read without their thoughts later are learned apart")
+        console.print(f"           {told}: {APART}")
     if OVER not in tokenizer.shown and (count := sum(thoughts)):
         counts["thoughts_as_text"] = count
         warn(f"caution: sft: {'; '.join(untold(count))}")
