@@ -11,6 +11,7 @@ import itertools
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ DOCS = Path(__file__).parent.parent / "docs" / "python.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^## (.*)$", re.MULTILINE)
 RUNS_IT = "Run a recipe"
+ROLES = ("system", "developer")
 RECIPE = """
 name = "notes"
 [extract]
@@ -193,6 +195,49 @@ def test_what_is_not_there_is_named_with_a_remedy(
     with pytest.raises(gristmill.UserError) as caught:
         call()  # type: ignore[operator]
     assert "absent" in caught.value.problem and caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: gristmill.load_model("runs/notes"), "name one of runs/notes/pretrain, runs/notes/sft"),
+        (lambda: gristmill.load_model("foreign.gguf"), "Engine.load"),
+        (lambda: gristmill.Tokenizer.load("runs/notes"), "name runs/notes/tokenizer"),
+        (lambda: gristmill.Tokenizer.load("foreign.gguf"), "find_model"),
+        (lambda: gristmill.run_recipe("notes.toml", "runs/notes"), "give load_recipe"),  # type: ignore[arg-type]
+        (lambda: engine().generate([5, 6], max_tokens=3), r"give \[prompt\]"),  # type: ignore[list-item]
+        (lambda: engine().generate([[5, 6]], max_tokens=-3), "give 0 or more"),
+        (lambda: engine().generate([[5, 6]], max_tokens=3, samples=0), "give 1 or more"),
+        (lambda: engine().generate([[5, 6]], max_tokens=3, temperature=1, top_p=1.2), "from 0 to 1"),
+        (lambda: assistant().reply("Who?"), r'a list, not a text\n.*\[{"role": "user"'),  # type: ignore[arg-type]
+        (lambda: assistant().reply({"role": "user"}), "a list, not a single message"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_likely_slip_is_told_what_to_write(
+    call: Callable[[], object], told: str, workshop: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workshop[0])
+    Path("foreign.gguf").write_bytes(b"GGUF\xc3\x03")
+    with pytest.raises(gristmill.UserError, match=told):
+        call()
+
+
+def engine() -> gristmill.Engine:
+    """That of the run of the examples."""
+    return gristmill.Engine.load("runs/notes/pretrain", "runs/notes/tokenizer")
+
+
+def assistant() -> gristmill.Assistant:
+    """The same as an assistant."""
+    return gristmill.Assistant.load("runs/notes/sft", "runs/notes/tokenizer")
+
+
+def test_a_developer_is_the_system_as_in_training_and_the_api(
+    workshop: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workshop[0])
+    talks = [[{"role": role, "content": "Be brief."}, {"role": "user", "content": "Who?"}] for role in ROLES]
+    assert assistant().prompt(talks[0]) == assistant().prompt(talks[1])
 
 
 UNGUARDED = """

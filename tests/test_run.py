@@ -182,6 +182,23 @@ def test_what_safetensors_was_writing_when_it_was_killed_is_no_output(tmp_path: 
     assert made and made.outputs == first.outputs
 
 
+def test_a_run_ends_with_what_its_training_warned_of_also_where_nothing_is_left_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"{(number * 7919) % 9973:x}" for number in range(1000)]
+    (tmp_path / "texts").mkdir()
+    for number in range(10):  # of which nothing can be learned but by heart
+        (tmp_path / "texts" / f"{number}.txt").write_text(" ".join(words[number * 100 : (number + 1) * 100]))
+    shape = {"layers": 1, "width": 64, "context": 64, "max_steps": 60, "evaluate_every": 5, "snapshots": 0}
+    data = {"extract": {"paths": [str(tmp_path / "texts")]}, "tokenizer": {"vocab_size": 300}, "tokenize": {}}
+    recipe = validate(Recipe, {**data, "tokenize": {"heldout": 0.3}, "pretrain": {**shape, "sample_prompts": []}}, "")
+    for told in ("stages run in", "nothing to do"):
+        capsys.readouterr()
+        run_recipe(recipe, tmp_path / "run")
+        before, _, _ = " ".join(capsys.readouterr().err.split()).partition(told)
+        assert "held-out text: it is being memorised" in before.rpartition("warning: pretrain: step")[2]
+
+
 def test_from_and_until(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = texts(tmp_path / "texts", 6)
     recipe = validate(Recipe, {"extract": {"paths": [str(source)]}, "dedup": {}}, "test")

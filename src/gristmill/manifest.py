@@ -133,6 +133,12 @@ def in_run(folder: Path) -> bool:
     return (folder.parent / RECIPE).exists()
 
 
+def within(folder: Path, name: str) -> str:
+    """What to name instead of a folder: those in it that hold a file of this name; nothing where none does."""
+    found = sorted(str(path.parent) for path in folder.glob(f"*/{name}"))
+    return f"name {'one of ' * (len(found) > 1)}{', '.join(found)}" if found else ""
+
+
 def remedy(folder: Path) -> str:
     """What to do about a stage's folder that is damaged."""
     if in_run(folder):

@@ -7,6 +7,7 @@ is handed back to the same stage with the same fingerprint, which may go on from
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import time
@@ -36,7 +37,7 @@ from gristmill.runs.finished import examine
 from gristmill.runs.journal import KEPT, RAN, SKIPPED, SUMMARY, Journal
 from gristmill.runs.lock import lock_of, locked
 from gristmill.runs.ready import check_inputs, check_records, check_settings
-from gristmill.runs.stage_line import stage_line
+from gristmill.runs.stage_line import stage_line, warned
 from gristmill.settings.choices import unused
 from gristmill.settings.stages import CORPUS, CRAWLS, STAGES, Stage, pick_inputs, resolve_paths
 
@@ -61,19 +62,10 @@ def run_recipe(
 
     Raises UserError for anything the user can mend, also where another process works in the folder.
     """
-    folder = Path(folder)
-    stages = [stage for stage in STAGES if getattr(recipe, stage.name) is not None]
+    folder, stages = Path(folder), chosen(recipe, first, until)
     names = [stage.name for stage in stages]
-    for option, name in (("--from", first), ("--until", until)):
-        if name is not None and name not in names:
-            problem = f"{option} {name}: this recipe has no such stage{nearest(name, names)}"
-            raise UserError(problem, f"choose one of {', '.join(names)}")
-    if first and until and names.index(first) > names.index(until):
-        raise UserError(f"--from {first} comes after --until {until}", "name them the other way round")
-    if until:
-        stages = stages[: names.index(until) + 1]
     check_inputs(recipe, stages, folder, {})
-    check_records(recipe, names[: len(stages)])
+    check_records(recipe, names)
     told, remedy = unused(recipe)
     if told and {"reward", "rl"} <= {stage.name for stage in stages}:
         warn(f"caution: {told}; {remedy}")
@@ -95,7 +87,7 @@ def run_recipe(
         journal.write(finished=True)
     for name, place in done.items():
         if found := Manifest.read(place):
-            tell_loss(found, folder / name)
+            tell_again(found, folder / name)
     if work:
         console.print(f"{folder}: {work} of {len(stages)} stages run in {duration(journal.seconds())}")
     else:
@@ -103,6 +95,21 @@ def run_recipe(
         told = f"finished, {kept} of them by other code" if kept else "finished and unchanged"
         console.print(f"{folder}: all {len(stages)} stages are {told}; nothing to do")
     return summary
+
+
+def chosen(recipe: Recipe, first: str | None, until: str | None) -> list[Stage]:
+    """The stages of a recipe up to `until`. Raises UserError where it lacks one that is named."""
+    if not isinstance(recipe, Recipe):
+        raise UserError(f"a recipe is what load_recipe gives, not {recipe!r}", "give load_recipe(…)")
+    stages = [stage for stage in STAGES if getattr(recipe, stage.name) is not None]
+    names = [stage.name for stage in stages]
+    for option, name in (("--from", first), ("--until", until)):
+        if name is not None and name not in names:
+            problem = f"{option} {name}: this recipe has no such stage{nearest(name, names)}"
+            raise UserError(problem, f"choose one of {', '.join(names)}")
+    if first and until and names.index(first) > names.index(until):
+        raise UserError(f"--from {first} comes after --until {until}", "name them the other way round")
+    return stages[: names.index(until) + 1] if until else stages
 
 
 def run_alone(stage: Stage, inputs: Mapping[str, Path], params: Params, out: Path) -> Manifest | None:
@@ -154,7 +161,7 @@ def execute(
         tell_sets(stage, changed)
     console.print(stage.name, style="bold")
     with explaining(stage.name, partial):
-        begin(partial, fingerprint)
+        begin(partial, fingerprint, stage, params, digests)
         result = carry_out(stage, inputs, params, partial)
         result.stage, result.fingerprint, result.version = stage.name, fingerprint, __version__
         result.params, result.inputs, result.code = params.model_dump(), digests, code_of(stage, params)
@@ -246,6 +253,13 @@ def tell_loss(made: Manifest, folder: Path) -> None:
         warn(told)
 
 
+def tell_again(made: Manifest, folder: Path) -> None:
+    """Say at a run's end what was said where a stage ended, or on the way of its training."""
+    tell_loss(made, folder)
+    for told in warned(made):
+        warn(told)
+
+
 def follow(stage: Stage, inputs: Mapping[str, Path], params: Params, out: Path) -> None:
     """Run a stage together with the leader, when it says so."""
     if stage.together:
@@ -263,15 +277,22 @@ def tell_others(stage: Stage, word: str) -> None:
         broadcast(stage.name, word)
 
 
-def begin(partial: Path, fingerprint: str) -> None:
-    """Make the working folder, or keep the one that an interrupted run with the same fingerprint left."""
+def begin(partial: Path, fingerprint: str, stage: Stage, params: Params, digests: Mapping[str, str]) -> None:
+    """Make the working folder, or keep the one that an interrupted run with the same fingerprint left. What one of
+    another fingerprint left is removed, which is said."""
     mark = partial / FINGERPRINT
-    if partial.exists() and not (mark.exists() and mark.read_text() == fingerprint):
+    begun, _, basis = mark.read_text().partition("\n") if mark.exists() else ("", "", "")
+    if partial.exists() and begun != fingerprint:
+        if begun and any(path != mark for path in partial.iterdir()):
+            other = f" ({changes(Manifest(**json.loads(basis)), stage, params, digests)})" if basis else ""
+            told = f"{stage.name}: begun anew: what an interrupted run left was made otherwise{other}, and is removed"
+            warn(told)
         shutil.rmtree(partial)
     partial.mkdir(parents=True, exist_ok=True)
     for left in partial.rglob(".tmp??????"):  # by a kill, of what safetensors was writing
         left.unlink()
-    write_text(mark, fingerprint)
+    made_of = {"params": params.model_dump(mode="json"), "inputs": dict(digests), "code": code_of(stage, params)}
+    write_text(mark, f"{fingerprint}\n{json.dumps(made_of)}")
 
 
 def adopt(partial: Path, out: Path, fingerprint: str) -> None:

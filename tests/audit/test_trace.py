@@ -163,6 +163,13 @@ def test_an_answer_is_traced_to_the_pages_that_hold_it(run: Path, command: Comma
     assert sources == [("http://a.test/0", "Page 0", "CC0"), ("http://a.test/1", "Page 1", "CC0")]
 
 
+def test_what_only_several_pages_hold_is_told_from_what_one_holds(run: Path, command: Command) -> None:
+    parts = "My neighbour paints the long bridge.", "Old Anna looks at the market and dreams of a red boat"
+    told = [" ".join(command("trace", str(run), text).stdout.split()) for text in (parts[1], " ".join(parts))]
+    assert told[0].endswith("all of it stands in the training text")
+    assert told[1].endswith("but no document joins the spans above as they are joined here")
+
+
 def test_what_no_page_holds_is_said_to_be_held_by_none(run: Path, command: Command) -> None:
     done = command("trace", str(run), "Ten green elephants sing.")
     assert done.code == 0 and "no run of three words of it stands in the training text" in done.stdout

@@ -179,6 +179,19 @@ def test_what_is_none_is_refused(record: dict[str, Any]) -> None:
         answered(record)
 
 
+def test_fields_of_messages_may_have_capitals_and_one_without_its_fields_names_those_that_it_has() -> None:
+    capitals = [{"Role": "User", "Content": "Who?"}, {"From": "gpt", "Value": "I."}]
+    assert answered({"Messages": capitals}) == said("Who?", "I.")
+    for message, told in (
+        ({"rol": "user", "content": "Who?"}, "no role (its fields are rol, content)"),
+        ({"role": "user", "contents": "Who?"}, "no text content (its fields are role, contents)"),
+        ({"role": "assistant", "tool_call": {}}, "no text content (its fields are role, tool_call)"),
+    ):
+        with pytest.raises(UserError) as error:
+            answered({"messages": [message, {"role": "assistant", "content": "I."}]})
+        assert told in error.value.problem
+
+
 def test_preferences_in_every_layout() -> None:
     better, worse = [{"role": "assistant", "content": "Ho."}], [{"role": "assistant", "content": "No."}]
     pair = (WHOLE[:1], *better, *worse)

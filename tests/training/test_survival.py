@@ -275,6 +275,11 @@ def test_a_command_that_is_stopped_says_how_to_go_on(
     told = commands.printed()
     assert "stopped after step" in told and "the same command goes on" in told
     assert len(steps_kept(tmp_path / "out.partial")) == 2  # the first and the last
+    settings[0] = "--set=max_steps=2"
+    other = commands.run(["pretrain", tokenizer_folder, tokens_folder, "-o", tmp_path / "out", *settings], tmp_path)
+    assert other.code == 0 and "made otherwise (parameters: max_steps), and is removed" in " ".join(
+        other.stderr.split()
+    )
 
 
 def test_a_signal_while_a_checkpoint_is_written_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

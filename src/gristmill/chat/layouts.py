@@ -217,15 +217,19 @@ def plain(message: Any) -> dict[str, Any]:
     the text, in the marks of Qwen3 and DeepSeek."""
     if not isinstance(message, Mapping):
         raise UserError("a message is no object", 'each message is {"role": …, "content": "text"}')
-    named, content = str(first(message, ("role", "from"))).lower(), first(message, ("content", "value"))
-    role = ROLES.get(named)
+    message, shape = named(message), 'each message is {"role": …, "content": "text"}'
+    who, content = first(message, ("role", "from")), first(message, ("content", "value"))
+    if who is None:
+        raise UserError(f"a message has no role (its fields are {', '.join(map(str, message)) or 'none'})", shape)
+    spoken = str(who).lower()
+    role = ROLES.get(spoken)
     if role is None:
-        raise UserError(f"no role is called {named!r}", "roles are system, user, assistant and tool")
+        raise UserError(f"no role is called {who!r}", "roles are system, developer, user, assistant and tool")
     calls = message.get("tool_calls") or [call for call in [message.get("function_call")] if call]
     calls = calls if isinstance(calls, list) else [calls]
     if content is None and not calls:
-        raise UserError("a message has no text content", 'each message is {"role": …, "content": "text"}')
-    if named == "function_call":
+        raise UserError(f"a message has no text content (its fields are {', '.join(map(str, message))})", shape)
+    if spoken == "function_call":
         content, calls = None, [content]
     made: Message = {"role": role, "content": text_of(content)}
     if thought := first(message, THOUGHTS) if role == "assistant" else None:

@@ -311,10 +311,13 @@ def text_of(content: Any) -> str:
 
 
 def written(message: Any) -> Any:
-    """A message whose content is one text, if it is one in parts or only calls."""
-    content = message.get("content") if isinstance(message, Mapping) else ""
-    calls = content is None and isinstance(message, Mapping) and message.get("tool_calls")
-    return {**message, "content": text_of(content)} if isinstance(content, list) or calls else message
+    """A message whose content is one text, if it is one in parts or only calls; a developer's is the system's."""
+    if not isinstance(message, Mapping):
+        return message
+    content = message.get("content")
+    if isinstance(content, list) or (content is None and message.get("tool_calls")):
+        message = {**message, "content": text_of(content)}
+    return {**message, "role": "system"} if message.get("role") == "developer" else message
 
 
 def check_shape(messages: Sequence[Mapping[str, Any]]) -> None:
@@ -345,14 +348,17 @@ def in_turns(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
     Raises UserError where a message has no text or another role, or none is the user's.
     """
-    if isinstance(messages, Sequence) and not isinstance(messages, str):
+    if isinstance(messages, str | Mapping):
+        told = "a text" if isinstance(messages, str) else "a single message"
+        raise UserError(f"messages are a list, not {told}", 'give [{"role": "user", "content": "text"}]')
+    if isinstance(messages, Sequence):
         messages = [written(message) for message in messages]
     check_shape(messages)
     made: list[dict[str, Any]] = []
     for message in sorted(messages, key=lambda message: message.get("role") != "system"):
         role, text = message.get("role"), message["content"]
         if role not in ("system", "user", "assistant", "tool"):
-            raise UserError(f"no role is called {role!r}", "roles are system, user, assistant and tool")
+            raise UserError(f"no role is called {role!r}", "roles are system, developer, user, assistant and tool")
         if not made or role == "tool" or made[-1]["role"] != role:
             made.append({**message, "content": [text]})
             continue

@@ -107,6 +107,8 @@ def show(text: str, spans: list[Span]) -> None:
         told = "no run of three words of it stands in the training text"
     elif characters >= len(text.strip()):
         told = "all of it stands in the training text"
+        if len(spans) > 1:
+            told += ", but no document joins the spans above as they are joined here"
     else:
         told = f"{characters / len(text):.0%} of it stands in the training text, in the spans above; "
         told += "no three words in a row of the rest do, nor two spans as they are joined here"

@@ -88,6 +88,8 @@ def question_of(record: dict[str, Any], match: str = "contains") -> Question:
     answers, answerable = record.get("answers", record.get("answer")), literal(record.get("answerable"))
     if answers is None and answerable is False:
         answers = []
+    if answers is None:
+        raise UserError('it has no "answers"', 'write "answers": ["Marl"]; [] where there is none')
     if isinstance(answers, str) and answers.startswith("[") and isinstance(listed := parse(answers), list):
         answers = listed  # in the cell of a table
     if isinstance(answers, str | int | float):

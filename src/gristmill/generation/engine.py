@@ -178,12 +178,14 @@ class Engine:
         breaks answers off at temperature 0.
 
         A completion ends at `<|im_end|>`, `<|endoftext|>`, `max_tokens` or the model's context. Raises UserError for
-        a prompt that is empty, leaves no room or has an id that is no token's, and for a temperature that is no
-        number.
+        a prompt that is empty, leaves no room or has an id that is no token's, for prompts that are one list of ids
+        and no list of lists, and for settings of sampling that mean nothing.
         """
+        params = SamplingParams(max_tokens, temperature, top_k, top_p, seed=seed, doubt=doubt)
+        if samples < 1:
+            raise UserError(f"samples = {samples}", "give 1 or more")
         if max_tokens < 1:
             return [Completion() for _ in prompts for _ in range(samples)]
-        params = SamplingParams(max_tokens, temperature, top_k, top_p, seed=seed, doubt=doubt)
         made = [
             self.begin(prompt, params, at * samples + number)
             for at, prompt in enumerate(prompts, first)
@@ -238,6 +240,8 @@ class Engine:
     def check(self, prompts: Sequence[list[int]]) -> None:
         """Raise UserError for what cannot be generated from."""
         for prompt in prompts:
+            if isinstance(prompt, int | np.integer):
+                raise UserError("prompts are a list of lists of token ids, not one list", "give [prompt]")
             if not 0 < len(prompt) < self.context:
                 raise TooLong(
                     f"a prompt of {len(prompt)} tokens does not fit this model (1 to {self.context - 1})",

@@ -53,6 +53,12 @@ class SamplingParams:
         for name in ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty"):
             if math.isnan(getattr(self, name)):
                 raise UserError(f"{name} = {getattr(self, name)} is no number", "give 0 or more")
+        for name in ("top_p", "min_p"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} = {getattr(self, name)} is no share", "give a number from 0 to 1")
+        for name in ("max_tokens", "top_k"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} = {getattr(self, name)} is below 0", "give 0 or more")
         if self.temperature < 0:
             raise UserError(f"temperature = {self.temperature} is below 0", "give 0 (the likeliest token) or more")
         if not self.repetition_penalty > 0:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from gristmill.errors import UserError
 from gristmill.files import atomic_path, write_json
-from gristmill.manifest import intact
+from gristmill.manifest import intact, within
 from gristmill.model import ops
 from gristmill.model.config import ModelConfig as ModelConfig
 
@@ -240,7 +240,11 @@ def load_model(folder: Path | str, device: str = "cpu") -> Transformer:
             model = Transformer(config)
         model.load_state_dict(weights)
     except OSError as error:
-        raise UserError(f"no model in {folder}: {error.strerror}", "train one first: gristmill run") from error
+        if folder.is_file() or (folder / "config.json").exists():
+            problem = f"{folder} is a model by others, no stage's folder"
+            raise UserError(problem, "read it by Engine.load, as find_model names it: engine.model") from error
+        remedy = within(folder, "model.json") or "train one first: gristmill run"
+        raise UserError(f"no model in {folder}: {error.strerror}", remedy) from error
     except Exception as error:
         if "state_dict" in str(error):  # torch names every tensor, over many lines
             problem = f"the tensors in {folder} are not those of the model that its model.json describes"

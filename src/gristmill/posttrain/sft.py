@@ -38,7 +38,7 @@ from gristmill.training.job import Job, Plan, StepLoss
 from gristmill.training.log import LogLine, mean_of
 from gristmill.training.loop import best_device
 from gristmill.training.optimizer import Rates
-from gristmill.training.overfitting import WATCH
+from gristmill.training.overfitting import TUNING
 from gristmill.training.parallel import from_leader, join
 from gristmill.training.scoring.scheduled import tasks_of
 from gristmill.training.stage import conclude, last_tenth, run_job
@@ -49,7 +49,6 @@ SCORINGS = 10  # of held-out conversations while training
 MOST_SCORED, AT_ONCE = 200, 16  # conversations of each kind in one, and together
 FEWEST = 8  # held-out conversations that a warning of overfitting may rest on
 TEXT_TOKENS = 20_000  # held-out tokens that show what is forgotten
-REMEDY = "fewer epochs, a lower lr, or more conversations"
 
 
 def run(inputs: Mapping[str, Path], params: SFT, out: Path) -> Manifest:
@@ -151,9 +150,8 @@ def prepare(inputs: Mapping[str, Path], params: SFT, out: Path) -> Job:
         tokens=lambda: sum(map(tokens, range(steps))),
     )
     evaluate = scoring(model, examples, heldout, inputs.get("tokens"), steps)
-    every, watch = max(1, steps // SCORINGS), replace(WATCH, remedy=REMEDY)
-    if len(heldout) < FEWEST:
-        watch = replace(watch, warnings=lambda _: {})
+    every = max(1, steps // SCORINGS)
+    watch = TUNING if len(heldout) >= FEWEST else replace(TUNING, warnings=lambda _: {})
     tasks = tasks_of(params, model, tokenizer, steps, every)
     return Job(model, loss, plan, evaluate, every, counts, watch, tasks)
 

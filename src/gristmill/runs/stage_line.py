@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from gristmill.manifest import Manifest
+from gristmill.posttrain import drift
 from gristmill.progress import counted, duration, quantity
+from gristmill.training import overfitting
 
 OWN_WORDS = {  # figure → its number in words
     "bytes": "{}B",
@@ -24,6 +26,7 @@ UNTOLD = {"flops", "heldout_bytes", "train_bytes"}  # what is told in another un
 BALANCE = {"documents_in", "documents_out", "bytes_in", "bytes_out", "bytes_edited"}
 TASKS = "tasks."  # the figures of a task, as `tasks.mine.accuracy`
 RARE = {"late_hosts", "fruitless_hosts"}  # told where there are any
+WATCHES = {"pretrain": overfitting.WATCH, "sft": overfitting.TUNING, "rl": drift.WATCH}
 METRICS = 6  # of them, the first are told
 
 
@@ -73,3 +76,10 @@ def figure(value: float) -> str:
     if abs(value) >= 10_000:
         return quantity(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+def warned(made: Manifest) -> list[str]:
+    """What a stage's training warned of while it went on, a line each."""
+    watch = WATCHES.get(made.stage)
+    steps = {name: made.metrics.get(f"{name}_at_step") for name in watch.meanings} if watch else {}
+    return [f"warning: {made.stage}: {watch.told(name, step)}" for name, step in steps.items() if watch and step]

@@ -15,7 +15,7 @@ import numpy as np
 from gristmill import native
 from gristmill.errors import UserError
 from gristmill.files import sha256_file
-from gristmill.manifest import intact
+from gristmill.manifest import intact, within
 from gristmill.native import I64, INT, POINTER, SIZE, U8, U32, U64, utf8
 from gristmill.tokenizer.formats.vocabulary_files import (
     CALLED,
@@ -93,10 +93,12 @@ class Tokenizer:
             own = intact(template).read_text(encoding="utf-8") if template.exists() else ""
             return cls(pieces, pattern, sha256_file(file), controls, own, shown)
         except OSError as error:
-            raise UserError(f"no tokenizer in {path}: {error.strerror}", "run the tokenizer stage first") from error
+            remedy = within(path, "tokenizer.json") or "run the tokenizer stage first"
+            raise UserError(f"no tokenizer in {path}: {error.strerror}", remedy) from error
         except (ValueError, KeyError, TypeError) as error:
+            problem = f"{file} is no tokenizer that gristmill can use: {error}"
             raise UserError(
-                f"{file} is no tokenizer that gristmill can use: {error}", "run the tokenizer stage"
+                problem, "name the folder of tokenizer; that of a model by others, find_model makes"
             ) from error
 
     def truncated(self, size: int) -> Tokenizer:

@@ -6,6 +6,8 @@ itself is not: one sample of documents is harder than the other. What counts is 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gristmill.training.watch import Records, Watch
 
 OPEN = 0.1  # of held-out bits per byte: growth of the gap that is reported
@@ -13,6 +15,7 @@ WORSE = 0.01  # of the best held-out bits per byte: a rise that is reported
 IN_A_ROW = 3  # scorings that must agree
 MEASURES = (("heldout_bpb", "train_bpb"), ("heldout_loss", "train_loss"))  # bits a byte, nats a token
 REMEDY = "fewer epochs, a smaller model, more text, or goldfish = 4"
+TUNING_REMEDY = "fewer epochs, a lower lr, or more conversations"
 
 
 def growth(records: Records) -> list[float]:
@@ -58,3 +61,4 @@ WATCH = Watch(
     },
     REMEDY,
 )
+TUNING = replace(WATCH, remedy=TUNING_REMEDY)  # of fine-tuning

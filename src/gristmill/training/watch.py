@@ -24,5 +24,8 @@ class Watch:
         for name, step in self.warnings(records).items():
             if name not in told:
                 told.add(name)
-                text = f"step {step:,}: {self.meanings[name]} ({self.remedy})"
-                warn(f"           {text}")
+                warn(f"           {self.told(name, step)}")
+
+    def told(self, name: str, step: float) -> str:
+        """What is wrong since a step, and what helps."""
+        return f"step {step:,.0f}: {self.meanings[name]} ({self.remedy})"

@@ -122,11 +122,12 @@ class ContaminationJudge(Judge):
         self.index = ItemIndex.load(folder)
 
     def __call__(self, document: Document) -> Document | Dropped:
-        """The document; or the items that it holds, and the first words that gave one away."""
+        """The document; or the items that it holds, counted from 1 over all sets, and the first words that gave one
+        away."""
         found = self.index.find(document.text)
         if not found:
             return document
-        items = list(dict.fromkeys(item for item, _, _ in found))[:MOST_ITEMS]
+        items = list(dict.fromkeys(item + 1 for item, _, _ in found))[:MOST_ITEMS]
         _, place, length = min(found, key=lambda run: run[1])
         shared = words(document.text)[place : place + length]
         return Dropped(RULE, {"items": " ".join(map(str, items)), "words": " ".join(shared)})
@@ -143,7 +144,7 @@ def run(inputs: Mapping[str, Path], params: Decontaminate, out: Path) -> Manifes
     (out / WORK).mkdir(exist_ok=True)
     index.save(out / WORK)
     made = map_documents("decontaminate", inputs["corpus"], ContaminationJudge, out / WORK, out)
-    met = Counter(int(item) for record in read_jsonl(out / "dropped.jsonl") for item in record["items"].split())
+    met = Counter(int(item) - 1 for record in read_jsonl(out / "dropped.jsonl") for item in record["items"].split())
     write_text(out / "contamination.json", report(params, counts, met))
     total = sum(counts, Counter[str]())
     made.counts |= {"items": total["items"], "items_too_short": total["too_short"], "items_met": len(met)}
