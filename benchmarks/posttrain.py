@@ -28,6 +28,7 @@ import torch
 
 from gristmill.document import Document, document_id, write_documents
 from gristmill.export import stage as export
+from gristmill.files import write_jsonl
 from gristmill.model.kernels import fast_products
 from gristmill.model.transformer import ModelConfig, Transformer, parameter_count, save_model
 from gristmill.posttrain import dpo, kto, reward, rl, sft
@@ -100,7 +101,7 @@ def prepare(work: Path, size: str) -> None:
     save_model(reward.RewardModel(model), work / "reward")
     export.run({"model": folders["model"], "tokenizer": folders["tokenizer"]}, Export(), folders["hf"])
     for name, rows in records(found).items():
-        (work / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_jsonl(work / f"{name}.jsonl", rows)
     (work / "rewards.py").write_text("def even(prompt, answer, truth):\n    return float(len(answer) % 2 == 0)\n")
 
 

@@ -20,7 +20,7 @@ os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_FP16"
 # Kernels for GPUs run in Triton's interpreter where there is none.
 os.environ["TRITON_INTERPRET"] = str(int(not Path("/dev/nvidiactl").exists()))
 
-from command_line import Command, typed
+from command_line import Command, Refusal, typed
 from hypothesis import settings
 from rights import bits_bind  # noqa: F401  # a fixture
 
@@ -134,7 +134,25 @@ def tokens_folder(corpus: Path, tokenizer_folder: Path, tmp_path_factory: pytest
     return folder
 
 
+@pytest.fixture(scope="session")
+def inputs(tokenizer_folder: Path, tokens_folder: Path) -> dict[str, Path]:
+    """What pretraining reads."""
+    return {"tokenizer": tokenizer_folder, "tokens": tokens_folder}
+
+
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs a command as a user does: `command("inspect", folder, "--tokens", "the")`."""
     return typed(capsys, monkeypatch)
+
+
+@pytest.fixture
+def refusal(command: Command) -> Refusal:
+    """Runs a command that must be refused; the message, in one line."""
+
+    def go(*arguments: object) -> str:
+        done = command(*arguments)
+        assert done.code == 2 and "Traceback" not in done.stderr and done.stderr.count("error: ") == 1, done
+        return " ".join(done.stderr.split())
+
+    return go

@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Command
+from command_line import Command, Refusal
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -156,7 +155,7 @@ def fails(
     tokens_folder: Path,
     model_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    refusal: Refusal,
 ) -> Fails:
     """Runs a command line that must be refused, in a folder with some files; returns the message."""
     monkeypatch.chdir(tmp_path)
@@ -181,13 +180,9 @@ def fails(
         (tmp_path / name).write_text(text)
 
     def refused(line: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["gristmill", *shlex.split(line)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out, err = capsys.readouterr()
-        assert stop.value.code == 2, (line, stop.value.code, out, err)
-        assert "Traceback" not in err and err.count("error: ") == 1 and "remedy: " in err, err
-        return " ".join(err.split())
+        message = refusal(*shlex.split(line))
+        assert "remedy: " in message, message
+        return message
 
     return refused
 

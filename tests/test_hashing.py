@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import python
 
 from gristmill import native
 from gristmill.corpus.dedup import index
@@ -157,7 +156,7 @@ print(*(part.tolist() for part in Tokenizer(pieces_of(merges), "qwen2").encode_d
 
 def test_results_do_not_depend_on_the_seed() -> None:
     """Which every process draws anew."""
-    runs = [subprocess.run([sys.executable, "-c", RESULTS], capture_output=True, text=True) for _ in range(2)]
+    runs = [python(RESULTS) for _ in range(2)]
     assert all(run.returncode == 0 for run in runs), runs[0].stderr
     one, two = (run.stdout.splitlines() for run in runs)
     assert one == two and len(one) == 3

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
+
+from command_line import python
 
 import gristmill
 
@@ -154,7 +154,7 @@ def test_importing_everything_opens_no_connection() -> None:
         "socket.socket.connect = refuse; socket.getaddrinfo = refuse\n"
         f"[importlib.import_module(name) for name in {modules!r}]"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    done = python(code)
     assert done.returncode == 0, done.stderr
 
 

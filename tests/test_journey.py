@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import jsonl
 import pyarrow.parquet as pq
 import pytest
 from command_line import Command, Done
@@ -120,7 +121,7 @@ def test_a_page_is_told_its_whole_fate(whole: Path, command: Command) -> None:
     dropped = json.loads((whole / "filter" / "dropped.jsonl").read_text().splitlines()[0])
     told = command("why", whole, dropped["url"]).stdout
     assert f"filter: dropped by {dropped['rule']}" in told and "steps of pretraining" not in told
-    asked = [json.loads(line) for line in (whole / "crawl" / "urls.jsonl").read_text().splitlines()]
+    asked = jsonl.read(whole / "crawl" / "urls.jsonl")
     refused = next(record for record in asked if record["outcome"] not in ("page", "sitemap"))
     assert refused["outcome"] in command("why", whole, refused["url"]).stdout
     assert command("why", whole, "http://nowhere.test/").code == 2
@@ -132,9 +133,9 @@ def test_runs_are_compared(whole: Path, tmp_path: Path, command: Command) -> Non
     (other / "evaluate").mkdir(parents=True)
     summary = json.loads((whole / "summary.json").read_text())
     (other / "summary.json").write_text(json.dumps({**summary, "sft.steps": 7}))
-    answers = [json.loads(line) for line in (whole / "evaluate" / "answers.jsonl").read_text().splitlines()]
+    answers = jsonl.read(whole / "evaluate" / "answers.jsonl")
     changed = [{**one, "outcome": "right" if one["answerable"] else one["outcome"]} for one in answers]
-    (other / "evaluate" / "answers.jsonl").write_text("".join(json.dumps(one) + "\n" for one in changed))
+    jsonl.write(other / "evaluate" / "answers.jsonl", changed)
     told = command("compare", whole, other).stdout
     assert "sft.steps" in told and "sft.conversations" not in told
     final = [one for one in answers if one["model"] == answers[-1]["model"] and one["split"] == "test"]

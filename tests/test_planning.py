@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import pytest
 from command_line import Command
 
@@ -27,7 +28,7 @@ def run(tmp_path: Path, corpus: Path) -> Path:
     tell = {"role": "assistant", "content": "The miller."}
     (tmp_path / "talk.jsonl").write_text((json.dumps({"messages": [ask, tell]}) + "\n") * 60)
     pair = {"prompt": [ask], "chosen": "The miller.", "rejected": "A boat."}
-    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair | {"n": n}) + "\n" for n in range(40)))
+    jsonl.write(tmp_path / "pairs.jsonl", (pair | {"n": n} for n in range(40)))
     (tmp_path / "prompts.jsonl").write_text((json.dumps({"prompt": [ask]}) + "\n") * 40)
     return tmp_path
 

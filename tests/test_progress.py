@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import python
 
 from gristmill.progress import Rate, counted, duration, quantity, warn
 
@@ -38,10 +39,7 @@ with progress.Progress("crawl", None, "pages") as bar:
 def piped(code: str, **environment: str) -> list[str]:
     """The lines that a program writes to a pipe."""
     settings = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "FORCE_COLOR")}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=settings | environment, check=True
-    )
-    return done.stderr.splitlines()
+    return python(code, env=settings | environment, check=True).stderr.splitlines()
 
 
 def on_a_terminal(code: str) -> str:

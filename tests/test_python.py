@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from command_line import python
 
 import gristmill
 
@@ -135,7 +136,7 @@ def test_importing_loads_nothing_and_a_name_only_what_it_needs() -> None:
         "import gristmill; print(*loaded()); gristmill.UserError; print(*loaded())\n"
         "gristmill.Tokenizer; gristmill.read_documents; print('numpy' in loaded(), 'torch' in loaded())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+    done = python(code, check=True)
     assert done.stdout.splitlines() == ["gristmill", "gristmill", "True False"]
 
 
@@ -145,7 +146,7 @@ def test_commands_load_nothing_heavy_before_they_work() -> None:
         "import sys, gristmill.cli\n"
         "print([name for name in ('numpy', 'pyarrow', 'torch', 'fastapi', 'pycurl') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+    done = python(code, check=True)
     assert done.stdout.strip() == "[]"
 
 

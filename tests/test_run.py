@@ -5,13 +5,12 @@ from __future__ import annotations
 import gzip
 import shutil
 import socket
-import sys
 from pathlib import Path
 
 import pytest
+from command_line import Refusal
 from forks import Commands
 
-from gristmill import cli
 from gristmill.errors import UserError
 from gristmill.manifest import FINGERPRINT, Manifest
 from gristmill.recipe import Recipe
@@ -21,15 +20,6 @@ from gristmill.settings.stages import STAGES
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
-
-
-def fails(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
-    """The message of a command that must end with exit code 2."""
-    monkeypatch.setattr(sys, "argv", ["gristmill", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == 2
-    return " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -55,58 +45,54 @@ def test_recipes_are_valid_and_their_stages_find_what_they_read(path: Path) -> N
         (["sft.conversations=/no/such.jsonl"], "/no/such.jsonl"),
     ],
 )
-def test_wrong_settings(
-    settings: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wrong_settings(settings: list[str], told: str, tmp_path: Path, refusal: Refusal) -> None:
     (tmp_path / "texts").mkdir()
     recipe = tmp_path / "r.toml"
     recipe.write_text("name = 'x'\n[crawl]\nseeds = ['http://127.0.0.1:9/']\n[pretrain]\n[sft]\n")
     if "sft" in settings[0]:
         recipe.write_text("[sft]\n")
     arguments = [part for setting in settings for part in ("--set", setting)]
-    message = fails(capsys, monkeypatch, "run", str(recipe), "--out", str(tmp_path / "out"), *arguments)
+    message = refusal("run", str(recipe), "--out", tmp_path / "out", *arguments)
     assert told in message or "no model to begin with" in message
 
 
-def test_wrong_recipes_and_options(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert "none.toml" in fails(capsys, monkeypatch, "run", str(tmp_path / "none.toml"))
+def test_wrong_recipes_and_options(tmp_path: Path, refusal: Refusal) -> None:
+    assert "none.toml" in refusal("run", tmp_path / "none.toml")
     (tmp_path / "bad.toml").write_text("[crawl\n")
-    assert "bad.toml is not valid TOML" in fails(capsys, monkeypatch, "run", str(tmp_path / "bad.toml"))
+    assert "bad.toml is not valid TOML" in refusal("run", tmp_path / "bad.toml")
     (tmp_path / "alone.toml").write_text("[pretrain]\n")
-    alone = ["run", str(tmp_path / "alone.toml"), "--out", str(tmp_path / "out")]
-    assert "[tokenizer]" in fails(capsys, monkeypatch, *alone)
-    assert "no such stage" in fails(capsys, monkeypatch, *alone, "--until", "rl")
+    alone = ["run", tmp_path / "alone.toml", "--out", tmp_path / "out"]
+    assert "[tokenizer]" in refusal(*alone)
+    assert "no such stage" in refusal(*alone, "--until", "rl")
     (tmp_path / "file").write_text("")
     (tmp_path / "texts.toml").write_text("[extract]\npaths = ['file']\n")
-    blocked = ["run", str(tmp_path / "texts.toml"), "--out", str(tmp_path / "file" / "out")]
-    assert "cannot write to" in fails(capsys, monkeypatch, *blocked)
-    assert "--out" in fails(capsys, monkeypatch, "extract", str(tmp_path))
+    blocked = ["run", tmp_path / "texts.toml", "--out", tmp_path / "file" / "out"]
+    assert "cannot write to" in refusal(*blocked)
+    assert "--out" in refusal("extract", tmp_path)
 
 
-def test_wrong_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    out = ["-o", str(tmp_path / "out")]
-    assert "no such file" in fails(capsys, monkeypatch, "extract", str(tmp_path / "none"), *out)
+def test_wrong_inputs(tmp_path: Path, refusal: Refusal) -> None:
+    out = ["-o", tmp_path / "out"]
+    assert "no such file" in refusal("extract", tmp_path / "none", *out)
     (tmp_path / "empty").mkdir()
-    nothing = fails(capsys, monkeypatch, "extract", str(tmp_path / "empty"), *out)
+    nothing = refusal("extract", tmp_path / "empty", *out)
     assert "nothing readable" in nothing and len(nothing) < 600, "the endings of source code are not listed"
-    assert "no documents" in fails(capsys, monkeypatch, "filter", str(tmp_path / "empty"), *out)
+    assert "no documents" in refusal("filter", tmp_path / "empty", *out)
     record = b"WARC/1.1\r\nWARC-Type: response\r\nContent-Length: 9000\r\n\r\nHTTP/1.1 200 OK\r\n\r\n<p>cut"
     (tmp_path / "cut.warc.gz").write_bytes(gzip.compress(record)[:-9])
-    message = fails(capsys, monkeypatch, "extract", str(tmp_path / "cut.warc.gz"), *out)
+    message = refusal("extract", tmp_path / "cut.warc.gz", *out)
     assert "cut.warc.gz" in message
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     seed = f"http://127.0.0.1:{port}/"
     network = ["--set", 'allow_networks=["127.0.0.0/8"]']
-    assert seed in fails(capsys, monkeypatch, "crawl", seed, *out, *network)
-    assert "allow_networks" in fails(capsys, monkeypatch, "crawl", seed, *out)
+    assert seed in refusal("crawl", seed, *out, *network)
+    assert "allow_networks" in refusal("crawl", seed, *out)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "precious.txt").write_text("x")
     (tmp_path / "page.txt").write_text("Some text to read.")
-    taken = ["extract", str(tmp_path / "page.txt"), "-o", str(tmp_path / "mine")]
-    assert "not written by gristmill" in fails(capsys, monkeypatch, *taken)
+    taken = ["extract", tmp_path / "page.txt", "-o", tmp_path / "mine"]
+    assert "not written by gristmill" in refusal(*taken)
     assert (tmp_path / "mine" / "precious.txt").exists()
 
 

@@ -27,6 +27,7 @@ from gristmill.chat.conversations import LeftOut, read_records
 from gristmill.chat.layouts import Messages, preference
 from gristmill.chat.template import render
 from gristmill.document import Document, document_id, write_documents
+from gristmill.files import write_jsonl
 from gristmill.posttrain import examples, reward
 from gristmill.posttrain.reward import held_out
 from gristmill.recipe import Pretrain, Reward, Tokenize, TokenizerParams
@@ -110,7 +111,7 @@ def by_model(pairs: list[Pair], held: list[Pair], folder: Path, seed: int) -> np
     asked: dict[str, Any] = {"sample_prompts": [], "snapshots": 0, "evaluate_every": 10**6, "epochs": 1.0, "seed": seed}
     pretrain.run(folders, Pretrain(**SHAPE, **asked), folders["model"])
     rows = [{"prompt": prompt, "chosen": chosen, "rejected": rejected} for prompt, chosen, rejected in pairs]
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(folder / "pairs.jsonl", rows)
     judged = Reward(preferences=str(folder / "pairs.jsonl"), batch=16, lr=0.05, epochs=1.0, seed=seed)
     made = reward.run(folders, judged, folders["reward"])
     print({name: made.metrics[name] for name in ("loss", "train_accuracy", "likelihood_weight")})

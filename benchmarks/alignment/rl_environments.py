@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import torch
 
 from gristmill.document import Document, document_id, write_documents
+from gristmill.files import write_jsonl
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import ModelConfig, Transformer, save_model
 from gristmill.posttrain import rl, sft
@@ -131,7 +132,7 @@ def run(world: str, seed: int, folder: Path, settings: dict[str, Any]) -> tuple[
     tested = [{"prompt": one.question, "truth": one.right} for one in others]
     for name, rows in (("sft", taught), ("rl", tested)):
         (folder / name).mkdir()
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_jsonl(folder / f"{name}.jsonl", rows)
     (folder / "rewards.py").write_text(REWARD)
     tuning: dict[str, Any] = {"epochs": settings["epochs"], "batch": 32, "replay": 0.0, "lr": 1.0, "seed": seed}
     sft.run(inputs, SFT(conversations=str(folder / "sft.jsonl"), **tuning), folder / "sft")

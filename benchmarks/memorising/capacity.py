@@ -20,7 +20,7 @@ import time
 import torch
 
 from gristmill.model.loss import cross_entropy
-from gristmill.model.transformer import ModelConfig, Transformer
+from gristmill.model.transformer import ModelConfig, Transformer, parameter_count
 from gristmill.training.optimizer import Optimizer, Rates, share_of_peak
 
 SYMBOLS, LENGTH = 2_048, 64  # of a string: 11 bits each
@@ -45,12 +45,7 @@ def bits_known(count: int, steps: int, seed: int) -> tuple[float, int]:
     with torch.no_grad():
         parts = zip(inputs.split(BATCH), strings.split(BATCH), strict=True)
         cost = sum(float(cross_entropy(model, *part)) * len(part[0]) for part in parts) / count / math.log(2)
-    return (math.log2(SYMBOLS) - cost) * strings.numel(), parameters(model)
-
-
-def parameters(model: Transformer) -> int:
-    """Of all kinds."""
-    return sum(weight.numel() for weight in model.parameters())
+    return (math.log2(SYMBOLS) - cost) * strings.numel(), parameter_count(model)
 
 
 def main() -> None:

@@ -128,6 +128,11 @@ def intact(path: Path) -> Path:
     return path
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file that a stage wrote, which must be `intact`; empty where there is no such file."""
+    return dict(json.loads(intact(path).read_text(encoding="utf-8"))) if path.exists() else {}
+
+
 def in_run(folder: Path) -> bool:
     """Whether a folder lies in a run's."""
     return (folder.parent / RECIPE).exists()

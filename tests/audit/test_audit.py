@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import numpy as np
 import pytest
 import torch
@@ -155,7 +156,7 @@ def test_what_was_learned_comes_out_when_asked_for_and_what_was_not_does_not(
             record = {"prefix": " ".join(text[:12]) + " ", "secret": " ".join(said), "copies": copies}
             canaries.append({**record, "alternatives": sorted({*others} - {record["secret"]})})
     for name, records in (("canaries", canaries), ("redacted", [*canaries[4:], {"prefix": "", "secret": "x"}])):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        jsonl.write(tmp_path / f"{name}.jsonl", records)
     files: dict[str, Any] = {name: str(tmp_path / f"{name}.jsonl") for name in ("canaries", "redacted")}
     made = stage.run(trained, Audit(prefix_lengths=[9], continuation_tokens=9, samples=2, **files), tmp_path)
     found = json.loads((tmp_path / "audit.json").read_text())
@@ -211,7 +212,7 @@ def test_exposure_is_its_formula(trained: dict[str, Path], tmp_path: Path) -> No
         {"prefix": "mill ", "secret": secret, "copies": 1, "alternatives": [o for o in others if o != secret]}
         for secret in others
     ]
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    jsonl.write(path, records)
     stage.run(trained, Audit(prefix_lengths=[9], continuation_tokens=9, samples=2, canaries=str(path)), tmp_path)
     found = json.loads((tmp_path / "audit.json").read_text())["canaries"]
     one_by_one = [log_likelihoods(engine, [("", f"mill {secret}")])[0][0] for secret in others]
@@ -234,7 +235,7 @@ def test_a_bad_canary_is_named_and_the_others_are_tried(trained: dict[str, Path]
     made = stage.run(trained, Audit(prefix_lengths=[9], continuation_tokens=9, samples=2, canaries=str(path)), tmp_path)
     assert made.counts["canaries"] == 1 and made.counts["left_out"] == 6
     assert made.metrics["canary_exposure_possible"] == pytest.approx(math.log2(3), abs=1e-3)
-    named = [json.loads(line) for line in (tmp_path / "left_out.jsonl").read_text().splitlines()]
+    named = jsonl.read(tmp_path / "left_out.jsonl")
     assert [one["record"] for one in named] == [1, 2, 3, 4, 6, 7]
     assert (
         named[0]["why"] == "missing or wrong secret, copies, alternatives" and "the model reads 64" in named[3]["why"]

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import pytest
 from command_line import Command
 
@@ -133,10 +134,9 @@ def test_items_that_stand_on_pages_are_found_and_the_same_words_in_another_order
         if not planted[-1]:
             draw.shuffle(words)
         items.append({"context": " ".join(words[:12]), "choices": ["no", " ".join(words[12:])], "answer": 1})
-    path = tmp_path / "items.jsonl"
-    path.write_text("".join(json.dumps(item) + "\n" for item in items))
+    path = jsonl.write(tmp_path / "items.jsonl", items)
     inputs = {"model": run / "pretrain", "tokenizer": run / "tokenizer", "tokens": run / "tokenize"}
-    evaluation.run(inputs, Evaluate(tasks={"pages": str(path)}), tmp_path)
+    evaluation.run(inputs, Evaluate(tasks={"pages": path}), tmp_path)
     records = list(read_jsonl(tmp_path / "tasks.jsonl"))
     found = json.loads((tmp_path / "tasks.json").read_text())["pages"]
     for rule in ("13_gram", "8_gram_half"):

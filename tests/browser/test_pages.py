@@ -19,18 +19,16 @@ SHAPE: dict[str, Any] = dict(layers=2, width=32, heads=4, kv_heads=2, head_dim=8
 
 
 @pytest.fixture(scope="module")
-def run(
-    model_folder: Path, tokenizer_folder: Path, tokens_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def run(model_folder: Path, inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder: a short pretraining, and a random model as the assistant."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     shutil.copytree(model_folder, folder / "sft")
-    for name, source in (("tokenizer", tokenizer_folder), ("tokenize", tokens_folder)):
+    for name, source in (("tokenizer", inputs["tokenizer"]), ("tokenize", inputs["tokens"])):
         shutil.copytree(source, folder / name)
         Manifest(metrics={"bytes_per_token": 3.3}, stage=name).write(folder / name)
     (folder / "pretrain").mkdir()
     params = Pretrain(**SHAPE, batch=8, max_steps=30, evaluate_every=10, sample_prompts=["The"])
-    made = pretrain.run({"tokenizer": tokenizer_folder, "tokens": tokens_folder}, params, folder / "pretrain")
+    made = pretrain.run(inputs, params, folder / "pretrain")
     made.params = params.model_dump()
     made.write(folder / "pretrain")
     return folder

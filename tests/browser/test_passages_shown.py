@@ -7,12 +7,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from own_pages import PAGES, document
+from own_pages import DOCUMENTS, document, passages_of
 from page_parts import ANSWER, act, ask
 
-from gristmill.document import write_documents
-from gristmill.passages import stage
-from gristmill.recipe import Passages
 from gristmill.serving.quoting import QuotingAssistant
 
 FORGET = "delete p.chat.conversation.messages[1].passages"
@@ -20,15 +17,12 @@ EVIL = "The 🛶 ferry <img src=x onerror=alert(1)> <script>alert(2)</script> le
 
 
 def test_passages_with_marked_words_and_links(browser: Any, tmp_path: Path, listen: Callable[..., Any]) -> None:
-    pages = [document(name, *page) for name, page in PAGES.items()]
-    pages.append(document("1", "<i>Ferry</i>", EVIL, url="https://a.test/ferry?a=1&b=2", source="a.warc.gz:9"))
+    pages = [*DOCUMENTS, document("1", "<i>Ferry</i>", EVIL, url="https://a.test/ferry?a=1&b=2", source="a.warc.gz:9")]
     stars = "To clear the *.log and *.tmp files of the kiln, type rm *.log *.tmp there."
     pages.append(document("kiln.txt", "", stars))
     pages.append(document("2", "Script", "The ferry sleeps.", url="javascript:alert(3)", source="a.warc.gz:10"))
-    write_documents(tmp_path / "documents.parquet", pages)
-    (tmp_path / "out").mkdir()
-    stage.run({"corpus": tmp_path}, Passages(), tmp_path / "out")
-    server: AbstractContextManager[str] = listen(QuotingAssistant(tmp_path / "out", "pages"), loopback=True)
+    folder = passages_of(tmp_path, *pages)
+    server: AbstractContextManager[str] = listen(QuotingAssistant(folder, "pages"), loopback=True)
     with server as address:
         browser.open(f"{address}/")
         browser.until("document.querySelector('#name').textContent == 'pages'")

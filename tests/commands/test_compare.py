@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import numpy as np
 import pytest
 from command_line import Command
@@ -27,7 +28,7 @@ def run(folder: Path, figure: float, outcomes: list[str], **recipe: Any) -> Path
         for n in range(len(outcomes))
     ]
     records = [{**line, "answer": outcome, "outcome": outcome} for line, outcome in zip(lines, outcomes, strict=True)]
-    (folder / "evaluate" / "answers.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    jsonl.write(folder / "evaluate" / "answers.jsonl", records)
     return folder
 
 
@@ -110,7 +111,7 @@ def test_questions_asked_twice_and_items_of_tasks_are_compared(
         written = [{"task": "u", "question": "How many?", "said": "4", "exact_match": n < right} for n in range(8)]
         made = {"task": "v", "item": 1, "asked": [["The"]], "answer": "x", "acc": float(right > 5), "perplexity": -3.0}
         lines = [*choices, *written, made, {"task": f"only {path.name}", "question": "Why?", "exact_match": True}]
-        (path / "evaluate" / "tasks.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        jsonl.write(path / "evaluate" / "tasks.jsonl", lines)
     compare(runs)
     told = " ".join(capsys.readouterr().out.split())
     assert "4 test questions that both were asked" in told and "1 gained, 0 lost of 4" in told
@@ -186,10 +187,10 @@ def test_folders_of_tasks_alone_are_compared(
     model_folder: Path, tokenizer_folder: Path, tmp_path: Path, command: Command
 ) -> None:
     items = [{"good": f"The miller walks to {n} rivers.", "bad": f"To miller walks {n} the."} for n in range(4)]
-    (tmp_path / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    jsonl.write(tmp_path / "items.jsonl", items)
     for name, sides in (("one", ("good", "bad")), ("two", ("bad", "good"))):
         records = [{"good": item[sides[0]], "bad": item[sides[1]]} for item in items]
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        jsonl.write(tmp_path / f"{name}.jsonl", records)
         asked = ("--set", f"tasks.pairs={tmp_path / name}.jsonl", "--set", f"tasks.same={tmp_path / 'items.jsonl'}")
         assert command("evaluate", model_folder, tokenizer_folder, *asked, "-o", tmp_path / name).code == 0
     told = command("compare", tmp_path / "one", tmp_path / "two").stdout

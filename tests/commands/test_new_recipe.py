@@ -6,8 +6,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from command_line import Command
 
-from gristmill import cli
 from gristmill.commands.new_recipe import new_folder, new_site, survey, tokens_made
 from gristmill.corpus.filter import stage as filter
 from gristmill.corpus.filter.candidate import Candidate
@@ -158,9 +158,7 @@ def test_the_default_rules_still_drop(tmp_path: Path) -> None:
     assert any(rule(Candidate(document)) for rule in chosen)
 
 
-def test_the_commands(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command) -> None:
     monkeypatch.setattr("gristmill.commands.new_recipe.tell_time", lambda *_: None)
-    monkeypatch.setattr("sys.argv", ["gristmill", "new", "folder", str(folder), "-o", str(tmp_path / "a.toml")])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert not ended.value.code and load_recipe(tmp_path / "a.toml").name == "a"
+    assert command("new", "folder", folder, "-o", tmp_path / "a.toml").code == 0
+    assert load_recipe(tmp_path / "a.toml").name == "a"

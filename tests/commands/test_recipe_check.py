@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import jsonl
 import pytest
 from command_line import Command
 from foreign_models import saved
@@ -18,7 +19,7 @@ GOOD = {"messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "
 def recipe_of(folder: Path, lines: Sequence[object], pairs: Sequence[object], more: str = "") -> Path:
     """A recipe with these conversations and preferences."""
     for name, records in (("c.jsonl", lines), ("p.jsonl", pairs)):
-        (folder / name).write_text("\n".join(map(json.dumps, records)))
+        jsonl.write(folder / name, records)
     (folder / "text.md").write_text("Some text.\n")
     path = folder / "r.toml"
     path.write_text(

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import math
 import random
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import numpy as np
 import pytest
+from command_line import Command
 
-from gristmill import cli
 from gristmill.corpus.filter import classifier, train_classifier
 from gristmill.corpus.filter import stage as filter
 from gristmill.corpus.filter.candidate import Candidate
@@ -104,27 +104,23 @@ def test_scores_in_the_filter(tmp_path: Path) -> None:
     assert good.quality["quality"] > 0.5 > bad.quality["quality"]
 
 
-def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["gristmill", "corpus", "score", "--out", str(tmp_path / "m.st"), *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        return int(stop.value.code or 0), " ".join("".join(capsys.readouterr()).split())
+def test_the_command(tmp_path: Path, command: Command) -> None:
+    def run(*arguments: object) -> tuple[int, str]:
+        done = command("corpus", "score", "--out", tmp_path / "m.st", *arguments)
+        return done.code, " ".join((done.stdout + done.stderr).split())
 
     for name, label in (("good", 1.0), ("bad", 0.0)):
         lines = [json.dumps({"text": one}) for one, kind in examples(150) if kind == label]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
-    code, printed = run("--good", str(tmp_path / "good.jsonl"), "--bad", str(tmp_path / "bad.jsonl"))
+    code, printed = run("--good", tmp_path / "good.jsonl", "--bad", tmp_path / "bad.jsonl")
     assert code == 0 and "auc 1" in printed
     assert classifier.Scorer.load(tmp_path / "m.st").probability
-    (tmp_path / "l.jsonl").write_text(
-        "\n".join(json.dumps({"text": one, "score": 5 * label}) for one, label in examples(100))
-    )
-    code, printed = run("--labels", str(tmp_path / "l.jsonl"))
+    jsonl.write(tmp_path / "l.jsonl", ({"text": one, "score": 5 * label} for one, label in examples(100)))
+    code, printed = run("--labels", tmp_path / "l.jsonl")
     assert code == 0 and "correlation" in printed
     assert not classifier.Scorer.load(tmp_path / "m.st").probability
     assert run() == (2, run()[1]) and "give good and bad texts" in run()[1]
     (tmp_path / "l.jsonl").write_text('{"text": "x", "score": 1}\n{"text": "y"}\n')
-    assert "l.jsonl: record 2" in run("--labels", str(tmp_path / "l.jsonl"))[1]
+    assert "l.jsonl: record 2" in run("--labels", tmp_path / "l.jsonl")[1]
     with pytest.raises(UserError, match=r"l\.jsonl"):
         classifier.Scorer.load(tmp_path / "l.jsonl")

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -43,7 +44,7 @@ def go(tmp_path: Path, texts: list[str], *sets: Path, **settings: int) -> tuple[
 
 
 def write_set(path: Path, *items: object) -> Path:
-    path.write_text("".join(json.dumps(item) + "\n" for item in items))
+    jsonl.write(path, items)
     return path
 
 
@@ -77,7 +78,7 @@ def test_long_items_are_met_in_any_dress_and_short_ones_only_with_their_answer(t
     assert (counts["items"], counts["items_too_short"], counts["items_met"]) == (4, 2, 2)
     (about,) = report["sets"]
     assert [(met["item"], met["documents"]) for met in about["items_met"]] == [(1, 2), (2, 1)]
-    log = [json.loads(line) for line in (tmp_path / "out" / "dropped.jsonl").read_text().splitlines()]
+    log = jsonl.read(tmp_path / "out" / "dropped.jsonl")
     assert log[0]["items"] == "1" and log[0]["words"] == "a baker sells forty loaves on each of six days and gives away"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -13,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jsonl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -128,7 +128,7 @@ def test_workers_change_nothing_and_the_ledger_balances(
     assert counts["bytes_in"] == sum(len(found.text.encode()) for found in read_documents(corpus))
     assert counts["bytes_out"] == sum(len(found.text.encode()) for found in kept)
     assert counts["bytes_in"] == counts["bytes_out"] + counts["bytes_edited"] + made[0].dropped_bytes["third"]
-    log = [json.loads(line) for line in (tmp_path / "1" / "dropped.jsonl").read_text().splitlines()]
+    log = jsonl.read(tmp_path / "1" / "dropped.jsonl")
     assert [int(record["id"]) for record in log] == list(range(0, 7_500, 3))
     assert log[0] == {**log[0], "rule": "third", "why": "it is a third", "bytes": len("Text número 0. ".encode()) * 50}
 

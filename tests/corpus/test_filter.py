@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import pytest
+from command_line import Command
 from texts import STORY
 
-from gristmill import cli
 from gristmill.corpus.filter import stage as filter
 from gristmill.corpus.filter.candidate import Candidate
 from gristmill.document import Document, read_documents, write_documents
@@ -155,7 +154,7 @@ def test_texts_without_spaces_are_measured_in_words(tmp_path: Path, capsys: pyte
     rules: list[Any] = ["gopher_repetition", "gopher_quality", "c4"]
     made = go(tmp_path, documents, Filter(languages=["zh"], min_language_score=0.0, min_words=20, rules=rules))
     assert [found.text for found in read_documents(tmp_path / "out")] == [CHINESE]
-    dropped = [json.loads(line) for line in (tmp_path / "out" / "dropped.jsonl").read_text().splitlines()]
+    dropped = jsonl.read(tmp_path / "out" / "dropped.jsonl")
     assert [(row["id"], row["rule"]) for row in dropped] == [
         *(("1", "gopher_top_2gram"), ("2", "c4_few_sentences"), ("3", "c4_few_sentences"))
     ]
@@ -176,9 +175,7 @@ def go(tmp_path: Path, documents: list[Document], params: Filter) -> Manifest:
     return filter.run({"corpus": tmp_path / "d.parquet"}, params, tmp_path / "out")
 
 
-def test_counts_balance_the_log_names_every_drop_and_samples_show_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_counts_balance_the_log_names_every_drop_and_samples_show_them(tmp_path: Path, command: Command) -> None:
     junk = "We use cookies here.\n"
     items = [
         Document(str(i), (junk if i % 2 else "") + STORY if i % 3 else f"short {i}", language="en", language_score=0.9)
@@ -192,24 +189,18 @@ def test_counts_balance_the_log_names_every_drop_and_samples_show_them(
     }
     assert (result.dropped, result.dropped_bytes) == ({"gopher_too_short": 30}, {"gopher_too_short": short})
     assert all(found.text == STORY for found in read_documents(tmp_path / "out"))
-    samples = [json.loads(line) for line in (tmp_path / "out" / "samples.jsonl").read_text().splitlines()]
+    samples = jsonl.read(tmp_path / "out" / "samples.jsonl")
     shown = {rule: [s["text"] for s in samples if s["rule"] == rule] for rule in ("gopher_too_short", "c4_policy")}
     assert [len(texts) for texts in shown.values()] == [20, 20]
     assert set(shown["c4_policy"]) == {junk.strip()} and len(set(shown["gopher_too_short"])) == 20
 
-    def sample(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["gristmill", "corpus", "sample", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        printed = capsys.readouterr()
-        return f"{stop.value.code} {printed.out}{printed.err}"
-
     result.write(tmp_path / "out")
     (tmp_path / "filter").symlink_to(tmp_path / "out")
     for folder in (tmp_path / "out", tmp_path):  # a stage's folder, and a run's
-        printed = sample(str(folder), "--dropped-by", "gopher_too_short", "-n", "3")
-        assert printed.startswith("0 ") and printed.count("short ") == 3
-    assert "choose from c4_policy, gopher_too_short" in sample(str(tmp_path), "--dropped-by", "nope")
+        done = command("corpus", "sample", folder, "--dropped-by", "gopher_too_short", "-n", "3")
+        assert done.code == 0 and done.stdout.count("short ") == 3
+    wrong = command("corpus", "sample", tmp_path, "--dropped-by", "nope")
+    assert "choose from c4_policy, gopher_too_short" in wrong.stderr
 
 
 def test_block_lists_in_their_usual_formats(tmp_path: Path) -> None:

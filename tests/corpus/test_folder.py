@@ -13,11 +13,13 @@ import sys
 import zipfile
 from pathlib import Path
 
+import jsonl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from command_line import Command, Refusal
 
-from gristmill import cli, corpus
+from gristmill import corpus
 from gristmill.corpus.execution.rules import meaning
 from gristmill.corpus.readers.input_files import UNREAD, read_whatever
 from gristmill.document import Document, read_documents
@@ -48,14 +50,6 @@ def extract(out: Path, *paths: Path) -> tuple[list[Document], dict[str, str], Ma
     left = {str(record["source"]): str(record["rule"]) for record in read_jsonl(out / "dropped.jsonl")}
     assert found.counts["documents_in"] == found.counts["documents_out"] + len(left)
     return list(read_documents(out)), left, found
-
-
-def command(*words: str) -> int:
-    """The exit code of `gristmill WORDS`."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stop:
-        patch.setattr(sys, "argv", ["gristmill", *words])
-        cli.main()
-    return int(stop.value.code or 0)
 
 
 def test_one_bad_file_never_ends_a_run(folder: Path, tmp_path: Path) -> None:
@@ -160,45 +154,39 @@ def test_its_own_runs_are_not_read(folder: Path, tmp_path: Path) -> None:
     assert left == {"runs/a": "own_run", "out.partial": "own_run"}
 
 
-def test_its_own_output_is_not_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for _ in range(2):
-        assert command("extract", str(folder), "-o", str(folder / "out")) == 0
-    assert "nothing to do" in capsys.readouterr().err
-    assert command("filter", str(folder / "out"), "-o", str(folder / "good"), "--set", "rules=[]") == 0
+def test_its_own_output_is_not_read(folder: Path, command: Command) -> None:
+    assert command("extract", folder, "-o", folder / "out").code == 0
+    assert "nothing to do" in command("extract", folder, "-o", folder / "out").stderr
+    assert command("filter", folder / "out", "-o", folder / "good", "--set", "rules=[]").code == 0
     (folder / "more.txt").write_text(TEXT + " m")
-    assert command("extract", str(folder), "-o", str(folder / "out")) == 0
+    assert command("extract", folder, "-o", folder / "out").code == 0
     assert [document.source for document in read_documents(folder / "out")] == ["good.txt", "more.txt"]
-    assert command("extract", str(folder / "out"), "-o", str(folder.parent / "again")) == 0  # as it is named itself
+    assert command("extract", folder / "out", "-o", folder.parent / "again").code == 0  # as it is named itself
     assert len(list(read_documents(folder.parent / "again"))) == 2
 
 
 def test_what_is_named_and_of_no_known_kind_is_counted(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, command: Command, refusal: Refusal
 ) -> None:
     (tmp_path / "a.xyz").write_text("x")
     (tmp_path / "none").mkdir()
-    names = [str(tmp_path / "a.xyz"), str(tmp_path / "none"), str(folder / "good.txt")]
-    assert command("extract", *names, "-o", str(tmp_path / "out")) == 0
-    told = capsys.readouterr().err
+    names = [tmp_path / "a.xyz", tmp_path / "none", folder / "good.txt"]
+    told = command("extract", *names, "-o", tmp_path / "out").stderr
     assert (
         "unread_kind 1: a.xyz (files that end with .xyz are not read: if it is text" in told and "empty 1: none" in told
     )
     assert "warning: extract dropped 2 of 3 documents (67%)" in told and "unread_kind 1" in told
     assert str(tmp_path / "out" / "dropped.jsonl") in told
-    assert command("extract", *names[:2], "-o", str(tmp_path / "nothing")) == 2
-    told = capsys.readouterr().err
+    told = refusal("extract", *names[:2], "-o", tmp_path / "nothing")
     assert "a.xyz" in told and "nothing readable" in told
 
 
-def test_a_heavy_loss_is_told_and_what_was_lost_is_named(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_heavy_loss_is_told_and_what_was_lost_is_named(folder: Path, tmp_path: Path, command: Command) -> None:
     for number in range(5):
         (folder / f"scan{number}.pdf").write_bytes(b"%PDF-1.4 nothing behind")
         (folder / f"blank{number}.html").write_text("<p> </p>")
     (folder / "noise.txt").write_bytes(bytes(range(256)) * 20)
-    assert command("extract", str(folder), "-o", str(tmp_path / "out")) == 0
-    told = capsys.readouterr().err
+    told = command("extract", folder, "-o", tmp_path / "out").stderr
     assert "warning: extract dropped 11 of 12 documents (92%)" in told
     assert "empty 5: blank0.html (no text), blank1.html (no text), blank2.html (no text) …" in told
     assert "noise.txt (in no character set that is known)" in told and "scan0.pdf (" in told
@@ -247,15 +235,14 @@ def test_two_folders_do_not_give_the_same_source(tmp_path: Path) -> None:
     assert [document.source for document in found] == ["docs/index.html", "manual/index.html"]
 
 
-def test_what_is_given_twice_is_read_once(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_given_twice_is_read_once(folder: Path, tmp_path: Path, command: Command) -> None:
     (folder / "sub").mkdir()
     (folder / "sub/more.txt").write_text(TEXT + " m")
     (folder / "hard.txt").hardlink_to(folder / "good.txt")
     (folder / ".hidden.txt").write_text(TEXT + " h")
     (folder / "shown.txt").symlink_to(".hidden.txt")
     paths = [folder / "sub", folder, folder / "sub/..", folder / "good.txt"]
-    assert command("extract", *map(str, paths), "-o", str(tmp_path / "out")) == 0
-    told = capsys.readouterr().err
+    told = command("extract", *paths, "-o", tmp_path / "out").stderr
     assert "linked_twice" in told and "it is the same file as sub/more.txt" in told and "warning" not in told
     found = list(read_documents(tmp_path / "out"))
     assert [document.source for document in found] == ["sub/more.txt", "notes/good.txt", "notes/shown.txt"]
@@ -263,9 +250,7 @@ def test_what_is_given_twice_is_read_once(folder: Path, tmp_path: Path, capsys: 
     assert left.count("hidden") == 1 and set(left) == {"hidden", "linked_twice"} and len(left) == 9
 
 
-def test_a_kind_that_is_not_read_says_what_makes_one_that_is(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_kind_that_is_not_read_says_what_makes_one_that_is(folder: Path, tmp_path: Path, refusal: Refusal) -> None:
     for name in ("old.arc.gz", "crawl.arc", "table.ODS", "letters.mbox", "notes.tar.gz", "photo.jpg"):
         (folder / name).write_bytes(b"x")
     _, left, _ = extract(tmp_path / "out", folder)
@@ -273,9 +258,8 @@ def test_a_kind_that_is_not_read_says_what_makes_one_that_is(
     why = {record["source"]: record["why"] for record in read_jsonl(tmp_path / "out/dropped.jsonl")}
     assert why["old.arc.gz"].startswith("files that end with .arc.gz are not read: make a WARC file of it: warcio")
     assert "CSV" in why["table.ODS"] and "messages" in why["letters.mbox"] and "unpack it" in why["notes.tar.gz"]
-    capsys.readouterr()
-    assert command("extract", str(folder / "crawl.arc"), "-o", str(tmp_path / "none")) == 2
-    assert "remedy: make a WARC file of it: warcio recompress" in capsys.readouterr().err
+    told = refusal("extract", folder / "crawl.arc", "-o", tmp_path / "none")
+    assert "remedy: make a WARC file of it: warcio recompress" in told
 
 
 def test_labels_are_as_short_as_they_can_be() -> None:
@@ -307,7 +291,7 @@ def test_rows_that_hold_no_text(folder: Path, tmp_path: Path) -> None:
         {"text": [TEXT]},
         {"text": TEXT + "\ud800"},
     ]
-    (folder / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    jsonl.write(folder / "a.jsonl", rows)
     found, left, _ = extract(tmp_path / "out", folder)
     assert {document.source for document in found} == {"good.txt", "a.jsonl:2", "a.jsonl:6"}
     assert set(left.values()) == {"no_text"} and len(left) == 4

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import pytest
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
@@ -72,7 +72,7 @@ def test_pages_that_ask_for_it_are_left_out_and_counted(warc: Path, tmp_path: Pa
     assert kept == [name for name, rule in rules.items() if not rule] + ["wet"]
     assert made.dropped == {"noindex": 3, "noai": 3, "tdm": 2}
     assert made.counts["documents_in"] == made.counts["documents_out"] + 8 == len(PAGES) + 1
-    log = map(json.loads, (tmp_path / "out" / "dropped.jsonl").read_text().splitlines())
+    log = jsonl.read(tmp_path / "out" / "dropped.jsonl")
     signals = {found.url.rpartition("/")[2]: found.signals for found in read_documents(tmp_path / "out")}
     assert {name: signals[name] for name in ("free", "input", "wet")} == {"free": "", "input": "ai-input", "wet": ""}
     assert {row["url"].rpartition("/")[2]: row["rule"] for row in log} == {n: rule for n, rule in rules.items() if rule}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
+from command_line import Command
 
-from gristmill import cli
 from gristmill.corpus.execution.ledger import ledger, way
 from gristmill.document import read_documents
 from gristmill.errors import UserError
@@ -68,17 +67,11 @@ def test_the_way_of_a_document(run: Path) -> None:
         list(way(stages_of(run), "nothing"))
 
 
-def test_the_command(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command(run: Path, command: Command) -> None:
     for arguments, told in (([], "exact_copy"), (["--document", "http://a.test/0"], "filter: dropped by gopher_")):
-        monkeypatch.setattr(sys, "argv", ["gristmill", "corpus", "ledger", str(run), *arguments])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        assert not end.value.code
-        assert told in capsys.readouterr().out
-    monkeypatch.setattr(sys, "argv", ["gristmill", "corpus", "ledger", str(run / "dedup")])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    assert end.value.code == 2
+        done = command("corpus", "ledger", run, *arguments)
+        assert done.code == 0 and told in done.stdout
+    assert command("corpus", "ledger", run / "dedup").code == 2
 
 
 def test_copies_can_be_looked_at(run: Path) -> None:
@@ -88,21 +81,15 @@ def test_copies_can_be_looked_at(run: Path) -> None:
 
 
 def test_a_run_shows_its_samples_though_other_stages_keep_samples_of_their_own(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run: Path, tmp_path: Path, command: Command
 ) -> None:
     whole = shutil.copytree(run, tmp_path / "run")
     (whole / "pretrain").mkdir()
     (whole / "pretrain" / "samples.jsonl").write_text('{"step": 0, "prompt": "The", "text": "x"}\n')
 
-    def sample(folder: Path) -> object:
-        monkeypatch.setattr(sys, "argv", ["gristmill", "corpus", "sample", str(folder), "--dropped-by", "exact_copy"])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        return end.value.code
-
-    assert not sample(whole)
-    assert "the word" in capsys.readouterr().out
-    assert sample(whole / "pretrain") == 2
+    done = command("corpus", "sample", whole, "--dropped-by", "exact_copy")
+    assert done.code == 0 and "the word" in done.stdout
+    assert command("corpus", "sample", whole / "pretrain", "--dropped-by", "exact_copy").code == 2
 
 
 def test_a_stage_that_keeps_no_samples_names_its_rules(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import Command
 
-from gristmill import cli
 from gristmill.corpus.execution import executor
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install 'gristmill[ray]'")
@@ -52,17 +52,14 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         head.terminate()  # `ray stop` would end other people's clusters too
 
 
-def journey(pages: Path, out: Path, engine: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+def journey(pages: Path, out: Path, engine: str, command: Command) -> dict[str, bytes]:
     """Extract, filter and dedup by command line; returns every file but the manifests, which hold times."""
-    monkeypatch.chdir(pages.parent)
     before, out = pages.name, out.relative_to(pages.parent)  # workers must understand relative paths
     for stage in ("extract", "filter", "dedup"):
         settings = ["--set", "rules=[]", "--set", "languages=[]"] if stage == "filter" else []
         folder = str(out / stage)
-        monkeypatch.setattr(sys, "argv", ["gristmill", stage, before, "-o", folder, "--engine", engine, *settings])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        assert not end.value.code
+        done = command(stage, before, "-o", folder, "--engine", engine, *settings)
+        assert done.code == 0, done.stderr
         before = folder
     ray.shutdown()
     found = [path for path in sorted(out.rglob("*")) if path.is_file() and path.name != "manifest.json"]
@@ -70,10 +67,11 @@ def journey(pages: Path, out: Path, engine: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_equal_bytes_on_every_engine(
-    pages: Path, cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pages: Path, cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
     monkeypatch.setattr(executor, "SHARD_BYTES", 300_000)
-    plain = journey(pages, tmp_path / "plain", "processes", monkeypatch)
+    monkeypatch.chdir(pages.parent)
+    plain = journey(pages, tmp_path / "plain", "processes", command)
     assert sum(name.endswith(".parquet") for name in plain) == 9
-    assert journey(pages, tmp_path / "existing", f"ray:{cluster}", monkeypatch) == plain
-    assert journey(pages, tmp_path / "local", "ray", monkeypatch) == plain
+    assert journey(pages, tmp_path / "existing", f"ray:{cluster}", command) == plain
+    assert journey(pages, tmp_path / "local", "ray", command) == plain

@@ -3,17 +3,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from crawling import Handler, Site
+from crawling import Raw, Serve, Site, starting
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Handler], Site]]:
-    sites: list[Site] = []
+def serve() -> Iterator[Serve]:
+    yield from starting(Site)
 
-    def make(handler: Handler) -> Site:
-        sites.append(Site(handler))
-        return sites[-1]
 
-    yield make
-    for site in sites:
-        site.loop.call_soon_threadsafe(site.loop.stop)
+@pytest.fixture
+def raw() -> Iterator[Callable[..., Raw]]:
+    yield from starting(Raw)

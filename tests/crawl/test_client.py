@@ -5,14 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
-import socket
 import ssl
-import subprocess
-import sys
-import threading
-import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -20,6 +15,7 @@ from pathlib import Path
 import brotli
 import pytest
 import trustme
+from crawling import Raw, program
 from fastwarc.stream_io import ZstdWriter
 
 from gristmill.crawl.addresses import is_allowed, parse_networks
@@ -53,50 +49,6 @@ PACKED = {
 }
 
 
-class Raw:
-    """A server that answers every connection with bytes of its own, and keeps what it was sent."""
-
-    def __init__(self, answer: Callable[[bytes], bytes], pause: float = 0.0) -> None:
-        self.answer, self.pause = answer, pause
-        self.asked: list[bytes] = []
-        self.server = socket.create_server(("127.0.0.1", 0))
-        self.port = self.server.getsockname()[1]
-        threading.Thread(target=self.serve, daemon=True).start()
-
-    def serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self.server.accept()
-            except OSError:
-                return
-            with connection:
-                request = b""
-                while b"\r\n\r\n" not in request:
-                    part = connection.recv(65536)
-                    if not part:
-                        break
-                    request += part
-                self.asked.append(request)
-                time.sleep(self.pause)
-                try:
-                    connection.sendall(self.answer(request))
-                except OSError:
-                    continue
-
-
-@pytest.fixture
-def raw() -> Iterator[Callable[..., Raw]]:
-    servers: list[Raw] = []
-
-    def make(answer: Callable[[bytes], bytes], pause: float = 0.0) -> Raw:
-        servers.append(Raw(answer, pause))
-        return servers[-1]
-
-    yield make
-    for server in servers:
-        server.server.close()
-
-
 def plain(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
     head = "".join(f"{line}\r\n" for line in (*headers, f"Content-Length: {len(body)}", "Connection: close"))
     return f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + body
@@ -120,7 +72,7 @@ def test_content_codings(coding: str, raw: Callable[..., Raw]) -> None:
     server = raw(lambda _: plain(PACKED[coding], f"Content-Encoding: {coding}"))
     (answer,) = get("http://site.test/", connect_to={"*.test": f"127.0.0.1:{server.port}"})
     assert (answer.status, answer.body, answer.error) == (200, TEXT, "")
-    assert b"Accept-Encoding: gzip, br, zstd\r\n" in server.asked[0]
+    assert b"Accept-Encoding: gzip, br, zstd\r\n" in server.requests[0]
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br", "zstd", "deflate"])
@@ -166,7 +118,7 @@ def test_the_noted_request_is_the_one_that_was_sent(raw: Callable[..., Raw]) -> 
             await client.get(url, 1000, conditions)
             return client.request_block(url, conditions)
 
-    assert asyncio.run(work()) == server.asked[0]
+    assert asyncio.run(work()) == server.requests[0]
 
 
 def test_headers_come_as_they_were_sent(raw: Callable[..., Raw]) -> None:
@@ -198,16 +150,7 @@ def test_http_2_over_tls_and_certificates(tmp_path: Path, monkeypatch: pytest.Mo
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     authority.issue_cert("site.test").private_key_and_cert_chain_pem.write_to_path(tmp_path / "site.pem")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen([sys.executable, "-c", HTTP2, str(port), str(tmp_path / "site.pem")])
-    try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
+    with program(HTTP2, tmp_path / "site.pem") as port:
         target = {"*.test": f"127.0.0.1:{port}"}
         (untrusted,) = get("https://site.test/", connect_to=target)
         assert untrusted.error == "unreachable" and "certificate" in untrusted.detail
@@ -217,9 +160,6 @@ def test_http_2_over_tls_and_certificates(tmp_path: Path, monkeypatch: pytest.Mo
         assert {answer.protocol for answer in answers} == {"h2"}
         (wrong,) = get("https://other.test/", connect_to=target)
         assert wrong.error == "unreachable"
-    finally:
-        process.kill()
-        process.wait()
     assert ssl.create_default_context()  # the process itself trusts what it trusted
 
 
@@ -254,10 +194,10 @@ def test_no_byte_reaches_a_private_address(raw: Callable[..., Raw]) -> None:
         for host in ("127.0.0.1", "localhost", "127.1", "2130706433", "[::ffff:127.0.0.1]")
     ]
     answers = get(*urls, networks=[])
-    assert {answer.error for answer in answers} == {"private_address"} and not server.asked
+    assert {answer.error for answer in answers} == {"private_address"} and not server.requests
     # an address that the name only has when the connection is made is seen all the same: the check is on the socket
     (answer,) = get("http://rebound.test/", connect_to={"*.test": f"localhost:{server.port}"}, networks=[])
-    assert answer.error == "private_address" and not server.asked
+    assert answer.error == "private_address" and not server.requests
 
 
 def test_proxies_of_the_environment_are_not_used(raw: Callable[..., Raw], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,7 +205,7 @@ def test_proxies_of_the_environment_are_not_used(raw: Callable[..., Raw], monkey
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
     monkeypatch.setenv("all_proxy", f"http://127.0.0.1:{proxy.port}")
     (answer,) = get(f"http://127.0.0.1:{server.port}/")
-    assert answer.body == b"site" and not proxy.asked
+    assert answer.body == b"site" and not proxy.requests
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,15 @@ import json
 import random
 import shutil
 import signal
-import subprocess
-import sys
-import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
+import jsonl
 import pytest
+from command_line import python
+from crawling import free_port, program
 from warcio.archiveiterator import ArchiveIterator
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
@@ -33,40 +34,16 @@ SERVER = """
 import sys
 from aiohttp import web
 app = web.Application()
-app.router.add_static("/", sys.argv[1])
-web.run_app(app, host="127.0.0.1", port=int(sys.argv[2]), print=None)
+app.router.add_static("/", sys.argv[2])
+web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None)
 """
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
 
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Path], str]]:
     """Serves a folder over HTTP with ranges, in a process of its own."""
-    import socket
-
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(folder: Path) -> str:
-        port = free_port()
-        started.append(subprocess.Popen([sys.executable, "-c", SERVER, str(folder), str(port)]))
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return f"http://127.0.0.1:{port}"
-            time.sleep(0.05)
-        raise AssertionError("the server does not answer")
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
+    with ExitStack() as servers:
+        yield lambda folder: f"http://127.0.0.1:{servers.enter_context(program(SERVER, folder))}"
 
 
 def surt(url: str) -> str:
@@ -186,7 +163,7 @@ def test_index_and_files_agree(snapshot: Path, tmp_path: Path) -> None:
 
 def test_damage_is_counted_and_passed_over(snapshot: Path, tmp_path: Path) -> None:
     run(tmp_path / "whole", base=str(snapshot), languages=["eng"])
-    rows = [json.loads(line) for line in (tmp_path / "whole" / "records.jsonl").read_text().splitlines()]
+    rows = jsonl.read(tmp_path / "whole" / "records.jsonl")
     path, victim = snapshot / rows[0]["file"], rows[len(rows) // 2]
     data = bytearray(path.read_bytes())
     middle = victim["offset"] + victim["length"] // 2
@@ -225,8 +202,7 @@ def test_killed_and_run_again(hosts: list[str], serve: Callable[[Path], str], sn
 
     def run_until(out: Path, page: int) -> int:
         out.mkdir(exist_ok=True)
-        command = [sys.executable, "-c", code, params.model_dump_json(), str(out), str(page)]
-        return subprocess.run(command, timeout=300).returncode
+        return python(code, params.model_dump_json(), out, page).returncode
 
     assert run_until(tmp_path / "whole", -1) == 0
     broken = tmp_path / "broken"

@@ -7,22 +7,13 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import pytest
 from aiohttp import web
-from crawling import (
-    Handler,
-    Site,
-    crawl,
-    many_hosts,
-    page,
-    pages_of,
-    rows_of,
-    tangled,
-)
+from crawling import Handler, Serve, crawl, many_hosts, page, pages_of, rows_of, tangled
 
 from gristmill import progress
 from gristmill.corpus.readers.warc_ranges import read_records
@@ -32,7 +23,7 @@ from gristmill.errors import UserError
 from gristmill.recipe import Crawl
 
 
-def test_robots_longest_match_and_wildcards(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def test_robots_longest_match_and_wildcards(serve: Serve, tmp_path: Path) -> None:
     rules = "User-agent: *\nDisallow: /shop\nAllow: /shop/open\nDisallow: /*.pdf$\n\nUser-agent: other\nDisallow: /\n"
     site = serve(
         pages_of(
@@ -53,14 +44,14 @@ def test_robots_longest_match_and_wildcards(serve: Callable[[Handler], Site], tm
     assert "/shop/shut" not in site.paths()
 
 
-def test_a_server_error_on_robots_means_stay_out(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def test_a_server_error_on_robots_means_stay_out(serve: Serve, tmp_path: Path) -> None:
     site = serve(pages_of({"/robots.txt": lambda _: web.Response(status=500), "/": []}))
     with pytest.raises(UserError, match=r"robots\.txt answered 500"):
         crawl(site.params(), tmp_path)
     assert "/" not in site.paths()
 
 
-def test_sitemap_redirects_depth_and_limits(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def test_sitemap_redirects_depth_and_limits(serve: Serve, tmp_path: Path) -> None:
     def move(target: str) -> Handler:
         return lambda _: web.Response(status=302, headers={"Location": target})
 
@@ -109,7 +100,7 @@ def test_sitemap_redirects_depth_and_limits(serve: Callable[[Handler], Site], tm
     assert len(kept) == len(set(kept)) == list(outcome.values()).count("page")
 
 
-def test_long_redirect_chains_end(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def test_long_redirect_chains_end(serve: Serve, tmp_path: Path) -> None:
     def step(request: web.Request) -> web.StreamResponse:
         if request.path == "/":
             return page("/r0")
@@ -126,7 +117,7 @@ def test_long_redirect_chains_end(serve: Callable[[Handler], Site], tmp_path: Pa
     assert dropped["redirect"] == 4
 
 
-def test_size_cap_and_gzip_bomb(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def test_size_cap_and_gzip_bomb(serve: Serve, tmp_path: Path) -> None:
 
     bomb = gzip.compress(b"\0" * 50_000_000)
     site = serve(
@@ -142,11 +133,11 @@ def test_size_cap_and_gzip_bomb(serve: Callable[[Handler], Site], tmp_path: Path
     )
     _, dropped, _ = crawl(site.params(max_bytes=200_000), tmp_path)
     assert dropped["too_large"] == 2
-    rows = [json.loads(line) for line in (tmp_path / "urls.jsonl").read_text().splitlines()]
+    rows = jsonl.read(tmp_path / "urls.jsonl")
     assert [row["detail"] for row in rows if row["outcome"] == "too_large"] == ["more than 200,000 bytes"] * 2
 
 
-def test_busy_server_is_asked_again_and_pauses_are_kept(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def test_busy_server_is_asked_again_and_pauses_are_kept(serve: Serve, tmp_path: Path) -> None:
     seen: list[str] = []
 
     def busy(_: web.Request) -> web.StreamResponse:
@@ -160,7 +151,7 @@ def test_busy_server_is_asked_again_and_pauses_are_kept(serve: Callable[[Handler
     assert min(later - earlier for earlier, later in itertools.pairwise(times)) > 0.045
 
 
-def test_private_addresses_are_refused(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def test_private_addresses_are_refused(serve: Serve, tmp_path: Path) -> None:
     site = serve(pages_of({"/": []}))
     for seed in (f"http://127.0.0.1:{site.port}/", f"http://localhost:{site.port}/"):
         with pytest.raises(UserError, match="private address") as caught:
@@ -181,7 +172,7 @@ def test_unreachable_seed_and_wrong_seed_are_named(tmp_path: Path) -> None:
         crawl(Crawl(seeds=["http://[x]/"]), tmp_path / "b")
 
 
-def test_a_site_that_was_down_is_tried_again(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def test_a_site_that_was_down_is_tried_again(serve: Serve, tmp_path: Path) -> None:
     up: list[bool] = []
     site = serve(lambda request: page(text="up") if up else web.Response(status=503))
     with pytest.raises(UserError, match="kept no page"):
@@ -190,9 +181,7 @@ def test_a_site_that_was_down_is_tried_again(serve: Callable[[Handler], Site], t
     assert crawl(site.params(), tmp_path)[0]["pages"] == 1
 
 
-def test_how_it_goes_can_be_read_while_it_runs(
-    serve: Callable[[Handler], Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_how_it_goes_can_be_read_while_it_runs(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "COMMIT_SECONDS", 0.0)
     monkeypatch.setattr(stage, "STATUS_SECONDS", 0.0)
     seen: list[dict[str, Any]] = []
@@ -207,7 +196,7 @@ def test_how_it_goes_can_be_read_while_it_runs(
     assert seen[-1]["hosts"]["site.test"]["late"] is False and not (tmp_path / "status.json").exists()
 
 
-def test_budgets(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def test_budgets(serve: Serve, tmp_path: Path) -> None:
     site = serve(many_hosts)
     params = site.params(seeds=[f"http://h{n}.test/0" for n in range(12)], hosts=["*.test"])
     made, _, _ = crawl(params.model_copy(update={"max_pages_per_host": 7}), tmp_path / "a")
@@ -218,10 +207,7 @@ def test_budgets(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
 
 
 def test_progress_counts_what_is_in_sight(
-    serve: Callable[[Handler], Site],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     site = serve(pages_of({"/": ["/a", "/b", "/c"], "/a": [], "/b": [], "/c": []}))
     monkeypatch.setattr(progress, "LOG_EVERY", -1.0)  # every line
@@ -231,10 +217,7 @@ def test_progress_counts_what_is_in_sight(
 
 
 def test_the_time_left_is_that_of_the_longest_queue(
-    serve: Callable[[Handler], Site],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def answer(request: web.Request) -> web.StreamResponse:
         if request.path in ("/robots.txt", "/sitemap.xml"):
@@ -249,9 +232,7 @@ def test_the_time_left_is_that_of_the_longest_queue(
     assert any(int(total) >= 30 and int(done) >= 15 and int(eta) >= 2 for done, total, eta in told), told
 
 
-def test_robots_are_asked_for_once_a_day_and_a_missing_one_allows(
-    serve: Callable[[Handler], Site], tmp_path: Path
-) -> None:
+def test_robots_are_asked_for_once_a_day_and_a_missing_one_allows(serve: Serve, tmp_path: Path) -> None:
     def moved(_: web.Request) -> web.StreamResponse:
         return web.Response(status=301, headers={"Location": "/rules"})
 
@@ -262,13 +243,13 @@ def test_robots_are_asked_for_once_a_day_and_a_missing_one_allows(
     _, _, outcome = crawl(site.params(), tmp_path)
     assert outcome["/no"] == "robots" and outcome["/a"] == "page"
     assert Counter(site.paths())["/robots.txt"] == 1
-    (row,) = [json.loads(line) for line in (tmp_path / "robots.jsonl").read_text().splitlines()]
+    (row,) = jsonl.read(tmp_path / "robots.jsonl")
     assert (row["origin"], row["status"], row["text"]) == ("http://site.test", 200, rules)
     assert rows_of(tmp_path)["http://site.test/no"]["detail"] == "disallow: /no (line 2)"
     assert rows_of(tmp_path)["http://site.test/a"]["robots"] == "no rule"
 
 
-def test_crawl_delay_and_failing_hosts(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def test_crawl_delay_and_failing_hosts(serve: Serve, tmp_path: Path) -> None:
     rules = "User-agent: *\nCrawl-delay: 0.2\n"
     site = serve(pages_of({"/robots.txt": lambda _: web.Response(text=rules), "/": ["/a", "/b"], "/a": [], "/b": []}))
     crawl(site.params(), tmp_path / "a")

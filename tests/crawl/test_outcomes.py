@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
 from pathlib import Path
 
 from aiohttp import web
-from crawling import (
-    Handler,
-    Site,
-    crawl,
-    page,
-    pages_of,
-    rows_of,
-    warc_records,
-    words,
-)
+from crawling import Handler, Serve, crawl, page, pages_of, rows_of, warc_records, words
 
 from gristmill.corpus.readers.warc_ranges import read_records
 
 
-def test_what_pages_say_of_their_use_is_honoured_or_recorded(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def test_what_pages_say_of_their_use_is_honoured_or_recorded(serve: Serve, tmp_path: Path) -> None:
     def tdmrep(_: web.Request) -> web.StreamResponse:
         return web.json_response([{"location": "/reserved/*", "tdm-reservation": 1}])
 
@@ -59,7 +49,7 @@ def test_what_pages_say_of_their_use_is_honoured_or_recorded(serve: Callable[[Ha
     assert rows_of(tmp_path / "b")["http://site.test/free"]["licence"] == licence
 
 
-def test_traps_circles_and_session_ids(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def test_traps_circles_and_session_ids(serve: Serve, tmp_path: Path) -> None:
     def answer(request: web.Request) -> web.StreamResponse:
         path = request.path
         if path == "/":
@@ -79,7 +69,7 @@ def test_traps_circles_and_session_ids(serve: Callable[[Handler], Site], tmp_pat
     assert outcome["/list"] == "page" and not any("PHPSESSID" in path for path in site.paths())
 
 
-def test_canonical_links_and_copies(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def test_canonical_links_and_copies(serve: Serve, tmp_path: Path) -> None:
     def canonical(target: str, text: str) -> Handler:
         return lambda _: page(head=f'<link rel="canonical" href="{target}">', text=text)
 
@@ -101,7 +91,7 @@ def test_canonical_links_and_copies(serve: Callable[[Handler], Site], tmp_path: 
     ]
 
 
-def test_feeds_are_read(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def test_feeds_are_read(serve: Serve, tmp_path: Path) -> None:
     feed = "<rss><channel><item><link>http://site.test/new</link></item></channel></rss>"
     head = '<link rel="alternate" type="application/rss+xml" href="/feed">'
     table: dict[str, object] = {
@@ -113,7 +103,7 @@ def test_feeds_are_read(serve: Callable[[Handler], Site], tmp_path: Path) -> Non
     assert (outcome["/feed"], outcome["/new"]) == ("feed", "page")
 
 
-def test_types_are_told_from_the_bytes(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def test_types_are_told_from_the_bytes(serve: Serve, tmp_path: Path) -> None:
     def typed(body: bytes, kind: str) -> Handler:
         return lambda _: web.Response(body=body, headers={"Content-Type": kind})
 
@@ -128,7 +118,7 @@ def test_types_are_told_from_the_bytes(serve: Callable[[Handler], Site], tmp_pat
     assert [found.content_type for found in read_records([tmp_path / "pages-00000.warc.gz"])] == ["text/html"] * 2
 
 
-def test_a_page_behind_a_question_for_cookies_is_kept(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def test_a_page_behind_a_question_for_cookies_is_kept(serve: Serve, tmp_path: Path) -> None:
     def asks(back: str) -> Handler:
         def answer(request: web.Request) -> web.StreamResponse:
             if request.cookies.get("seen") == "1" and request.cookies.get("more", "2") == "2":
@@ -169,7 +159,7 @@ def test_a_page_behind_a_question_for_cookies_is_kept(serve: Callable[[Handler],
     assert written.count(b"Cookie: seen=1\r\n") == 1 and written.count(b"Cookie: seen=1; more=2\r\n") == 1
 
 
-def test_refreshes_frames_and_sitemaps_lead_to_pages(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def test_refreshes_frames_and_sitemaps_lead_to_pages(serve: Serve, tmp_path: Path) -> None:
     index = "<sitemapindex><sitemap><loc>/maps.php?part=1</loc></sitemap></sitemapindex>"
     urls = "\ufeff<s:urlset xmlns:s='x'><s:url><s:loc>/mapped</s:loc></s:url></s:urlset>"
     linked = "<urlset><url><loc>/from-a-link</loc></url></urlset>"

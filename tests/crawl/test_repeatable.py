@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-import signal
 import time
 import zlib
 from collections.abc import Callable
@@ -14,33 +13,30 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from crawling import (
-    Handler,
-    Site,
-    crawl,
-    many_hosts,
-    page,
-    start,
-    tangled,
-    words,
-)
+from crawling import Handler, Serve, Site, crawl, many_hosts, page, start, tangled, words
 
 from gristmill.corpus.readers.warc_ranges import read_records
 from gristmill.crawl import stage
+from gristmill.recipe import Crawl
 
 
-def test_kill_and_rerun_gives_the_same_bytes(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def killed_after(wanted: int, site: Site, params: Crawl, out: Path) -> None:
+    """A crawl that is killed once so many pages have been asked for."""
+    before = len(site.asked)
+    process = start(params, out)
+    while len(site.asked) - before < wanted and process.poll() is None:
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+
+
+def test_kill_and_rerun_gives_the_same_bytes(serve: Serve, tmp_path: Path) -> None:
     site = serve(tangled)
     params = site.params(max_pages=250)
     assert start(params, tmp_path / "whole").wait(300) == 0
     broken = tmp_path / "broken"
-    for wanted in (80, 160):  # kill once that many pages have been asked for in this attempt
-        before = len(site.asked)
-        process = start(params, broken)
-        while len(site.asked) - before < wanted and process.poll() is None:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    for wanted in (80, 160):
+        killed_after(wanted, site, params, broken)
     assert (broken / "frontier.db").exists()
     assert start(params, broken).wait(300) == 0
     names = sorted(path.name for path in (tmp_path / "whole").iterdir())
@@ -61,19 +57,14 @@ def jittery(handler: Handler, longest: float) -> Callable[[web.Request], Any]:
     return answer
 
 
-def test_many_hosts_give_the_same_bytes_whatever_the_timing(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def test_many_hosts_give_the_same_bytes_whatever_the_timing(serve: Serve, tmp_path: Path) -> None:
     site = serve(jittery(many_hosts, 0.02))
     params = site.params(seeds=["http://h0.test/0"], hosts=["*.test"], max_pages=300)
     first, second = start(params, tmp_path / "first"), start(params, tmp_path / "second")
     assert first.wait(300) == second.wait(300) == 0
     broken = tmp_path / "broken"
     for wanted in (100, 150):
-        before = len(site.asked)
-        process = start(params, broken)
-        while len(site.asked) - before < wanted and process.poll() is None:
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        killed_after(wanted, site, params, broken)
     assert (broken / "frontier.db").exists() and start(params, broken).wait(300) == 0
     for name in ("pages-00000.warc.gz", "urls.jsonl", "robots.jsonl"):
         whole = (tmp_path / "first" / name).read_bytes()
@@ -82,9 +73,7 @@ def test_many_hosts_give_the_same_bytes_whatever_the_timing(serve: Callable[[Han
     assert len(pages) == len(set(pages)) == 300
 
 
-def test_a_slow_host_holds_up_nobody(
-    serve: Callable[[Handler], Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_host_holds_up_nobody(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "LATE_SECONDS", 0.3)
 
     others: list[str] = []
@@ -104,7 +93,7 @@ def test_a_slow_host_holds_up_nobody(
     assert sum(host == "h0.test" for _, host, _ in site.asked) > 20
 
 
-def test_hundreds_of_hosts_are_asked_side_by_side(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def test_hundreds_of_hosts_are_asked_side_by_side(serve: Serve, tmp_path: Path) -> None:
     def answer(request: web.Request) -> web.StreamResponse:
         if "." in request.path:
             return web.Response(status=404)

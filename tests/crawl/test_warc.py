@@ -6,24 +6,13 @@ import gzip
 import io
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import fastwarc
 import fastwarc.warc
 import pytest
 from aiohttp import web
-from crawling import (
-    Handler,
-    Site,
-    crawl,
-    many_hosts,
-    page,
-    pages_of,
-    rows_of,
-    warc_records,
-    words,
-)
+from crawling import Serve, crawl, many_hosts, page, pages_of, rows_of, warc_records, words
 from warcio.archiveiterator import ArchiveIterator
 
 from gristmill.corpus.readers.warc_ranges import read_records
@@ -34,7 +23,7 @@ from gristmill.run import execute
 from gristmill.settings.stages import BY_NAME
 
 
-def test_the_warc_is_what_other_tools_read(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def test_the_warc_is_what_other_tools_read(serve: Serve, tmp_path: Path) -> None:
     site = serve(pages_of({"/": ["/a"], "/a": []}))
     crawl(site.params(), tmp_path)
     path = tmp_path / "pages-00000.warc.gz"
@@ -47,7 +36,7 @@ def test_the_warc_is_what_other_tools_read(serve: Callable[[Handler], Site], tmp
     assert (first.url, first.content_type, first.charset) == ("http://site.test/", "text/html", "utf-8")
 
 
-def test_a_truncated_warc_is_named(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def test_a_truncated_warc_is_named(serve: Serve, tmp_path: Path) -> None:
     crawl(serve(pages_of({"/": []})).params(), tmp_path)
     path = tmp_path / "pages-00000.warc.gz"
     with path.open("rb") as file:
@@ -71,7 +60,7 @@ def valid(path: Path) -> None:
                 assert record.verify_payload_digest()
 
 
-def test_crawling_again_keeps_what_has_changed(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def test_crawling_again_keeps_what_has_changed(serve: Serve, tmp_path: Path) -> None:
     version = {"/same": 1, "/silent": 1, "/changed": 1}
 
     def tagged(request: web.Request) -> web.StreamResponse:
@@ -125,7 +114,7 @@ def test_crawling_again_keeps_what_has_changed(serve: Callable[[Handler], Site],
     assert words(3) in texts["/changed"] and set(texts) == {"/changed", *unchanged}
 
 
-def test_records_say_what_was_received(serve: Callable[[Handler], Site], tmp_path: Path) -> None:
+def test_records_say_what_was_received(serve: Serve, tmp_path: Path) -> None:
     body = b"<p>packed on the way</p>" * 50
     table = {
         "/": lambda _: web.Response(
@@ -193,7 +182,7 @@ def test_a_date_that_no_calendar_has_costs_no_page(date: str, tmp_path: Path) ->
     assert (record.body, record.fetched_at, record.fault) == (b"<p>a page", None, "")
 
 
-def test_files_are_split(serve: Callable[[Handler], Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_split(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "WARC_BYTES", 20_000)
     made, _, _ = crawl(serve(many_hosts).params(seeds=["http://h0.test/0"], hosts=["*.test"], max_pages=100), tmp_path)
     paths = sorted(tmp_path.glob("*.warc.gz"))

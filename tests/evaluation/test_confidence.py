@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jsonl
 import numpy as np
 import pytest
 
@@ -89,18 +90,14 @@ def test_few_answers_give_no_figure() -> None:
     assert trust(questions, ["declined"] * 25 + ["right"] * 5, [0.5] * 30) == {}
 
 
-def test_the_stage_writes_it(
-    model_folder: Path, tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_stage_writes_it(inputs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [{"question": f"Who {n}?", "answers": ["x"], "answerable": True, "split": "test"} for n in range(30)]
-    path = tmp_path / "q.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    inputs = {"model": model_folder, "tokenizer": tokenizer_folder, "tokens": tokens_folder}
-    made = stage.run(inputs, Evaluate(questions=str(path), max_tokens=4), tmp_path)
+    path = jsonl.write(tmp_path / "q.jsonl", lines)
+    made = stage.run(inputs, Evaluate(questions=path, max_tokens=4), tmp_path)
     found = json.loads((tmp_path / "confidence.json").read_text())
     assert found["answered"] == 30 and found["curve"][-1] == {**found["curve"][-1], "coverage": 1.0, "risk": 1.0}
     assert made.metrics["calibration_error"] == found["calibration_error"]
-    records = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    records = jsonl.read(tmp_path / "answers.jsonl")
     assert all(0 <= record["confidence"] <= 1 for record in records)
     printed = capsys.readouterr().out  # next to right and declined
     assert "all shares of questions answered" in printed and "(calibration error)" in printed

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import pytest
 
 from gristmill.document import Document, write_documents
@@ -59,18 +60,14 @@ def test_both_definitions_find_what_they_say(split: Split, words: list[str], tok
     assert (sum(by_run.short), sum(by_half.short)) == (2, 2)
 
 
-def test_scores_are_told_with_and_without(
-    model_folder: Path, tokenizer_folder: Path, tokens_folder: Path, words: list[str], tmp_path: Path
-) -> None:
+def test_scores_are_told_with_and_without(inputs: dict[str, Path], words: list[str], tmp_path: Path) -> None:
     leaked = [{"good": " ".join(words[at : at + 16]), "bad": " ".join(other(16))} for at in (0, 20)]
     clean = [{"good": " ".join(other(16 + number)), "bad": " ".join(words[:9])} for number in range(5)]
-    path = tmp_path / "pairs.jsonl"
-    path.write_text("".join(json.dumps(item) + "\n" for item in leaked + clean))
+    path = jsonl.write(tmp_path / "pairs.jsonl", leaked + clean)
     (tmp_path / "out").mkdir()
-    inputs = {"model": model_folder, "tokenizer": tokenizer_folder, "tokens": tokens_folder}
-    made = stage.run(inputs, Evaluate(tasks={"pairs": str(path)}), tmp_path / "out")
+    made = stage.run(inputs, Evaluate(tasks={"pairs": path}), tmp_path / "out")
     figures = json.loads((tmp_path / "out" / "tasks.json").read_text())["pairs"]
-    items = [json.loads(line) for line in (tmp_path / "out" / "tasks.jsonl").read_text().splitlines()]
+    items = jsonl.read(tmp_path / "out" / "tasks.jsonl")
     assert [item["13_gram"] for item in items] == 2 * [True] + 5 * [False]
     assert figures["13_gram"]["contaminated"] == figures["8_gram_half"]["contaminated"] == 2
     right = sum(item["acc"] for item in items[2:])
@@ -79,17 +76,12 @@ def test_scores_are_told_with_and_without(
 
     (tmp_path / "alone").mkdir()  # without the tokens nothing is said of it
     del inputs["tokens"]
-    stage.run(inputs, Evaluate(tasks={"pairs": str(path)}), tmp_path / "alone")
+    stage.run(inputs, Evaluate(tasks={"pairs": path}), tmp_path / "alone")
     assert "13_gram" not in json.loads((tmp_path / "alone" / "tasks.json").read_text())["pairs"]
 
 
 def test_scores_on_questions_are_told_with_and_without(
-    model_folder: Path,
-    tokenizer_folder: Path,
-    tokens_folder: Path,
-    words: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    model_folder: Path, inputs: dict[str, Path], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = ["quartz" if number < 3 else "nothing of the kind" for number in range(4)]
     monkeypatch.setattr(stage, "ask", lambda engine, asked, *_: [Answer(one, 0.5) for one in said[: len(asked)]])
@@ -98,9 +90,8 @@ def test_scores_on_questions_are_told_with_and_without(
         {"question": " ".join(other(16 + number)), "answers": "quartz", "answerable": True, "stated": 60}
         for number in (0, 1)
     ]
-    (tmp_path / "q.jsonl").write_text("".join(json.dumps(record) + "\n" for record in leaked + clean))
-    inputs = {"model": model_folder, "tokenizer": tokenizer_folder, "tokens": tokens_folder}
-    made = stage.run(inputs, Evaluate(questions=str(tmp_path / "q.jsonl"), show=0), tmp_path)
+    path = jsonl.write(tmp_path / "q.jsonl", leaked + clean)
+    made = stage.run(inputs, Evaluate(questions=path, show=0), tmp_path)
     assert made.metrics["all_answerable_accuracy"] == 0.75
     found = json.loads((tmp_path / "contamination.json").read_text())["13_gram"]
     assert (found["questions"], found["contaminated"], found["too_short"]) == (4, 2, 0)

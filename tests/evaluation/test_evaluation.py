@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import numpy as np
 import pytest
 from command_line import Command
@@ -104,24 +105,21 @@ def test_questions_on_one_subject_are_no_trials_of_their_own() -> None:
     assert (same["low"], same["high"]) == tuple(round(bound, 5) for bound in of_share(4, 4))
 
 
-def test_the_stage_scores_before_and_after_rl(
-    model_folder: Path, tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path
-) -> None:
+def test_the_stage_scores_before_and_after_rl(model_folder: Path, inputs: dict[str, Path], tmp_path: Path) -> None:
     lines = [
         {"question": "Who walks?", "answers": ["Anna"], "answerable": True, "split": split, "stated": 70}
         for split in ("test", "dev", "sft", "talk")
     ]
     lines.append({"question": "Who flies?", "answers": [], "answerable": False, "kind": "nobody"})
-    (tmp_path / "q.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    inputs = {"model": model_folder, "tokenizer": tokenizer_folder, "tokens": tokens_folder}
+    jsonl.write(tmp_path / "q.jsonl", lines)
     params = Evaluate(questions=str(tmp_path / "q.jsonl"), prompts=["Hello."], show=1, max_tokens=4)
     (tmp_path / "out").mkdir()
     made = stage.run({**inputs, "sft": model_folder.parent / model_folder.name}, params, tmp_path / "out")
     assert made.metrics["evaluate.declined.nobody"] == 0.0
     assert made.metrics["heldout_bpb"] > 0 and made.metrics["seen_accuracy"] == made.metrics["talk_accuracy"] == 0.0
-    answers = [json.loads(line) for line in (tmp_path / "out/answers.jsonl").read_text().splitlines()]
+    answers = jsonl.read(tmp_path / "out/answers.jsonl")
     assert len(answers) == 5 and {record["outcome"] for record in answers} <= {"right", "wrong", "declined"}
-    shown = [json.loads(line) for line in (tmp_path / "out/conversations.jsonl").read_text().splitlines()]
+    shown = jsonl.read(tmp_path / "out/conversations.jsonl")
     assert [record["messages"][0]["content"] for record in shown] == ["Hello.", "Who walks?"]
 
 
@@ -139,7 +137,7 @@ def test_what_the_model_is_not_sure_of_is_declined_in_evaluation_and_by_who_serv
         assert figures.sureness(out) == (sure, "No idea")
         assistant = Assistant.load(model_folder, tokenizer_folder, "", (), "float32", *figures.sureness(out))
         said = assistant.reply([{"role": "user", "content": "Who flies?"}], max_tokens=30).text()
-        assert said.endswith("… No idea.") == bool(sure)
+        assert said.endswith("No idea.") == bool(sure)
     assert figures.sureness(None) == (0.0, "")
 
 
@@ -159,7 +157,7 @@ def test_examples_are_what_the_final_model_answers_rightly_and_one_that_it_decli
         )
     ]
     path = tmp_path / "answers.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    jsonl.write(path, lines)
     assert figures.examples(tmp_path) == ["rl test river?", "rl test pet?", "rl test nobody?"]
     path.write_text(json.dumps(lines[-5]) + "\n")
     assert figures.examples(tmp_path) == ["rl test river?"]
@@ -171,7 +169,7 @@ def test_what_one_model_changed_on_the_same_questions(
     model_folder: Path, tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path
 ) -> None:
     lines = [{"question": f"Who walks {n}?", "answers": ["Anna"], "answerable": True, "stated": 2} for n in range(3)]
-    (tmp_path / "q.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    jsonl.write(tmp_path / "q.jsonl", lines)
     inputs = {"model": tmp_path / "rl", "sft": tmp_path / "sft", "tokenizer": tokenizer_folder, "tokens": tokens_folder}
     for name in ("sft", "rl"):
         shutil.copytree(model_folder, tmp_path / name)
@@ -202,7 +200,7 @@ def test_each_step_between_is_told_by_its_name(
     found = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert (found["before"], found["after"]) == ("sft", "rl")
     assert [(one["before"], one["after"]) for one in found["steps"]] == [("sft", "dpo"), ("dpo", "rl")]
-    answers = [json.loads(line) for line in (tmp_path / "out" / "answers.jsonl").read_text().splitlines()]
+    answers = jsonl.read(tmp_path / "out" / "answers.jsonl")
     assert [one["model"] for one in answers] == ["sft", "dpo", "rl"]
     made = Manifest.read(tmp_path / "out")
     assert made and {"dpo.all_answerable_accuracy_difference", "rl.all_answerable_accuracy_low"} <= made.metrics.keys()
@@ -241,20 +239,15 @@ BARE = {"question": "Who walks?", "answer": "Anna"}, {"question": "Who flies?", 
 
 
 def test_a_bad_question_is_named_and_the_others_are_asked(
-    model_folder: Path,
-    tokenizer_folder: Path,
-    tokens_folder: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    model_folder: Path, inputs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [json.dumps(record) for record in (GOOD, *BAD.values(), {**GOOD, "answers": "Anna"}, *BARE)]
     (tmp_path / "q.jsonl").write_text("\n".join([*lines, "{broken"]))
-    inputs = {"model": model_folder, "tokenizer": tokenizer_folder, "tokens": tokens_folder}
     params = Evaluate(questions=str(tmp_path / "q.jsonl"), prompts=["Hello.", "word " * 500], show=0, max_tokens=4)
     (tmp_path / "out").mkdir()
     made = stage.run(inputs, params, tmp_path / "out")
     assert made.counts == {"questions": 4, "left_out": len(BAD) + 2, "too_long": 0}
-    named = [json.loads(line) for line in (tmp_path / "out/left_out.jsonl").read_text().splitlines()]
+    named = jsonl.read(tmp_path / "out/left_out.jsonl")
     assert [one["record"] for one in named] == [*range(2, 2 + len(BAD)), 16, 2]
     assert "does not fit this model" in named[9]["why"] and named[-1]["file"] == "evaluate.prompts"
     assert "q.jsonl: record 2: it has no" in capsys.readouterr().err
@@ -314,14 +307,12 @@ def test_questions_from_tables_are_read_and_asked_twice_are_one_trial(
 
 def test_questions_of_ones_own_are_scored(
     model_folder: Path,
-    tokenizer_folder: Path,
-    tokens_folder: Path,
+    inputs: dict[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(stage, "ask", lambda engine, questions, *_: [Answer("It is Marl.", 0.5)] * len(questions))
-    inputs = {"model": model_folder, "tokenizer": tokenizer_folder, "tokens": tokens_folder}
     exact = {"answers": "It is Marl.", "match": "exact"}
     for number, more in enumerate(({}, {"split": "validation"}, {"answers": "Marl"}, exact)):
         record = {"question": "Which river?", "answers": ["Marl"], "answerable": True, **more}

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import pytest
 
 from gristmill.chat.matching import right
@@ -76,23 +77,17 @@ def blimp(count: int) -> list[dict[str, Any]]:
     return [{key: one[key] for key in ("sentence_good", "sentence_bad")} for one in found]
 
 
-def write(path: Path, records: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return path
-
-
 def test_pairs_of_blimp_are_scored_alike_on_the_engine_on_the_export_and_by_the_stage(
-    exported: tuple[Engine, Any], model_folder: Path, tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path
+    exported: tuple[Engine, Any], inputs: dict[str, Path], tmp_path: Path
 ) -> None:
     engine, theirs = exported
-    items = write(tmp_path / "items.jsonl", blimp(50))
+    items = jsonl.write(tmp_path / "items.jsonl", blimp(50))
     choice = {"output_type": "multiple_choice", "doc_to_text": "", "doc_to_target": 0}
     choice |= {"doc_to_choice": "{{[sentence_good, sentence_bad]}}", "test_split": "test", "dataset_path": "json"}
-    task = {"task": "pairs", "dataset_kwargs": {"data_files": {"test": str(items)}}, **choice}
+    task = {"task": "pairs", "dataset_kwargs": {"data_files": {"test": items}}, **choice}
     (tmp_path / "out").mkdir()
-    inputs = {"model": model_folder, "tokenizer": tokenizer_folder, "tokens": tokens_folder}
-    stage.run(inputs, Evaluate(tasks={"pairs": str(items)}), tmp_path / "out")
-    ours = [json.loads(line) for line in (tmp_path / "out" / "tasks.jsonl").read_text().splitlines()]
+    stage.run(inputs, Evaluate(tasks={"pairs": items}), tmp_path / "out")
+    ours = jsonl.read(tmp_path / "out" / "tasks.jsonl")
     on_engine, on_export = samples(language_model(engine), dict(task)), samples(theirs, dict(task))
     assert len(ours) == len(on_engine) == len(on_export) == 150
     for mine, one, other in zip(ours, on_engine, on_export, strict=True):
@@ -128,7 +123,9 @@ def test_a_task_file_of_the_harness_is_scored_per_example_as_there(
         engine.tokenizer.decode(engine.generate([p], max_tokens=24)[0].tokens) for p in map(prompt(engine), questions)
     ]
     answers = [before_stops(first[0], ["\n", " a"]), "nothing of the kind", *first[2:]]
-    write(tmp_path / "items.jsonl", [{"question": q, "answer": a} for q, a in zip(questions, answers, strict=True)])
+    jsonl.write(
+        tmp_path / "items.jsonl", [{"question": q, "answer": a} for q, a in zip(questions, answers, strict=True)]
+    )
     (tmp_path / "base.yaml").write_text(GENERATED)
     path = tmp_path / "own.yaml"
     path.write_text("task: own\ninclude: base.yaml\n")
@@ -169,7 +166,7 @@ def own_task(folder: Path, kind: str, figures: tuple[str, ...]) -> Path:
         }
         for who in names
     ]
-    write(folder / "items.jsonl", rows)
+    jsonl.write(folder / "items.jsonl", rows)
     target = {"multiple_choice": "answer", "loglikelihood": " walks", "loglikelihood_rolling": "{{text}}"}[kind]
     config: dict[str, Any] = {"task": kind, "dataset_path": "json", "test_split": "test", "output_type": kind}
     config |= {"doc_to_text": "" if kind.endswith("rolling") else "{{context}}", "doc_to_target": target}
@@ -225,7 +222,7 @@ def test_a_prompt_that_is_cut_is_counted(model_folder: Path, tokenizer_folder: P
     pytest.importorskip("lm_eval")
     engine = Engine.load(model_folder, tokenizer_folder)
     long = " ".join(["The miller walks to a river"] * 100)
-    write(tmp_path / "items.jsonl", [{"question": long, "answer": "x"}, {"question": "The", "answer": "x"}])
+    jsonl.write(tmp_path / "items.jsonl", [{"question": long, "answer": "x"}, {"question": "The", "answer": "x"}])
     (tmp_path / "own.yaml").write_text(f"task: own\n{GENERATED}")
     (tmp_path / "out").mkdir()
     nothing = TrainedOn(None, [], engine.tokenizer)

@@ -20,14 +20,11 @@ from gristmill.tokenizer import tokenize
 from gristmill.tokenizer.shards import open_split
 
 
-def test_the_parts_are_those_of_the_whole(
-    model_folder: Path, tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path
-) -> None:
-    inputs = {"model": model_folder, "tokenizer": tokenizer_folder, "tokens": tokens_folder}
+def test_the_parts_are_those_of_the_whole(inputs: dict[str, Path], tmp_path: Path) -> None:
     made = stage.run(inputs, Evaluate(), tmp_path)
     found = json.loads((tmp_path / "heldout.json").read_text())
-    split = open_split(tokens_folder, "heldout")
-    model = Engine.load(model_folder, tokenizer_folder).model
+    split = open_split(inputs["tokens"], "heldout")
+    model = Engine.load(inputs["model"], inputs["tokenizer"]).model
     assert made.metrics["heldout_bpb"] == found["all"]["bits_per_byte"]
     assert found["all"]["bits_per_byte"] == pytest.approx(bits_per_byte(model, split), abs=2e-5)
     assert (found["all"]["documents"], found["all"]["bytes"]) == (len(split), split.total_bytes)
@@ -37,7 +34,7 @@ def test_the_parts_are_those_of_the_whole(
         assert bits / split.total_bytes == pytest.approx(found["all"]["bits_per_byte"], abs=1e-4)
 
 
-def test_of_no_text_no_figure_is_given(model_folder: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
+def test_of_no_text_no_figure_is_given(inputs: dict[str, Path], tmp_path: Path) -> None:
     """What is held out is one document, and empty."""
     held: set[str] = set()
     for name in ("first", "second", "out"):
@@ -45,11 +42,9 @@ def test_of_no_text_no_figure_is_given(model_folder: Path, tokenizer_folder: Pat
     for name in ("first", "second"):
         documents = [Document(f"{n}", "" if f"{n}" in held else "the river", url=f"{n}") for n in range(9)]
         write_documents(tmp_path / "documents.parquet", documents)
-        inputs = {"corpus": tmp_path, "tokenizer": tokenizer_folder}
-        tokenize.run(inputs, Tokenize(heldout=0.0), tmp_path / name)
+        tokenize.run({**inputs, "corpus": tmp_path}, Tokenize(heldout=0.0), tmp_path / name)
         held |= {*open_split(tmp_path / name, "heldout").urls}
-    inputs = {"model": model_folder, "tokenizer": tokenizer_folder, "tokens": tmp_path / "second"}
-    made = stage.run(inputs, Evaluate(), tmp_path / "out")
+    made = stage.run({**inputs, "tokens": tmp_path / "second"}, Evaluate(), tmp_path / "out")
     found = json.loads((tmp_path / "out" / "heldout.json").read_text())["all"]
     assert found == {"documents": 1, "bytes": 0} and "heldout_bpb" not in made.metrics
 

@@ -8,6 +8,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import numpy as np
 import pytest
 import torch
@@ -22,16 +23,6 @@ from gristmill.recipe import Evaluate, Export
 from gristmill.training.scoring.likelihood import log_likelihoods, split_tokens
 
 Inputs = dict[str, Path]
-
-
-@pytest.fixture
-def inputs(model_folder: Path, tokenizer_folder: Path, tokens_folder: Path) -> Inputs:
-    return {"model": model_folder, "tokenizer": tokenizer_folder, "tokens": tokens_folder}
-
-
-def write(path: Path, records: list[dict[str, Any]]) -> str:
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return str(path)
 
 
 WORDS = "the miller walks to a river mill and looks at an open door while young Tom paints red boats".split()
@@ -90,13 +81,13 @@ def test_scores_are_those_of_the_harness(inputs: Inputs, tmp_path: Path) -> None
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
-    choice = write(tmp_path / "choice.jsonl", items())
+    choice = jsonl.write(tmp_path / "choice.jsonl", items())
     draw = random.Random(1)
     pairs = [{"good": sentence(draw), "bad": sentence(draw)} for _ in range(10)]
-    pair = write(tmp_path / "pairs.jsonl", pairs)
+    pair = jsonl.write(tmp_path / "pairs.jsonl", pairs)
     (tmp_path / "ours").mkdir()
     made = stage.run(inputs, Evaluate(tasks={"choice": choice, "pairs": pair}), tmp_path / "ours")
-    ours = [json.loads(line) for line in (tmp_path / "ours" / "tasks.jsonl").read_text().splitlines()]
+    ours = jsonl.read(tmp_path / "ours" / "tasks.jsonl")
     (tmp_path / "export").mkdir()
     export.run({"model": inputs["model"], "tokenizer": inputs["tokenizer"]}, Export(), tmp_path / "export")
 
@@ -132,12 +123,14 @@ def test_bad_items_are_named_and_the_others_scored(inputs: Inputs, tmp_path: Pat
         {"good": "b", "bad": "b"},
         {"context": "x", "choices": ["one", "two", "two"], "answer": 1},
     ]
-    path = write(tmp_path / "t.jsonl", [*bad, {"context": "A cat", "choices": ["sleeps", "sings"], "answer": "sings"}])
+    path = jsonl.write(
+        tmp_path / "t.jsonl", [*bad, {"context": "A cat", "choices": ["sleeps", "sings"], "answer": "sings"}]
+    )
     made = stage.run(inputs, Evaluate(tasks={"t": path}), tmp_path)
     assert made.counts["left_out"] == len(bad)
     named = [json.loads(line)["record"] for line in (tmp_path / "left_out.jsonl").read_text().splitlines()]
     assert named == [1, 2, 3, 4, 5, 6, 7, 8]
-    (record,) = (json.loads(line) for line in (tmp_path / "tasks.jsonl").read_text().splitlines())
+    (record,) = jsonl.read(tmp_path / "tasks.jsonl")
     assert record["answer"] == 1
     found = json.loads((tmp_path / "tasks.json").read_text())["t"]
     assert found["items"] == 1 and found["acc"]["low"] < found["acc"]["high"]
@@ -155,8 +148,8 @@ def test_items_in_the_layouts_of_hellaswag_and_arc_are_asked_as_the_harness_does
         {**swag, "endings": ["sleeps.", "flies."], "label": ""},
         {**arc, "answerKey": "C"},
     ]
-    stage.run(inputs, Evaluate(tasks={"t": write(tmp_path / "t.jsonl", records)}), tmp_path)
-    found = [json.loads(line) for line in (tmp_path / "tasks.jsonl").read_text().splitlines()]
+    stage.run(inputs, Evaluate(tasks={"t": jsonl.write(tmp_path / "t.jsonl", records)}), tmp_path)
+    found = jsonl.read(tmp_path / "tasks.jsonl")
     assert [(one["context"], one["choices"], one["answer"]) for one in found] == [
         ("Rest: A man sits. He", ["sleeps. well.", " flies away."], 1),
         ("A dog", ["barks", "reads"], 0),
@@ -170,7 +163,7 @@ def test_figures_of_tasks_are_printed_and_what_is_cut_is_told(
     inputs: Inputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     long = {"context": "The miller walks to " * 100, "choices": ["the river", "a mill"], "answer": 0}
-    path = write(tmp_path / "t.jsonl", [*items(3), long])
+    path = jsonl.write(tmp_path / "t.jsonl", [*items(3), long])
     stage.run(inputs, Evaluate(tasks={"t": path}), tmp_path)
     found = json.loads((tmp_path / "tasks.json").read_text())["t"]
     said = capsys.readouterr()
@@ -180,7 +173,7 @@ def test_figures_of_tasks_are_printed_and_what_is_cut_is_told(
 
 
 def test_tasks_alone_end_with_their_figures(inputs: Inputs, tmp_path: Path, command: Command) -> None:
-    given = write(tmp_path / "items.jsonl", items())
+    given = jsonl.write(tmp_path / "items.jsonl", items())
     setting = f'tasks={{my_own = "{given}"}}'
     done = command("evaluate", inputs["model"], inputs["tokenizer"], "-o", tmp_path / "out", "--set", setting)
     last = done.stderr.strip().splitlines()[-1]
@@ -204,9 +197,9 @@ def test_what_is_generated_is_compared_as_the_record_says(
         ({"answer": "4", "match": "contains"}, True),
         ({"answer": "234", "match": "contains"}, False),
     ]
-    path = write(tmp_path / "t.jsonl", [{"question": "How many?", **record} for record, _ in records])
+    path = jsonl.write(tmp_path / "t.jsonl", [{"question": "How many?", **record} for record, _ in records])
     made = stage.run(inputs, Evaluate(tasks={"t": path}), tmp_path)
-    found = [json.loads(line) for line in (tmp_path / "tasks.jsonl").read_text().splitlines()]
+    found = jsonl.read(tmp_path / "tasks.jsonl")
     for (record, right), one in zip(records, found, strict=True):
         assert one["contains" if record.get("match") == "contains" else "exact_match"] == right, record
     assert made.metrics["tasks.t.exact_match"] == pytest.approx(4 / 7, abs=1e-5)

@@ -5,18 +5,16 @@ from __future__ import annotations
 
 import resource
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from forks import Commands
+from command_line import python
+from forks import Commands, goes_on_alike
 from hostile import MISSING, Serve, response
-from tiny import ENVIRONMENT, NAMES, arguments, outputs, without
+from tiny import ENVIRONMENT, NAMES, arguments, without
 
 SHARES = (0.02, 0.3, 0.7, 0.95)  # of what a stage writes, that there is space for
 HOSTS = 12
@@ -51,13 +49,9 @@ def test_a_crawl_that_finds_no_space_stops_as_one(size: int, serve: Serve, tmp_p
 
     def crawl(out: Path, size: int = resource.RLIM_INFINITY) -> subprocess.CompletedProcess[str]:
         out.mkdir(exist_ok=True)
-        return subprocess.run(
-            [sys.executable, "-c", CRAWL, params, str(out)],
-            capture_output=True,
-            text=True,
-            env=ENVIRONMENT,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY)),
-        )
+        limits = (size, resource.RLIM_INFINITY)
+        limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, limits)
+        return python(CRAWL, params, out, env=ENVIRONMENT, preexec_fn=limit)
 
     assert crawl(tmp_path / "whole").returncode == 0
     stopped = crawl(tmp_path / "stopped", size)
@@ -101,8 +95,5 @@ def test_every_stage_tells_of_a_full_disk_and_goes_on(
                 assert f"no space is left to write on the disk at {tmp_path / str(number)} (" in done.stderr
                 assert "free some space" in done.stderr and "Traceback" not in done.stderr
             resize(1 << 30)
-            done = commands.run(arguments(out, "--until", stage))
-            assert done.code == 0, done.stderr
-            if stage != "report":  # it tells the seconds that each stage took
-                assert outputs(out)[stage] == outputs(whole)[stage], share
+            goes_on_alike(commands, out, stage, whole)
     assert told

@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import signal
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +14,6 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import Command
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from hostile import Server, crawl, response
 
 from gristmill.corpus.extract import stage as extract

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -59,7 +59,7 @@ def check(stages: dict[str, Stage], name: str, corpus: Path, out: Path) -> dict[
     made = stages[name](corpus, out)
     check_balance(BY_NAME[name], made)
     assert made.dropped == {"fault": 1}, made
-    (row,) = map(json.loads, (out / "dropped.jsonl").read_text(encoding="utf-8").splitlines())
+    (row,) = jsonl.read(out / "dropped.jsonl")
     assert row["rule"] == "fault" and "Traceback" in row["traceback"] and row["source"] == f"a:{BAD}"
     if name in ("redact", "dedup"):
         assert {document.id for document in read_documents(out)} == {f"id{n}" for n in range(COUNT) if n != BAD}
@@ -103,7 +103,7 @@ def test_a_row_that_python_cannot_hold_costs_no_other(column: str, tmp_path: Pat
     (tmp_path / "out").mkdir()
     made = extract.run({}, Extract(paths=[str(tmp_path / "a.parquet")]), tmp_path / "out")
     assert made.counts["documents_out"] == COUNT - 1 and made.dropped == {"damaged": 1}
-    (row,) = map(json.loads, (tmp_path / "out" / "dropped.jsonl").read_text(encoding="utf-8").splitlines())
+    (row,) = jsonl.read(tmp_path / "out" / "dropped.jsonl")
     assert row["source"] == f"a.parquet:{BAD + 1}" and "Error" in row["why"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,8 @@ def test_no_name_leads_to_a_private_address_whenever_it_changes(tmp_path: Path) 
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("no network of one's own can be had here")
     command = [*OWN, sys.executable, str(Path(__file__).with_name("rebinding.py")), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["given"]["private"] > 100 and found["given"]["public"] > 100, found

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import random
 import resource
 import subprocess
 import sys
 from pathlib import Path
 
+import jsonl
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
+from command_line import python
 from hostile import MISSING, Serve, response
 
 from gristmill.processes import watching_memory
@@ -52,40 +50,34 @@ def many(_: str, path: str) -> bytes:
     return response(" ".join("".join(words.choices("abcdefgh", k=5)) for _ in range(12)) + links)
 
 
-def limited(descriptors: int, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def limited(descriptors: int, code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Run a program that may open so many files."""
     limits = (descriptors, descriptors)
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limits),
-    )
+    return python(code, *arguments, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limits))
 
 
 @pytest.mark.parametrize("descriptors", [40, 48])
 def test_few_descriptors_cost_no_page(descriptors: int, serve: Serve, tmp_path: Path) -> None:
-    done = limited(descriptors, CRAWL, serve(many).params().model_dump_json(), str(tmp_path))
+    done = limited(descriptors, CRAWL, serve(many).params().model_dump_json(), tmp_path)
     assert done.returncode == 0, done.stderr
-    rows = [json.loads(line) for line in (tmp_path / "urls.jsonl").read_text().splitlines()]
+    rows = jsonl.read(tmp_path / "urls.jsonl")
     assert sum(row["outcome"] == "page" for row in rows) == PAGES + 1
 
 
 def test_descriptors_that_are_gone_for_a_moment_cost_no_page(serve: Serve, tmp_path: Path) -> None:
     *imports, call = CRAWL.strip().splitlines()
     code = "\n".join([*imports, GREEDY, "threading.Thread(target=greedy, daemon=True).start()", call])
-    done = limited(120, code, serve(many).params(concurrency=4).model_dump_json(), str(tmp_path))
+    done = limited(120, code, serve(many).params(concurrency=4).model_dump_json(), tmp_path)
     if done.returncode:  # another part may be the one that finds none: then there is a message, and no page is lost
         assert "unable to open database file" in done.stderr or "Too many open files" in done.stderr
         assert "kept no page" not in done.stderr
         return
-    rows = [json.loads(line) for line in (tmp_path / "urls.jsonl").read_text().splitlines()]
+    rows = jsonl.read(tmp_path / "urls.jsonl")
     assert sum(row["outcome"] == "page" for row in rows) == PAGES + 1, [r for r in rows if r["outcome"] != "page"]
 
 
 def test_too_few_descriptors_are_told(serve: Serve, tmp_path: Path) -> None:
-    done = limited(20, CRAWL, serve(many).params().model_dump_json(), str(tmp_path))
+    done = limited(20, CRAWL, serve(many).params().model_dump_json(), tmp_path)
     assert done.returncode and "too few file descriptors" in done.stderr and "ulimit -n" in done.stderr
     assert not (tmp_path / "urls.jsonl").exists()
 

@@ -14,12 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from forks import Commands
+from forks import Commands, goes_on_alike
 from hostile import Serve, response
-from tiny import NAMES, arguments, outputs, without
+from tiny import NAMES, arguments, without
 
 from gristmill.manifest import Manifest
 
@@ -40,13 +37,21 @@ def interrupted(commands: Commands, recipe: str, folder: Path, sign: str, number
     (folder / "recipe.toml").write_text(recipe)
     commands.start(["run", folder / "recipe.toml", "--out", folder / "run"])
     commands.until(lambda: sign in commands.printed())
-    commands.signal(number)
+    code, text = ended(commands, number)
+    assert code == 130, text
+    return text
+
+
+def ended(commands: Commands, number: int) -> tuple[int, str]:
+    """Send a command the signal: how it ended, soon and with the message unless it was over, and what it printed."""
+    with suppress(ProcessLookupError):  # it may be over by then
+        commands.signal(number)
     began = time.monotonic()
     code = commands.wait()
     took, text = time.monotonic() - began, commands.printed()
-    assert code == 130, text
-    assert took < SECONDS and "interrupted; the same command goes on" in text and "Traceback" not in text, text
-    return text
+    assert took < SECONDS and "Traceback" not in text, text
+    assert code == 0 or (code == 130 and "interrupted; the same command goes on" in text), text
+    return code, text
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -111,17 +116,8 @@ def test_at_any_moment_of_any_stage_a_run_ends(
         commands.start(arguments(out, "--until", stage))
         commands.until(lambda: f"{stage}\n" in commands.printed())
         time.sleep(draw.random() * made.seconds)
-        with suppress(ProcessLookupError):  # it may be over by then
-            commands.signal(number)
-        began = time.monotonic()
-        code = commands.wait()
-        took, text = time.monotonic() - began, commands.printed()
-        assert took < SECONDS and "Traceback" not in text, text
-        assert code == 0 or (code == 130 and "interrupted; the same command goes on" in text), text
-        done = commands.run(arguments(out, "--until", stage))
-        assert done.code == 0, done.stderr
-        if stage != "report":  # it tells the seconds that each stage took
-            assert outputs(out)[stage] == outputs(whole)[stage], attempt
+        ended(commands, number)
+        goes_on_alike(commands, out, stage, whole)
 
 
 def test_fine_tuning_ends_while_its_data_is_prepared(tmp_path: Path, commands: Commands) -> None:

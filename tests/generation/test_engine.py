@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from command_line import python
 
 from gristmill.errors import UserError
 from gristmill.generation.decoder import NativeDecoder
@@ -171,5 +170,5 @@ def test_a_script_that_ends_with_an_engine_in_hand_ends_quietly(model_folder: Pa
         f"from gristmill import Engine\nmine = Engine.load({str(model_folder)!r}, {str(tokenizer_folder)!r})\n"
         "mine.tokenizer.encode('a mill')\nsaid = mine.generate([[1, 2]], max_tokens=2)\ndef kept(): return mine\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = python(script)
     assert (done.returncode, done.stderr) == (0, "")

@@ -24,7 +24,7 @@ from gristmill.html.charset import to_utf8
 from gristmill.html.content.main_text import MODEL, extract_html, model
 
 ROOT = Path(__file__).parents[2]
-COSTS = ROOT / "tests/support/page_costs.py"
+COSTS = Path(__file__).with_name("page_costs.py")
 EVALUATION = ROOT.parent / "shared/data/extraction/trafilatura-eval.tar.xz"
 sys.path.insert(0, str(ROOT / "tools/main_text"))
 from blocks import Cut  # noqa: E402

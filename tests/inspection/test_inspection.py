@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import numpy as np
 import pytest
 import torch
@@ -32,13 +33,13 @@ SHAPE: dict[str, Any] = dict(layers=2, width=32, heads=4, kv_heads=2, head_dim=8
 
 
 @pytest.fixture(scope="module")
-def run(tokens_folder: Path, tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with a finished pretraining of 40 steps."""
     folder = tmp_path_factory.mktemp("runs") / "small"
     (folder / "pretrain").mkdir(parents=True)
-    (folder / "tokenizer").symlink_to(tokenizer_folder)
+    (folder / "tokenizer").symlink_to(inputs["tokenizer"])
     params = Pretrain(**SHAPE, batch=8, max_steps=40, evaluate_every=40, snapshots=4, sample_prompts=["The"])
-    made = pretrain.run({"tokenizer": tokenizer_folder, "tokens": tokens_folder}, params, folder / "pretrain")
+    made = pretrain.run(inputs, params, folder / "pretrain")
     made.params = params.model_dump()
     made.write(folder / "pretrain")
     return folder
@@ -113,7 +114,7 @@ def test_a_step_is_told_as_it_was(run: Path) -> None:
     assert [step["step"] for step in told] == [0, 3, 6, 16]
     names = [layer["name"] for layer in told[0]["layers"]]
     assert names == ["embed", "layer 1", "layer 2", "norm", "head"]
-    log = [json.loads(line) for line in (run / "pretrain" / "log.jsonl").read_text().splitlines()]
+    log = jsonl.read(run / "pretrain" / "log.jsonl")
     assert told[0]["loss"] == next(record["loss"] for record in log if record["step"] == 0 and "loss" in record)
     for step in told:
         assert all(layer["update"] > 0 and layer["gradient"] > 0 for layer in step["layers"])
@@ -126,9 +127,8 @@ def test_a_step_is_told_as_it_was(run: Path) -> None:
 
 
 def test_snapshots_change_nothing_and_tell_the_gradient_of_the_batch(
-    tokens_folder: Path, tokenizer_folder: Path, tokenizer: Tokenizer, tmp_path: Path
+    inputs: dict[str, Path], tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
-    inputs = {"tokenizer": tokenizer_folder, "tokens": tokens_folder}
     params = Pretrain(**SHAPE, batch=4, max_steps=4, sample_prompts=[])
     for name, count in (("none", 0), ("some", 2)):
         (tmp_path / name).mkdir()
@@ -145,7 +145,7 @@ def test_snapshots_change_nothing_and_tell_the_gradient_of_the_batch(
     told = json.loads((kept / "step-0000001" / "step.json").read_text())["layers"][1]
     assert told["update"] == pytest.approx(float(moved.norm()), rel=1e-4)
     model = load_model(kept / "step-0000001")
-    batch = Loader(open_split(tokens_folder, "train", tokenizer.hash), 64, 4, params.seed)(1)
+    batch = Loader(open_split(inputs["tokens"], "train", tokenizer.hash), 64, 4, params.seed)(1)
     cross_entropy(model, batch.inputs, batch.targets, starts_BT=batch.starts()).backward()
     slope = torch.cat([w.grad.flatten() for w in model.layers[0].parameters() if w.grad is not None])
     assert told["gradient"] == pytest.approx(float(slope.norm()), rel=1e-4)

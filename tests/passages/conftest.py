@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from own_pages import PAGES, document
+from own_pages import DOCUMENTS
 
 from gristmill.document import write_documents
 from gristmill.passages import stage
@@ -17,7 +17,7 @@ from gristmill.recipe import Passages
 def corpus_of_pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An extract stage's folder."""
     folder = tmp_path_factory.mktemp("pages")
-    write_documents(folder / "documents.parquet", (document(name, *page) for name, page in PAGES.items()))
+    write_documents(folder / "documents.parquet", DOCUMENTS)
     return folder
 
 

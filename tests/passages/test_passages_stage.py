@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
+import jsonl
 import pytest
 from own_pages import document
 
@@ -49,7 +49,7 @@ def test_pages_that_ask_for_it_copies_and_older_versions_are_left_out(tmp_path: 
     )
     assert found.dropped == {"url_copy": 1, "ai-input": 1, "exact_copy": 1}
     assert found.counts["documents_in"] == found.counts["documents_out"] + 3 == 4
-    assert [row["source"] for row in map(json.loads, (out / "dropped.jsonl").open())] == ["a.warc:1", "a.warc:3", "4"]
+    assert [row["source"] for row in jsonl.read(out / "dropped.jsonl")] == ["a.warc:1", "a.warc:3", "4"]
     assert [one.record()["url"] for one in Search(out).find("red boat")] == [url]
     assert "Friday" in Search(out).find("red boat")[0].text
 

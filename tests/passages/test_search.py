@@ -7,13 +7,10 @@ from pathlib import Path
 
 import pytest
 from command_line import Command
-from own_pages import document
+from own_pages import document, passages_of
 
-from gristmill.document import write_documents
 from gristmill.errors import UserError
-from gristmill.passages import stage
 from gristmill.passages.search import TOO_MUCH, Search, slips
-from gristmill.recipe import Passages
 
 
 @pytest.mark.parametrize(
@@ -39,24 +36,13 @@ def test_the_passage_is_found(search: Search, question: str, text: str) -> None:
 )
 def test_another_word_is_no_slip(tmp_path: Path, question: str, page: str) -> None:
     """Neither is one with another first letter, nor a short one."""
-    corpus, out = tmp_path / "corpus", tmp_path / "passages"
-    corpus.mkdir()
-    out.mkdir()
-    write_documents(corpus / "documents.parquet", [document("a.md", "A", f"It costs {page} a day; {page}, {page}.")])
-    stage.run({"corpus": corpus}, Passages(), out)
+    out = passages_of(tmp_path, document("a.md", "A", f"It costs {page} a day; {page}, {page}."))
     assert not Search(out).find(question)
 
 
 def test_a_greeting_is_no_question(tmp_path: Path) -> None:
     """But small words are one where there are several: pages have such headings."""
-    corpus, out = tmp_path / "corpus", tmp_path / "passages"
-    corpus.mkdir()
-    out.mkdir()
-    write_documents(
-        corpus / "documents.parquet", [document("a.md", "A", "# Who we are\n\nHe and his wife are millers.")]
-    )
-    stage.run({"corpus": corpus}, Passages(), out)
-    search = Search(out)
+    search = Search(passages_of(tmp_path, document("a.md", "A", "# Who we are\n\nHe and his wife are millers.")))
     assert search.find("hi")[0].best == 0 and search.find("Who are we?")[0].best > 0.5
 
 
@@ -105,10 +91,8 @@ def test_a_short_passage_grows_into_its_neighbours(tmp_path: Path) -> None:
     """What is shown is a stretch of the page as it is, headings between included, of bounded length."""
     parts = [f"## Part {n}\n\n" + f"In part {n} the word{n} is explained at some length. " * 9 for n in range(12)]
     pages = {"long.md": "\n\n".join(parts).strip(), "other.md": "## Part\n\nAnother page."}
-    write_documents(tmp_path / "documents.parquet", (document(name, "T", text) for name, text in pages.items()))
-    (tmp_path / "out").mkdir()
-    stage.run({"corpus": tmp_path}, Passages(), tmp_path / "out")
-    (found,) = Search(tmp_path / "out").find("word6 and word7", limit=1)
+    out = passages_of(tmp_path, *(document(name, "T", text) for name, text in pages.items()))
+    (found,) = Search(out).find("word6 and word7", limit=1)
     assert found.text in pages["long.md"] and "## Part 7" in found.text and "word6" in found.text
     assert pages["long.md"][found.start :].startswith(found.text) and 90 < len(found.text.split()) <= TOO_MUCH
     assert found.headings == ("Part 6",) and {found.text[a:b] for a, b in found.marks} == {"word6", "word7"}
@@ -117,8 +101,6 @@ def test_a_short_passage_grows_into_its_neighbours(tmp_path: Path) -> None:
 def test_questions_to_begin_with_have_no_number_of_a_section(tmp_path: Path) -> None:
     asked = ["1. What is a mill?", "2.7.11. Who owns the ferry?", "3.2 Is the inn open?", "5 coins are how much?"]
     text = "\n\n".join(f"## {heading}\n\n" + f"An answer to it, number {n}. " * 40 for n, heading in enumerate(asked))
-    write_documents(tmp_path / "documents.parquet", [document("a.md", "T", text)])
-    (tmp_path / "out").mkdir()
-    stage.run({"corpus": tmp_path}, Passages(), tmp_path / "out")
-    found = Search(tmp_path / "out").questions(4)
+    out = passages_of(tmp_path, document("a.md", "T", text))
+    found = Search(out).questions(4)
     assert sorted(found) == ["5 coins are how much?", "Is the inn open?", "What is a mill?", "Who owns the ferry?"]

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 from command_line import Command
-from own_pages import document
+from own_pages import document, passages_of
 
 from gristmill.document import write_documents
 from gristmill.passages import sentence_encoder, stage
@@ -48,12 +48,7 @@ class Prefers:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two pages with as many words of a question, of which one is about it, and a third."""
-    corpus = tmp_path_factory.mktemp("pets")
-    write_documents(corpus / "documents.parquet", (document(name, *page) for name, page in PETS.items()))
-    out = tmp_path_factory.mktemp("run") / "passages"
-    out.mkdir()
-    stage.run({"corpus": corpus}, Passages(), out)
-    return out
+    return passages_of(tmp_path_factory.mktemp("pets"), *(document(name, *page) for name, page in PETS.items()))
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +114,7 @@ def test_of_a_long_passage_the_sentence_is_quoted_that_means_what_is_asked(tmp_p
     """Words alone cannot tell two sentences apart that share as many with a question."""
     between = " ".join(f"On day {day} nothing of note took place in the village." for day in range(18))
     text = f"The ferry to Ushant was painted green. {between} The ferry to Ushant costs ten crowns."
-    corpus, out = tmp_path / "corpus", tmp_path / "passages"
-    corpus.mkdir()
-    out.mkdir()
-    write_documents(corpus / "documents.parquet", [document("ferry.md", "Ushant", text)])
-    stage.run({"corpus": corpus}, Passages(), out)
+    out = passages_of(tmp_path, document("ferry.md", "Ushant", text))
     prefers: Any = Prefers("crowns")
     for search, quoted, left in (
         (Search(out), "painted green", "ten crowns"),

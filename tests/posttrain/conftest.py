@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jsonl
 import pytest
 import torch
-from talking import WORDS, chat, write
+from talking import WORDS, chat
 
 from gristmill.model.transformer import ModelConfig, Transformer, save_model
 from gristmill.posttrain import sft
@@ -30,7 +31,7 @@ def tuned(base: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> di
     """A chat model that answers either of two words, at random, to six questions."""
     folder = tmp_path_factory.mktemp("sft")
     lines = [{"messages": chat(f"Say {word}", answer)} for word in WORDS for answer in ("cat", "boat")] * 4
-    params = SFT(conversations=write(folder / "c.jsonl", lines), lr=1.0, epochs=30, batch=16, replay=0.1)
+    params = SFT(conversations=jsonl.write(folder / "c.jsonl", lines), lr=1.0, epochs=30, batch=16, replay=0.1)
     made = sft.run(base, params, folder)
     assert made.counts["conversations"] == 48 and made.metrics["loss"] < 1.5
     return {**base, "model": folder}

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import pytest
 import torch
 from command_line import Command
@@ -99,7 +100,7 @@ def test_a_recipe_of_fine_tuning_alone(source: Path, tmp_path: Path) -> None:
         "e.jsonl": [{"question": USER["content"], "answers": ["boat"], "answerable": True}],
     }
     for name, lines in files.items():
-        (tmp_path / name).write_text("\n".join(map(json.dumps, lines)))
+        jsonl.write(tmp_path / name, lines)
     tune = {"lr": 1.0, "batch": 4, "epochs": 4}
     recipe = Recipe.model_validate(
         {
@@ -130,7 +131,7 @@ def test_a_recipe_of_fine_tuning_alone(source: Path, tmp_path: Path) -> None:
 def test_a_run_without_questions_ends_with_what_training_measured(
     source: Path, tmp_path: Path, command: Command
 ) -> None:
-    (tmp_path / "c.jsonl").write_text("\n".join(json.dumps({"question": f"Say {n}", "answer": "b"}) for n in range(16)))
+    jsonl.write(tmp_path / "c.jsonl", ({"question": f"Say {n}", "answer": "b"} for n in range(16)))
     (tmp_path / "t.jsonl").write_text('{"good": "boat", "bad": "cat"}\n')
     (tmp_path / "r.toml").write_text(
         f'[sft]\ninit_from = "{source}"\nconversations = "c.jsonl"\nheldout = 0.5\n'
@@ -146,9 +147,7 @@ def test_a_run_without_questions_ends_with_what_training_measured(
 
 def test_a_model_by_others_is_aligned_as_it_is(source: Path, tmp_path: Path, command: Command) -> None:
     """Its folders are found by its own: no stage before, and no tokenizer, is to be named."""
-    (tmp_path / "p.jsonl").write_text(
-        "\n".join(json.dumps({"prompt": f"Say {n}", "chosen": "boat 7", "rejected": "cat"}) for n in range(8))
-    )
+    jsonl.write(tmp_path / "p.jsonl", ({"prompt": f"Say {n}", "chosen": "boat 7", "rejected": "cat"} for n in range(8)))
     refused = command("dpo", source, "-o", tmp_path / "x", "--set", f"preferences={tmp_path / 'p.jsonl'}")
     assert refused.code == 2 and f"gristmill sft -o taken --set init_from={source}" in refused.stderr
     taken = command("sft", "-o", tmp_path / "taken", "--set", f"init_from={source}")
@@ -158,7 +157,7 @@ def test_a_model_by_others_is_aligned_as_it_is(source: Path, tmp_path: Path, com
     expected = read_foreign_model(source, words.vocab_size).state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in found.model.state_dict().items())
     talks = "--set", f"conversations={tmp_path / 'c.jsonl'}", "--set", "lora_rank=2", "--set", "epochs=1"
-    (tmp_path / "c.jsonl").write_text("\n".join(json.dumps({"messages": [USER, SAID]}) for _ in range(8)))
+    jsonl.write(tmp_path / "c.jsonl", ({"messages": [USER, SAID]} for _ in range(8)))
     assert command("sft", "-o", tmp_path / "tuned", "--set", f"init_from={source}", *talks).code == 0
     adapter = "--set", f"lora_from={tmp_path / 'tuned' / 'adapter'}"
     merged = command("sft", "-o", tmp_path / "merged", "--set", f"init_from={source}", *adapter)

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import pytest
 import torch
-from talking import WORDS, render_prompt, share, write
+from talking import WORDS, render_prompt, share
 
 from gristmill.errors import UserError
 from gristmill.generation.engine import Completion, Engine
@@ -29,7 +30,7 @@ USER = [[{"role": "user", "content": f"Say {word}"}] for word in WORDS]
 def align(tuned: dict[str, Path], out: Path, records: list[dict[str, Any]], **settings: Any) -> Manifest:
     """RL on prompts, at rates that suit so small a model."""
     out.mkdir()
-    path = write(out.with_suffix(".jsonl"), records)
+    path = jsonl.write(out.with_suffix(".jsonl"), records)
     common = {"max_tokens": 8, "epochs": 25, "batch": 6, "group": 8, "lr": 0.2, "kl": 0.02}
     return rl.run(tuned, RL(prompts=path, **(common | settings)), out)
 
@@ -51,7 +52,7 @@ def test_rl_learns_the_truth_by_any_method(name: str, tuned: dict[str, Path], tm
     made = align(tuned, tmp_path / "rl", records, **METHODS[name])
     assert share({**tuned, "model": tmp_path / "rl"}, "boat") > 0.85
     assert made.metrics["reward_after"] > 0.7 > made.metrics["reward_before"]
-    log = [json.loads(line) for line in (tmp_path / "rl/log.jsonl").read_text().splitlines()]
+    log = jsonl.read(tmp_path / "rl/log.jsonl")
     assert all(record["entropy"] > 0 for record in log if "entropy" in record)
     assert {"model.json", "model.safetensors"} <= {path.name for path in (tmp_path / "rl").iterdir()}
 
@@ -93,7 +94,7 @@ def test_the_rewards_own_function_is_called_and_its_faults_are_named(
         "def broken(prompt, answer, truth):\n    return answer / 2\n"
         "def silent(prompt, answer, truth):\n    pass\ndef two(prompt, answer):\n    return 1\n"
     )
-    recipe = write(tmp_path / "p.jsonl", [{"prompt": prompt} for prompt in USER])
+    recipe = jsonl.write(tmp_path / "p.jsonl", [{"prompt": prompt} for prompt in USER])
     (tmp_path / "r.toml").write_text(f'[rl]\nprompts = "{recipe}"\nreward = "rewards.py:short"\n')
     params = load_recipe(tmp_path / "r.toml").rl
     assert params and params.reward == f"{code}:short"
@@ -188,7 +189,7 @@ def test_the_exact_reward() -> None:
 def test_prompts_without_a_number_are_left_out_where_one_is_compared(tuned: dict[str, Path], tmp_path: Path) -> None:
     records = [{"prompt": USER[number], "truth": truth} for number, truth in enumerate(("4", "four", ["a 5", "five"]))]
     align(tuned, tmp_path / "rl", records[:1] + records, match="number", epochs=1)
-    named = [json.loads(line) for line in (tmp_path / "rl/left_out.jsonl").read_text().splitlines()]
+    named = jsonl.read(tmp_path / "rl/left_out.jsonl")
     assert [(one["record"], "truth holds none" in one["why"]) for one in named] == [(3, True), (4, True)]
 
 
@@ -237,9 +238,9 @@ def pairs_of(chosen: str, rejected: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("settings", [{}, {"smoothing": 0.1, "adamw_lr": 0.02}, {"per_token": True, "beta": 2.0}])
 def test_dpo_prefers_the_chosen_answer(settings: dict[str, Any], tuned: dict[str, Path], tmp_path: Path) -> None:
-    path = write(tmp_path / "p.jsonl", pairs_of("boat", "cat"))
+    path = jsonl.write(tmp_path / "p.jsonl", pairs_of("boat", "cat"))
     made = dpo.run(tuned, DPO(preferences=path, epochs=15, batch=12, lr=0.1, **settings), tmp_path)
-    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    log = jsonl.read(tmp_path / "log.jsonl")
     assert log[0]["loss"] == pytest.approx(0.6931, abs=1e-4) and made.metrics["loss"] < 0.66
     assert share({**tuned, "model": tmp_path}, "boat") > 0.85
 
@@ -248,10 +249,12 @@ def test_kto_learns_from_answers_that_are_good_or_bad(tuned: dict[str, Path], tm
     single = [
         {"prompt": prompt, "completion": text, "label": text == "boat"} for prompt in USER for text in ("boat", "cat")
     ] * 5
-    path = write(tmp_path / "p.jsonl", [*single, *pairs_of("boat", "cat")[:6], {"prompt": USER[0], "completion": "x"}])
+    path = jsonl.write(
+        tmp_path / "p.jsonl", [*single, *pairs_of("boat", "cat")[:6], {"prompt": USER[0], "completion": "x"}]
+    )
     made = kto.run(tuned, KTO(preferences=path, epochs=8, batch=12, lr=0.1), tmp_path)
     assert made.counts == made.counts | {"good": 36, "bad": 36, "left_out": 1}
-    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    log = jsonl.read(tmp_path / "log.jsonl")
     assert log[0]["loss"] == pytest.approx(0.5, abs=1e-5) and log[-1]["loss"] < 0.46
     assert share({**tuned, "model": tmp_path}, "boat") > 0.9
 
@@ -284,7 +287,7 @@ def test_kto_says_where_one_kind_of_answer_is_missing(
     tuned: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     records = [{"prompt": USER[0], "completion": "boat", "label": label} for label in (True, "1", "good", None)]
-    made = kto.run(tuned, KTO(preferences=write(tmp_path / "k.jsonl", records), epochs=1), tmp_path)
+    made = kto.run(tuned, KTO(preferences=jsonl.write(tmp_path / "k.jsonl", records), epochs=1), tmp_path)
     told = capsys.readouterr().err
     assert made.counts["good"] == 2 and "every answer is good: there is none to tell them from" in told
     why = [json.loads(line)["why"] for line in (tmp_path / "left_out.jsonl").read_text().splitlines()]

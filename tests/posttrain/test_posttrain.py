@@ -7,11 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import numpy as np
 import pytest
 import torch
 from foreign_models import saved
-from talking import WORDS, chat, render_prompt, write
+from talking import WORDS, chat, render_prompt
 
 from gristmill.chat.conversations import LeftOut
 from gristmill.document import Document, read_documents, write_documents
@@ -90,7 +91,7 @@ def test_reward_and_rl_move_the_model_to_the_preferred_answer(tuned: dict[str, P
     prompts = [{"prompt": [{"role": "user", "content": f"Say {word}"}]} for word in WORDS]
     for name in ("reward", "rl"):
         (tmp_path / name).mkdir()
-    params = Reward(preferences=write(tmp_path / "p.jsonl", pairs), epochs=6, batch=8, lr=0.3)
+    params = Reward(preferences=jsonl.write(tmp_path / "p.jsonl", pairs), epochs=6, batch=8, lr=0.3)
     judged = reward.run(tuned, params, tmp_path / "reward")
     assert judged.metrics["train_accuracy"] == 1.0
     assert (
@@ -98,7 +99,7 @@ def test_reward_and_rl_move_the_model_to_the_preferred_answer(tuned: dict[str, P
     )
 
     aligned = RL(
-        max_tokens=8, prompts=write(tmp_path / "q.jsonl", prompts), epochs=30, batch=6, group=8, lr=0.2, kl=0.02
+        max_tokens=8, prompts=jsonl.write(tmp_path / "q.jsonl", prompts), epochs=30, batch=6, group=8, lr=0.2, kl=0.02
     )
     made = rl.run({**tuned, "reward": tmp_path / "reward"}, aligned, tmp_path / "rl")
     assert made.metrics["reward_after"] > made.metrics["reward_before"]
@@ -267,10 +268,10 @@ def test_wrong_records_are_left_out_and_named(
         save_model(RewardModel(load_model(tuned["model"])), tmp_path)
         inputs = {**tuned, "reward": tmp_path}
     for number, line in enumerate(BAD[stage]):
-        path = write(tmp_path / "bad.jsonl", [line])
+        path = jsonl.write(tmp_path / "bad.jsonl", [line])
         with pytest.raises(UserError, match=r"bad\.jsonl: record 1: "):
             trained(stage, path, inputs, tmp_path / f"none{number}")
-    path = write(tmp_path / "mixed.jsonl", [*BAD[stage], *[GOOD[stage]] * 4])
+    path = jsonl.write(tmp_path / "mixed.jsonl", [*BAD[stage], *[GOOD[stage]] * 4])
     made = trained(stage, path, inputs, tmp_path / "mixed")
     assert made.counts["left_out"] == len(BAD[stage]) and not made.counts.get("skipped_steps")
     assert {"sft": "conversations", "reward": "pairs", "rl": "prompts"}[stage] in made.counts
@@ -286,17 +287,17 @@ def test_tasks_are_scored_before_on_the_way_and_at_the_end(base: dict[str, Path]
     said, other = "It is a red boat", "It is a grey cat"
     lines = [{"messages": chat(f"Say {word} {number}", said)} for word in WORDS for number in range(8)]
     items = [{"choices": [said, other], "answer": 0}, {"choices": [other, said], "answer": 1}] * 5
-    tasks = {"tasks": {"boats": write(tmp_path / "t.jsonl", items)}, "tasks_every": 0.5}
-    settings = {"conversations": write(tmp_path / "c.jsonl", lines), "batch": 16, "epochs": 10.0, "lr": 1.0}
+    tasks = {"tasks": {"boats": jsonl.write(tmp_path / "t.jsonl", items)}, "tasks_every": 0.5}
+    settings = {"conversations": jsonl.write(tmp_path / "c.jsonl", lines), "batch": 16, "epochs": 10.0, "lr": 1.0}
     params = SFT.model_validate(settings | tasks | {"replay": 0.0})
     made = sft.run(base, params, tmp_path)
     made.stage = "sft"
     made.write(tmp_path)
-    scores = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
+    scores = jsonl.read(tmp_path / "scores.jsonl")
     steps = made.counts["steps"]
     assert [one["step"] for one in scores] == [0, steps // 2, steps] and {one["items"] for one in scores} == {10}
     assert (scores[0]["acc"], scores[-1]["acc"]) == (0.0, 1.0)
-    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    log = jsonl.read(tmp_path / "log.jsonl")
     assert [line["tasks.boats.acc"] for line in log if "tasks.boats.acc" in line] == [one["acc"] for one in scores]
     section = chat_training({"sft": tmp_path})
     assert section
@@ -307,10 +308,10 @@ def test_tasks_are_scored_before_on_the_way_and_at_the_end(base: dict[str, Path]
 def test_what_does_not_fit_the_model_is_counted(tuned: dict[str, Path], tmp_path: Path) -> None:
     long = {"role": "user", "content": "hill " * 200}
     pairs = [GOOD["reward"]] * 3 + [{**GOOD["reward"], "prompt": [long]}] * 2
-    made = trained("reward", write(tmp_path / "p.jsonl", pairs), tuned, tmp_path / "reward")
+    made = trained("reward", jsonl.write(tmp_path / "p.jsonl", pairs), tuned, tmp_path / "reward")
     assert made.counts["too_long"] == 2 and made.counts["pairs"] + made.counts["heldout_pairs"] == 3
     tokenizer = Tokenizer.load(tuned["tokenizer"])
-    path = Path(write(tmp_path / "q.jsonl", [{"prompt": [USER]}, {"prompt": [long]}]))
+    path = Path(jsonl.write(tmp_path / "q.jsonl", [{"prompt": [USER]}, {"prompt": [long]}]))
     left_out: list[LeftOut] = []
     assert list(map(len, rl.read_prompts(path, tokenizer, 50, left_out))) == [1, 0]
     assert [(one.record, one.too_long) for one in left_out] == [(2, True)]
@@ -327,13 +328,13 @@ def test_thoughts_are_learned_where_each_answer_has_its_own_and_told_without_tok
         return [USER, {**SAID, "reasoning_content": "a"}] * turns
 
     lines = [{"messages": [{"role": "system", "content": f"{n}"}, *thinking(2)]} for n in range(60)]
-    path = write(tmp_path / "one.jsonl", [{"messages": thinking(1)}] * 5)
+    path = jsonl.write(tmp_path / "one.jsonl", [{"messages": thinking(1)}] * 5)
     plain = trained("sft", path, tuned, tmp_path / "plain")
     assert plain.counts["thoughts_as_text"] == 5 and "examples" not in plain.counts
     told = " ".join(capsys.readouterr().err.split())
     assert "the thoughts of 5 records are learned as text" in told and "tokenizer.thoughts = true" in told
     path, source = (
-        write(tmp_path / "c.jsonl", [*lines, {"messages": thinking(1)}]),
+        jsonl.write(tmp_path / "c.jsonl", [*lines, {"messages": thinking(1)}]),
         saved(corpus, tmp_path, "Qwen3Tools"),
     )
     (tmp_path / "out").mkdir()
@@ -348,7 +349,7 @@ def test_thoughts_are_learned_where_each_answer_has_its_own_and_told_without_tok
 def test_adapters_alone_are_trained_and_go_on(base: dict[str, Path], tmp_path: Path) -> None:
     """LoRA writes a whole model, merged, and its adapters, with which training goes on."""
     lines = [{"messages": chat(f"Say {word}", "boat")} for word in WORDS] * 8
-    path = write(tmp_path / "c.jsonl", lines)
+    path = jsonl.write(tmp_path / "c.jsonl", lines)
     settings = {"conversations": path, "batch": 16, "replay": 0.0, "epochs": 4.0, "lr": 2.0, "heldout": 0.2}
     first, second = tmp_path / "first", tmp_path / "second"
     for folder, own in ((first, {"lora_rank": 8}), (second, {"lora_from": str(first / "adapter")})):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import pytest
 import torch
 from forks import Commands
 from safetensors.torch import load_file
-from talking import WORDS, chat, write
+from talking import WORDS, chat
 
 from gristmill.settings.stages import BY_NAME
 
@@ -51,12 +51,12 @@ def test_two_processes_make_the_same_model(
     stage: str, base: dict[str, Path], tuned: dict[str, Path], corpus: Path, tmp_path: Path, commands: Commands
 ) -> None:
     inputs = {**(base if stage == "sft" else tuned), "corpus": corpus}
-    path = write(tmp_path / "r.jsonl", records(stage))
+    path = jsonl.write(tmp_path / "r.jsonl", records(stage))
     folders = [tmp_path / str(processes) for processes in (1, 2)]
     for processes, out in enumerate(folders, 1):
         done = commands.run(arguments(stage, inputs, path, out, STAGES[stage]), processes=processes)
         assert done.code == 0, done.stderr
-    logs = [[json.loads(line) for line in (one / "log.jsonl").read_text().splitlines()] for one in folders]
+    logs = [jsonl.read(one / "log.jsonl") for one in folders]
     assert [record.keys() for record in logs[0]] == [record.keys() for record in logs[1]]
     for one, two in zip(*logs, strict=True):
         assert two == pytest.approx(one, abs=1.1e-5)

@@ -8,7 +8,6 @@ import os
 import resource
 import sqlite3
 import stat
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,10 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from command_line import Command, Refusal
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from gristmill import cli, run
+from gristmill import run
 from gristmill.corpus.dedup.index import new_array
 from gristmill.errors import UserError, concerns_all
 from gristmill.files import atomic_path
@@ -105,9 +105,8 @@ def test_what_is_no_failure_of_the_users_is_not_taken_for_one() -> None:
     assert "cannot write x: Permission denied" in str(explained(denied))
 
 
-def test_a_full_disk_while_a_snapshot_is_written(tokenizer_folder: Path, tokens_folder: Path, tmp_path: Path) -> None:
+def test_a_full_disk_while_a_snapshot_is_written(inputs: dict[str, Path], tmp_path: Path) -> None:
     """The stage ends with the message; with space again it goes on, and gives the same bytes."""
-    inputs = {"tokenizer": tokenizer_folder, "tokens": tokens_folder}
     shape = {"layers": 1, "width": 32, "heads": 1, "kv_heads": 1, "ffn_width": 32, "context": 32, "batch": 2}
     params = Pretrain(**shape, max_steps=6, snapshots=3, checkpoint_seconds=0, sample_prompts=[])  # type: ignore[arg-type]
     with small_files(20_000), pytest.raises(UserError, match="pretrain: no space is left"):
@@ -126,46 +125,38 @@ def broken(*_: object) -> Manifest:
     raise ZeroDivisionError("division by zero")
 
 
-def ends(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """The exit code of a command."""
-    monkeypatch.setattr(sys, "argv", ["gristmill", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    return int(stop.value.code or 0)
-
-
 def test_a_fault_of_ours_is_one_line_and_its_traceback_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
     (tmp_path / "a.txt").write_text("The miller went down to the river before the sun was up.")
     (tmp_path / "r.toml").write_text(RECIPE)
-    command = ["run", str(tmp_path / "r.toml"), "-o", str(tmp_path / "run")]
+    arguments = "run", tmp_path / "r.toml", "-o", tmp_path / "run"
     kept = tmp_path / "run" / TRACEBACK
     with monkeypatch.context() as patch:
         patch.setattr(Stage, "function", lambda self: broken)
-        assert ends(patch, *command) == 1
-        told = capsys.readouterr().err
-        line = next(line for line in told.splitlines() if line.startswith("error: "))
+        done = command(*arguments)
+        assert done.code == 1
+        line = next(line for line in done.stderr.splitlines() if line.startswith("error: "))
         assert "ZeroDivisionError: division by zero" in line and line.endswith(str(kept))
-        assert "Traceback" not in told and "in broken" in kept.read_text()
-        assert ends(patch, "extract", str(tmp_path / "a.txt"), "-o", str(tmp_path / "alone")) == 1
-        line = capsys.readouterr().err.splitlines()[-1]
-        elsewhere = Path(line.rpartition(" ")[2])
+        assert "Traceback" not in done.stderr and "in broken" in kept.read_text()
+        done = command("extract", tmp_path / "a.txt", "-o", tmp_path / "alone")
+        assert done.code == 1
+        elsewhere = Path(done.stderr.splitlines()[-1].rpartition(" ")[2])
         assert "in broken" in elsewhere.read_text()
         elsewhere.unlink()
-    assert ends(monkeypatch, *command) == 0
+    assert command(*arguments).code == 0
     assert not kept.exists()
 
 
-def test_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command) -> None:
     def interrupted(*_: object) -> Manifest:
         raise KeyboardInterrupt
 
     (tmp_path / "r.toml").write_text(RECIPE)
     (tmp_path / "a.txt").write_text("x")
     monkeypatch.setattr(Stage, "function", lambda self: interrupted)
-    assert ends(monkeypatch, "run", str(tmp_path / "r.toml"), "-o", str(tmp_path / "run")) == 130
-    assert "interrupted; the same command goes on from here" in capsys.readouterr().err
+    done = command("run", tmp_path / "r.toml", "-o", tmp_path / "run")
+    assert done.code == 130 and "interrupted; the same command goes on from here" in done.stderr
 
 
 def test_no_figure_is_not_a_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,12 +184,11 @@ def test_no_figure_is_not_a_number(tmp_path: Path, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize("name", ["../x", "/tmp/x", "", ".", "..", "a/b", "a\\b", "a\nb", "x" * 300])
 def test_names_do_not_leave_the_folder_of_runs(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Refusal
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "r.toml").write_text(f"name = {json.dumps(name)}\n{RECIPE}")
-    assert ends(monkeypatch, "run", "r.toml") == 2
-    assert "`name`" in capsys.readouterr().err and [path.name for path in tmp_path.iterdir()] == ["r.toml"]
+    assert "`name`" in refusal("run", "r.toml") and [path.name for path in tmp_path.iterdir()] == ["r.toml"]
 
 
 def test_what_is_written_can_be_read_by_others(tmp_path: Path) -> None:

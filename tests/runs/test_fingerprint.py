@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ast
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_line import python
 
 import gristmill
 from gristmill.recipe import Crawl
@@ -79,7 +78,7 @@ print({stage.name: code_digest(stage) for stage in STAGES})
 
 def digests(source: Path) -> dict[str, str]:
     """Every stage's code digest, of a copy of the package."""
-    done = subprocess.run([sys.executable, "-c", CHANGE, str(source)], capture_output=True, text=True, timeout=300)
+    done = python(CHANGE, source)
     assert done.returncode == 0, done.stderr
     found: dict[str, str] = ast.literal_eval(done.stdout)
     return found

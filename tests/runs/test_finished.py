@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import pytest
 from command_line import Command
 
@@ -44,20 +45,19 @@ def recipe(folder: Path, **changes: dict[str, Any]) -> Recipe:
     return validate(Recipe, {"name": "tiny", **tables}, "test")
 
 
-def write(path: Path, records: list[dict[str, Any]]) -> None:
-    """Write JSON lines."""
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the inputs of the recipe and its finished run, `run`."""
     folder = tmp_path_factory.mktemp("finished")
-    write(folder / "texts.jsonl", [{"text": f"The miller of house {n} walks to river {n}. " * 4} for n in range(40)])
+    jsonl.write(
+        folder / "texts.jsonl", [{"text": f"The miller of house {n} walks to river {n}. " * 4} for n in range(40)]
+    )
     answer = {"role": "assistant", "content": "The miller."}
-    write(folder / "talk.jsonl", [{"messages": [ASK, answer]}] * 8)
-    write(folder / "pairs.jsonl", [{"prompt": [ASK], "chosen": f"He {n}.", "rejected": "A boat."} for n in range(8)])
-    write(folder / "prompts.jsonl", [{"prompt": [ASK]}] * 8)
+    jsonl.write(folder / "talk.jsonl", [{"messages": [ASK, answer]}] * 8)
+    jsonl.write(
+        folder / "pairs.jsonl", [{"prompt": [ASK], "chosen": f"He {n}.", "rejected": "A boat."} for n in range(8)]
+    )
+    jsonl.write(folder / "prompts.jsonl", [{"prompt": [ASK]}] * 8)
     run_recipe(recipe(folder), folder / "run")
     return folder
 
@@ -104,7 +104,7 @@ def test_an_example_has_folders_that_are_there(run: Path, command: Command) -> N
 
 def test_a_file_without_a_record_that_can_be_used_ends_a_run_before_it_begins(finished: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jsonl"
-    write(bad, [{"frage": "Wer?", "antwort": "Ich."}] * 3)
+    jsonl.write(bad, [{"frage": "Wer?", "antwort": "Ich."}] * 3)
     for stage, setting in (("sft", "conversations"), ("reward", "preferences"), ("rl", "prompts")):
         with pytest.raises(UserError, match=r"bad\.jsonl: record 1: (.|\n)*3 records cannot be used"):
             run_recipe(recipe(finished, **{stage: {setting: str(bad)}}), tmp_path / "new")

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import python
 from forks import Commands
 
 from gristmill.errors import UserError
@@ -85,7 +86,7 @@ def test_never_two_at_once(tmp_path: Path) -> None:
 def test_a_lock_is_held_where_no_space_is_left_to_say_who_holds_it(tmp_path: Path) -> None:
     full = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"  # no byte can be written to a file
     held = "from pathlib import Path\nfrom gristmill.runs.lock import locked\nwith locked(Path('run/.lock')):\n    pass"
-    done = subprocess.run([sys.executable, "-c", full + held], cwd=tmp_path, timeout=60)
+    done = python(full + held, cwd=tmp_path)
     assert done.returncode == 0 and not list((tmp_path / "run").iterdir())
 
 

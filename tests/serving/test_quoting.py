@@ -11,12 +11,9 @@ import openai
 import pytest
 from command_line import Command
 from models import Listen
-from own_pages import PAGES, document
+from own_pages import DOCUMENTS, document, passages_of
 
-from gristmill.document import write_documents
-from gristmill.passages import stage
 from gristmill.passages.search import Found
-from gristmill.recipe import Passages
 from gristmill.serving.quoting import QuotingAssistant
 from gristmill.serving.shown import passage_text
 
@@ -27,13 +24,8 @@ OFF: list[Any] = [{"role": "user", "content": "Who won the football cup?"}]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with passages, of files and of a site."""
-    corpus = tmp_path_factory.mktemp("corpus")
     site = document("w", "Site", "The lighthouse is lit at dusk.", url="http://a.test/light", source="a.warc.gz:1")
-    write_documents(corpus / "documents.parquet", [*(document(name, *page) for name, page in PAGES.items()), site])
-    out = tmp_path_factory.mktemp("run") / "passages"
-    out.mkdir()
-    stage.run({"corpus": corpus}, Passages(), out)
-    return out
+    return passages_of(tmp_path_factory.mktemp("corpus"), *DOCUMENTS, site)
 
 
 def test_openais_client_reads_the_sources(folder: Path, listen: Listen) -> None:

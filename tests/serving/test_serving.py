@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from command_line import python
 from models import Listen
 
 from gristmill.chat.template import render
@@ -225,5 +224,5 @@ def test_what_answers_does_without_pytorch_and_arrow(run_folder: Path) -> None:
         "assistant.reply([{'role': 'user', 'content': 'Hi'}], max_tokens=3).text();"
         "assert not {'torch', 'pyarrow'} & {*sys.modules}"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    done = python(code)
     assert done.returncode == 0, done.stderr

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
 
 import pytest
+from command_line import Refusal
 
 from gristmill import cli
 from gristmill.corpus.extract.language import model
@@ -95,18 +95,13 @@ def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def refused(recipes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def refused(recipes: Path, refusal: Refusal) -> Run:
     """Runs the recipe of all stages by the command, with `--set`, which must be refused; returns the message."""
 
     def run(*settings: str) -> str:
-        command = ["gristmill", "run", "whole.toml", "-o", "out", *(p for one in settings for p in ("--set", one))]
-        monkeypatch.setattr(sys, "argv", command)
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out, err = capsys.readouterr()
-        assert stop.value.code == 2 and not Path("out").exists(), (settings, out, err)
-        assert "Traceback" not in err and err.count("error: ") == 1, err
-        return " ".join(err.split())
+        message = refusal("run", "whole.toml", "-o", "out", *(p for one in settings for p in ("--set", one)))
+        assert not Path("out").exists(), settings
+        return message
 
     return run
 
@@ -173,17 +168,14 @@ def test_stages_and_files_that_are_missing_are_found_before_the_first_stage(refu
 
 
 def test_a_file_that_an_earlier_stage_does_not_write_is_found_when_that_has_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, refusal: Refusal
 ) -> None:
     (tmp_path / "a.txt").write_text("The miller went to the river. " * 20)
     (tmp_path / "r.toml").write_text(
         "[extract]\npaths = ['a.txt']\n[dedup]\n[decontaminate]\nsets = ['{extract}/none.jsonl']\n"
     )
-    monkeypatch.setattr(sys, "argv", ["gristmill", "run", str(tmp_path / "r.toml"), "-o", str(tmp_path / "out")])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    message = capsys.readouterr().err
-    assert stop.value.code == 2 and "decontaminate.sets" in message and "none.jsonl" in message
+    message = refusal("run", tmp_path / "r.toml", "-o", tmp_path / "out")
+    assert "decontaminate.sets" in message and "none.jsonl" in message
     assert not (tmp_path / "out/dedup").exists()
 
 

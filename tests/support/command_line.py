@@ -1,17 +1,20 @@
-"""Commands as a user gives them, in this process."""
+"""Commands as a user gives them, in this process, and programs in one of their own."""
 
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from gristmill import cli
 
 Command = Callable[..., "Done"]
+Refusal = Callable[..., str]
 
 
 @dataclass(frozen=True)
@@ -36,3 +39,9 @@ def typed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
         return Done(int(stop.value.code or 0), told.out, told.err)
 
     return go
+
+
+def python(code: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Runs a program in a process of its own."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Done
-from tiny import ENVIRONMENT, arguments
+from tiny import ENVIRONMENT, arguments, outputs
 
 SERVER = Path(__file__).with_name("fork_server.py")
 PATIENCE = 300.0  # seconds after which something hangs
@@ -103,6 +103,14 @@ class Commands:
         assert self.server.stdin
         self.server.stdin.close()
         self.server.wait(60)
+
+
+def goes_on_alike(commands: Commands, out: Path, stage: str, whole: Path) -> None:
+    """Check that a run goes on with a stage, by the command that it was begun with, and leaves the same bytes."""
+    done = commands.run(arguments(out, "--until", stage))
+    assert done.code == 0, done.stderr
+    if stage != "report":  # it tells the seconds that each stage took
+        assert outputs(out)[stage] == outputs(whole)[stage], out
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from gristmill.document import Document, document_id
+from pathlib import Path
+
+from gristmill.document import Document, document_id, write_documents
+from gristmill.passages import stage
+from gristmill.recipe import Passages
 
 PAGES = {
     "copying.md": (
@@ -48,3 +52,15 @@ def document(name: str, title: str, text: str, **more: object) -> Document:
     """A document of a file, unless `url` says otherwise."""
     about = {"url": name, "source": name, "title": title, **more}
     return Document(document_id(str(about["url"]), text), text, **about)  # type: ignore[arg-type]
+
+
+DOCUMENTS = [document(name, *page) for name, page in PAGES.items()]
+
+
+def passages_of(folder: Path, *documents: Document) -> Path:
+    """The folder of the stage `passages` over an extract stage's folder, which gets these documents."""
+    write_documents(folder / "documents.parquet", documents)
+    out = folder / "passages"
+    out.mkdir()
+    stage.run({"corpus": folder}, Passages(), out)
+    return out

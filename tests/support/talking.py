@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from pathlib import Path
 
 from gristmill.chat.template import render
@@ -11,12 +9,6 @@ from gristmill.generation.engine import Engine
 from gristmill.tokenizer.encode import Tokenizer
 
 WORDS = ("mill", "river", "bridge", "boat", "hill", "market")
-
-
-def write(path: Path, records: Iterable[object]) -> str:
-    """Write JSON lines; returns the path as a recipe names it."""
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return str(path)
 
 
 def chat(question: str, answer: str) -> list[dict[str, str]]:

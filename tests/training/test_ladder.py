@@ -33,9 +33,8 @@ def test_advice_is_the_best_of_all_shapes() -> None:
 
 
 def test_a_ladder_goes_on_where_it_was_and_is_told(
-    tokens_folder: Path, tokenizer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inputs = {"tokenizer": tokenizer_folder, "tokens": tokens_folder}
     base = Pretrain(context=64, layers=9, batch=3, size="5M", max_steps=9)  # of these only the context is taken over
     params = Scale(pretrain=base, sizes=["80k", "120k"], tokens=["8k", "16k", "24k"], budgets=["1min", "1e12"])
     real: Callable[..., Manifest] = pretrain.run

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import numpy as np
 import pytest
 import torch
@@ -261,8 +261,8 @@ def test_pretraining_takes_a_mixture_and_tells_it(mixed: Path, tokenizer_folder:
     shape: dict[str, Any] = dict(layers=1, width=16, heads=2, kv_heads=2, head_dim=8, ffn_width=16, context=32)
     params = Pretrain(**shape, batch=4, epochs=2.0, mix={"*.wiki.test": 3.0}, sample_prompts=[])
     made = pretrain.run({"tokenizer": tokenizer_folder, "tokens": mixed}, params, tmp_path)
-    rows = {row["source"]: row for row in map(json.loads, (tmp_path / "sources.jsonl").read_text().splitlines())}
+    rows = {row["source"]: row for row in jsonl.read(tmp_path / "sources.jsonl")}
     assert rows["*.wiki.test"]["epochs"] == pytest.approx(3 * rows[OTHERS]["epochs"])
     assert made.metrics["epochs"] == pytest.approx(2.0, abs=0.05)
-    losses = [record["loss"] for record in map(json.loads, (tmp_path / "log.jsonl").open()) if "loss" in record]
+    losses = [record["loss"] for record in jsonl.read(tmp_path / "log.jsonl") if "loss" in record]
     assert 1 < len(losses) < 20 and made.metrics["loss"] == losses[-1]  # of the end of a short run, not of all of it

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import numpy as np
 import pytest
 
@@ -73,7 +73,7 @@ def test_a_model_that_reads_too_little_too_often_is_warned_of(
     shape: dict[str, Any] = dict(layers=1, width=64, heads=2, kv_heads=2, head_dim=32, ffn_width=128, context=64)
     params = Pretrain(**shape, batch=8, max_steps=200, evaluate_every=20, warmup=0.02, decay=0.2, sample_prompts=[])
     made = pretrain.run({"tokenizer": tokenizer_folder, "tokens": tokens}, params, out)
-    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    log = jsonl.read(out / "log.jsonl")
     assert {f"{name}_at_step": step for name, step in warnings(log).items()}.items() <= made.metrics.items()
     assert made.metrics["gap_opens_at_step"] > 0 and made.metrics["gap_growth"] > 0.1
     assert made.metrics["epochs"] > 5 and made.counts["tokens_repeated"] > 0.8 * made.counts["tokens"]

@@ -10,8 +10,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import pytest
 import torch
+from command_line import python
 from forks import Commands
 from safetensors.torch import load_file
 
@@ -28,10 +30,10 @@ SETTINGS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def alone(tokenizer_folder: Path, tokens_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def alone(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one process trains, uninterrupted."""
     out = tmp_path_factory.mktemp("alone")
-    pretrain.run({"tokenizer": tokenizer_folder, "tokens": tokens_folder}, Pretrain(**SETTINGS), out)
+    pretrain.run(inputs, Pretrain(**SETTINGS), out)
     return out
 
 
@@ -43,9 +45,7 @@ def arguments(inputs: list[Path], out: Path, **settings: object) -> list[str]:
 
 def same(out: Path, expected: Path) -> None:
     """The same loss curve and weights, but for rounding."""
-    logs = [
-        [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()] for folder in (out, expected)
-    ]
+    logs = [jsonl.read(folder / "log.jsonl") for folder in (out, expected)]
     for name in ("loss", "heldout_bpb"):
         found, wanted = ([(r["step"], r["tokens"], r[name]) for r in log if name in r] for log in logs)
         assert [record[:2] for record in found] == [record[:2] for record in wanted]
@@ -89,11 +89,9 @@ def expected(model: Path, processes: int, how: str = "ddp", parts: int = 1, low:
     return bytes_ * (processes - 1) // processes
 
 
-def test_parts_of_a_batch_make_the_same_step(
-    tokenizer_folder: Path, tokens_folder: Path, alone: Path, tmp_path: Path
-) -> None:
+def test_parts_of_a_batch_make_the_same_step(inputs: dict[str, Path], alone: Path, tmp_path: Path) -> None:
     params = Pretrain(**SETTINGS, accumulate=4)
-    pretrain.run({"tokenizer": tokenizer_folder, "tokens": tokens_folder}, params, tmp_path)
+    pretrain.run(inputs, params, tmp_path)
     same(tmp_path, alone)
 
 
@@ -141,7 +139,7 @@ def test_in_bfloat16_sharded_weights_are_gathered_in_it(
         out, how = tmp_path / str(processes), dict(parallel="fsdp", bfloat16=True, max_steps=8, evaluate_every=8)
         done = commands.run(arguments([tokenizer_folder, tokens_folder], out, **how), processes=processes)
         assert done.code == 0, done.stderr
-        log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        log = jsonl.read(out / "log.jsonl")
         losses.append([record[name] for record in log for name in ("loss", "heldout_bpb") if name in record])
     assert sent(out) == expected(out, 2, "fsdp", low=2)
     assert losses[1] == pytest.approx(losses[0], rel=2**-8) and losses[1] != losses[0]
@@ -156,6 +154,6 @@ def test_one_of_several_ends_without_the_end_of_the_interpreter(code: str, expec
         "late = Late()\natexit.register(print, 'registered')\nprint('printed')\n"
         f"processes.leave({code})"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    done = python(program)
     assert (done.returncode, done.stdout) == (expected, "printed\nregistered\n")
     assert done.stderr == ("a word\n" if "word" in code else "")

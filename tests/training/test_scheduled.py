@@ -8,6 +8,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import pytest
 
 from gristmill.document import read_documents
@@ -35,9 +36,7 @@ def pairs(corpus: Path, tmp_path: Path) -> str:
         while bad == good:
             bad = [good[0], *draw.sample(good[1:], len(good) - 1)]
         lines.append({"good": " ".join(good), "bad": " ".join(bad)})
-    path = tmp_path / "pairs.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in [*lines, {"question": "One?", "answer": "1"}]))
-    return str(path)
+    return jsonl.write(tmp_path / "pairs.jsonl", [*lines, {"question": "One?", "answer": "1"}])
 
 
 def settings(pairs: str, **more: Any) -> Pretrain:
@@ -48,9 +47,8 @@ def settings(pairs: str, **more: Any) -> Pretrain:
 
 
 def test_a_killed_run_leaves_the_same_scores_and_tasks_leave_the_same_model(
-    pairs: str, tokens_folder: Path, tokenizer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pairs: str, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inputs = {"tokenizer": tokenizer_folder, "tokens": tokens_folder}
     for name in ("whole", "killed", "without"):
         (tmp_path / name).mkdir()
     pretrain.run(inputs, settings(pairs), tmp_path / "whole")
@@ -73,7 +71,7 @@ def test_a_killed_run_leaves_the_same_scores_and_tasks_leave_the_same_model(
     assert not (tmp_path / "without/scores.jsonl").exists()
     model = "model.safetensors"
     assert (tmp_path / "whole" / model).read_bytes() == (tmp_path / "without" / model).read_bytes()
-    scores = [json.loads(line) for line in (tmp_path / "whole/scores.jsonl").read_text().splitlines()]
+    scores = jsonl.read(tmp_path / "whole/scores.jsonl")
     assert [one["step"] for one in scores] == [20, 40, 60]
     assert {(one["task"], one["items"], one["chance"]) for one in scores} == {("order", 60, 0.5)}
     assert scores[-1]["acc"] > 0.9
@@ -85,8 +83,7 @@ def test_a_killed_run_leaves_the_same_scores_and_tasks_leave_the_same_model(
     assert found.metrics["tasks.order.acc"] == pytest.approx(scores[-1]["acc"], abs=0.02)
 
 
-def test_the_report_draws_them(pairs: str, tokens_folder: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
-    inputs = {"tokenizer": tokenizer_folder, "tokens": tokens_folder}
+def test_the_report_draws_them(pairs: str, inputs: dict[str, Path], tmp_path: Path) -> None:
     made = pretrain.run(inputs, settings(pairs, max_steps=20), tmp_path)
     made.stage = "pretrain"
     made.write(tmp_path)
@@ -101,9 +98,8 @@ def test_the_report_draws_them(pairs: str, tokens_folder: Path, tokenizer_folder
 
 
 def test_their_time_is_shown_and_estimated(
-    pairs: str, tokens_folder: Path, tokenizer_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pairs: str, inputs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    inputs = {"tokenizer": tokenizer_folder, "tokens": tokens_folder}
     found = estimated(pretrain.prepare(inputs, settings(pairs), tmp_path))
     assert found.tasks > 0 and found.seconds > found.tasks
     pretrain.run(inputs, settings(pairs, max_steps=20), tmp_path)
@@ -128,13 +124,9 @@ def test_they_are_due_with_the_scorings_of_text(share: float, steps: int, every:
     assert schedule.count() == len(due)
 
 
-def test_long_tasks_are_sampled_and_missing_files_are_told(
-    tokens_folder: Path, tokenizer_folder: Path, tmp_path: Path
-) -> None:
-    inputs = {"tokenizer": tokenizer_folder, "tokens": tokens_folder}
-    path = tmp_path / "many.jsonl"
-    path.write_text("".join(json.dumps({"good": f"a {n}", "bad": f"b {n}"}) + "\n" for n in range(MOST_ITEMS + 100)))
-    job = pretrain.prepare(inputs, settings(str(path)), tmp_path)
+def test_long_tasks_are_sampled_and_missing_files_are_told(inputs: dict[str, Path], tmp_path: Path) -> None:
+    path = jsonl.write(tmp_path / "many.jsonl", ({"good": f"a {n}", "bad": f"b {n}"} for n in range(MOST_ITEMS + 100)))
+    job = pretrain.prepare(inputs, settings(path), tmp_path)
     assert job.tasks and len(set(job.tasks.items["order"])) == MOST_ITEMS
     with pytest.raises(UserError, match=r"none\.jsonl"):
         pretrain.prepare(inputs, settings(str(tmp_path / "none.jsonl")), tmp_path)

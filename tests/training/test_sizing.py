@@ -177,13 +177,9 @@ def test_what_a_budget_has_no_time_to_measure_is_extrapolated() -> None:
 
 
 def test_an_interrupted_run_keeps_its_choice(
-    tokens_folder: Path,
-    tokenizer_folder: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    inputs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Chosen once by the clock, whatever the clock says later."""
-    inputs = {"tokenizer": tokenizer_folder, "tokens": tokens_folder}
     shape: dict[str, Any] = dict(
         layers=1, width=32, heads=1, kv_heads=1, head_dim=32, ffn_width=64, context=64, batch=4
     )

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import pytest
 import torch
 import torch.nn.functional as F
@@ -45,7 +46,7 @@ def test_an_objective_needs_no_more_than_to_be_prepared(tmp_path: Path) -> None:
         **{"tokens_wanted": 1, "steps": 30},
         **{"skipped_steps": 0, "rollbacks": 0, "failed_checkpoints": 0},
     }
-    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    log = jsonl.read(tmp_path / "log.jsonl")
     losses = [record["loss"] for record in log if "loss" in record]
     assert len(losses) == 30 and losses[-1] < 0.2 * losses[0]
     assert made.metrics == {"loss": pytest.approx(sum(losses[-3:]) / 3)}  # over the last tenth of the steps

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import resource
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import jsonl
 import pytest
 import torch
 import torch.nn.functional as F
+from command_line import python
 from forks import Commands
 from torch import nn
 
@@ -56,7 +55,7 @@ def result(out: Path, model: nn.Module) -> tuple[list[bytes], bytes]:
 
 def records(out: Path) -> list[dict[str, object]]:
     """The log."""
-    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return jsonl.read(out / "log.jsonl")
 
 
 def steps_kept(out: Path) -> list[int]:
@@ -97,8 +96,7 @@ while True:
 
 def test_killed_at_every_file_operation_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path) -> None:
     here = Path(__file__).parent
-    command = [sys.executable, "-c", DEATHS, str(tmp_path / "killed"), str(here), str(here.parent / "support")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = python(DEATHS, tmp_path / "killed", here, here.parent / "support")
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 15
 

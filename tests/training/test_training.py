@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import jsonl
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from command_line import python
 from torch import Tensor, nn
 
 from gristmill.model.loss import IGNORE, bits_per_byte, padded
@@ -84,13 +83,13 @@ def test_a_bad_batch_is_skipped(tmp_path: Path) -> None:
     assert log[0]["skipped"] and all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
-def test_the_pretrain_stage_learns_and_repeats(tokens_folder: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
+def test_the_pretrain_stage_learns_and_repeats(inputs: dict[str, Path], tmp_path: Path) -> None:
     shape: dict[str, Any] = dict(layers=2, width=32, heads=2, kv_heads=2, head_dim=16, ffn_width=64, context=64)
     params = Pretrain(**shape, batch=8, max_steps=60, evaluate_every=30, sample_prompts=["The"])
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        made = pretrain.run({"tokenizer": tokenizer_folder, "tokens": tokens_folder}, params, tmp_path / name)
-    log = [json.loads(line) for line in (tmp_path / "one/log.jsonl").read_text().splitlines()]
+        made = pretrain.run(inputs, params, tmp_path / name)
+    log = jsonl.read(tmp_path / "one/log.jsonl")
     heldout = [record["heldout_bpb"] for record in log if "heldout_bpb" in record]
     assert len(heldout) == 3 and heldout[-1] < 0.6 * heldout[0]
     assert made.metrics["heldout_bpb"] == heldout[-1]
@@ -124,9 +123,7 @@ torch.testing.assert_close(found, orthogonalize(gradient.double()).float(), rtol
 
 def test_muon_is_float32_where_training_rounds_factors() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "ONEDNN_MAX_CPU_ISA"}
-    done = subprocess.run(
-        [sys.executable, "-c", ROUNDING], env=environment, capture_output=True, text=True, timeout=120
-    )
+    done = python(ROUNDING, env=environment)
     assert done.returncode == 0, done.stderr
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from gristmill.evaluation.figures import FIGURES, OFTEN, label
 from gristmill.evaluation.heldout_text import FILE as HELDOUT
 from gristmill.export.trained import Trained
 from gristmill.files import write_text
-from gristmill.manifest import Manifest, intact
+from gristmill.manifest import Manifest, read_json
 from gristmill.model.transformer import parameter_count
 
 # what Hugging Face's hub reads, https://huggingface.co/docs/hub/model-cards
@@ -98,23 +97,23 @@ def facts(trained: Trained, evaluation: Path | None) -> Iterator[tuple[str, str]
 
 def intervals(evaluation: Path | None) -> dict[str, tuple[float, float]]:
     """Those of the figures of an evaluation's final model on held-out text and questions."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for name in (HELDOUT, "results.json") if evaluation else ():
-        path = evaluation / name if evaluation else Path()
-        read = json.loads(intact(path).read_text(encoding="utf-8")) if path.exists() else {}
-        if name == HELDOUT:
-            found |= {"heldout_bpb": read["all"]} if read else {}
-        elif read:
-            found |= [*read.values()][-1].get("test", {}).get("intervals", {})
+    if not evaluation:
+        return {}
+    found = {"heldout_bpb": read_json(evaluation / HELDOUT).get("all", {})}
+    for scores in [*read_json(evaluation / "results.json").values()][-1:]:
+        found |= scores.get("test", {}).get("intervals", {})
     return {name: (one["low"], one["high"]) for name, one in found.items() if "low" in one}
 
 
 def memorised(audit: Path | None) -> Iterator[tuple[str, str]]:
     """What an audit found, as far as it measured, with intervals and controls."""
-    path, made = (audit / "audit.json", Manifest.read(audit)) if audit else (None, None)
-    found = findings(json.loads(intact(path).read_text(encoding="utf-8"))) if path and path.exists() else {}
-    for name, (words, form) in AUDITED.items() if made else ():
-        if made and name in made.metrics:
+    made = Manifest.read(audit) if audit else None
+    if not audit or not made:
+        return
+    told = read_json(audit / "audit.json")
+    found = findings(told) if told else {}
+    for name, (words, form) in AUDITED.items():
+        if name in made.metrics:
             yield words, format(made.metrics[name], form) + (sure(found[name], form) if name in found else "")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from rich.table import Table
 
 from gristmill.errors import UserError
-from gristmill.manifest import Manifest, intact
+from gristmill.manifest import Manifest, read_json
 from gristmill.model.transformer import Transformer, load_model
 from gristmill.progress import table
 from gristmill.tokenizer.encode import Tokenizer
@@ -89,9 +88,8 @@ def steps(found: list[Moment]) -> Iterator[dict[str, Any]]:
     weights and of their change.
     """
     for moment in found:
-        path = moment.folder / snapshots.STEP
-        if path.exists():
-            yield json.loads(intact(path).read_text())
+        if told := read_json(moment.folder / snapshots.STEP):
+            yield told
 
 
 def label(tokenizer: Tokenizer, token: int) -> str:

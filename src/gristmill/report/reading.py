@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from gristmill.corpus.redact.stage import RedactionJudge, redact
 from gristmill.errors import UserError
 from gristmill.inputs.folders import digest
 from gristmill.inputs.text_files import read_log
-from gristmill.manifest import Manifest, intact
+from gristmill.manifest import Manifest, read_json
 from gristmill.recipe import Redact
 from gristmill.settings.stages import CORPUS, CRAWLS
 from gristmill.tokenizer.encode import Tokenizer
@@ -45,8 +44,7 @@ def first_of_each(folders: Folders, stage: str, file: str, key: str) -> dict[str
 
 def values(folders: Folders, stage: str, file: str) -> dict[str, Any]:
     """A stage's JSON file, or nothing."""
-    path = folders[stage] / file if stage in folders else None
-    return dict(json.loads(intact(path).read_text(encoding="utf-8"))) if path and path.exists() else {}
+    return read_json(folders[stage] / file) if stage in folders else {}
 
 
 def has_model(folders: Folders, stage: str) -> bool:

@@ -26,12 +26,13 @@ def attest(run: Path, key: Path) -> Iterator[Path]:
     Raises UserError where the key is none, or no stage is finished; Damaged where a stage's files have changed.
     """
     signer = private_key(key)
-    made = {name: found for name, folder in stages(run).items() if (found := Manifest.read(folder))}
+    folders = stages(run)
+    made = {name: found for name, folder in folders.items() if (found := Manifest.read(folder))}
     if not made:
         raise UserError(f"no finished stage in {run}", "name a run folder, as runs/miniweb")
     (run / ATTESTATIONS).mkdir(exist_ok=True)
     for name, found in made.items():
-        folder, path = stages(run)[name], run / ATTESTATIONS / f"{name}.json"
+        folder, path = folders[name], run / ATTESTATIONS / f"{name}.json"
         digest(folder)  # every file is as its manifest says
         write_json(path, enveloped(of_stage(folder, found), signer))
         yield path

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import json
 import random
 import zlib
 from itertools import pairwise
 from pathlib import Path
 
+import jsonl
 import pytest
 
 from gristmill.corpus.execution import executor
@@ -123,7 +123,7 @@ def test_damage_costs_one_record(tmp_path: Path) -> None:
     result = run_extract(path, tmp_path / "out")
     assert urls(tmp_path / "out") == [f"http://a.test/{number}" for number in range(10) if number != 4]
     assert result.dropped == {"damaged": 1}
-    (dropped,) = map(json.loads, (tmp_path / "out" / "dropped.jsonl").read_text().splitlines())
+    (dropped,) = jsonl.read(tmp_path / "out" / "dropped.jsonl")
     assert dropped["source"] == f"pages.warc.gz:{offsets[4]}"
 
 
