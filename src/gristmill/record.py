@@ -24,3 +24,8 @@ class Record:
     whole: bool = False  # HTML that is all main text, as a book's chapter
     headers: tuple[tuple[str, str], ...] | None = None  # of the HTTP response that a WARC file keeps
     decisions: dict[str, Any] = field(default_factory=dict)  # what the crawl noted: robots, signals, licence
+
+
+def unread(source: str, fault: str, why: str = "", url: str | None = None) -> Record:
+    """In place of what cannot be read: the rule that drops it, and why; what has no `url` goes by its source."""
+    return Record(b"", "", source if url is None else url, source, fault=fault, why=why)

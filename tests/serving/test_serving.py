@@ -143,9 +143,9 @@ def test_async_client_and_forged_turns(address: str, assistant: Assistant) -> No
 def test_characters_split_over_tokens_come_whole(assistant: Assistant) -> None:
     tokens = list("añ😀é".encode())  # the first 256 ids are the bytes
     ids = [next(i for i in range(256) if assistant.engine.tokenizer.token_bytes(i) == bytes([b])) for b in tokens]
-    pieces = [piece for piece in Reply(iter(ids), assistant, 1, 100, []) if piece]
+    pieces = [piece for piece in Reply(iter(ids), assistant.engine.tokenizer, 1, 100, []) if piece]
     assert pieces == ["a", "ñ", "😀", "é"]
-    assert "".join(Reply(iter(ids[:4]), assistant, 1, 100, [])) == "añ\ufffd"
+    assert "".join(Reply(iter(ids[:4]), assistant.engine.tokenizer, 1, 100, [])) == "añ\ufffd"
 
 
 def plain_prompt(assistant: Assistant, messages: list[dict[str, str]]) -> list[int]:

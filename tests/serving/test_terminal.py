@@ -46,7 +46,7 @@ def test_a_model_cannot_command_the_terminal(
     ids = [
         next(i for i in range(256) if assistant.engine.tokenizer.token_bytes(i) == bytes([b])) for b in said.encode()
     ]
-    monkeypatch.setattr(assistant, "reply", lambda *_, **__: Reply(iter(ids), assistant, 1, 100, []))
+    monkeypatch.setattr(assistant, "reply", lambda *_, **__: Reply(iter(ids), assistant.engine.tokenizer, 1, 100, []))
     for person, shown in ((False, said), (True, "a\n\t\ufffd]0;mine\ufffd\ufffd\ufffd2Jé")):
         monkeypatch.setattr(sys.stdout, "isatty", lambda person=person: person)
         talk = Talk(assistant)

@@ -13,6 +13,7 @@ from gristmill.generation.engine import Engine, TooLong
 from gristmill.generation.sampling_params import SamplingParams
 from gristmill.generation.weight_type import WeightType
 from gristmill.passages.search import Found
+from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats.vocabulary_files import THOUGHT
 
 ROOM = 0.25  # share of the context kept free for the answer when old turns are dropped
@@ -35,13 +36,13 @@ class Reply:
     thought = ""  # what the model thought before it answered, as far as that has come
 
     def __init__(
-        self, tokens: Iterator[int], assistant: Assistant, prompt: int, limit: int, stop: Sequence[str]
+        self, tokens: Iterator[int], tokenizer: Tokenizer, prompt: int, limit: int, stop: Sequence[str]
     ) -> None:
-        self.tokens, self.assistant, self.limit, self.stop = tokens, assistant, limit, stop
+        self.tokens, self.limit = tokens, limit
         self.prompt_tokens = prompt
         self.completion_tokens = 0
         self.finish = "length"  # "stop" where the model or a stop string ended it
-        self.reader, self.said, self.ended = AnswerText(assistant.engine.tokenizer, stop), list[str](), False
+        self.reader, self.said, self.ended = AnswerText(tokenizer, stop), list[str](), False
 
     def __iter__(self) -> Generator[str, None, None]:
         """Yield a piece of valid text for each token: bytes that are no whole character yet, or may begin a stop
@@ -134,7 +135,8 @@ class Assistant:
         bias = {} if enable_thinking else self.silence
         params = SamplingParams(max_tokens, temperature, top_p=top_p, seed=seed, doubt=self.doubt, logit_bias=bias)
         tokens = self.engine.stream(prompt, params)
-        reply = Reply(tokens, self, len(prompt), min(max_tokens, self.engine.context - len(prompt)), stop)
+        limit = min(max_tokens, self.engine.context - len(prompt))
+        reply = Reply(tokens, self.engine.tokenizer, len(prompt), limit, stop)
         reply.dropped = dropped
         return reply
 

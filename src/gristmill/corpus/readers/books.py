@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 from gristmill.corpus.readers.licence import detect_licence
 from gristmill.errors import MissingExtra
-from gristmill.record import Record
+from gristmill.record import Record, unread
 
 CONTAINER = "META-INF/container.xml"
 CHAPTER_TYPES = ("application/xhtml+xml", "text/html")
@@ -41,10 +41,10 @@ def read_epub(path: Path, name: str) -> Iterator[Record]:
                 try:
                     body = read_part(book, part, MAX_PART)
                 except (KeyError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError):
-                    yield Record(b"", "", source, source, fault="damaged")
+                    yield unread(source, "damaged")
                     continue
                 if body is None:
-                    yield Record(b"", "", source, source, fault="too_large")
+                    yield unread(source, "too_large")
                     continue
                 about = f"{title} ({number})" if title else ""
                 yield Record(body, CHAPTER_TYPES[0], f"{name}#{part}", source, "", about, None, licence, whole=True)
@@ -56,7 +56,7 @@ def read_epub(path: Path, name: str) -> Iterator[Record]:
         RuntimeError,
         NotImplementedError,
     ) as error:
-        yield Record(b"", "", name, name, fault="damaged", why=f"no EPUB: {error}")
+        yield unread(name, "damaged", f"no EPUB: {error}")
 
 
 def list_parts(book: zipfile.ZipFile) -> tuple[str, str, list[str]]:
@@ -112,7 +112,7 @@ def read_pdf(path: Path, name: str) -> Iterator[Record]:
     try:
         document = pypdfium2.PdfDocument(path.read_bytes())
     except pypdfium2.PdfiumError as error:  # it says where a password is wanted
-        yield Record(b"", "", name, name, fault="damaged", why=str(error))
+        yield unread(name, "damaged", str(error))
         return
     try:
         title = str(document.get_metadata_dict().get("Title", ""))

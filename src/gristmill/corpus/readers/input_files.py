@@ -25,7 +25,7 @@ from gristmill.errors import RUN_OUT, MissingExtra, TooLarge, UserError
 from gristmill.inputs.folders import FoundFile, walk
 from gristmill.inputs.text_files import damaged, whole_file
 from gristmill.manifest import Manifest
-from gristmill.record import Record
+from gristmill.record import Record, unread
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 TEXT_TYPES = ("text/plain", "text/markdown")
@@ -176,21 +176,21 @@ def read_whatever(path: Path, name: str) -> Iterator[Record]:
         with path.open("rb") as file:
             first = file.read(max(map(len, FIRST_BYTES)))
         if not first:
-            yield Record(b"", "", name, name, fault="empty")
+            yield unread(name, "empty")
             return
         if why := packed_otherwise(path, first):
-            yield Record(b"", "", name, name, fault=UNREAD, why=why)
+            yield unread(name, UNREAD, why)
             return
         for record in read_file(path, name):
             number += 1
             yield record
         if not number:
-            yield Record(b"", "", name, name, fault="empty")
+            yield unread(name, "empty")
     except MissingExtra as error:
-        yield Record(b"", "", name, name, fault="needs_extra", why=error.remedy)
+        yield unread(name, "needs_extra", error.remedy)
     except UserError as error:
         fault = "too_large" if isinstance(error, TooLarge) else "damaged"
-        yield Record(b"", "", name, name, fault=fault, why="; ".join(filter(None, (error.problem, error.remedy))))
+        yield unread(name, fault, "; ".join(filter(None, (error.problem, error.remedy))))
     except MemoryError:
         raise
     except Exception as error:  # readers of others' formats raise what they like
@@ -199,6 +199,6 @@ def read_whatever(path: Path, name: str) -> Iterator[Record]:
         if isinstance(error, OSError) and error.errno in RUN_OUT:
             raise  # no property of the file
         if isinstance(error, OSError) and error.errno is not None:
-            yield Record(b"", "", name, name, fault="unreadable", why=str(error.strerror))
+            yield unread(name, "unreadable", str(error.strerror))
         else:
-            yield Record(b"", "", name, name, fault="damaged", why=f"{type(error).__name__}: {error}")
+            yield unread(name, "damaged", f"{type(error).__name__}: {error}")

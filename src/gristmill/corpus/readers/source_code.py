@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gristmill.html.charset import to_utf8
 from gristmill.inputs.text_files import whole_file
-from gristmill.record import Record
+from gristmill.record import Record, unread
 
 ENDINGS = tuple(
     f".{name}"
@@ -30,7 +30,7 @@ def read_code(path: Path, name: str) -> Iterator[Record]:
     lines = text.split("\n")
     longest = max(map(len, lines))
     if longest > LONGEST_LINE or len(text) > MEAN_LINE * len(lines):
-        yield Record(b"", "", name, name, fault="minified", why=f"a line of {longest:,} characters")
+        yield unread(name, "minified", f"a line of {longest:,} characters")
         return
     body = fenced(text.strip("\n")) if text.strip() else ""
     yield Record(body.encode(), "text/plain", name, name, "utf-8", name)

@@ -21,7 +21,7 @@ from gristmill.corpus.execution.documents import halving
 from gristmill.corpus.execution.judge import Dropped
 from gristmill.errors import UserError
 from gristmill.inputs.text_files import BadLine, json_lines, readable, text_lines
-from gristmill.record import Record
+from gristmill.record import Record, unread
 
 TEXT_KEYS = ("text", "content")
 OTHER_KEYS = ("url", "id", "title", "fetched_at", "licence", "license")
@@ -128,9 +128,9 @@ def as_markdown(names: Sequence[Any], rows: Iterable[Iterable[Any]], name: str) 
         size += len(made[-1])
         if size > MAX_TABLE:
             why = f"no column `text` or `content`, and over {MAX_TABLE:,} characters as a table"
-            return Record(b"", "", name, name, fault="large_table", why=why)
+            return unread(name, "large_table", why)
     if made == head:
-        return Record(b"", "", name, name, fault="empty", why="a table without rows")
+        return unread(name, "empty", "a table without rows")
     return Record("\n".join(made).encode("utf-8", "replace"), "text/markdown", name, name, "utf-8", name)
 
 
@@ -140,9 +140,9 @@ def from_row(row: Any, name: str, number: int) -> Record:
     text = next((row[key] for key in TEXT_KEYS if row.get(key) is not None), None) if isinstance(row, dict) else None
     if not isinstance(text, str | bytes):
         if isinstance(row, BadLine):
-            return Record(b"", "", source, source, fault="damaged", why=row.why)
+            return unread(source, "damaged", row.why)
         why = "no `text` or `content`" if text is None else f"`text` is of type {type(text).__name__}"
-        return Record(b"", "", source, source, fault="no_text", why=why)
+        return unread(source, "no_text", why)
 
     def value(key: str) -> str:
         found = row.get(key)

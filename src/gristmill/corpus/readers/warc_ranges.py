@@ -18,7 +18,7 @@ from gristmill.corpus.readers.warc_records import Extent, read_warc
 from gristmill.errors import RUN_OUT, UserError
 from gristmill.inputs.folders import FoundFile, identity, labels
 from gristmill.manifest import intact
-from gristmill.record import Record
+from gristmill.record import Record, unread
 
 PACKED = (".gz", ".zst")
 PACKED_RATIO = 4  # about how much a packed file grows: shards are cut by what must be worked on
@@ -121,7 +121,7 @@ def read_range(part: InputRange, begin: int | None, extent: Extent) -> Iterator[
     read at all is one record with a fault.
     """
     if part.fault:
-        yield Record(b"", "", part.name, part.name, fault=part.fault, why=part.why)
+        yield unread(part.name, part.fault, part.why)
     elif kind_of(part.path) != "warc":
         yield from read_whatever(part.path, part.name)
     else:
@@ -132,10 +132,10 @@ def read_range(part: InputRange, begin: int | None, extent: Extent) -> Iterator[
                     found = True
                     yield record
             if not (found or extent.passed or part.stop or begin):
-                yield Record(b"", "", part.name, part.name, fault="empty", why="no record")
+                yield unread(part.name, "empty", "no record")
         except OSError as error:
             if error.errno in RUN_OUT:
                 raise
             if not isinstance(part.path, Path):
                 raise UserError(f"cannot read {part.path}: {error}", "check the network; run it again") from error
-            yield Record(b"", "", part.name, part.name, fault="unreadable", why=str(error.strerror))
+            yield unread(part.name, "unreadable", str(error.strerror))

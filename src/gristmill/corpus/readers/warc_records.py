@@ -20,7 +20,7 @@ from gristmill.corpus.execution.judge import Dropped
 from gristmill.corpus.readers.packed_records import LONGEST_BEGINNING, LOOKAHEAD, PADDING, Damage, Packing, packing_of
 from gristmill.crawl.warc import to_record
 from gristmill.errors import FAULT
-from gristmill.record import Record
+from gristmill.record import Record, unread
 
 MOST_HEAD = 1 << 20  # bytes of a record's header
 MOST_BLOCK = 1 << 28  # bytes of a record that are held in memory
@@ -231,22 +231,22 @@ def read_stream(stream: Stream, name: str, stop: int, extent: Extent) -> Generat
                 else:
                     extent.passed[read] += 1
                 continue
-            yield Record(b"", "", url, source, fault="damaged", why=block)
+            yield unread(source, "damaged", block, url=url)
             source, named = "", offset
             stream.find()
     except Damage as damage:
         if source or damage.offset != named:
-            yield Record(b"", "", "", source or f"{name}:{damage.offset}", fault="damaged", why=str(damage))
+            yield unread(source or f"{name}:{damage.offset}", "damaged", str(damage), url="")
         return damage.offset
 
 
 def readable(fields: Mapping[str, str], block: bytes | None, url: str, source: str) -> Record | str:
     """As `to_record`; where the block is too long, or where that fails, a record with a fault."""
     if block is None:
-        return Record(b"", "", url, source, fault="too_large")
+        return unread(source, "too_large", url=url)
     made = guarded(to_record, fields, block, source)
     if isinstance(made, Dropped):  # one record stops no run
-        return Record(b"", "", url, source, fault=FAULT, why=made.more["traceback"])
+        return unread(source, FAULT, made.more["traceback"], url=url)
     return made
 
 
@@ -262,7 +262,7 @@ def read_warc(
     except Damage as damage:
         extent.begin, extent.end = size if start else 0, size
         if not start:
-            yield Record(b"", "", name, name, fault="damaged", why=str(damage))
+            yield unread(name, "damaged", str(damage))
         return
     at = begin if begin is not None else packing.next_record(file, start) if packing and start else 0
     extent.begin = extent.end = at

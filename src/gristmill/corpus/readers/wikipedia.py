@@ -16,7 +16,7 @@ from gristmill.corpus.execution.documents import guarded
 from gristmill.corpus.execution.judge import Dropped
 from gristmill.corpus.readers.wikitext import plain_text
 from gristmill.errors import FAULT, UserError
-from gristmill.record import Record
+from gristmill.record import Record, unread
 
 REMEDY = "of .bz2 only *-pages-articles.xml.bz2 is read: unpack it"
 ARTICLES = "0"  # the namespace of articles
@@ -49,7 +49,7 @@ def read_dump(path: Path, name: str) -> Iterator[Record]:
                     source = f"{name}:{number}"
                     made = guarded(article, element, source, base or name, licence, namespaces)
                     if isinstance(made, Dropped):  # one page costs no other
-                        made = Record(b"", "", source, source, fault=FAULT, why=made.more["traceback"])
+                        made = unread(source, FAULT, made.more["traceback"])
                     yield made
     except (EOFError, OSError, ElementTree.ParseError) as error:
         if isinstance(error, OSError) and error.filename:
@@ -93,6 +93,6 @@ def article(page: ElementTree.Element, source: str, base: str, licence: str, nam
     title = find(page, "title")
     url = f"{base}/{quote(title.replace(' ', '_'), safe='/:,()')}"
     if any(local(element) == "redirect" for element in page):
-        return Record(b"", "", url, source, fault="redirect")
+        return unread(source, "redirect", url=url)
     text = plain_text(find(page, "text"), namespaces)
     return Record(text.encode("utf-8", "replace"), "text/plain", url, source, "utf-8", title, None, licence)

@@ -10,7 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from gristmill.corpus.readers.books import read_part
-from gristmill.record import Record
+from gristmill.record import Record, unread
 
 MAX_UNPACKED = 256_000_000  # bytes of all parts: an archive may unpack to far more than any document holds
 PROPERTIES = "docProps/core.xml"
@@ -26,7 +26,7 @@ def read_docx(path: Path, name: str) -> Iterator[Record]:
     with path.open("rb") as file:
         with zipfile.ZipFile(file) as archive:
             if sum(part.file_size for part in archive.infolist()) > MAX_UNPACKED:
-                yield Record(b"", "", name, name, fault="too_large", why=f"unpacks to over {MAX_UNPACKED:,} bytes")
+                yield unread(name, "too_large", f"unpacks to over {MAX_UNPACKED:,} bytes")
                 return
             title = title_of(archive)
         file.seek(0)
