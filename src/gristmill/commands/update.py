@@ -53,7 +53,7 @@ def update(
         told_again(recipe, run)
     if last is not None:
         tell("since the last update", difference(last, now))
-    whose = "newer than the weights" if any(getattr(recipe, name) for name in MODEL) else "since the run was made"
+    whose = "newer than the weights" if any(name in made_in(run) for name in MODEL) else "since the run was made"
     tell(whose, found, f" (all in {run / NEWER})", named=last is None)
     console.print("find, chat and serve use them; so does a server that runs already, from the next question on")
     return found

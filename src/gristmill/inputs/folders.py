@@ -21,6 +21,7 @@ from gristmill.manifest import FINGERPRINT, MANIFEST, RECIPE, Manifest, intact
 
 NEWER = "update/newer.json"  # in a run folder: which pages are newer than its weights
 SINCE = "update/since.json"  # the fingerprint of the passages that they are newer than
+PIPE, SAVE = "device or pipe", "save what it gives in a file, and name that"
 LOCK = ".lock"  # at the end of the name of what says that a process works here
 PAGES = ("miniweb", "crawl", "common_crawl")  # stages whose folders hold pages to be read
 
@@ -85,9 +86,7 @@ def entries(folder: Path, prefix: str) -> Iterator[FoundFile]:
             yield FoundFile(path, name)
         else:
             leads_nowhere = path.is_symlink() and not path.exists()
-            yield FoundFile(
-                path, name, "not_a_file", "a link that leads nowhere" if leads_nowhere else "a device or pipe"
-            )
+            yield FoundFile(path, name, "not_a_file", "a link that leads nowhere" if leads_nowhere else f"a {PIPE}")
 
 
 def identity(path: Path) -> tuple[int, int]:
@@ -164,6 +163,8 @@ def digest(path: Path, trust: bool = False) -> str:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     if not path.exists():
         raise UserError(f"no such file or folder: {path}", "check the path")
+    if not path.is_file():
+        raise UserError(f"{path} is a {PIPE}", SAVE)  # reading it might never end, or be possible only once
     return sha256_file(path)
 
 

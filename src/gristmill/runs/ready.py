@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from gristmill.errors import UserError, typed
-from gristmill.inputs.folders import files_of
+from gristmill.inputs.folders import PIPE, SAVE, files_of
 from gristmill.recipe import Params, Recipe, stage_params
 from gristmill.settings.choices import refuse_gaps
 from gristmill.settings.descriptions import settings_of
@@ -45,7 +45,7 @@ def check_inputs(recipe: Recipe, stages: Sequence[Stage], folder: Path, finished
                 if recipe.evaluate and path == recipe.evaluate.questions:
                     setting = "evaluate.questions"  # from where decontaminate may have it
                 unmade = f"`{path}`: {maker} does not run before; " if maker and maker not in before else ""
-                check_input(stage, name, Path(resolved.get(name, path)), f"{setting}: {unmade}")
+                check_input(stage, name, resolved.get(name, path), f"{setting}: {unmade}")
         before[stage.name] = folder / stage.name
 
 
@@ -54,12 +54,14 @@ def check_settings(stage: Stage, params: Params) -> None:
     kind."""
     for name, path in input_paths(params).items():
         if "://" not in path and not ADDRESS.search(path):
-            check_input(stage, name, Path(path), f"{stage.name}.{name.partition('.')[0]}: ")
+            check_input(stage, name, path, f"{stage.name}.{name.partition('.')[0]}: ")
 
 
-def check_input(stage: Stage, name: str, path: Path, begins: str) -> None:
+def check_input(stage: Stage, name: str, named: str, begins: str) -> None:
     """Raise UserError where what a setting names is not there, or is a folder where a file is wanted, or no folder."""
-    field = name.partition(".")[0]
+    field, path = name.partition(".")[0], Path(named)
+    if not named:
+        raise UserError(f"{begins}an empty path", "name a file or folder; . is the one that you are in")
     inside = MUST_HOLD.get(f"{stage.name}.{field}", "")
     if not path.exists():
         meaning = next((one.meaning for one in settings_of(stage_params(stage.name)) if one.name == field), "")
@@ -67,6 +69,8 @@ def check_input(stage: Stage, name: str, path: Path, begins: str) -> None:
         if field == "init_from":
             remedy = "name a folder or GGUF file that is here; hf download OWNER/MODEL --local-dir DIR fetches one"
         raise UserError(f"{begins}no such file or folder: {path}", remedy)
+    if not (path.is_dir() or path.is_file()):
+        raise UserError(f"{begins}{path} is a {PIPE}", SAVE)
     if path.is_dir() and field in marked_fields(stage_params(stage.name), "file"):
         raise UserError(f"{begins}{path} is a folder", "name a file")
     if TUNED_ON.get(stage.name) == field:

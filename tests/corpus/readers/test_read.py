@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import json
+import os
 import threading
 import zipfile
 from functools import partial
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from books import pdf
+from command_line import Command
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -154,6 +156,29 @@ def test_what_cannot_be_read_says_why_and_what_to_do(folder: Path, tmp_path: Pat
     assert "is no MediaWiki dump" in why["notes.tar.bz2"] and why["notes.tar.bz2"].endswith("unpack it")
     assert why["book.epub"].startswith("no EPUB: ") and "PDFium" in why["paper.pdf"]
     assert why["today.log"].endswith("if it is text, give it a name that ends with .txt")
+
+
+def test_pipes_devices_and_empty_paths_are_refused_at_once(tmp_path: Path, command: Command) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    for path, why in ((tmp_path / "pipe.txt", "is a device or pipe"), ("/dev/null", "is a device"), ("", "empty path")):
+        done = command("extract", path, "-o", tmp_path / "out")
+        assert done.code == 2 and "extract.paths: " in done.stderr and why in done.stderr
+    done = command("new", "folder", tmp_path / "pipe.txt")
+    assert done.code == 2 and "is a device or pipe" in done.stderr
+    with pytest.raises(UserError, match="is a device or pipe"):
+        execute(BY_NAME["extract"], {}, Extract(paths=[str(tmp_path / "pipe.txt")]), tmp_path / "out")
+
+
+def test_parts_and_cells_beyond_any_document_are_left_out(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gristmill.corpus.readers.word_document.MAX_MARKUP", 500)
+    monkeypatch.setattr("gristmill.corpus.readers.tables.MAX_WHOLE", 500)
+    with zipfile.ZipFile(folder / "a.docx", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("word/document.xml", " " * 1_000)
+    pq.write_table(pa.table({"text": [FIRST, FIRST * 10]}), folder / "b.parquet")
+    assert [document.source for document in documents(folder, tmp_path / "out")] == ["b.parquet:1"]
+    assert dropped(tmp_path / "out") == ["too_large"] * 2
 
 
 def test_a_wikipedia_dump(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from gristmill.corpus.readers.tables import read_csv, read_jsonl, read_parquet
 from gristmill.corpus.readers.wikipedia import read_dump
 from gristmill.corpus.readers.word_document import read_docx
 from gristmill.errors import RUN_OUT, MissingExtra, TooLarge, UserError
-from gristmill.inputs.folders import FoundFile, walk
+from gristmill.inputs.folders import PIPE, SAVE, FoundFile, walk
 from gristmill.inputs.text_files import damaged, whole_file
 from gristmill.manifest import Manifest
 from gristmill.record import Record, unread
@@ -92,6 +92,8 @@ def input_files(path: Path) -> Iterator[FoundFile]:
     """
     if not path.exists():
         raise UserError(f"no such file or folder: {path}", "check the path")
+    if not (path.is_dir() or path.is_file()):
+        raise UserError(f"{path} is a {PIPE}", SAVE)
     if path.is_file():
         yield of_kind(FoundFile(path, path.name))
         return

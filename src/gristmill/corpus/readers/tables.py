@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from gristmill.corpus.execution.documents import halving
 from gristmill.corpus.execution.judge import Dropped
 from gristmill.errors import UserError
-from gristmill.inputs.text_files import BadLine, json_lines, readable, text_lines
+from gristmill.inputs.text_files import MAX_WHOLE, BadLine, json_lines, readable, text_lines
 from gristmill.record import Record, unread
 
 TEXT_KEYS = ("text", "content")
@@ -143,6 +143,9 @@ def from_row(row: Any, name: str, number: int) -> Record:
             return unread(source, "damaged", row.why)
         why = "no `text` or `content`" if text is None else f"`text` is of type {type(text).__name__}"
         return unread(source, "no_text", why)
+
+    if len(text) > MAX_WHOLE:
+        return unread(source, "too_large", f"longer than {MAX_WHOLE:,} bytes: divide it")
 
     def value(key: str) -> str:
         found = row.get(key)

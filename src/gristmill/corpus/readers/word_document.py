@@ -13,6 +13,7 @@ from gristmill.corpus.readers.books import read_part
 from gristmill.record import Record, unread
 
 MAX_UNPACKED = 256_000_000  # bytes of all parts: an archive may unpack to far more than any document holds
+MAX_MARKUP = 64_000_000  # bytes of those that are XML, whose parser's time grows with the square of a text in them
 PROPERTIES = "docProps/core.xml"
 LONE_PARAGRAPH = re.compile(r"<td([^>]*)><p>((?:(?!</?p>|</td>).)*)</p></td>", re.DOTALL)  # of a cell: plain text then
 FIRST_ROW = re.compile(r"<table><tr>.*?</tr>", re.DOTALL)  # Word rarely says that a row is a heading
@@ -25,8 +26,11 @@ def read_docx(path: Path, name: str) -> Iterator[Record]:
 
     with path.open("rb") as file:
         with zipfile.ZipFile(file) as archive:
-            if sum(part.file_size for part in archive.infolist()) > MAX_UNPACKED:
-                yield unread(name, "too_large", f"unpacks to over {MAX_UNPACKED:,} bytes")
+            parts = archive.infolist()
+            markup = sum(part.file_size for part in parts if part.filename.endswith((".xml", ".rels")))
+            if sum(part.file_size for part in parts) > MAX_UNPACKED or markup > MAX_MARKUP:
+                why = f"unpacks to over {MAX_UNPACKED:,} bytes, or {MAX_MARKUP:,} of XML: divide it"
+                yield unread(name, "too_large", why)
                 return
             title = title_of(archive)
         file.seek(0)
