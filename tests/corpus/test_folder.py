@@ -196,7 +196,11 @@ def test_a_heavy_loss_is_told_and_what_was_lost_is_named(folder: Path, tmp_path:
 def test_every_rule_has_its_meaning() -> None:
     source = Path(corpus.__file__).parent
     code = "\n".join(path.read_text(encoding="utf-8") for path in source.rglob("*.py"))
-    rules = set(re.findall(r'(?:return |fault=|Dropped\(|"rule": |fault = |FoundFile\(\w+, \w+, )"([a-z]\w+)"', code))
+    rules = set(
+        re.findall(
+            r'(?:return |fault=|Dropped\(|"rule": |fault = |FoundFile\(\w+, \w+, |unread\([^"]+, )"([a-z]\w+)"', code
+        )
+    )
     assert {"damaged", "gopher_too_short", "unread_kind", "empty", "minified"} <= rules | {UNREAD}
     lines = {
         "refinedweb_one_word",
