@@ -26,7 +26,7 @@ def run(tmp_path: Path, corpus: Path) -> Path:
     run_recipe(recipe_of(tmp_path, corpus), tmp_path)
     ask = {"role": "user", "content": "Who walks to the river?"}
     tell = {"role": "assistant", "content": "The miller."}
-    (tmp_path / "talk.jsonl").write_text((json.dumps({"messages": [ask, tell]}) + "\n") * 60)
+    (tmp_path / "talk.jsonl").write_text((json.dumps({"messages": [ask, tell]}) + "\n") * 60 + "{}\n")
     pair = {"prompt": [ask], "chosen": "The miller.", "rejected": "A boat."}
     jsonl.write(tmp_path / "pairs.jsonl", (pair | {"n": n} for n in range(40)))
     (tmp_path / "prompts.jsonl").write_text((json.dumps({"prompt": [ask]}) + "\n") * 40)
@@ -39,7 +39,9 @@ def recipe_of(run: Path, corpus: Path, **tables: object) -> Recipe:
     return Recipe.model_validate({"extract": {"paths": [str(corpus / "documents.parquet")]}, **tokens, **tables})
 
 
-def test_every_training_stage_is_estimated_before_any_has_run(run: Path, corpus: Path) -> None:
+def test_every_training_stage_is_estimated_before_any_has_run(
+    run: Path, corpus: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     recipe = recipe_of(
         run,
         corpus,
@@ -52,6 +54,8 @@ def test_every_training_stage_is_estimated_before_any_has_run(run: Path, corpus:
     )
     pretrain, sft, reward, rl = found = plan_recipe(recipe, run, 1000)
     assert not any(one.missing for one in found), [one.missing for one in found]
+    told = " ".join(capfd.readouterr().err.split())
+    assert "sft: 1 record left out; the first: " in told and "left_out.jsonl" not in told  # which is gone by then
     assert (
         sft.steps == reward.steps == 11
         and sft.parameters == pretrain.parameters

@@ -51,6 +51,7 @@ class Manifest:
     version: str = ""
     params: dict[str, Any] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)  # input name → digest of what was read
+    begun_with: dict[str, str] = field(default_factory=dict)  # stage → the model by others whose weights it began with
     folders: dict[str, str] = field(default_factory=dict)  # input name → folder read; `../NAME`: next to this one
     code: dict[str, str] = field(default_factory=dict)  # source file → digest; of a released package its version
     unmeasured: list[str] = field(default_factory=list)  # metrics that came out as no number: JSON has none

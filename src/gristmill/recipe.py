@@ -246,7 +246,7 @@ class Tune(Params):
     """What the stages after pretraining share: peak rates of their own, decayed linearly to zero."""
 
     seed: Seed = 0  # of the order of the examples
-    lr: Rate = 0.1  # times the rates below
+    lr: Weight = 0.0  # times the rates below; 0: 0.1, of a model by others 0.01
     muon_lr: Rate = 0.02  # peak learning rate of the layers' matrices (Muon)
     adamw_lr: Weight = 0.0  # of the layers' matrices by AdamW instead of Muon, as 0.01; 0: Muon
     embed_lr: Rate = 0.02  # of the embedding (AdamW)

@@ -42,6 +42,7 @@ from gristmill.settings.choices import unused
 from gristmill.settings.stages import CORPUS, CRAWLS, STAGES, Stage, pick_inputs, resolve_paths
 
 RUN, SKIP = "run", "skip"
+BEGINNING = ("pretrain", "sft")  # their `init_from` is a model
 
 
 def run_recipe(
@@ -166,6 +167,7 @@ def execute(
         result.stage, result.fingerprint, result.version = stage.name, fingerprint, __version__
         result.params, result.inputs, result.code = params.model_dump(), digests, code_of(stage, params)
         result.folders = {name: beside(path, out) for name, path in inputs.items()}
+        result.begun_with = begun_with(stage, params, inputs)
         finish(result, partial)
     adopt(partial, out, fingerprint)
     console.print(f"           {stage_line(result)}", style="dim")
@@ -245,6 +247,14 @@ def beside(path: Path, out: Path) -> str:
     """A folder that a stage read, as its manifest names it: relative where it lies in the same folder as `out`."""
     same = path.absolute().parent == out.absolute().parent
     return f"../{path.name}" if same else str(path.absolute())
+
+
+def begun_with(stage: Stage, params: Params, inputs: Mapping[str, Path]) -> dict[str, str]:
+    """The model by others that a stage begins with, or that began what it reads: stage → the model's name."""
+    if stage.name in BEGINNING and (source := getattr(params, "init_from", "")):
+        return {stage.name: Path(source).name}
+    made = Manifest.read(inputs["model"]) if "model" in inputs else None
+    return made.begun_with if made else {}
 
 
 def tell_loss(made: Manifest, folder: Path) -> None:

@@ -110,16 +110,17 @@ def test_memory_of_a_model_by_others_is_that_of_its_steps(
     (tmp_path / "config.json").write_text(json.dumps(shape | more | {"rope_theta": 1e4}))
     (tmp_path / "c.jsonl").write_text("\n".join([json.dumps(GOOD | {"about": "x" * 2000})] * 100))
 
-    def told(settings: str) -> float:
+    def told(settings: str, of: str = "of memory") -> float:
         path = tmp_path / "r.toml"
         path.write_text(f'[sft]\ninit_from = "{tmp_path}"\nconversations = "c.jsonl"\n{settings}')
         done = command("check", path)
         shown = done.stdout + done.stderr
-        found = re.search(r"([\d.]+) GiB of memory", shown)
+        found = re.search(rf"([\d.]+) GiB {of}", shown)
         assert found, shown
         return float(found[1])
 
     # 33 M parameters take 0.5 GiB with their gradients and the optimizer's state, and 16,000 tokens ten times as much
+    assert told("lora_rank = 8", "on the disk") < told("batch = 8", "on the disk") / 2
     assert told("batch = 32") > 2 * told("batch = 8") > 2.0 and told("batch = 8\nlora_rank = 8") < told("batch = 8")
 
 

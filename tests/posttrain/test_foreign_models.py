@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats.import_hf import adopt, read_foreign
 
 USER, SAID = {"role": "user", "content": "Say 12 hills"}, {"role": "assistant", "content": "boat 7"}
+BY_OTHERS = "lr = 0.01, as the model is by others"
 
 
 @pytest.fixture(scope="module", params=["Llama", "Smol", "Qwen3"])
@@ -69,7 +71,7 @@ def test_ids_template_and_logits_are_those_of_transformers(source: Path, tmp_pat
     assert borne == [*tokenizer.encode("boat 7"), tokenizer.im_end]
 
 
-def test_a_gguf_file_is_the_model_that_was_written(source: Path, tmp_path: Path, capsys: Any) -> None:
+def test_a_gguf_file_is_the_model_that_was_written(source: Path, tmp_path: Path, capsys: Any, command: Command) -> None:
     adopt(source, tmp_path / "tokenizer.json")
     tokenizer = Tokenizer.load(tmp_path)
     model = read_foreign_model(source, tokenizer.vocab_size)
@@ -88,6 +90,10 @@ def test_a_gguf_file_is_the_model_that_was_written(source: Path, tmp_path: Path,
         assert torch.equal(read(ids), model(ids))
         assert torch.allclose(rounded(ids), model(ids), atol=0.1) and not torch.equal(rounded(ids), model(ids))
     assert "dequantised from" in capsys.readouterr().err
+    (tmp_path / "c.jsonl").write_text(json.dumps({"messages": [USER, SAID]}))
+    (tmp_path / "r.toml").write_text('[sft]\nconversations = "c.jsonl"\n')
+    models = (command("check", tmp_path / "r.toml", "--set", f"sft.init_from={one}").stdout for one in (source, file))
+    assert len({re.search("resources: (.*) parameters", told)[1] for told in models}) == 1  # type: ignore[index]
 
 
 def test_a_recipe_of_fine_tuning_alone(source: Path, tmp_path: Path) -> None:
@@ -165,12 +171,18 @@ def test_a_model_by_others_is_aligned_as_it_is(source: Path, tmp_path: Path, com
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("tuned", "merged", "taken")]
     assert weights[0] == weights[1] != weights[2]
     given = "-o", tmp_path / "aligned", "--set", f"preferences={tmp_path / 'p.jsonl'}", "--set", "epochs=1"
-    assert command("dpo", tmp_path / "taken", *given).code == 0
+    aligned = command("dpo", tmp_path / "taken", *given)
+    slowly = command("dpo", tmp_path / "taken", *given, "--set", "lr=0.01", "-o", tmp_path / "slowly")
+    assert aligned.code == slowly.code == 0 and BY_OTHERS in aligned.stderr and BY_OTHERS not in slowly.stderr
+    assert len({(tmp_path / name / "model.safetensors").read_bytes() for name in ("aligned", "slowly")}) == 1
     prompts = "--set", f"prompts={tmp_path / 'p.jsonl'}", "--set", "max_tokens=4", "--set", "group=2"
     assert command("reward", tmp_path / "taken", *given[2:], "-o", tmp_path / "reward").code == 0
     followed = command("rl", tmp_path / "aligned", tmp_path / "reward", "-o", tmp_path / "rl", *prompts)
-    assert followed.code == 0, followed.stderr
+    assert followed.code == 0 and BY_OTHERS in followed.stderr
     assert find_model(tmp_path / "rl").tokenizer.name == "taken"
+    assert command("export", tmp_path / "rl", "-o", tmp_path / "exported").code == 0
+    card = (tmp_path / "exported" / "README.md").read_text()
+    assert f"the weights of `{source.name}`, a model by others" in card and "no licence yet" not in card
     (tmp_path / "r.toml").write_text(f'[sft]\ninit_from = "{source}"\n[dpo]\npreferences = "p.jsonl"\nepochs = 1\n')
     assert "the model is taken as it is" in command("check", tmp_path / "r.toml").stdout
     run = command("run", tmp_path / "r.toml", "--out", tmp_path / "run")

@@ -18,6 +18,7 @@ from gristmill.errors import UserError
 from gristmill.files import write_jsonl
 from gristmill.inputs.folders import files_of
 from gristmill.inputs.text_files import BadLine, json_lines, no_text, parse, text_lines
+from gristmill.manifest import FINGERPRINT
 from gristmill.progress import counted, warn, watched
 
 LEFT_OUT = "left_out.jsonl"
@@ -154,7 +155,8 @@ def report(stage: str, left_out: Sequence[LeftOut], out: Path) -> dict[str, int]
     if left_out:
         write_jsonl(out / LEFT_OUT, [{**asdict(one), "file": beside(Path(one.file), out)} for one in left_out])
         place = out.with_name(out.name.removesuffix(".partial")) / LEFT_OUT
-        told = f"{stage}: {counted(len(left_out), 'records')} left out, all named in {place}; the first: {left_out[0]}"
+        named = f", all named in {place}" if (out / FINGERPRINT).exists() else ""  # else it is only planned
+        told = f"{stage}: {counted(len(left_out), 'records')} left out{named}; the first: {left_out[0]}"
         warn(told)
     too_long = sum(one.too_long for one in left_out)
     return {"left_out": len(left_out) - too_long, "too_long": too_long}

@@ -6,6 +6,7 @@ speed in matrix products: `gristmill plan` measures.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -34,6 +35,8 @@ from gristmill.tokenizer.encode import Tokenizer
 
 PROCESS = 400 << 20  # bytes that Python and PyTorch take before there is a model
 SAVED = 12 * 4  # bytes on the disk of a parameter: checkpoints, and the model
+SAVED_FROZEN = 5 * 4  # the same where adapters alone are trained: four checkpoints hold its weight, and the model
+SIDE = 1024  # rows and columns of the matrices that are multiplied to tell the machine's speed
 EFFICIENCY = 0.5  # of a training step's products, of those of a large matrix
 
 
@@ -101,12 +104,8 @@ def shape_of(source: Path) -> Any:
     """The shape of a model by others."""
     from gristmill.model.formats.gguf_format import gguf_config
     from gristmill.model.formats.hf_format import read_config
-    from gristmill.tokenizer.formats.import_gguf import gguf_fields
 
-    if source.suffix != ".gguf":
-        return read_config(source)
-    fields = gguf_fields(source)
-    return gguf_config(fields, False, len(fields["tokenizer.ggml.tokens"]), source)
+    return gguf_config(source) if source.suffix == ".gguf" else read_config(source)
 
 
 def reward_found(recipe: Recipe, params: Any) -> Iterator[Finding]:
@@ -186,7 +185,8 @@ def resources_found(
     vocabulary = tokenizer.vocab_size if tokenizer else recipe.tokenizer.vocab_size if recipe.tokenizer else 0
     tables = vocabulary * shape.width * (1 if shape.tie_embeddings else 2)
     parameters = tables + shape.layers * layer_weights(shape)
-    disk = parameters * SAVED * sum(getattr(recipe, name) is not None for name in TRAINING)
+    trained = [params for name in TRAINING if (params := getattr(recipe, name)) is not None]
+    disk = parameters * sum(SAVED_FROZEN if frozen(params) else SAVED for params in trained)
     memory, there = memory_of(made, vocabulary) if made else memory_of(*tuned(shape, recipe, amounts, vocabulary))
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
@@ -216,7 +216,12 @@ def tuned(shape: Any, recipe: Recipe, amounts: Mapping[str, Amount], vocabulary:
         tokens = round(there.bytes / 4 * min(1.0, batch / there.records))
     sizes = {name: getattr(shape, name) for name in (*SHAPE, "tie_embeddings")}
     made = Pretrain().model_copy(update={**sizes, "context": max(1, tokens), "batch": 1})
-    return made, vocabulary, bool(params.lora_rank or params.lora_from)
+    return made, vocabulary, frozen(params)
+
+
+def frozen(params: Any) -> bool:
+    """Whether a stage trains adapters alone."""
+    return isinstance(params, SFT) and bool(params.lora_rank or params.lora_from)
 
 
 def memory_of(made: Pretrain, vocabulary: int, adapters: bool = False) -> tuple[int, int]:
@@ -255,14 +260,14 @@ def passes(stage: str, there: Amount, params: Any) -> float:
 
 
 def speed() -> float:
-    """FLOPs a second that training gets here, from a few products of matrices."""
+    """FLOPs a second that training gets here, from the fastest of some products of matrices: the others show what else
+    the machine does meanwhile."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    a = torch.randn(1024, 1024, device=device)
-    a @ a
-    began, count = time.perf_counter(), 0
-    while time.perf_counter() - began < 0.2:
+    a = torch.randn(SIDE, SIDE, device=device)
+    fastest, end = math.inf, time.perf_counter() + 0.2
+    while (began := time.perf_counter()) < end:
         (a @ a).sum().item()
-        count += 1
-    return EFFICIENCY * count * 2 * 1024**3 / (time.perf_counter() - began)
+        fastest = min(fastest, time.perf_counter() - began)
+    return EFFICIENCY * 2 * SIDE**3 / fastest

@@ -35,9 +35,11 @@ which `gristmill verify FILE` reads and compares with its bytes.
 
 ## Before it is handed on
 
-It has no licence yet: whoever trained it gives it one, and the texts that it has learned from have their own. It may
+{licence}, and the texts that it has learned from have their own. It may
 complete passages of them word for word, and it answers with what they say, true or not.
 """
+OWN = "It has no licence yet: whoever trained it gives it one"
+OF_OTHERS = "It began with the weights of {}, a model by others, whose licence and conditions hold for it, too"
 
 
 AUDITED = {  # a figure of the audit, in words, and how it is shown
@@ -66,11 +68,13 @@ def card(
     by = f"Trained by the stage `{made.stage}` of gristmill {made.version}.\n" if made.stage else ""
     told = [*facts(trained, evaluation), *memorised(audit), *texts]
     rows = "\n".join(f"| {name} | {value} |" for name, value in told)
+    names = " and ".join(f"`{name}`" for name in made.begun_with.values())
+    licence = OF_OTHERS.format(names) if names else OWN
     lines = [
         f"# A {kind} model\n\n{by}",
         f"| | |\n| --- | --- |\n{rows}\n",
         f"## Prompts\n\n{CHAT if trained.chats else BASE}",
-        OPENED.format(bos=trained.written(trained.tokenizer.end_of_text)),
+        OPENED.format(bos=trained.written(trained.tokenizer.end_of_text), licence=licence),
     ]
     return "\n".join(lines)
 

@@ -40,7 +40,7 @@ def prepare(inputs: Mapping[str, Path], params: DPO, out: Path) -> Preferring:
     left_out: list[LeftOut] = []
     pairs, heldout = read_pairs(Path(params.preferences), tokenizer, model.config.context, left_out)
     counts = {"pairs": len(pairs), "heldout_pairs": len(heldout)} | report("dpo", left_out, out)
-    order, plan = planned("dpo", pairs, params)
+    order, plan = planned("dpo", pairs, params, inputs["model"])
     compared = partial(margins, model, reference, params.per_token)
 
     def loss(step: int) -> StepLoss:

@@ -19,6 +19,7 @@ from gristmill.chat.template import lessons
 from gristmill.document import read_documents
 from gristmill.errors import UserError
 from gristmill.model.loss import IGNORE
+from gristmill.posttrain.rates import factor
 from gristmill.processes import SIZE
 from gristmill.progress import console
 from gristmill.recipe import Tune
@@ -168,11 +169,11 @@ class Judged(NamedTuple):
         return len(self.prompt) + len(self.answer)
 
 
-def planned(stage: str, examples: Sequence[Pair] | Sequence[Judged], params: Tune) -> tuple[Order, Plan]:
-    """The order in which a stage reads what was preferred or judged, and its plan."""
+def planned(stage: str, examples: Sequence[Pair] | Sequence[Judged], params: Tune, model: Path) -> tuple[Order, Plan]:
+    """The order in which a stage reads what was preferred or judged, and its plan to tune the model in a folder."""
     order, steps = ordered(len(examples), params, PAIRS)
     plan = Plan(
-        *(stage, steps, Rates.of(params).scaled(params.lr), params.warmup, 1.0),
+        *(stage, steps, Rates.of(params).scaled(factor(params, model)), params.warmup, 1.0),
         checkpoint_seconds=params.checkpoint_seconds,
         tokens=lambda: sum(examples[index].tokens for step in range(steps) for index in order(step)),
     )

@@ -47,7 +47,7 @@ def prepare(inputs: Mapping[str, Path], params: KTO, out: Path) -> Job:
     if good in (0, len(answered)):
         told = f"kto: every answer is {'good' if good else 'bad'}: there is none to tell them from; give both kinds"
         warn(told)
-    order, plan = planned("kto", answered, params)
+    order, plan = planned("kto", answered, params, inputs["model"])
 
     def loss(step: int) -> StepLoss:
         chosen = [answered[index] for index in order(step)]

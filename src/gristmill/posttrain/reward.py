@@ -110,7 +110,7 @@ def prepare(inputs: Mapping[str, Path], params: Reward, out: Path) -> Preferring
     )
     counts = {"pairs": len(train_pairs), "heldout_pairs": len(test_pairs)}
     counts |= report("reward", left_out, out)
-    order, plan = planned("reward", train_pairs, params)
+    order, plan = planned("reward", train_pairs, params, inputs["model"])
 
     def loss(step: int) -> StepLoss:
         chosen = order(step)

@@ -26,6 +26,7 @@ from gristmill.posttrain.examples import Order
 from gristmill.posttrain.grpo import GRPO
 from gristmill.posttrain.losses import divergence
 from gristmill.posttrain.ppo import PPO
+from gristmill.posttrain.rates import factor
 from gristmill.posttrain.reward import RewardModel, held_out
 from gristmill.posttrain.rewards import Judge, Prompt, check_truth, exact, judge_by, judge_with, read_function
 from gristmill.posttrain.rloo import RLOO
@@ -80,7 +81,7 @@ def prepare(inputs: Mapping[str, Path], params: RL, out: Path) -> Alignment:
     steps = order.steps(params.epochs) * params.updates
     counts["answers"] = steps // params.updates * order.batch * params.group
     plan = Plan(
-        *("rl", steps, Rates.of(params).scaled(params.lr), params.warmup, 1.0),
+        *("rl", steps, Rates.of(params).scaled(factor(params, inputs["model"])), params.warmup, 1.0),
         checkpoint_seconds=params.checkpoint_seconds,
         unit=params.updates,
     )

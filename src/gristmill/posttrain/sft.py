@@ -26,6 +26,7 @@ from gristmill.model.lora import ADAPTER, attach, merge, read_adapter, write_ada
 from gristmill.model.loss import IGNORE, bits_per_byte, cross_entropy, token_logprobs, upload
 from gristmill.model.transformer import Transformer, save_model
 from gristmill.posttrain.examples import Example, conversations_from_documents, examples_of, ordered, packed
+from gristmill.posttrain.rates import factor
 from gristmill.processes import LEADER, RANK, SIZE
 from gristmill.progress import console, counted, warn
 from gristmill.recipe import SFT
@@ -44,7 +45,6 @@ from gristmill.training.scoring.scheduled import tasks_of
 from gristmill.training.stage import conclude, last_tenth, run_job
 
 LORA_RATE = 0.01  # of adapters by AdamW, times lr, where adamw_lr is not set
-LR, LR_OF_OTHERS, LR_OF_ADAPTERS = 0.3, 0.01, 0.1  # where lr is not set: docs/notebook/post-training.md
 SCORINGS = 10  # of held-out conversations while training
 MOST_SCORED, AT_ONCE = 200, 16  # conversations of each kind in one, and together
 FEWEST = 8  # held-out conversations that a warning of overfitting may rest on
@@ -75,13 +75,6 @@ def taken(inputs: Mapping[str, Path], params: SFT, out: Path) -> Manifest:
         merged = ", with its adapters merged" if params.lora_from else ""
         warn(f"           no conversations: the model is taken as it is{merged}")
     return Manifest(counts={"conversations": 0, "steps": 0})
-
-
-def rate(params: SFT) -> float:
-    """By how much the rates are scaled."""
-    if params.lora_rank or params.lora_from:
-        return params.lr or LR_OF_ADAPTERS
-    return params.lr or (LR_OF_OTHERS if params.init_from else LR)
 
 
 def share_of_loss(model: Transformer, examples: Sequence[Example], average: str) -> Tensor:
@@ -145,7 +138,7 @@ def prepare(inputs: Mapping[str, Path], params: SFT, out: Path) -> Job:
         counts["trained_parameters"] = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
         rates = replace(rates, adamw=rates.adamw or LORA_RATE)
     plan = Plan(
-        *("sft", steps, rates.scaled(rate(params)), params.warmup, 1.0),
+        *("sft", steps, rates.scaled(factor(params, inputs.get("model"))), params.warmup, 1.0),
         checkpoint_seconds=params.checkpoint_seconds,
         tokens=lambda: sum(map(tokens, range(steps))),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from gristmill.errors import UserError
 from gristmill.model.formats.hf_format import KINDS, REMEDY, filled, read_config, read_huggingface, renamed, row_order
 from gristmill.model.transformer import ModelConfig, Transformer, load_model
 from gristmill.progress import warn
-from gristmill.tokenizer.formats.import_gguf import gguf_fields, gguf_reader
+from gristmill.tokenizer.formats.import_gguf import gguf_fields, gguf_reader, gguf_tensors
 
 FULL = ("F32", "F16", "BF16")
 
@@ -44,7 +43,7 @@ def read_gguf(path: Path, vocab_size: int) -> Transformer:
     import gguf
 
     stored = {tensor.name: tensor for tensor in gguf_reader(path).tensors}
-    config = gguf_config(gguf_fields(path), "output.weight" not in stored, vocab_size, path)
+    config = gguf_config(path, vocab_size)
     if "rope_freqs.weight" in stored:
         raise UserError(f"{path}: its rotary positions are scaled", "take the Hugging Face folder instead")
     family = gguf.MODEL_ARCH["QWEN3" if config.qk_norm else "LLAMA"]
@@ -68,8 +67,10 @@ def read_gguf(path: Path, vocab_size: int) -> Transformer:
     return filled(config, tensor_of, row_order(path), path)
 
 
-def gguf_config(fields: dict[str, Any], tied: bool, vocab_size: int, path: Path) -> ModelConfig:
-    """The shape that a GGUF file tells. Raises UserError where it is none that we compute exactly."""
+def gguf_config(path: Path, vocab_size: int = 0) -> ModelConfig:
+    """The shape that a GGUF file tells, for a tokenizer of so many tokens (0: the file's own). Raises UserError where
+    it is none that we compute exactly."""
+    fields = gguf_fields(path)
     family = fields.get("general.architecture")
     if family not in KINDS:
         raise UserError(f"{path}: a model of type {family!r}", REMEDY)
@@ -77,12 +78,12 @@ def gguf_config(fields: dict[str, Any], tied: bool, vocab_size: int, path: Path)
         told = {key.removeprefix(f"{family}."): value for key, value in fields.items()}
         heads, width = int(told["attention.head_count"]), int(told["embedding_length"])
         return ModelConfig(
-            *(vocab_size, int(told["block_count"]), width, heads),
+            *(vocab_size or len(fields["tokenizer.ggml.tokens"]), int(told["block_count"]), width, heads),
             kv_heads=int(told.get("attention.head_count_kv", heads)),
             head_dim=int(told.get("attention.key_length", width // heads)),
             ffn_width=int(told["feed_forward_length"]),
             context=int(told["context_length"]),
-            tie_embeddings=tied,
+            tie_embeddings="output.weight" not in gguf_tensors(path),
             rope_theta=float(told.get("rope.freq_base", 10_000.0)),
             norm_eps=float(f"{told['attention.layer_norm_rms_epsilon']:.7g}"),  # float32 there
             qk_norm=KINDS[family],

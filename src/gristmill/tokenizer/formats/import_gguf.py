@@ -23,10 +23,17 @@ def gguf_reader(path: Path) -> Any:
 
 def gguf_fields(path: Path) -> dict[str, Any]:
     """Its metadata, by key."""
-    return read_fields(path, path.stat().st_mtime_ns)
+    return read_head(path, path.stat().st_mtime_ns)[0]
+
+
+def gguf_tensors(path: Path) -> frozenset[str]:
+    """The names of its tensors."""
+    return read_head(path, path.stat().st_mtime_ns)[1]
 
 
 @lru_cache(maxsize=1)
-def read_fields(path: Path, _: int) -> dict[str, Any]:
-    """The metadata of a file that was last changed then: reading a vocabulary takes seconds."""
-    return {key: field.contents() for key, field in gguf_reader(path).fields.items()}
+def read_head(path: Path, _: int) -> tuple[dict[str, Any], frozenset[str]]:
+    """The metadata and the tensors' names of a file that was last changed then: reading a vocabulary takes seconds."""
+    reader = gguf_reader(path)
+    fields = {key: field.contents() for key, field in reader.fields.items()}
+    return fields, frozenset(tensor.name for tensor in reader.tensors)
