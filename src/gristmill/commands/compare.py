@@ -248,8 +248,7 @@ def often_of(run: Path) -> int:
     """From how many statements a fact counted as well covered."""
     from gristmill.evaluation.figures import OFTEN
 
-    made = Manifest.read(evaluated(run))
-    return int(made.params.get("often", OFTEN)) if made else OFTEN
+    return int((Manifest.read(evaluated(run)) or Manifest()).params.get("often", OFTEN))
 
 
 def better(first: Path, second: Path, before: Sequence[Answered], after: Sequence[Answered], by: str) -> str:
