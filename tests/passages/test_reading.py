@@ -15,6 +15,7 @@ from own_pages import document
 from gristmill.chat.template import render
 from gristmill.document import write_documents
 from gristmill.generation.engine import Engine
+from gristmill.inputs.text_files import read_jsonl
 from gristmill.model.transformer import ModelConfig, Transformer
 from gristmill.passages import stage
 from gristmill.passages.extractive import DECLINED, answer
@@ -32,6 +33,7 @@ from gristmill.passages.search import Search
 from gristmill.recipe import Passages, Recipe
 from gristmill.run import run_recipe
 from gristmill.tokenizer.encode import Tokenizer
+from gristmill.tokenizer.shards import open_split
 
 TOWNS = "Arden Brack Calder Dunmore Elsby Farrow Gorse Hartle Inver Jarrow Kelso Lund".split()
 PAGE = """# {0} ferry
@@ -186,5 +188,15 @@ def test_a_model_by_others_learns_to_read_a_folder(tmp_path: Path, command: Comm
     asked = "What is Arden_fare?\n"
     done = command("chat", run, "--reader", "sft", "--no-memory", text=asked)
     assert done.code == 0 and "read by: sft" in done.stderr and "price of a crossing from Arden" in done.stdout
+    own = {**common, **first, "tokenize": {"heldout": 0.2}, "passages": {"reading": 60}}
+    own["sft"] = {"conversations": "{passages}/reading.jsonl", "epochs": 1}
+    run_recipe(Recipe.model_validate(own), tmp_path / "own")
+    held = {Path(url).name for url in open_split(tmp_path / "own" / "tokenize", "heldout").urls}
+    rows = [*read_jsonl(tmp_path / "own" / "passages" / TRAINING)]
+    shows = [number for number, row in enumerate(rows, 1) if held.intersection(row["pages"])]
+    left = [
+        row["record"] for row in read_jsonl(tmp_path / "own" / "sft" / "left_out.jsonl") if "holds out" in row["why"]
+    ]
+    assert held and left == shows and 0 < len(shows) < len(rows)
     refused = command("chat", tmp_path / "others", "--reader", "pretrain", text=asked)
     assert refused.code and "no passages to read" in refused.stderr

@@ -31,6 +31,7 @@ ROLES = {
     **dict.fromkeys(("tool", "function", "observation", "function_response"), "tool"),
 }
 TALKS = ("messages", "conversations", "conversation")
+PAGES = "pages"  # of a conversation that `passages.reading` made: URLs of the pages whose text it shows
 PROMPTS = ("prompt", "instruction", "question", "query")
 ANSWERS = ("completion", "response", "output", "answer")
 THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # of DeepSeek and Qwen3, OpenRouter, gpt-oss

@@ -18,6 +18,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from gristmill.chat.layouts import PAGES
 from gristmill.files import write_text
 from gristmill.passages.cut import HEADING, ITEM, SENTENCE, blocks, is_term, size_of
 from gristmill.passages.extractive import DECLINED, best_stretch
@@ -124,9 +125,10 @@ def example(search: Search, number: int, title: str, fact: Fact, held: bool) -> 
     place = ranked.index(number) if number in ranked[:SHOWN] else SHOWN - 1
     shown = [one for one in ranked if one != number]
     shown[place:place] = [] if unanswered else [number]
-    texts = []
+    texts, pages = [], []
     for one in shown[:SHOWN]:
         row = search.row(one)
+        pages.append(row[1] or row[2])
         start, end = best_stretch(row[-1], asked, READ)
         texts.append((str(row[3]), row[-1][start:end]))
     there = [fact.answer in one_line(text) for _, text in texts]
@@ -134,7 +136,7 @@ def example(search: Search, number: int, title: str, fact: Fact, held: bool) -> 
         return None
     answer = DECLINED if unanswered else f"{fact.answer} [{shown.index(number) + 1}]"
     said = {"role": "assistant", "content": answer}
-    return {"messages": [*prompt(question, texts), said], "kind": fact.kind}
+    return {"messages": [*prompt(question, texts), said], "kind": fact.kind, PAGES: pages}
 
 
 def facts(above: str, text: str) -> Iterator[Fact]:

@@ -7,14 +7,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gristmill.chat.conversations import TooLong
-from gristmill.chat.layouts import Messages
+from gristmill.chat.layouts import PAGES, Messages
 from gristmill.chat.template import lessons
 from gristmill.document import read_documents
 from gristmill.errors import UserError
@@ -204,6 +204,23 @@ def conversations_from_documents(corpus: Path, tokens: Path | None = None) -> It
             made += 1
     if not made:
         raise UserError(f"no document in {corpus} is long enough for a conversation", "name [sft] conversations")
+
+
+def heldout_pages(tokens: Path | None) -> frozenset[str]:
+    """URLs of the documents that `tokens` hold out; none where that is the end of an only one."""
+    if tokens is None:
+        return frozenset()
+    trained, heldout = (open_split(tokens, name) for name in ("train", "heldout"))
+    return frozenset() if len(trained) == 1 and trained.ids == heldout.ids else frozenset(heldout.urls)
+
+
+def refuse_pages(record: dict[str, Any], held: frozenset[str]) -> dict[str, Any]:
+    """A record of conversations. Raises UserError where it shows a page whose text is held out."""
+    pages = record.get(PAGES)
+    if held and isinstance(pages, list) and (found := held.intersection(map(str, pages))):
+        problem = f"it shows {min(found)}, which tokenize holds out to measure on"
+        raise UserError(problem, "leave it out, or set tokenize.heldout = 0")
+    return record
 
 
 def excerpts(text: str) -> Iterator[str]:

@@ -25,7 +25,15 @@ from gristmill.model.formats.gguf_format import read_foreign_model
 from gristmill.model.lora import ADAPTER, attach, merge, read_adapter, write_adapter
 from gristmill.model.loss import IGNORE, bits_per_byte, cross_entropy, token_logprobs, upload
 from gristmill.model.transformer import Transformer, save_model
-from gristmill.posttrain.examples import Example, conversations_from_documents, examples_of, ordered, packed
+from gristmill.posttrain.examples import (
+    Example,
+    conversations_from_documents,
+    examples_of,
+    heldout_pages,
+    ordered,
+    packed,
+    refuse_pages,
+)
 from gristmill.posttrain.rates import factor
 from gristmill.processes import LEADER, RANK, SIZE
 from gristmill.progress import console, counted, warn
@@ -183,7 +191,8 @@ def read_examples(
             "sft has no conversations", "name them: --set conversations=FILE; or give the folder of documents"
         )
     if params.conversations:
-        found = read_records(source, lambda record: fitting(answered(record)), left_out)
+        held = heldout_pages(inputs.get("tokens"))
+        found = read_records(source, lambda record: fitting(answered(refuse_pages(record, held))), left_out)
     else:
         made = enumerate(conversations_from_documents(source, inputs.get("tokens")), 1)
         found = sifted(((source, number, messages) for number, messages in made), fitting, left_out)
