@@ -33,7 +33,7 @@ JINJA = (
 # The same where <think> and </think> are tokens. As Qwen3's: what was thought before the user's last message is left
 # out, and an empty thought that is over begins the answer where none is wanted (`enable_thinking`).
 THINKING = (
-    "{% set last = namespace(user=-1) %}{% for message in messages %}{% if message['role'] == 'user' %}"
+    "{% set last = namespace(user=0) %}{% for message in messages %}{% if message['role'] == 'user' %}"
     "{% set last.user = loop.index0 %}{% endif %}{% endfor %}"
     + JINJA.replace(
         SAYS,
