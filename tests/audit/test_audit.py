@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.audit import membership, stage
+from gristmill.audit.canaries import exposure_by_copies
 from gristmill.audit.passage_sample import find_passages
 from gristmill.audit.prompting import form, others
 from gristmill.document import Document, write_documents
@@ -171,6 +172,12 @@ def test_what_was_learned_comes_out_when_asked_for_and_what_was_not_does_not(
     assert made.counts["left_out"] == 1
     low, high = found["exposure"][1]["mean_interval"]
     assert low < found["exposure"][1]["mean"] <= high and found["exposure"][1]["control"] < low
+
+
+def test_few_secrets_that_are_all_the_first_guess_are_no_certainty_where_one_has_an_alternative_less() -> None:
+    guessed = [{"copies": 8, "exposure": most, "possible": most, "control": 1.0} for most in (8.0, 8.0, 7.9944)]
+    (row,) = exposure_by_copies(guessed)
+    assert row["mean"] == 7.9981 and row["mean_interval"][0] < 5
 
 
 def test_bits_memorised_are_those_of_random_strings(tmp_path: Path) -> None:

@@ -67,6 +67,21 @@ def test_figures_that_compare_nothing_are_left_to_all(tmp_path: Path, capsys: py
     assert "filter.bytes_in" in told and "rl.kl" in told and "--all" not in told
 
 
+def test_what_was_set_otherwise_and_a_warning_of_one_run_alone_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [
+        run(tmp_path / "a", 0.25, ["right"], seed=1, pretrain={"epochs": 3.0, "width": 8}),
+        run(tmp_path / "b", 0.5, ["right"], seed=2, pretrain={"epochs": 16.0, "width": 8}, audit={}),
+    ]
+    (runs[1] / "summary.json").write_text('{"evaluate.heldout_bpb": 0.5, "pretrain.heldout_rises_at_step": 1234}')
+    compare(runs)
+    told = capsys.readouterr().out
+    assert "pretrain.epochs: 3.0 → 16.0\n" in told and "audit: not there → {}\n" in told
+    assert "width" not in told and "seed" not in told
+    assert "pretrain.heldout_rises_at_step" in told and "1,234" in told
+
+
 def test_a_folder_that_is_no_run_is_told_with_what_would_be(tmp_path: Path) -> None:
     whole = run(tmp_path / "a", 0.25, ["right"])
     (whole / "rl").mkdir()

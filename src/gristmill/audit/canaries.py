@@ -81,7 +81,8 @@ def exposure_by_copies(exposed: Sequence[Mapping[str, Any]]) -> list[dict[str, A
         possible = max(canary["possible"] for canary in group)
         for key, name in (("exposure", "mean"), ("control", "control")):
             values = np.array([canary[key] for canary in group])
-            bounds = of_changes(values / possible, own([""] * len(values)), 0.0)
+            shares = values / [canary["possible"] for canary in group]  # alike where each is as high as it can be
+            bounds = of_changes(shares, own([""] * len(values)), 0.0)
             row |= {name: round(float(values.mean()), 4)}
             row |= {f"{name}_interval": rounded([possible * bound for bound in bounds], 4)}
         table.append(row | {"possible": possible})

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 TRUTH, ANSWERS = "truth", "answers.jsonl"
 NO_FIGURES = ("item", "answer", "shortened", "13_gram", "8_gram_half")  # of an item of a task
 Asked = tuple[str, int]  # a question's text, and how often it was asked before
+WARNED = "_at_step"  # the end of a warning's name: the step at which training gave it
+SETTINGS = 8  # that differ, are told
 OF_NO_MATTER = ("seed", "name", "checksum")  # in which runs of a group may differ
 WIN_RATE = "Also whose answers to the same test questions are better: by the `truth`, or a reward model's folder."
 
@@ -57,12 +59,13 @@ def compare(
     rows, apart = [], Counter[str]()
     for name in names:
         values = [summaries[run].get(name) for run in runs]
-        differs = len({*values}) > 1 and None not in values and name.rpartition(".")[2] not in BALANCE
+        differs = tell_apart(name, values)
         if differs and not everything and (measure := yardsticks.yardstick(name)) in unlike:
             apart[measure] += 1
         elif everything or differs:
             grouped_values = [[summaries[run].get(name) for run in group] for group in groups]
             rows.append((name, *(over_seeds(grouped_values) if len(groups) < len(runs) else map(shown, values))))
+    tell_settings(groups)
     if rows:
         results.print(table(("figure", *heads(groups)), rows))
     elif not apart:
@@ -80,6 +83,12 @@ def compare(
             results.print(line)
         if win_rate:
             results.print(better(runs[0], other, before, after, win_rate))
+
+
+def tell_apart(name: str, values: Sequence[float | None]) -> bool:
+    """Whether a figure says how runs differ. That a run has no step of a warning says that all was well."""
+    there = None not in values or name.endswith(WARNED)
+    return len({*values}) > 1 and there and name.rpartition(".")[2] not in BALANCE
 
 
 def shown(value: float | None) -> str:
@@ -134,6 +143,29 @@ def grouped(runs: Sequence[Path]) -> list[list[Path]]:
     if len(groups) == 1:  # the same recipe all over: they are compared with each other
         return [[run] for run in runs]
     return list(groups.values())
+
+
+def tell_settings(groups: Sequence[Sequence[Path]]) -> None:
+    """Print the settings in which the recipes of two groups of runs differ, but for seeds and names."""
+    recipes = [group[0] / RECIPE for group in groups]
+    if len(recipes) != 2 or not all(path.exists() for path in recipes):
+        return
+    before, after = (dict(flat(seedless(read_json(path)))) for path in recipes)
+    names = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+    for name in names[:SETTINGS]:
+        told = f"{name}: {before.get(name, 'not there')} → {after.get(name, 'not there')}"
+        results.print(told, markup=False)
+    if len(names) > SETTINGS:
+        results.print(f"and {len(names) - SETTINGS} more settings")
+
+
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """The settings of a recipe by their whole names; a stage without any by its own."""
+    if isinstance(value, dict) and value:
+        for key, one in value.items():
+            yield from flat(one, f"{name}.{key}" if name else key)
+    else:
+        yield name, json.dumps(value, ensure_ascii=False)
 
 
 def seedless(value: Any) -> Any:

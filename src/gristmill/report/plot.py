@@ -56,24 +56,31 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers from below the range to above it, each a like factor from the next."""
+    """Round numbers in the range, each a like factor from the next: three, where it has so many."""
     for factors in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
         powers = range(floor(log10(low)), floor(log10(high)) + 2)
         marks = [float(f"{factor}e{power}") for power in powers for factor in factors]
-        first = max(index for index, mark in enumerate(marks) if mark <= low * 1.0001)
-        last = min(index for index, mark in enumerate(marks) if mark >= high * 0.9999)
-        if last - first >= 3:
-            break
-    return marks[first : max(last, first + 1) + 1]
+        inside = [mark for mark in marks if low * 0.9999 <= mark <= high * 1.0001]
+        if len(inside) >= 3:
+            return inside
+    return inside if len(inside) > 1 else ticks(low, high)
 
 
 def axis(values: Sequence[float], log: bool) -> tuple[list[float], Callable[[float], float]]:
-    """The ticks of an axis, and how far along it a value is, from 0 to 1. Logarithmic only above 0."""
-    log = log and min(values) > 0
-    marks = log_ticks(min(values), max(values)) if log else ticks(min(values), max(values))
+    """The ticks of an axis, and how far along it a value is, from 0 to 1. Logarithmic only above 0.
+
+    It ends where the values end. A single value stands between 0 and itself, or half and twice of it.
+    """
+    low, high = min(values), max(values)
+    log = log and low > 0
+    if low == high:
+        low, high = (low / 2, high * 2) if log else (min(0.0, low), max(0.0, high) or 1.0)
+    marks = log_ticks(low, high) if log else ticks(low, high)
     scale = log10 if log else float
-    first, last = scale(marks[0]), scale(marks[-1])
-    return marks, lambda value: (scale(value) - first) / (last - first or 1)
+    first, last = scale(low if log else marks[0]), scale(high)
+    slack = 1e-3 * (last - first)
+    inside = [mark for mark in marks if first - slack <= scale(mark) <= last + slack]
+    return inside, lambda value: (scale(value) - first) / (last - first)
 
 
 def thin(points: Points) -> Points:

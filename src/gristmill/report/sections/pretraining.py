@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import exp, log
 from typing import Any
 
@@ -34,7 +34,6 @@ def pretraining(folders: Folders) -> Section | None:
         return None
     record = records(folders, "pretrain", "log.jsonl")
     bits = [("training text", curve(record, "train_bpb")), ("held-out text", curve(record, "heldout_bpb"))]
-    samples = spread(records(folders, "pretrain", "samples.jsonl"), SHOWN_SAMPLES)
     blocks: list[Block] = [
         *worked_example(folders),
         Prose(
@@ -46,7 +45,7 @@ def pretraining(folders: Folders) -> Section | None:
             line_chart([("loss", curve(record, "loss"))], "tokens read", "nats per token"),
         ),
         *scores(folders, "pretrain"),
-        *(Quote(f"at step {one['step']:,}, after “{one['prompt']}”", one["text"]) for one in samples),
+        *samples(folders),
     ]
     return Section(
         "Learning to predict the next token",
@@ -57,6 +56,16 @@ def pretraining(folders: Folders) -> Section | None:
         "token's probability, without its sign (a nat is its unit, and 0.693 nats are one bit).",
         blocks,
     )
+
+
+def samples(folders: Folders) -> Iterator[Block]:
+    """How each prompt went on as training went: the first sample, the last, and some between."""
+    by_prompt: dict[str, list[dict[str, Any]]] = {}
+    for one in records(folders, "pretrain", "samples.jsonl"):
+        by_prompt.setdefault(one["prompt"], []).append(one)
+    for prompt, made in by_prompt.items():
+        for one in spread(made, max(2, SHOWN_SAMPLES // len(by_prompt))):
+            yield Quote(f"at step {one['step']:,}, after “{prompt}”", one["text"])
 
 
 def scores(folders: Folders, stage: str) -> list[Block]:
