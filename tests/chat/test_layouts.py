@@ -182,10 +182,14 @@ def test_what_is_none_is_refused(record: dict[str, Any]) -> None:
 def test_fields_of_messages_may_have_capitals_and_one_without_its_fields_names_those_that_it_has() -> None:
     capitals = [{"Role": "User", "Content": "Who?"}, {"From": "gpt", "Value": "I."}]
     assert answered({"Messages": capitals}) == said("Who?", "I.")
+    more = {"id": 3, "category": "x", "name": "Ann", "tool_call_id": "c", "end_turn": True, "loss": 1}
+    assert answered({"messages": [one | more for one in said("Who?", "I.")]}) == said("Who?", "I.")
     for message, told in (
         ({"rol": "user", "content": "Who?"}, "no role (its fields are rol, content)"),
         ({"role": "user", "contents": "Who?"}, "no text content (its fields are role, contents)"),
-        ({"role": "assistant", "tool_call": {}}, "no text content (its fields are role, tool_call)"),
+        ({"role": "assistant", "tool_call": {}}, "`tool_call`, did you mean `tool_calls`?"),
+        ({"role": "user", "content": "Who?", "weigth": 0}, "`weigth`, did you mean `weight`?"),
+        ({"role": "user", "content": "Who?", "reasoning_contnt": ""}, "did you mean `reasoning_content`?"),
     ):
         with pytest.raises(UserError) as error:
             answered({"messages": [message, {"role": "assistant", "content": "I."}]})

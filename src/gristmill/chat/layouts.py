@@ -10,6 +10,8 @@ HH-RLHF, and what `exported` reads.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from functools import cache
 from os.path import commonprefix
 from typing import Any
 
@@ -35,8 +37,11 @@ PAGES = "pages"  # of a conversation that `passages.reading` made: URLs of the p
 PROMPTS = ("prompt", "instruction", "question", "query")
 ANSWERS = ("completion", "response", "output", "answer")
 THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # of DeepSeek and Qwen3, OpenRouter, gpt-oss
+READ_TOO = ("weight", "tool_calls", "function_call", *THOUGHTS)  # of a message, besides its role and its text
+ALIKE = 0.8  # likeness of two names' letters at which one may be a misspelling of the other
 CHOSEN, REJECTED = ("chosen", "preferred_output"), ("rejected", "non_preferred_output")
 MEND = "mend or remove it"
+SHAPE = 'each message is {"role": …, "content": "text"}'
 
 
 def first(record: Record, names: tuple[str, ...]) -> Any:
@@ -217,20 +222,15 @@ def plain(message: Any) -> dict[str, Any]:
     """One message: its role, its text, its calls of tools and its weight if it has any. What was thought stands before
     the text, in the marks of Qwen3 and DeepSeek."""
     if not isinstance(message, Mapping):
-        raise UserError("a message is no object", 'each message is {"role": …, "content": "text"}')
-    message, shape = named(message), 'each message is {"role": …, "content": "text"}'
-    who, content = first(message, ("role", "from")), first(message, ("content", "value"))
-    if who is None:
-        raise UserError(f"a message has no role (its fields are {', '.join(map(str, message)) or 'none'})", shape)
-    spoken = str(who).lower()
-    role = ROLES.get(spoken)
-    if role is None:
-        raise UserError(f"no role is called {who!r}", "roles are system, developer, user, assistant and tool")
+        raise UserError("a message is no object", SHAPE)
+    message = named(message)
+    who, content = speaker(message), first(message, ("content", "value"))
+    role = ROLES[who]
     calls = message.get("tool_calls") or [call for call in [message.get("function_call")] if call]
     calls = calls if isinstance(calls, list) else [calls]
     if content is None and not calls:
-        raise UserError(f"a message has no text content (its fields are {', '.join(map(str, message))})", shape)
-    if spoken == "function_call":
+        raise UserError(f"a message has no text content (its fields are {', '.join(map(str, message))})", SHAPE)
+    if who == "function_call":
         content, calls = None, [content]
     made: Message = {"role": role, "content": text_of(content)}
     if thought := first(message, THOUGHTS) if role == "assistant" else None:
@@ -244,6 +244,26 @@ def plain(message: Any) -> dict[str, Any]:
     if weight not in (None, 0, 1):
         raise UserError(f"a message has the weight {weight!r}", "a weight is 0 or 1")
     return made if weight is None or role != "assistant" else made | {"weight": int(weight)}
+
+
+def speaker(message: Record) -> str:
+    """Who says a message, a key of ROLES. Raises UserError for another, and for a field that seems to be misspelt."""
+    who = first(message, ("role", "from"))
+    if who is None:
+        raise UserError(f"a message has no role (its fields are {', '.join(map(str, message)) or 'none'})", SHAPE)
+    if str(who).lower() not in ROLES:
+        raise UserError(f"no role is called {who!r}", "roles are system, developer, user, assistant and tool")
+    for name in message:
+        if (meant := misspelt(str(name))) and meant not in message:
+            raise UserError(f"a message has a field `{name}`, did you mean `{meant}`?", "rename or remove it")
+    return str(who).lower()
+
+
+@cache
+def misspelt(name: str) -> str:
+    """The field that a name of a message's is nearly spelt like, of those that change what is learned; else nothing."""
+    found = get_close_matches(name, READ_TOO, 1, ALIKE)
+    return found[0] if found and name not in (*READ_TOO, "tool_call_id") else ""
 
 
 def called(call: Any) -> dict[str, Any]:
