@@ -307,6 +307,8 @@ def test_notebook_code_and_packed_text(folder: Path, tmp_path: Path) -> None:
         {"cell_type": "code", "source": "print('```')", "outputs": [{"text": "secret"}]},
     ]
     (folder / "lab.ipynb").write_text(json.dumps({"nbformat": 4, "cells": cells}))
+    old = [{"cell_type": "heading", "level": level, "source": "H"} for level in (2, 10**13, None)]
+    (folder / "old.ipynb").write_text(json.dumps({"nbformat": 3, "worksheets": [{"cells": old}]}))
     (folder / "src").mkdir()
     (folder / "src/mill.py").write_text("def mill(x):\r\n    return {x}\r\n")
     (folder / "app.min.js").write_text("var a=1;" * 500)
@@ -317,6 +319,7 @@ def test_notebook_code_and_packed_text(folder: Path, tmp_path: Path) -> None:
     by_source = {document.source: document for document in found}
     assert by_source["lab.ipynb"].text == "# Rivers\n\nSome *words*.\n\n````\nprint('```')\n````"
     assert by_source["lab.ipynb"].title == "Rivers"
+    assert by_source["old.ipynb"].text == "## H\n\n# H\n\n# H"
     assert by_source["src/mill.py"].text == "```\ndef mill(x):\n    return {x}\n```"
     assert by_source["src/mill.py"].title == "src/mill.py"
     assert {"Makefile", "README", "old.txt.gz"} <= by_source.keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from fastwarc.stream_io import ZstdWriter, zstd_train_dictionary_from_samples
 
 from gristmill.chat.conversations import LEFT_OUT, LeftOut, read_conversations
 from gristmill.chat.conversations import read_records as read_rows_of
@@ -117,7 +119,7 @@ def read_url(data: bytes) -> None:
 def read_warc(data: bytes) -> None:
     """A WARC file, packed or not."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / ("a.warc.gz" if data[:2] == b"\x1f\x8b" else "a.warc")
+        path = Path(folder) / "a.warc"
         path.write_bytes(data)
         list(read_records([path]))
 
@@ -187,6 +189,22 @@ RECORD = (
     b"WARC-Date: 2024-01-01T00:00:00Z\r\nWARC-Target-URI: http://example.org/\r\n"
     b"Content-Type: application/http; msgtype=response\r\nContent-Length: %d\r\n\r\n%s\r\n\r\n" % (len(PAGE), PAGE)
 )
+
+
+def zstandard() -> list[bytes]:
+    """Three records in frames, without a dictionary and with one."""
+    made = []
+    for dictionary in (None, zstd_train_dictionary_from_samples([b"%d %s" % (n, RECORD) for n in range(300)], 400)):
+        sink = io.BytesIO()
+        writer = ZstdWriter(sink, dictionary=dictionary)
+        for _ in range(3):
+            writer.write(RECORD)
+            writer.finish()
+        writer.flush()
+        made.append(sink.getvalue())
+    return made
+
+
 TARGETS = {
     "html": Target(read_html, HTML),
     "record": Target(
@@ -213,7 +231,7 @@ TARGETS = {
     ),
     "robots": Target(read_robots, (b"User-agent: *\nDisallow: /a*b$\nAllow: /\nCrawl-delay: 3\n# c\nSitemap: /s.xml",)),
     "url": Target(read_url, (b"http://user:pass@xn--a.example:80/a/../b;c?d=e#f", b"//a/%zz%41?\xc3\xa9", b"../x\\y")),
-    "warc": Target(read_warc, (RECORD * 3,)),
+    "warc": Target(read_warc, (RECORD * 3, *zstandard())),
     "rows": Target(
         read_rows,
         (

@@ -90,7 +90,9 @@ def test_a_file_packed_whole_and_cut_gives_what_is_there(tmp_path: Path) -> None
     assert len(pages) > 1_000 and len(faults) == 1 and "incomplete frame" in faults[0]
 
 
-def test_damage_costs_one_record_and_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_damage_costs_one_record_and_what_cannot_be_read_is_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     parts = packed("dictionary", RECORDS)
     for broken, bad in enumerate(parts[1:], 1):
         damaged = [*parts[:broken], bad[:9] + bytes(255 - byte for byte in bad[9:]), *parts[broken + 1 :]]
@@ -103,5 +105,7 @@ def test_damage_costs_one_record_and_what_cannot_be_read_is_named(tmp_path: Path
     assert len(faults) == 1 and "Dictionary mismatch" in faults[0]
     _, faults = read(tmp_path / "a.warc.zst", parts[0][:-9])
     assert len(faults) == 1 and "its dictionary" in faults[0]
+    _, faults = read(tmp_path / "a.warc.zst", parts[0][:16] + b"?" * 40 + parts[0][56:] + b"".join(parts[1:]))
+    assert len(faults) == 1 and "its dictionary is damaged" in faults[0] and not capfd.readouterr().err
     pages, faults = read(tmp_path / "a.warc.zst", b"".join(RECORDS))
     assert len(pages) == 12 and not faults, "not packed, whatever its name says"

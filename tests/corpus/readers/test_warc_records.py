@@ -83,7 +83,7 @@ def test_a_file_packed_whole_is_read_whole_in_any_number_of_shards(
     assert made.counts["documents_out"] == 300 and not made.dropped
 
 
-@pytest.mark.parametrize("more", [-9, -1, 1, 4, 5, 300, 10**6, 10**10, 10**30, "", "two", "-5", "1.5"])
+@pytest.mark.parametrize("more", [-9, -1, 1, 4, 5, 300, 10**6, 10**10, 10**30, "9" * 5_000, "", "two", "-5", "1.5"])
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_wrong_length_costs_one_record_at_most(more: int | str, packed: bool, tmp_path: Path) -> None:
     records = [raw(number, more=more if number == 2 else 0) for number in range(6)]

@@ -14,6 +14,8 @@ from gristmill.corpus.readers.source_code import fenced
 from gristmill.inputs.text_files import whole_file
 from gristmill.record import Record
 
+LEVELS = range(1, 7)  # of headings, in version 3
+
 
 def read_notebook(path: Path, name: str) -> Iterator[Record]:
     """One record. Raises ValueError where the file is no notebook."""
@@ -33,4 +35,6 @@ def cell_text(cell: dict[str, Any]) -> str:
     kind = cell.get("cell_type")
     if kind == "code":
         return fenced(text) if text.strip() else ""
-    return f"{'#' * int(cell.get('level', 1))} {text}" if kind == "heading" else text
+    level = cell.get("level")
+    depth = level if isinstance(level, int) and level in LEVELS else LEVELS[0]
+    return f"{'#' * depth} {text}" if kind == "heading" else text

@@ -7,10 +7,12 @@ packing reads the parts of a file one after the other, and says where the next o
 from __future__ import annotations
 
 import io
+import os
 import re
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 from fastwarc.stream_io import ZstdReader
@@ -242,6 +244,26 @@ def dictionary_of(file: BinaryIO) -> bytes | None:
     if len(head) < 8 or len(data) < size:
         raise Damage(0, "its dictionary is cut off or too large")
     try:
-        return ZstdReader(io.BytesIO(data)).read(MOST_DICTIONARY) if data.startswith(Zstandard.magic) else data
-    except OSError as error:
+        made = ZstdReader(io.BytesIO(data)).read(MOST_DICTIONARY) if data.startswith(Zstandard.magic) else data
+        with quiet():
+            ZstdReader(io.BytesIO(), dictionary=made)
+    except BaseException as error:
+        if (
+            not isinstance(error, OSError) and type(error).__name__ != "PanicException"
+        ):  # of Rust: it cannot be imported
+            raise
         raise Damage(0, f"its dictionary is damaged: {error}") from error
+    return made
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let nothing within the block write to the standard error: what libraries print there by themselves."""
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123  pathlib has no name for it
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

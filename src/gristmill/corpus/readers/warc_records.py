@@ -23,6 +23,7 @@ from gristmill.errors import FAULT
 from gristmill.record import Record, unread
 
 MOST_HEAD = 1 << 20  # bytes of a record's header
+MOST_DIGITS = 4_000  # of a length: Python refuses to read many more
 MOST_BLOCK = 1 << 28  # bytes of a record that are held in memory
 BLANK = re.compile(rb"\n\r?\n")
 BEGINNING = re.compile(rb"WARC/(?:0\.\d+|1\.[01])[ \t]*\r?\n(?:WARC|Content)-", re.IGNORECASE)
@@ -163,7 +164,7 @@ class Stream:
             return {}, "no WARC record begins here"
         fields = fields_of(head)
         length = fields.get("content-length", "")
-        if not (length.isascii() and length.isdigit()):
+        if not (length.isascii() and length.isdigit()) or len(length) > MOST_DIGITS:
             return fields, "it has no Content-Length"
         size, place = int(length), self.place()
         if size <= MOST_BLOCK:
