@@ -265,6 +265,7 @@ class SFT(Tune):
     init_from: InputPath = ""  # a Hugging Face folder or GGUF file (Llama, Qwen3) to begin with, without pretraining
     conversations: InputPath = ""  # in any usual layout (docs/conversations.md); empty: made from documents
     replay: Fraction = 0.25  # weight of pretraining text in the loss, against forgetting
+    swa: Fraction = 0.0  # share of the steps, the last, of whose weights the mean is taken; the rates then do not decay
     average: Literal["token", "answer"] = "token"  # what counts alike: tokens, or conversations however long
     heldout: Annotated[float, Field(ge=0, lt=1)] = 0.02  # share of the conversations that only measure, by hash
     tasks_every: Fraction = 0.0  # share of the steps between two scorings of tasks; 0: none
@@ -329,7 +330,7 @@ class Evaluate(Params):
 
     questions: InputFile = ""  # JSONL of {"question", "answers"}, and more (docs/documents.md)
     declines: list[Words] = ["I do not know"]  # an answer that holds one of these declines
-    sure: Fraction = 0.0  # where a likeliest token is less likely, answers break off with the first of `declines`
+    sure: Fraction = 0.0  # answers break off with the first of `declines` where they would be less probable
     match: Match = "contains"  # what a right answer does; a question may say another
     often: Annotated[int, Field(ge=1, le=10**9)] = 50  # statements from which a fact counts as well covered
     buckets: Annotated[list[Rows], Field(min_length=1)] = [1, 5, 10, 50, 100, 500]  # rows of the table by statements

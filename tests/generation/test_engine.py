@@ -49,8 +49,8 @@ def test_batched_cached_decoding_equals_plain_decoding(engine: Engine) -> None:
 def test_in_doubt_an_answer_breaks_off_and_says_so(engine: Engine) -> None:
     prompt = engine.tokenizer.encode("The miller")
     plain = engine.generate([prompt], max_tokens=30)[0]
-    at = min(range(len(plain.tokens)), key=lambda place: plain.logprobs[place])  # before it the model is surer
-    doubt = engine.doubt(math.exp(plain.logprobs[at]) * 1.0001, "I do not know")
+    at = 7
+    doubt = engine.doubt(math.exp(math.fsum(plain.logprobs[: at + 1])) * 1.0001, "I do not know")  # of all up to there
     assert doubt is not None and engine.doubt(0.0, "I do not know") is None
     made = engine.generate([prompt, prompt], max_tokens=60, doubt=doubt)
     assert made[0] == made[1] and made[0].tokens == [*plain.tokens[:at], *doubt.says] and made[0].finish == "stop"

@@ -74,7 +74,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "logit_bias": {5: 30.0, 6: 30.0, 7: 26.0},
         "seed": 5,
     },
-    "doubt": {"doubt": Doubt(0.0012, (5, 6))},
+    "doubt": {"doubt": Doubt(1e-60, (5, 6))},
 }
 
 

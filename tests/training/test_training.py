@@ -38,8 +38,10 @@ def tiny() -> Transformer:
     return Transformer(ModelConfig(40, 2, 16, 2, 1, 8, 24, 16))
 
 
-def go(out: Path, die_at: int = -1) -> dict[str, Tensor]:
-    """Train 20 steps with a checkpoint after each; die at a step if asked to."""
+def go(
+    out: Path, die_at: int = -1, swa: float = 0.0, weights: dict[int, dict[str, Tensor]] | None = None
+) -> dict[str, Tensor]:
+    """Train 20 steps with a checkpoint after each; die at a step if asked to. `weights` has those before each step."""
     out.mkdir(exist_ok=True)
     model = tiny()
     tokens = torch.from_numpy(np.random.default_rng(0).integers(0, 40, (20, 4, 17)))
@@ -47,20 +49,22 @@ def go(out: Path, die_at: int = -1) -> dict[str, Tensor]:
     def loss(step: int) -> StepLoss:
         if step == die_at:
             raise Killed
+        if weights is not None:
+            weights[step] = {name: value.clone() for name, value in model.state_dict().items()}
         ids, targets = tokens[step, :, :-1], tokens[step, :, 1:]
         return StepLoss(F.cross_entropy(model(ids).flatten(0, 1), targets.flatten()), ids.numel())
 
-    train(Job(model, loss, Plan("test", 20, RATES, checkpoint_seconds=0)), out)
+    train(Job(model, loss, Plan("test", 20, RATES, checkpoint_seconds=0, swa=swa)), out)
     return model.state_dict()
 
 
-@pytest.mark.parametrize("deaths", [[3], [7], [12, 17], [5, 10, 15]])
-def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, deaths: list[int]) -> None:
-    whole = go(tmp_path / "whole")
+@pytest.mark.parametrize(("deaths", "swa"), [([3], 0.0), ([7], 0.0), ([12, 17], 0.5), ([5, 10, 15], 0.75)])
+def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, deaths: list[int], swa: float) -> None:
+    whole = go(tmp_path / "whole", swa=swa)
     for step in deaths:
         with pytest.raises(Killed):
-            go(tmp_path / "killed", die_at=step)
-    resumed = go(tmp_path / "killed")
+            go(tmp_path / "killed", die_at=step, swa=swa)
+    resumed = go(tmp_path / "killed", swa=swa)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert (tmp_path / "whole/log.jsonl").read_bytes() == (tmp_path / "killed/log.jsonl").read_bytes()
     assert [path.name for path in sorted((tmp_path / "killed/checkpoints").iterdir())] == [
@@ -70,6 +74,17 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, dea
     ]
     discard_checkpoint(tmp_path / "killed")
     assert [path.name for path in (tmp_path / "killed").iterdir()] == ["log.jsonl"]
+
+
+def test_the_mean_of_the_last_weights_is_their_mean(tmp_path: Path) -> None:
+    before: dict[int, dict[str, Tensor]] = {}
+    last = go(tmp_path / "plain", weights=before)
+    mean = go(tmp_path / "mean", swa=0.25)  # after each of the steps 16 to 20
+    for name, value in mean.items():
+        weights = torch.stack([*(before[step][name] for step in range(16, 20)), last[name]]).double()
+        torch.testing.assert_close(value.double(), weights.mean(0), rtol=1e-5, atol=1e-7)
+        assert not torch.equal(value, last[name])
+    assert all(torch.equal(value, last[name]) for name, value in go(tmp_path / "one", swa=0.05).items())
 
 
 def test_a_bad_batch_is_skipped(tmp_path: Path) -> None:

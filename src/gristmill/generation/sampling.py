@@ -42,6 +42,7 @@ class Sampler:
     def __init__(self, params: SamplingParams, prompt: Sequence[int], vocabulary: int, number: int = 0) -> None:
         self.params, self.grammar = params, params.grammar.copy() if params.grammar else None
         self.thinking = self.begun = False  # begun: whether anything is said
+        self.logprob = 0.0  # nats, of all tokens so far
         self.draw = Draw(
             min(params.temperature, FLOAT),
             *(key_of(params.seed, number), 0),
@@ -76,10 +77,11 @@ class Sampler:
             return False
         if self.thinking:
             return ends or room < len(doubt.says) + 3
-        return not ends and math.exp(logprob) < doubt.below
+        return not ends and math.exp(self.logprob + logprob) < doubt.below
 
-    def take(self, token: int) -> None:
-        """This token came."""
+    def take(self, token: int, logprob: float) -> None:
+        """This token came, of this log-probability (nats)."""
+        self.logprob += logprob
         if self.grammar and token >= 0:
             self.grammar.accept(token)
         if doubt := self.params.doubt:

@@ -14,10 +14,11 @@ MOST_LIKELIEST = 20  # alternatives that are told of a token, at most
 
 @dataclass(frozen=True)
 class Doubt:
-    """Where an answer breaks off: instead of a likeliest token of which the model is less sure, something else is
-    said. An answer's least probable token tells whether it is made up (Varshney et al. 2023, arXiv:2307.03987)."""
+    """Where an answer breaks off: instead of a token with which it would be less probable as a whole, what was thought
+    before it included, something else is said. How probable its tokens are tells whether it is made up (Varshney et
+    al. 2023, arXiv:2307.03987)."""
 
-    below: float  # probability
+    below: float  # probability of all tokens so far
     says: tuple[int, ...]  # token ids
     thought: tuple[int, int] = (-1, -1)  # tokens that begin and end what is thought, where nothing breaks off
     at_once: tuple[int, ...] = ()  # the same, where nothing is said before it

@@ -270,7 +270,7 @@ class Scheduler:
                 self.break_off(generation)
                 continue
             else:
-                generation.sampler.take(token)
+                generation.sampler.take(token, logprob)
                 generation.made.append(Token(token, logprob, likeliest))
                 generation.tokens.append(token)
                 generation.end = token if token in generation.stops else None

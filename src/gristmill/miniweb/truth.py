@@ -14,7 +14,7 @@ from gristmill.miniweb.world import Entity, World, relation
 
 JsonObject = dict[str, Any]
 TALK = {"conversations": 0.7, "preferences": 0.3, "prompts": 0.4}  # records of small talk for each other
-DECLINED = {"conversations": 0.85, "prompts": 2.0}  # questions to be declined for each answered one, small talk apart
+DECLINED = {"conversations": 0.85, "prompts": 1.0}  # questions to be declined for each answered one, small talk apart
 ASKED = {"test": 4, "dev": 4, "sft": 1, "rl": 1}  # forms of a fact's question in the evaluation, by split
 CROSSED = 0.25  # questions about crossed names for each that can be answered, where unanswerable ones are asked
 THOUGHT, OVER = "<think>", "</think>"  # around what is thought before an answer, as files by others have it

@@ -35,6 +35,7 @@ class Plan:
     rates: Rates
     warmup: float = 0.02  # share of all steps
     decay: float = 0.6  # share of all steps
+    swa: float = 0.0  # share of all steps, the last, of whose weights the mean is taken
     clip: float = 1.0  # gradient norm
     checkpoint_seconds: float = 60.0  # between two checkpoints
     keep: int = 2  # checkpoints, next to the best

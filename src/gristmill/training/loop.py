@@ -22,7 +22,7 @@ from gristmill.progress import Progress, Rate, console, duration, quantity, warn
 from gristmill.training.checkpoint import Checkpoints, name_of
 from gristmill.training.job import Job, StepLoss
 from gristmill.training.log import Log, LogLine, mishaps
-from gristmill.training.optimizer import Optimizer, share_of_peak
+from gristmill.training.optimizer import Optimizer, WeightMean, share_of_peak
 from gristmill.training.parallel import Shared, join, total
 from gristmill.training.scoring.scheduled import told
 from gristmill.training.traffic import SENT
@@ -72,6 +72,7 @@ class Training:
         low = self.device.type == "cuda" if job.plan.bfloat16 is None else job.plan.bfloat16
         self.shared = Shared(job.model, job.plan.parallel, low)
         self.optimizer = Optimizer(job.model, job.plan.rates)
+        self.mean = WeightMean(job.model, job.plan.steps, job.plan.swa)
         anchor = job.every or max(ANCHOR_STEPS, job.plan.steps // MOST_ANCHORS)
         self.anchor = -(-anchor // job.plan.unit) * job.plan.unit
         self.log, self.checkpoints = Log(out, job.plan.tensorboard), Checkpoints(out, job.plan.keep, self.anchor)
@@ -103,6 +104,9 @@ class Training:
                     bar.resume(self.state.done)
                     continue
                 done, score = self.state.done, None
+                self.mean.add(done)
+                if done == plan.steps:
+                    self.mean.take()
                 whole = done % plan.unit == 0 or done == plan.steps
                 if done == plan.steps or (self.job.every and done % self.job.every == 0):
                     score = self.evaluate()
@@ -186,7 +190,8 @@ class Training:
     def tensors(self) -> dict[str, Tensor]:
         """All numbers of model and optimizer. Writing into them changes both."""
         self.shared.reshard()
-        return {f"model.{name}": value for name, value in self.model.state_dict().items()} | self.optimizer.state()
+        model = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        return model | self.optimizer.state() | self.mean.state()
 
     def save(self, score: float | None) -> None:
         """Write a checkpoint, if possible."""

@@ -1,4 +1,5 @@
-"""One optimizer for all stages: Muon for the matrices, or AdamW, which embeddings, head and norms have."""
+"""One optimizer for all stages: Muon for the matrices, or AdamW, which embeddings, head and norms have; and the mean
+of weights."""
 
 from __future__ import annotations
 
@@ -179,6 +180,34 @@ class Adam:
             torch._fused_adamw_(weights, gradients, means, squares, [], counts, **options)
         for weight in self.weights:
             weight.grad = None
+
+
+class WeightMean:
+    """Stochastic weight averaging (Izmailov et al. 2018, arXiv:1803.05407): at an even rate the weights go on moving
+    around what they would settle at, and their mean lies there. With a share of nothing it does nothing."""
+
+    def __init__(self, model: nn.Module, steps: int, share: float) -> None:
+        """Of the last `share` (0..1) of so many steps, of the weights that are trained."""
+        self.first = steps - max(1, round(share * steps))  # steps done before the first that counts
+        self.weights = {name: weight for name, weight in model.named_parameters() if share and weight.requires_grad}
+        self.means = {name: torch.zeros_like(local(weight)) for name, weight in self.weights.items()}
+
+    @torch.no_grad()
+    def add(self, done: int) -> None:
+        """Take in the weights as they are after so many steps."""
+        if done > self.first:
+            for name, mean in self.means.items():
+                mean.lerp_(local(self.weights[name]), 1 / (done - self.first))
+
+    @torch.no_grad()
+    def take(self) -> None:
+        """Let it be the model's weights."""
+        for name, mean in self.means.items():
+            local(self.weights[name]).copy_(mean)
+
+    def state(self) -> dict[str, Tensor]:
+        """All state as named tensors. Writing into them changes it."""
+        return {f"mean.{name}": like(mean, self.weights[name]) for name, mean in self.means.items()}
 
 
 def share_of_peak(step: int, steps: int, warmup: float, decay: float) -> float:
