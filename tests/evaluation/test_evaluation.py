@@ -254,7 +254,7 @@ def test_a_bad_question_is_named_and_the_others_are_asked(
     scores = json.loads((tmp_path / "out/results.json").read_text())[model_folder.name]["test"]
     assert scores["asked"] == {"often": 2, "answerable": 3, "unanswerable": 1}
     (tmp_path / "q.jsonl").write_text(json.dumps(BAD["no answers"]))
-    with pytest.raises(UserError, match=r'q\.jsonl: record 1: "answers" is no list'):
+    with pytest.raises(UserError, match=r'q\.jsonl: record 1: it has no "answers"'):
         stage.run(inputs, params, tmp_path / "out")
 
 

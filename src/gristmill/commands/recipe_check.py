@@ -205,9 +205,11 @@ def resources_found(
     yield Finding("resources", told)
 
 
-def tuned(shape: Any, recipe: Recipe, amounts: Mapping[str, Amount], vocabulary: int) -> tuple[Pretrain, int, bool]:
+def tuned(
+    shape: Any, recipe: Recipe, amounts: Mapping[str, Amount], vocabulary: int
+) -> tuple[Pretrain, int, bool, bool]:
     """What fine-tuning a model by others takes as much memory as: a pretraining, with one row of all tokens of a step.
-    And the tokens that there are, and whether adapters alone are trained."""
+    And the tokens that there are, whether adapters alone are trained, and whether the mean of weights is held."""
     from gristmill.posttrain.examples import dose
 
     params, tokens = recipe.sft or SFT(), 0
@@ -216,7 +218,7 @@ def tuned(shape: Any, recipe: Recipe, amounts: Mapping[str, Amount], vocabulary:
         tokens = round(there.bytes / 4 * min(1.0, batch / there.records))
     sizes = {name: getattr(shape, name) for name in (*SHAPE, "tie_embeddings")}
     made = Pretrain().model_copy(update={**sizes, "context": max(1, tokens), "batch": 1})
-    return made, vocabulary, frozen(params)
+    return made, vocabulary, frozen(params), bool(params.swa)
 
 
 def frozen(params: Any) -> bool:
@@ -224,14 +226,14 @@ def frozen(params: Any) -> bool:
     return isinstance(params, SFT) and bool(params.lora_rank or params.lora_from)
 
 
-def memory_of(made: Pretrain, vocabulary: int, adapters: bool = False) -> tuple[int, int]:
+def memory_of(made: Pretrain, vocabulary: int, adapters: bool = False, swa: bool = False) -> tuple[int, int]:
     """Bytes that training takes and that there are: of the GPU where there is one, else of the machine."""
     import torch
 
     from gristmill.training.budget.memory import training_memory
 
     gpu = torch.cuda.is_available()
-    peak = training_memory(made, vocabulary, gpu, 1, adapters).peak
+    peak = training_memory(made, vocabulary, gpu, 1, adapters, swa).peak
     if gpu:
         return peak, torch.cuda.get_device_properties(0).total_memory
     return PROCESS + peak, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

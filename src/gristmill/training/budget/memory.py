@@ -33,16 +33,20 @@ class Memory:
         return self.state + self.step
 
 
-def training_memory(made: Pretrain, vocab_size: int, gpu: bool, processes: int = 1, adapters: bool = False) -> Memory:
+def training_memory(
+    made: Pretrain, vocab_size: int, gpu: bool, processes: int = 1, adapters: bool = False, swa: bool = False
+) -> Memory:
     """What each of some processes takes, whose matrix products run in bfloat16 on a GPU and in float32 on a CPU.
 
-    Where `adapters` alone are trained (LoRA), weights have no gradients and no state of an optimizer.
+    Where `adapters` alone are trained (LoRA), weights have no gradients and no state of an optimizer; with `swa`, their
+    mean is held.
     """
     weights, layers = parameters(made, vocab_size), made.layers * layer_weights(made)
     others = weights - layers
     shards = processes if made.parallel == "fsdp" else 1
     trained = 0 if adapters else 1
-    state = FULL * (weights + trained * (layers + 2 * others)) // shards  # Muon has one number a weight, AdamW two
+    kept = layers + 2 * others + swa * weights  # Muon has one number a weight, AdamW two
+    state = FULL * (weights + trained * kept) // shards
     gradients = trained * FULL * weights // shards
     tokens = made.batch * made.context // (processes * made.accumulate)
     computing = max(at_the_loss(made, vocab_size, tokens, gpu), in_the_last_layer(made, vocab_size, tokens, gpu))
