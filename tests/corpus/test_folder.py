@@ -136,11 +136,12 @@ def test_links_and_names(folder: Path, tmp_path: Path) -> None:
     (folder / "linked").symlink_to(tmp_path / "far")
     (folder / "loop").symlink_to("..")
     (folder / "twice").symlink_to(tmp_path / "far")
-    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.txt")).write_text(TEXT + " c")
+    for byte in b"\xe8\xe9":
+        Path(os.fsdecode(os.fsencode(folder) + b"/caf%c.txt" % byte)).write_text(TEXT + " c")
     (folder / "naïve 日本\n語.md").write_text("# Title\n\n" + TEXT)
     found, left, _ = extract(tmp_path / "out", folder)
     sources = {document.source for document in found}
-    assert sources >= {"linked/b.txt", "caf\ufffd.txt", "naïve 日本\n語.md", "good.txt"}
+    assert sources >= {"linked/b.txt", "caf\\xe8.txt", "caf\\xe9.txt", "naïve 日本\n語.md", "good.txt"}
     assert left["twice"] == "linked_twice"
     assert sum(document.text.endswith(" b") for document in found) == 1
 

@@ -12,6 +12,7 @@ from typer import rich_utils
 from typer.core import TyperGroup
 
 from gristmill.errors import UserError, nearest, typed
+from gristmill.inputs.folders import valid
 from gristmill.recipe import Recipe, stage_params
 from gristmill.settings.descriptions import settings_of
 from gristmill.settings.quantities import parameters_of
@@ -94,6 +95,10 @@ class Commands(TyperGroup):
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Parse what comes before the command."""
+        odd = next((word for word in args if valid(word) != word), "")
+        if odd and args[0] != "why":  # whose page may be a file of such a name
+            remedy = "name the folder that the file is in, or rename it; set the terminal to UTF-8 for text"
+            raise UserError(f"`{valid(odd)}` is no UTF-8", remedy)
         if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
             rich_utils.MAX_WIDTH = PIPED  # of help texts
         try:

@@ -10,7 +10,7 @@ import typer
 
 from gristmill.commands.groups import RunFolder
 from gristmill.errors import Damaged, UserError, nearest, typed
-from gristmill.inputs.folders import newer
+from gristmill.inputs.folders import newer, valid
 from gristmill.manifest import Manifest
 from gristmill.progress import counted, results
 from gristmill.runs.finished import UPDATE, made_in, run_folder
@@ -31,7 +31,7 @@ def why(
     """Tell one page's whole fate: fetched or not and why, kept or dropped by which rule, which steps trained on it."""
     folders, since = made_in(run_folder(run)), newer(run)
     again = made_in(run / UPDATE) if since else {}
-    page = meant(run, folders, again, page)
+    page = meant(run, folders, again, valid(page))
     for stage, line in fate(folders, page):
         results.print(f"{stage}: {line}")
     for kind, names in since.items():

@@ -96,8 +96,10 @@ def identity(path: Path) -> tuple[int, int]:
 
 
 def valid(name: str) -> str:
-    """A file's name as text that can be written down: bytes that are no UTF-8 become U+FFFD."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    """A file's name as text that can be written down: a byte that is no UTF-8 is told as `\\xe9`, so that names stay
+    apart that differ in one.
+    """
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def is_run(folder: Path) -> bool:

@@ -169,6 +169,20 @@ def test_pipes_devices_and_empty_paths_are_refused_at_once(tmp_path: Path, comma
         execute(BY_NAME["extract"], {}, Extract(paths=[str(tmp_path / "pipe.txt")]), tmp_path / "out")
 
 
+def test_names_that_are_no_utf8_are_told_apart_and_found(folder: Path, tmp_path: Path, command: Command) -> None:
+    for byte in (b"\xe8", b"\xe9"):
+        Path(os.fsdecode(os.fsencode(folder) + b"/caf" + byte)).with_suffix(".txt").write_text(f"{FIRST} {byte!r}")
+    (tmp_path / "r.toml").write_text('[extract]\npaths = ["in"]\n[passages]\n')
+    assert command("run", tmp_path / "r.toml", "-o", tmp_path / "run").code == 0
+    assert [found.source for found in read_documents(tmp_path / "run" / "extract")] == ["caf\\xe8.txt", "caf\\xe9.txt"]
+    for asked in ("caf\\xe9.txt", "caf\udce9.txt", f"{folder}/caf\udce9.txt"):
+        told = command("why", tmp_path / "run", asked)
+        assert told.code == 0 and told.stdout.startswith("extract: kept") and "caf\\xe9.txt" in told.stdout
+    for words in (("find", tmp_path / "run", "x\udce9"), ("extract", folder / "caf\udce9.txt", "-o", tmp_path / "out")):
+        refused = command(*words)
+        assert refused.code == 2 and "is no UTF-8" in refused.stderr and "\\xe9" in refused.stderr
+
+
 def test_parts_and_cells_beyond_any_document_are_left_out(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
