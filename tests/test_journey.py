@@ -174,7 +174,16 @@ def test_a_stage_takes_its_folders_in_any_order(whole: Path, command: Command, t
 def test_a_reward_model_judges(whole: Path) -> None:
     """The one of the tiny run gives the same answer half a win, and the order of the answers changes sides alone."""
     questions, said, other = ["Who walks?", "Which river?"], ["Anna walks.", "The Marl."], ["I do not know.", "A goat."]
-    reward = whole / "reward"
-    assert by_reward(reward, questions, said, said).tolist() == [0.5, 0.5]
-    there, back = by_reward(reward, questions, said, other), by_reward(reward, questions, other, said)
+    judge = whole / "reward", whole / "tokenizer"
+    assert by_reward(*judge, questions, said, said).tolist() == [0.5, 0.5]
+    there, back = by_reward(*judge, questions, said, other), by_reward(*judge, questions, other, said)
     assert (there + back).tolist() == [1.0, 1.0] and set(there.tolist()) <= {0.0, 1.0}
+
+
+def test_a_reward_model_that_was_trained_alone_judges_too(whole: Path, tmp_path: Path, command: Command) -> None:
+    pairs = f"preferences={whole / 'miniweb' / 'preferences.jsonl'}"
+    assert command("reward", whole / "sft", "-o", tmp_path / "judge", "--set", pairs, "--set=epochs=0.01").code == 0
+    told = command("compare", whole, whole, "--win-rate", tmp_path / "judge")
+    assert told.code == 0 and f"by the reward of {tmp_path / 'judge'}: 50.0%" in " ".join(told.stdout.split())
+    refused = command("compare", whole, whole, "--win-rate", whole / "sft")
+    assert refused.code == 2 and "sft is no reward model" in refused.stderr

@@ -17,6 +17,7 @@ from gristmill.manifest import RECIPE, Manifest
 from gristmill.progress import results, table
 from gristmill.runs.finished import run_folder
 from gristmill.runs.journal import SUMMARY
+from gristmill.runs.model_choice import words_of
 from gristmill.runs.stage_line import BALANCE
 
 if TYPE_CHECKING:
@@ -283,6 +284,14 @@ def often_of(run: Path) -> int:
     return int((Manifest.read(evaluated(run)) or Manifest()).params.get("often", OFTEN))
 
 
+def reward_model(folder: Path) -> tuple[Path, Path]:
+    """A reward model's folder and its tokenizer's. Raises UserError where it is another one."""
+    made = Manifest.read(folder)
+    if made is None or made.stage != "reward":
+        raise UserError(f"{folder} is no reward model", "write `truth`, or a folder that reward wrote: RUN/reward")
+    return folder, words_of(folder)
+
+
 def better(first: Path, second: Path, before: Sequence[Answered], after: Sequence[Answered], by: str) -> str:
     """How often the second run's answer is the better one. Raises UserError where none can be compared."""
     from gristmill.evaluation import win_rate
@@ -293,7 +302,9 @@ def better(first: Path, second: Path, before: Sequence[Answered], after: Sequenc
         judged = win_rate.by_truth([one.outcome for one in before], [one.outcome for one in after])
     else:
         asked = [one.question.question for one in after]
-        judged = win_rate.by_reward(Path(by), asked, [one.answer for one in before], [one.answer for one in after])
+        judged = win_rate.by_reward(
+            *reward_model(Path(by)), asked, [one.answer for one in before], [one.answer for one in after]
+        )
     found = win_rate.share(judged, [one.question.owner for one in after])
     sure = "" if found["low"] > 0.5 or found["high"] < 0.5 else "; may be chance"
     return (

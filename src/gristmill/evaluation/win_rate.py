@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from gristmill.errors import UserError
 from gristmill.evaluation.intervals import of_changes, own
 
 RANK = {"wrong": 0, "declined": 1, "right": 2}  # what may not be known is better declined than made up
@@ -21,8 +20,10 @@ def by_truth(first: Sequence[str], second: Sequence[str]) -> np.ndarray:
     return preferred(*ranks)
 
 
-def by_reward(folder: Path, questions: Sequence[str], first: Sequence[str], second: Sequence[str]) -> np.ndarray:
-    """The same by a reward model's folder in a run: the answer of higher reward is the better one.
+def by_reward(
+    folder: Path, words: Path, questions: Sequence[str], first: Sequence[str], second: Sequence[str]
+) -> np.ndarray:
+    """The same by a reward model's folder, and its tokenizer's: the answer of higher reward is the better one.
 
     Equal answers are alike, whatever their rewards were rounded to. Raises UserError where there is no reward model.
     """
@@ -31,9 +32,6 @@ def by_reward(folder: Path, questions: Sequence[str], first: Sequence[str], seco
     from gristmill.posttrain.rewards import Prompt, judge_with
     from gristmill.tokenizer.encode import Tokenizer
 
-    words = folder.parent / "tokenizer"
-    if not folder.is_dir() or not words.is_dir():
-        raise UserError(f"{folder} is no reward model of a run", "write `truth`, or a folder as runs/miniweb/reward")
     model, tokenizer = RewardModel.load(folder), Tokenizer.load(words)
     judge, found = judge_with(model, tokenizer), list[list[float]]()
     for at in range(0, len(questions), BATCH):

@@ -71,7 +71,8 @@ class RewardModel(Network):
             model = cls(Transformer(config)).to(device)
             model.load_state_dict(load_file(intact(folder / "model.safetensors"), device))
         except (OSError, ValueError, RuntimeError) as error:
-            why = str(error).splitlines()[0]  # of a model of another kind, torch names every tensor after that
+            why = str(error).splitlines()[0]
+            why = "its tensors are another model's" if "state_dict" in why else why  # torch names them all after that
             raise UserError(f"no readable reward model in {folder}: {why}", "run the reward stage") from error
         return model.eval()
 

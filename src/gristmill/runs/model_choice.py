@@ -115,13 +115,19 @@ def of_stage(folder: Path, name: str = "") -> Model:
         raise UserError(
             f"{folder} is a reward model: it scores answers, and gives none", f"name one of {', '.join(MODEL)}"
         )
-    noted = made.folders.get("tokenizer", "../tokenizer")
+    return Model(folder, words_of(folder), name or folder.resolve().name, str(folder))
+
+
+def words_of(folder: Path) -> Path:
+    """The folder of the tokenizer that a stage's model was trained with. Raises UserError where that is gone."""
     if (folder / "tokenizer.json").exists():
-        return Model(folder, folder, name or folder.resolve().name, str(folder))
+        return folder
+    made = Manifest.read(folder) or Manifest()
+    noted = made.folders.get("tokenizer", "../tokenizer")
     options = [folder.absolute().parent / noted.removeprefix("../"), folder.absolute().parent / "tokenizer"]
     for tokenizer in options:
         if (tokenizer / "tokenizer.json").exists() and made.inputs.get("tokenizer") in (None, digest(tokenizer)):
-            return Model(folder, tokenizer, name or folder.resolve().name, str(folder))
+            return tokenizer
     tried = " or ".join(dict.fromkeys(map(str, options)))
     raise UserError(
         f"{folder}: the tokenizer that the model was trained with is not at {tried}",
