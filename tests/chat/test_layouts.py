@@ -305,10 +305,15 @@ def test_all_files_of_a_folder_are_read_and_a_bad_record_is_named_with_its_file(
     (tmp_path / "a.json").write_text(json.dumps([{"messages": said("a?", "A.")}] * 2))
     (tmp_path / "deeper" / "c.txt").write_text("Q: c?\nA: C.\n")
     (tmp_path / ".hidden").write_text("{no")
+    (tmp_path / "z.json").symlink_to("a.json")
     left_out: list[LeftOut] = []
     found = list(read_conversations(tmp_path, left_out))
     assert found == [said("a?", "A.")] * 2 + [said("b?", "B."), said("c?", "C.")]
-    assert [(one.file, one.record) for one in left_out] == [(str(tmp_path / "b.jsonl"), 2)]
+    assert [(one.file, one.record) for one in left_out] == [
+        (str(tmp_path / "b.jsonl"), 2),
+        (str(tmp_path / "z.json"), 1),
+    ]
+    assert left_out[1].why == "the whole file is that which was read as a.json"
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty is a folder without files"):
         list(read_conversations(tmp_path / "empty", left_out))

@@ -5,7 +5,7 @@ A record that cannot be learned from is left out, named and counted; it ends a t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from gristmill.chat.transcripts import passages
 from gristmill.corpus.readers.tables import numbered, opened_parquet, rows_of, table_of
 from gristmill.errors import UserError
 from gristmill.files import write_jsonl
-from gristmill.inputs.folders import files_of
+from gristmill.inputs.folders import files_of, same
 from gristmill.inputs.text_files import BadLine, json_lines, no_text, parse, text_lines
 from gristmill.manifest import FINGERPRINT
 from gristmill.progress import counted, warn, watched
@@ -80,12 +80,17 @@ def sifted(records: Iterable[tuple[Path, int, S]], read: Callable[[S], T], left_
 
 def records_of(path: Path) -> Iterator[tuple[Path, int, Any]]:
     """File, number and content of each record of a file, or of all files of a folder, by name. What ends the reading of
-    one file in a folder, as a ZIP, is a BadLine, and the others are read.
+    one file in a folder, as a ZIP, is a BadLine, and the others are read; so is a file that was read by another name.
 
     Raises UserError where the file itself cannot be read, or a folder has none.
     """
+    known: dict[Hashable, str] = {}
     for file in files_of(path):
         number = 0
+        if first := known.get(same(file)):
+            yield file, 1, BadLine(f"the whole file is that which was read as {first}", "remove the link")
+            continue
+        known[same(file)] = file.name
         try:
             for number, record in records_in(file):
                 yield file, number, record

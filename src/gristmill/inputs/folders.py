@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,14 @@ def identity(path: Path) -> tuple[int, int]:
     """What tells a real file or folder from others, whatever links lead to it."""
     about = path.stat()
     return about.st_dev, about.st_ino
+
+
+def same(path: Path) -> Hashable:
+    """What is the same for two names of one file."""
+    try:
+        return identity(path) if isinstance(path, Path) else str(path)
+    except OSError:
+        return str(path)
 
 
 def valid(name: str) -> str:

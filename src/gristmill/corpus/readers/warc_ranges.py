@@ -16,7 +16,7 @@ from gristmill.corpus.execution.executor import shard_bytes
 from gristmill.corpus.readers.input_files import UNREAD, extensions, input_files, instead, kind_of, read_whatever
 from gristmill.corpus.readers.warc_records import Extent, read_warc
 from gristmill.errors import RUN_OUT, UserError
-from gristmill.inputs.folders import FoundFile, identity, labels
+from gristmill.inputs.folders import FoundFile, labels, same
 from gristmill.manifest import intact
 from gristmill.record import Record, unread
 
@@ -65,14 +65,6 @@ def whole_files(paths: Sequence[Path]) -> list[InputRange]:
             "; ".join([*islice(remedies, 3), known_kinds]),
         )
     return files
-
-
-def same(path: Path) -> Hashable:
-    """What is the same for two names of one file."""
-    try:
-        return identity(path) if isinstance(path, Path) else str(path)
-    except OSError:
-        return str(path)
 
 
 def size_of(file: FoundFile) -> int:
