@@ -173,7 +173,9 @@ def planned(stage: str, examples: Sequence[Pair] | Sequence[Judged], params: Tun
     """The order in which a stage reads what was preferred or judged, and its plan to tune the model in a folder."""
     order, steps = ordered(len(examples), params, PAIRS)
     plan = Plan(
-        *(stage, steps, Rates.of(params).scaled(factor(params, model)), params.warmup, 1.0),
+        *(stage, steps, Rates.of(params).scaled(factor(params, model))),
+        warmup=params.warmup,
+        decay=1.0,
         checkpoint_seconds=params.checkpoint_seconds,
         tokens=lambda: sum(examples[index].tokens for step in range(steps) for index in order(step)),
     )

@@ -81,7 +81,9 @@ def prepare(inputs: Mapping[str, Path], params: RL, out: Path) -> Alignment:
     steps = order.steps(params.epochs) * params.updates
     counts["answers"] = steps // params.updates * order.batch * params.group
     plan = Plan(
-        *("rl", steps, Rates.of(params).scaled(factor(params, inputs["model"])), params.warmup, 1.0),
+        *("rl", steps, Rates.of(params).scaled(factor(params, inputs["model"]))),
+        warmup=params.warmup,
+        decay=1.0,
         checkpoint_seconds=params.checkpoint_seconds,
         unit=params.updates,
     )

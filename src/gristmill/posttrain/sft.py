@@ -146,7 +146,8 @@ def prepare(inputs: Mapping[str, Path], params: SFT, out: Path) -> Job:
         counts["trained_parameters"] = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
         rates = replace(rates, adamw=rates.adamw or LORA_RATE)
     plan = Plan(
-        *("sft", steps, rates.scaled(factor(params, inputs.get("model"))), params.warmup),
+        *("sft", steps, rates.scaled(factor(params, inputs.get("model")))),
+        warmup=params.warmup,
         decay=0.0 if params.swa else 1.0,
         swa=params.swa,
         checkpoint_seconds=params.checkpoint_seconds,

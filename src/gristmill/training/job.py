@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -33,6 +33,7 @@ class Plan:
     task: str
     steps: int
     rates: Rates
+    _: KW_ONLY
     warmup: float = 0.02  # share of all steps
     decay: float = 0.6  # share of all steps
     swa: float = 0.0  # share of all steps, the last, of whose weights the mean is taken

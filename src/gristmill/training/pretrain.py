@@ -42,7 +42,7 @@ from gristmill.training.stopwatch import Stopwatch
 
 WATCH_TOKENS = 20_000  # held-out tokens scored while training; all of them at the end
 SAMPLE_TOKENS = 60
-MANNER = ("checkpoint_seconds", "keep", "accumulate", "parallel", "tensorboard", "bfloat16")
+MANNER = ("warmup", "decay", "clip", "checkpoint_seconds", "keep", "accumulate", "parallel", "tensorboard", "bfloat16")
 
 
 @dataclass(kw_only=True)
@@ -104,11 +104,10 @@ def prepare(inputs: Mapping[str, Path], params: Pretrain, out: Path) -> Pretrain
     snapshots = Snapshots(model, out, steps, params.snapshots if LEADER and whole else 0)
     loss, evaluate = calls(model, params, tokenizer, splits, batches, snapshots, steps)
     manner = {name: getattr(params, name) for name in MANNER}
-    rates, shares = Rates.of(params), (params.warmup, params.decay, params.clip)
     return Pretraining(
         model=model,
         loss=loss,
-        plan=Plan("pretrain", steps, rates, *shares, tokens=lambda: batches.tokens(steps), **manner),
+        plan=Plan("pretrain", steps, Rates.of(params), tokens=lambda: batches.tokens(steps), **manner),
         evaluate=evaluate,
         every=params.evaluate_every,
         params=params,
