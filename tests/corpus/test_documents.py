@@ -140,14 +140,14 @@ def test_killed_and_run_again_gives_the_same_and_redoes_no_finished_shard(
     go(corpus, tmp_path / "whole", Backend(workers=1))
     out = tmp_path / "killed"
     code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from pathlib import Path; from gristmill.corpus.execution import executor; import test_documents\n"
         "if __name__ == '__main__':\n"
         "    executor.SHARD_BYTES = 1\n"
         f"    test_documents.go(Path({str(corpus)!r}), Path({str(out)!r}), executor.Backend(workers=2), 0.0005)\n"
     )
     (tmp_path / "job.py").write_text(code)
-    job = subprocess.Popen([sys.executable, str(tmp_path / "job.py")], stderr=subprocess.DEVNULL)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), *sys.path))}
+    job = subprocess.Popen([sys.executable, str(tmp_path / "job.py")], stderr=subprocess.DEVNULL, env=environment)
     deadline = time.monotonic() + 300
     while len(list((out / WORK).glob("*.json"))) < 3:
         assert job.poll() is None and time.monotonic() < deadline
