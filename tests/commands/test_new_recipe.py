@@ -95,7 +95,7 @@ def test_a_folder_becomes_a_recipe(
     found = survey(folder)
     assert (found.files, found.unread) == (len(PAGES), ["photo.png"])
     shown = capsys.readouterr().err
-    assert "not read: 1 file: photo.png" in shown and "gristmill run folder.toml --until passages" in shown
+    assert "not read: 1 file: photo.png" in shown and "next: gristmill run folder.toml --until passages" in shown
     with pytest.raises(UserError, match=r"folder\.toml exists"):
         new_folder(Path("my docs"))
     with pytest.raises(UserError, match="no such file or folder"):

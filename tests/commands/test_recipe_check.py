@@ -88,6 +88,7 @@ def test_conversations_that_are_made_from_documents_are_counted_once_these_are_t
     assert command("run", path, *run, "--until", "extract").code == 0
     done = command("check", path, *run)
     assert done.code == 2 and "is long enough for a conversation" in " ".join(done.stdout.split())
+    assert "take [sft] out of the recipe" in " ".join(done.stdout.split())
 
 
 def test_a_gate_that_no_run_can_keep_is_told_before_one(tmp_path: Path, command: Command) -> None:

@@ -46,6 +46,43 @@ def test_a_greeting_is_no_question(tmp_path: Path) -> None:
     assert search.find("hi")[0].best == 0 and search.find("Who are we?")[0].best > 0.5
 
 
+NOTES = (
+    document(
+        "heizung.md", "Heizung", "Die Heizung im Keller wird jedes Jahr im März gewartet. Der Filter kostet 48 Euro."
+    ),
+    document("kuchen.md", "Kuchen", "Für den Teig braucht man Mehl und Butter. Er backt 45 Minuten im Ofen."),
+    document("garten.md", "Garten", "Die Rosen stehen neben dem Tor. Der Rasen wird im Sommer gemäht."),
+    document("marche.md", "Marché", "Le marché a lieu le mardi et le vendredi matin, sur la place de l'église."),
+    document("ecole.md", "École", "La cantine coûte quatre euros par repas. Il faut apporter une gourde."),
+    document("card.md", "Books", "The library card expires in October. The fine is twenty cents a day."),
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "page"),
+    [
+        ("Wann wird die Heizung gewartet?", "heizung.md"),
+        ("Wo stehen die Rosen?", "garten.md"),
+        ("Combien coûte la cantine ?", "ecole.md"),
+        ("Que faut-il apporter ?", "ecole.md"),
+        ("Quand a lieu le marché ?", "marche.md"),
+        ("When does the library card expire?", "card.md"),
+    ],
+)
+def test_short_notes_in_several_languages_answer(tmp_path: Path, question: str, page: str) -> None:
+    """They say a thing once, and question words are no part of what is asked in any of them."""
+    found = Search(passages_of(tmp_path, *NOTES)).find(question)
+    assert found[0].source == page and found[0].score >= 0.92
+
+
+@pytest.mark.parametrize(
+    "question", ["Wann ist der Friseur?", "Wie hoch ist die Miete?", "Où est le passeport ?", "Who owns the boat?"]
+)
+def test_what_no_note_says_is_declined(tmp_path: Path, question: str) -> None:
+    found = Search(passages_of(tmp_path, *NOTES)).find(question)
+    assert not found or found[0].best < 0.92
+
+
 def test_slips_are_looked_for_in_words_alone() -> None:
     """A line of letters without an end has more of them than any machine looks for."""
     assert len(list(islice(slips("x" * 200_000), 10))) == 1 and len(list(islice(slips("bakrey"), 10))) == 10

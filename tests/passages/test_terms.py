@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gristmill.passages.stemmer import stem
-from gristmill.passages.terms import terms
+from gristmill.passages.terms import small_words, terms
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,3 +72,21 @@ def test_what_only_looks_british_keeps_its_stem(words: str) -> None:
 @pytest.mark.parametrize("text", ["- item", "| a | b |", "## Heading", "Really?! … “yes”", "| --- | --- |"])
 def test_marks_of_markdown_and_sentences_are_no_terms(text: str) -> None:
     assert all(any(map(str.isalnum, term)) for term in terms(text))
+
+
+@pytest.mark.parametrize(
+    ("question", "own"),
+    [
+        ("Wie lange backt der Kuchen?", {"lang", "backt", "kuchen"}),
+        ("Où se trouve la clé, et que faut-il faire ?", {"trouv", "cle"}),
+        ("¿Dónde está la llave del coche?", {"llave", "coch"}),
+        ("Wo stehen die Rosen?", {"stehen", "rosen"}),
+        ("Waar is de sleutel van het huis?", {"sleutel", "hui"}),
+        ("die", {"die"}),  # a word of its own: what a process does
+        ("How do I let a process die and print to man or con?", {"process", "die", "print", "man", "con"}),
+        ("How-to for a to-do list", {"how-to", "to-do", "list"}),
+    ],
+)
+def test_small_words_are_those_of_the_language_of_a_question(question: str, own: set[str]) -> None:
+    asked = terms(question)
+    assert set(asked) - small_words(asked) == own

@@ -138,10 +138,14 @@ def new_folder(
         told = f"not read: {counted(len(found.unread), 'files')}: {', '.join(found.unread[:NAMED])}{more}"
         warn(told)
     console.print(f"vocabulary {vocab_size:,}, {layers} layers of width {width}, {epochs:g} epochs")
-    if found.text_bytes < LITTLE:
-        told = "caution: a model learns next to nothing from so little text, and search needs none"
-        warn(f"{told}: gristmill run {typed(place)} --until passages")
+    little = found.text_bytes < LITTLE
+    if little:
+        warn("caution: a model learns next to nothing from so little text, and search needs none")
     tell_time(place, round(found.text_bytes / per_token), found.seconds)
+    if little:
+        console.print(f"next: gristmill run {typed(place)} --until passages; without --until a model is trained, too")
+    else:
+        console.print(f"next: gristmill run {typed(place)}")
     return place
 
 
@@ -170,7 +174,6 @@ def tell_time(place: Path, tokens: int, extraction: float) -> None:
         f"{duration(estimate.seconds)}, the whole run about {duration(estimate.seconds + others)}. "
         "This is rough: half or twice as long is possible."
     )
-    console.print(f"next: gristmill run {typed(place)}")
 
 
 @new.command("site", help="A recipe for a site.")

@@ -28,7 +28,7 @@ import numpy as np
 from gristmill.passages.cut import size_of
 from gristmill.passages.passage_index import FILE, VECTORS, any_of, as_read, connect
 from gristmill.passages.sentence_encoder import NAME, SentenceEncoder
-from gristmill.passages.terms import QUESTION, chunk_terms, folded, terms
+from gristmill.passages.terms import chunk_terms, folded, small_words, terms
 
 NUMBERED = re.compile(r"^\d+\.(?:\d+\.?)*\s+")  # the number of a section before its heading
 CANDIDATES = 150  # passages that are looked at, for the words of the question and again for those that stand for them
@@ -43,6 +43,7 @@ FEW = 3_000  # passages: a word that is in all of fewer may still be a rare one
 ENOUGH, TOO_MUCH = 180, 260  # words up to which a passage that was found grows, and that it never has then
 WINDOW = 25  # terms within which words count as said together
 K1, B = 1.2, 0.75  # BM25's
+SHORT = 100  # terms of a passage: where they have fewer in the mean all are short, as notes that say a thing once
 # weights of what a passage and its page have of the question, chosen on the development sets of benchmarks/own_text.py
 BODY, HEADINGS, TITLE, TOGETHER, PAGE, OTHERS = 0.6, 0.35, 0.4, 0.2, 0.1, 0.05
 STANDS_FOR = {BODY: 0.75, HEADINGS: 0.4}  # of that for a word that stands for the question's own
@@ -104,7 +105,8 @@ class Search:
     def __init__(self, folder: Path, encoder: SentenceEncoder | None = None) -> None:
         self.base = connect(folder / FILE)
         self.base.execute("CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, words, 'row')")
-        self.passages, self.length = self.base.execute("SELECT passages, terms / passages FROM facts").fetchone()
+        self.passages, average = self.base.execute("SELECT passages, terms / passages FROM facts").fetchone()
+        self.length = max(average, SHORT)
         self.occurrences = cache(self.counted)
         self.encoder, self.vector = encoder, lru_cache(KEPT)(self.encoded)
         self.encode = lru_cache(1)(encoder.vector) if encoder else None  # a question, which is asked for twice
@@ -142,8 +144,10 @@ class Search:
         """What a question is about, and with less weight the one `before` that it takes up. Small words count only
         where there is nothing else."""
         asked = list(dict.fromkeys(terms(question)))[:MOST_TERMS]
-        earlier = [term for term in dict.fromkeys(terms(before)) if term not in small_words()][:MOST_TERMS]
-        own = [term for term in asked if term not in small_words()] or asked * (not earlier)
+        earlier = list(dict.fromkeys(terms(before)))
+        small, small_before = small_words(asked), small_words(earlier)
+        earlier = [term for term in earlier if term not in small_before][:MOST_TERMS]
+        own = [term for term in asked if term not in small] or asked * (not earlier)
         found = self.weighted(own)
         known = {term for one in found for term in (one.term, *one.others)}
         return found + [
@@ -192,7 +196,9 @@ class Search:
             for one in asked
         ]
         heaviest = sum(sorted((one.weight for one in told), reverse=True)[:HEAVIEST])
-        greeting = len(told) < 3 and {one.term for one in told} <= small_words()  # as "hi", which is the stem of "his"
+        greeting = (
+            len(told) < 3 and {one.term for one in told} <= small_words()
+        )  # of English, as "hi", which is the stem of "his"
         share = 0.0 if greeting else sum(one.weight for one in told) / (heaviest or 1.0)
         return {one.number: one.score * share for one in self.ranked(rows, told)}
 
@@ -381,12 +387,6 @@ def slips(term: str) -> Iterator[str]:
             yield from (head + letter + tail[1:] for letter in LETTERS)
         if len(tail) > 1:
             yield head + tail[1] + tail[0] + tail[2:]
-
-
-@cache
-def small_words() -> frozenset[str]:
-    """The stems of the words that say what is asked for, and not about what."""
-    return frozenset(map(folded, QUESTION))
 
 
 @cache

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import lru_cache
+from collections.abc import Collection
+from functools import cache, lru_cache
+from importlib import resources
 
 from gristmill.passages.stemmer import stem
 
@@ -20,8 +22,9 @@ OPERATOR = re.compile(r"[-+*/%=<>!&|^~@:.$#?\\]{1,3}$")
 MARKS = frozenset(
     ("-", "|", "*", "#", "##", "###", "---", "...", ".", ":", "?", "!", "\\")
 )  # of Markdown and of sentences
-BREAKS = re.compile(rf"[()\[\]{{}}<>,;|…={QUOTES}]+")
+BREAKS = re.compile(rf"[()\[\]{{}}<>,;|…=¿¡{QUOTES}]+")
 LONGEST_NAME = 40
+OF_A_LANGUAGE = 2  # small words from which on a question may be in another language than English
 BRITISH = (  # endings as in synchronise, behaviour and catalogue, and what Americans write; exercise and wise are left
     (re.compile(r"(?<=[a-z]{3}[iy])(?<![cvw]i)s(?=(?:e[drs]?|ers|ing|ations?)$)"), "z"),
     (re.compile(r"(?<=[a-z]{3}o)u(?=r(?:s|ed|ing|able|al|ful|ite|ites)?$)"), ""),
@@ -88,3 +91,36 @@ def names(chunk: str) -> list[str]:
         for part in parts
         if 1 < len(part) <= LONGEST_NAME and WORD.sub("", part) and WORD.search(part) and not WIDE.search(part)
     ]
+
+
+def small_words(asked: Collection[str] = ()) -> frozenset[str]:
+    """The terms that say what is asked for, and not about what: English ones, and those of the languages that the terms
+    of a question are in. A language is one that has more of them than English has."""
+    english = english_words()
+    least = max(OF_A_LANGUAGE, len(english.intersection(asked)) + 1)
+    own = [small for small, telling in other_languages() if telling & set(asked) and shared(small, asked) >= least]
+    found = english.union(*own)
+    turned = (term for term in asked if own and "-" in term[1:-1])  # as "faut-il", which is no name
+    return found.union(term for term in turned if found.issuperset(map(folded, term.split("-"))))
+
+
+def shared(small: frozenset[str], asked: Collection[str]) -> int:
+    """How many terms of a question are among the small words; letters are not counted, which commands have as well."""
+    return sum(len(term) > 1 for term in small.intersection(asked))
+
+
+@cache
+def english_words() -> frozenset[str]:
+    """The small words of English, as terms."""
+    return frozenset(map(folded, QUESTION))
+
+
+@cache
+def other_languages() -> tuple[tuple[frozenset[str], frozenset[str]], ...]:
+    """Of each language but English the small words, and those that tell it, as terms: not what is English as well (in
+    `small_words.txt` after the bar: as a word for something else)."""
+    found = []
+    for line in resources.files("gristmill.passages").joinpath("small_words.txt").read_text("utf-8").splitlines():
+        own, alike = (frozenset(map(folded, part.split())) for part in line.partition(" ")[2].split("|"))
+        found.append((own | alike, frozenset(term for term in own if len(term) > 1) - alike - english_words()))
+    return tuple(found)

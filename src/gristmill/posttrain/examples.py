@@ -205,7 +205,10 @@ def conversations_from_documents(corpus: Path, tokens: Path | None = None) -> It
             yield [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
             made += 1
     if not made:
-        raise UserError(f"no document in {corpus} is long enough for a conversation", "name [sft] conversations")
+        raise UserError(
+            f"no document in {corpus} is long enough for a conversation",
+            "name [sft] conversations, or take [sft] out of the recipe; search needs no model: run --until passages",
+        )
 
 
 def heldout_pages(tokens: Path | None) -> frozenset[str]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from gristmill.passages.search import small_words
-from gristmill.passages.terms import folded, terms
+from gristmill.passages.terms import folded, small_words, terms
 
 POLITE = r"(?:(?:please|ok(?:ay)?|can you|could you|hey)[,\s]+)*"
 
