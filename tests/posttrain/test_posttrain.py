@@ -14,7 +14,7 @@ import torch
 from foreign_models import saved
 from talking import WORDS, chat, render_prompt
 
-from gristmill.chat.conversations import LeftOut
+from gristmill.chat.conversations import LeftOut, report
 from gristmill.document import Document, read_documents, write_documents
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
@@ -282,6 +282,9 @@ def test_wrong_records_are_left_out_and_named(
     told, place = capsys.readouterr().err, tmp_path / "mixed" / "left_out.jsonl"
     assert f"{len(BAD[stage])} records left out, all named in {place}; the first: " in told
     assert "mixed.jsonl: record 1: " in told
+    (tmp_path / "planned").mkdir()  # a folder that is gone after it, and is not named
+    assert report(stage, [LeftOut("mixed.jsonl", 1, "it is no good", "")], tmp_path / "planned")["left_out"] == 1
+    assert capsys.readouterr().err == f"{stage}: 1 record left out; the first: mixed.jsonl: record 1: it is no good\n"
 
 
 def test_tasks_are_scored_before_on_the_way_and_at_the_end(base: dict[str, Path], tmp_path: Path) -> None:
