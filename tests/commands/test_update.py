@@ -78,7 +78,7 @@ def test_commands_that_are_shown_can_be_copied(tmp_path: Path, command: Command)
     (tmp_path / "mill.md").write_text("# The mill\n\nThe mill is painted green and opens at nine.\n")
     recipe, run = tmp_path / "my pages.toml", tmp_path / "my run"
     shown = command("new", "folder", tmp_path / "mill.md", "-o", recipe).stderr
-    assert f"next: gristmill run '{recipe}'\n" in shown
+    assert f"next: gristmill run '{recipe}' --until passages; " in shown
     shown = command("run", recipe, "-o", run, "--until", "passages").stdout
     assert f"serve:   gristmill serve '{run}'\n" in shown and f"gristmill find '{run}' \"QUESTION\"\n" in shown
 

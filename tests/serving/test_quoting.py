@@ -64,7 +64,7 @@ def test_the_last_question_counts_and_stop_strings_end_an_answer(folder: Path) -
 
 
 def test_a_follow_up_takes_up_the_question_before(folder: Path, listen: Listen) -> None:
-    opens, owns, said = "When does the bakery open?", "And when does it close?", {"role": "assistant", "content": "-"}
+    opens, owns, said = "When does the bakery open?", "And when is it shut?", {"role": "assistant", "content": "-"}
     asked: list[Any] = [{"role": "user", "content": opens}, said, {"role": "user", "content": owns}]
     thanks: list[Any] = [*asked, said, {"role": "user", "content": "Why is that?"}]
     with listen(QuotingAssistant(folder, "pages")) as address:
