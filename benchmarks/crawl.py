@@ -16,15 +16,17 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests/support"))
+
+from crawling import free_port, wait_for
 
 GOAL = 3.0
 OURS = """
@@ -88,9 +90,7 @@ web.run_app(app, host="127.0.0.1", port=int(sys.argv[2]), print=None)
 @contextmanager
 def server(site: Path, folder: Path) -> Iterator[str]:
     """Serve a folder in a process of its own; yields its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     if found := shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin"):
         config = folder / "nginx.conf"
         config.write_text(NGINX.format(folder=folder, port=port, site=site))
@@ -99,11 +99,7 @@ def server(site: Path, folder: Path) -> Iterator[str]:
         command = [sys.executable, "-c", AIOHTTP, str(site), str(port)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
+        wait_for(port)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()

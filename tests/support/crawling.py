@@ -206,17 +206,22 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
+def wait_for(port: int) -> None:
+    """Wait until something listens at a port of this machine, ten seconds at most."""
+    for _ in range(200):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+
+
 @contextmanager
 def program(code: str, *arguments: object) -> Iterator[int]:
     """A server in a process of its own, which is given its port before the arguments; yields the port."""
     port = free_port()
     process = subprocess.Popen([sys.executable, "-c", code, *map(str, (port, *arguments))])
     try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
+        wait_for(port)
         yield port
     finally:
         process.kill()

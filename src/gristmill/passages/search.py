@@ -196,9 +196,8 @@ class Search:
             for one in asked
         ]
         heaviest = sum(sorted((one.weight for one in told), reverse=True)[:HEAVIEST])
-        greeting = (
-            len(told) < 3 and {one.term for one in told} <= small_words()
-        )  # of English, as "hi", which is the stem of "his"
+        # in English: as "hi", which is the stem of "his"
+        greeting = len(told) < 3 and {one.term for one in told} <= small_words()
         share = 0.0 if greeting else sum(one.weight for one in told) / (heaviest or 1.0)
         return {one.number: one.score * share for one in self.ranked(rows, told)}
 

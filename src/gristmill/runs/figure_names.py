@@ -56,7 +56,6 @@ def known_figures(recipe: Recipe) -> set[str]:
     found = {"run.wall_seconds", "run.peak_rss_bytes"}
     found |= {f"{stage}.{figure}" for stage in stages for figure in [*OF_STAGE[stage].split(), "seconds"]}
     if recipe.evaluate:
-        found |= {f"{stage}.{figure}" for stage in stages if stage in MODEL for figure in FIGURES}
-        changed = [f"{figure}_{key}" for figure in FIGURES for key in ("difference", "low", "high")]
-        found |= {f"{stage}.{figure}" for stage in stages if stage in MODEL for figure in changed}
+        figures = [figure + end for figure in FIGURES for end in ("", "_difference", "_low", "_high")]
+        found |= {f"{stage}.{figure}" for stage in stages if stage in MODEL for figure in figures}
     return found | ({"corpus.documents_kept"} if {*stages} & {*CORPUS} else set())
