@@ -275,6 +275,7 @@ def test_a_conversation_keeps_its_structure(exported: tuple[Engine, Any]) -> Non
         ("- 1", "is no task"),
         ("task: [", "cannot read"),
         ("task: x\ninclude: missing.yaml", "cannot read"),
+        ("task: x\ninclude: task.yaml", "cannot read"),
     ],
 )
 def test_what_is_no_task_or_holds_code_is_refused(tmp_path: Path, text: str, told: str) -> None:

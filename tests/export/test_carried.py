@@ -11,7 +11,8 @@ from command_line import Command
 from safetensors import safe_open
 from signing_keys import keys
 
-from gristmill.export.carried import KEY, find
+from gristmill.export.carried import DIGEST, KEY, checksum, digest_without, find
+from gristmill.export.envelope import enveloped
 from gristmill.export.stage import run
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import save_model
@@ -70,6 +71,22 @@ def test_another_key_and_no_signature_are_refused(
             assert told.code == 2 and "its statement is signed by " in told.stderr
     (tmp_path / "empty.gguf").write_bytes(b"")
     assert "carries no statement" in command("verify", tmp_path / "empty.gguf").stderr
+
+
+def test_a_statement_without_a_predicate_is_refused(tmp_path: Path, command: Command) -> None:
+    """Its digest and its checksum are right."""
+    path, digest = tmp_path / "model.safetensors", "0" * 64
+    for _ in range(2):
+        said = {"subject": [{"name": path.name, "digest": {DIGEST: digest}}]}
+        envelope = enveloped(said, None)
+        text = json.dumps(envelope | {"checksum": checksum(envelope)}, separators=(",", ":"))
+        header = json.dumps({"__metadata__": {KEY: text}}, separators=(",", ":")).encode()
+        path.write_bytes(len(header).to_bytes(8, "little") + header)
+        found = find(path)
+        assert found
+        digest = digest_without(path, *found[:2])
+    told = command("verify", path)
+    assert told.code == 2 and "its statement has been changed" in told.stderr
 
 
 def test_equal_models_are_equal_files_that_tell_no_path(files: dict[str, list[Path]], tmp_path: Path) -> None:

@@ -104,6 +104,9 @@ def test_the_vocabulary_is_cut_or_grown_to_the_tokenizer(tmp_path: Path) -> None
         ({"hidden_act": "gelu"}, "'gelu'"),
         ({"rope_parameters": {"rope_type": "yarn"}}, "'yarn'"),
         ({"num_hidden_layers": None}, "config"),
+        ({"num_attention_heads": 0, "head_dim": None}, "config"),
+        ({"num_key_value_heads": 0}, "config"),
+        ({"intermediate_size": 1e400}, "config"),
     ],
 )
 def test_models_that_we_do_not_compute_are_refused(tmp_path: Path, changes: dict[str, Any], told: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from gristmill.errors import UserError
 from gristmill.model.formats.hf_format import config_json, renamed
@@ -59,6 +60,14 @@ def test_only_adapters_are_trained_and_merging_changes_no_output(tmp_path: Path)
         read_adapter(other, tmp_path)
     with pytest.raises(UserError, match="no adapters"):
         read_adapter(other, tmp_path / "nowhere")
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"r": 0}))
+    with pytest.raises(UserError, match="r = 0"):
+        read_adapter(random_model(), tmp_path)
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    save_file({"odd": torch.zeros(1)}, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(UserError, match="odd is not of this model"):
+        read_adapter(random_model(), tmp_path)
 
 
 def test_adapters_of_another_base_of_the_same_shape_are_told(

@@ -287,6 +287,21 @@ def test_wrong_records_are_left_out_and_named(
     assert capsys.readouterr().err == f"{stage}: 1 record left out; the first: mixed.jsonl: record 1: it is no good\n"
 
 
+def test_a_reward_model_that_cannot_be_read_is_named(tuned: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"no model in {tmp_path}"):
+        RewardModel.load(tmp_path)
+    save_model(load_model(tuned["model"]), tmp_path)
+    with pytest.raises(UserError, match="are not those of the model") as caught:
+        RewardModel.load(tmp_path)
+    assert caught.value.remedy == "name the folder of reward"
+    (tmp_path / "model.safetensors").write_bytes(b"cut off")
+    with pytest.raises(UserError, match="holds no readable model"):
+        RewardModel.load(tmp_path)
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(UserError, match="holds no readable model"):
+        RewardModel.load(tmp_path)
+
+
 def test_tasks_are_scored_before_on_the_way_and_at_the_end(base: dict[str, Path], tmp_path: Path) -> None:
     """What fine-tuning says over and over wins, whichever place it has among the choices."""
     said, other = "It is a red boat", "It is a grey cat"

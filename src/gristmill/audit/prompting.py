@@ -8,6 +8,7 @@ were taken out of the text one that stood elsewhere.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -77,9 +78,11 @@ def others(secrets: Sequence[Mapping[str, Any]], seed: int) -> list[str | None]:
     for value in values:
         forms.setdefault(form(value), []).append(value)
     for one in secrets:
-        alike = [value for value in forms[form(one["secret"])] if value != one["secret"]]
-        choice = alike or [value for value in values if value != one["secret"]]
-        found.append(choice[int(draw.integers(len(choice)))] if choice else None)
+        alike = forms[form(one["secret"])]
+        choice = alike if len(alike) > 1 else values
+        at = int(draw.integers(len(choice) - 1)) if len(choice) > 1 else 0
+        at += at >= bisect_left(choice, one["secret"])  # but the secret itself
+        found.append(choice[at] if len(choice) > 1 else None)
     return found
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
@@ -270,13 +271,16 @@ def with_answer(
 APART = "an answer that the template writes otherwise once more follows is learned apart"
 
 
-def lessons(messages: Sequence[Mapping[str, Any]], tokenizer: Tokenizer) -> list[tuple[list[int], list[bool]]]:
+def lessons(
+    messages: Sequence[Mapping[str, Any]], tokenizer: Tokenizer, most: int = sys.maxsize
+) -> list[tuple[list[int], list[bool]]]:
     """What is learned of a conversation: rows of token ids and mask as `render` gives them. Each answer is in one mask,
     where what is before it and its own tokens are those that generation has. Raises UserError as `render`.
 
     As a rule there is one row. Templates leave out what was thought before earlier answers, as Qwen3's: such an answer
     is learned in a row that ends with it, and is read without its thought in those of later ones (as tinker-cookbook's
-    renderers have it: one row as long as each turn extends what was before it).
+    renderers have it: one row as long as each turn extends what was before it). Where a row would have more than `most`
+    tokens, that row is all that comes.
     """
     ids, mask = render(messages, tokenizer)
     learned = [at for at, one in enumerate(messages) if one["role"] == "assistant" and one.get("weight", 1)]
@@ -286,6 +290,8 @@ def lessons(messages: Sequence[Mapping[str, Any]], tokenizer: Tokenizer) -> list
     for end in reversed(learned):
         before = [{**one, "weight": 0} if one["role"] == "assistant" else one for one in messages[:end]]
         ids, mask = render([*before, {**messages[end], "weight": 1}], tokenizer)
+        if len(ids) > most:
+            return [(ids, mask)]
         begin, stop = mask.index(True), len(mask) - mask[::-1].index(True)
         row = next((row for row in rows if row[0][:stop] == ids[:stop]), None)
         if row is None:

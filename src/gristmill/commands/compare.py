@@ -130,7 +130,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """An object in a file. Raises UserError where there is none."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f"cannot read {path}: {error}", "name the folder of a finished run") from error
 
 

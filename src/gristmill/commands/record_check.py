@@ -163,7 +163,7 @@ def fitting(
         ids = [with_answer(messages, one, tokenizer) for one in answers if isinstance(one, dict)]
         length = max((len(prompt) + len(answer) for prompt, answer in ids), default=0)
         if read is answered:
-            lengths = [len(ids) for ids, _ in lessons(messages, tokenizer)]
+            lengths = [len(ids) for ids, _ in lessons(messages, tokenizer, most + 1)]
             length = max(lengths)
         length = length or len(render(messages, tokenizer, generation_prompt=read is asked)[0])
         if length > most + (read is answered):

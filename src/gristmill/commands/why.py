@@ -120,14 +120,19 @@ def training(folders: Mapping[str, Path], page: str) -> Iterator[str]:
             if not made:
                 yield f"tokens {low:,} to {high:,} of the training split; no model was trained on them here"
                 continue
-            params = Pretrain(**made.params)
-            loader = Loader(split, params.context, params.batch, params.seed, params.mix)
+            params = {
+                **Pretrain().model_dump(),
+                **made.params,
+                **made.metrics,
+            }  # which have the batch that a dial chose
+            batch = int(params["batch"])
+            loader = Loader(split, params["context"], batch, params["seed"], params["mix"])
             steps, epoch, before = set[int](), 0, 0
-            while before < made.counts["steps"] * params.batch:
+            while before < made.counts["steps"] * batch:
                 rows = loader.epoch(epoch)
                 inside = np.flatnonzero((rows.start < high) & (rows.start + rows.length > low))
                 holding = np.searchsorted(rows.first, inside, side="right") - 1
-                steps |= {int(before + row) // params.batch for row in holding}
+                steps |= {int(before + row) // batch for row in holding}
                 before, epoch = before + len(rows), epoch + 1
             read = sorted(step for step in steps if step < made.counts["steps"])
             shown = ", ".join(f"{step:,}" for step in read[:SHOWN]) + (" …" if len(read) > SHOWN else "")

@@ -162,12 +162,12 @@ def read_task(path: Path) -> dict[str, Any]:
     Loader.add_constructor("!function", refuse)
     try:
         found = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506 (a safe one)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        if not isinstance(found, dict) or isinstance(found.get("task"), list) or "group" in found:
+            raise UserError(f"{path} is no task", "give a file that describes one task, not a group of them")
+        if included := found.pop("include", None):
+            found = {**read_task(path.parent / str(included)), **found}
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"cannot read {path}: {error}", "give a task file of lm-evaluation-harness") from error
-    if not isinstance(found, dict) or isinstance(found.get("task"), list) or "group" in found:
-        raise UserError(f"{path} is no task", "give a file that describes one task, not a group of them")
-    if included := found.pop("include", None):
-        found = {**read_task(path.parent / str(included)), **found}
     files = (found.get("dataset_kwargs") or {}).get("data_files")
 
     def here(file: Any) -> Any:

@@ -12,10 +12,12 @@ import json
 import mmap
 import shutil
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gristmill.errors import UserError
 from gristmill.export.envelope import enveloped, opened, read_by, statement
 from gristmill.manifest import Manifest
 from gristmill.recipe import stage_params
@@ -133,38 +135,31 @@ def digest_without(path: Path, start: int, stop: int) -> str:
     return found.hexdigest()
 
 
-@dataclass(frozen=True)
-class Carried:
-    """What a file says of itself."""
+def examine(path: Path, key: Ed25519PublicKey | None = None) -> tuple[str, list[str]]:
+    """Who made an exported file, in a sentence, and the names of the keys that its statement is signed by.
 
-    said: dict[str, Any]  # the statement; empty where none can be read
-    signers: list[str]  # names of keys
-    fault: str = ""  # empty where it holds
+    Raises UserError where the file is not what its statement says, or the key that is given has not signed it.
+    """
+    fault, place = "it carries no statement that can be read", find(path)
+    if place:
+        start, stop, text = place
+        fault = "its statement has been changed"
+        with suppress(ValueError, LookupError, TypeError, AttributeError):
+            envelope = json.loads(text)
+            if envelope.pop("checksum") == checksum(envelope):
+                signers = [str(one["keyid"]) for one in envelope["signatures"]]
+                said = opened(envelope, key)
+                if said is None:
+                    fault = f"its statement is signed by {'another key' if signers else 'nobody'}"
+                elif said["subject"][0]["digest"][DIGEST] == digest_without(path, start, stop):
+                    return made_by(said["predicate"]), signers
+                else:
+                    fault = "its bytes are not those that its statement speaks of"
+    raise UserError(f"{path}: {fault}", "get the file again from who made it, and their public key")
 
-    def told(self) -> str:
-        """Who made the file, in a sentence."""
-        build = self.said["predicate"]["buildDefinition"]
-        version = self.said["predicate"]["runDetails"]["builder"]["version"]["gristmill"]
-        of = ", ".join(f"{one['name']} {one['digest']['sha256'][:16]}" for one in build["resolvedDependencies"])
-        return f"made by {build['externalParameters']['stage'] or 'no known stage'}, gristmill {version} of {of or '?'}"
 
-
-def examine(path: Path, key: Ed25519PublicKey | None = None) -> Carried:
-    """What an exported file says of itself, and whether that holds; with a key, also whether it has signed it."""
-    place = find(path)
-    if place is None:
-        return Carried({}, [], "it carries no statement that can be read")
-    start, stop, text = place
-    try:
-        envelope = json.loads(text)
-        if envelope.pop("checksum") != checksum(envelope):
-            return Carried({}, [], "its statement has been changed")
-        signers = [str(one["keyid"]) for one in envelope["signatures"]]
-        said = opened(envelope, key)
-        if said is None:
-            return Carried({}, signers, f"its statement is signed by {'another key' if signers else 'nobody'}")
-        if said["subject"][0]["digest"][DIGEST] != digest_without(path, start, stop):
-            return Carried(said, signers, "its bytes are not those that its statement speaks of")
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
-        return Carried({}, [], "its statement has been changed")
-    return Carried(said, signers)
+def made_by(predicate: dict[str, Any]) -> str:
+    """Who made a file, in a sentence, by the predicate of its statement."""
+    build, version = predicate["buildDefinition"], predicate["runDetails"]["builder"]["version"]["gristmill"]
+    of = ", ".join(f"{one['name']} {one['digest']['sha256'][:16]}" for one in build["resolvedDependencies"])
+    return f"made by {build['externalParameters']['stage'] or 'no known stage'}, gristmill {version} of {of or '?'}"

@@ -195,8 +195,9 @@ class Engine:
         try:
             for one in made:
                 scheduler.add(one)
-            while not all(one.done for one in made):
-                scheduler.step()
+            for one in made:
+                while not one.done:
+                    scheduler.step()
         finally:
             scheduler.cancel(made)
         return [completion(one) for one in made]

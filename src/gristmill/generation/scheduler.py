@@ -95,18 +95,19 @@ class Scheduler:
     def finish(self, generation: Generation) -> None:
         """Free what it holds."""
         generation.done = True
-        for among in (self.going, self.waiting):
-            if generation in among:
-                among.remove(generation)
+        if generation in self.going:
+            self.going.remove(generation)
+        elif generation in self.waiting:
+            self.waiting.remove(generation)
         self.promised.difference_update(generation.wanted[len(generation.keys) - 1 :])
         self.pages.release(generation.pages)
         generation.pages = []
 
     def admit(self) -> None:
         """Let those begin for whom there is room, with the pages that are known."""
-        for generation in list(self.waiting):
-            if len(self.going) >= SLOTS:
-                return
+        later: list[Generation] = []
+        while self.waiting and len(self.going) < SLOTS:
+            generation = self.waiting.popleft()
             for key in generation.wanted:
                 full = (len(generation.pages) + 1) * PAGE < generation.prompt
                 page = self.pages.share(key) if full else self.copied(key)
@@ -118,13 +119,14 @@ class Scheduler:
             if missing and missing[0] in self.promised:
                 self.pages.release(generation.pages)
                 generation.pages, generation.keys = [], [b""]
+                later.append(generation)
                 continue
             self.promised.update(missing)
             generation.read = min(len(generation.pages) * PAGE, generation.prompt - 1)
             generation.shared = generation.read
             self.shared += generation.read
-            self.waiting.remove(generation)
             self.going.append(generation)
+        self.waiting.extendleft(reversed(later))
 
     def copied(self, key: bytes) -> int | None:
         """A page to write on that holds what the page of a key does, if that is known."""

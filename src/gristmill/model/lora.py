@@ -124,12 +124,14 @@ def read_adapter(model: Network, folder: Path) -> None:
         if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("modules_to_save"):
             raise UserError(f"{folder}: not plain LoRA", "adapters of matrices alone can be used")
         rank, alpha = int(config["r"]), float(config["lora_alpha"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        if rank < 1:
+            raise ValueError(f"r = {rank}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, SafetensorError) as error:
         inside = folder / ADAPTER
         why = error.strerror if isinstance(error, OSError) else error
         there = f": name {inside}" if (inside / CONFIG).exists() else ", as sft/adapter"
         raise UserError(f"no adapters of PEFT in {folder}: {why}", f"name the folder of a LoRA{there}") from error
-    ends = {name.split(".")[-3].removesuffix("_proj") for name in tensors}
+    ends = {name.split(".")[-3:][0].removesuffix("_proj") for name in tensors}
     attach(model, rank, alpha * math.sqrt(rank) if config.get("use_rslora") else alpha, sorted(ends))
     own = {written(name): tensor for name, tensor in model.state_dict().items() if ".lora_" in name}
     wrong = sorted(own.keys() ^ tensors.keys()) or [n for n in own if own[n].shape != tensors[n].shape]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -153,9 +153,7 @@ def chunk_function(hidden_ND: Tensor) -> Chunk:
     [C, V]."""
     if kernels.fits(hidden_ND, kernels.LANES):
         return fused_chunk
-    if hidden_ND.is_cuda:
-        return compiled_chunk() if ops.gpu_kernels is None else gpu_chunk
-    return plain_chunk
+    return gpu_chunk if hidden_ND.is_cuda and ops.gpu_kernels is not None else plain_chunk
 
 
 def fused_chunk(hidden_CD: Tensor, weight_VD: Tensor, targets_C: Tensor, share: float) -> tuple[Tensor, Tensor]:
@@ -181,12 +179,6 @@ def plain_chunk(hidden_CD: Tensor, weight_VD: Tensor, targets_C: Tensor, share: 
     hit_CV = torch.arange(logits_CV.size(1), device=logits_CV.device) == index_C1
     slope_CV = ((logits_CV - total_C[:, None]).exp() - hit_CV.to(logits_CV.dtype)) * (borne_C * share)[:, None]
     return loss_C, slope_CV.to(hidden_CD.dtype)
-
-
-@lru_cache
-def compiled_chunk() -> Chunk:
-    """`plain_chunk` with all that comes after the product in one kernel."""
-    return torch.compile(plain_chunk, dynamic=True)
 
 
 @torch.no_grad()

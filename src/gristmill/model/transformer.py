@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -121,6 +122,9 @@ class Network(nn.Module):
     """A model that its configuration rebuilds: what can be trained and saved."""
 
     config: ModelConfig
+
+
+N = TypeVar("N", bound=Network)
 
 
 class Transformer(Network):
@@ -230,14 +234,18 @@ def load_model(folder: Path | str, device: str = "cpu") -> Transformer:
 
     Raises UserError naming the file that is missing or does not fit.
     """
-    folder = Path(folder)
+    return load_network(Transformer, Path(folder), device, "pretrain, sft or rl")
+
+
+def load_network(make: Callable[[ModelConfig], N], folder: Path, device: str, stages: str) -> N:
+    """The same of whatever network `save_model` wrote in the folder of one of some `stages`."""
     for name in ("model.json", "model.safetensors"):
         intact(folder / name)
     try:
         config = ModelConfig(**json.loads((folder / "model.json").read_text()))
         weights = load_file(folder / "model.safetensors", device=device)
         with torch.device(device):
-            model = Transformer(config)
+            model = make(config)
         model.load_state_dict(weights)
     except OSError as error:
         if folder.is_file() or (folder / "config.json").exists():
@@ -248,6 +256,6 @@ def load_model(folder: Path | str, device: str = "cpu") -> Transformer:
     except Exception as error:
         if "state_dict" in str(error):  # torch names every tensor, over many lines
             problem = f"the tensors in {folder} are not those of the model that its model.json describes"
-            raise UserError(problem, "name the folder of pretrain, sft or rl") from error
+            raise UserError(problem, f"name the folder of {stages}") from error
         raise UserError(f"{folder} holds no readable model: {error}", "train it again") from error
     return model

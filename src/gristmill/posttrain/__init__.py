@@ -1,1 +1,1 @@
-"""Fine-tuning and alignment: SFT, reward model, GRPO."""
+"""Fine-tuning and alignment: SFT, DPO, KTO, reward models, and RL by GRPO, RLOO and PPO."""

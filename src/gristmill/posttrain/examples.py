@@ -102,7 +102,7 @@ def packed(examples: Sequence[Example]) -> Packed:
 def examples_of(messages: Messages, tokenizer: Tokenizer, context: int) -> list[Example]:
     """A conversation, rendered: one example, or as many as `lessons` makes of it. Raises TooLong where the model cannot
     read one whole."""
-    made = lessons(messages, tokenizer)
+    made = lessons(messages, tokenizer, context + 1)
     if (longest := max(len(ids) for ids, _ in made)) > context + 1:
         raise TooLong(longest, context + 1)
     return [Example(np.asarray(ids, np.int32), np.asarray(mask, bool)) for ids, mask in made]

@@ -18,17 +18,15 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gristmill.chat.conversations import LeftOut, TooLong, nothing_left, read_records, report
 from gristmill.chat.layouts import Messages, Record, preference
 from gristmill.chat.template import with_answer
-from gristmill.errors import UserError
 from gristmill.generation.answer_text import said
 from gristmill.generation.engine import load_together
-from gristmill.manifest import Manifest, intact
-from gristmill.model.transformer import ModelConfig, Network, Transformer
+from gristmill.manifest import Manifest
+from gristmill.model.transformer import Network, Transformer, load_network
 from gristmill.posttrain.examples import Pair, planned
 from gristmill.posttrain.losses import bradley_terry
 from gristmill.processes import RANK, SIZE
@@ -66,15 +64,7 @@ class RewardModel(Network):
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> RewardModel:
         """Read a reward model's folder. Raises UserError where there is none."""
-        try:
-            config = ModelConfig(**json.loads(intact(folder / "model.json").read_text()))
-            model = cls(Transformer(config)).to(device)
-            model.load_state_dict(load_file(intact(folder / "model.safetensors"), device))
-        except (OSError, ValueError, RuntimeError) as error:
-            why = str(error).splitlines()[0]
-            why = "its tensors are another model's" if "state_dict" in why else why  # torch names them all after that
-            raise UserError(f"no readable reward model in {folder}: {why}", "run the reward stage") from error
-        return model.eval()
+        return load_network(lambda config: cls(Transformer(config)), folder, device, "reward").eval()
 
 
 @dataclass(kw_only=True)

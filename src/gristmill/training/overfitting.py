@@ -7,6 +7,7 @@ itself is not: one sample of documents is harder than the other. What counts is 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import accumulate
 
 from gristmill.training.watch import Records, Watch
 
@@ -24,7 +25,7 @@ def growth(records: Records) -> list[float]:
     The first scoring (of a model that knows nothing) is left out of what is smallest.
     """
     gaps = [(heldout - train) / max(heldout, 1e-9) for _, heldout, train in scored(records)]
-    return [max(0.0, gap - min(gaps[1 : number + 1], default=gap)) for number, gap in enumerate(gaps)]
+    return [0.0] * bool(gaps) + [gap - least for gap, least in zip(gaps[1:], accumulate(gaps[1:], min), strict=True)]
 
 
 def scored(records: Records) -> list[tuple[int, float, float]]:
@@ -43,7 +44,9 @@ def warnings(records: Records) -> dict[str, int]:
     heldout = [found for _, found, _ in kept]
     signs = {
         "gap_opens": [grown > OPEN for grown in growth(records)],
-        "heldout_rises": [bits > (1 + WORSE) * min(heldout[: n + 1]) for n, bits in enumerate(heldout)],
+        "heldout_rises": [
+            bits > (1 + WORSE) * best for bits, best in zip(heldout, accumulate(heldout, min), strict=True)
+        ],
     }
     found: dict[str, int] = {}
     for name, sign in signs.items():

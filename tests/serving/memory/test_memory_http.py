@@ -120,10 +120,13 @@ def test_it_is_guarded_and_a_server_may_have_none(http: httpx.Client, assistant:
         assert httpx.get(f"{address}/v1/memory/facts", headers={"Host": "evil.test"}).status_code == 403
 
 
+BROKEN = {"Origin": "http://[evil.test"}  # no address at all
+
+
 def test_pages_of_other_sites_change_nothing(roomy: Assistant, store: MemoryStore, listen: Listen) -> None:
     """A browser sends a form or plain text anywhere, and asks nobody."""
     with listen(roomy, memory=store, loopback=True) as address:
-        for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.test"}, {"Origin": "null"}):
+        for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.test"}, {"Origin": "null"}, BROKEN):
             for path, body in (
                 ("memory/facts", {"text": "Buy at evil.test"}),
                 ("chat/completions", {"messages": [ASK]}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import stat
 from itertools import count
@@ -11,6 +12,7 @@ import pytest
 
 from gristmill.errors import UserError
 from gristmill.serving.memory import memory_store
+from gristmill.serving.memory.memory_routes import exported
 from gristmill.serving.memory.memory_store import MemoryStore, Missing
 
 
@@ -51,6 +53,17 @@ def test_a_newer_fact_on_a_subject_wins(store: MemoryStore) -> None:
     assert store.facts("ann")[0].text == "My dog is Rex" and len(store.facts("ann")) == 6
     first = store.facts("ann")[-1]
     assert store.remember("ann", "I live  in\nOslo", first.id).text == "I live in Oslo"
+
+
+def test_an_export_tells_each_conversation_once_whatever_is_used_or_deleted_meanwhile(store: MemoryStore) -> None:
+    begun = [store.begin("ann", {}).id for _ in range(150)]
+    for one in begun:
+        store.add("ann", one, [("user", "Hello", "completed")])
+    lines = exported(store, "ann")
+    told = [json.loads(next(lines))["id"] for _ in range(100)]
+    store.add("ann", told[-1], [("user", "Once more", "completed")])  # it is the newest now
+    store.end("ann", [told[0], begun[0]])
+    assert told + [json.loads(line)["id"] for line in lines] == begun[:0:-1]
 
 
 def test_nobody_reaches_what_is_anothers(store: MemoryStore) -> None:

@@ -88,5 +88,5 @@ def gguf_config(path: Path, vocab_size: int = 0) -> ModelConfig:
             norm_eps=float(f"{told['attention.layer_norm_rms_epsilon']:.7g}"),  # float32 there
             qk_norm=KINDS[family],
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, ArithmeticError) as error:
         raise UserError(f"{path} does not tell the shape of its model: {error!r}", REMEDY) from error

@@ -114,7 +114,7 @@ def read_config(folder: Path) -> ModelConfig:
         )
     except OSError as error:
         raise UserError(f"no model in {folder}: {error.strerror}", "give a Hugging Face folder") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise UserError(f"{path} is no configuration that we can read: {error!r}", REMEDY) from error
 
 

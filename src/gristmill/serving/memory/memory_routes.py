@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -21,7 +22,6 @@ from gristmill.serving.requests.request_fields import Body, parse, read_body
 
 Work = Callable[..., Any]
 Limit = Annotated[int, Query(ge=1, le=100)]
-EVERY = 100  # conversations that are read at a time
 
 
 def add_memory_routes(app: FastAPI, memory: MemoryStore, queue: AnswerQueue) -> None:
@@ -156,10 +156,7 @@ def describe(memory: MemoryStore, user: str, body: ConversationBody, id: str) ->
 
 def end(memory: MemoryStore, user: str, id: str | None = None) -> dict[str, Any]:
     """Delete a conversation, or all."""
-    while found := [id] if id else [one.id for one in memory.conversations(user, EVERY)]:
-        memory.end(user, found)
-        if id:
-            break
+    memory.end(user, [id] if id else [one.id for one in memory.conversations(user)])
     return {"id": id, "object": "conversation.deleted", "deleted": True}
 
 
@@ -187,10 +184,7 @@ def drop(memory: MemoryStore, user: str, id: str, number: str) -> dict[str, Any]
 
 def exported(memory: MemoryStore, user: str) -> Iterator[str]:
     """All conversations as JSON lines, with `messages` as OpenAI's chat has them: the oldest last."""
-    after = None
-    while found := memory.conversations(user, EVERY, after):
-        for one in found:
-            after = one.id
-            messages = [{"role": said.role, "content": said.text} for said in memory.items(user, one.id)]
-            if messages:
+    for one in memory.conversations(user):
+        with suppress(Missing):  # deleted meanwhile
+            if messages := [{"role": said.role, "content": said.text} for said in memory.items(user, one.id)]:
                 yield json.dumps({"messages": messages, **told(one)}, ensure_ascii=False) + "\n"

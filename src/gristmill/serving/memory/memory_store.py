@@ -165,7 +165,7 @@ class MemoryStore:
                 if not base.execute("DELETE FROM facts WHERE id = ? AND user = ?", (fact, user)).rowcount:
                     raise Missing(fact)
 
-    def conversations(self, user: str, limit: int, after: str | None = None) -> list[Conversation]:
+    def conversations(self, user: str, limit: int = MOST_CONVERSATIONS, after: str | None = None) -> list[Conversation]:
         """A user's conversations, those last used first, from the one after `after` on."""
         last = [] if after is None else [self.conversation(user, after).updated_at, after]
         older = "AND (updated_at, id) < (?, ?)" if last else ""
