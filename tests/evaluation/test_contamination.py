@@ -15,6 +15,7 @@ from gristmill.document import Document, write_documents
 from gristmill.evaluation import stage
 from gristmill.evaluation.contamination import TrainedOn, contamination
 from gristmill.evaluation.questions import Answer
+from gristmill.manifest import WORK
 from gristmill.recipe import Evaluate, Tokenize
 from gristmill.settings.recipe_file import load_recipe
 from gristmill.tokenizer import tokenize
@@ -164,3 +165,19 @@ def test_items_are_looked_for_in_what_fine_tuning_reads(
     }
     assert {split: one["contaminated"] for split, one in found["by_split"].items()} == {"sft": 1, "test": 3}
     assert found["without"][model_folder.name]["test"]["asked"]["answerable"] == 1
+
+
+def test_what_was_trained_on_is_read_once_for_all_tasks(
+    model_folder: Path, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    """What one pass gives is kept until the stage ends, a file each."""
+    asked = [" ".join(other(40 + number)[-10:]) for number in range(2)]
+    answer = {"role": "assistant", "content": "zebra zephyr zebra zephyr"}
+    jsonl.write(tmp_path / "talk.jsonl", [{"messages": [{"role": "user", "content": asked[0]}, answer]}])
+    items = [[{"question": text, "answer": answer["content"]}] for text in asked]
+    tasks = {name: str(jsonl.write(tmp_path / f"{name}.jsonl", own)) for name, own in zip("ab", items, strict=True)}
+    params = Evaluate(tasks=tasks, tuned_on=[str(tmp_path / "talk.jsonl")], max_tokens=4)
+    stage.run({"model": model_folder, "tokenizer": tokenizer_folder}, params, tmp_path)
+    found = json.loads((tmp_path / "tasks.json").read_text())
+    assert [found[name]["13_gram"]["contaminated"] for name in "ab"] == [1, 0]
+    assert [path.name for path in (tmp_path / WORK).glob("*contamination*")] == ["contamination.json"]

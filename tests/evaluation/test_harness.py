@@ -17,10 +17,9 @@ import pytest
 from gristmill.chat.matching import right
 from gristmill.errors import UserError
 from gristmill.evaluation import stage
-from gristmill.evaluation.contamination import TrainedOn
 from gristmill.evaluation.harness import before_stops, language_model, read_task
 from gristmill.evaluation.intervals import NORMAL
-from gristmill.evaluation.tasks import combined, run_task
+from gristmill.evaluation.tasks import combined, run_task, summed_up_task
 from gristmill.export import stage as export
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
@@ -131,9 +130,8 @@ def test_a_task_file_of_the_harness_is_scored_per_example_as_there(
     path.write_text("task: own\ninclude: base.yaml\n")
     (tmp_path / "out").mkdir()
     capfd.readouterr()
-    figures, records = run_task(
-        engine, "own", path, 24, [], Parts(tmp_path / "out"), TrainedOn(None, [], engine.tokenizer)
-    )
+    task = run_task(engine, "own", path, 24, [], Parts(tmp_path / "out"))
+    figures, records = summed_up_task(engine, "own", task, {})
     assert capfd.readouterr().err == ""  # no bars, no complaint of git
     expected = samples(theirs, read_task(path))
     assert figures["items"] == 4 and figures["exact_match_whole"]["value"] >= 0.25
@@ -187,10 +185,10 @@ def test_what_all_examples_give_together_is_what_the_harness_says(
     engine = Engine.load(model_folder, tokenizer_folder)
     files = {kind: own_task(tmp_path, kind, figures) for kind, figures in COMBINED.items()}
     theirs = simple_evaluate(language_model(engine), tasks=[*map(read_task, files.values())], bootstrap_iters=0)
-    nothing = TrainedOn(None, [], engine.tokenizer)
     for kind, figures in COMBINED.items():
         (tmp_path / kind).mkdir()
-        found, records = run_task(engine, "mine", files[kind], 24, [], Parts(tmp_path / kind), nothing)
+        task = run_task(engine, "mine", files[kind], 24, [], Parts(tmp_path / kind))
+        found, records = summed_up_task(engine, "mine", task, {})
         json.dumps(records)
         for figure in figures:
             expected = float(theirs["results"][kind][f"{figure},none"])
@@ -225,8 +223,8 @@ def test_a_prompt_that_is_cut_is_counted(model_folder: Path, tokenizer_folder: P
     jsonl.write(tmp_path / "items.jsonl", [{"question": long, "answer": "x"}, {"question": "The", "answer": "x"}])
     (tmp_path / "own.yaml").write_text(f"task: own\n{GENERATED}")
     (tmp_path / "out").mkdir()
-    nothing = TrainedOn(None, [], engine.tokenizer)
-    figures, records = run_task(engine, "own", tmp_path / "own.yaml", 24, [], Parts(tmp_path / "out"), nothing)
+    task = run_task(engine, "own", tmp_path / "own.yaml", 24, [], Parts(tmp_path / "out"))
+    figures, records = summed_up_task(engine, "own", task, {})
     assert figures["shortened"] == 1 and [one.get("shortened", False) for one in records] == [True, False]
 
 

@@ -7,7 +7,7 @@ tokens). Case and punctuation do not count. An item with fewer words than a run 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -24,6 +24,10 @@ from gristmill.tokenizer.shards import Split
 RUN, SHORT_RUN = 13, 8  # words
 HALF = 0.5
 NAMES = {"role", "from", "id"}  # fields of a record that no one says
+
+
+# by definition whether each of some items is too `short` to be found, and whether it was `met`
+Met = Mapping[str, Mapping[str, Sequence[bool]]]
 
 
 @dataclass(frozen=True)
@@ -110,9 +114,8 @@ def contamination(texts: Sequence[str], trained: TrainedOn) -> list[Contaminatio
     ]
 
 
-def told(groups: Sequence[Sequence[str]], trained: TrainedOn) -> list[dict[str, dict[str, list[bool]]]]:
-    """The same of several groups of items, which one pass looks for: for each group by definition whether each item is
-    too `short` to be found, and whether it was `met`."""
+def told(groups: Sequence[Sequence[str]], trained: TrainedOn) -> list[Met]:
+    """The same of several groups of items, which one pass looks for."""
     found = contamination([text for texts in groups for text in texts], trained)
     ends = [*accumulate(map(len, groups), initial=0)]
     return [{one.rule.name: one.told(first, last) for one in found} for first, last in pairwise(ends)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -12,19 +12,19 @@ from gristmill.chat.conversations import LeftOut, report
 from gristmill.chat.template import exchange
 from gristmill.evaluation.comparison import compare
 from gristmill.evaluation.confidence import trust
-from gristmill.evaluation.contamination import TrainedOn, told
+from gristmill.evaluation.contamination import Met, TrainedOn, told
 from gristmill.evaluation.figures import FIGURES, figures_of, label, shown, spread
 from gristmill.evaluation.heldout_text import FILE, heldout_text, looked_for
 from gristmill.evaluation.questions import Answer, Question, ask, askable, outcome, read_questions
 from gristmill.evaluation.scores import score, without
-from gristmill.evaluation.tasks import run_task
+from gristmill.evaluation.tasks import Scored, run_task, summed_up_task
 from gristmill.files import write_json, write_jsonl
 from gristmill.generation.engine import Engine
 from gristmill.generation.sampling_params import Doubt
 from gristmill.manifest import Manifest, Parts
 from gristmill.progress import results, table, warn
 from gristmill.recipe import Evaluate
-from gristmill.tokenizer.shards import Split, open_split
+from gristmill.tokenizer.shards import open_split
 from gristmill.training.loop import best_device
 
 COMPARISON, CONTAMINATION = "comparison.json", "contamination.json"
@@ -73,16 +73,11 @@ def run(inputs: Mapping[str, Path], params: Evaluate, out: Path) -> Manifest:
         metrics |= figures(results, final.name)
         metrics |= summed_up(changes)
         show(results, trusted)
-    text, heldout = (
-        open_split(inputs["tokens"], name, engine.tokenizer.hash) if "tokens" in inputs else None
-        for name in ("train", "heldout")
-    )
-    trained = TrainedOn(text, [*map(Path, params.tuned_on)], engine.tokenizer)
-    if trained:
-        metrics |= judge_text(engine, trained, heldout, questions, outcomes, params.often, out, parts)
-    metrics |= run_tasks(engine, params, out, left_out, parts, trained)
-    if not (questions or params.tasks or heldout):
-        warn(NOTHING)
+    tasks = {
+        name: run_task(engine, name, Path(path), params.max_tokens, left_out, parts)
+        for name, path in params.tasks.items()
+    }
+    metrics |= judge_texts(engine, inputs, params, questions, outcomes, tasks, out, parts)
     write_jsonl(out / "answers.jsonl", records)
     write_json(out / "results.json", results)
     if changes:
@@ -101,35 +96,46 @@ def doubt(engine: Engine, params: Evaluate) -> Doubt | None:
     return engine.doubt(params.sure, params.declines[0]) if params.declines else None
 
 
-def judge_text(
+def judge_texts(
     engine: Engine,
-    trained: TrainedOn,
-    heldout: Split | None,
+    inputs: Mapping[str, Path],
+    params: Evaluate,
     questions: list[Question],
     outcomes: Mapping[str, list[str]],
-    often: int,
+    tasks: Mapping[str, Scored],
     out: Path,
     parts: Parts,
 ) -> dict[str, float]:
-    """Write the figures of held-out text, and what of it and of the questions stands in what was trained on, which is
-    read once; returns what the summary has."""
+    """Write the figures of tasks and held-out text, and what of these and of the questions stands in what was trained
+    on, which is read once; returns what the summary has."""
+    text, heldout = (
+        open_split(inputs["tokens"], name, engine.tokenizer.hash) if "tokens" in inputs else None
+        for name in ("train", "heldout")
+    )
+    trained = TrainedOn(text, [*map(Path, params.tuned_on)], engine.tokenizer)
     looked = looked_for(heldout) if heldout else []
     texts = [engine.tokenizer.decode(heldout.document(number)[:-1].tolist()) for number in looked] if heldout else []
-    groups = [q.whole() for q in questions], texts
-    asked, read = parts("contamination", partial(told, groups, trained)) if questions or heldout else ({}, {})
-    if questions:
-        write_contamination(questions, outcomes, asked, often, out)
-    if heldout is None:
-        return {}
-    content = heldout_text(engine, heldout, parts, looked, read)
-    write_json(out / FILE, content)
-    return {"heldout_bpb": content["all"]["bits_per_byte"]} if "bits_per_byte" in content["all"] else {}
+    groups = [q.whole() for q in questions], texts, *(task.texts for task in tasks.values())
+    met: list[Met] = [{} for _ in groups]
+    if trained and any(groups):
+        met = parts("contamination", partial(told, groups, trained))
+    if questions and trained:
+        write_contamination(questions, outcomes, met[0], params.often, out)
+    figures = tell_tasks(engine, tasks, met[2:], out)
+    if heldout is not None:
+        content = heldout_text(engine, heldout, parts, looked, met[1])
+        write_json(out / FILE, content)
+        if "bits_per_byte" in content["all"]:
+            figures["heldout_bpb"] = content["all"]["bits_per_byte"]
+    if not (questions or tasks or heldout):
+        warn(NOTHING)
+    return figures
 
 
 def write_contamination(
     questions: list[Question],
     outcomes: Mapping[str, list[str]],
-    found: Mapping[str, Mapping[str, list[bool]]],
+    found: Met,
     often: int,
     out: Path,
 ) -> None:
@@ -147,20 +153,19 @@ def write_contamination(
     write_json(out / CONTAMINATION, content)
 
 
-def met_of(questions: list[Question], one: Mapping[str, list[bool]], split: str | None = None) -> dict[str, int]:
+def met_of(questions: list[Question], one: Mapping[str, Sequence[bool]], split: str | None = None) -> dict[str, int]:
     """How many questions there are, of one split or in all; how many were too short to be found, and how many met."""
     own = [number for number, question in enumerate(questions) if split in (None, question.split)]
     counts = {"too_short": one["short"], "contaminated": one["met"]}
     return {"questions": len(own)} | {name: sum(found[number] for number in own) for name, found in counts.items()}
 
 
-def run_tasks(
-    engine: Engine, params: Evaluate, out: Path, left_out: list[LeftOut], parts: Parts, trained: TrainedOn
-) -> dict[str, float]:
-    """Score the recipe's tasks and write what came of them; returns their figures for the summary."""
+def tell_tasks(engine: Engine, tasks: Mapping[str, Scored], met: Sequence[Met], out: Path) -> dict[str, float]:
+    """Write what came of the tasks; returns their figures for the summary. `met`: of each task's items, which stand in
+    what was trained on."""
     by_task, scored = dict[str, dict[str, Any]](), list[dict[str, Any]]()
-    for name, path in params.tasks.items():
-        by_task[name], items = run_task(engine, name, Path(path), params.max_tokens, left_out, parts, trained)
+    for (name, task), found in zip(tasks.items(), met, strict=True):
+        by_task[name], items = summed_up_task(engine, name, task, found)
         scored += items
     if by_task:
         write_json(out / "tasks.json", by_task)

@@ -13,14 +13,14 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gristmill.chat.conversations import LeftOut, nothing_left, read_records
 from gristmill.chat.matching import MATCHES, is_number, numbers, right
 from gristmill.errors import UserError
-from gristmill.evaluation.contamination import TrainedOn, told
+from gristmill.evaluation.contamination import Met
 from gristmill.evaluation.harness import MEAN, aggregated, run_by_harness, whole
 from gristmill.evaluation.intervals import of_any, of_mean, of_ratio, of_share, own
 from gristmill.evaluation.questions import complete, prompt_of
@@ -61,49 +61,45 @@ def form_of(record: dict[str, Any]) -> Item:
     raise UserError("it is no item of a task", forms)
 
 
-def run_task(
-    engine: Engine, name: str, path: Path, max_tokens: int, left_out: list[LeftOut], parts: Parts, trained: TrainedOn
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A task's figures, each with a 95 % interval, and a record an item. Items that are none join `left_out`. Where it
-    is known what the model was `trained` on, each figure is also that of the items which do not stand in it.
+class Scored(NamedTuple):
+    """A task whose items are scored."""
+
+    names: Mapping[str, str]  # of its figures, each with what is made of all items' values
+    records: list[dict[str, Any]]  # one an item
+    texts: list[str]  # of each item, with the right answer
+
+
+def run_task(engine: Engine, name: str, path: Path, max_tokens: int, left_out: list[LeftOut], parts: Parts) -> Scored:
+    """Score a task. Items that are none join `left_out`.
 
     A YAML file is a task of lm-evaluation-harness, which scores it. Raises UserError where the file cannot be read, or
     no item is left.
     """
     if path.suffix in YAML:
         names, scored = parts(f"task-{name}", partial(run_by_harness, engine, name, path))
-        return finished(engine, name, scored, [*map(whole, scored)], names, parts, trained)
+        return Scored(names, scored, [*map(whole, scored)])
     items = list(read_records(path, partial(item_of, engine=engine), left_out))
     if not items:
         raise nothing_left(f"{path} holds no item", "give some, or take it out of evaluate.tasks", left_out)
     make = partial(score, engine, max_tokens=max_tokens)
     records = parts.batches(f"task-{name}", items, BATCH, make, f"evaluate {name}", "items")
-    return finished(engine, name, records, [item.whole() for item in items], FIGURES, parts, trained)
+    return Scored(FIGURES, records, [item.whole() for item in items])
 
 
-def finished(
-    engine: Engine,
-    name: str,
-    records: list[dict[str, Any]],
-    texts: list[str],
-    names: Mapping[str, str],
-    parts: Parts,
-    trained: TrainedOn,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A task's figures and its records, from the scored records and the text of each."""
-    every = shares(records, names)
+def summed_up_task(engine: Engine, name: str, task: Scored, found: Met) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A task's figures, each with a 95 % interval, and a record an item. Each figure is also that of the items that by
+    a definition were not `found` in what the model was trained on."""
+    every, records = shares(task.records, task.names), task.records
     figures: dict[str, Any] = {"items": len(records), **every}
     if cut := sum(SHORTENED in record for record in records):
         figures[SHORTENED] = cut
         told_cut = f"{name}: the beginning of {cut:,} of {counted(len(records), 'items')} was left out"
         warn(f"evaluate: {told_cut}: the model reads {engine.context} tokens")
-    if trained:
-        (found,) = parts(f"task-{name}-contamination", partial(told, [texts], trained))
-        for rule, one in found.items():
-            met = one["met"]
-            clean = shares(records, names, met) if any(met) else every
-            figures[rule] = {"too_short": sum(one["short"]), "contaminated": sum(met), "without": clean}
-            records = [{**record, rule: hit} for record, hit in zip(records, met, strict=True)]
+    for rule, one in found.items():
+        met = one["met"]
+        clean = shares(records, task.names, met) if any(met) else every
+        figures[rule] = {"too_short": sum(one["short"]), "contaminated": sum(met), "without": clean}
+        records = [{**record, rule: hit} for record, hit in zip(records, met, strict=True)]
     return figures, [{"task": name, **record} for record in records]
 
 
