@@ -12,6 +12,7 @@ from command_line import Refusal
 from forks import Commands
 
 from gristmill.errors import UserError
+from gristmill.files import write_jsonl
 from gristmill.manifest import FINGERPRINT, Manifest
 from gristmill.recipe import Recipe
 from gristmill.run import run_recipe
@@ -151,6 +152,12 @@ def test_a_folder_left_by_a_kill_is_taken_up_only_for_the_same_work(tmp_path: Pa
     }
     made = Manifest.read(tmp_path / "run" / "extract")
     assert made and set(made.outputs) == {"documents.parquet", "dropped.jsonl"}
+
+
+def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        write_jsonl(tmp_path / "a.jsonl", ({"n": 1 // number} for number in (1, 0)))
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_safetensors_was_writing_when_it_was_killed_is_no_output(tmp_path: Path) -> None:

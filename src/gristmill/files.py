@@ -56,9 +56,13 @@ def unsealed(path: Path, remedy: str) -> dict[str, Any]:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` and rename it to `path` once the block has succeeded."""
+    """Yield a temporary path beside `path` and rename it to `path` once the block has succeeded; else remove it."""
     temporary = path.with_name(path.name + ".tmp")
-    yield temporary
+    try:
+        yield temporary
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     make_readable(temporary)

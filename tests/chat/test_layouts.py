@@ -285,6 +285,10 @@ def test_a_bad_row_costs_itself_alone(tmp_path: Path) -> None:
     found, left_out = rows_of(path)
     assert found == [WHOLE] * 3
     assert [one.record for one in left_out] == [2, 3, 5, 6, 7]
+    accents = "é" * 20
+    (tmp_path / "mixed.csv").write_bytes(f"instruction,output\n{accents}?,B.\nA?,".encode() + b"\xff\nA?,B.\n")
+    found, left_out = rows_of(tmp_path / "mixed.csv")
+    assert found == [said(f"{accents}?", "B."), said("A?", "B.")] and [one.record for one in left_out] == [3]
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data")

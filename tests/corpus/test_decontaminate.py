@@ -136,6 +136,18 @@ def test_a_line_that_cannot_be_read_is_counted_and_the_others_are_looked_for(
     assert "q.jsonl: item 1:" in told and told.count("is not looked for") == 1
 
 
+def test_a_document_that_cannot_be_read_is_no_item_that_was_met(tmp_path: Path) -> None:
+    texts = pa.array([PROSE.encode(), b"\xff"], pa.large_binary())
+    broken = pa.Array.from_buffers(pa.large_string(), 2, texts.buffers())
+    pq.write_table(pa.table({"id": ["1", "2"], "text": broken}), tmp_path / "documents.parquet")
+    (tmp_path / "out").mkdir()
+    sets = [str(write_set(tmp_path / "q.jsonl", {"question": "An item of its own"}))]
+    made = decontaminate.run({"corpus": tmp_path}, Decontaminate(sets=sets), tmp_path / "out")
+    assert made.dropped == {"fault": 1}
+    (about,) = json.loads((tmp_path / "out" / "contamination.json").read_text())["sets"]
+    assert (about["items"], about["too_short"], about["unreadable"], about["met"]) == (1, 1, 0, 0)
+
+
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text("{oops\n")
     (tmp_path / "empty.txt").write_text("\n")

@@ -247,6 +247,23 @@ def test_bad_words(tmp_path: Path) -> None:
         assert (check(Candidate(Document("1", text))) == "bad_words") == hit, text
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+def test_lists_in_any_charset(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "words").write_text("böse\nschlecht\n", encoding=encoding)
+    (tmp_path / "hosts").write_text("böse.test\nbad.test\n", encoding=encoding)
+    hosts, words = filter.chain(
+        Filter(rules=[], languages=[], bad_words=[str(tmp_path / "words")], block_lists=[str(tmp_path / "hosts")])
+    )
+    assert words(Candidate(Document("1", "Das ist böse."))) == "bad_words"
+    assert hosts(Candidate(Document("1", "", host="xn--bse-sna.test"))) == "blocked_host"
+
+
+def test_a_bad_line_of_bad_words_is_named(tmp_path: Path) -> None:
+    (tmp_path / "words").write_bytes("é".encode() * 20 + b"\n\xff\n")
+    with pytest.raises(UserError, match="words:2: not valid UTF-8"):
+        filter.chain(Filter(bad_words=[str(tmp_path / "words")]))
+
+
 def test_bad_words_may_be_a_share(tmp_path: Path) -> None:
     (tmp_path / "words").write_text("darn\n")
     text = "darn " + "word " * 99

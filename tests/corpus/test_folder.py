@@ -17,6 +17,7 @@ import jsonl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from books import archive
 from command_line import Command, Refusal
 
 from gristmill import corpus
@@ -65,6 +66,7 @@ def test_one_bad_file_never_ends_a_run(folder: Path, tmp_path: Path) -> None:
         "letter.docx": b"PK\x03\x04 nothing behind",
         "dump.bz2": b"BZh9 nothing behind",
         "lab.ipynb": b'{"cells": 5}',
+        "bare.epub": archive({"META-INF/container.xml": b"<container/>"}),
         "deep.ipynb": b"[" * 100_000,
         "empty.txt": b"",
         "empty.csv": b"",
@@ -96,6 +98,7 @@ def test_one_bad_file_never_ends_a_run(folder: Path, tmp_path: Path) -> None:
     assert made.dropped["unread_kind"] == 2
     why = {record["source"]: record.get("why", "") for record in read_jsonl(tmp_path / "out/dropped.jsonl")}
     assert "truncated or damaged after line" in why["cut.jsonl.gz"] and "Parquet" in why["broken.parquet"]
+    assert why["bare.epub"].startswith("no EPUB: ")
 
 
 def test_packed_files_under_a_name_of_text_are_told_by_their_first_bytes(folder: Path, tmp_path: Path) -> None:
@@ -119,6 +122,16 @@ def test_packed_files_under_a_name_of_text_are_told_by_their_first_bytes(folder:
     assert left == dict.fromkeys(packed, UNREAD)
     why = {record["source"]: record["why"] for record in read_jsonl(tmp_path / "out/dropped.jsonl")}
     assert all(told in why[name] for name, (_, told) in packed.items())
+
+
+@pytest.mark.usefixtures("bits_bind")
+def test_a_folder_that_cannot_be_entered_costs_its_files_only(folder: Path, tmp_path: Path) -> None:
+    (folder / "locked").mkdir()
+    (folder / "locked" / "a.txt").write_text(TEXT)
+    (folder / "locked").chmod(0o444)
+    found, left, _ = extract(tmp_path / "out", folder)
+    assert [document.source for document in found] == ["good.txt"] and left == {"locked/a.txt": "unreadable"}
+    (folder / "locked").chmod(0o755)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a file that exists and cannot be read")

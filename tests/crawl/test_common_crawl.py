@@ -184,35 +184,47 @@ def test_a_damaged_index_block_is_counted_and_passed_over(snapshot: Path, tmp_pa
     assert dropped["damaged"] == 1 and counts["records"] == 400 - 7 + 1
 
 
-@pytest.mark.parametrize("hosts", [["*"], []])
-def test_killed_and_run_again(hosts: list[str], serve: Callable[[Path], str], snapshot: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("hosts", "size"), [(["*"], 10**9), ([], 1)])
+def test_killed_and_run_again(
+    hosts: list[str], size: int, serve: Callable[[Path], str], snapshot: Path, tmp_path: Path
+) -> None:
     params = CommonCrawl(snapshot=SNAPSHOT, base=serve(snapshot), hosts=hosts, languages=["eng"])
     # the process kills itself while it takes that record, long after the last commit or just then
     code = (
         "import os, pathlib, signal, sys\nfrom gristmill.recipe import CommonCrawl\n"
         "from gristmill.crawl import common_crawl\n"
-        "common_crawl.COMMIT_SECONDS = 0.005\n"
+        f"common_crawl.COMMIT_SECONDS, common_crawl.WARC_BYTES = 0.005, {size}\n"
         "settle, last = common_crawl.Copy.settle, int(sys.argv[3])\n"
         "def settled(copy, *record):\n"
         "    settle(copy, *record)\n"
         "    if copy.done.pages == last: os.kill(os.getpid(), signal.SIGKILL)\n"
         "common_crawl.Copy.settle = settled\n"
-        "common_crawl.run({}, CommonCrawl.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2]))"
+        "print(common_crawl.run({}, CommonCrawl.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2])).counts)"
     )
 
-    def run_until(out: Path, page: int) -> int:
+    def run_until(out: Path, page: int) -> tuple[int, str]:
         out.mkdir(exist_ok=True)
-        return python(code, params.model_dump_json(), out, page).returncode
+        done = python(code, params.model_dump_json(), out, page)
+        return done.returncode, done.stdout
 
-    assert run_until(tmp_path / "whole", -1) == 0
-    broken = tmp_path / "broken"
+    whole, broken = run_until(tmp_path / "whole", -1), tmp_path / "broken"
+    assert whole[0] == 0
     for page in (1, 40, 90):
-        assert run_until(broken, page) == -signal.SIGKILL
-    assert run_until(broken, -1) == 0
+        assert run_until(broken, page)[0] == -signal.SIGKILL
+    assert run_until(broken, -1) == whole
     names = sorted(path.name for path in (tmp_path / "whole").iterdir())
-    assert names == ["pages-00000.warc.gz", "records.jsonl"] == sorted(path.name for path in broken.iterdir())
+    assert names == sorted(path.name for path in broken.iterdir())
+    assert names[:: len(names) - 1] == ["pages-00000.warc.gz", "records.jsonl"] and (len(names) > 2) == (size == 1)
     for name in names:
         assert (broken / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_copy_does_not_go_on_from_a_file_that_is_cut(snapshot: Path, tmp_path: Path) -> None:
+    run(tmp_path / "out", base=str(snapshot), hosts=["*"])
+    size = (tmp_path / "out" / "pages-00000.warc.gz").stat().st_size
+    (tmp_path / "out" / "progress.json").write_text(json.dumps({"pages": 100, "offset": size + 1}))
+    with pytest.raises(UserError, match=r"pages-00000\.warc\.gz is damaged"):
+        run(tmp_path / "out", base=str(snapshot), hosts=["*"])
 
 
 def test_a_server_that_fails_for_the_moment(

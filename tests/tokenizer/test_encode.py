@@ -176,6 +176,8 @@ def test_no_vocabularies_are_refused(tokenizer: Tokenizer) -> None:
         lambda data: data[:100],
         lambda data: data[:-200],
         lambda data: b"[]",
+        lambda data: b'{"pre_tokenizer": null}',  # as of Llama 2
+        lambda data: b'{"pre_tokenizer": {"pretokenizers": []}}',
         lambda data: b"\xff" + data,
         lambda data: data.replace(b"\\\\p{N}", b"\\\\p{L}"),
         lambda data: data.replace(b": 300", b": 301"),

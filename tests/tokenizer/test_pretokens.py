@@ -55,6 +55,11 @@ def test_threads_order_and_spilling_change_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_disk_that_takes_nothing_ends_all_threads(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        counted(texts(0), "qwen2", tmp_path / "missing", workers=4, table_bytes=0)
+
+
 def test_only_the_rarest_words_are_left_out_where_memory_is_short(tmp_path: Path) -> None:
     found = texts(2)
     whole = as_dict(counted(found, "qwen2", tmp_path).words)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from gristmill.chat.layouts import TALKS, Messages, answered
 from gristmill.chat.transcripts import passages
-from gristmill.corpus.readers.tables import numbered, opened_parquet, rows_of, table_of
+from gristmill.corpus.readers.tables import csv_rows, opened_parquet, rows_of
 from gristmill.errors import UserError
 from gristmill.files import write_jsonl
 from gristmill.inputs.folders import files_of, same
@@ -111,7 +111,7 @@ def records_in(path: Path) -> Iterator[tuple[int, Any]]:
         with opened_parquet(path) as file:
             yield from enumerate(rows_of(file), 1)
     elif name.endswith((".csv", ".tsv")):
-        yield from csv_rows(path)
+        yield from table_rows(path)
     else:
         head = next((line.strip() for line in text_lines(path) if not isinstance(line, BadLine) and line.strip()), "")
         if not head.startswith(("{", "[", '"')) and not name.endswith((".jsonl", ".ndjson", ".json")):
@@ -144,9 +144,9 @@ def plain_lines(path: Path) -> Iterator[str]:
     return ("" if isinstance(line, BadLine) else line for line in text_lines(path))
 
 
-def csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
+def table_rows(path: Path) -> Iterator[tuple[int, Any]]:
     """The rows of a table, by the names in the first; a cell that holds a JSON list is read as one."""
-    for number, row in numbered(table_of(path, plain_lines(path))):
+    for number, row in csv_rows(path):
         if isinstance(row, BadLine):
             yield number, row
             continue

@@ -168,7 +168,7 @@ class Copy:
             self.dropped[rule] += 1
             return
         if self.file.tell() > WARC_BYTES:
-            self.commit()
+            sync(self.file)
             self.file.close()
             self.done.file, self.done.offset = self.done.file + 1, 0
             self.open()

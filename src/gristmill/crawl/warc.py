@@ -20,6 +20,7 @@ from isal import igzip_lib
 from gristmill import __version__
 from gristmill.crawl.client import CutShort, Response, decode, parse_headers
 from gristmill.crawl.content_type import content_type, payload_type
+from gristmill.errors import Damaged
 from gristmill.record import Record
 
 NAMESPACE = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")  # RFC 4122 appendix C, for URLs
@@ -214,8 +215,10 @@ def warc_name(number: int) -> str:
 
 
 def open_at(path: Path, length: int) -> BinaryIO:
-    """Open a file to append to, cut back to a length that is known to be good."""
+    """Open a file to append to, cut back to a length that is known to be good. Raises Damaged where it is shorter."""
     file = path.open("ab")
+    if file.tell() < length:
+        raise Damaged(f"{path} is damaged", f"remove {path.parent}, and give the command again: it begins anew")
     file.truncate(length)
     file.seek(0, os.SEEK_END)
     return file

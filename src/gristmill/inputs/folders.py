@@ -6,9 +6,12 @@ what gristmill itself made of documents, are named and not entered.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
+from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,11 +85,21 @@ def entries(folder: Path, prefix: str) -> Iterator[FoundFile]:
         path, name = folder / each, prefix + valid(each)
         if each.startswith("."):
             yield FoundFile(path, name, "own_run" if each.endswith(LOCK) else "hidden")
-        elif path.is_dir() or path.is_file():
-            yield FoundFile(path, name)
         else:
-            leads_nowhere = path.is_symlink() and not path.exists()
-            yield FoundFile(path, name, "not_a_file", "a link that leads nowhere" if leads_nowhere else f"a {PIPE}")
+            yield FoundFile(path, name, *fault_of(path))
+
+
+def fault_of(path: Path) -> tuple[str, str]:
+    """Why something is neither a file nor a folder to be read, as `FoundFile` has it; two empty strings where it is."""
+    try:
+        kind = path.stat().st_mode
+    except OSError as error:
+        if error.errno in RUN_OUT:
+            raise
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return "not_a_file", "a link that leads nowhere"
+        return "unreadable", str(error.strerror)
+    return ("", "") if stat.S_ISREG(kind) or stat.S_ISDIR(kind) else ("not_a_file", f"a {PIPE}")
 
 
 def identity(path: Path) -> tuple[int, int]:
@@ -148,13 +161,10 @@ def source_names(paths: Sequence[str]) -> list[str]:
 
 def labels(paths: Sequence[str]) -> list[str]:
     """For each of several paths, the shortest end that no other one shares: `notes`, or `a/notes` and `b/notes`."""
-    parts = [[part for part in path.replace("://", "/").split("/") if part not in ("", ".")] for path in paths]
-    found = []
-    for place, own in enumerate(parts):
-        others = [other for at, other in enumerate(parts) if at != place and other != own]
-        length = next((n for n in range(1, len(own)) if all(other[-n:] != own[-n:] for other in others)), len(own))
-        found.append(valid("/".join(own[-length:])) or ".")
-    return found
+    parts = [tuple(part for part in path.replace("://", "/").split("/") if part not in ("", ".")) for path in paths]
+    ends = Counter(one[-n:] for one in set(parts) for n in range(1, len(one) + 1))
+    lengths = (next((n for n in range(1, len(own)) if ends[own[-n:]] == 1), len(own)) for own in parts)
+    return [valid("/".join(own[-n:])) or "." for own, n in zip(parts, lengths, strict=True)]
 
 
 def digest(path: Path, trust: bool = False) -> str:

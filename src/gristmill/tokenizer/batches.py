@@ -28,11 +28,14 @@ def in_order(function: Callable[[A], B], items: Iterable[A], workers: int) -> It
     if workers == 1:
         yield from map(function, items)
         return
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[B]] = deque()
+    waiting: deque[Future[B]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
         for item in items:
             waiting.append(pool.submit(function, item))
             if len(waiting) > AHEAD * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -95,7 +95,7 @@ class Tokenizer:
         except OSError as error:
             remedy = within(path, "tokenizer.json") or "run the tokenizer stage first"
             raise UserError(f"no tokenizer in {path}: {error.strerror}", remedy) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             problem = f"{file} is no tokenizer that gristmill can use: {error}"
             raise UserError(
                 problem, "name the folder of tokenizer; that of a model by others, find_model makes"

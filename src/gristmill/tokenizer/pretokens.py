@@ -178,12 +178,14 @@ def count_pretokens(
 
     def count(texts: pa.Array) -> None:
         table = idle.get()
-        table.count(texts, pattern)
-        if table.sizes()[2] > table_bytes:
-            with lock:
-                spill.write(table)
-            table = PretokenTable()
-        idle.put(table)
+        try:
+            table.count(texts, pattern)
+            if table.sizes()[2] > table_bytes:
+                with lock:
+                    spill.write(table)
+                table = PretokenTable()
+        finally:
+            idle.put(table)  # also where the disk is full: who waits for it would wait without end
 
     for _ in in_order(count, batches, workers):
         pass

@@ -242,6 +242,12 @@ def test_wikitext(markup: str, text: str) -> None:
     assert plain_text(markup) == text
 
 
+def test_wikitext_nested_deeper_than_any_is_left_out() -> None:
+    assert plain_text("a" + "{{small|" * 99 + "b" + "}}" * 99 + " [[c]]") == "ab c"
+    assert plain_text("a" + "{{small|" * 200 + "b" + "}}" * 200 + " [[c]]") == "a c"
+    assert plain_text("[[" * 200 + "a {{small|b}} [[c|d]]").endswith("a b d")
+
+
 @given(st.text("{}[]|=<>!-'*#:; \n\x00ab/ref", max_size=200))
 def test_any_wikitext_ends(markup: str) -> None:
     assert isinstance(plain_text(markup), str)
@@ -269,7 +275,9 @@ def test_a_table_without_texts_is_a_markdown_table(folder: Path, tmp_path: Path)
     (folder / "a.csv").write_text('model;bits\nsmall;1,5\n"a|b";2\n', encoding="latin-1")
     pq.write_table(pa.table({"x": [1, 2], "y": ["é", None]}), folder / "b.parquet")
     (folder / "c.tsv").write_text("only\theads\n")
-    first, second = documents(folder, tmp_path / "out")
+    (folder / "d.csv").write_text("n,n,\n1,2,3,4\n\n5\n")
+    first, second, third = documents(folder, tmp_path / "out")
+    assert third.text == "| n | n |  |\n| --- | --- | --- |\n| 1 | 2 | 3 | 4 |\n| 5 |"
     assert first.text == "| model | bits |\n| --- | --- |\n| small | 1,5 |\n| a\\|b | 2 |"
     assert (first.title, second.text) == ("a.csv", "| x | y |\n| --- | --- |\n| 1 | é |\n| 2 |  |")
     assert dropped(tmp_path / "out") == ["empty"]

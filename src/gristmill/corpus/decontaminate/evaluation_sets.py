@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gristmill.corpus.readers.tables import numbered, opened_parquet, rows_of, table_of
-from gristmill.inputs.text_files import BadLine, json_lines, readable, text_lines
+from gristmill.corpus.readers.tables import csv_rows, opened_parquet, rows_of
+from gristmill.inputs.text_files import BadLine, json_lines, text_lines
 
 ANSWERS = ("answer", "answers", "target", "targets", "solution", "output", "response", "completion", "chosen")
 # fields that file an item and are no part of it
@@ -32,12 +32,9 @@ def read_items(path: Path) -> Iterator[Item]:
     """
     name = path.name.lower().removesuffix(".gz").removesuffix(".zst")
     if name.endswith((".jsonl", ".ndjson", ".json")):
-        for _, row in json_lines(path):
-            yield to_item(row)
+        yield from (to_item(row) for _, row in json_lines(path))
     elif name.endswith((".csv", ".tsv")):
-        bad: list[tuple[int, BadLine]] = []
-        yield from (to_item(row) for _, row in numbered(table_of(path, readable(text_lines(path), bad))))
-        yield from (to_item(line) for _, line in bad)
+        yield from (to_item(row) for _, row in csv_rows(path))
     elif name.endswith(".parquet"):
         with opened_parquet(path) as file:
             yield from map(to_item, rows_of(file))

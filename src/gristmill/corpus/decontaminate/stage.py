@@ -85,7 +85,7 @@ def build_index(params: Decontaminate) -> tuple[ItemIndex, list[Counter[str]]]:
             lengths.add(length)
             own.append(runs)
             whose.append(np.full(len(runs), number, np.uint32))
-            counted += Counter(items=1, too_short=not len(runs) and not item.fault, unreadable=bool(item.fault))
+            counted.update(items=1, too_short=not len(runs) and not item.fault, unreadable=bool(item.fault))
             number += 1
         if counted["items"] == counted["unreadable"]:
             raise UserError(f"{path} holds no item", "one item a line or row, as JSONL, JSON, CSV, Parquet or text")
@@ -144,7 +144,8 @@ def run(inputs: Mapping[str, Path], params: Decontaminate, out: Path) -> Manifes
     (out / WORK).mkdir(exist_ok=True)
     index.save(out / WORK)
     made = map_documents("decontaminate", inputs["corpus"], ContaminationJudge, out / WORK, out)
-    met = Counter(int(item) - 1 for record in read_jsonl(out / "dropped.jsonl") for item in record["items"].split())
+    named = (record.get("items", "") for record in read_jsonl(out / "dropped.jsonl"))  # of a fault there is none
+    met = Counter(int(item) - 1 for items in named for item in items.split())
     write_text(out / "contamination.json", report(params, counts, met))
     total = sum(counts, Counter[str]())
     made.counts |= {"items": total["items"], "items_too_short": total["too_short"], "items_met": len(met)}

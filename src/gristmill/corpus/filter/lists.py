@@ -1,13 +1,12 @@
 """Lists that users bring: hosts and URLs to leave out, and words that give a text away.
 
 Of hosts, the usual formats are read, also mixed: one domain or URL a line (as the UT1 lists, whose folders of `domains`
-and `urls` may be named whole), hosts files (`0.0.0.0 bad.example`), Adblock's `||bad.example^`; any of them gzipped.
+and `urls` may be named whole), hosts files (`0.0.0.0 bad.example`), Adblock's `||bad.example^`; any of them packed.
 Of words: one word or phrase a line, as the "List of Dirty, Naughty, Obscene, and Otherwise Bad Words" that C4 used.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from gristmill.corpus.filter.candidate import Candidate, Rule
 from gristmill.corpus.text.words import UNSPACED
 from gristmill.corpus.text.words import words as words_of
 from gristmill.errors import UserError
+from gristmill.inputs.text_files import BadLine, readable, text_lines
 
 ADDRESS = re.compile(r"^(?:0\.0\.0\.0|127\.0\.0\.1|::1?)\s+")  # what hosts files send hosts to
 HOST = re.compile(r"^(?:[^\W_](?:[\w-]*[^\W_])?\.)*[^\W_](?:[\w-]*[^\W_])?$")
@@ -74,8 +74,9 @@ def read_hashes(stamps: tuple[tuple[Path, int, int], ...]) -> np.ndarray:
 
 
 def read_entries(path: Path) -> Iterator[str]:
-    """The hosts and URLs (without scheme) of a list; lines that are neither are passed over."""
-    for line in read_lines(path):
+    """The hosts and URLs (without scheme) of a list; lines that are neither are passed over. Raises UserError where the
+    file cannot be read."""
+    for line in readable(text_lines(path), []):
         line = line.split(" #")[0].strip()
         if line[:1] in ("#", "!", "[", "@", "/", "") or "##" in line:
             continue  # comments, Adblock's headers, exceptions, expressions and rules for parts of pages
@@ -99,16 +100,6 @@ def read_entry(name: str) -> str:
     if not HOST.match(host) or host in LOCAL or " " in path:
         return ""
     return f"{host}/{path.rstrip('/')}" if path.strip("/") else host
-
-
-def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a text file, gzipped or not. Raises UserError where it cannot be read."""
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            for line in file:
-                yield line.decode("utf-8", "replace").strip()
-    except (OSError, EOFError) as error:
-        raise UserError(f"cannot read the list {path}: {error}", "check the path in [filter]") from error
 
 
 def url_prefixes(url: str) -> Iterator[str]:
@@ -137,12 +128,16 @@ def bad_words(paths: Sequence[str], most: float) -> Rule:
     """At most a share `most` of the words, or phrases, are on the lists; 0: none may (C4, arXiv:1910.10683 §2.2).
 
     Case does not matter. Whole words count, but for scripts that put no space between words (as C4 does).
-    Raises UserError for a file that holds no word.
+    Raises UserError for a file that holds no word, or a line that cannot be read.
     """
     words, within = set[str](), list[str]()
     phrases: dict[str, list[str]] = {}
     for path in paths:
-        entries = [line.lower() for line in read_lines(Path(path)) if line and not line.startswith("#")]
+        bad = list[tuple[int, BadLine]]()
+        lines = [line.strip().lower() for line in readable(text_lines(Path(path)), bad)]
+        entries = [line for line in lines if line and not line.startswith("#")]
+        if bad:
+            raise UserError(f"{path}:{bad[0][0]}: {bad[0][1].why}", "write it in UTF-8")
         if not entries:
             raise UserError(f"{path} lists no word", "one word or phrase a line")
         for entry in entries:

@@ -24,6 +24,7 @@ MAX_PART = 64_000_000  # bytes of one unpacked part of an EPUB
 MAX_INDEX = 4_000_000  # bytes of its list of parts
 RUNNING_PAGES = 4  # pages from which lines that occur on most of them are headers and footers
 EDGE_LINES = 2  # lines at the top and the bottom of a page that may be such
+DAMAGE = (KeyError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError)  # zipfile raises it
 LEADERS = re.compile(r"(?:\. ?){6,}")  # of a table of contents
 SENTENCE_END = re.compile(r"[.!?…:;。！？][\"'”’»)\]]*$")
 
@@ -40,7 +41,7 @@ def read_epub(path: Path, name: str) -> Iterator[Record]:
                 source = f"{name}:{part}"
                 try:
                     body = read_part(book, part, MAX_PART)
-                except (KeyError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError):
+                except DAMAGE:
                     yield unread(source, "damaged")
                     continue
                 if body is None:
@@ -48,21 +49,14 @@ def read_epub(path: Path, name: str) -> Iterator[Record]:
                     continue
                 about = f"{title} ({number})" if title else ""
                 yield Record(body, CHAPTER_TYPES[0], f"{name}#{part}", source, "", about, None, licence, whole=True)
-    except (
-        zipfile.BadZipFile,
-        KeyError,
-        ValueError,
-        ElementTree.ParseError,
-        RuntimeError,
-        NotImplementedError,
-    ) as error:
+    except (*DAMAGE, ValueError, ElementTree.ParseError) as error:
         yield unread(name, "damaged", f"no EPUB: {error}")
 
 
 def list_parts(book: zipfile.ZipFile) -> tuple[str, str, list[str]]:
-    """Title, licence and the files of the spine. Raises KeyError or ParseError where the book does not say."""
+    """Title, licence and the files of the spine. Raises KeyError, ValueError or ParseError where they are not said."""
     container = parse_index(book, CONTAINER)
-    package_path = next(element.attrib["full-path"] for element in named(container, "rootfile"))
+    package_path = next((element.attrib["full-path"] for element in named(container, "rootfile")), "")
     package = parse_index(book, package_path)
     items = {item.attrib.get("id"): item.attrib for item in named(package, "item")}
     parts = []

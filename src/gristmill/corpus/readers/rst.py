@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import dropwhile
+from operator import not_
 from pathlib import Path
 
 from gristmill.corpus.readers.source_code import fenced, text_of
@@ -69,10 +71,15 @@ class Converter:
         at, literal = 0, False
         while at < len(lines):
             line = lines[at]
-            inside = indented(lines, at)
-            if literal and line.strip() and inside > at:
-                yield fenced("\n".join(dedented(lines[at:inside])))
-                at, literal = inside, False
+            if line.startswith(" "):  # literal text, a quotation, or what belongs to a list's item
+                end = indented(lines, at)
+                inner = dedented(lines[at:end])
+                if literal:
+                    yield fenced("\n".join(inner))
+                else:
+                    margin = " " * min(len(line) - len(line.lstrip()), 4)
+                    yield from (margin + each if each else "" for each in self.block(inner))
+                at, literal = end, False
             elif line.startswith(".. ") or line == "..":
                 end = indented(lines, at + 1)
                 yield from self.explicit(line, lines[at + 1 : end])
@@ -84,11 +91,6 @@ class Converter:
             elif heading := self.heading(lines, at):
                 yield from ("", heading[0], "")
                 at = heading[1]
-            elif line and inside > at and line.strip():  # a quotation, or what belongs to a list's item
-                width = len(line) - len(line.lstrip())
-                inner = self.block(dedented(lines[at:inside]))
-                yield from (" " * min(width, 4) + each if each else "" for each in inner)
-                at = inside
             else:
                 literal = (literal and not line.strip()) or line.endswith("::")
                 yield self.inline(line[: -2 if line.strip() == "::" else -1] if line.endswith("::") else line)
@@ -114,16 +116,14 @@ class Converter:
 
     def explicit(self, first: str, lines: list[str]) -> Iterator[str]:
         """A directive, footnote, target or comment."""
-        content = dedented(lines)
         if note := NOTE.match(first):
-            yield from ("", f"[{note['label']}] {self.inline(note['text'])}", *self.block(content))
+            yield from ("", f"[{note['label']}] {self.inline(note['text'])}", *self.block(dedented(lines)))
             return
         found = DIRECTIVE.match(first)
         if not found or found["key"]:
             return
         name, argument = found["name"].lower(), (found["argument"] or "").strip()
-        while content and OPTION.match(content[0]):
-            content.pop(0)
+        content = list(dropwhile(OPTION.match, dedented(lines)))
         if name in SILENT:
             return
         if name in CODE:
@@ -159,9 +159,6 @@ def indented(lines: list[str], at: int) -> int:
 
 
 def dedented(lines: list[str]) -> list[str]:
-    """Lines without the margin that they share."""
+    """Lines without the margin that they share, and without empty ones before them."""
     margin = min((len(line) - len(line.lstrip()) for line in lines if line), default=0)
-    shared = [line[margin:] for line in lines]
-    while shared and not shared[0]:
-        shared.pop(0)
-    return shared
+    return [line[margin:] for line in dropwhile(not_, lines)]

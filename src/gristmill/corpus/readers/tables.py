@@ -46,12 +46,20 @@ def read_csv(path: Path, name: str) -> Iterator[Record]:
     rows = table_of(path, readable(text_lines(path), bad))
     names = list(rows.fieldnames or [])
     if not set(TEXT_KEYS) & set(names):
-        yield as_markdown(names, (row.values() for row in rows), name)
-        rows = csv.DictReader(())
-    for number, row in numbered(rows):
-        yield from_row(row, name, number)
+        # as lists: names may be empty or occur twice, and rows be longer than the first
+        yield as_markdown(names, filter(None, rows.reader), name)
+    else:
+        yield from (from_row(row, name, number) for number, row in numbered(rows))
     for line, fault in bad:
         yield from_row(fault, f"{name}:line", line)
+
+
+def csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | BadLine]]:
+    """The rows of a CSV file with their numbers, from 1, then a BadLine for each line that is no text, with the line's
+    number. Raises UserError where the file cannot be read."""
+    bad: list[tuple[int, BadLine]] = []
+    yield from numbered(table_of(path, readable(text_lines(path), bad)))
+    yield from bad
 
 
 def numbered(rows: Iterator[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any] | BadLine]]:

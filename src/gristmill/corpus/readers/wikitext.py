@@ -39,6 +39,7 @@ DASHES = {"snd": " – ", "spnd": " – ", "ndash": "–", "mdash": "—", "nbsp
 FILES = frozenset(
     ("file", "image", "category", "datei", "bild", "kategorie", "fichier", "catégorie", "archivo", "media")
 )
+DEEPEST = 100  # nested brackets, as MediaWiki's $wgMaxPPExpandDepth has it; what is deeper is left out
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*")
 
 
@@ -74,6 +75,7 @@ def formula(attributes: str, tex: str) -> str:
 def resolve_brackets(text: str, namespaces: frozenset[str]) -> str:
     """Replace links by their label; leave out templates, tables, files and categories, however they are nested."""
     open_parts: list[tuple[str, list[str]]] = [("", [])]  # opening bracket and what has come since
+    heights = [0]  # of each: how many brackets lie within each other in what has come
     at = 0
     for found in BRACKETS.finditer(text):
         mark = found.group().strip()
@@ -81,6 +83,7 @@ def resolve_brackets(text: str, namespaces: frozenset[str]) -> str:
         at = found.end()
         if mark in ("{{", "{|", "[["):
             open_parts.append((mark, []))
+            heights.append(0)
             continue
         opener = {"}}": "{{", "|}": "{|", "]]": "[["}[mark]
         if open_parts[-1][0] != opener:
@@ -88,10 +91,14 @@ def resolve_brackets(text: str, namespaces: frozenset[str]) -> str:
                 while open_parts[-1][0] != opener:
                     begun, inner = open_parts.pop()
                     open_parts[-1][1].append(begun + "".join(inner))
+                    height = heights.pop()
+                    heights[-1] = max(heights[-1], height)
             else:
                 open_parts[-1][1].append("\n" if mark == "|}" else "")
                 continue
-        content = "".join(open_parts.pop()[1])
+        content, height = "".join(open_parts.pop()[1]), heights.pop()
+        content = content if height < DEEPEST else ""
+        heights[-1] = max(heights[-1], height + 1)
         resolved = "" if opener == "{|" else template(content) if opener == "{{" else link(content, namespaces)
         open_parts[-1][1].append(resolved)
     open_parts[-1][1].append(text[at:])
@@ -138,14 +145,15 @@ def list_item(line: str) -> str:
 
 def tidy(text: str) -> str:
     """Text without stray spaces, empty brackets, and headings that nothing follows."""
-    text = re.sub(r"\(\s*[,;]?\s*\)", "", text)
+    text = re.sub(r"\(\s*+(?:[,;]\s*+)?\)", "", text)
     lines = [line.rstrip() for line in re.sub(r"(?<=\S) {2,}", " ", text).split("\n")]
     kept: list[str] = []
+    after = ""  # the next line that holds anything
     for line in reversed(lines):
         level = len(line) - len(line.lstrip("#")) if line.startswith("#") and " " in line else 0
-        after = next((other for other in reversed(kept) if other), "")
         depth = len(after) - len(after.lstrip("#"))
         if level and (not after or (after.startswith("#") and depth <= level)):
             continue
         kept.append(line)
+        after = line or after
     return re.sub(r"\n{3,}", "\n\n", "\n".join(reversed(kept))).strip()

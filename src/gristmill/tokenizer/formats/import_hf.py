@@ -70,7 +70,7 @@ def read_foreign(source: Path) -> ForeignTokens:
         return of_gguf(source) if source.suffix == ".gguf" else of_json(file_of(source))
     except OSError as error:
         raise UserError(f"no tokenizer in {source}: {error.strerror}", "give a Hugging Face folder") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{file_of(source)}: {error}", REMEDY) from error
 
 

@@ -45,7 +45,8 @@ def read_tokenizer_json(path: Path) -> tuple[list[bytes], str, list[str], list[s
     """The tokens in order of rank, the name of the split pattern, the control tokens, and those of them that are text,
     of a `tokenizer.json` of byte-level BPE: ids are the ranks, then those of the control tokens.
 
-    Raises OSError where it cannot be read, and ValueError, KeyError or TypeError where it is something else.
+    Raises OSError where it cannot be read, and ValueError, LookupError, TypeError or AttributeError where it is
+    something else.
     """
     content = json.loads(path.read_text(encoding="utf-8"))
     pattern = split_pattern(content["pre_tokenizer"])
