@@ -22,7 +22,7 @@ from gristmill.settings.types import (
     FewOrNone,
     FilterRule,
     Fraction,
-    Gate,
+    Gates,
     GGUFKind,
     Goldfish,
     Host,
@@ -369,7 +369,7 @@ class Recipe(Params):
 
     name: Annotated[str, checked(plain_name)] = "run"  # of its folder, runs/NAME; in a file: that file's
     seed: Seed = 0  # of every stage that names none of its own
-    gates: dict[str, Gate] = {}  # figures of summary.json and their bounds, as "<= 0.01"; one broken: exit code 3
+    gates: Gates = {}  # figures of summary.json and their bounds, as "<= 0.01"; one broken: exit code 3
     miniweb: Miniweb | None = None
     crawl: Crawl | None = None
     common_crawl: CommonCrawl | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from pathlib import Path
@@ -36,6 +37,7 @@ def documents() -> list[Document]:
         texts += [form.format(name, draw.choice(COLOURS)) for form in OTHER]
         texts += [f"{draw.choice(FILL)}." for _ in range(4)]
     draw.shuffle(texts)
+    texts.append(f"{'. '.join(FILL[:2] * 10)}. {FORMS[0].format(NAMES[0], COLOURS[0])}")
     return [
         Document(str(number), f"{text} {draw.choice(FILL)}.", url=f"https://a.test/{number}")
         for number, text in enumerate(texts)
@@ -67,6 +69,14 @@ def test_the_documents_that_taught_a_fact_come_first(run: Path, command: Command
         assert sum(f"colour of {name} is {colour}" in one["text"] for one in found) >= 2
         assert found[0]["above"] > 3 and found[0]["states"] and found[0]["url"].startswith("https://a.test/")
         assert [one["score"] for one in found] == sorted((one["score"] for one in found), reverse=True)
+
+
+def test_the_part_of_a_document_that_is_nearest_is_shown(run: Path, command: Command) -> None:
+    asked = f"the colour of {NAMES[0]} is", f" {COLOURS[0]}"
+    lines = command("attribute", run, *asked, "--documents", 200).stdout.splitlines()
+    url = f"https://a.test/{len(documents()) - 1}"
+    (shown,) = [after for line, after in itertools.pairwise(lines) if line.endswith(url)]
+    assert FORMS[0].format(NAMES[0], COLOURS[0]) in shown and len(shown) < 400
 
 
 def test_what_nothing_taught_stands_out_less(run: Path) -> None:

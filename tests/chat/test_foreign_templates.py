@@ -14,6 +14,7 @@ from gristmill.chat.conversations import LeftOut, read_conversations
 from gristmill.chat.layouts import answered, preference
 from gristmill.chat.template import render, with_answer
 from gristmill.errors import UserError
+from gristmill.export.card import card
 from gristmill.export.check import check
 from gristmill.export.gguf import write_gguf
 from gristmill.export.huggingface import write_huggingface
@@ -165,6 +166,11 @@ def test_what_is_exported_is_checked_with_tools_and_on_any_day(
     trained = Trained(read_foreign_model(source, tokens.vocab_size), tokens, Manifest(stage="sft"))
     (tmp_path / "export").mkdir()
     write_huggingface(trained, tmp_path, tmp_path / "export")
+    told = card(trained, None)
+    assert (
+        "(that of the model by others)" in told
+        and f"ends at `{tokens.controls[tokens.im_end - len(tokens.pieces)]}`" in told
+    )
     monkeypatch.setattr("gristmill.export.check.QUESTIONS", ("Who are you?",))
     assert check(trained, tmp_path / "export", [])["check.transformers.prompts"] == 1
     template = tmp_path / "export" / "chat_template.jinja"

@@ -196,6 +196,20 @@ def test_fields_of_messages_may_have_capitals_and_one_without_its_fields_names_t
         assert told in error.value.problem
 
 
+def test_fields_of_records_that_are_misspelt_are_named() -> None:
+    for read, record, told in (
+        (answered, {"messages": WHOLE, "tool": []}, "it has a field `tool`, did you mean `tools`?"),
+        (answered, {"prompt": "Hi?", "completion": "Ho.", "sytem": "Rhyme."}, "did you mean `system`?"),
+        (asked, {"prompt": "Hi?", "System_Promt": "Rhyme."}, "did you mean `system_prompt`?"),
+        (preference, {"instruction": "Do", "inputs": "x", "chosen": "a", "rejected": "b"}, "did you mean `input`?"),
+    ):
+        with pytest.raises(UserError) as error:
+            read(record)
+        assert told in error.value.problem
+    kept = {"messages": WHOLE, "tools": None, "tool": [], "story": "x", "content": "x", "source": "x"}
+    assert answered(kept) == WHOLE
+
+
 def test_preferences_in_every_layout() -> None:
     better, worse = [{"role": "assistant", "content": "Ho."}], [{"role": "assistant", "content": "No."}]
     pair = (WHOLE[:1], *better, *worse)

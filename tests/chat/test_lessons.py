@@ -78,6 +78,27 @@ def test_what_was_thought_earlier_is_not_read_again(ours: Tokenizer) -> None:
     assert render(sent_back[:-1], ours, generation_prompt=True)[0] == with_answer(talk[:-1], talk[-1], ours)[0]
 
 
+def test_a_template_that_drops_every_thought_does_not_drop_what_is_learned(ours: Tokenizer) -> None:
+    r1 = (  # in the manner of DeepSeek-R1's and QwQ's
+        "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+        "{% if message['role'] == 'assistant' %}"
+        "{{ message['content'].split('</think>')[-1].lstrip('\n') }}{% else %}{{ message['content'] }}{% endif %}"
+        "{{ '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
+    )
+    words = Tokenizer(ours.pieces, ours.pattern, controls=ours.controls, shown=MARKS, chat_template=r1)
+    talk = answered({"messages": [one for one in TALK if one["role"] != "tool" and "tool_calls" not in one][:-1]})
+    talk += answered({"messages": [TALK[4], TALK[-1]]})[1:]
+    rows = lessons(talk, words)
+    said = [words.decode([one for one, learned in zip(*row, strict=True) if learned]) for row in rows]
+    assert sorted(said) == sorted(
+        ["<think>\nIt is May.\n</think>\n\nTwelve. ", "Two.<think>\nNow I do.\n</think>\n\nSeven."]
+    )
+    assert all("May" not in words.decode(row[0]) for row in rows if "Now" in words.decode(row[0]))
+    prompt, answer = with_answer(talk[:1], talk[1], words)
+    assert words.decode(prompt).endswith("<think>\n") and words.shown["</think>"] in answer
+
+
 def test_a_thought_can_be_told_to_be_over(ours: Tokenizer, tokenizer: Tokenizer) -> None:
     template, asks = template_of(ours), [{"role": "user", "content": "Why?"}]
     thinks, silent = (template.render(asks, opened=True, thinks=thinks)[0] for thinks in (True, False))

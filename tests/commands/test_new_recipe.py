@@ -126,7 +126,7 @@ def test_a_site_becomes_a_recipe(tmp_path: Path) -> None:
     assert own and own.seeds == ["http://127.0.0.1:8080/docs/"] and "127.0.0.0/8" in own.allow_networks
     assert other and other.allow_networks == [] and (own.delay, other.delay) == (0.0, 1.0)
     assert office and office.allow_networks == ["192.168.1.7/32"]
-    for wrong in ("docs.example.org", "ftp://a.test/", "http://", "http://[::1"):
+    for wrong in ("docs.example.org", "ftp://a.test/", "http://", "http://[::1", "http://ann:secret@a.test/"):
         with pytest.raises(UserError, match="not the address of a site"):
             new_site(wrong, tmp_path / "wrong.toml")
 

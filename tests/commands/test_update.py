@@ -34,8 +34,8 @@ def test_changed_pages_are_found_without_training(tmp_path: Path, command: Comma
     (pages / "inn.md").unlink()
     (pages / "school.md").write_text("# The school\n\nThe school is new.\n")
     done = command("update", run)
+    assert "use what it is now; so does a server that runs already" in done.stderr
     assert "since the run was made: 1 new, 1 changed, 1 gone" in done.stdout and "last update" not in done.stdout
-    assert "so does a server that runs already" in done.stderr
     found = {"new": ["school.md"], "changed": ["ferry.md"], "gone": ["inn.md"]}
     assert json.loads((run / "update" / "newer.json").read_text()) == found
     assert (run / "dedup" / "manifest.json").read_bytes() == kept
@@ -48,7 +48,8 @@ def test_changed_pages_are_found_without_training(tmp_path: Path, command: Comma
     (line,) = command("find", run, "What colour is the ferry painted?", "--json", "-n", "1").stdout.splitlines()
     assert "purple" in json.loads(line)["text"]
     told = command("why", run, pages / "ferry.md").stdout.splitlines()  # a file by its path
-    assert told[0].startswith("extract: kept, ") and "update/extract: kept, " in told[-1]
+    assert told[0].startswith("extract: kept, ") and "update/extract: kept, " in told[-2]
+    assert "passages: searched and quoted, in 1 passage" in told and told[-1].startswith("update/passages: searched")
     assert "update: changed since the run was made, which has it as it was" in told
     assert "update: new since" in command("why", run, "school.md").stdout
     assert "update: gone since" in command("why", run, "inn.md").stdout

@@ -101,7 +101,7 @@ def test_every_format_and_shape(tmp_path: Path) -> None:
     with (tmp_path / "c.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["question", "answer"], ["What, then?", text + "\nnext line"]])
     (tmp_path / "d.csv").write_text(
-        f"question;answer\nWhat?;{text}\n"
+        f"Question;Answer\nWhat?;{text}\n"
     )  # as spreadsheets write it where a comma is decimal
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "p.parquet")
     (tmp_path / "e.txt").write_text(text + "\n\n")

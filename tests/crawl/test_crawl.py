@@ -20,7 +20,9 @@ from gristmill.corpus.readers.warc_ranges import read_records
 from gristmill.crawl import stage
 from gristmill.crawl.urls import host_of
 from gristmill.errors import UserError
+from gristmill.manifest import Manifest
 from gristmill.recipe import Crawl
+from gristmill.runs.stage_line import stage_line
 
 
 def test_robots_longest_match_and_wildcards(serve: Serve, tmp_path: Path) -> None:
@@ -94,10 +96,17 @@ def test_sitemap_redirects_depth_and_limits(serve: Serve, tmp_path: Path) -> Non
         "/loop2": "redirect",
     }
     assert {url: outcome[url] for url in expected} == expected
+    (loop,) = (row for url, row in rows_of(tmp_path).items() if url.endswith("/loop"))
+    assert loop["detail"] == "redirect to http://site.test/loop2"
     assert "/unseen" not in outcome
     kept = [found.url for found in read_records([tmp_path / "pages-00000.warc.gz"])]
     assert "http://site.test/hidden" not in kept
     assert len(kept) == len(set(kept)) == list(outcome.values()).count("page")
+
+
+def test_the_line_of_a_crawl_says_why_addresses_gave_no_page() -> None:
+    made = Manifest({"urls": 9, "pages": 1}, {"host": 1, "robots": 5, "status_404": 2}, stage="crawl")
+    assert stage_line(made) == "9 addresses, 1 page, without a page 5 robots, 2 status 404, 1 host (0s)"
 
 
 def test_long_redirect_chains_end(serve: Serve, tmp_path: Path) -> None:

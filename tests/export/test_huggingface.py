@@ -81,7 +81,12 @@ def test_a_chat_models_answer_ends_with_its_turn(make: Make, exported: Exported,
     ends = json.loads((folder / "generation_config.json").read_text())["eos_token_id"]
     assert ends == [tokenizer.im_end, tokenizer.end_of_text]
     card = (folder / "README.md").read_text()
-    assert "A chat model" in card and "| bits per byte of held-out text | 0.500 |" in card
+    assert (
+        "A chat model" in card
+        and "(ChatML)" in card
+        and "ends at `<|im_end|>`" in card
+        and "| bits per byte of held-out text | 0.500 |" in card
+    )
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "rl"])

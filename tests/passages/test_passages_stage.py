@@ -61,6 +61,16 @@ def test_documents_of_one_name_are_one_page(tmp_path: Path) -> None:
     assert names == [("a",)]
 
 
+def test_a_file_without_a_title_is_found_by_its_name(tmp_path: Path) -> None:
+    names = {"wifi_password.txt": "", "other.txt": "Titled"}
+    files = [document(name, title, f"{TEXT} {name[:2]}", url=name, source=name) for name, title in names.items()]
+    page = document("3", "", f"{TEXT} A page.", url="http://a.test/wifi-password", source="a.warc:3")
+    _, out = made(tmp_path, *files, page)
+    found = Search(out).find("What is the wifi password?")
+    assert [(one.title, one.source) for one in found] == [("wifi_password", "wifi_password.txt")]
+    assert not Search(out).find("other")
+
+
 def test_where_nothing_may_be_used_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no document of"):
         made(tmp_path, document("1", "No", TEXT, signals="ai-input"))

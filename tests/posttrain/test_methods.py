@@ -213,6 +213,7 @@ def test_the_truth_of_held_out_prompts_is_watched(tuned: dict[str, Path], tmp_pa
     falling = [{"step": step, "reward": step / 10, "entropy": 1.0, "kl": 0.0, "length": 5.0} for step in range(40)]
     log = [*falling[:20], {"step": 20, "truth": 0.5}, *falling[20:], {"step": 40, "truth": 0.3}]
     assert warnings(log) == {"reward_hacked": 40}
+    assert warnings([{**record, "kl": 0.9} for record in falling[:3]]) == {"kl_blew_up": 0}
     assert not warnings([*falling[:20], {"step": 20, "truth": 0.3}, *falling[20:], {"step": 40, "truth": 0.5}])
     for name, figure in (("entropy_collapsed", "entropy"), ("kl_blew_up", "kl"), ("length_drifted", "length")):
         other = [{**record, figure: 0.01 if figure == "entropy" else 30.0} for record in falling[20:]]

@@ -163,6 +163,8 @@ def test_a_wrong_name_of_a_run_is_told_alike(run: Path, command: Command, words:
     done = command(*words.replace("RUN", str(run.with_name("rum"))).split())
     told = f"error: no run folder {run.with_name('rum')}, did you mean `{run}`?\n  remedy: check the path, or make one:"
     assert done.code == 2 and done.stderr.startswith(told)
+    other = command(*words.replace("RUN", str(run.with_name("mill"))).split()).stderr
+    assert other.startswith(f"error: no run folder {run.with_name('mill')}\n")  # whatever lies in the same folder
 
 
 def test_a_base_model_is_told_to_be_one(run: Path, command: Command) -> None:

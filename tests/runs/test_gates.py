@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from gristmill.errors import UserError
 from gristmill.recipe import Recipe
 from gristmill.runs.gates import broken, foreseen
+from gristmill.settings.recipe_file import load_recipe
 
 FIGURES = {
     "audit.extractable_fraction": 0.5,
@@ -71,6 +75,19 @@ def test_what_no_run_can_measure_is_told_before_it() -> None:
         ("dpo.loss: the recipe has no [dpo]", True),
         ("evalute.heldout_bpb: no stage is called `evalute`, did you mean `evaluate.heldout_bpb`?", True),
     ]
+
+
+@pytest.mark.parametrize("table", ['"rl.kl" = "< 1"\n"run.seconds" = "< 9"', 'rl.kl = "< 1"\nrun.seconds = "< 9"'])
+def test_gates_may_be_written_with_and_without_quotes(table: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(f"[extract]\n[gates]\n{table}\n")
+    assert load_recipe(path).gates == {"rl.kl": "< 1", "run.seconds": "< 9"}
+    assert load_recipe(path, ["gates.rl.kl=< 2"]).gates["rl.kl"] == "< 2"
+    assert load_recipe(path, ['gates."rl.kl"=< 2', "gates.audit.x=> 1"]).gates["audit.x"] == "> 1"
+    if table.startswith('"'):
+        assert load_recipe(path, ["gates.rl.kl="]).gates == {"run.seconds": "< 9"}
+    with pytest.raises(UserError, match=r"`gates.rl.kl`: a gate is a bound(.|\n)*give figures of summary.json"):
+        load_recipe(path, ['gates.rl.kl="5"'])
 
 
 def test_a_bound_holds_or_is_told() -> None:

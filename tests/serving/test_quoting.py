@@ -100,7 +100,7 @@ def test_the_terminal_shows_once_where_an_answer_is_from(folder: Path, command: 
     assert refused.code == 2 and "there is no model to have int8 weights" in refused.stderr
     near = command("chat", folder, text="Who won the bakery cup?\n").stdout
     assert near.startswith("Your pages do not say. Nearest: ") and "opens at six" not in near
-    assert "[1] The bakery › Questions\n    bakery.md\n" in near  # to be looked up
+    assert near.count("bakery.md") == 1
 
 
 def test_what_has_no_title_is_called_by_its_place() -> None:

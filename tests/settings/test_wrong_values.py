@@ -29,7 +29,7 @@ FREE = {"pretrain.sample_prompts"}  # any text will do
 # what only this setting refuses: TOML after `--set KEY=`
 OWN: dict[str, list[str]] = {
     "name": ['"a/b"', '".."'],
-    "crawl.seeds": ['["example.org"]', '["ftp://a.test/"]', "[]"],
+    "crawl.seeds": ['["example.org"]', '["ftp://a.test/"]', '["http://ann:secret@a.test/"]', "[]"],
     "crawl.hosts": ['["https://a.test/"]'],
     "crawl.allow_networks": ['["localhost"]', '["127.0.0.0/99"]'],
     "crawl.user_agent": ['"é"'],

@@ -120,6 +120,13 @@ def test_no_text_makes_a_control_token(tokenizer: Tokenizer, text: str) -> None:
         assert tokenizer.decode(ids) == text
 
 
+def test_what_is_no_id_is_named(tokenizer: Tokenizer) -> None:
+    assert tokenizer.decode([*tokenizer.encode("a"), tokenizer.im_end]) == "a"
+    for wrong in (tokenizer.vocab_size, -1):
+        with pytest.raises(UserError, match=f"{wrong} is no token"):
+            tokenizer.decode([wrong])
+
+
 def test_a_megabyte_without_spaces_takes_no_time(tokenizer: Tokenizer, tokenizer_folder: Path) -> None:
     draw = random.Random(0)
     words = ["river", "mill", "aaaa", "th"]

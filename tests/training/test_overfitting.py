@@ -14,7 +14,7 @@ from gristmill.document import read_documents, write_documents
 from gristmill.recipe import Pretrain, Tokenize
 from gristmill.tokenizer import tokenize
 from gristmill.training import pretrain
-from gristmill.training.overfitting import WATCH, growth, warnings
+from gristmill.training.overfitting import TUNING, WATCH, growth, warnings
 
 
 def log_of(train: np.ndarray, heldout: np.ndarray) -> list[dict[str, float]]:
@@ -59,6 +59,7 @@ def test_it_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(len(log)):
         WATCH.warn(log[: number + 1], told)
     assert capsys.readouterr().err.count("memorised") == 1
+    assert "conversations that it trains on" in TUNING.told("gap_opens", 3)
 
 
 def test_a_model_that_reads_too_little_too_often_is_warned_of(

@@ -19,7 +19,7 @@ from gristmill.chat.exported import exported
 from gristmill.chat.template import check, exchange, in_turns, text_of
 from gristmill.chat.transcripts import transcript
 from gristmill.errors import UserError
-from gristmill.inputs.text_files import BadLine, parse
+from gristmill.inputs.text_files import BadLine, named, parse
 from gristmill.settings.recipe_file import TUNED_ON
 from gristmill.tokenizer.formats.vocabulary_files import OVER, THOUGHT
 
@@ -38,7 +38,8 @@ PROMPTS = ("prompt", "instruction", "question", "query")
 ANSWERS = ("completion", "response", "output", "answer")
 THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # of DeepSeek and Qwen3, OpenRouter, gpt-oss
 READ_TOO = ("weight", "tool_calls", "function_call", *THOUGHTS)  # of a message, besides its role and its text
-ALIKE = 0.8  # likeness of two names' letters at which one may be a misspelling of the other
+BESIDES = ("tools", "system", "system_prompt", "history", "input")  # of a record, besides what is asked and answered
+ALIKE, ALIKE_BESIDES = 0.8, 0.85  # likeness of names' letters at which one may be a misspelling; "story" is no history
 CHOSEN, REJECTED = ("chosen", "preferred_output"), ("rejected", "non_preferred_output")
 MEND = "mend or remove it"
 SHAPE = 'each message is {"role": …, "content": "text"}'
@@ -49,20 +50,18 @@ def first(record: Record, names: tuple[str, ...]) -> Any:
     return next((record[name] for name in names if record.get(name) is not None), None)
 
 
-def named(record: Record) -> Record:
-    """A record with the names of its fields as they are known here: spreadsheets have capitals."""
-    if all(name == name.lower().strip() for name in record):
-        return record
-    return {name.lower().strip(): value for name, value in record.items()} | {
-        name: value for name, value in record.items() if name == name.lower().strip()
-    }
+def spelt(record: Record) -> Record:
+    """A record with its fields as they are known here. Raises UserError for one that seems to be misspelt."""
+    record = named(record)
+    refuse_misspelt(record, "it", BESIDES, ALIKE_BESIDES)
+    return record
 
 
 def answered(record: Record) -> Messages:
     """The conversation of a record: messages; a prompt with its completion, instruction with output, or question with
     answer; a transcript. Raises UserError unless the assistant says something, whenever it is its turn.
     """
-    record = named(record)
+    record = spelt(record)
     if str(record.get("label")).lower() == "false":
         raise UserError("its answer is judged bad", "name the file in [kto], or remove the record")
     messages = talk(record)
@@ -79,7 +78,7 @@ def answered(record: Record) -> Messages:
 
 def asked(record: Record) -> Messages:
     """The prompt of a record: messages, or a text. Raises UserError unless the user's last message says something."""
-    record = named(record)
+    record = spelt(record)
     said = first(record, TALKS)
     prompt = turns(said, record) if said is not None and first(record, PROMPTS) is None else prompt_of(record)
     check(prompt)
@@ -95,7 +94,7 @@ def preference(record: Record) -> tuple[Messages, Message, Message]:
 
     Raises UserError where one is missing, the answers are one, or they differ in more than the last turn.
     """
-    record = named(record)
+    record = spelt(record)
     sides = first(record, CHOSEN), first(record, REJECTED)
     if None in sides:
         raise UserError('it has no "chosen" and "rejected" answer', MEND)
@@ -127,7 +126,7 @@ def preference(record: Record) -> tuple[Messages, Message, Message]:
 
 def judged(record: Record) -> list[tuple[Messages, Message, bool]]:
     """Prompts with an answer, and whether it is wanted: one with a label (KTO's layout), or the two of a preference."""
-    record = named(record)
+    record = spelt(record)
     if first(record, CHOSEN) is not None:
         prompt, chosen, rejected = preference(record)
         return [(prompt, chosen, True), (prompt, rejected, False)]
@@ -253,17 +252,22 @@ def speaker(message: Record) -> str:
         raise UserError(f"a message has no role (its fields are {', '.join(map(str, message)) or 'none'})", SHAPE)
     if str(who).lower() not in ROLES:
         raise UserError(f"no role is called {who!r}", "roles are system, developer, user, assistant and tool")
-    for name in message:
-        if (meant := misspelt(str(name))) and meant not in message:
-            raise UserError(f"a message has a field `{name}`, did you mean `{meant}`?", "rename or remove it")
+    refuse_misspelt(message, "a message", READ_TOO, ALIKE)
     return str(who).lower()
 
 
+def refuse_misspelt(record: Record, whose: str, known: tuple[str, ...], alike: float) -> None:
+    """Raise UserError for a field that is nearly spelt like a known one, which the record does not have."""
+    for name in record:
+        if (meant := misspelt(str(name), known, alike)) and meant not in record:
+            raise UserError(f"{whose} has a field `{name}`, did you mean `{meant}`?", "rename or remove it")
+
+
 @cache
-def misspelt(name: str) -> str:
-    """The field that a name of a message's is nearly spelt like, of those that change what is learned; else nothing."""
-    found = get_close_matches(name, READ_TOO, 1, ALIKE)
-    return found[0] if found and name not in (*READ_TOO, "tool_call_id") else ""
+def misspelt(name: str, known: tuple[str, ...], alike: float) -> str:
+    """The field of those known that a name is nearly spelt like; else nothing."""
+    found = get_close_matches(name, known, 1, alike)
+    return found[0] if found and name not in (*known, "tool_call_id") else ""
 
 
 def called(call: Any) -> dict[str, Any]:

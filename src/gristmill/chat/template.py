@@ -27,6 +27,7 @@ from gristmill.chat.tools import OURS, CallForm, as_text
 from gristmill.errors import UserError
 from gristmill.progress import warn
 from gristmill.tokenizer.encode import Tokenizer
+from gristmill.tokenizer.formats.vocabulary_files import OVER, THOUGHT
 
 SAID = re.compile("\ue001[0-9]\ue002")  # what stands for a text while a template is read
 OPENS, MIDDLE = re.compile(r'[^{]*\{\s*"name":\s*"'), re.compile(r'",\s*"\w+":\s*')  # of a call as JSON
@@ -123,6 +124,12 @@ class Template:
         asks = [{"role": "user", "content": "?"}]
         return self.raw(asks, None, True) != self.raw(asks, None, True, thinks=False)
 
+    @cached_property
+    def drops_thought(self) -> bool:
+        """Whether it leaves out what was thought before the last answer, too, as those of DeepSeek-R1 and QwQ do."""
+        talk = [{"role": "user", "content": "?"}, {"role": "assistant", "content": f"{THOUGHT}\nwhy\n{OVER}\n\n!"}]
+        return "why" not in self.raw(talk, None, False)
+
     def raw(self, messages: Any, tools: Any, opened: bool, thinks: bool = True) -> str:
         """What Jinja makes of it."""
         told = {"messages": messages, "tools": tools, "add_generation_prompt": opened}
@@ -139,8 +146,11 @@ class Template:
         told = messages if self.tells else [as_text(message) for message in messages]
         told = told[bool(tools and not system["content"]) :]
         given = [{name: message[name] for name in FIELDS if message.get(name) is not None} for message in told]
+        given = self.mark(given)
+        if given and thinks_first(given[-1]) and self.drops_thought:  # what it does not find, it cannot drop
+            given[-1]["content"] = given[-1]["content"].replace(OVER, OVER[0] + MARK + OVER[1:])
         try:
-            return self.raw(self.mark(given), self.mark(tools), opened, thinks)
+            return self.raw(given, self.mark(tools), opened, thinks)
         except FAULTS as error:
             raise UserError(f"the model's own chat template refuses it: {error}", "mend or remove it") from error
 

@@ -13,6 +13,7 @@ from gristmill.progress import console, results, warn
 from gristmill.runs.finished import stage_of
 
 MOMENTS = 3  # of pretraining, the last
+WORDS = 40  # of a document, those nearest to the text, that are shown
 EARLY = 0.01  # of all steps: what a model that has just begun does says nothing
 
 
@@ -31,6 +32,9 @@ def attribute(
     from gristmill.audit.attribution import attribute as attribution
     from gristmill.inspection.predictions import moments
     from gristmill.model.transformer import load_model
+    from gristmill.passages.extractive import best_stretch
+    from gristmill.passages.search import Concept
+    from gristmill.passages.terms import small_words, terms
     from gristmill.tokenizer.encode import Tokenizer
     from gristmill.tokenizer.shards import open_split
 
@@ -50,6 +54,7 @@ def attribute(
         warn(f"caution: with {len(split)} documents, chance is hardly told from them")
     found = attribution(models, tokenizer, split, prompt, answer, candidates)[:documents]
     urls = split.column("url")
+    asked = [Concept(term, 1.0, {}) for term in set(terms(f"{prompt}{answer}")) - small_words()]
     for place, mover in enumerate(found, 1):
         url = urls[mover.document].as_py()
         text = tokenizer.decode(split.document(mover.document)[:-1].tolist())
@@ -59,6 +64,7 @@ def attribute(
         states = ", holds the answer" if mover.states else ""
         head = f"{place:>3}  {mover.score:+.3f}, {mover.above:.1f} deviations above chance{states}"
         results.print(f"{head}  {url}")
-        results.print(f"     {' '.join(text.split())[:200]}", style="dim")
+        begin, end = best_stretch(text, asked, WORDS)
+        results.print(f"     {' '.join(text[begin:end].split())}", style="dim")
     if not as_json:
         results.print(f"by gradients at {len(models)} moments of pretraining; nothing was trained again", style="dim")

@@ -23,7 +23,7 @@ from gristmill.errors import UserError, typed
 from gristmill.manifest import MANIFEST
 from gristmill.progress import console, counted, duration, quantity, warn
 from gristmill.recipe import Recipe, TokenizerParams
-from gristmill.settings.quantities import is_loopback
+from gristmill.settings.quantities import is_loopback, web_address
 from gristmill.settings.recipe_file import load_recipe, shipped_recipe
 
 if TYPE_CHECKING:
@@ -183,12 +183,11 @@ def new_site(
 ) -> Path:
     """Write a recipe for a site; returns its path. Raises UserError where `url` is none, or the recipe exists."""
     try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
+        host = urlsplit(web_address(url)).hostname or ""
     except ValueError:
         host = ""
-    if not host or parts.scheme not in ("http", "https"):
-        raise UserError(f"{url} is not the address of a site", "write it as https://docs.example.org/")
+    if not host:
+        raise UserError(f"{url} is not the address of a site", "write it as https://docs.example.org/, without a login")
     place = target(out, "site")
     networks = private_networks(host)
     values: dict[str, Any] = {"name": place.stem, "crawl.seeds": [url], "crawl.allow_networks": networks}

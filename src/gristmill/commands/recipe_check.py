@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.chat.conversations import checked, records_of
-from gristmill.chat.layouts import READ, named
+from gristmill.chat.layouts import READ
 from gristmill.chat.template import exchange, render, template_of
 from gristmill.commands.record_check import SAMPLED, Amount, Finding, examples_found, records_found
 from gristmill.errors import UserError
 from gristmill.inputs.folders import content
+from gristmill.inputs.text_files import named
 from gristmill.progress import duration, quantity
 from gristmill.recipe import SFT, Pretrain, Recipe
 from gristmill.runs.finished import examine

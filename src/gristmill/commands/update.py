@@ -55,7 +55,9 @@ def update(
         tell("since the last update", difference(last, now))
     whose = "newer than the weights" if any(name in made_in(run) for name in MODEL) else "since the run was made"
     tell(whose, found, f" (all in {run / NEWER})", named=last is None)
-    console.print("find, chat and serve use them; so does a server that runs already, from the next question on")
+    console.print(
+        "find, chat and serve use what it is now; so does a server that runs already, from the next question on"
+    )
     return found
 
 

@@ -56,6 +56,8 @@ def fate(folders: Mapping[str, Path], page: str) -> Iterator[tuple[str, str]]:
     for found in dropped_as(folders["passages"], page) if "passages" in folders else ():
         found.pop("url")
         yield "passages", told(str(found.pop("fate")), found)
+    if "passages" in folders:
+        yield from (("passages", line) for line in searched(folders, page))
     yield from (("training", line) for line in training(folders, page))
 
 
@@ -99,6 +101,21 @@ def robots(folders: Mapping[str, Path], page: str) -> Iterator[str]:
     for record in read_log(folders.get("crawl"), "robots.jsonl"):
         if page.startswith(f"{record['origin']}/"):
             yield f"{record['origin']}/robots.txt was asked for on {record['date']}, status {record['status']}"
+
+
+def searched(folders: Mapping[str, Path], page: str) -> Iterator[str]:
+    """In how many passages it is searched and quoted."""
+    from gristmill.corpus.execution.ledger import kept_as
+    from gristmill.passages.passage_index import FILE, connect
+
+    came = kept_as(folders["extract"], page) if "extract" in folders else ()
+    base = connect(folders["passages"] / FILE)
+    query = "SELECT count(*) FROM passages JOIN pages ON pages.id = page WHERE name = ?"
+    for name in {page, *(str(one["url"]) for one in came)}:
+        (count,) = base.execute(query, (name,)).fetchone()
+        if count:
+            yield f"searched and quoted, in {counted(count, 'passages')}"
+    base.close()
 
 
 def training(folders: Mapping[str, Path], page: str) -> Iterator[str]:

@@ -46,7 +46,8 @@ def outcome_of(visit: Visit, response: Response, rules: Rules | None, params: Cr
         return Outcome(response.error, note={"detail": response.detail} if response.detail else {})
     if target := redirect_target(response):
         named = [Found(target, visit.depth, visit.hops + 1, visit.kind)]
-        note = {"detail": "redirect to itself, with the cookies that it sets too"} if target == visit.url else {}
+        itself = "itself, with the cookies that it sets too"
+        note = {"detail": f"redirect to {itself if target == visit.url else target}"}
         return Outcome("redirect", named, note, digest=sha1(response.body))
     if response.status == 304 and (earlier := frontier.previous(visit.url)):
         return unchanged(visit, earlier)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.audit.findings import findings
+from gristmill.chat.chatml import chatml
+from gristmill.chat.template import template_of
 from gristmill.evaluation.figures import FIGURES, OFTEN, label
 from gristmill.evaluation.heldout_text import FILE as HELDOUT
 from gristmill.export.trained import Trained
@@ -21,8 +23,8 @@ pipeline_tag: text-generation
 tags: [gristmill]
 ---
 """
-CHAT = """Messages go through the chat template (ChatML). What the model says ends at `<|im_end|>`.
-It is not meant to open a turn itself: `generation_config.json` forbids `<|im_start|>`, and servers that do not read it
+CHAT = """Messages go through the chat template ({template}). What the model says ends at `{closes}`.
+It is not meant to open a turn itself: `generation_config.json` forbids `{opens}`, and servers that do not read it
 take that as a logit bias. It was evaluated at temperature 0.
 """
 BASE = """It goes on with texts and has not learned to chat; there is no chat template.
@@ -70,11 +72,14 @@ def card(
     rows = "\n".join(f"| {name} | {value} |" for name, value in told)
     names = " and ".join(f"`{name}`" for name in made.begun_with.values())
     licence = OF_OTHERS.format(names) if names else OWN
+    words = trained.tokenizer
+    template = "ChatML" if template_of(words).source == chatml(words) else "that of the model by others"
+    turns = {"opens": trained.written(words.im_start), "closes": trained.written(words.im_end)}
     lines = [
         f"# A {kind} model\n\n{by}",
         f"| | |\n| --- | --- |\n{rows}\n",
-        f"## Prompts\n\n{CHAT if trained.chats else BASE}",
-        OPENED.format(bos=trained.written(trained.tokenizer.end_of_text), licence=licence),
+        f"## Prompts\n\n{CHAT.format(template=template, **turns) if trained.chats else BASE}",
+        OPENED.format(bos=trained.written(words.end_of_text), licence=licence),
     ]
     return "\n".join(lines)
 

@@ -13,7 +13,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from mimetypes import guess_type
@@ -208,6 +208,15 @@ def parse(text: str) -> Any:
     except ValueError as error:
         return BadLine(f"not valid JSON: {error}")
     return whole_characters(value) if "\\ud" in text or "\\uD" in text else value
+
+
+def named(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A record with the names of its fields in lower case and without spaces around: spreadsheets have capitals."""
+    if all(name == name.lower().strip() for name in record):
+        return record
+    return {name.lower().strip(): value for name, value in record.items()} | {
+        name: value for name, value in record.items() if name == name.lower().strip()
+    }
 
 
 def whole_characters(value: Any) -> Any:

@@ -74,10 +74,11 @@ def write_index(path: Path, documents: Iterable[Document]) -> tuple[int, int]:
     base.executescript(TABLES)
     count = size = 0
     for document in documents:
-        about = name_of(document), document.url, document.source, document.title
+        own = Path(document.url).stem if document.url == document.source else ""  # a file's name
+        about = name_of(document), document.url, document.source, document.title or own
         base.execute("INSERT OR IGNORE INTO pages(name, url, source, title) VALUES (?, ?, ?, ?)", about)
         (page,) = base.execute("SELECT id FROM pages WHERE name = ?", about[:1]).fetchone()
-        title = " ".join(terms(document.title))
+        title = " ".join(terms(about[-1]))
         ended = 0
         for passage in cut(document.text):
             count += 1

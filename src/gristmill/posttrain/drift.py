@@ -41,8 +41,8 @@ def warnings(records: Records) -> dict[str, int]:
     for number in range(ALIKE - 1, len(batches)):
         if all(equal[number - ALIKE + 1 : number + 1]):
             found.setdefault("nothing_compared", int(batches[number]["step"]))
-    for number in range(IN_A_ROW, len(batches)):
-        first, now = IN_A_ROW - 1, {name: values[number] for name, values in means.items()}
+    for number, batch in enumerate(batches):
+        first, now = min(number, IN_A_ROW - 1), {name: values[number] for name, values in means.items()}
         signs = {
             "entropy_collapsed": now["entropy"] < COLLAPSED * means["entropy"][first],
             "kl_blew_up": now["kl"] > FAR,
@@ -50,7 +50,7 @@ def warnings(records: Records) -> dict[str, int]:
         }
         for name, sign in signs.items():
             if sign:
-                found.setdefault(name, int(batches[number]["step"]))
+                found.setdefault(name, int(batch["step"]))
     return found
 
 

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 
 from gristmill.chat.conversations import LeftOut, TooLong, nothing_left, read_records, report
-from gristmill.chat.layouts import Record, asked, named
+from gristmill.chat.layouts import Record, asked
 from gristmill.chat.template import render
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine, load_together
+from gristmill.inputs.text_files import named
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import Transformer, load_model
 from gristmill.posttrain.drift import ALIKE, WATCH, warnings

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from gristmill.errors import UserError, nearest, typed
+from gristmill.errors import UserError, typed
 from gristmill.files import unsealed
 from gristmill.inputs.folders import SINCE, digest, newer
 from gristmill.inputs.storage import as_path, is_remote
@@ -186,9 +187,11 @@ def run_folder(path: Path) -> Path:
         return path
     if path.exists():
         raise UserError(f"{path} is a file, no run folder", "name the folder of a run, as runs/miniweb")
-    others = [str(one) for place in {path.parent, RUNS} if place.is_dir() for one in place.iterdir()]
-    like = nearest(str(path), [one for one in others if Path(one).is_dir()])
-    raise UserError(f"no run folder {path}{like}", "check the path, or make one: gristmill run miniweb")
+    places = [place for place in (RUNS, path.parent) if place.is_dir()]
+    others = {one.name: one for place in places for one in place.iterdir() if one.is_dir()}
+    near = get_close_matches(path.name, others, 1)
+    like = f", did you mean `{others[near[0]]}`?" if near else ""
+    raise UserError(f"no run folder {path}{like}", "check the path, or make one: gristmill run RECIPE")
 
 
 def made_in(run: Path) -> dict[str, Path]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from gristmill.manifest import Manifest
 from gristmill.posttrain import drift
 from gristmill.progress import counted, duration, quantity
+from gristmill.settings.stages import CRAWLS
 from gristmill.training import overfitting
 
 OWN_WORDS = {  # figure → its number in words
@@ -28,6 +31,7 @@ TASKS = "tasks."  # the figures of a task, as `tasks.mine.accuracy`
 RARE = {"late_hosts", "fruitless_hosts"}  # told where there are any
 WATCHES = {"pretrain": overfitting.WATCH, "sft": overfitting.TUNING, "rl": drift.WATCH}
 METRICS = 6  # of them, the first are told
+REASONS = 4  # for which addresses gave no page, the most frequent are told
 
 
 def stage_line(made: Manifest) -> str:
@@ -44,6 +48,8 @@ def stage_line(made: Manifest) -> str:
         if name not in BALANCE and count and name.count(".") < 2:
             words = spelt(name.rpartition(".")[2])
             told.append(f"{words} {count:,}" if "." in name else in_words(name, count) or counted(count, words))
+    if made.stage in CRAWLS and (without := Counter(made.dropped).most_common(REASONS)):
+        told.append(f"without a page {', '.join(f'{count:,} {spelt(name)}' for name, count in without)}")
     own = [
         (name, value)
         for name, value in made.metrics.items()

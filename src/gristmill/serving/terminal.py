@@ -22,7 +22,6 @@ from gristmill.serving.memory.session import Session
 from gristmill.serving.quoting import QuotedReply, QuotingAssistant
 from gristmill.serving.shown import CONTROLS, passage_head
 
-SHOWN = 3  # passages after an answer that quotes none
 SEVERAL = '"""'  # begins and ends a message of several lines
 KEPT_LINES = 1000  # of what was typed
 HELP = f"""/help            this
@@ -166,10 +165,10 @@ class Talk:
         if reply.dropped > self.dropped:
             self.dropped = reply.dropped
             print(f"({self.dropped} of the oldest messages are no longer read: the context is full)")
-        if reply.passages:
+        if reply.quoted:
             print()
         for number, found in enumerate(reply.passages, 1):
-            if found in reply.quoted or (not reply.quoted and number <= SHOWN):
+            if found in reply.quoted:
                 results.print(passage_head(number, found), soft_wrap=True)
 
 

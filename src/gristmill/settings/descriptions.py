@@ -179,6 +179,8 @@ def wrong_settings(error: ValidationError, where: str, model: Model, stages: Map
         if len(known) == 1
         else "gristmill --help lists the stages, gristmill STAGE --help a stage's settings"
     )
+    if tables == {"gates"}:
+        remedy = 'give figures of summary.json their bounds, as "audit.extractable_fraction" = "<= 0.01"'
     if within:
         remedy = f"write it with its table, as {within}; {remedy}"
     return UserError(f"{where}: {'; '.join(told)}", remedy)

@@ -62,7 +62,10 @@ header_value = matching(  # RFC 9110 section 5.5
     r"[!-~]([ -~]*[!-~])?", "it goes into an HTTP header: printable ASCII on one line, without spaces at the ends"
 )
 something = matching(r"(?s)\s*\S.*", "it is empty")
-web_address = matching(r"(?is)https?://[^\s/?#].*", "a seed is an address, as https://example.org/")
+web_address = matching(
+    r"(?is)https?://[^\s/?#@]+(?:[/?#].*)?",
+    "a seed is an address, as https://example.org/, without a login: none is sent",
+)
 host_pattern = matching(r"[^\s/]+", "a host is named as example.org or *.example.org, without https:// and path")
 media_type = matching(r"[^\s/]+/[^\s/]+", "a media type is written as text/html")  # RFC 6838
 

@@ -125,7 +125,8 @@ def set_override(data: dict[str, Any], override: str, known: type[Params]) -> No
     form = "stage.key=value" if known is Recipe else "key=value"
     if not equals:
         raise UserError(f"--set {override}: no `=`", f"write --set {form}")
-    *tables, last = key.strip().split(".")
+    *tables, last = key.strip().split(".", 1 if key.startswith("gates.") else -1)  # whose names have dots
+    last = last.strip("\"'")
     if not value.strip():
         remove(data, [*tables, last], known)
         return
@@ -146,7 +147,7 @@ def remove(data: dict[str, Any], keys: list[str], known: type[Params]) -> None:
     """Take a key out of nested tables, if it is there. Raises UserError where `known` has no such key."""
     model: type[Params] | None = known
     for key in keys:
-        if model and key not in model.model_fields:
+        if model and key not in model.model_fields and keys[0] != "gates":
             raise UserError(
                 f"--set {'.'.join(keys)}=: unknown key `{key}`", f"known are {', '.join(model.model_fields)}"
             )

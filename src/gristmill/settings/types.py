@@ -46,10 +46,22 @@ def checked(read: Callable[[str], Any]) -> AfterValidator:
     return AfterValidator(lambda text: (read(text), text)[1])
 
 
+def dotted(value: Any) -> Any:
+    """A table with the keys of the tables in it as TOML writes them in one, as `audit.extractable_fraction`."""
+    if not isinstance(value, dict):
+        return value
+    within = ((key, dotted(one)) for key, one in value.items())
+    return {
+        ".".join(filter(None, (key, more))): found
+        for key, one in within
+        for more, found in (one.items() if isinstance(one, dict) else [("", one)])
+    }
+
+
 Signal = Literal["noindex", "noai", "tdm"]  # by which a page asks to be left out
 Size = Annotated[str, BeforeValidator(str), checked(parameters_of)]
 Budget = Annotated[str, BeforeValidator(str), checked(seconds_and_flops)]
-Gate = Annotated[str, checked(bound_of)]
+Gates = Annotated[dict[str, Annotated[str, checked(bound_of)]], BeforeValidator(dotted)]
 UserAgent = Annotated[str, checked(header_value)]
 Host = Annotated[str, checked(host_pattern)]
 Goldfish = Annotated[FewOrNone, AfterValidator(not_one)]

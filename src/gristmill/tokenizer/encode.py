@@ -152,15 +152,18 @@ class Tokenizer:
         return own.tokens[:written].copy(), counts
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes of one token; none for a control token that is not shown."""
-        return self.pieces[token] if 0 <= token < len(self.pieces) else self.texts.get(token, b"")
+        """The bytes of one token; none for a control token that is not shown. Raises UserError for what is no id."""
+        if not 0 <= token < self.vocab_size:
+            raise UserError(f"{token} is no token of this tokenizer (0 to {self.vocab_size - 1})", "name its own ids")
+        return self.pieces[token] if token < len(self.pieces) else self.texts.get(token, b"")
 
     def decode_bytes(self, tokens: Iterable[int]) -> bytes:
-        """The bytes of a sequence, control tokens and ids that are none left out."""
+        """The bytes of a sequence, control tokens left out. Raises UserError for what is no id."""
         return b"".join(map(self.token_bytes, tokens))
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """The text of a sequence, control tokens left out; bytes that are no UTF-8 become U+FFFD."""
+        """The text of a sequence, control tokens left out; bytes that are no UTF-8 become U+FFFD. Raises UserError for
+        what is no id."""
         return self.decode_bytes(tokens).decode("utf-8", "replace")
 
 

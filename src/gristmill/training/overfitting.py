@@ -16,7 +16,7 @@ WORSE = 0.01  # of the best held-out bits per byte: a rise that is reported
 IN_A_ROW = 3  # scorings that must agree
 MEASURES = (("heldout_bpb", "train_bpb"), ("heldout_loss", "train_loss"))  # bits a byte, nats a token
 REMEDY = "fewer epochs, a smaller model, more text, or goldfish = 4"
-TUNING_REMEDY = "fewer epochs, a lower lr, or more conversations"
+TUNING_REMEDY = "against it: fewer epochs, a lower lr, or more conversations"
 
 
 def growth(records: Records) -> list[float]:
@@ -64,4 +64,12 @@ WATCH = Watch(
     },
     REMEDY,
 )
-TUNING = replace(WATCH, remedy=TUNING_REMEDY)  # of fine-tuning
+TUNING = replace(  # of fine-tuning
+    WATCH,
+    remedy=TUNING_REMEDY,
+    meanings={
+        "gap_opens": "conversations that it trains on are predicted ever better than held-out ones: they are partly"
+        " learned by heart (where held-out ones get worse, too, that is told)",
+        "heldout_rises": "held-out conversations are predicted worse than before: the model overfits",
+    },
+)

@@ -128,6 +128,15 @@ def test_csv_and_compressed_json(folder: Path, tmp_path: Path) -> None:
     assert dropped(tmp_path / "out") == ["empty", "damaged"]
 
 
+def test_names_of_columns_may_have_capitals(folder: Path, tmp_path: Path) -> None:
+    (folder / "a.csv").write_text("Text ,Title\nOne two.,A,more\n")
+    (folder / "b.jsonl").write_text('{"TEXT": "Three four.", "Title": "B"}\n')
+    pq.write_table(pa.table({"Content": ["Five six."], "URL": ["http://a.test/"]}), folder / "c.parquet")
+    found = documents(folder, tmp_path / "out")
+    assert [one.text for one in found] == ["One two.", "Three four.", "Five six."]
+    assert [one.title for one in found[:2]] == ["A", "B"] and found[2].url == "http://a.test/"
+
+
 def test_tables_of_old_spreadsheets_and_of_excel(folder: Path, tmp_path: Path) -> None:
     (folder / "a.csv").write_bytes(b"sep=|\r\ntext|title\r\nOne, two; three.|A\r\n")
     (folder / "b.csv").write_bytes(b'text,title\rFour five.,B\r"Six\rseven.",C\r')

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.corpus.readers.tables import csv_rows, opened_parquet, rows_of
-from gristmill.inputs.text_files import BadLine, json_lines, text_lines
+from gristmill.inputs.text_files import BadLine, json_lines, named, text_lines
 
 ANSWERS = ("answer", "answers", "target", "targets", "solution", "output", "response", "completion", "chosen")
 # fields that file an item and are no part of it
@@ -50,6 +50,7 @@ def to_item(row: Any) -> Item:
         return Item((), (), fault=row.why)
     if not isinstance(row, Mapping):
         return Item(tuple(strings(row)), ())
+    row = named(row)
     given = [key for key in ANSWERS if key in row]
     answer = next((text for key in given for text in strings(row[key])), None)
     asked = tuple(

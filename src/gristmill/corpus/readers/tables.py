@@ -1,5 +1,5 @@
-"""JSONL, CSV and Parquet files: one record a row, with its text in a column `text` or `content`; a table without such
-a column is one record, as a Markdown table.
+"""JSONL, CSV and Parquet files: one record a row, with its text in a column `text` or `content`, in capitals too; a
+table without such a column is one record, as a Markdown table.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from gristmill.corpus.execution.documents import halving
 from gristmill.corpus.execution.judge import Dropped
 from gristmill.errors import UserError
-from gristmill.inputs.text_files import MAX_WHOLE, BadLine, json_lines, readable, text_lines
+from gristmill.inputs.text_files import MAX_WHOLE, BadLine, json_lines, named, readable, text_lines
 from gristmill.record import Record, unread
 
 TEXT_KEYS = ("text", "content")
@@ -45,7 +45,7 @@ def read_csv(path: Path, name: str) -> Iterator[Record]:
     bad: list[tuple[int, BadLine]] = []
     rows = table_of(path, readable(text_lines(path), bad))
     names = list(rows.fieldnames or [])
-    if not set(TEXT_KEYS) & set(names):
+    if not set(TEXT_KEYS) & named(dict.fromkeys(names)).keys():
         # as lists: names may be empty or occur twice, and rows be longer than the first
         yield as_markdown(names, filter(None, rows.reader), name)
     else:
@@ -85,7 +85,7 @@ def table_of(path: Path, lines: Iterable[str]) -> csv.DictReader[str]:
     head = next(clean, "") if sign else head
     tabs = ".tsv" in path.name.lower()
     delimiter = sign[1] if sign else "\t" if tabs else max(",;\t|", key=head.count)
-    return csv.DictReader(chain([head], clean), delimiter=delimiter)
+    return csv.DictReader(chain([head], clean), restkey="", delimiter=delimiter)
 
 
 def read_parquet(path: Path, name: str) -> Iterator[Record]:
@@ -95,11 +95,11 @@ def read_parquet(path: Path, name: str) -> Iterator[Record]:
     """
     with opened_parquet(path) as file:
         names = file.schema_arrow.names
-        if not set(TEXT_KEYS) & set(names):
+        if not set(TEXT_KEYS) & named(dict.fromkeys(names)).keys():
             rows = (row.values() for batch in file.iter_batches(ROWS) for row in batch.to_pylist())
             yield as_markdown(names, rows, name)
             return
-        wanted = [key for key in (*TEXT_KEYS, *OTHER_KEYS) if key in names]
+        wanted = [key for key in names if key.lower().strip() in (*TEXT_KEYS, *OTHER_KEYS)]
         for number, row in enumerate(rows_of(file, wanted), 1):
             yield from_row(row, name, number)
 
@@ -144,7 +144,7 @@ def as_markdown(names: Sequence[Any], rows: Iterable[Iterable[Any]], name: str) 
 
 def from_row(row: Any, name: str, number: int) -> Record:
     """A record from one row; `damaged` where it could not be read, `no_text` where it holds none."""
-    source = f"{name}:{number}"
+    source, row = f"{name}:{number}", named(row) if isinstance(row, dict) else row
     text = next((row[key] for key in TEXT_KEYS if row.get(key) is not None), None) if isinstance(row, dict) else None
     if not isinstance(text, str | bytes):
         if isinstance(row, BadLine):
