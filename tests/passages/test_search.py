@@ -10,7 +10,8 @@ from command_line import Command
 from own_pages import document, passages_of
 
 from gristmill.errors import UserError
-from gristmill.passages.search import TOO_MUCH, Search, slips
+from gristmill.passages.search import TOO_MUCH, Search
+from gristmill.passages.stand_ins import slips
 
 
 @pytest.mark.parametrize(
@@ -81,6 +82,60 @@ def test_short_notes_in_several_languages_answer(tmp_path: Path, question: str, 
 def test_what_no_note_says_is_declined(tmp_path: Path, question: str) -> None:
     found = Search(passages_of(tmp_path, *NOTES)).find(question)
     assert not found or found[0].best < 0.92
+
+
+TONGUES = (
+    document("暖房.md", "暖房", "地下室の暖房は毎年三月に点検してもらう。フィルターは一枚4800円。"),
+    document("犬.md", "犬", "犬の散歩は朝7時。餌は一日に二回。"),
+    document("暖气.md", "暖气", "地下室的暖气每年三月检修一次。滤网四十八元一个。"),
+    document("图书馆.md", "图书馆", "图书馆星期一闭馆。一次最多借十本书。"),
+    document("난방.md", "난방", "지하실 난방은 매년 3월에 점검을 받는다. 필터는 4만 8천 원이다."),
+    document("도서관.md", "도서관", "도서관은 월요일에 쉰다. 책은 열 권까지 빌릴 수 있다."),
+    document("отопление.md", "Отопление", "Отопление в подвале проверяют в марте. Ключи лежат на полке у двери."),
+    document("велосипед.md", "Велосипед", "Шины велосипеда подкачивают раз в месяц. Страховка заканчивается в апреле."),
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "page"),
+    [
+        ("暖房の点検はいつですか？", "暖房.md"),  # particles are no part of what is asked
+        ("フィルターはいくらですか？", "暖房.md"),
+        ("犬の餌は何回？", "犬.md"),  # a word of one character, within a sentence
+        ("暖气什么时候检修？", "暖气.md"),
+        ("图书馆星期几闭馆？", "图书馆.md"),  # 馆星 is of two words
+        ("난방 점검은 언제 하나요?", "난방.md"),
+        ("책을 몇 권까지 빌릴 수 있어요?", "도서관.md"),
+        ("У какой двери ключ?", "отопление.md"),  # another form of the word
+        ("Когда заканчивается страховка велосипеда?", "велосипед.md"),
+    ],
+)
+def test_questions_of_other_scripts_are_answered(tmp_path: Path, question: str, page: str) -> None:
+    found = Search(passages_of(tmp_path, *TONGUES)).find(question)
+    assert found[0].source == page and found[0].best >= 0.92
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        *("暖房の保証は何年ですか？", "飛行機の切符はいくらですか？", "かぎはどこですか？"),
+        *("暖气保修几年？", "房租什么时候交？"),
+        *("난방 보증은 몇 년이에요?", "월세는 언제 내나요?"),
+        *("Какого цвета велосипед?", "Когда платить за квартиру?"),
+    ],
+)
+def test_what_no_page_of_other_scripts_says_is_declined(tmp_path: Path, question: str) -> None:
+    found = Search(passages_of(tmp_path, *TONGUES)).find(question)
+    assert not found or found[0].best < 0.92
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [("暖房の点検はいつですか？", {"暖房", "点検"}), ("난방 점검은 언제 하나요?", {"난방", "점검"})],
+)
+def test_marks_are_words_where_there_are_no_spaces(tmp_path: Path, question: str, words: set[str]) -> None:
+    found = Search(passages_of(tmp_path, *TONGUES)).find(question)[0]
+    assert {found.text[start:end] for start, end in found.marks} == words
 
 
 def test_slips_are_looked_for_in_words_alone() -> None:

@@ -83,6 +83,90 @@ def test_a_follow_up_takes_up_the_question_before(folder: Path, listen: Listen) 
         assert found["source"] == "bakery.md" and {"bakery", "closes"} <= words
 
 
+GARAGE = (
+    document(
+        "garage.md", "Garage", "Das Tor der Garage wird im März geölt. Das macht Herr Voss. Ein Liter Öl kostet 9 Euro."
+    ),
+    document("bad.md", "Bad", "Der Spiegel im Bad hängt schief. Ein neuer Spiegel kostet 80 Euro."),
+    document("暖房.md", "暖房", "暖房は三月に点検する。フィルターは4800円。点検は山本設備がする。"),
+    document("車.md", "車", "車は五月に点検する。タイヤは4本で6万円。"),
+)
+
+
+@pytest.fixture(scope="module")
+def abroad(tmp_path_factory: pytest.TempPathFactory) -> QuotingAssistant:
+    """Over notes in German and Japanese."""
+    return QuotingAssistant(passages_of(tmp_path_factory.mktemp("abroad"), *GARAGE), "pages")
+
+
+def asking(*questions: str) -> list[dict[str, str]]:
+    """A conversation of questions; what was answered does not count."""
+    turns = [({"role": "user", "content": one}, {"role": "assistant", "content": "-"}) for one in questions]
+    return [message for turn in turns for message in turn][:-1]
+
+
+@pytest.mark.parametrize(
+    ("questions", "page"),
+    [
+        (["Wann wird das Tor der Garage geölt?", "Warum?"], "garage.md"),
+        (["Wann wird das Tor der Garage geölt?", "Und was kostet das?"], "garage.md"),  # so does the mirror
+        (["Wann wird das Tor der Garage geölt?", "Wo hängt der Spiegel?"], "bad.md"),
+        (["Wie hängt der Spiegel?", "Und was kostet das?", "Und wie ist das?"], "bad.md"),
+        (["暖房の点検はいつですか？", "それは誰がしますか？"], "暖房.md"),
+        (["Hallo!", "Wie hängt der Spiegel?", "Danke!", "Und was kostet das?"], "bad.md"),
+        (["Hi. Danke, wo hängt der Spiegel?"], "bad.md"),
+        (["車の点検はいつですか？", "なぜ？"], "車.md"),
+    ],
+)
+def test_a_follow_up_in_another_language_takes_up_the_question_before(
+    abroad: QuotingAssistant, questions: list[str], page: str
+) -> None:
+    (first, *_) = abroad.reply(asking(*questions)).annotations
+    assert first["url_citation"]["url"] == page
+
+
+@pytest.mark.parametrize(
+    "questions", [["Wie hängt der Spiegel?", "Und die Miete?"], ["Was kostet ein Liter Öl?", "Wer hat gewonnen?"]]
+)
+def test_what_pages_do_not_say_is_declined_after_what_they_do(abroad: QuotingAssistant, questions: list[str]) -> None:
+    reply = abroad.reply(asking(*questions))
+    assert not reply.annotations and reply.text().startswith("Das steht nicht in Ihren Seiten.")
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("Who won the football cup?", "Your pages do not say."),
+        ("Où est le chat ?", "Vos pages ne le disent pas."),
+        ("家賃はいつ払いますか？", "お持ちのページには書かれていません。"),
+        ("Сколько стоит билет?", "На ваших страницах этого нет."),
+        ("What does 富士山 mean?", "Your pages do not say."),
+        ("Скільки коштує квиток і де його купити?", "Das steht nicht in Ihren Seiten."),  # Ukrainian is not known
+        ("Zugspitze", "Das steht nicht in Ihren Seiten."),  # most pages are German, and the question tells nothing
+    ],
+)
+def test_it_declines_in_the_language_of_the_question(abroad: QuotingAssistant, question: str, text: str) -> None:
+    assert abroad.reply(asking(question)).text().startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ("Hello there!", "Hello! Ask me what your pages say."),
+        ("Thanks a lot", "You are welcome."),
+        ("Hallo", "Hallo! Fragen Sie mich, was in Ihren Seiten steht."),  # Dutch, too: the pages decide
+        ("Vielen Dank!", "Gern geschehen."),
+        ("Merci beaucoup !", "Je vous en prie."),
+        ("ありがとうございます", "どういたしまして。"),
+        ("你好！", "您好！请问我您的页面里写了什么。"),
+    ],
+)
+def test_greetings_and_thanks_are_answered_as_such(abroad: QuotingAssistant, message: str, text: str) -> None:
+    reply = abroad.reply(asking("Wie hängt der Spiegel?", message))
+    assert (reply.text(), reply.annotations, reply.passages) == (text, [], ())
+    assert not abroad.find([message], 3)
+
+
 def test_passages_are_served_with_the_places_of_words(folder: Path, listen: Listen) -> None:
     with listen(QuotingAssistant(folder, "pages"), api_keys=["secret"]) as address:
         asked: dict[str, Any] = {"params": {"question": "lighthouse lit", "limit": 1}}

@@ -11,8 +11,11 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from gristmill.passages.concepts import Concept
 from gristmill.passages.cut import FENCE, LINE, SENTENCE, blocks, is_term, size_of
-from gristmill.passages.search import Concept, Found, Search
+from gristmill.passages.phrasebook import Phrases, phrases, replies
+from gristmill.passages.search import Found, Search
+from gristmill.passages.small_words import language_of
 from gristmill.passages.terms import terms
 
 LOOKED_AT = 5  # passages that are shown with an answer
@@ -24,7 +27,7 @@ STANDS_FOR = 0.6  # how much a word counts that stands for the question's own
 AGAIN = 0.1  # how much a concept counts that the stretch has said before
 FILLED = 0.002  # what a word more is worth, so that what follows a match is quoted too
 MEANT = 2.0  # how much the cosine of its nearest sentence with the question counts beside all that is asked
-DECLINED = "Your pages do not say."
+DECLINED = phrases()["en"].declined
 FENCES = re.compile(rf"^{FENCE}", re.MULTILINE)
 
 
@@ -50,7 +53,7 @@ def answer(search: Search, question: str, before: str = "") -> Quoted:
     """What the pages say to a question. `before`: an earlier one that it takes up."""
     found = tuple(search.find(question, LOOKED_AT, before))
     if not found or found[0].best < SURE:  # those shown may be so by their meaning
-        return declined(found)
+        return declined(found, phrases_for(search, question, before))
     best = max(one.score for one in found)
     asked, likeness = search.concepts(question, before), search.likeness(question, before)
     text, citations = "", []
@@ -65,10 +68,25 @@ def answer(search: Search, question: str, before: str = "") -> Quoted:
     return Quoted(text.rstrip(), tuple(citations), found)
 
 
-def declined(found: tuple[Found, ...]) -> Quoted:
+def phrases_for(search: Search, question: str, before: str = "") -> Phrases:
+    """What is said of one's own in the language of a question, or of the pages where no word tells it."""
+    known = phrases()
+    code = language_of(question) or language_of(before) or search.language
+    return known.get(code, known["en"])
+
+
+def declined(found: tuple[Found, ...], said: Phrases) -> Quoted:
     """The answer that the pages do not say, with the nearest ones."""
     near = list(dict.fromkeys(f"{one.title} ({one.place})" if one.title else one.place for one in found))
-    return Quoted(f"{DECLINED} Nearest: {'; '.join(near[:NAMED])}." if near else DECLINED, (), found)
+    text = f"{said.declined} {said.nearest.format('; '.join(near[:NAMED]))}" if near else said.declined
+    return Quoted(text, (), found)
+
+
+def small_talk(search: Search, message: str) -> Quoted | None:
+    """The answer to a greeting or to thanks, which ask nothing of the pages; None for any other message."""
+    said = replies(message)
+    code = search.language if len(said) > 1 else ""
+    return Quoted(said.get(code, next(iter(said.values()))), (), ()) if said else None
 
 
 def fenced(text: str, begin: int, end: int) -> str:

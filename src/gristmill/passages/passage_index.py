@@ -26,12 +26,14 @@ if TYPE_CHECKING:  # which answering does without
 
 FILE, VECTORS = "passages.sqlite", "vectors.npy"
 SYMBOLS = "!#$%&()*+,-./:;<=>?@[]^_`{|}~\\" + '""'  # of ASCII, but for the apostrophe: parts of terms
+# M: vowels of Indic scripts and Thai
+TOKENIZER = f"unicode61 categories 'L* M* N* Co' tokenchars '{SYMBOLS}'"
 TABLES = f"""
 CREATE TABLE pages(id INTEGER PRIMARY KEY, name TEXT UNIQUE, url TEXT, source TEXT, title TEXT);
 CREATE TABLE passages(id INTEGER PRIMARY KEY, page INTEGER, start INTEGER, end INTEGER, headings TEXT,
     before TEXT, text TEXT);  -- before: what lies between the passage before it and it, as headings
 CREATE TABLE facts(passages INTEGER, terms INTEGER);
-CREATE VIRTUAL TABLE words USING fts5(title, headings, body, tokenize="unicode61 tokenchars '{SYMBOLS}'");
+CREATE VIRTUAL TABLE words USING fts5(title, headings, body, tokenize="{TOKENIZER}");
 """
 CACHE = 64_000  # kB of the file that are held in memory
 

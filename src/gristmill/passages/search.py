@@ -1,8 +1,7 @@
 """Finding passages: candidates by FTS5's BM25, put in order by what a passage says of the whole question.
 
-A question is a list of concepts: its terms, each with the words that people use for it (`everyday.txt`) and, where the
-pages do not have it, the terms that are one slip of the finger away. A concept weighs as much as it is rare. With a
-sentence encoder the best are put in order again, by words and meaning; scores are of words all the same.
+A question is a list of concepts (`concepts.py`). With a sentence encoder the best are put in order again, by words
+and meaning; scores are of words all the same.
 
 How sure a passage is to answer is judged apart: by concepts that weigh less where they come evenly, and as a share of
 the heaviest few, for a question in everyday words is never on a page as a whole.
@@ -11,35 +10,30 @@ the heaviest few, for a question in everyday words is never on a page as a whole
 from __future__ import annotations
 
 import json
-import math
 import re
 import sqlite3
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
-from importlib import resources
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
+from gristmill.passages.concepts import Concept, Vocabulary
 from gristmill.passages.cut import size_of
 from gristmill.passages.passage_index import FILE, VECTORS, any_of, as_read, connect
 from gristmill.passages.sentence_encoder import NAME, SentenceEncoder
-from gristmill.passages.terms import chunk_terms, folded, small_words, terms
+from gristmill.passages.small_words import small_words
+from gristmill.passages.terms import WIDE, chunk_terms
 
 NUMBERED = re.compile(r"^\d+\.(?:\d+\.?)*\s+")  # the number of a section before its heading
 CANDIDATES = 150  # passages that are looked at, for the words of the question and again for those that stand for them
 NEAREST = 100  # and by the cosines of the vectors of all
-TAKEN_UP = 0.5  # how much a word counts that is only in the earlier question that a question takes up
-PLAIN = 0.75  # how much a word counts that others may stand for: it names less than others do
+OF_BOTH = 0.5  # score for the later of two questions from which on a passage answers both
 HEAVIEST = 4  # concepts of a question of whose weight a score is a share
-EVENLY = 0.2  # how much of its weight a word has in a score that comes once in each passage that has it
-REPEATED = 1.6  # times a passage has a word, in the mean, from which on it has all its weight
-SEEN = 2  # passages with `REPEATED` of it that are added to those with a word, for few tell little
-FEW = 3_000  # passages: a word that is in all of fewer may still be a rare one
 ENOUGH, TOO_MUCH = 180, 260  # words up to which a passage that was found grows, and that it never has then
 WINDOW = 25  # terms within which words count as said together
 K1, B = 1.2, 0.75  # BM25's
@@ -50,17 +44,6 @@ STANDS_FOR = {BODY: 0.75, HEADINGS: 0.4}  # of that for a word that stands for t
 READ_AGAIN = 25  # passages that an encoder reads where there are no vectors of all
 MEANING = 2.5  # how much the cosine with the question counts beside the score, chosen as the weights were
 KEPT = 20_000  # vectors of passages, 1.5 kB each
-MOST_TERMS = 40  # of a question
-LETTERS, SLIPS = "abcdefghijklmnopqrstuvwxyz", range(5, 41)  # SLIPS: letters of a word in which slips are looked for
-
-
-@dataclass(frozen=True)
-class Concept:
-    """A term of a question, what stands for it, and how much it weighs (nats)."""
-
-    term: str
-    weight: float
-    others: dict[str, float] = field(default_factory=dict)  # term → its weight
 
 
 @dataclass(frozen=True)
@@ -104,10 +87,9 @@ class Search:
 
     def __init__(self, folder: Path, encoder: SentenceEncoder | None = None) -> None:
         self.base = connect(folder / FILE)
-        self.base.execute("CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, words, 'row')")
-        self.passages, average = self.base.execute("SELECT passages, terms / passages FROM facts").fetchone()
+        passages, average = self.base.execute("SELECT passages, terms / passages FROM facts").fetchone()
         self.length = max(average, SHORT)
-        self.occurrences = cache(self.counted)
+        self.vocabulary = Vocabulary(self.base, passages)
         self.encoder, self.vector = encoder, lru_cache(KEPT)(self.encoded)
         self.encode = lru_cache(1)(encoder.vector) if encoder else None  # a question, which is asked for twice
         stored = folder / VECTORS if encoder else None
@@ -119,50 +101,9 @@ class Search:
         """What passages are put in order by."""
         return f"words and {NAME}" if self.encoder else "words"
 
-    def counted(self, term: str) -> tuple[int, int]:
-        """How many passages have a term, and how often all of them have it."""
-        found = self.base.execute("SELECT doc, cnt FROM temp.vocabulary WHERE term = ?", (term,)).fetchone()
-        return (int(found[0]), int(found[1])) if found else (0, 0)
-
-    def frequency(self, term: str) -> int:
-        """How many passages have a term."""
-        return self.occurrences(term)[0]
-
-    def telling(self, term: str) -> float:
-        """How much a term tells of what a text is about, `EVENLY` to 1: such words are repeated where they are (Church
-        and Gale, Poisson mixtures, Natural Language Engineering 1(2), 1995), others come evenly."""
-        passages, times = self.occurrences(term)
-        mean = (times + SEEN * REPEATED) / (passages + SEEN)
-        return EVENLY + (1 - EVENLY) * min(1.0, (mean - 1) / (REPEATED - 1))
-
-    def weight(self, term: str) -> float:
-        """BM25's inverse document frequency of a term."""
-        count = self.frequency(term)
-        return math.log(1 + (max(self.passages, FEW) - count + 0.5) / (count + 0.5))
-
     def concepts(self, question: str, before: str = "") -> list[Concept]:
-        """What a question is about, and with less weight the one `before` that it takes up. Small words count only
-        where there is nothing else."""
-        asked = list(dict.fromkeys(terms(question)))[:MOST_TERMS]
-        earlier = list(dict.fromkeys(terms(before)))
-        small, small_before = small_words(asked), small_words(earlier)
-        earlier = [term for term in earlier if term not in small_before][:MOST_TERMS]
-        own = [term for term in asked if term not in small] or asked * (not earlier)
-        found = self.weighted(own)
-        known = {term for one in found for term in (one.term, *one.others)}
-        return found + [
-            replace(one, weight=TAKEN_UP * one.weight) for one in self.weighted(earlier) if one.term not in known
-        ]
-
-    def weighted(self, asked: Iterable[str]) -> list[Concept]:
-        """Terms as concepts."""
-        found = []
-        for term in asked:
-            if not self.frequency(term):
-                term = max(slips(term), key=self.frequency, default=term)
-            near = {other: self.weight(other) for other in everyday().get(term, ()) if self.frequency(other)}
-            found.append(Concept(term, self.weight(term) * (PLAIN if term in everyday() else 1.0), near))
-        return found
+        """What a question is about, and the one `before` that it takes up."""
+        return self.vocabulary.concepts(question, before)
 
     def find(self, question: str, limit: int = 5, before: str = "") -> list[Found]:
         """The passages that say most of what a question is about, the best first: one of a page, and where it is short
@@ -185,13 +126,31 @@ class Search:
                 self.grown(replace(best[page], score=sure[best[page].number]), top, scores, asked) for page in pages
             ]
 
+    def surest(self, question: str, before: str = "") -> float:
+        """The best score of all passages; where a question takes up the one `before`, of those that have `OF_BOTH` of
+        the question itself."""
+        with self.lock:
+            asked = self.concepts(question, before)
+            rows = list(self.candidates(asked, None))
+            own = self.sureness(rows, self.concepts(question))
+            found = self.sureness(rows, asked).items()
+            return max((score for number, score in found if own[number] >= OF_BOTH * bool(before)), default=0.0)
+
+    @cached_property
+    def language(self) -> str:
+        """The ISO 639-1 code of most of the first passages."""
+        from gristmill.corpus.extract.language import detect  # which loads a model
+
+        rows = self.base.execute("SELECT text FROM passages LIMIT 20")
+        return Counter(detect(text)[0] for (text,) in rows).most_common(1)[0][0]
+
     def sureness(self, rows: Sequence[Any], asked: Sequence[Concept]) -> dict[int, float]:
         """How sure passages are to answer, by their numbers; `rows` are all candidates of their pages."""
         told = [
             replace(
                 one,
-                weight=one.weight * self.telling(one.term),
-                others={term: weight * self.telling(term) for term, weight in one.others.items()},
+                weight=one.weight * self.vocabulary.telling(one.term),
+                others={term: weight * self.vocabulary.telling(term) for term, weight in one.others.items()},
             )
             for one in asked
         ]
@@ -362,38 +321,15 @@ def said_together(places: dict[str, list[int]], asked: Sequence[Concept]) -> flo
 def marked(text: str, asked: Sequence[Concept]) -> Iterator[tuple[int, int]]:
     """Where the words of a question, or those that stand for them, are in a text, in characters."""
     wanted = {term for concept in asked for term in (concept.term, *concept.others)}
+    unspaced = "|".join(map(re.escape, sorted(filter(WIDE.fullmatch, wanted))))
     at = 0
     for chunk in text.split():
         at = text.index(chunk, at)
-        if not wanted.isdisjoint(chunk_terms(chunk)):
+        if WIDE.search(chunk):  # a whole sentence: its pairs of characters that overlap are one word
+            found = re.finditer(rf"(?:(?=({unspaced})).)+", chunk) if unspaced else ()
+            yield from ((at + one.start(), at + one.end(1)) for one in found)
+        elif not wanted.isdisjoint(chunk_terms(chunk)):
             inner = chunk.strip("\"'“”‘’.,;:!?()[]|")
             begin = at + chunk.index(inner)
             yield begin, begin + len(inner)
         at += len(chunk)
-
-
-def slips(term: str) -> Iterator[str]:
-    """The term itself, and those from which a word of at least five letters is one slip away (Damerau): a letter more,
-    less, another, or two swapped, but the first, where slips are rare (Yannakoudakis, Fawthrop, 1983, IPM 19(2))."""
-    yield term
-    if len(term) not in SLIPS or not term.isalpha():
-        return
-    for at in range(1, len(term) + 1):
-        head, tail = term[:at], term[at:]
-        yield from (head + letter + tail for letter in LETTERS)
-        if tail:
-            yield head + tail[1:]
-            yield from (head + letter + tail[1:] for letter in LETTERS)
-        if len(tail) > 1:
-            yield head + tail[1] + tail[0] + tail[2:]
-
-
-@cache
-def everyday() -> dict[str, list[str]]:
-    """Stem → the stems of words that people use for it."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for line in resources.files("gristmill.passages").joinpath("everyday.txt").read_text(encoding="utf-8").split("\n"):
-        group = list(dict.fromkeys(map(folded, line.split())))
-        for word in group:
-            found[word] += [other for other in group if other != word and other not in found[word]]
-    return dict(found)

@@ -15,9 +15,10 @@ from typing import Any
 from gristmill.chat.template import in_turns
 from gristmill.errors import UserError
 from gristmill.generation.engine import Engine
-from gristmill.passages.extractive import Quoted, answer
+from gristmill.passages.extractive import Quoted, answer, small_talk
 from gristmill.passages.follow_up import taken_up
 from gristmill.passages.passage_index import FILE
+from gristmill.passages.phrasebook import replies, ungreeted
 from gristmill.passages.reader import Reader
 from gristmill.passages.search import Search
 from gristmill.passages.sentence_encoder import SentenceEncoder
@@ -112,17 +113,24 @@ class QuotingAssistant(Assistant):
     def reply(self, messages: Messages, *, stop: Sequence[str] = (), **_: Any) -> QuotedReply:
         """The answer to the user's last message. Raises UserError where messages have no text or none is the user's."""
         self.look()
-        asked = [one["content"] for one in in_turns(messages) if one["role"] == "user"]
-        return QuotedReply(self.answer(asked[-1], taken_up(asked)), stop)
+        asked = questions_of([one["content"] for one in in_turns(messages) if one["role"] == "user"])
+        made = small_talk(self.search, asked[-1]) or self.answer(asked[-1], taken_up(self.search, asked))
+        return QuotedReply(made, stop)
 
     def find(self, questions: Sequence[str], limit: int) -> list[dict[str, Any]]:
         """The passages to show with the answer to the last of a person's questions, each with the places of the
         questions' words in it."""
         self.look()
-        search = self.search
-        found = search.find(questions[-1], limit, taken_up(questions))
+        search, asked = self.search, questions_of(questions)
+        found = [] if replies(asked[-1]) else search.find(asked[-1], limit, taken_up(search, asked))
         by = search.ranked_by
         return [{**one.record(), "ranked_by": by, "headings": one.headings, "marks": one.marks} for one in found]
+
+
+def questions_of(messages: Sequence[str]) -> list[str]:
+    """A person's messages without greetings and thanks, but for the last where it is nothing else."""
+    asked = [ungreeted(one) for one in messages]
+    return [one for one in asked[:-1] if not replies(one)] + asked[-1:]
 
 
 def stamp(path: Path) -> tuple[int, int, int] | None:

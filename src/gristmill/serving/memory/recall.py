@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 
-from gristmill.passages.search import FEW, PLAIN
+from gristmill.passages.concepts import FEW, PLAIN
 from gristmill.passages.terms import folded, terms
 from gristmill.serving.memory.memory_store import Fact, MemoryStore
 from gristmill.serving.memory.said import about, speaker, wish

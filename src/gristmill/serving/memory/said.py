@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from gristmill.passages.terms import folded, small_words, terms
+from gristmill.passages.small_words import small_words
+from gristmill.passages.terms import folded, terms
 
 POLITE = r"(?:(?:please|ok(?:ay)?|can you|could you|hey)[,\s]+)*"
 
