@@ -128,6 +128,13 @@ def test_a_row_gives_the_same_bits_whatever_shares_the_step(kind: WeightType) ->
         assert (logits(together, neighbours) == alone).all()
 
 
+def test_int8_holds_keys_and_values_in_half_the_room() -> None:
+    model = random_model(SHAPES["plain"])
+    full, small = (native_decoder(model, kind) for kind in (WeightType.FLOAT32, WeightType.INT8))
+    full.new_page(), small.new_page()
+    assert small.pages[0].nbytes < 0.55 * full.pages[0].nbytes
+
+
 def read(decoder: NativeDecoder, tokens: Sequence[int]) -> np.ndarray:
     """The logits after each of a few tokens."""
     table = np.array([decoder.new_page() for _ in range(-(-len(tokens) // PAGE))], np.uint64)

@@ -64,7 +64,7 @@ class NativeDecoder:
     rows, exact = 64, True
 
     def __init__(self, config: ModelConfig, weights: Weights, kind: WeightType = WeightType.FLOAT32) -> None:
-        self.config, self.positions = config, 0
+        self.config, self.kind, self.positions = config, kind, 0
         self.weights = packed(config, weights, kind)
         shared, layers = [part.ctypes.data for part in self.weights.shared], self.weights.layers
         self.layers = np.array([[part.ctypes.data for part in layer] for layer in layers], np.uint64)
@@ -83,8 +83,9 @@ class NativeDecoder:
 
     def new_page(self) -> int:
         """Room for PAGE positions."""
-        size = self.config.layers * self.config.kv_heads * 2 * PAGE * up_to(self.config.head_dim, 16)
-        self.pages.append(aligned(size, np.float32))
+        head = up_to(self.config.head_dim, 16)
+        room = PAGE * (head + 2 if self.kind == WeightType.INT8 else 2 * head)  # int8: of 16 bits, and two scales
+        self.pages.append(aligned(self.config.layers * self.config.kv_heads * room, np.float32))
         return self.pages[-1].ctypes.data
 
     def copy_page(self, source: int, target: int) -> None:

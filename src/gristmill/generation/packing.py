@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from mmap import MAP_PRIVATE, mmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from gristmill.model.config import ModelConfig
 
 PANEL, GROUP = 32, 32  # outputs that lie together, inputs that share a scale
 LINE = 64  # bytes that a vector may have, and that memory is read by
+LARGE = 1 << 16  # bytes
 
 Weights = Callable[[str], np.ndarray]  # by the names of `Transformer`
 
@@ -61,11 +63,13 @@ def up_to(n: int, unit: int) -> int:
 
 
 def aligned(size: int, of: Any) -> np.ndarray:
-    """A new array whose memory begins where a line does: a vector then never lies on two."""
-    item = np.dtype(of).itemsize
-    room = np.empty(size * item + LINE, np.uint8)
+    """A new array whose memory begins where a line does: a vector then never lies on two. A large one has pages of its
+    own, among which nothing that was let go is left."""
+    needed = size * np.dtype(of).itemsize
+    own = needed >= LARGE
+    room = np.frombuffer(mmap(-1, needed, MAP_PRIVATE), np.uint8) if own else np.empty(needed + LINE, np.uint8)
     begin = -room.ctypes.data % LINE
-    return room[begin : begin + size * item].view(of)
+    return room[begin : begin + needed].view(of)
 
 
 def vector(x: np.ndarray, unit: int) -> np.ndarray:

@@ -6,8 +6,8 @@ from enum import StrEnum
 
 
 class WeightType(StrEnum):
-    """Norms, keys, values and sums are float32 throughout. With int8, 32 weights share a scale, and what they multiply
-    has 16 bits."""
+    """Norms and sums are float32 throughout. With int8, 32 weights share a scale, and what they multiply, keys and
+    values have 16 bits."""
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"

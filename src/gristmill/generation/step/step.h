@@ -32,7 +32,7 @@ struct step {
     const struct step_layer *layer;
     const float *cosine, *sine; /* [positions][head / 2] */
     /* The rows. A page holds, of PAGE positions, for each layer and key-value head: keys [head][PAGE], values
-       [PAGE][head]. */
+       [PAGE][head]; with int8 weights first a scale of each position's key and value, [2][PAGE], then 16-bit numbers. */
     size_t rows;
     const int32_t *tokens, *positions;
     float *const *const *pages; /* [rows]: the pages of the row's sequence */

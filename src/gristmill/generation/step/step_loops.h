@@ -13,22 +13,48 @@ INLINE void place_head(const struct step *s, float *x, size_t K, const float *we
     }
 }
 
+/* Floats of a page that a key-value head has. */
+INLINE size_t head_room(int type, size_t K) { return type == INT8 ? PAGE * (K + 2) : 2 * PAGE * K; }
+
+/* LANES of its keys and values from i. */
+INLINE vec held_at(const float *held, size_t i, const int narrow) {
+    if (!narrow) return load(held + i);
+    half_vec shorts;
+    memcpy(&shorts, (const int16_t *)(held + 2 * PAGE) + i, sizeof(shorts));
+    return __builtin_convertvector(__builtin_convertvector(shorts, ivec), vec);
+}
+
+/* Write the key and value of one position. */
+INLINE void hold(float *held, size_t lane, size_t K, const float *key, const float *value, int narrow) {
+    if (!narrow) {
+        for (size_t i = 0; i < K; i++) held[i * PAGE + lane] = key[i];
+        memcpy(held + (PAGE + lane) * K, value, K * sizeof(float));
+        return;
+    }
+    int16_t own[MOST_HEAD], *shorts = (int16_t *)(held + 2 * PAGE);
+    shorten(key, K, own, held + lane);
+    for (size_t i = 0; i < K; i++) shorts[i * PAGE + lane] = own[i];
+    shorten(value, K, shorts + (PAGE + lane) * K, held + PAGE + lane);
+}
+
 /* Attention of one head to the positions up to its own: softmax page by page (Milakov and Gimelshein 2018,
    arXiv:1805.02867). `at`: where keys and values of its layer and key-value head lie in a page. */
-INLINE void attend_to(const float *q, float *const *pages, size_t at, size_t position, size_t K, float *out) {
+INLINE void attend_to(const float *q, float *const *pages, size_t at, size_t position, size_t K, float *out,
+                      const int narrow) {
     float sums[MOST_HEAD], shares[PAGE], top = -INFINITY, total = 0;
     memset(sums, 0, K * sizeof(float));
     for (size_t page = 0; page * PAGE <= position; page++) {
-        const float *keys = pages[page] + at, *values = keys + PAGE * K;
+        const float *held = pages[page] + at;
         size_t filled = position + 1 - page * PAGE < PAGE ? position + 1 - page * PAGE : PAGE;
         vec even[PAGE / LANES], odd[PAGE / LANES], most = all(-INFINITY), whole = all(0);
         for (int j = 0; j < PAGE / LANES; j++) even[j] = odd[j] = all(0);
         for (size_t k = 0; k < K; k += 2)
             for (int j = 0; j < PAGE / LANES; j++) {
-                even[j] += all(q[k]) * load(keys + k * PAGE + j * LANES);
-                odd[j] += all(q[k + 1]) * load(keys + (k + 1) * PAGE + j * LANES);
+                even[j] += all(q[k]) * held_at(held, k * PAGE + j * LANES, narrow);
+                odd[j] += all(q[k + 1]) * held_at(held, (k + 1) * PAGE + j * LANES, narrow);
             }
-        for (int j = 0; j < PAGE / LANES; j++) store(shares + j * LANES, even[j] + odd[j]);
+        for (int j = 0; j < PAGE / LANES; j++)
+            store(shares + j * LANES, (even[j] + odd[j]) * (narrow ? load(held + j * LANES) : all(1)));
         for (size_t j = filled; j < PAGE; j++) shares[j] = -INFINITY;
         for (int j = 0; j < PAGE / LANES; j++) most = larger(most, load(shares + j * LANES));
         float new = largest(most);
@@ -43,9 +69,11 @@ INLINE void attend_to(const float *q, float *const *pages, size_t at, size_t pos
             whole += e;
         }
         total += sum(whole);
+        if (narrow)
+            for (size_t j = 0; j < filled; j++) shares[j] *= held[PAGE + j];
         for (size_t k = 0; k < K; k += LANES) {
             vec own = load(sums + k);
-            for (size_t j = 0; j < filled; j++) own += all(shares[j]) * load(values + j * K + k);
+            for (size_t j = 0; j < filled; j++) own += all(shares[j]) * held_at(held, (PAGE + j) * K + k, narrow);
             store(sums + k, own);
         }
     }
@@ -75,7 +103,7 @@ INLINE void make_ready(const struct step *s, const factors *f, size_t row) {
 /* One layer of `rows` rows from `first`. */
 INLINE void layer_of(const struct step *s, const step_sizes *n, size_t layer, size_t first, size_t rows, float *x) {
     const struct step_layer *w = s->layer + layer;
-    size_t D = n->D, K = n->K, G = s->kv_heads, group = s->heads / G, at = layer * G * 2 * PAGE * K;
+    size_t D = n->D, K = n->K, G = s->kv_heads, group = s->heads / G, room = head_room(s->type, K);
     float *y = x + STEP_ROWS * D, *qkv = y + STEP_ROWS * D, *seen = qkv + STEP_ROWS * n->Q,
           *act = seen + STEP_ROWS * n->A;
     factors of_y = factors_of(s, n, y, D), of_seen = factors_of(s, n, seen, n->A), of_act = factors_of(s, n, act, n->F);
@@ -87,20 +115,20 @@ INLINE void layer_of(const struct step *s, const step_sizes *n, size_t layer, si
     for (size_t r = 0; r < rows; r++) {
         float *q = qkv + r * n->Q, *k = q + s->heads * K, *v = k + G * K;
         size_t position = (size_t)s->positions[first + r], lane = position % PAGE;
-        float *page = s->pages[first + r][position / PAGE] + at;
+        float *held = s->pages[first + r][position / PAGE] + layer * G * room;
         for (size_t h = 0; h < s->heads; h++)
             place_head(s, q + h * K, K, w->q_norm, position, LOG2E / sqrtf((float)s->head));
-        for (size_t g = 0; g < G; g++, page += 2 * PAGE * K) {
+        for (size_t g = 0; g < G; g++, held += room) {
             place_head(s, k + g * K, K, w->k_norm, position, 1);
-            for (size_t i = 0; i < K; i++) page[i * PAGE + lane] = k[g * K + i];
-            memcpy(page + (PAGE + lane) * K, v + g * K, K * sizeof(float));
+            hold(held, lane, K, k + g * K, v + g * K, s->type == INT8);
         }
     }
     for (size_t r = 0; r < rows; r++) {
         for (size_t h = 0; h < s->heads; h++) {
-            size_t place = at + h / group * 2 * PAGE * K;
-            const float *q = qkv + r * n->Q + h * K;
-            attend_to(q, s->pages[first + r], place, (size_t)s->positions[first + r], K, seen + r * n->A + h * K);
+            size_t at = (layer * G + h / group) * room, position = (size_t)s->positions[first + r];
+            float *const *pages = s->pages[first + r], *q = qkv + r * n->Q + h * K, *out = seen + r * n->A + h * K;
+            if (s->type == INT8) attend_to(q, pages, at, position, K, out, 1);
+            else attend_to(q, pages, at, position, K, out, 0);
         }
         memset(seen + r * n->A + s->heads * K, 0, (n->A - s->heads * K) * sizeof(float));
         make_ready(s, &of_seen, r);
