@@ -58,6 +58,14 @@ def test_counts_are_those_of_the_documents(folder: Path, command: Command) -> No
     assert "| extract | dropped: noai | 3 |" in card and "| filter | dropped: gopher_bullets | 1 |" in card
 
 
+def test_what_a_page_says_of_itself_breaks_no_table(folder: Path, command: Command) -> None:
+    page = Document("x", "A page.", "http://a.test/", "a.test", language="en", licence="MIT | own\nterms")
+    write_documents(folder / "filter" / "documents.parquet", [page])
+    Manifest(stage="filter", version="0.1.0").write(folder / "filter")
+    assert command("provenance", folder).code == 0
+    assert "\n| MIT \\| own terms | 1 | 7 | 100.0% |\n" in (folder / "provenance" / "data_card.md").read_text()
+
+
 def test_the_summary_leaves_open_what_no_counter_says(folder: Path, command: Command) -> None:
     command("provenance", folder)
     text = (folder / "provenance" / "public_summary.md").read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import resource
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from torch import nn
 from gristmill import progress
 from gristmill.errors import UserError
 from gristmill.model.transformer import ModelConfig, Transformer
-from gristmill.training.checkpoint import STATE, Checkpoints
+from gristmill.training.checkpoint import STATE, Checkpoints, name_of
 from gristmill.training.job import Job, Plan, StepLoss
 from gristmill.training.log import mishaps
 from gristmill.training.loop import MOST_ROLLBACKS, train
@@ -131,6 +132,16 @@ def test_the_newest_and_the_best_checkpoints_are_kept(tmp_path: Path) -> None:
         learn(out, Plan("test", 18, PLAN.rates, checkpoint_seconds=0, keep=keep))
         # 4 is the best on held-out text, 16 what going back would lead to
         assert steps_kept(out) == sorted({4, 16, *range(18, 18 - keep, -1)})
+
+
+def test_a_copy_next_to_checkpoints_is_left_alone(tmp_path: Path) -> None:
+    kept, weights = Checkpoints(tmp_path, 2, 1), {"model.w": torch.ones(3)}
+    assert not kept.save({"done": 1}, weights, lambda folder: None)
+    copy = shutil.copytree(kept.folder / name_of(1), kept.folder / f"{name_of(1)}-mine")
+    assert not kept.save({"done": 2}, weights, lambda folder: None)
+    (kept.folder / name_of(2)).rename(tmp_path / "gone")
+    found = kept.load(weights)
+    assert found and found["done"] == 1 and (copy / "state.json").exists()
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(3600.0, {0, 4, 8, 12}), (0.05, {0, 4, 6, 8, 12})])

@@ -26,6 +26,7 @@ except ImportError:  # PyTorch for CPUs comes without Triton
 
 FASTEST = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 Extend = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Angles = tuple[Tensor, Tensor]  # cosine and sine
 
 
 class Branches(NamedTuple):
@@ -119,7 +120,7 @@ def attend(
     q_BTHK: Tensor,
     k_BTGK: Tensor,
     v_BTGK: Tensor,
-    angles: tuple[Tensor, Tensor],
+    angles: Angles,
     norms: tuple[Tensor, Tensor] | None,
     eps: float,
     extend: Extend | None,
@@ -127,7 +128,7 @@ def attend(
 ) -> Tensor:
     """Attention over rotated queries and keys, which are normalised first if there are `norms` (their weights).
 
-    `angles` are cosine and sine, [B or 1, 1, T, K/2]. `extend` puts what came before in front of new keys and values
+    `angles` are [B or 1, 1, T, K/2] each. `extend` puts what came before in front of new keys and values
     [B, G, T, K]. Attention is causal without a `mask`: where it is allowed, bool [B, 1, T, S]; or, causal too, where
     the documents of rows begin, as the first place that each token sees, int64 [B, T], or as `boundaries` gives it; or
     `Branches`. Returns [B, T, H, K].

@@ -65,12 +65,7 @@ class Attention(nn.Module):
             self.k_norm = RMSNorm(config.head_dim, config.norm_eps)
 
     def forward(
-        self,
-        x_BTD: Tensor,
-        angles: tuple[Tensor, Tensor],
-        layer: int,
-        cache: Cache | None,
-        mask: ops.Mask | None,
+        self, x_BTD: Tensor, angles: ops.Angles, layer: int, cache: Cache | None, mask: ops.Mask | None
     ) -> Tensor:
         B, T, _ = x_BTD.shape
         q, k, v = (part.view(B, T, -1, self.config.head_dim) for part in ops.linear(x_BTD, (self.q, self.k, self.v)))
@@ -106,12 +101,7 @@ class Block(nn.Module):
         self.ffn = FeedForward(config)
 
     def forward(
-        self,
-        x_BTD: Tensor,
-        angles: tuple[Tensor, Tensor],
-        layer: int,
-        cache: Cache | None,
-        mask: ops.Mask | None,
+        self, x_BTD: Tensor, angles: ops.Angles, layer: int, cache: Cache | None, mask: ops.Mask | None
     ) -> Tensor:
         x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), angles, layer, cache, mask)
         x_BTD = x_BTD + self.ffn(self.ffn_norm(x_BTD))
@@ -195,7 +185,7 @@ class Transformer(Network):
         """Logits [B, T, V] of whole sequences."""
         return self.logits(self.hidden(ids_BT))
 
-    def angles(self, positions_BT: Tensor) -> tuple[Tensor, Tensor]:
+    def angles(self, positions_BT: Tensor) -> ops.Angles:
         """Cosine and sine of the rotary angles, each [B, 1, T, K/2]."""
         half = torch.arange(0, self.config.head_dim, 2, device=positions_BT.device, dtype=torch.float32)
         frequency = 1.0 / self.config.rope_theta ** (half / self.config.head_dim)

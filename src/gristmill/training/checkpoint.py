@@ -117,8 +117,8 @@ class Checkpoints:
         return None
 
     def folders(self) -> list[Path]:
-        """The finished checkpoints, oldest first."""
-        return sorted(folder for folder in self.folder.glob("step-*") if folder.suffix != PARTIAL)
+        """The finished checkpoints, oldest first. A folder of another name, as of a copy, is none."""
+        return sorted(folder for folder in self.folder.glob("step-*") if folder.name.removeprefix("step-").isdecimal())
 
     def prune(self) -> None:
         """Remove what need not be kept."""

@@ -5,6 +5,7 @@ A span is as long as it can be: any longer, and no training text holds it. It be
 
 from __future__ import annotations
 
+import codecs
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -82,9 +83,9 @@ def verbatim(index: CorpusIndex, tokenizer: Tokenizer, text: str) -> Iterator[tu
     characters of the text, from and to."""
     units = [unit.span() for unit in UNITS.finditer(text)]
     ends, tokens = [end for _, end in units], tokenizer.encode(text)
-    lengths = map(len, map(tokenizer.token_bytes, tokens))
-    data = text.encode("utf-8", "surrogatepass")
-    begins = {len(data[:byte].decode(errors="ignore")): at for at, byte in enumerate(accumulate(lengths, initial=0))}
+    decode = codecs.getincrementaldecoder("utf-8")("ignore").decode
+    lengths = (len(decode(tokenizer.token_bytes(token))) for token in tokens)
+    begins = {start: at for at, start in enumerate(accumulate(lengths, initial=0))}
     standing = [*index.longest(tokens), 0]
 
     def likely(low: int) -> int:  # how far a run from a character on goes in these very tokens

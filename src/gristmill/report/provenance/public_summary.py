@@ -57,7 +57,12 @@ def texts_told(origins: Origins) -> Iterator[tuple[str, str]]:
 def listed(values: Sequence[str]) -> str:
     """The first values of a row, and how many more there are."""
     more = f" and {len(values) - NAMED:,} more" if len(values) > NAMED else ""
-    return ", ".join(value.replace("|", "\\|") for value in values[:NAMED]) + more
+    return ", ".join(map(cell, values[:NAMED])) + more
+
+
+def cell(value: str) -> str:
+    """What a page says of itself, as a table in Markdown can hold it."""
+    return " ".join(value.split()).replace("|", "\\|")
 
 
 def table(origins: Origins, key: str) -> Iterator[str]:
@@ -66,7 +71,7 @@ def table(origins: Origins, key: str) -> Iterator[str]:
     yield "| --- | --- | --- | --- |"
     largest = sorted(origins.by[key].items(), key=lambda item: (-item[1], item[0]))
     for value, size in largest[:SHOWN]:
-        yield f"| {value} | {origins.counts[key][value]:,} | {size:,} | {size / max(1, origins.bytes):.1%} |"
+        yield f"| {cell(value)} | {origins.counts[key][value]:,} | {size:,} | {size / max(1, origins.bytes):.1%} |"
     if rest := largest[SHOWN:]:
         count = sum(origins.counts[key][value] for value, _ in rest)
         yield f"| {len(rest):,} more | {count:,} | {sum(size for _, size in rest):,} | |"
