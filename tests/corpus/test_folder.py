@@ -59,6 +59,7 @@ def test_one_bad_file_never_ends_a_run(folder: Path, tmp_path: Path) -> None:
     bad = {
         "broken.parquet": (folder / "whole.parquet").read_bytes()[:200],
         "cut.jsonl.gz": gzip.compress(good * 5000)[:-12],
+        "cut.txt.gz": gzip.compress(good * 5000)[:-12],
         "cut.jsonl.zst": pa.compress(good * 5000, "zstd", asbytes=True)[:-12],
         "no.jsonl.gz": b"not gzip at all",
         "book.epub": b"PK\x03\x04 nothing behind",
@@ -97,6 +98,7 @@ def test_one_bad_file_never_ends_a_run(folder: Path, tmp_path: Path) -> None:
     assert left["settings.json:1"] == "no_text" and left["deep.json:1"] == left["deep.ipynb"] == "damaged"
     assert made.dropped["unread_kind"] == 2
     why = {record["source"]: record.get("why", "") for record in read_jsonl(tmp_path / "out/dropped.jsonl")}
+    assert "before the end" in why["cut.txt.gz"] and why["cut.txt.gz"].endswith("; fetch it again")
     assert "truncated or damaged after line" in why["cut.jsonl.gz"] and "Parquet" in why["broken.parquet"]
     assert why["bare.epub"].startswith("no EPUB: ")
 

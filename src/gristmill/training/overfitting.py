@@ -69,7 +69,7 @@ TUNING = replace(  # of fine-tuning
     remedy=TUNING_REMEDY,
     meanings={
         "gap_opens": "conversations that it trains on are predicted ever better than held-out ones: they are partly"
-        " learned by heart (where held-out ones get worse, too, that is told)",
+        " learned by heart; where held-out ones get worse, that is told, too",
         "heldout_rises": "held-out conversations are predicted worse than before: the model overfits",
     },
 )

@@ -203,4 +203,5 @@ def read_whatever(path: Path, name: str) -> Iterator[Record]:
         if isinstance(error, OSError) and error.errno is not None:
             yield unread(name, "unreadable", str(error.strerror))
         else:
-            yield unread(name, "damaged", f"{type(error).__name__}: {error}")
+            again = "; fetch it again" if isinstance(error, damaged()) else ""  # cut off, or changed on the way
+            yield unread(name, "damaged", f"{type(error).__name__}: {error}{again}")
