@@ -53,7 +53,7 @@ def test_scores_are_the_librarys(text: str) -> None:
     found = raw_scores(data)
     if not (wanted == wanted[0]).all():  # the library's mark for texts without any known n-gram
         np.testing.assert_allclose(found, wanted, rtol=2e-4, atol=2e-3)
-    np.testing.assert_array_equal(found, raw_scores(data))  # the scratch is clean again
+    np.testing.assert_array_equal(found, raw_scores(data))
 
 
 def test_text_without_letters_has_no_language() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gristmill.html.charset import to_utf8
 from gristmill.html.content.main_text import extract_html
-from gristmill.html.directives import Directives, read_directives, refuses_input, refuses_training
+from gristmill.html.directives import Directives, read_directives
 from gristmill.html.links import Tag, header_tags, page_tags
 
 STORYBOOKS = Path(__file__).parents[3] / "shared" / "data" / "storybooks"
@@ -253,15 +253,12 @@ def test_what_headers_say(header: str, value: str, expected: dict[str, object]) 
 
 
 def test_preferences_on_usage() -> None:
+    def signal(value: str) -> Directives:
+        return said_by("", ("Content-Signal", value))
+
+    assert signal("search=yes,ai-train=no").noai and signal("train-ai=n").noai and signal("AI-Train = No").noai
     assert (
-        refuses_training("search=yes,ai-train=no")
-        and refuses_training("train-ai=n")
-        and refuses_training("AI-Train = No")
-    )
-    assert (
-        not refuses_training("ai-train=yes")
-        and not refuses_training("no-ai-train=no")
-        and not refuses_input("ai-train=no")
+        not signal("ai-train=yes").noai and not signal("no-ai-train=no").noai and not signal("ai-train=no").no_ai_input
     )
 
 

@@ -1,6 +1,6 @@
 """The HTTP client: libcurl (HTTP/1.1 and HTTP/2), with caps on size, time and addresses.
 
-Every connection passes `may_connect`, which sees the very address that the socket then uses: a name that changes its
+Every connection passes `open_socket`, which sees the very address that the socket then uses: a name that changes its
 address between check and use (DNS rebinding) gains nothing. Bodies are decoded here and not by libcurl, so that a
 small answer cannot unpack into a large one.
 """
@@ -95,7 +95,7 @@ class Transfer:
     def open_socket(self, purpose: int, address: tuple[Any, ...]) -> Any:
         """A socket for an address that may be contacted, else libcurl's sign for none."""
         family, kind, protocol, place = address
-        if family not in (socket.AF_INET, socket.AF_INET6) or not self.client.may_connect(place[0]):
+        if family not in (socket.AF_INET, socket.AF_INET6) or not is_allowed(place[0], self.client.networks):
             self.refused = str(place[0] if isinstance(place, tuple) else place)
             return pycurl.SOCKET_BAD
         try:
@@ -164,10 +164,6 @@ class Client:
         if self.timer:
             self.timer.cancel()
         self.multi.close()
-
-    def may_connect(self, address: str) -> bool:
-        """Whether that address is public or allowed by the recipe."""
-        return is_allowed(address, self.networks)
 
     def header_lines(self, conditions: Conditions) -> list[str]:
         """What a request says of us."""

@@ -16,9 +16,10 @@ import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -57,7 +58,7 @@ class Progressed:
     log: int = 0  # length of records.jsonl
     source: int = 0  # whole files finished
     at: int = 0  # within the next
-    dropped: dict[str, int] = field(default_factory=dict)
+    dropped: Counter[str] = field(default_factory=Counter)
 
 
 def run(inputs: Mapping[str, Path], params: CommonCrawl, out: Path) -> Manifest:
@@ -71,16 +72,17 @@ def run(inputs: Mapping[str, Path], params: CommonCrawl, out: Path) -> Manifest:
         by_index = params.kind == "warc" and bool(params.hosts)
         (copy_indexed if by_index else copy_files)(store, copy)
     copy.commit()
-    copy.close()
+    copy.file.close()
+    copy.log.close()
     done = copy.done
     copy.state.unlink()
     if not done.pages:
         raise UserError(
-            f"nothing wanted in {params.base} {params.snapshot}: {done.dropped or 'no records'}",
+            f"nothing wanted in {params.base} {params.snapshot}: {dict(done.dropped) or 'no records'}",
             "check snapshot, hosts, languages and mimes",
         )
     size = sum(path.stat().st_size for path in out.glob("*.warc.gz"))
-    return Manifest(counts={"records": done.records, "pages": done.pages, "bytes": size}, dropped=done.dropped)
+    return Manifest(counts={"records": done.records, "pages": done.pages, "bytes": size}, dropped=dict(done.dropped))
 
 
 class Store:
@@ -147,16 +149,11 @@ class Copy:
         self.params, self.out, self.bar = params, out, bar
         self.state = out / "progress.json"
         saved = json.loads(self.state.read_text()) if self.state.exists() else {}
-        self.done = Progressed(**saved)
+        self.done = Progressed(**saved | {"dropped": Counter(saved.get("dropped"))})
         bar.resume(self.done.pages)
-        self.dropped: Counter[str] = Counter(self.done.dropped)
         self.log = open_at(out / "records.jsonl", self.done.log)
-        self.open()
+        self.file = open_at(out / warc_name(self.done.file), self.done.offset)
         self.committed = time.monotonic()
-
-    def open(self) -> None:
-        """Open the current output file, cut to what is known of it."""
-        self.file = open_at(self.out / warc_name(self.done.file), self.done.offset)
 
     def full(self) -> bool:
         """Whether enough pages are kept."""
@@ -165,13 +162,13 @@ class Copy:
     def settle(self, found: Stored, rule: str) -> None:
         """Append a record and note where it came from, or count the rule that leaves it out."""
         if rule:
-            self.dropped[rule] += 1
+            self.done.dropped[rule] += 1
             return
         if self.file.tell() > WARC_BYTES:
             sync(self.file)
             self.file.close()
-            self.done.file, self.done.offset = self.done.file + 1, 0
-            self.open()
+            self.done.file += 1
+            self.file = open_at(self.out / warc_name(self.done.file), 0)
         source = f"{warc_name(self.done.file)}:{self.file.tell()}"
         row = {"url": found.url, "file": found.path, "offset": found.offset, "length": len(found.raw), "source": source}
         self.log.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
@@ -183,8 +180,8 @@ class Copy:
         """The files first, then the note of how long they are."""
         sync(self.file)
         sync(self.log)
-        self.done.offset, self.done.log, self.done.dropped = self.file.tell(), self.log.tell(), dict(self.dropped)
-        write_text(self.state, json.dumps(asdict(self.done)))
+        self.done.offset, self.done.log = self.file.tell(), self.log.tell()
+        write_text(self.state, json.dumps(vars(self.done)))
         self.committed = time.monotonic()
 
     def commit_now_and_then(self) -> None:
@@ -192,40 +189,26 @@ class Copy:
         if time.monotonic() - self.committed > COMMIT_SECONDS:
             self.commit()
 
-    def close(self) -> None:
-        """Close the files."""
-        self.file.close()
-        self.log.close()
-
 
 def copy_indexed(store: Store, copy: Copy) -> None:
     """Copy the records that the URL index names, in the index's order."""
-    skip = copy.done.records
-    with ThreadPoolExecutor(THREADS) as pool:
-        waiting: deque[tuple[Entry | None, str, Future[bytes] | None]] = deque()
-        entries = indexed(store, copy.params)
-        try:
-            for _ in range(skip):  # settled before a kill; the index is read again, the records are not
-                next(entries, None)
-            more = True
-            while (more or waiting) and not copy.full():
-                while more and len(waiting) < 2 * THREADS:
-                    entry = next(entries, StopIteration)
-                    if entry is StopIteration:
-                        more = False
-                        break
-                    assert entry is None or isinstance(entry, Entry)
-                    rule = unwanted(entry, copy.params)
-                    read = None
-                    if entry and not rule:
-                        read = pool.submit(store.read, entry.filename, entry.offset, entry.offset + entry.length)
-                    waiting.append((entry, rule, read))
-                if waiting:
-                    settle_indexed(copy, *waiting.popleft())
-        finally:
-            for _, _, future in waiting:
-                if future:
-                    future.cancel()
+    waiting: deque[tuple[Entry | None, str, Future[bytes] | None]] = deque()
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        # those settled before a kill are passed over: the index is read again, the records are not
+        for entry in islice(indexed(store, copy.params), copy.done.records, None):
+            rule, read = unwanted(entry, copy.params), None
+            if entry and not rule:
+                read = pool.submit(store.read, entry.filename, entry.offset, entry.offset + entry.length)
+            waiting.append((entry, rule, read))
+            if len(waiting) == 2 * THREADS:
+                settle_indexed(copy, *waiting.popleft())
+            if copy.full():
+                break
+        while waiting and not copy.full():
+            settle_indexed(copy, *waiting.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def indexed(store: Store, params: CommonCrawl) -> Iterator[Entry | None]:
@@ -261,7 +244,7 @@ def settle_indexed(copy: Copy, entry: Entry | None, rule: str, read: Future[byte
         found = Stored(entry.url, entry.filename, entry.offset, raw)
         copy.settle(found, "" if holds(raw, entry.url) else "damaged")
     else:
-        copy.dropped[rule] += 1
+        copy.done.dropped[rule] += 1
     copy.commit_now_and_then()
 
 
@@ -319,7 +302,7 @@ def consider(copy: Copy, path: str, offset: int, raw: bytes, record: WarcRecord 
     """
     copy.done.records += 1
     if isinstance(record, str):
-        copy.dropped[record] += 1
+        copy.done.dropped[record] += 1
         return None
     params, rule = copy.params, ""
     url = (record.headers.get("WARC-Target-URI") or "").strip("<>")

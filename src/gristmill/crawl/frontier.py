@@ -163,17 +163,10 @@ class Frontier:
 
     def settle(self, visit: Visit, outcome: str, status: int, digest: str, date: str, note: dict[str, Any]) -> None:
         """Note what became of a URL."""
+        told = json.dumps(note, ensure_ascii=False) if note else None
         self.db.execute(
             "UPDATE urls SET outcome = ?, status = ?, round = ?, digest = ?, date = ?, note = ? WHERE id = ?",
-            (
-                outcome,
-                status,
-                self.round,
-                digest if outcome == "page" else None,
-                date,
-                json.dumps(note, ensure_ascii=False) if note else None,
-                visit.id,
-            ),
+            (outcome, status, self.round, digest if outcome == "page" else None, date, told, visit.id),
         )
 
     def keep(self, visit: Visit, data: bytes) -> None:
@@ -222,7 +215,11 @@ class Frontier:
 
     def pages(self) -> int:
         """Pages kept so far."""
-        return int(self.db.execute("SELECT coalesce(sum(pages), 0) FROM hosts").fetchone()[0])
+        return self.number("SELECT coalesce(sum(pages), 0) FROM hosts")
+
+    def number(self, query: str) -> int:
+        """The one number that a query gives."""
+        return int(self.db.execute(query).fetchone()[0])
 
     def turns(self) -> list[Turn]:
         """The turns of this round that are not over, in the order of hosts."""
@@ -262,10 +259,7 @@ class Frontier:
 
     def asked(self) -> int:
         """URLs asked for so far, each robots.txt counted as one."""
-        (asked,) = self.db.execute(
-            "SELECT coalesce(sum(asked), 0) + (SELECT count(*) FROM robots) FROM hosts"
-        ).fetchone()
-        return int(asked)
+        return self.number("SELECT coalesce(sum(asked), 0) + (SELECT count(*) FROM robots) FROM hosts")
 
     def fruitless(self, limit: int) -> list[str]:
         """The hosts that were left because they yielded nothing new, while they had more URLs."""
@@ -308,16 +302,10 @@ class Frontier:
 
     def robots_log(self) -> Iterator[dict[str, Any]]:
         """Every robots.txt that was asked for, by origin."""
-        for origin, date, status, error, detail, text in self.db.execute(
-            "SELECT origin, date, status, error, detail, text FROM robots ORDER BY origin"
-        ):
-            yield {
-                "origin": origin,
-                "date": date,
-                "status": status,
-                **({"error": error, "detail": detail} if error else {}),
-                "text": text,
-            }
+        names = ("origin", "date", "status", "error", "detail", "text")
+        for row in self.db.execute(f"SELECT {', '.join(names)} FROM robots ORDER BY origin"):
+            told = dict(zip(names, row, strict=True))
+            yield told if told["error"] else {name: told[name] for name in names if name not in ("error", "detail")}
 
     def remember(self, rows: Iterable[Sequence[Any]]) -> None:
         """Take in what an earlier crawl knows of its pages."""
@@ -339,11 +327,7 @@ class Frontier:
 
     def seen(self) -> int:
         """URLs ever named, at once."""
-        return int(self.db.execute("SELECT coalesce(max(id), 0) FROM urls").fetchone()[0])
-
-    def left(self) -> int:
-        """URLs without an outcome."""
-        return self.queues()[0]
+        return self.number("SELECT coalesce(max(id), 0) FROM urls")
 
     def queues(self) -> tuple[int, int]:
         """URLs without an outcome: of all hosts, and of the host that has most of them."""
@@ -353,19 +337,18 @@ class Frontier:
 
     def late(self) -> int:
         """Hosts that were too slow for their share."""
-        return int(self.db.execute("SELECT count(*) FROM hosts WHERE late").fetchone()[0])
+        return self.number("SELECT count(*) FROM hosts WHERE late")
 
     def log(self) -> Iterator[dict[str, Any]]:
         """Every URL that has an outcome: what became of it, when, why, and where its records are."""
+        names = ("url", "depth", "via", "outcome", "status", "date", "digest")
         rows = self.db.execute(
-            "SELECT url, depth, via, outcome, status, date, digest, file, offset, note FROM urls"
-            " WHERE outcome IS NOT NULL ORDER BY host, id"
+            f"SELECT file, offset, note, {', '.join(names)} FROM urls WHERE outcome IS NOT NULL ORDER BY host, id"
         )
-        for url, depth, via, outcome, status, date, digest, file, offset, note in rows:
-            row = {"url": url, "depth": depth, "via": via, "outcome": outcome, "status": status}
-            row |= {"date": date, "digest": digest}
-            row |= {"source": f"{warc_name(file)}:{offset}"} if file is not None else {}
-            yield {name: value for name, value in row.items() if value is not None} | json.loads(note or "{}")
+        for file, offset, note, *values in rows:
+            row = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+            place = {} if file is None else {"source": f"{warc_name(file)}:{offset}"}
+            yield row | place | json.loads(note or "{}")
 
     def close(self) -> None:
         """Close the file without committing, and leave its checksum."""

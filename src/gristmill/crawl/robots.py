@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gristmill.html.directives import product_token, refuses_input, refuses_training
+from gristmill.html.directives import NO_INPUT, NO_TRAINING, product_token
 
 LONGEST_LINE = 16_384  # characters; what is longer is cut
 UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -137,5 +137,5 @@ def read_group(lines: Sequence[tuple[str, str, int]], found: Robots) -> None:
             seconds = re.match(r"\d+(\.\d+)?", value)
             found.crawl_delay = max(found.crawl_delay, float(seconds[0]) if seconds else 0.0)
         else:
-            found.noai |= refuses_training(value)
-            found.no_ai_input |= refuses_input(value)
+            found.noai |= bool(NO_TRAINING.search(value))
+            found.no_ai_input |= bool(NO_INPUT.search(value))

@@ -80,21 +80,21 @@ def run(inputs: Mapping[str, Path], params: Crawl, out: Path) -> Manifest:
     write_jsonl(out / "urls.jsonl", frontier.log())
     write_jsonl(out / "robots.jsonl", frontier.robots_log())
     if faults := counts.get(FAULT):
-        told = f"crawl: on {faults:,} URLs code of gristmill's fails; urls.jsonl has the tracebacks: please report them"
-        warn(told)
-    left, late, requests, fruitless = frontier.left(), frontier.late(), frontier.requests, tell_limits(frontier, params)
+        warn(f"crawl: on {faults:,} URLs code of gristmill's fails; urls.jsonl has the tracebacks: please report them")
+    left, _ = frontier.queues()
+    metrics: dict[str, float] = {"late_hosts": frontier.late(), "fruitless_hosts": tell_limits(frontier, params, left)}
     forget(out, frontier)
     return Manifest(
         counts={
             "urls": sum(counts.values()),
             "pages": counts.get("page", 0) + counts.get("copy", 0),
             "copies": counts.get("copy", 0),  # among them: a revisit record in place of the same payload
-            "requests": requests,
+            "requests": frontier.requests,
             "bytes": sum(path.stat().st_size for path in out.glob("*.warc.gz")),
             "urls_left": left,
         },
         dropped={name: count for name, count in counts.items() if name not in ("page", "copy")},
-        metrics={"late_hosts": late, "fruitless_hosts": fruitless},
+        metrics=metrics,
     )
 
 
@@ -103,15 +103,13 @@ def most_asked(pages: int) -> int:
     return max(LEAST_ASKED, ASKED_A_PAGE * pages)
 
 
-def tell_limits(frontier: Frontier, params: Crawl) -> int:
-    """Print which limits left URLs out that were still to be asked for; returns how many hosts were left."""
-    hosts, told = frontier.fruitless(FRUITLESS), []
+def tell_limits(frontier: Frontier, params: Crawl, left: int) -> int:
+    """Say which limits left URLs out that were still to be asked for; returns how many hosts were left."""
+    hosts = frontier.fruitless(FRUITLESS)
     if hosts:
-        told.append(f"left after {FRUITLESS:,} requests in a row without a new page: {', '.join(hosts[:5])}")
-    if frontier.left() and (asked := frontier.asked()) >= most_asked(params.max_pages):
-        told.append(f"{asked:,} URLs were asked for: all that max_pages = {params.max_pages:,} allows")
-    for line in told:
-        warn(f"crawl: {line}")
+        warn(f"crawl: left after {FRUITLESS:,} requests in a row without a new page: {', '.join(hosts[:5])}")
+    if left and (asked := frontier.asked()) >= most_asked(params.max_pages):
+        warn(f"crawl: {asked:,} URLs were asked for: all that max_pages = {params.max_pages:,} allows")
     return len(hosts)
 
 

@@ -21,6 +21,7 @@ from gristmill import __version__
 from gristmill.crawl.client import CutShort, Response, decode, parse_headers
 from gristmill.crawl.content_type import content_type, payload_type
 from gristmill.errors import Damaged
+from gristmill.inputs.text_files import parse
 from gristmill.record import Record
 
 NAMESPACE = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")  # RFC 4122 appendix C, for URLs
@@ -34,7 +35,7 @@ PAGES = ("response", "resource", "conversion")  # types of records that may hold
 OTHERS = ("warcinfo", "request", "metadata", "revisit", "continuation")
 SUCCESS = (200, 203)  # 203: changed on the way (RFC 9110 §15.3.4)
 STATUS = re.compile(rb"HTTP/\d(?:\.\d)?[ \t]+(\d{3})(?!\d)", re.IGNORECASE)
-BLANK = re.compile(rb"(\r?\n\r?\n)")
+BLANK = re.compile(rb"\r?\n\r?\n")
 REVISIT = "http://netpreserve.org/warc/1.1/revisit/"  # WARC 1.1 §6.7.2 and §6.7.3
 SAME_PAYLOAD, NOT_MODIFIED = REVISIT + "identical-payload-digest", REVISIT + "server-not-modified"
 
@@ -126,7 +127,7 @@ def to_record(fields: Mapping[str, str], block: bytes, source: str) -> Record | 
     headers: list[tuple[str, str]] = []
     given = {"content-type": fields.get("content-type", "")}
     if kind == "response":
-        head, _, block = BLANK.split(block, 1) if BLANK.search(block) else (block, b"", b"")
+        head, block = [*BLANK.split(block, 1), b""][:2]
         status = STATUS.match(head)
         if not status:
             return "no_http"
@@ -188,10 +189,7 @@ def without_chunks(body: bytes) -> bytes:
 
 def decisions_of(text: str) -> dict[str, Any]:
     """What the crawl noted of a page, or nothing."""
-    try:
-        found = json.loads(text) if text else {}
-    except ValueError:
-        found = {}
+    found = parse(text) if text else {}
     return found if isinstance(found, dict) else {}
 
 

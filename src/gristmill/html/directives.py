@@ -15,8 +15,10 @@ PRODUCT = re.compile(r"[A-Za-z_-]+")
 AGENT = re.compile(r"[A-Za-z_*][\w.*-]*")
 # directives of X-Robots-Tag that have a value, which a name of a crawler before a colon must not be taken for
 VALUED = ("max-snippet", "max-image-preview", "max-video-preview", "unavailable_after")
-NO_TRAINING = re.compile(r"(?:^|[,;\s])(?:ai-train\s*=\s*no|train-ai\s*=\s*n)\b")
-NO_INPUT = re.compile(r"(?:^|[,;\s])ai-input\s*=\s*no\b")
+# what forbids training, and use as input of a model's answer, in a Content-Signal (contentsignals.org) or Content-Usage
+# (draft-ietf-aipref-attach)
+NO_TRAINING = re.compile(r"(?:^|[,;\s])(?:ai-train\s*=\s*no|train-ai\s*=\s*n)\b", re.IGNORECASE)
+NO_INPUT = re.compile(r"(?:^|[,;\s])ai-input\s*=\s*no\b", re.IGNORECASE)
 RIGHTS = ("dc.rights", "dcterms.rights", "dcterms.license", "copyright", "rights", "license", "dc.rights.license")
 LICENCE_PAGES = "creativecommons.org/"  # a link there counts without rel=license too
 
@@ -73,8 +75,8 @@ def read_directives(tags: Iterable[Tag], headers: Iterable[tuple[str, str]], age
         elif name == "tdm-reservation" and reserved is None:
             reserved = value.strip() == "1"
         elif name in ("content-usage", "content-signal"):
-            said.noai |= refuses_training(value)
-            said.no_ai_input |= refuses_input(value)
+            said.noai |= bool(NO_TRAINING.search(value))
+            said.no_ai_input |= bool(NO_INPUT.search(value))
     if said.tdm is None:
         said.tdm = reserved
     return said
@@ -119,13 +121,3 @@ def product_token(agent: str) -> str:
     """The part of a user agent by which robots.txt knows it: `gristmill/0.1 (+https://…)` → `gristmill`."""
     found = PRODUCT.match(agent.strip())
     return found[0].lower() if found else ""
-
-
-def refuses_training(value: str) -> bool:
-    """Whether a Content-Signal (contentsignals.org) or Content-Usage (draft-ietf-aipref-attach) forbids training."""
-    return bool(NO_TRAINING.search(value.lower()))
-
-
-def refuses_input(value: str) -> bool:
-    """Whether a Content-Signal forbids use as input of a model's answer."""
-    return bool(NO_INPUT.search(value.lower()))

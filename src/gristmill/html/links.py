@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import html.entities
 import re
-import threading
 from collections.abc import Iterable, Iterator
 from functools import cache
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from gristmill.html.charset import decoded_page
 from gristmill.html.encodings import percent_encode
-from gristmill.native import BYTES, POINTER, SIZE, Function
+from gristmill.native import BYTES, POINTER, SIZE, U8, Function
 
 # A tag: name, href (of frames: src; of <meta>: content), rel (of <meta>: name or property) and type (of <meta>:
 # http-equiv); what is absent is empty.
@@ -30,15 +29,12 @@ class Entities(ctypes.Structure):
     """Named character references, sorted by name."""
 
     _fields_ = [
-        ("names", ctypes.c_void_p),
-        ("name_ends", ctypes.c_void_p),
-        ("values", ctypes.c_void_p),
-        ("value_ends", ctypes.c_void_p),
+        *((name, POINTER) for name in ("names", "name_ends", "values", "value_ends")),
         ("count", ctypes.c_uint32),
     ]
 
 
-LINKS = Function("gm_html_links", SIZE, BYTES, SIZE, ctypes.POINTER(Entities), ctypes.c_uint, POINTER)
+LINKS = Function("gm_html_links", SIZE, BYTES, SIZE, ctypes.POINTER(Entities), ctypes.c_uint, U8)
 GROWTH = 3  # bytes of rows for one of the page, at most
 
 
@@ -87,26 +83,8 @@ def in_encoding(href: str, encoding: str) -> str:
 
 def scan(page: bytes, xml: bool) -> bytes:
     """The rows of a page in a charset in which ASCII bytes are ASCII."""
-    room = ROOM.of(GROWTH * len(page))
-    return ctypes.string_at(room, LINKS(page, len(page), entities(), xml, room))
-
-
-class Room(threading.local):
-    """Memory for what C writes; each thread keeps its own from page to page."""
-
-    def __init__(self) -> None:
-        self.memory = np.empty(0, np.uint8)
-        self.address = 0
-
-    def of(self, size: int) -> int:
-        """The address of so many bytes."""
-        if size > len(self.memory):
-            self.memory = np.empty(size, np.uint8)
-            self.address = self.memory.ctypes.data
-        return self.address
-
-
-ROOM = Room()
+    rows = np.empty(GROWTH * len(page), np.uint8)  # of which pages of memory that are not written take none
+    return rows[: LINKS(page, len(page), entities(), xml, rows)].tobytes()
 
 
 def read_rows(rows: bytes) -> Iterator[Tag]:

@@ -235,10 +235,8 @@ def whole_list(path: Path, whole: bool) -> list[Any] | None:
     try:
         with opened(path) as file:
             data = file.read(MAX_WHOLE + 1)
-    except OSError:
-        return None  # reading it by lines says what is wrong
     except damaged():
-        return None
+        return None  # reading it by lines says what is wrong
     value = parse(data.decode(charset_of(data[:HEAD]), "replace")) if len(data) <= MAX_WHOLE else None
     if isinstance(value, dict):
         return [value]

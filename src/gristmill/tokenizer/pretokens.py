@@ -119,16 +119,14 @@ class Spill:
     def append(self, name: str, words: PretokenList) -> None:
         """Append one list to a file."""
         with (self.folder / name).open("ab") as file:
-            for array in (np.array([len(words)]), words.offsets, words.counts, words.data):
-                file.write(array.tobytes())
+            for array in (words.data, words.offsets, words.counts):
+                np.save(file, array)
 
     def read(self, name: str) -> Iterator[PretokenList]:
         """The lists of a file."""
         with (self.folder / name).open("rb") as file:
-            while head := file.read(8):
-                words = int(np.frombuffer(head, np.int64)[0])
-                offsets, counts = np.fromfile(file, np.int64, words + 1), np.fromfile(file, np.uint64, words)
-                yield PretokenList(np.fromfile(file, np.uint8, int(offsets[-1])), offsets, counts)
+            while file.peek(1):
+                yield PretokenList(*(np.load(file) for _ in range(3)))
 
     def add_up(self) -> None:
         """Add up the words of each part."""

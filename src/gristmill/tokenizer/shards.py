@@ -90,14 +90,12 @@ class Split:
     @cached_property
     def ids(self) -> list[str]:
         """Document ids."""
-        ids: list[str] = self.column("id").to_pylist()
-        return ids
+        return list(self.column("id").to_pylist())
 
     @cached_property
     def urls(self) -> list[str]:
         """Document URLs."""
-        urls: list[str] = self.column("url").to_pylist()
-        return urls
+        return list(self.column("url").to_pylist())
 
     def names(self) -> dict[str, list[str]]:
         """`host`, `source` and `language` of each document; empty where the index does not say."""

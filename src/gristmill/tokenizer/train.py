@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats.import_hf import adopt
 from gristmill.tokenizer.formats.vocabulary_files import CONTROL, OVER, THOUGHT, write_ranks, write_tokenizer_json
 from gristmill.tokenizer.heldout import positions
-from gristmill.tokenizer.pretokens import count_pretokens
+from gristmill.tokenizer.pretokens import Counted, count_pretokens
 from gristmill.tokenizer.vocabulary_statistics import Sample, describe
 
 HELD_OUT = 0.01  # share of the documents that is measured on and not learned from; `tokenize` holds these out first too
@@ -32,17 +33,32 @@ COLUMNS = ("id", "text", "cluster", "language", "host", "url", "source")
 
 
 def run(inputs: Mapping[str, Path], params: TokenizerParams, out: Path) -> Manifest:
-    """Learn from all documents but a held-out share, write both formats, and measure the vocabulary on that share.
+    """Learn from all documents but a held-out share, write both formats, and measure the vocabulary on that share. One
+    by others is taken along instead, with the control tokens that it lacks; UserError where it is none that we can use.
 
     Takes time in proportion to the text and memory up to a bound (see `count_pretokens`). The result depends neither on
     the order of the documents nor on the number of processors.
     """
     if params.init_from:
-        return take_along(inputs["corpus"], Path(params.init_from), out)
+        adopt(Path(params.init_from), out / "tokenizer.json")
+        write_ranks(out / "tokenizer.tiktoken", Tokenizer.load(out).pieces)
     documents, sample = count_documents(inputs["corpus"]), Sample()
-    share = HELD_OUT if documents >= ENOUGH else 0.0
     with Progress("tokenizer", documents, "documents") as bar, fault_log(out) as log:
-        counted = count_pretokens(learned(inputs["corpus"], share, sample, bar, log), params.pattern, out, threads())
+        texts = learned(inputs["corpus"], HELD_OUT if documents >= ENOUGH else 0.0, sample, bar, log)
+        counted = None if params.init_from else count_pretokens(texts, params.pattern, out, threads())
+        deque(texts, 0)  # where nothing is learned from them, they are only measured
+    if counted:
+        learn(counted, params, out)
+    tokenizer = Tokenizer.load(out)
+    facts = describe(tokenizer, sample, counted.words if counted else None)
+    write_json(out / "facts.json", facts, ensure_ascii=False)
+    words = {"distinct_words": counted.distinct, "words_left_out": counted.rare} if counted else {}
+    metrics = {"vocab_size": tokenizer.vocab_size, "bytes_per_token": facts["bytes_per_token"]}
+    return Manifest(counts={"documents": documents, **words}, dropped=dict(log.rules), metrics=metrics)
+
+
+def learn(counted: Counted, params: TokenizerParams, out: Path) -> None:
+    """Learn the merges and write the vocabulary; says where it is smaller than asked for, or words were left out."""
     shown = (THOUGHT, OVER) if params.thoughts else ()
     size = params.vocab_size - len(CONTROL) - len(shown)
     with Progress("tokenizer", size - 256, "merges") as bar:
@@ -50,40 +66,11 @@ def run(inputs: Mapping[str, Path], params: TokenizerParams, out: Path) -> Manif
     if not len(merges):
         raise UserError("the corpus holds no text to learn tokens from", "look at what the stages before dropped")
     save(merges, params.pattern, out, shown)
-    tokenizer = Tokenizer.load(out)
-    if tokenizer.vocab_size < params.vocab_size:
-        console.print(f"           the corpus yields only {tokenizer.vocab_size} of {params.vocab_size} tokens")
+    if less := size - 256 - len(merges):
+        console.print(f"           the corpus yields only {params.vocab_size - less} of {params.vocab_size} tokens")
     if counted.rare:
-        lost = counted.rare_occurrences / counted.occurrences
-        console.print(
-            f"           {counted.rare:,} of {counted.distinct:,} words were left out, {lost:.2%} of the text"
-        )
-    facts = describe(tokenizer, sample, counted.words)
-    write_json(out / "facts.json", facts, ensure_ascii=False)
-    counts = {"documents": documents, "distinct_words": counted.distinct, "words_left_out": counted.rare}
-    return Manifest(
-        counts=counts,
-        dropped=dict(log.rules),
-        metrics={"vocab_size": tokenizer.vocab_size, "bytes_per_token": facts["bytes_per_token"]},
-    )
-
-
-def take_along(corpus: Path, folder: Path, out: Path) -> Manifest:
-    """Write the tokenizer of a Hugging Face folder, with the control tokens that it lacks, and measure it.
-
-    Raises UserError where it is none that we can use.
-    """
-    adopt(folder, out / "tokenizer.json")
-    tokenizer = Tokenizer.load(out)
-    write_ranks(out / "tokenizer.tiktoken", tokenizer.pieces)
-    documents, sample = count_documents(corpus), Sample()
-    with Progress("tokenizer", documents, "documents") as bar, fault_log(out) as log:
-        for _ in learned(corpus, HELD_OUT if documents >= ENOUGH else 0.0, sample, bar, log):
-            pass
-    facts = describe(tokenizer, sample)
-    write_json(out / "facts.json", facts, ensure_ascii=False)
-    metrics = {"vocab_size": tokenizer.vocab_size, "bytes_per_token": facts["bytes_per_token"]}
-    return Manifest(counts={"documents": documents}, dropped=dict(log.rules), metrics=metrics)
+        lost = f"{counted.rare_occurrences / counted.occurrences:.2%} of the text"
+        console.print(f"           {counted.rare:,} of {counted.distinct:,} words were left out, {lost}")
 
 
 def learned(corpus: Path, share: float, sample: Sample, bar: Progress, log: DropLog) -> Iterator[pa.Array]:

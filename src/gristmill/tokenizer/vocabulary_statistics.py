@@ -150,19 +150,13 @@ def training_facts(folder: Path, texts: Path | None = None) -> dict[str, Any]:
     return facts
 
 
-def width_of(parameters: float) -> float:
-    """The width of a transformer of usual proportions: 12 width² a layer, and a layer for every 64 of width."""
-    width: float = (parameters * 64 / 12) ** (1 / 3)
-    return width
-
-
 def costs(curve: Sequence[dict[str, Any]], parameters: float) -> list[float]:
     """What reading and predicting a byte of text costs at each size of vocabulary, over the least of them.
 
     A token costs as many multiplications as the layers have parameters, and the output layer's vocabulary × width: a
     larger vocabulary means fewer tokens, each with a dearer output layer.
     """
-    width = width_of(parameters)
+    width = (parameters * 64 / 12) ** (1 / 3)  # of usual proportions: 12 width² a layer, a layer for every 64 of width
     found = [(parameters + size["vocab_size"] * width) / max(1e-9, size["bytes_per_token"]) for size in curve]
     return [cost / min(found) for cost in found]
 

@@ -133,25 +133,32 @@ def judge_shard(task: JudgedShard[Any]) -> Result:
             for _, documents in piecewise(from_batch, read_batches(task.shard.path, task.shard.groups), log, counts):
                 for document in documents:
                     text = document.text
-                    size = text_bytes(text)
-                    counts["documents_in"] += 1
-                    counts["bytes_in"] += size
                     found = guarded(judge, document)
-                    if isinstance(found, Dropped):
-                        about = document.id, document.url, found.rule
-                        log.drop(*about, source=document.source, size=size, more=found.more)
-                        if found.rule != FAULT:  # a text that was to be redacted must not be shown
-                            judge.samples.add(found.rule, document, text)
-                        continue
-                    left = size if found.text is text else text_bytes(found.text)
-                    counts["bytes_out"] += left
-                    counts["bytes_edited"] += size - left
-                    yield found
+                    if isinstance(found, Dropped) and found.rule != FAULT:  # what was to be redacted must not be shown
+                        judge.samples.add(found.rule, document, text)
+                    about = document.id, document.url, document.source
+                    yield from accounted(found, text_bytes(text), about, counts, log)
 
         counts["documents_out"] = write_documents(task.documents, kept())
     counts.update(judge.counts)
     judge.samples.write(samples_path(task.log))
     return {"counts": counts, "dropped": log.rules, "dropped_bytes": log.bytes}
+
+
+def accounted(
+    found: Document | Dropped, size: int, about: tuple[str, str, str], counts: Counter[str], log: DropLog
+) -> Iterator[Document]:
+    """A document if it stays; either way what came in, of `size` bytes, is in the counts. What is dropped is logged by
+    what it is about: id, URL and source.
+    """
+    counts.update(documents_in=1, bytes_in=size)
+    if isinstance(found, Dropped):
+        identity, url, source = about
+        log.drop(identity, url, found.rule, source=source, size=size, more=found.more)
+    else:
+        left = text_bytes(found.text)
+        counts.update(bytes_out=left, bytes_edited=size - left)
+        yield found
 
 
 def guarded(judge: Callable[..., R], *arguments: Any) -> R | Dropped:
@@ -219,9 +226,8 @@ def fault_log(out: Path) -> Iterator[DropLog]:
 def tell_faults(count: int) -> None:
     """Say on the console that there were documents on which code of ours fails."""
     if count:
-        failed = f"on {counted(count, 'documents')} code of gristmill's fails"
-        told = f"{failed}; dropped.jsonl has the tracebacks: please report them"
-        warn(told)
+        documents = counted(count, "documents")
+        warn(f"on {documents} code of gristmill's fails; dropped.jsonl has the tracebacks: please report them")
 
 
 def text_bytes(text: str) -> int:

@@ -52,7 +52,6 @@ RULES = {
     "ai-input": "asks not to be used for a model's answers",
     "undecodable": "in no character set that is known",
     "not_html": "neither HTML nor text",
-    "too_complex": "HTML nested too deeply",
     "blocked_host": "its host is on a list of those not wanted",
     "blocked_url": "its address is on a list of those not wanted",
     "bad_words": "too many words of a list of those not wanted",

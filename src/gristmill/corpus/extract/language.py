@@ -7,7 +7,6 @@ A prior for what the web is written in decides where a short text leaves several
 from __future__ import annotations
 
 import math
-import threading
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
@@ -35,7 +34,6 @@ COMMON = frozenset(  # what most of the web is written in
     "hr sr sl lt lv et".split()
 )
 PRIOR = 1.0  # for these languages, in nats
-LOCK = threading.Lock()
 SCORES = native.Function("gm_language_scores", None, BYTES, SIZE, U32, U16, I32, U16, SIZE, U32, U32, F32)
 
 
@@ -51,8 +49,6 @@ class Model:
     prior: np.ndarray  # [classes]
     labels: list[str]  # languages: some have several classes, for scripts and varieties
     merge: np.ndarray  # [classes] → label
-    counts: np.ndarray  # [n-grams], scratch
-    seen: np.ndarray  # [longest text], scratch
 
 
 def detect(text: str) -> tuple[str, float]:
@@ -75,12 +71,10 @@ def detect(text: str) -> tuple[str, float]:
 
 
 def raw_scores(data: bytes) -> np.ndarray:
-    """The library's scores of up to 4,000 bytes, float32 [classes]: sums of logarithms."""
+    """The library's scores of a text, float32 [classes]: sums of logarithms."""
     known = model()
-    scores = known.base.copy()
-    arrays = known.moves, known.rows, known.output, known.table
-    with LOCK:  # the scratch arrays are shared
-        SCORES(data, len(data), *arrays, len(scores), known.counts, known.seen, scores)
+    scores, counts, seen = known.base.copy(), np.zeros(len(known.table), np.uint32), np.empty(len(data), np.uint32)
+    SCORES(data, len(data), known.moves, known.rows, known.output, known.table, len(scores), counts, seen, scores)
     return scores
 
 
@@ -99,6 +93,4 @@ def model() -> Model:
         np.array([PRIOR * (name in COMMON) for name in classes]),
         labels,
         np.array([labels.index(name) for name in classes]),
-        np.zeros(len(found.nb_ptc), np.uint32),
-        np.zeros(4 * LETTERS, np.uint32),
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from gristmill.corpus.execution.documents import finish_stage, guarded, log_path, shard_path, text_bytes
+from gristmill.corpus.execution.documents import accounted, finish_stage, guarded, log_path, shard_path
 from gristmill.corpus.execution.drop_log import DropLog
 from gristmill.corpus.execution.executor import Executor, Result
 from gristmill.corpus.execution.judge import Dropped
@@ -147,28 +147,19 @@ def extract_shard(task: ExtractedShard) -> Result:
             for part in task.ranges:
                 extents.append(Extent())
                 for record in read_range(part, None if len(extents) > 1 else task.begin, extents[-1]):
-                    size = len(record.body)
-                    counts["documents_in"] += 1
-                    counts["bytes_in"] += size
-                    result = guarded(extract_record, record, task.comments, task.honour)
-                    if isinstance(result, str):
-                        result = Dropped(result, {"why": clean(record.why)} if record.why else {})
-                    if isinstance(result, Dropped):
-                        about = "", clean(record.url), result.rule
-                        log.drop(*about, source=clean(record.source), size=size, more=result.more)
-                        continue
-                    left = text_bytes(result.text)
-                    counts["bytes_out"] += left
-                    counts["bytes_edited"] += size - left
-                    yield result
+                    found = guarded(extract_record, record, task.comments, task.honour)
+                    if isinstance(found, str):
+                        found = Dropped(found, {"why": clean(record.why)} if record.why else {})
+                    about = "", clean(record.url), clean(record.source)
+                    yield from accounted(found, len(record.body), about, counts, log)
 
         counts["documents_out"] = write_documents(task.documents, documents())
     passed = sum((extent.passed for extent in extents), Counter[str]())
     if passed:
         counts["records_without_page"] = passed.total()
         counts.update({f"{PASSED}{why}": count for why, count in passed.items()})
-    found = [{"begin": extent.begin, "end": extent.end} for extent in extents]
-    return {"counts": counts, "dropped": log.rules, "dropped_bytes": log.bytes, "extents": found}
+    places = [{"begin": extent.begin, "end": extent.end} for extent in extents]
+    return {"counts": counts, "dropped": log.rules, "dropped_bytes": log.bytes, "extents": places}
 
 
 def input_files(inputs: Mapping[str, Path], params: Extract) -> list[Path]:

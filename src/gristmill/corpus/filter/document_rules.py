@@ -14,16 +14,9 @@ from fnmatch import fnmatchcase
 
 from gristmill.corpus.filter.candidate import Candidate, Rule
 
-# A1: n → largest share of characters in the commonest n-gram
-TOP_NGRAMS = (("top_2gram", 0.20), ("top_3gram", 0.18), ("top_4gram", 0.16))
-# A1: n → largest share of characters in n-grams that occur more than once
-REPEATED_NGRAMS = (
-    ("repeated_5grams", 0.15),
-    ("repeated_6grams", 0.14),
-    ("repeated_7grams", 0.13),
-    ("repeated_8grams", 0.12),
-    ("repeated_9grams", 0.11),
-    ("repeated_10grams", 0.10),
+NGRAMS = (  # A1: measure → largest share of the characters
+    *zip(("top_2gram", "top_3gram", "top_4gram"), (0.20, 0.18, 0.16), strict=True),
+    *((f"repeated_{n}grams", (20 - n) / 100) for n in range(5, 11)),
 )
 
 
@@ -75,7 +68,7 @@ def gopher_repetition(candidate: Candidate) -> str | None:
         return "gopher_repeated_paragraphs"
     if found.repeated_line_characters / found.characters > 0.2:
         return "gopher_repeated_lines"
-    for name, most in (*TOP_NGRAMS, *REPEATED_NGRAMS):
+    for name, most in NGRAMS:
         if getattr(found, name) / found.characters > most:
             return f"gopher_{name}"
     return None

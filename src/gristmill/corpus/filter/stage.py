@@ -79,9 +79,8 @@ def run(inputs: Mapping[str, Path], params: Filter, out: Path) -> Manifest:
     chain(params)  # a list or model that cannot be read is reported at once
     made = map_documents("filter", inputs["corpus"], FilterJudge, params, out)
     if estimated := made.counts.get("estimated_words"):
-        told = (
+        warn(
             f"filter: {estimated:,} documents are in scripts without spaces: {EAST_WORD} characters count as a word"
             f" ({SOUTHEAST_WORD} in Thai, Lao, Burmese and Khmer), by thresholds that were made for English"
         )
-        warn(told)
     return made

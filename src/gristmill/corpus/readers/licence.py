@@ -15,20 +15,20 @@ CC_URL = re.compile(
     re.IGNORECASE,
 )
 # part of a URL → identifier: the licences of texts and data that have one well-known page
-URLS = (
-    (
-        re.compile(r"gnu\.org/(?:licenses|copyleft)/(?:old-licenses/)?fdl(?:-(\d\.\d))?", re.IGNORECASE),
-        "GFDL-{}",
-        "1.3",
-    ),
-    (re.compile(r"open-government-licen[cs]e/version/(\d)", re.IGNORECASE), "OGL-UK-{}.0", ""),
-    (re.compile(r"opendatacommons\.org/licenses/odbl", re.IGNORECASE), "ODbL-1.0", ""),
-    (re.compile(r"opendatacommons\.org/licenses/by\b", re.IGNORECASE), "ODC-By-1.0", ""),
-    (re.compile(r"opendatacommons\.org/licenses/pddl", re.IGNORECASE), "PDDL-1.0", ""),
-    (re.compile(r"apache\.org/licenses/LICENSE-2\.0", re.IGNORECASE), "Apache-2.0", ""),
-    (re.compile(r"(?:opensource\.org|spdx\.org)/licenses?/MIT\b", re.IGNORECASE), "MIT", ""),
-    (re.compile(r"unlicense\.org", re.IGNORECASE), "Unlicense", ""),
+URLS = tuple(
+    (re.compile(form, re.IGNORECASE), licence)
+    for form, licence in (
+        (r"gnu\.org/(?:licenses|copyleft)/(?:old-licenses/)?fdl(?:-(\d\.\d))?", "GFDL-{}"),
+        (r"open-government-licen[cs]e/version/(\d)", "OGL-UK-{}.0"),
+        (r"opendatacommons\.org/licenses/odbl", "ODbL-1.0"),
+        (r"opendatacommons\.org/licenses/by\b", "ODC-By-1.0"),
+        (r"opendatacommons\.org/licenses/pddl", "PDDL-1.0"),
+        (r"apache\.org/licenses/LICENSE-2\.0", "Apache-2.0"),
+        (r"(?:opensource\.org|spdx\.org)/licenses?/MIT\b", "MIT"),
+        (r"unlicense\.org", "Unlicense"),
+    )
 )
+USUAL = "1.3"  # version of the GFDL where a link names none
 CONDITIONS = {
     "by": r"by\b|attribution",
     "nc": r"nc\b|non-?\s?commercial",
@@ -45,7 +45,6 @@ CC_NAME = re.compile(
 STATEMENT = re.compile(r"\b(?:licen[cs]ed|released|available|published|distributed|provided|shared)\b", re.IGNORECASE)
 REACH = 160  # characters from "licensed" to the end of the licence's name
 DECLARED = frozenset(("license", "licence"))
-OLD_VERSION = {"publicdomain": "CC-PDDC"}
 
 
 def detect_licence(links: Sequence[tuple[str, str]], text: str) -> str:
@@ -72,13 +71,11 @@ def from_url(url: str) -> str:
         name, version, country, domain, domain_version = cc.groups()
         if domain:
             return f"{'CC0' if domain.lower() == 'zero' else 'CC-PDM'}-{domain_version}"
-        if name.lower() in OLD_VERSION:
-            return OLD_VERSION[name.lower()]
+        if name.lower() == "publicdomain":  # of old
+            return "CC-PDDC"
         return creative_commons(name, version, country)
-    for pattern, licence, usual in URLS:
-        if found := pattern.search(url):
-            return licence.format((found.group(1) or usual) if pattern.groups else "")
-    return ""
+    found = ((licence, form.search(url)) for form, licence in URLS)
+    return next((licence.format(*match.groups(USUAL)) for licence, match in found if match), "")
 
 
 def from_meta(content: str) -> str:

@@ -23,11 +23,7 @@ PREFIXED = tuple(
         ("ASIA", r"ASIA[A-Z2-7]{16}(?![A-Za-z0-9])"),
         ("AIza", r"AIza[\w-]{35}"),  # Google
         ("GOCSPX-", r"GOCSPX-[\w-]{28}"),
-        ("ghp_", r"ghp_[A-Za-z0-9]{36,}"),  # GitHub
-        ("gho_", r"gho_[A-Za-z0-9]{36,}"),
-        ("ghu_", r"ghu_[A-Za-z0-9]{36,}"),
-        ("ghs_", r"ghs_[A-Za-z0-9]{36,}"),
-        ("ghr_", r"ghr_[A-Za-z0-9]{36,}"),
+        *((sign, sign + "[A-Za-z0-9]{36,}") for sign in ("ghp_", "gho_", "ghu_", "ghs_", "ghr_")),  # GitHub
         ("github_pat_", r"github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}"),
         ("glpat-", r"glpat-[\w-]{20,}"),  # GitLab
         ("xox", r"xox[abeoprs]-[A-Za-z0-9-]{10,}"),  # Slack
@@ -49,16 +45,9 @@ JWT = re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{16,}")
 # `user:password` is an example
 IN_URL = re.compile(r"://([^\s/:@<>\[\]\"']{1,64}:(?!pass(?:word|wd)?@)[^\s/:@<>\[\]\"']{3,128})@")
 # what the name of a setting ends with → what must be before it
-SETTINGS = tuple(
-    (sign, re.compile(before + "$"))
-    for sign, before in (
-        ("key", r"(?:api|access|secret|auth|private|client|account|encryption)[_ -]?"),
-        ("token", ""),
-        ("secret", ""),
-        ("password", ""),
-        ("passwd", ""),
-        ("bearer", ""),
-    )
+SETTINGS = (
+    ("key", re.compile(r"(?:api|access|secret|auth|private|client|account|encryption)[_ -]?$")),
+    *((sign, re.compile("")) for sign in ("token", "secret", "password", "passwd", "bearer")),
 )
 RANDOM = r"[A-Za-z0-9+/_.~=-]{16,200}"
 VALUE = re.compile(rf"[\"']?\s{{0,3}}(?:=>|:=|[:=])\s{{0,3}}[\"']?(?:Bearer )?({RANDOM})(?![A-Za-z0-9+/])|\s({RANDOM})")

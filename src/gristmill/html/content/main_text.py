@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 
 from gristmill import native
 from gristmill.html.links import Entities, Tag, entities, read_rows
-from gristmill.native import BYTES, POINTER, SIZE
+from gristmill.native import BYTES, INT, POINTER, SIZE
 
 MODEL = Path(__file__).with_name("main_text.safetensors")
 MAX_BYTES = 1 << 28  # of one page; what is longer is cut
@@ -104,37 +104,26 @@ def page_title(title: str, heading: str) -> str:
 # ---- the C side: page.h and choose.c have the same structures ----
 
 
+TREES, WEIGHTS = ("splits", "leaves", "roots", "first_leaves"), ("keys", "groups", "weights")  # arrays of each
+
+
 class Forest(ctypes.Structure):
     """Decision trees, all in flat arrays."""
 
-    _fields_ = [
-        ("splits", ctypes.c_void_p),
-        ("leaves", ctypes.c_void_p),
-        ("roots", ctypes.c_void_p),
-        ("first_leaves", ctypes.c_void_p),
-        ("trees", ctypes.c_uint32),
-    ]
+    _fields_ = [*((name, POINTER) for name in TREES), ("trees", ctypes.c_uint32)]
 
 
 class WordWeights(ctypes.Structure):
     """A hash table of words."""
 
-    _fields_ = [
-        ("keys", ctypes.c_void_p),
-        ("groups", ctypes.c_void_p),
-        ("weights", ctypes.c_void_p),
-        ("capacity", ctypes.c_uint32),
-    ]
+    _fields_ = [*((name, POINTER) for name in WEIGHTS), ("capacity", ctypes.c_uint32)]
 
 
 class Model(ctypes.Structure):
     """What was learned."""
 
     _fields_ = [
-        ("first", Forest),
-        ("second", Forest),
-        ("classes", WordWeights),
-        ("texts", WordWeights),
+        *(("first", Forest), ("second", Forest), ("classes", WordWeights), ("texts", WordWeights)),
         ("threshold", ctypes.c_float),
     ]
 
@@ -143,12 +132,9 @@ class Result(ctypes.Structure):
     """What C hands back; the pointers live as long as the page."""
 
     _fields_ = [
-        ("text", ctypes.c_void_p),
-        ("facts", ctypes.c_void_p),
-        ("text_length", ctypes.c_size_t),
-        ("facts_length", ctypes.c_size_t),
-        ("blocks", ctypes.c_size_t),
-        ("fault", ctypes.c_int),
+        *((name, POINTER) for name in ("text", "facts")),
+        *((name, SIZE) for name in ("text_length", "facts_length", "blocks")),
+        ("fault", INT),
     ]
 
 
@@ -178,12 +164,10 @@ def model(path: Path = MODEL) -> Model:
         for part in ("threshold", "feature", "children"):
             splits[part] = tensors[f"{name}.{part}"]
         tensors[f"{name}.splits"] = splits
-        parts = ("splits", "leaves", "roots", "first_leaves")
-        return Forest(*(address(f"{name}.{part}") for part in parts), len(tensors[f"{name}.roots"]))
+        return Forest(*(address(f"{name}.{part}") for part in TREES), len(tensors[f"{name}.roots"]))
 
     def words(name: str) -> WordWeights:
-        parts = ("keys", "groups", "weights")
-        return WordWeights(*(address(f"{name}.{part}") for part in parts), len(tensors[f"{name}.keys"]))
+        return WordWeights(*(address(f"{name}.{part}") for part in WEIGHTS), len(tensors[f"{name}.keys"]))
 
     made = Model(forest("first"), forest("second"), words("classes"), words("texts"), float(tensors["threshold"][0]))
     made.tensors = tensors  # keeps them alive
