@@ -32,9 +32,10 @@ def attribute(
     from gristmill.audit.attribution import attribute as attribution
     from gristmill.inspection.predictions import moments
     from gristmill.model.transformer import load_model
+    from gristmill.passages.concepts import Concept
     from gristmill.passages.extractive import best_stretch
-    from gristmill.passages.search import Concept
-    from gristmill.passages.terms import small_words, terms
+    from gristmill.passages.small_words import small_words
+    from gristmill.passages.terms import terms
     from gristmill.tokenizer.encode import Tokenizer
     from gristmill.tokenizer.shards import open_split
 
