@@ -1,8 +1,8 @@
 """An assistant over short notes in seven languages: what it answers, declines, takes up and greets.
 
-    python benchmarks/own_notes.py [--aside] [--together] [--verbose]
+    python benchmarks/own_text/own_notes.py [--aside] [--together] [--verbose]
 
-own_text/notes.jsonl holds eight notes a language (Japanese, Chinese, Korean, Russian, Spanish, German, French) and what
+notes.jsonl holds eight notes a language (Japanese, Chinese, Korean, Russian, Spanish, German, French) and what
 is said to each assistant: `messages`, of which the last counts, and the `page` that answers it, empty where it is to be
 declined or greeted. Every other line of a kind is kept aside. --together: one assistant over all notes.
 """
@@ -22,7 +22,7 @@ from gristmill.passages import stage
 from gristmill.recipe import Passages
 from gristmill.serving.quoting import QuotingAssistant
 
-NOTES = Path(__file__).parent / "own_text" / "notes.jsonl"
+NOTES = Path(__file__).parent / "notes.jsonl"
 KINDS = ("answerable", "other", "near", "follow-up", "of its own", "other, after", "greeting")
 GREETING = "greeting"
 
