@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from gristmill.html.charset import declared_encoding, to_utf8
 from gristmill.html.encodings import PAIRED, SINGLE, decode, encoding_of, percent_encode
 from gristmill.html.links import page_tags
+from gristmill.inputs.text_files import text_lines
 
 ENCODINGS = (*SINGLE, *PAIRED, "iso-2022-jp", "utf-8", "utf-16le", "utf-16be", "x-user-defined", "replacement")
 
@@ -95,6 +97,42 @@ def test_links_of_a_page_in_another_encoding() -> None:
 )
 def test_what_a_page_says_of_its_encoding(head: bytes, encoding: str) -> None:
     assert declared_encoding(head) == encoding
+
+
+# a detector takes the first for Big5, whose bytes that contradicts, and knows the others by names of its own
+POLISH = """brak starych członków
+brak nowych członków
+brak dawnych członków
+brak innych członków
+brak kolejnych członków
+te opcje wykluczają się wzajemnie
+te listy wykluczają się wzajemnie
+dziesięć książek leży w pamięci podręcznej
+w strefie, dla której nie ma reguł
+to nie jest dowiązanie
+plik ma złe bajty na początku
+wersja główna jest nowsza
+"""
+UNDECLARED = [
+    ("iso8859-2", POLISH),
+    ("cp949", "안녕하세요. 오늘은 날씨가 좋습니다. 우리는 강가로 걸어갔다. 뷁\n"),
+    ("koi8-u", "Добрий день! Її їжак любить яблука, а його кіт п'є молоко.\n"),
+    ("cp1257", "Ji tarė: „Šiandien važiuosime į miestą“, ir išėjo. Žąsys plaukė upe, o vaikai žiūrėjo į jas.\n"),
+]
+
+
+@pytest.mark.parametrize(("codec", "text"), UNDECLARED)
+@pytest.mark.parametrize("times", [1, 40])
+def test_the_encoding_that_a_text_does_not_say(tmp_path: Path, codec: str, text: str, times: int) -> None:
+    body = (text * times).encode(codec)
+    assert to_utf8(body).decode() == text * times
+    (tmp_path / "talks.txt").write_bytes(body)
+    assert "".join(map(str, text_lines(tmp_path / "talks.txt"))) == text * times
+
+
+def test_a_damaged_character_does_not_change_the_encoding() -> None:
+    body = ("書籍的數字與地圖在桌子上，請你拿給我看看。\n" * 20).encode("big5")
+    assert to_utf8(body + b"\xff\xff\n" + body).decode().count("書籍的數字") == 40
 
 
 def test_japanese_pages_with_characters_of_nec() -> None:

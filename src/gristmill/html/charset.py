@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from resiliparse.parse.encoding import detect_encoding
-
 from gristmill.html.encodings import decode, encoding_of
-from gristmill.inputs.text_files import marked_charset, mostly_utf8
+from gristmill.inputs.text_files import detected, marked_charset, mostly_utf8
 
 DEFAULT = "windows-1252"  # of servers and browsers: declared, it is no statement
 PRESCAN = 1 << 14  # bytes; the standard says 1024, but a parser that meets one later begins again
@@ -53,7 +51,7 @@ def decoded_page(body: bytes, charset: str = "") -> tuple[bytes, str]:
                 return text.encode(), name
     if is_utf8(body):
         return body, "utf-8"
-    guess = encoding_of(detect_encoding(body) or "")
+    guess = encoding_of(detected(body).replace("cp949", "windows-949"))
     first = next((name for name in declared if name), guess)
     if first == "utf-8" and not mostly_utf8(body):
         first = guess if guess != "utf-8" else DEFAULT

@@ -13,6 +13,7 @@ import gzip
 import io
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from mimetypes import guess_type
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from resiliparse.parse.encoding import detect_encoding
+from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
 from gristmill.errors import TooLarge, UserError
 from gristmill.manifest import intact
@@ -30,6 +31,11 @@ ZIP = b"PK\x03\x04"  # begins archives, and the files of word processors and spr
 CONTROLS = bytes({*range(32), 127} - {*b"\t\n\f\r\x1b"})  # of ASCII, which hardly any text has
 MOST_CONTROLS = 0.03  # of a text's bytes; of random bytes they are a tenth
 MAX_LINE = 1 << 26  # bytes
+ASCII = bytes(range(128))
+# what the detector says → a codec: the first is UTF-8 to the library; the second has letters of Ukrainian where the
+# other has lines to draw boxes with
+WIDER = {"cp949": "cp949", "koi8-r": "koi8-u"}
+PIECE = 128  # bytes of text that a charset can be told by
 MAX_WHOLE = 1 << 28  # bytes of a file that is one document, or one JSON value
 MARKS = (  # UTF-32's first: UTF-16's little-endian mark is the beginning of it
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -89,13 +95,47 @@ def charset_of(head: bytes) -> str:
     wide = {"000x": "utf-32-be", "x000": "utf-32-le", "0x0x": "utf-16-be", "x0x0": "utf-16-le"}.get(zeros)
     if wide or mostly_utf8(head):
         return wide or "utf-8-sig"
-    guess = detect_encoding(head) or ""
+    guess = detected(head)
+    # the wide ones are taken for binary data, and UTF-8 has just been ruled out
+    return "cp1252" if not guess or codecs.lookup(guess).name.startswith("utf") else guess
+
+
+def detected(data: bytes) -> str:
+    """The Python codec of a text in no charset that it declares, as uchardet finds it; empty where it finds none.
+
+    Where the bytes contradict what is found for all of them, as one piece of a text may mislead about the rest, halves
+    are looked at, and what most of the text is in counts.
+    """
+    if not (whole := guessed(data)) or fits(data, whole):
+        return whole
+    votes: Counter[str] = Counter()
+    parts = [data if len(data) <= HEAD else data[: HEAD // 2] + data[-HEAD // 2 :]]
+    while parts:
+        part = parts.pop()
+        if fits(part, name := guessed(part)):
+            votes[name] += len(part.translate(None, ASCII))
+        elif len(part) > PIECE:
+            middle = part.find(b"\n", len(part) // 2) % len(part) or len(part) // 2
+            parts += part[:middle], part[middle:]
+    return max(votes, key=votes.__getitem__, default=whole)
+
+
+def guessed(data: bytes) -> str:
+    """What uchardet takes a text for, as a Python codec; empty where it cannot tell."""
+    raw = (detect_encoding(data, html5_compatible=False) or "").lower()
+    name = WIDER.get(raw) or (map_encoding_to_html5(raw, fallback_utf8=False) or "" if raw else "")
+    if name.lower() == "iso8859-13" and any(byte in data for byte in range(0x80, 0xA0)):
+        return "cp1257"  # the same letters
+    return name
+
+
+def fits(data: bytes, codec: str) -> bool:
+    """Whether a text can be read by a codec without damage."""
     try:
-        codecs.lookup(guess)
-    except LookupError:
-        return "cp1252"
-    # the detector falls back on UTF-8, which has just been ruled out, and takes the wide ones for binary data
-    return "cp1252" if codecs.lookup(guess).name.startswith("utf") else guess
+        data.decode(codec)
+    except (LookupError, UnicodeDecodeError):
+        return False
+    return True
 
 
 def marked_charset(head: bytes) -> str:
