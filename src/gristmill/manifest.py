@@ -6,7 +6,6 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -15,7 +14,7 @@ from typing import Any, TypeVar
 
 from gristmill.errors import Damaged, typed
 from gristmill.files import sealed, sha256_file, unsealed, write_text
-from gristmill.processes import cores
+from gristmill.processes import cores, in_order
 from gristmill.progress import Progress, console
 
 S = TypeVar("S")
@@ -108,8 +107,9 @@ def faults(folder: Path, outputs: Mapping[str, str]) -> Iterator[tuple[str, str]
         except OSError as error:
             return f"unreadable ({error.strerror})"
 
-    with bar or nullcontext(), ThreadPoolExecutor(cores()) as pool:
-        yield from ((name, wrong) for name, wrong in zip(outputs, pool.map(fault, outputs), strict=True) if wrong)
+    with bar or nullcontext():
+        found = zip(outputs, in_order(fault, outputs, cores()), strict=True)
+        yield from ((name, wrong) for name, wrong in found if wrong)
 
 
 def intact(path: Path) -> Path:

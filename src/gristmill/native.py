@@ -15,6 +15,7 @@ from functools import cache, cached_property
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import finalize
 
 import numpy as np
 
@@ -101,6 +102,16 @@ class Function:
             if KeyboardInterrupt.__name__ in str(error):
                 raise KeyboardInterrupt from error
             raise
+
+
+class Owned:
+    """What a C function made, by its address `handle`; freed with this object. Raises MemoryError where it is none."""
+
+    def __init__(self, handle: int | None, free: Function) -> None:
+        if not handle:
+            raise MemoryError
+        self.handle = handle
+        finalize(self, free, handle)
 
 
 def utf8(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,5 @@
-"""The processes of a run: which of torchrun's this is (without torchrun there is one, the leader), its cores, the
-memory that it and all that it starts take, and how many connections it may have open.
+"""The processes of a run: which of torchrun's this is (without torchrun there is one, the leader), its cores
+and threads, the memory that it and all that it starts take, and how many connections it may have open.
 
 torchrun sets these variables for every process that it starts (https://docs.pytorch.org/docs/stable/elastic/run.html).
 """
@@ -11,13 +11,17 @@ import os
 import resource
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from gristmill.errors import UserError
 
+A = TypeVar("A")
+B = TypeVar("B")
 TOGETHER = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
 RANK = int(os.environ["RANK"]) if TOGETHER else 0
 LOCAL_RANK = int(os.environ["LOCAL_RANK"]) if TOGETHER else 0
@@ -26,6 +30,8 @@ LEADER = RANK == 0  # it alone prints, writes what is no checkpoint, and runs th
 EACH = 4  # descriptors of a request: two addresses that are tried at once, and two while a name is looked up
 RESERVED = 16  # for the frontier, the WARC file, certificates and what the resolver reads
 UNKNOWN = 32  # taken to be open where the system does not say
+AHEAD = 2  # items in flight a thread
+MOST_THREADS = 16
 SAMPLE_SECONDS = 0.2  # between two looks at what all processes take
 
 
@@ -44,6 +50,32 @@ def leave(code: str | int | None) -> NoReturn:
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads() -> int:
+    """How many threads to work in. Results never depend on it."""
+    return min(MOST_THREADS, cores())
+
+
+def in_order(function: Callable[[A], B], items: Iterable[A], workers: int) -> Iterator[B]:
+    """`map(function, items)` on threads, in the order of the items, with few of them in memory at once.
+
+    For functions that wait, or spend their time in native code, which lets other threads run.
+    """
+    if workers == 1:
+        yield from map(function, items)
+        return
+    waiting: deque[Future[B]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > AHEAD * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def connections(wanted: int) -> tuple[int, int]:

@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 import transformers
 
+from gristmill import processes
 from gristmill.document import Document, read_documents, write_documents
 from gristmill.errors import UserError
 from gristmill.files import sha256_file
 from gristmill.recipe import Tokenize, TokenizerParams
-from gristmill.tokenizer import batches, tokenize, train
+from gristmill.tokenizer import tokenize, train
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
 
@@ -38,7 +39,7 @@ def test_training_depends_on_the_text_alone(
         assert sorted(path.name for path in (tmp_path / str(threads)).iterdir()) == sorted(FILES)
         for name in FILES:
             assert (tmp_path / str(threads) / name).read_bytes() == (tokenizer_folder / name).read_bytes()
-    assert 1 <= batches.threads() <= batches.MOST_THREADS
+    assert 1 <= processes.threads() <= processes.MOST_THREADS
 
 
 def test_bytes_come_first(tokenizer: Tokenizer) -> None:

@@ -13,9 +13,8 @@ import gzip
 import json
 import time
 import zlib
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from io import BytesIO
@@ -33,6 +32,7 @@ from gristmill.crawl.warc import open_at, sync, warc_name
 from gristmill.errors import UserError
 from gristmill.files import write_text
 from gristmill.manifest import Manifest
+from gristmill.processes import in_order
 from gristmill.progress import Progress
 from gristmill.recipe import CommonCrawl
 
@@ -159,9 +159,9 @@ class Copy:
         """Whether enough pages are kept."""
         return self.done.pages >= self.params.max_pages
 
-    def settle(self, found: Stored, rule: str) -> None:
+    def settle(self, found: Stored | None, rule: str) -> None:
         """Append a record and note where it came from, or count the rule that leaves it out."""
-        if rule:
+        if rule or not found:
             self.done.dropped[rule] += 1
             return
         if self.file.tell() > WARC_BYTES:
@@ -192,23 +192,22 @@ class Copy:
 
 def copy_indexed(store: Store, copy: Copy) -> None:
     """Copy the records that the URL index names, in the index's order."""
-    waiting: deque[tuple[Entry | None, str, Future[bytes] | None]] = deque()
-    pool = ThreadPoolExecutor(THREADS)
-    try:
-        # those settled before a kill are passed over: the index is read again, the records are not
-        for entry in islice(indexed(store, copy.params), copy.done.records, None):
-            rule, read = unwanted(entry, copy.params), None
-            if entry and not rule:
-                read = pool.submit(store.read, entry.filename, entry.offset, entry.offset + entry.length)
-            waiting.append((entry, rule, read))
-            if len(waiting) == 2 * THREADS:
-                settle_indexed(copy, *waiting.popleft())
-            if copy.full():
-                break
-        while waiting and not copy.full():
-            settle_indexed(copy, *waiting.popleft())
-    finally:
-        pool.shutdown(cancel_futures=True)
+
+    def read(entry: Entry | None) -> tuple[Stored | None, str]:
+        rule = unwanted(entry, copy.params)
+        if rule or not entry:
+            return None, rule
+        raw = store.read(entry.filename, entry.offset, entry.offset + entry.length)
+        return Stored(entry.url, entry.filename, entry.offset, raw), "" if holds(raw, entry.url) else "damaged"
+
+    # those settled before a kill are passed over: the index is read again, the records are not
+    entries = islice(indexed(store, copy.params), copy.done.records, None)
+    for found, rule in in_order(read, entries, THREADS):
+        if copy.full():
+            break
+        copy.done.records += 1
+        copy.settle(found, rule)
+        copy.commit_now_and_then()
 
 
 def indexed(store: Store, params: CommonCrawl) -> Iterator[Entry | None]:
@@ -234,18 +233,6 @@ def unwanted(entry: Entry | None, params: CommonCrawl) -> str:
     if params.languages and entry.languages[0] not in params.languages:
         return "language"
     return "too_large" if entry.length > MAX_RECORD else ""
-
-
-def settle_indexed(copy: Copy, entry: Entry | None, rule: str, read: Future[bytes] | None) -> None:
-    """Keep an entry's record, or count the rule that leaves it out."""
-    copy.done.records += 1
-    if entry and read:
-        raw = read.result()
-        found = Stored(entry.url, entry.filename, entry.offset, raw)
-        copy.settle(found, "" if holds(raw, entry.url) else "damaged")
-    else:
-        copy.done.dropped[rule] += 1
-    copy.commit_now_and_then()
 
 
 def holds(raw: bytes, url: str) -> bool:
@@ -302,7 +289,7 @@ def consider(copy: Copy, path: str, offset: int, raw: bytes, record: WarcRecord 
     """
     copy.done.records += 1
     if isinstance(record, str):
-        copy.done.dropped[record] += 1
+        copy.settle(None, record)
         return None
     params, rule = copy.params, ""
     url = (record.headers.get("WARC-Target-URI") or "").strip("<>")

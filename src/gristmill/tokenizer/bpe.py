@@ -27,22 +27,17 @@ def learn_merges(words: PretokenList, size: int, advance: Callable[[int], None] 
     the logarithm of the vocabulary, memory with `words.cost()`.
     """
     merges = np.empty(max(0, size - ALPHABET), np.uint64)
-    merger = NEW(words.data, words.offsets, words.counts, len(words), max(size, ALPHABET))
-    if not merger:
-        raise MemoryError
-    try:
-        done = 0
-        while done < len(merges):
-            made = RUN(merger, min(AT_ONCE, len(merges) - done), merges[done:])
-            if made < 0:
-                raise MemoryError
-            if not made:
-                break
-            done += made
-            if advance:
-                advance(made)
-    finally:
-        FREE(merger)
+    merger = native.Owned(NEW(words.data, words.offsets, words.counts, len(words), max(size, ALPHABET)), FREE)
+    done = 0
+    while done < len(merges):
+        made = RUN(merger.handle, min(AT_ONCE, len(merges) - done), merges[done:])
+        if made < 0:
+            raise MemoryError
+        if not made:
+            break
+        done += made
+        if advance:
+            advance(made)
     return np.stack((merges[:done] >> np.uint64(32), merges[:done] & np.uint64(0xFFFFFFFF)), 1).astype(np.uint32)
 
 

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from weakref import finalize
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from gristmill import native
 from gristmill.errors import UserError
 from gristmill.files import sha256_file
 from gristmill.manifest import intact, within
-from gristmill.native import I64, INT, POINTER, SIZE, U8, U32, U64, utf8
+from gristmill.native import I64, INT, POINTER, SIZE, U8, U32, U64, Owned, utf8
 from gristmill.tokenizer.formats.vocabulary_files import (
     CALLED,
     CONTROL,
@@ -35,6 +34,7 @@ ENCODE = native.Function(
 )
 VOCABULARY_NEW = native.Function("gm_vocabulary_new", POINTER, U8, I64, SIZE, U64, I64)
 VOCABULARY_FREE = native.Function("gm_vocabulary_free", None, POINTER)
+# of pieces encoded lately
 CACHE_NEW = native.Function("gm_cache_new", POINTER)
 CACHE_FREE = native.Function("gm_cache_free", None, POINTER)
 MOST_TOKENS = 1 << 21
@@ -142,7 +142,7 @@ class Tokenizer:
         counts, needed = np.empty(texts, np.int64), int(bounds[-1] - bounds[0]) + texts + SPARE
         own = self.caches
         if not hasattr(own, "cache"):
-            own.cache, own.tokens = Cache(), np.empty(0, np.uint32)
+            own.cache, own.tokens = Owned(CACHE_NEW(), CACHE_FREE), np.empty(0, np.uint32)  # a thread's own
         if len(own.tokens) < needed:
             own.tokens = np.empty(needed, np.uint32)
         arguments = classes(), INDEX[self.pattern], data, bounds, texts, -1 if end is None else end, own.tokens, counts
@@ -167,7 +167,7 @@ class Tokenizer:
         return self.decode_bytes(tokens).decode("utf-8", "replace")
 
 
-class Vocabulary:
+class Vocabulary(Owned):
     """The native tables of a vocabulary: read only, shared by threads."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
@@ -176,28 +176,16 @@ class Vocabulary:
         self.pairs = np.empty(len(pieces), np.uint64)  # the two tokens that make each, left << 32 | right
         bounds, wrong = np.cumsum([0, *map(len, pieces)]), np.zeros(1, np.int64)
         self.merged = np.diff(bounds) > 1
-        self.handle = VOCABULARY_NEW(np.frombuffer(b"".join(pieces), np.uint8), bounds, len(pieces), self.pairs, wrong)
-        if self.handle is None and wrong[0] == -1:
+        handle = VOCABULARY_NEW(np.frombuffer(b"".join(pieces), np.uint8), bounds, len(pieces), self.pairs, wrong)
+        if handle is None and wrong[0] == -1:
             raise ValueError("not every byte is a token")
-        if self.handle is None and wrong[0] >= 0:
+        if handle is None and wrong[0] >= 0:
             raise ValueError(f"no two tokens before it make token {wrong[0]}, {pieces[wrong[0]]!r}")
-        if self.handle is None:
-            raise MemoryError
-        finalize(self, VOCABULARY_FREE, self.handle)
+        super().__init__(handle, VOCABULARY_FREE)
 
     def merges(self) -> list[tuple[int, int]]:
         """The two tokens that make each token after the bytes."""
         return [(pair >> 32, pair & 0xFFFFFFFF) for pair in self.pairs[self.merged].tolist()]
-
-
-class Cache:
-    """A thread's native cache of pieces encoded lately."""
-
-    def __init__(self) -> None:
-        self.handle = CACHE_NEW()
-        if self.handle is None:
-            raise MemoryError
-        finalize(self, CACHE_FREE, self.handle)
 
 
 def to_utf8(text: str) -> bytes:

@@ -9,14 +9,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from weakref import finalize
 
 import numpy as np
 import pyarrow as pa
 
 from gristmill import native
-from gristmill.native import I64, INT, POINTER, SIZE, U8, U64, utf8
-from gristmill.tokenizer.batches import in_order
+from gristmill.native import I64, INT, POINTER, SIZE, U8, U64, Owned, utf8
+from gristmill.processes import in_order
 from gristmill.tokenizer.patterns import INDEX, classes
 
 NEW = native.Function("gm_words_new", POINTER)
@@ -59,14 +58,11 @@ class PretokenList:
         return cls(data, offsets, counts)
 
 
-class PretokenTable:
+class PretokenTable(Owned):
     """A native hash table of words and counts. One thread at a time."""
 
     def __init__(self) -> None:
-        self.handle = NEW()
-        if not self.handle:
-            raise MemoryError
-        finalize(self, FREE, self.handle)
+        super().__init__(NEW(), FREE)
 
     def count(self, texts: pa.Array, pattern: str) -> None:
         """Count the pieces of texts."""

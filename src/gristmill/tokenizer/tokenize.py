@@ -19,9 +19,9 @@ from gristmill.errors import UserError
 from gristmill.files import sha256_file, write_json
 from gristmill.manifest import Manifest
 from gristmill.native import utf8
+from gristmill.processes import in_order, threads
 from gristmill.progress import Progress, counted, warn
 from gristmill.recipe import Tokenize
-from gristmill.tokenizer.batches import in_order, threads
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.heldout import end_apart, positions
 from gristmill.tokenizer.shards import DESCRIPTION, INDEX, index_path

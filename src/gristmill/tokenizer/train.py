@@ -15,9 +15,9 @@ from gristmill.document import count_documents, read_columns
 from gristmill.errors import UserError
 from gristmill.files import write_json
 from gristmill.manifest import Manifest
+from gristmill.processes import threads
 from gristmill.progress import Progress, console
 from gristmill.recipe import TokenizerParams
-from gristmill.tokenizer.batches import threads
 from gristmill.tokenizer.bpe import learn_merges, pieces_of
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.formats.import_hf import adopt
