@@ -107,6 +107,8 @@ def test_the_vocabulary_is_cut_or_grown_to_the_tokenizer(tmp_path: Path) -> None
         ({"num_attention_heads": 0, "head_dim": None}, "config"),
         ({"num_key_value_heads": 0}, "config"),
         ({"intermediate_size": 1e400}, "config"),
+        ({"hidden_size": 0}, "width = 0"),
+        ({"num_attention_heads": -2}, "heads = -2"),
     ],
 )
 def test_models_that_we_do_not_compute_are_refused(tmp_path: Path, changes: dict[str, Any], told: str) -> None:

@@ -38,6 +38,17 @@ def events(address: str, path: str, **body: Any) -> list[Any]:
     return [json.loads(part) for part in parts]
 
 
+def test_what_is_repeated_of_a_request_can_be_told_whatever_it_holds(address: str) -> None:
+    """JSON can name half a character, which UTF-8 cannot hold."""
+    repeated = {"input": "Hi", "instructions": "\ud800x", "metadata": {"\ud800": "\ud800"}, "max_output_tokens": 2}
+    for more, status in (({}, 200), ({"conversation": {"id": "\ud800"}}, 400)):
+        content = json.dumps({**repeated, **more}).encode()
+        found = httpx.post(f"{address}/v1/responses", content=content, timeout=300)
+        assert found.status_code == status, found.text
+        if status == 200:
+            assert found.json()["instructions"] == "?x" and found.json()["metadata"] == {"?": "?"}
+
+
 def test_a_stream_has_role_text_end_and_usage(address: str) -> None:
     found = events(address, "chat/completions", messages=ASK, n=2, stream_options={"include_usage": True})
     assert len({(one["id"], one["created"], one["model"], one["object"]) for one in found}) == 1

@@ -29,6 +29,9 @@ class ModelConfig:
     rope_scaling: list[float] | None = None  # of Llama 3: factor, low and high frequency factor, context before
 
     def __post_init__(self) -> None:
+        """Raises ValueError for a size below 1, and UserError for sizes that go together in no model."""
+        if least := [f"{name} = {value}" for name, value in vars(self).items() if type(value) is int and value < 1]:
+            raise ValueError(least[0])
         if self.heads % self.kv_heads:
             raise UserError(
                 f"heads = {self.heads} is not a multiple of kv_heads = {self.kv_heads}", "change one of them"

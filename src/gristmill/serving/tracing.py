@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request
 from pydantic import Field
 
 from gristmill.errors import UserError
-from gristmill.serving.api_error import ApiError, busy, valid
+from gristmill.serving.api_error import ApiError, busy
 from gristmill.serving.requests.request_fields import Body, Integer, parse, read_body
 from gristmill.tokenizer.encode import Tokenizer
 
@@ -72,7 +72,7 @@ def add_trace(app: FastAPI, tracer: Tracer) -> None:
             raise busy("texts wait to be traced")
         tracer.waiting += 1
         try:
-            work = partial(tracer.trace, valid(asked.text), asked.documents)
+            work = partial(tracer.trace, asked.text, asked.documents)
             return await asyncio.get_running_loop().run_in_executor(tracer.thread, work)
         except UserError as error:
             raise ApiError(404, f"{error.problem}: {error.remedy}", code="not_found") from error

@@ -13,7 +13,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import StreamingResponse
 
 from gristmill.serving.answer import AnswerQueue
-from gristmill.serving.api_error import ApiError, valid
+from gristmill.serving.api_error import ApiError
 from gristmill.serving.memory.memory_store import Conversation, Fact, KeptItem, MemoryStore, Missing
 from gristmill.serving.memory.recall import excerpt
 from gristmill.serving.memory.said import about
@@ -115,7 +115,7 @@ def listed(records: Any, *, more: bool = False) -> dict[str, Any]:
 
 def keep_fact(memory: MemoryStore, user: str, body: FactBody, id: str | None = None) -> dict[str, Any]:
     """A new fact, or another text for one."""
-    return told(memory.remember(user, valid(body.text), id))
+    return told(memory.remember(user, body.text, id))
 
 
 def forget(memory: MemoryStore, user: str, id: str | None = None) -> dict[str, Any]:

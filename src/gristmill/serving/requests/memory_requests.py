@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gristmill.serving.api_error import ApiError, valid
+from gristmill.serving.api_error import ApiError
 from gristmill.serving.requests.request_fields import Body
 from gristmill.serving.requests.responses_request import Item, turns_of
 
@@ -33,7 +33,7 @@ class ItemsBody(Body):
         for one in turns:
             if one["role"] not in ("user", "assistant"):
                 raise ApiError(400, f"items: {one['role']} is not kept: user and assistant are", "items")
-        return [(one["role"], valid(one["content"]), "completed") for one in turns]
+        return [(one["role"], one["content"], "completed") for one in turns]
 
 
 class ConversationBody(ItemsBody):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from gristmill.generation.grammar import Grammar
 from gristmill.generation.sampling_params import MOST_LIKELIEST, SamplingParams
-from gristmill.serving.api_error import ApiError
+from gristmill.serving.api_error import ApiError, valid
 from gristmill.settings.descriptions import wrong_value
 
 if TYPE_CHECKING:
@@ -205,13 +205,22 @@ async def read_body(request: Request) -> bytes:
 def parse(body: bytes, kind: type[Kind]) -> Kind:
     """The body as a request. Raises ApiError naming the first field that is wrong."""
     try:
-        asked = kind.model_validate(json.loads(body, parse_constant=refuse_constant))
+        asked = kind.model_validate(in_unicode(json.loads(body, parse_constant=refuse_constant)))
     except ValidationError as error:
         raise refused(error, kind) from None
     except (ValueError, RecursionError):  # no JSON, no UTF-8, a number of thousands of digits; nested too deep
         raise ApiError(400, "the body is no JSON that can be read") from None
     asked.check()
     return asked
+
+
+def in_unicode(value: Any) -> Any:
+    """A value of JSON without lone surrogates, which neither an answer nor a database can hold."""
+    if isinstance(value, str):
+        return valid(value)
+    if isinstance(value, dict):
+        return {valid(name): in_unicode(one) for name, one in value.items()}
+    return [in_unicode(one) for one in value] if isinstance(value, list) else value
 
 
 def refuse_constant(name: str) -> Any:
