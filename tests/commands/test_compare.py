@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +73,42 @@ def test_what_was_set_otherwise_and_a_warning_of_one_run_alone_are_told(
 ) -> None:
     runs = [
         run(tmp_path / "a", 0.25, ["right"], seed=1, pretrain={"epochs": 3.0, "width": 8}),
-        run(tmp_path / "b", 0.5, ["right"], seed=2, pretrain={"epochs": 16.0, "width": 8}, audit={}),
+        run(
+            tmp_path / "b",
+            0.5,
+            ["right"],
+            seed=2,
+            pretrain={"epochs": 16.0, "width": 8},
+            audit={str(n): n for n in range(20)},
+        ),
     ]
     (runs[1] / "summary.json").write_text('{"evaluate.heldout_bpb": 0.5, "pretrain.heldout_rises_at_step": 1234}')
     compare(runs)
     told = capsys.readouterr().out
-    assert "pretrain.epochs: 3.0 → 16.0\n" in told and "audit: not there → {}\n" in told
+    assert "pretrain.epochs: 3.0 → 16.0\n" in told and "audit: not there → there\n" in told
     assert "width" not in told and "seed" not in told
     assert "pretrain.heldout_rises_at_step" in told and "1,234" in told
+
+
+def test_held_out_text_that_both_read_is_compared_document_by_document(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [run(tmp_path / name, figure, ["right"]) for name, figure in (("a", 2.0), ("b", 1.9))]
+    draw = np.random.default_rng(0)
+    sizes, hard = draw.integers(100, 900, 60), draw.normal(2.0, 0.5, 60)
+    for path, change in zip(runs, (0.0, -0.1), strict=True):
+        bits = sizes * (hard + change + draw.normal(0.0, 0.02, 60))
+        rows = [
+            {"id": f"{n}", "source": "x", "bytes": int(size), "bits": float(bits[n])} for n, size in enumerate(sizes)
+        ]
+        jsonl.write(path / "evaluate" / "heldout.jsonl", rows if change else [*rows, {**rows[0], "id": "other"}])
+    compare(runs)
+    told = capsys.readouterr().out
+    assert "60 held-out documents that both read" in told and "may be chance" not in told.split("60 held-out")[1]
+    low, high = map(float, re.search(r"bits per byte: -0\.\d+ \(95 % interval (\S+) to (\S+)\)", told).groups())  # type: ignore[union-attr]
+    assert low < -0.1 < high < 0 and high - low < 0.05  # of each alone it is ten times as wide
+    compare([runs[0], run(tmp_path / "c", 2.0, ["right"])])
+    assert "held-out documents" not in capsys.readouterr().out
 
 
 def test_a_folder_that_is_no_run_is_told_with_what_would_be(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from gristmill.document import Document, write_documents
 from gristmill.evaluation import stage
 from gristmill.evaluation.heldout_text import grouped, of_documents
 from gristmill.generation.engine import Engine
+from gristmill.inputs.text_files import read_jsonl
 from gristmill.model.loss import bits_per_byte
 from gristmill.recipe import Evaluate, Tokenize
 from gristmill.tokenizer import tokenize
@@ -28,6 +29,9 @@ def test_the_parts_are_those_of_the_whole(inputs: dict[str, Path], tmp_path: Pat
     assert made.metrics["heldout_bpb"] == found["all"]["bits_per_byte"]
     assert found["all"]["bits_per_byte"] == pytest.approx(bits_per_byte(model, split), abs=2e-5)
     assert (found["all"]["documents"], found["all"]["bytes"]) == (len(split), split.total_bytes)
+    rows = list(read_jsonl(tmp_path / "heldout.jsonl"))
+    assert [one["id"] for one in rows] == split.ids and [one["bytes"] for one in rows] == split.bytes.tolist()
+    assert sum(one["bits"] for one in rows) / split.total_bytes == pytest.approx(made.metrics["heldout_bpb"], abs=2e-5)
     for kind in ("by_source", "by_language"):
         assert sum(one["documents"] for one in found[kind]) == len(split)
         bits = sum(one["bits_per_byte"] * one["bytes"] for one in found[kind])

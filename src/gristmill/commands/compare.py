@@ -80,7 +80,7 @@ def compare(
         before, after = in_common(answers[runs[0]], answers[other])
         asked = answers[runs[0]] or answers[other]
         changes = paired(runs[0], other, before, after) if asked else ()
-        for line in (*changes, *paired_tasks(runs[0], other)):
+        for line in (*changes, *paired_tasks(runs[0], other), *paired_text(runs[0], other)):
             results.print(line)
         if win_rate:
             results.print(better(runs[0], other, before, after, win_rate))
@@ -151,7 +151,12 @@ def tell_settings(groups: Sequence[Sequence[Path]]) -> None:
     recipes = [group[0] / RECIPE for group in groups]
     if len(recipes) != 2 or not all(path.exists() for path in recipes):
         return
-    before, after = (dict(flat(seedless(read_json(path)))) for path in recipes)
+    both = [seedless(read_json(path)) for path in recipes]
+    alone = {key for one in both for key in one if isinstance(one[key], dict) and not all(key in each for each in both)}
+    before, after = (  # a stage of one alone is one difference
+        dict(flat({key: one[key] for key in one.keys() - alone})) | dict.fromkeys(alone & one.keys(), "there")
+        for one in both
+    )
     names = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
     for name in names[:SETTINGS]:
         told = f"{name}: {before.get(name, 'not there')} → {after.get(name, 'not there')}"
@@ -261,6 +266,28 @@ def paired_tasks(first: Path, second: Path) -> Iterator[str]:
     for (task, figure), values in common.items():
         one, other = zip(*values, strict=True)
         yield changed(f"tasks.{task}.{figure}", difference(one, other), len(values))
+
+
+def paired_text(first: Path, second: Path) -> Iterator[str]:
+    """How many bits a byte of the held-out documents that both read takes more in the second run, with its interval."""
+    import numpy as np
+
+    from gristmill.evaluation.heldout_text import DOCUMENTS, FEW
+    from gristmill.evaluation.intervals import of_ratio
+    from gristmill.inputs.text_files import read_log
+
+    before, after = ({one["id"]: one for one in read_log(evaluated(run), DOCUMENTS)} for run in (first, second))
+    common = [key for key, one in before.items() if key in after and after[key]["bytes"] == one["bytes"] > 0]
+    if len(common) < FEW:
+        return
+    sizes = np.array([before[key]["bytes"] for key in common], float)
+    bits = np.array([after[key]["bits"] - before[key]["bits"] for key in common])
+    low, high = of_ratio(bits, sizes)
+    yield f"\n{first} → {second}, {len(common):,} held-out documents that both read:"
+    yield (
+        f"  bits per byte: {bits.sum() / sizes.sum():+.4f} (95 % interval {low:+.4f} to {high:+.4f}); less is better"
+        f"{'' if low > 0 or high < 0 else '; may be chance'}"
+    )
 
 
 def scored_items(run: Path) -> dict[tuple[str, str, str], float]:

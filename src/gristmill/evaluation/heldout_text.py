@@ -18,6 +18,7 @@ from gristmill.model.loss import IGNORE, WINDOWS, padded, token_logprobs, window
 from gristmill.tokenizer.shards import Split
 
 FILE = "heldout.json"
+DOCUMENTS = "heldout.jsonl"  # each document's figures
 BATCH = 16  # rows read together
 GROUPS = 20  # sources and languages shown: those with most bytes; the rest is one more
 FEW = 5  # documents: of fewer there is no interval
@@ -27,10 +28,12 @@ EMPTY: Mapping[str, Mapping[str, Any]] = {}
 
 def heldout_text(
     engine: Engine, split: Split, parts: Parts, looked: Sequence[int] = (), met: Mapping[str, Mapping[str, Any]] = EMPTY
-) -> dict[str, Any]:
-    """What `heldout.json` holds: of all documents, `by_source` (host, or the file where there is none) and
-    `by_language`, largest first: `documents`, `bytes`, `bits_per_byte`, and its interval (`low`, `high`), for which
-    documents are drawn with return. A document is read alone, as in `model.loss.bits_per_byte`.
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What `heldout.json` holds, and of each document a line of `heldout.jsonl` (`id`, `source`, `bytes`, `bits`).
+
+    Of all documents, `by_source` (host, or the file where there is none) and `by_language`, largest first: `documents`,
+    `bytes`, `bits_per_byte`, and its interval (`low`, `high`), for which documents are drawn with return. A document is
+    read alone, as in `model.loss.bits_per_byte`.
 
     `contamination` has by each definition how many of the documents that were `looked` for were met in the training
     text (as `contamination.told` says), and the same figures `without` them.
@@ -43,12 +46,15 @@ def heldout_text(
         found[rule] = {**counts, "without": of_documents(bits[clean], split.bytes[clean])}
     names = split.names()
     sources = [host or source for host, source in zip(names["host"], names["source"], strict=True)]
-    return {
+    columns = split.ids, names["source"], split.bytes.tolist(), bits.round(3).tolist()
+    documents = [dict(zip(("id", "source", "bytes", "bits"), row, strict=True)) for row in zip(*columns, strict=True)]
+    content = {
         "all": of_documents(bits, split.bytes),
         "by_source": grouped(sources, bits, split.bytes),
         "by_language": grouped(names["language"], bits, split.bytes),
         **({"contamination": found} if found else {}),
     }
+    return content, documents
 
 
 def looked_for(split: Split) -> list[int]:

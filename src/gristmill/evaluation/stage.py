@@ -14,7 +14,7 @@ from gristmill.evaluation.comparison import compare
 from gristmill.evaluation.confidence import trust
 from gristmill.evaluation.contamination import Met, TrainedOn, told
 from gristmill.evaluation.figures import FIGURES, figures_of, label, shown, spread
-from gristmill.evaluation.heldout_text import FILE, heldout_text, looked_for
+from gristmill.evaluation.heldout_text import DOCUMENTS, FILE, heldout_text, looked_for
 from gristmill.evaluation.questions import Answer, Question, ask, askable, outcome, read_questions
 from gristmill.evaluation.scores import score, without
 from gristmill.evaluation.tasks import Scored, run_task, summed_up_task
@@ -123,8 +123,9 @@ def judge_texts(
         write_contamination(questions, outcomes, met[0], params.often, out)
     figures = tell_tasks(engine, tasks, met[2:], out)
     if heldout is not None:
-        content = heldout_text(engine, heldout, parts, looked, met[1])
+        content, documents = heldout_text(engine, heldout, parts, looked, met[1])
         write_json(out / FILE, content)
+        write_jsonl(out / DOCUMENTS, documents)
         if "bits_per_byte" in content["all"]:
             figures["heldout_bpb"] = content["all"]["bits_per_byte"]
     if not (questions or tasks or heldout):
