@@ -271,13 +271,13 @@ def test_what_is_given_twice_is_read_once(folder: Path, tmp_path: Path, command:
 
 
 def test_a_kind_that_is_not_read_says_what_makes_one_that_is(folder: Path, tmp_path: Path, refusal: Refusal) -> None:
-    for name in ("old.arc.gz", "crawl.arc", "table.ODS", "letters.mbox", "notes.tar.gz", "photo.jpg"):
+    for name in ("old.arc.gz", "crawl.arc", "table.ODS", "letters.pst", "notes.tar.gz", "photo.jpg"):
         (folder / name).write_bytes(b"x")
     _, left, _ = extract(tmp_path / "out", folder)
     assert set(left.values()) == {"unread_kind"} and len(left) == 6
     why = {record["source"]: record["why"] for record in read_jsonl(tmp_path / "out/dropped.jsonl")}
     assert why["old.arc.gz"].startswith("files that end with .arc.gz are not read: make a WARC file of it: warcio")
-    assert "CSV" in why["table.ODS"] and "messages" in why["letters.mbox"] and "unpack it" in why["notes.tar.gz"]
+    assert "CSV" in why["table.ODS"] and ".mbox" in why["letters.pst"] and "unpack it" in why["notes.tar.gz"]
     told = refusal("extract", folder / "crawl.arc", "-o", tmp_path / "none")
     assert "remedy: make a WARC file of it: warcio recompress" in told
 

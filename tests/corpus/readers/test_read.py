@@ -292,6 +292,34 @@ def test_a_table_without_texts_is_a_markdown_table(folder: Path, tmp_path: Path)
     assert dropped(tmp_path / "out") == ["empty"]
 
 
+def test_a_table_of_sentences_is_a_document_a_row(folder: Path, tmp_path: Path) -> None:
+    tickets = "\ufeffTicket ID;Subject;Description\nT-1;Mill;{}\nT-2;;\n;Boat;{}\n".format(
+        FIRST.replace(",", ";"), SECOND
+    )
+    (folder / "a.csv").write_text(tickets.replace(FIRST.replace(",", ";"), f'"{FIRST}"'))
+    (folder / "b.csv").write_text(f'1,"{FIRST}"\n2,"{SECOND}"\n')  # without names
+    rows = [
+        {"question": FIRST, "answers": [{"by": "Ada", "note": SECOND}, 5], "id": 7, "none": None},
+        {"question": "Why?"},
+    ]
+    (folder / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pq.write_table(pa.table({"note": [FIRST, SECOND], "vector": [[0.5], [1.5]], "n": [1, None]}), folder / "d.parquet")
+    found = {document.source: document for document in documents(folder, tmp_path / "out")}
+    assert {source: document.text for source, document in found.items()} == {
+        "a.csv:1": f"Ticket ID: T-1\nSubject: Mill\nDescription: {FIRST}",
+        "a.csv:2": "Ticket ID: T-2",
+        "a.csv:3": f"Subject: Boat\nDescription: {SECOND}",
+        "b.csv:1": f"1\n{FIRST}",
+        "b.csv:2": f"2\n{SECOND}",
+        "c.jsonl:1": f"question: {FIRST}\nby: Ada\nnote: {SECOND}\nid: 7",
+        "c.jsonl:2": "question: Why?",
+        "d.parquet:1": f"note: {FIRST}\nn: 1",
+        "d.parquet:2": f"note: {SECOND}",
+    }
+    assert (found["a.csv:1"].title, found["c.jsonl:2"].title, found["c.jsonl:1"].url) == ("Mill", "Why?", "c.jsonl#7")
+    assert dropped(tmp_path / "out") == []
+
+
 def test_a_large_table_without_texts_is_left_out(folder: Path, tmp_path: Path) -> None:
     (folder / "good.txt").write_text(FIRST)
     (folder / "a.csv").write_text("x,y\n" + "1234567890,abcdefgh\n" * 60_000)

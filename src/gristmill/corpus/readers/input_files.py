@@ -1,5 +1,5 @@
-"""Reads what people have (text, Markdown, HTML, PDF, EPUB, Word, TeX, notebooks, source code, JSONL, CSV, Parquet,
-Wikipedia dumps) as streams of records.
+"""Reads what people have (text, Markdown, HTML, PDF, EPUB, Word, TeX, notebooks, e-mail, source code, JSONL, CSV,
+Parquet, Wikipedia dumps) as streams of records.
 
 A reader takes a path and the name that stands for it, and yields records in the file's order, in bounded memory (of
 other files than tables and dumps: one at a time). WARC files are read by `warc_ranges.py`.
@@ -16,6 +16,7 @@ from typing import NamedTuple
 from gristmill.corpus.readers import source_code
 from gristmill.corpus.readers.books import read_epub, read_pdf
 from gristmill.corpus.readers.latex import read_latex
+from gristmill.corpus.readers.mail import read_mail
 from gristmill.corpus.readers.notebook import read_notebook
 from gristmill.corpus.readers.rst import read_rst
 from gristmill.corpus.readers.tables import read_csv, read_jsonl, read_parquet
@@ -49,6 +50,7 @@ FORMATS = {
     "epub": Format((".epub",), read_epub),
     "pdf": Format((".pdf",), read_pdf),
     "docx": Format((".docx",), read_docx),
+    "mail": Format((".mbox", ".eml"), read_mail, packed=True),
     "rst": Format((".rst", ".rest"), read_rst, packed=True),
     "latex": Format((".tex", ".ltx", ".latex"), read_latex, packed=True),
     "notebook": Format((".ipynb",), read_notebook),
@@ -74,7 +76,7 @@ INSTEAD = (  # of kinds that are not read: endings, and what makes a file that i
     ((".doc", ".odt", ".rtf", ".pages", ".ppt", ".pptx", ".odp"), "save it as .docx or PDF"),
     ((".xls", ".xlsx", ".ods"), "save it as CSV"),
     ((".mobi", ".azw", ".azw3", ".djvu", ".fb2"), "make an EPUB or a PDF of it"),
-    ((".mbox", ".eml", ".msg", ".pst"), "save its messages as text or HTML"),
+    ((".msg", ".pst"), "save its messages as .mbox or .eml"),
     ((".db", ".sqlite", ".sqlite3", ".avro", ".orc", ".arrow", ".feather"), "export it as JSON lines, CSV or Parquet"),
     ((".zip", ".tar", ".tgz", ".7z", ".rar", ".wacz", ".xz", ".zst", ".gz", ".lz4", ".lzma", ".br"), "unpack it"),
     ((".mht", ".mhtml", ".webarchive"), "save it as HTML"),

@@ -1,5 +1,7 @@
-"""JSONL, CSV and Parquet files: one record a row, with its text in a column `text` or `content`, in capitals too; a
-table without such a column is one record, as a Markdown table.
+"""JSONL, CSV and Parquet files: one record a row, with its text in a column `text` or `content`, in capitals too.
+
+Where there is no such column, but most rows have a sentence (tickets, questions and answers), all that a row has is its
+text, a line a column; another table is one record, as a Markdown table.
 """
 
 from __future__ import annotations
@@ -7,10 +9,10 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from itertools import chain, count
+from itertools import chain, count, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,16 @@ import pyarrow.parquet as pq
 
 from gristmill.corpus.execution.documents import halving
 from gristmill.corpus.execution.judge import Dropped
+from gristmill.corpus.text.words import EAST_WORD, IN_EAST, IN_SOUTHEAST, SOUTHEAST_WORD
 from gristmill.errors import UserError
 from gristmill.inputs.text_files import MAX_WHOLE, BadLine, json_lines, named, readable, text_lines
 from gristmill.record import Record, unread
 
 TEXT_KEYS = ("text", "content")
 OTHER_KEYS = ("url", "id", "title", "fetched_at", "licence", "license")
+TITLE_KEYS = ("title", "subject", "summary", "question", "name")  # of a row that is all text
+SENTENCE = 8  # words
+FIRST = 20  # rows that tell whether a table holds sentences
 ROWS = 500  # of a Parquet file in memory at once
 MAX_FIELD = 1 << 27  # characters of one CSV field
 SIGN = re.compile(r'"?sep=([,;\t|])"?\s*', re.IGNORECASE)
@@ -36,20 +42,24 @@ def read_jsonl(path: Path, name: str) -> Iterator[Record]:
 
     Raises UserError where a compressed file is cut off or damaged; the lines before have been yielded by then.
     """
-    for number, row in json_lines(path):
-        yield from_row(row, name, number)
+    lines = json_lines(path)
+    first = list(islice(lines, FIRST))
+    spell = mostly_sentences([cells_of(row) for _, row in first if isinstance(row, dict) and not has_text(row)])
+    for number, row in chain(first, lines):
+        whole = spell and isinstance(row, dict) and not has_text(row)
+        yield from_row(all_of(row, cells_of(row)) if whole else row, name, number)
 
 
 def read_csv(path: Path, name: str) -> Iterator[Record]:
-    """One record a row, by the names in the first row; a table without texts is one record, as a Markdown table."""
+    """One record a row, by the names in the first row; a table without texts or sentences is one, as Markdown."""
     bad: list[tuple[int, BadLine]] = []
     rows = table_of(path, readable(text_lines(path), bad))
     names = list(rows.fieldnames or [])
-    if not set(TEXT_KEYS) & named(dict.fromkeys(names)).keys():
-        # as lists: names may be empty or occur twice, and rows be longer than the first
-        yield as_markdown(names, filter(None, rows.reader), name)
-    else:
+    if has_text(dict.fromkeys(names)):
         yield from (from_row(row, name, number) for number, row in numbered(rows))
+    else:
+        # as lists: names may be empty or occur twice, and rows be longer than the first
+        yield from without_text(names, filter(None, rows.reader), name)
     for line, fault in bad:
         yield from_row(fault, f"{name}:line", line)
 
@@ -95,9 +105,9 @@ def read_parquet(path: Path, name: str) -> Iterator[Record]:
     """
     with opened_parquet(path) as file:
         names = file.schema_arrow.names
-        if not set(TEXT_KEYS) & named(dict.fromkeys(names)).keys():
-            rows = (row.values() for batch in file.iter_batches(ROWS) for row in batch.to_pylist())
-            yield as_markdown(names, rows, name)
+        if not has_text(dict.fromkeys(names)):
+            rows = ([*row.values()] for batch in file.iter_batches(ROWS) for row in batch.to_pylist())
+            yield from without_text(names, rows, name)
             return
         wanted = [key for key in names if key.lower().strip() in (*TEXT_KEYS, *OTHER_KEYS)]
         for number, row in enumerate(rows_of(file, wanted), 1):
@@ -120,6 +130,63 @@ def rows_of(file: pq.ParquetFile, columns: Sequence[str] | None = None) -> Itera
     for batch in file.iter_batches(ROWS, columns=columns):
         for _, rows in halving(pa.RecordBatch.to_pylist, batch):
             yield from [BadLine(rows.more["why"])] if isinstance(rows, Dropped) else rows
+
+
+def has_text(row: Mapping[str, Any]) -> bool:
+    """Whether a row, or a first row of names, has a column for its text."""
+    return not named(row).keys().isdisjoint(TEXT_KEYS)
+
+
+def without_text(names: Sequence[str], rows: Iterator[Sequence[Any]], name: str) -> Iterator[Record]:
+    """The records of a table without a column for texts: one a row, where most rows have a sentence, else one."""
+    if any(map(is_sentence, names)):  # no names, but a row
+        names, rows = (), chain([names], rows)
+    first = list(islice(rows, FIRST))
+    rows = chain(first, rows)
+    cells = [[*chain.from_iterable(fields(*cell) for cell in zip_longest(names, row, fillvalue=""))] for row in first]
+    if not mostly_sentences(cells):
+        yield as_markdown(names, rows, name)
+        return
+    for number, row in enumerate(rows, 1):
+        pairs = list(zip_longest(names, row, fillvalue=""))
+        yield from_row(all_of(dict(pairs), chain.from_iterable(fields(*pair) for pair in pairs)), name, number)
+
+
+def mostly_sentences(rows: Sequence[Iterable[tuple[str, str]]]) -> bool:
+    """Whether at least half of some rows have a sentence among their cells."""
+    return 0 < len(rows) <= 2 * sum(any(is_sentence(text) for _, text in row) for row in rows)
+
+
+def is_sentence(text: str) -> bool:
+    """Whether a cell is as long as a sentence."""
+    unspaced = len(IN_EAST.findall(text)) / EAST_WORD + len(IN_SOUTHEAST.findall(text)) / SOUTHEAST_WORD
+    return len(text.split()) + unspaced >= SENTENCE
+
+
+def cells_of(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and texts of all that a JSON object holds."""
+    return [cell for name, value in row.items() for cell in fields(name, value)]
+
+
+def fields(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Name and text of a value, of one that holds others of each, by its own name; none of what is empty, of bytes
+    and of lists of numbers, which are no text."""
+    left = [(name, value)]
+    while left:
+        name, value = left.pop()
+        if isinstance(value, dict):
+            left += reversed([(str(inner), item) for inner, item in value.items()])
+        elif isinstance(value, list):
+            left += reversed([(name, item) for item in value if isinstance(item, str | dict | list)])
+        elif not isinstance(value, bytes | None) and (text := str(value).strip()):
+            yield name.strip(), text
+
+
+def all_of(row: Mapping[str, Any], cells: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """A row whose text is all its cells, a line each."""
+    row = named(row)
+    title = next((row[key] for key in TITLE_KEYS if row.get(key)), "")
+    return {**row, "title": title, "text": "\n".join(f"{name}: {text}" if name else text for name, text in cells)}
 
 
 def as_markdown(names: Sequence[Any], rows: Iterable[Iterable[Any]], name: str) -> Record:
@@ -149,7 +216,11 @@ def from_row(row: Any, name: str, number: int) -> Record:
     if not isinstance(text, str | bytes):
         if isinstance(row, BadLine):
             return unread(source, "damaged", row.why)
-        why = "no `text` or `content`" if text is None else f"`text` is of type {type(text).__name__}"
+        why = (
+            "no `text` or `content`, and few rows with a sentence"
+            if text is None
+            else f"`text` is of type {type(text).__name__}"
+        )
         return unread(source, "no_text", why)
 
     if len(text) > MAX_WHOLE:
