@@ -1,7 +1,8 @@
 """Which words of a question say what it is about, and which language it is in.
 
-Words as "where" and "is" say what is asked for, and not about what. Where words are put to each other they are cut out
-of a question, so that pairs of characters are of one word: 暖房の点検はいつですか is 暖房 and 点検.
+Words as "where" and "is" say what is asked for, and not about what. `small_words.txt` has those of English and what
+says the same in other languages; of Korean also particles and endings, after a hyphen. Where words are put to each
+other they are cut out of a question, so pairs of characters are of one word: 暖房の点検はいつですか is 暖房 and 点検.
 """
 
 from __future__ import annotations
