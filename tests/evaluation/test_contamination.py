@@ -55,10 +55,11 @@ def test_both_definitions_find_what_they_say(split: Split, words: list[str], tok
         "seven words": " ".join(here[:7]),
         "no words": "",
     }
-    by_run, by_half = contamination(list(texts.values()), TrainedOn(split, [], Tokenizer.load(tokenizer_folder)))
-    assert dict(zip(texts, by_run.met, strict=True)) == {name: name.startswith("13") for name in texts}
-    assert dict(zip(texts, by_half.met, strict=True)) == {name: name.startswith("two") for name in texts}
-    assert (sum(by_run.short), sum(by_half.short)) == (2, 2)
+    found = contamination(list(texts.values()), TrainedOn(split, [], Tokenizer.load(tokenizer_folder)))
+    by_run, by_half = found["13_gram"], found["8_gram_half"]
+    assert dict(zip(texts, by_run["met"], strict=True)) == {name: name.startswith("13") for name in texts}
+    assert dict(zip(texts, by_half["met"], strict=True)) == {name: name.startswith("two") for name in texts}
+    assert (sum(by_run["short"]), sum(by_half["short"])) == (2, 2)
 
 
 def test_scores_are_told_with_and_without(inputs: dict[str, Path], words: list[str], tmp_path: Path) -> None:

@@ -66,19 +66,6 @@ class TrainedOn:
                 yield " ".join(strings(record, NAMES))
 
 
-@dataclass(frozen=True)
-class Contamination:
-    """What one definition says of each item."""
-
-    rule: Rule
-    met: list[bool]
-    short: list[bool]  # it has too few words to be met
-
-    def told(self, first: int, last: int) -> dict[str, list[bool]]:
-        """Of some of the items, as JSON holds it: which are too short to be found, and which were met."""
-        return {"short": self.short[first:last], "met": self.met[first:last]}
-
-
 class Runs:
     """All runs of one length in some items, and which of them have been met."""
 
@@ -96,7 +83,7 @@ class Runs:
         return self.met[np.searchsorted(self.known.hashes, self.each[number])]
 
 
-def contamination(texts: Sequence[str], trained: TrainedOn) -> list[Contamination]:
+def contamination(texts: Sequence[str], trained: TrainedOn) -> Met:
     """What each definition says of items, after one pass over all that was trained on. Memory: some 50 bytes a word of
     the items."""
     items = [word_hashes(text) for text in texts]
@@ -104,21 +91,23 @@ def contamination(texts: Sequence[str], trained: TrainedOn) -> list[Contaminatio
     for text in trained:
         for length, found in ngram_hashes(word_hashes(text), tuple(runs)):
             runs[length].look(found)
-    return [
-        Contamination(
-            rule,
-            [holds(rule, runs[rule.length].where(number), len(item)) for number, item in enumerate(items)],
-            [len(item) < rule.length for item in items],
-        )
+    return {
+        rule.name: {
+            "short": [len(item) < rule.length for item in items],
+            "met": [holds(rule, runs[rule.length].where(number), len(item)) for number, item in enumerate(items)],
+        }
         for rule in RULES
-    ]
+    }
 
 
 def told(groups: Sequence[Sequence[str]], trained: TrainedOn) -> list[Met]:
     """The same of several groups of items, which one pass looks for."""
     found = contamination([text for texts in groups for text in texts], trained)
     ends = [*accumulate(map(len, groups), initial=0)]
-    return [{one.rule.name: one.told(first, last) for one in found} for first, last in pairwise(ends)]
+    return [
+        {rule: {name: of_all[first:last] for name, of_all in one.items()} for rule, one in found.items()}
+        for first, last in pairwise(ends)
+    ]
 
 
 def holds(rule: Rule, met: np.ndarray, words: int) -> bool:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from gristmill.chat.conversations import LeftOut, report
-from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import Transformer, load_model
 from gristmill.posttrain.examples import Pair, planned
@@ -22,8 +21,8 @@ from gristmill.training.data.answers import Answers, fork
 from gristmill.training.job import StepLoss
 from gristmill.training.log import LogLine, mean_of
 from gristmill.training.loop import best_device
-from gristmill.training.parallel import join, total
-from gristmill.training.stage import conclude, last_tenth, run_job
+from gristmill.training.parallel import total
+from gristmill.training.stage import begun, conclude, last_tenth, run_job
 
 
 def run(inputs: Mapping[str, Path], params: DPO, out: Path) -> Manifest:
@@ -33,9 +32,7 @@ def run(inputs: Mapping[str, Path], params: DPO, out: Path) -> Manifest:
 
 def prepare(inputs: Mapping[str, Path], params: DPO, out: Path) -> Preferring:
     """The training: its loss compares each pair's log-probabilities with those of the model that it began with."""
-    join()
-    torch.manual_seed(params.seed)
-    model, tokenizer = load_together(inputs["model"], inputs["tokenizer"], best_device())
+    model, tokenizer = begun(inputs, params.seed)
     reference = load_model(inputs["model"], best_device()).eval()
     left_out: list[LeftOut] = []
     pairs, heldout = read_pairs(Path(params.preferences), tokenizer, model.config.context, left_out)

@@ -19,7 +19,7 @@ from gristmill.chat.template import lessons
 from gristmill.document import read_documents
 from gristmill.errors import UserError
 from gristmill.model.loss import IGNORE
-from gristmill.posttrain.rates import factor
+from gristmill.posttrain.rates import tuning
 from gristmill.processes import SIZE
 from gristmill.progress import console
 from gristmill.recipe import Tune
@@ -27,7 +27,6 @@ from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
 from gristmill.training.data.answers import in_rows
 from gristmill.training.job import Plan
-from gristmill.training.optimizer import Rates
 
 STORY_REQUESTS = (
     "Tell me a story.",
@@ -172,14 +171,10 @@ class Judged(NamedTuple):
 def planned(stage: str, examples: Sequence[Pair] | Sequence[Judged], params: Tune, model: Path) -> tuple[Order, Plan]:
     """The order in which a stage reads what was preferred or judged, and its plan to tune the model in a folder."""
     order, steps = ordered(len(examples), params, PAIRS)
-    plan = Plan(
-        *(stage, steps, Rates.of(params).scaled(factor(params, model))),
-        warmup=params.warmup,
-        decay=1.0,
-        checkpoint_seconds=params.checkpoint_seconds,
+    return order, tuning(
+        *(stage, steps, params, model),
         tokens=lambda: sum(examples[index].tokens for step in range(steps) for index in order(step)),
     )
-    return order, plan
 
 
 def conversations_from_documents(corpus: Path, tokens: Path | None = None) -> Iterator[Messages]:

@@ -11,7 +11,6 @@ import torch
 from gristmill.chat.conversations import LeftOut, TooLong, nothing_left, read_records, report
 from gristmill.chat.layouts import Record, judged
 from gristmill.chat.template import with_answer
-from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import load_model
 from gristmill.posttrain.dpo import scores
@@ -24,8 +23,8 @@ from gristmill.tokenizer.encode import Tokenizer
 from gristmill.training.data.answers import fork
 from gristmill.training.job import Job, StepLoss
 from gristmill.training.loop import best_device
-from gristmill.training.parallel import join, total
-from gristmill.training.stage import run_job
+from gristmill.training.parallel import total
+from gristmill.training.stage import begun, run_job
 
 
 def run(inputs: Mapping[str, Path], params: KTO, out: Path) -> Manifest:
@@ -36,9 +35,7 @@ def run(inputs: Mapping[str, Path], params: KTO, out: Path) -> Manifest:
 def prepare(inputs: Mapping[str, Path], params: KTO, out: Path) -> Job:
     """The training. What answers are compared with is the divergence from the first model, estimated on each prompt
     with the answer to the next one in the batch (§4.2 of the paper)."""
-    join()
-    torch.manual_seed(params.seed)
-    model, tokenizer = load_together(inputs["model"], inputs["tokenizer"], best_device())
+    model, tokenizer = begun(inputs, params.seed)
     reference, device = load_model(inputs["model"], best_device()).eval(), model.embed.weight.device
     left_out: list[LeftOut] = []
     answered = read_judged(Path(params.preferences), tokenizer, model.config.context, left_out)

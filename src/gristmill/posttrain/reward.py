@@ -24,7 +24,6 @@ from gristmill.chat.conversations import LeftOut, TooLong, nothing_left, read_re
 from gristmill.chat.layouts import Messages, Record, preference
 from gristmill.chat.template import with_answer
 from gristmill.generation.answer_text import said
-from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import Network, Transformer, load_network
 from gristmill.posttrain.examples import Pair, planned
@@ -36,8 +35,7 @@ from gristmill.training.data.answers import Answers, fork
 from gristmill.training.job import Job, StepLoss
 from gristmill.training.log import LogLine, mean_of
 from gristmill.training.loop import best_device
-from gristmill.training.parallel import join
-from gristmill.training.stage import conclude, last_tenth, run_job
+from gristmill.training.stage import begun, conclude, last_tenth, run_job
 
 HELD_OUT = 0.1  # share of the prompts whose pairs only measure
 SCORED, AT_ONCE = 2000, 16  # pairs that are scored in the end: at most, and together
@@ -90,9 +88,7 @@ def run(inputs: Mapping[str, Path], params: Reward, out: Path) -> Manifest:
 
 def prepare(inputs: Mapping[str, Path], params: Reward, out: Path) -> Preferring:
     """The training: its loss is the likelihood that each pair's chosen answer is preferred."""
-    join()
-    torch.manual_seed(params.seed)
-    body, tokenizer = load_together(inputs["model"], inputs["tokenizer"])
+    body, tokenizer = begun(inputs, params.seed)
     model = RewardModel(body, params.likelihood).to(best_device())
     left_out: list[LeftOut] = []
     train_pairs, test_pairs = (

@@ -54,18 +54,13 @@ def exact(declines: Sequence[str], match: str = "contains") -> Function:
     """The exact reward. The truth is a text or number, or a list of them; nothing is right where there is none."""
 
     def reward(_: Any, answer: str, truth: Any) -> float:
-        return ternary(answer, accepted_by(truth), declines, match)
+        return ternary(answer, map(str, accepted(truth)), declines, match)
 
     return reward
 
 
-def accepted_by(truth: Any) -> list[str]:
-    """The answers that a prompt's truth has as right ones."""
-    return [str(one) for one in accepted(truth)]
-
-
 def accepted(truth: Any) -> list[Any]:
-    """The same as they are written."""
+    """The answers that a prompt's truth has as right ones, as they are written."""
     return truth if isinstance(truth, list) else [] if truth is None else [truth]
 
 
@@ -73,7 +68,7 @@ def check_truth(truth: Any, match: str) -> None:
     """Raises UserError where a truth is nothing that an answer can be compared with, as `match` compares."""
     if any(isinstance(one, list | dict) or not str(one).strip() for one in accepted(truth)):
         raise UserError(f"its truth is {truth!r}", "give a text, a number, or a list of them")
-    if match == "number" and not all(map(numbers, accepted_by(truth))):
+    if match == "number" and not all(numbers(str(one)) for one in accepted(truth)):
         raise UserError("it is matched by number, and its truth holds none", "give one, or another rl.match")
 
 

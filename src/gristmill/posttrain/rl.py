@@ -18,7 +18,7 @@ from gristmill.chat.conversations import LeftOut, TooLong, nothing_left, read_re
 from gristmill.chat.layouts import Record, asked
 from gristmill.chat.template import render
 from gristmill.errors import UserError
-from gristmill.generation.engine import Engine, load_together
+from gristmill.generation.engine import Engine
 from gristmill.inputs.text_files import named
 from gristmill.manifest import Manifest
 from gristmill.model.transformer import Transformer, load_model
@@ -27,7 +27,7 @@ from gristmill.posttrain.examples import Order
 from gristmill.posttrain.grpo import GRPO
 from gristmill.posttrain.losses import divergence
 from gristmill.posttrain.ppo import PPO
-from gristmill.posttrain.rates import factor
+from gristmill.posttrain.rates import tuning
 from gristmill.posttrain.reward import RewardModel, held_out
 from gristmill.posttrain.rewards import Judge, Prompt, check_truth, exact, judge_by, judge_with, read_function
 from gristmill.posttrain.rloo import RLOO
@@ -37,12 +37,11 @@ from gristmill.progress import counted, warn
 from gristmill.recipe import RL
 from gristmill.settings.choices import refuse_no_room
 from gristmill.tokenizer.encode import Tokenizer
-from gristmill.training.job import Job, Plan, StepLoss
+from gristmill.training.job import Job, StepLoss
 from gristmill.training.log import LogLine, mean_of
 from gristmill.training.loop import best_device
-from gristmill.training.optimizer import Rates
-from gristmill.training.parallel import join, total
-from gristmill.training.stage import conclude, run_job
+from gristmill.training.parallel import total
+from gristmill.training.stage import begun, conclude, run_job
 
 METHODS: dict[str, type[Objective]] = {"grpo": GRPO, "rloo": RLOO, "ppo": PPO}
 MOST_HELD_OUT = 200  # prompts
@@ -64,11 +63,8 @@ def run(inputs: Mapping[str, Path], params: RL, out: Path) -> Manifest:
 
 def prepare(inputs: Mapping[str, Path], params: RL, out: Path) -> Alignment:
     """The alignment: its loss samples answers, has them rewarded, and compares them."""
-    join()
-    torch.manual_seed(params.seed)
-    device = best_device()
-    policy, tokenizer = load_together(inputs["model"], inputs["tokenizer"], device)
-    reference = load_model(inputs["model"], device).eval()
+    policy, tokenizer = begun(inputs, params.seed)
+    reference = load_model(inputs["model"], best_device()).eval()
     engine, left_out = Engine(policy, tokenizer), list[LeftOut]()
     refuse_no_room(params.max_tokens, policy.config.context)
     longest = policy.config.context - params.max_tokens
@@ -81,13 +77,7 @@ def prepare(inputs: Mapping[str, Path], params: RL, out: Path) -> Alignment:
     counts |= report("rl", left_out, out)
     steps = order.steps(params.epochs) * params.updates
     counts["answers"] = steps // params.updates * order.batch * params.group
-    plan = Plan(
-        *("rl", steps, Rates.of(params).scaled(factor(params, inputs["model"]))),
-        warmup=params.warmup,
-        decay=1.0,
-        checkpoint_seconds=params.checkpoint_seconds,
-        unit=params.updates,
-    )
+    plan = tuning("rl", steps, params, inputs["model"], unit=params.updates)
     asking = Asking(rollout, objective, prompts, order, params)
     evaluate = (lambda _: scored(engine, heldout, truth, params.max_tokens)) if heldout else None
     every = -(-steps // EVALUATIONS // params.updates) * params.updates

@@ -5,22 +5,37 @@ A new objective is a file with a `prepare`, and a `finish` of its own where it m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import torch
+
 from gristmill.files import write_jsonl
+from gristmill.generation.engine import load_together
 from gristmill.manifest import Manifest
-from gristmill.model.transformer import save_model
+from gristmill.model.transformer import Transformer, save_model
 from gristmill.processes import LEADER
+from gristmill.tokenizer.encode import Tokenizer
 from gristmill.training.checkpoint import discard_checkpoint
 from gristmill.training.job import Job
 from gristmill.training.log import LogLine, mean_of, mishaps
-from gristmill.training.loop import train
+from gristmill.training.loop import best_device, train
+from gristmill.training.parallel import join
 from gristmill.training.scoring.scheduled import SCORES
 
 J = TypeVar("J", bound=Job)
 MOST_RECORDS = 10  # of a training's end, whose mean is its loss
+
+
+def begun(inputs: Mapping[str, Path], seed: int) -> tuple[Transformer, Tokenizer]:
+    """The model that a stage goes on from, where it is trained, and its tokenizer; in every process of several.
+
+    Raises UserError where they cannot be read or do not belong together.
+    """
+    join()
+    torch.manual_seed(seed)
+    return load_together(inputs["model"], inputs["tokenizer"], best_device())
 
 
 def finish(job: Job, log: list[LogLine], out: Path) -> Manifest:
