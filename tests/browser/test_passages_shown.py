@@ -48,7 +48,7 @@ def test_passages_with_marked_words_and_links(browser: Any, tmp_path: Path, list
         ask(browser, "How do I clear the *.log and *.tmp files of the kiln?")
         browser.until("document.querySelectorAll('.turn')[5]?.querySelector('.passage') != null")
         assert browser.run(ANSWER).startswith(stars), "its stars are no emphasis"
-        assert browser.run("document.querySelector('.turn:last-child summary').textContent") == "[1] kiln.txt"
+        assert browser.run("document.querySelector('.turn:last-child summary').textContent") == "[1] kiln"
         browser.run(f"import('/page/chat.js').then(p => {{ {FORGET}; p.show(); }})")  # as a server's memory does
         browser.run(f"{act('Passages', 1)}.click()")
         browser.until(f"{first}?.querySelector('p').textContent == {EVIL!r}")

@@ -43,9 +43,14 @@ def secrets(_: Tokenizer) -> Callable[[int], object]:
 
 
 def seconds(call: Callable[[int], object], count: int) -> float:
-    began = time.process_time()
-    call(count)
-    return time.process_time() - began
+    """Of CPU, the better of two times: a machine without memory left takes some for itself."""
+
+    def once() -> float:
+        began = time.process_time()
+        call(count)
+        return time.process_time() - began
+
+    return min(once(), once())
 
 
 @pytest.mark.parametrize("make", [prompts, turns, scorings, secrets])
