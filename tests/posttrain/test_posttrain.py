@@ -287,6 +287,17 @@ def test_wrong_records_are_left_out_and_named(
     assert capsys.readouterr().err == f"{stage}: 1 record left out; the first: mixed.jsonl: record 1: it is no good\n"
 
 
+@pytest.mark.parametrize(
+    "sentence",
+    ["老安娜在长桥上画画。", "彼は「橋の上だ。」と言った！", "पुल पर अन्ना चित्र बनाती है। ", "Անան նկարում է կամուրջը։ "],
+)
+def test_sentences_of_other_scripts_make_excerpts(sentence: str) -> None:
+    text = sentence * 200
+    parts = list(excerpts(text))
+    assert len(parts) > 2 and all(240 < len(part) <= 700 and part in text for part in parts)
+    assert all(part.startswith(sentence[:4]) and part.endswith(sentence.strip()[-2:]) for part in parts)
+
+
 def test_a_reward_model_that_cannot_be_read_is_named(tuned: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"no model in {tmp_path}"):
         RewardModel.load(tmp_path)

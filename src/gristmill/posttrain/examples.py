@@ -16,6 +16,7 @@ from torch import Tensor
 from gristmill.chat.conversations import TooLong
 from gristmill.chat.layouts import PAGES, Messages
 from gristmill.chat.template import lessons
+from gristmill.corpus.filter.statistics import TERMINAL
 from gristmill.document import read_documents
 from gristmill.errors import UserError
 from gristmill.model.loss import IGNORE
@@ -37,6 +38,9 @@ STORY_REQUESTS = (
 )
 EXCERPT = 700  # characters of a document that answer a request
 OPENING = 120  # characters of it that a request quotes
+SENTENCE_END = re.compile(  # in scripts of East Asia no space need follow
+    rf"((?<=[{TERMINAL.replace('…', '')}”\"])\s+|(?<=[。！？])(?![。！？”’」』）])|(?<=[。！？][”’」』）]))"
+)
 
 
 class Enough(NamedTuple):
@@ -225,11 +229,11 @@ def refuse_pages(record: dict[str, Any], held: frozenset[str]) -> dict[str, Any]
 
 def excerpts(text: str) -> Iterator[str]:
     """Cut a text into excerpts of at most EXCERPT characters that begin and end with sentences."""
-    excerpt = ""
-    for sentence in [*re.split(r"(?<=[.!?”\"])\s+", text.strip()), None]:
+    excerpt, parts = "", SENTENCE_END.split(text.strip())  # a sentence, the gap after it, the next sentence …
+    for sentence, gap in zip([*parts[::2], None], ["", *parts[1::2], ""], strict=True):
         if sentence is None or len(excerpt) + len(sentence) > EXCERPT:
             if len(excerpt) > 2 * OPENING:
                 yield excerpt
             excerpt = ""
         if sentence and len(sentence) <= EXCERPT:
-            excerpt = f"{excerpt} {sentence}".strip()
+            excerpt = f"{excerpt}{' ' * bool(gap)}{sentence}".strip()
