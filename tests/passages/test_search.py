@@ -144,7 +144,8 @@ def test_slips_are_looked_for_in_words_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "question", ["", "   ", "?!", '"', "NEAR(a b)", "a AND OR * ^ :", "xylophone", "\ud800 \0", "hi\0"]
+    "question",
+    ["", "   ", "?!", '"', "NEAR(a b)", "a AND OR * ^ :", "xylophone", "\ud800 \0", "hi\0", "x-\ud800y", "だ\ud800"],
 )
 def test_whatever_is_asked_finds_something_or_nothing(search: Search, question: str) -> None:
     assert len(search.find(question)) <= 5

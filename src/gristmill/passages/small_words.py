@@ -70,7 +70,7 @@ def joined(code: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
     within = "|".join(word for word in listed_words if not word.startswith("-"))
     ends = [word[1:] for word in listed_words if word.startswith("-")]
     long, short = ("|".join(end for end in ends if (len(end) > 1) == wanted) for wanted in (True, False))
-    return re.compile(within), re.compile(rf"(?:{long}|(?:(?<=\w\w)|(?<= ))(?:{short}))+$" if ends else "(?!)")
+    return re.compile(within), re.compile(rf"(?:{long}|(?:(?<=\w\w)|(?<= ))(?:{short})){{1,4}}$" if ends else "(?!)")
 
 
 @cache

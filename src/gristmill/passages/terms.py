@@ -42,7 +42,7 @@ def terms(text: str) -> list[str]:
 def chunk_terms(chunk: str) -> tuple[str, ...]:
     """The terms of what stands between two spaces."""
     if not chunk.isascii():
-        chunk = unicodedata.normalize("NFC", chunk)
+        chunk = unicodedata.normalize("NFC", chunk.encode("utf-8", "replace").decode())  # halves of characters go
     words = WORD.findall(chunk)
     if not words:
         plain = chunk.strip(QUOTES + ",;()")
