@@ -218,6 +218,7 @@ MISTAKES = {
     "run small.toml --set layers=2": "it is a setting of [pretrain]",
     "run small.toml --set name.x=1": "`name` takes a text",
     "run small.toml --set dedup.bands.x=1 --set dedup.bands=2 --set dedup.bands.x=1": "not a table",
+    "tokenizer report vocabulary binary.toml": "make one: gristmill extract binary.toml -o DIR",
     "run small.toml --set pretrain.size=1m": "as 1M or 124M, up to 10000G (given: '1m')",
     "run small.toml --set 'extract.paths=[\"page.txt\"'": "not valid TOML",
     "run small.toml --set dedup.seed=-1": "`dedup.seed` takes an integer, at least 0",

@@ -139,6 +139,8 @@ def document_files(folder: Path) -> list[Path]:
 
     Raises UserError where there are none.
     """
+    if folder.is_file() and folder.suffix != ".parquet":
+        raise UserError(f"{folder} is no .parquet file of documents", f"make one: gristmill extract {folder} -o DIR")
     files = [folder] if folder.is_file() else sorted(folder.glob("*.parquet"))
     if not files:
         within = sorted(found.parent.name for found in folder.glob("*/documents*.parquet"))  # of a run's stages

@@ -92,6 +92,9 @@ def test_a_folder_becomes_a_recipe(
     assert told[0][0] == pytest.approx(size / 2.6, rel=0.02)
     assert tokens_made(recipe, tmp_path / "run") == told[0][0]  # which `plan` says before a run
     assert recipe.tokenize and recipe.tokenize.heldout == 0.1
+    (folder / "measures.jsonl").write_text('{"n": 1}\n{"n": 2}\n')  # no text in any row
+    assert survey(folder).unread == ["photo.png", "measures.jsonl"]
+    (folder / "measures.jsonl").unlink()
     found = survey(folder)
     assert (found.files, found.unread) == (len(PAGES), ["photo.png"])
     shown = capsys.readouterr().err

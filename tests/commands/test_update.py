@@ -75,6 +75,24 @@ def test_changed_pages_are_found_without_training(tmp_path: Path, command: Comma
     assert "Newer than" not in (run / "report" / "index.html").read_text()
 
 
+def test_records_of_a_file_are_told_apart(tmp_path: Path, command: Command) -> None:
+    pages, recipe, run = tmp_path / "docs", tmp_path / "pages.toml", tmp_path / "run"
+    pages.mkdir()
+    recipe.write_text('[extract]\npaths = ["docs"]\n[passages]\n')
+
+    def write(title: str) -> None:
+        rows = [{"url": "a", "title": title, "text": "one"}, {"url": "b", "text": "two"}]
+        (pages / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+    write("Old")
+    command("run", recipe, "-o", run)
+    write("New")
+    assert "since the run was made: 0 new, 1 changed, 0 gone" in command("update", run).stdout
+    assert "extract: kept, " in command("why", run, "rows.jsonl:2").stdout
+    told = command("why", run, pages / "rows.jsonl").stderr
+    assert "may be any of 2 pages" in told and "name one of a, b" in told
+
+
 def test_commands_that_are_shown_can_be_copied(tmp_path: Path, command: Command) -> None:
     (tmp_path / "mill.md").write_text("# The mill\n\nThe mill is painted green and opens at nine.\n")
     recipe, run = tmp_path / "my pages.toml", tmp_path / "my run"

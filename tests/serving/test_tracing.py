@@ -114,6 +114,8 @@ def test_strangers_do_not_see_the_training_text(
 ) -> None:
     commands.start(["serve", run, "--port", "0", *options])
     commands.until(lambda: "chat page http" in commands.out.read_text())
+    if "--host" in options:
+        assert ("may ask" in commands.err.read_text()) == ("0.0.0.0" in options and "--api-key" not in options)
     port = commands.out.read_text().split("/, API")[0].rpartition(":")[2]
     headers = {"Authorization": "Bearer secret"}
     card = httpx.get(f"http://127.0.0.1:{port}/v1/models", headers=headers, timeout=60).json()["data"][0]

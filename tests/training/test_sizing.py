@@ -127,6 +127,7 @@ def test_a_budget_of_computing_with_steps_is_not_exceeded() -> None:
 def test_rates_follow_the_width() -> None:
     defaults = {name: field.default for name, field in Pretrain.model_fields.items()}
     made = turned(size="124M")
+    assert made.width == turned(size="1.24e8").width
     for name in ("embed_lr", "head_lr"):
         assert getattr(made, name) == pytest.approx(defaults[name] * (defaults["width"] / made.width) ** 0.5, rel=0.01)
     assert made.muon_lr == defaults["muon_lr"]

@@ -56,7 +56,7 @@ class Survey:
     """What a folder holds, roughly."""
 
     files: int
-    unread: list[str]  # names of files of kinds that are not read, hidden ones and the like
+    unread: list[str]  # names of files of kinds that are not read, hidden ones and the like, and without text
     text_bytes: int
     seconds: float  # that extracting all of it takes in one process
 
@@ -72,33 +72,39 @@ def survey(path: Path) -> Survey:
         if not part.fault:
             by_kind.setdefault(kind_of(part.path), []).append(part)
     text = seconds = 0.0
+    unread = [part.name for part in ranges if part.fault]
     for kind, files in by_kind.items():
         size = sum(part.size for part in files)
         started = time.perf_counter()
-        read, found = sample(files[:: max(1, len(files) // SAMPLED)])
+        read, found, bare = sample(files[:: max(1, len(files) // SAMPLED)])
+        unread += bare
         spent = time.perf_counter() - started
         text += size * (found / read if read else EXPANSION.get(kind, 0.5))
         seconds += spent * size / read if read else 0.0
     if not text:
         raise UserError(f"no text was found in {path}", "give files that hold some")
     count = sum(map(len, by_kind.values()))
-    return Survey(count, [part.name for part in ranges if part.fault], round(text), seconds)
+    return Survey(count, unread, round(text), seconds)
 
 
-def sample(files: list[InputRange]) -> tuple[int, int]:
-    """Bytes of some files and of the text in them. Of a file too large to be read whole nothing is counted."""
+def sample(files: list[InputRange]) -> tuple[int, int, list[str]]:
+    """Bytes of some files and of the text in them, and the names of those without any. Of a file too large to be read
+    whole nothing is counted."""
     from gristmill.corpus.extract.stage import extract_record
     from gristmill.corpus.readers.warc_ranges import read_range
     from gristmill.corpus.readers.warc_records import Extent
     from gristmill.document import Document
 
     read = found = 0
+    bare = []
     for part in files:
         if read + part.size <= SAMPLED_BYTES:
             read += part.size
             made = (extract_record(record) for record in read_range(part, None, Extent()))
-            found += sum(len(each.text.encode()) for each in made if isinstance(each, Document))
-    return read, found
+            text = sum(len(each.text.encode()) for each in made if isinstance(each, Document))
+            found += text
+            bare += [] if text else [part.name]
+    return read, found, bare
 
 
 @new.command(

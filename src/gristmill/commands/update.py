@@ -99,10 +99,10 @@ def told_again(recipe: Recipe, run: Path) -> None:
 
 
 def documents_of(folder: Path) -> dict[str, str]:
-    """URL of each document (of a file its name) → the id, which is a hash of its text."""
+    """URL of each document (of a file its name) → its id, which is a hash of its text, and its title."""
     from gristmill.document import read_columns
 
     found: dict[str, str] = {}
-    for batch in read_columns(folder, ("url", "id")):
-        found.update(zip(batch.column("url").to_pylist(), batch.column("id").to_pylist(), strict=True))
+    for batch in read_columns(folder, ("url", "id", "title")):
+        found |= {one["url"]: f"{one['id']} {one['title']}" for one in batch.to_pylist()}
     return found

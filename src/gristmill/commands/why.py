@@ -71,8 +71,10 @@ def meant(run: Path, folders: Mapping[str, Path], again: Mapping[str, Path], pag
     for address in dict.fromkeys((page, normalise(page) or page)):  # as a person sees it, and as it is asked for
         if any(stage != "robots" for made in (folders, again) for stage, _ in fate(made, address)):
             return address
-    known = {*addresses(folders), *addresses(again)}
-    alike = sorted(one for one in known if f"/{one}".endswith(f"/{page}") or f"/{page}".endswith(f"/{one}"))
+    known = {**dict(addresses(again)), **dict(addresses(folders))}
+    files = {one: stem for one in known for stem, _, record in [one.rpartition(":")] if record.isdigit()}
+    alike = sorted({known[one] for one in known if ends_alike(one, page)})
+    alike = alike or sorted({known[one] for one, file in files.items() if ends_alike(file, page)})
     if len(alike) == 1:
         return alike[0]
     if alike:
@@ -82,16 +84,22 @@ def meant(run: Path, folders: Mapping[str, Path], again: Mapping[str, Path], pag
     raise UserError(f"{run} knows no page {page}{nearest(page, known)}", f"give its address as in {where}")
 
 
-def addresses(folders: Mapping[str, Path]) -> Iterator[str]:
-    """The addresses (of files the names) of all pages that came in."""
+def ends_alike(one: str, other: str) -> bool:
+    """Whether one address is the end of the other."""
+    return f"/{one}".endswith(f"/{other}") or f"/{other}".endswith(f"/{one}")
+
+
+def addresses(folders: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
+    """What each page that came in may be called, and its address (of a file its name): this, and file and record."""
     from gristmill.document import read_columns
     from gristmill.inputs.text_files import read_log
 
     if "extract" in folders:
-        for batch in read_columns(folders["extract"], ("url",)):
-            yield from batch.column("url").to_pylist()
+        for batch in read_columns(folders["extract"], ("url", "source")):
+            yield from ((name, one["url"]) for one in batch.to_pylist() for name in (one["source"], one["url"]))
     for name, log in LOGS.items():
-        yield from (str(record.get("url") or record.get("source")) for record in read_log(folders.get(name), log))
+        named = (str(record.get("url") or record.get("source")) for record in read_log(folders.get(name), log))
+        yield from ((name, name) for name in named)
 
 
 def robots(folders: Mapping[str, Path], page: str) -> Iterator[str]:

@@ -66,8 +66,9 @@ def serve(
         name = host.strip("[]")
         shown = f"[{name}]" if ":" in name else name
         print(f"{valid(assistant.name)}: chat page http://{shown}:{bound}/, API …/v1 (Ctrl-C stops)", flush=True)
-        if memory and not api_keys and not is_loopback(address):
-            print("memory is off: who asks over a network is told apart by --api-key", file=sys.stderr, flush=True)
+        if not api_keys and not is_loopback(address):
+            told = "whoever reaches this address may ask, and nothing is remembered: --api-key KEY asks for a key"
+            print(told, file=sys.stderr, flush=True)
             memory = None
         app = create_app(assistant, memory, tracer, api_keys=api_keys, loopback=is_loopback(address), host=name)
         with suppress(KeyboardInterrupt):  # uvicorn raises it once it has ended in good order

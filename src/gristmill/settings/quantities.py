@@ -12,8 +12,8 @@ FEWEST_FLOPS = 1e6
 
 
 def parameters_of(size: str) -> int:
-    """A number of parameters, as `1M` or `124M`; 0 for an empty text. Raises ValueError where it is none."""
-    found = re.fullmatch(r"(\d{1,20}(?:\.\d{1,20})?)([kMG]?)", size)
+    """A number of parameters, as `1M`, `124M` or `1e9`; 0 for an empty text. Raises ValueError where it is none."""
+    found = re.fullmatch(r"(\d{1,20}(?:\.\d{1,20})?(?:e\+?\d{1,2})?)([kMG]?)", size)
     number = round(float(found[1]) * 1000 ** " kMG".index(found[2] or " ")) if found else 0
     if size and not 1 <= number <= MOST_PARAMETERS:
         raise ValueError("a size is a number of parameters, as 1M or 124M, up to 10000G")
