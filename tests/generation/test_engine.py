@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from gristmill.errors import UserError
 from gristmill.generation.decoder import NativeDecoder
 from gristmill.generation.engine import Engine
 from gristmill.generation.sampling_params import SamplingParams
+from gristmill.model.transformer import load_model
+from gristmill.tokenizer.encode import Tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +38,15 @@ def greedy(engine: Engine, prompt: list[int], max_tokens: int) -> tuple[list[int
             break
         ids.append(token)
     return ids[len(prompt) :], logprobs
+
+
+def test_threads_that_ask_at_once_get_one_scheduler(model_folder: Path, tokenizer_folder: Path) -> None:
+    """Each has its own answers: what one was given is not seen by whoever asks the other for a step."""
+    for _ in range(20):
+        engine = Engine(load_model(model_folder).eval(), Tokenizer.load(tokenizer_folder))
+        with ThreadPoolExecutor(4) as pool:
+            found = [*pool.map(attrgetter("scheduler"), [engine] * 4)]
+        assert len({*map(id, found)}) == 1
 
 
 def test_batched_cached_decoding_equals_plain_decoding(engine: Engine) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,6 +88,7 @@ class Engine:
         self.context = model.config.context
         self.stops = tokenizer.stops
         self.state: object = None
+        self.lock = Lock()  # threads that ask at once get one scheduler
 
     @classmethod
     def load(
@@ -134,10 +136,11 @@ class Engine:
         state: object = None
         if not isinstance(self.source, StoredModel):
             state = [(weight.data_ptr(), weight._version) for weight in self.source.parameters()]
-        if state != self.state or not hasattr(self, "current"):
-            self.current = Scheduler(self.decoder(), self.config.vocab_size, self.tokenizer.im_start)
-            self.state = state
-        return self.current
+        with self.lock:
+            if state != self.state or not hasattr(self, "current"):
+                self.current = Scheduler(self.decoder(), self.config.vocab_size, self.tokenizer.im_start)
+                self.state = state
+            return self.current
 
     @property
     def in_c(self) -> bool:
