@@ -75,14 +75,14 @@ class LinearCrossEntropy(kernels.Kernel):
         count: Any = (targets_N != IGNORE).sum().clamp(min=1) if on_gpu else max(1, len(targets_N))
         share = 1.0 / count
         rows = CHUNK_TOKENS if on_gpu else max(1, CHUNK_LOGITS // len(weight_VD))
-        low_VD, work = weight_VD.to(hidden_ND.dtype), chunk_function(hidden_ND)
+        low_VD = weight_VD.to(hidden_ND.dtype)
         dhidden, dweight = (torch.empty_like(hidden_ND), torch.zeros_like(weight_VD)) if wanted else (None, None)
         losses = []
         for at in range(0, len(hidden_ND), rows):
             h_CD, t_C = hidden_ND[at : at + rows], targets_N[at : at + rows]
             # what is left over comes in any number of rows
             with nullcontext() if on_gpu or len(h_CD) == rows else kernels.fast_products(False):
-                loss_C, slope_CV = work(h_CD, low_VD, t_C, share)
+                loss_C, slope_CV = chunk_loss(h_CD, low_VD, t_C, share)
                 losses.append(loss_C)
                 if dhidden is not None and dweight is not None:
                     torch.mm(slope_CV, low_VD, out=dhidden[at : at + rows])
@@ -145,32 +145,14 @@ class TokenLogprobs(kernels.Kernel):
         return (slope_NV @ weight_VD) * factor_N1, slope_NV.T @ (hidden_ND * factor_N1), None, None, None
 
 
-Chunk = Callable[[Tensor, Tensor, Tensor, Any], tuple[Tensor, Tensor]]
-
-
-def chunk_function(hidden_ND: Tensor) -> Chunk:
-    """What computes the loss of each of a chunk's rows, [C], and the gradient of `share` times it by the logits,
-    [C, V]."""
-    if kernels.fits(hidden_ND, kernels.LANES):
-        return fused_chunk
-    return gpu_chunk if hidden_ND.is_cuda and ops.gpu_kernels is not None else plain_chunk
-
-
-def fused_chunk(hidden_CD: Tensor, weight_VD: Tensor, targets_C: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """In float32 on a CPU: the logits become the gradient in their place."""
+def chunk_loss(hidden_CD: Tensor, weight_VD: Tensor, targets_C: Tensor, share: Any) -> tuple[Tensor, Tensor]:
+    """The loss of each of a chunk's rows, [C], and the gradient of `share` times it by the logits, [C, V]: in
+    their place where a kernel computes both. The loss is in float32 at least."""
     logits_CV = F.linear(hidden_CD, weight_VD)
-    return kernels.cross_entropy(logits_CV, targets_C, share), logits_CV
-
-
-def gpu_chunk(hidden_CD: Tensor, weight_VD: Tensor, targets_C: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-    """On a GPU: the same, in the type of the factors."""
-    logits_CV = F.linear(hidden_CD, weight_VD)
-    return ops.gpu_kernels.cross_entropy(logits_CV, targets_C, share, IGNORE), logits_CV
-
-
-def plain_chunk(hidden_CD: Tensor, weight_VD: Tensor, targets_C: Tensor, share: Any) -> tuple[Tensor, Tensor]:
-    """Anywhere else; the loss is in float32 at least."""
-    logits_CV = F.linear(hidden_CD, weight_VD)
+    if kernels.fits(hidden_CD, kernels.LANES):
+        return kernels.cross_entropy(logits_CV, targets_C, share), logits_CV
+    if hidden_CD.is_cuda and ops.gpu_kernels is not None:
+        return ops.gpu_kernels.cross_entropy(logits_CV, targets_C, share, IGNORE), logits_CV
     logits_CV = logits_CV.to(torch.promote_types(logits_CV.dtype, torch.float32))
     borne_C = targets_C != IGNORE
     index_C1 = torch.where(borne_C, targets_C, 0)[:, None]

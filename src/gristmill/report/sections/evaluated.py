@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from gristmill.chat.template import exchange
@@ -56,11 +56,17 @@ def evaluated(folders: Folders) -> Section | None:
         )
         for row in results[final]["by_stated"]
     ]
+    stated = [
+        [span(row) if row["to"] else "not counted", *shares(row)]
+        for row in results[final]["by_stated"]
+        if "intervals" in row
+    ]
+    kinds = [[row["kind"], *shares(row)] for row in results[final].get("by_kind", [])]
     blocks = [
         Table("Held-out questions, by model", ("", "asked", *map(str.upper, results)), scores(results)),
         Figure("Answers by how often the text states the fact", bar_chart(bars, "answers by statements")),
-        *by_stated(results[final]["by_stated"]),
-        *by_kind(results[final].get("by_kind", [])),
+        Table("The same in shares", ("times stated", "questions", *OUTCOMES), stated),
+        Table("Answers by kind of question", ("kind", "questions", *OUTCOMES), kinds),
         *changes(folders),
         *contaminated(folders, final),
         *trusted(folders),
@@ -70,18 +76,6 @@ def evaluated(folders: Folders) -> Section | None:
     matched = results[final].get("matched", ["contains"])
     says = SAYS.format(", or where the question asks for it ".join(MATCHED[one] for one in MATCHED if one in matched))
     return Section("What it knows, and what it admits not knowing", says, blocks)
-
-
-def by_stated(rows: Sequence[Mapping[str, Any]]) -> list[Block]:
-    """The chart's shares with their intervals."""
-    shown = [[span(row) if row["to"] else "not counted", *shares(row)] for row in rows if "intervals" in row]
-    return [Table("The same in shares", ("times stated", "questions", *OUTCOMES), shown)] if shown else []
-
-
-def by_kind(rows: Sequence[Mapping[str, Any]]) -> list[Block]:
-    """Answers by what kind of question was asked, where the questions say it."""
-    shown = [[row["kind"], *shares(row)] for row in rows]
-    return [Table("Answers by kind of question", ("kind", "questions", *OUTCOMES), shown)] if shown else []
 
 
 def shares(row: Mapping[str, Any]) -> list[str]:
@@ -154,7 +148,7 @@ def contaminated(folders: Folders, final: str) -> list[Block]:
         "Test questions that stand in what was trained on (text, conversations, pairs, prompts), answer included, and "
         "the scores without them"
     )
-    return [Table(caption, CONTAMINATED, rows)] if rows else []
+    return [Table(caption, CONTAMINATED, rows)]
 
 
 def trusted(folders: Folders) -> list[Block]:
