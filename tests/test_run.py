@@ -11,6 +11,7 @@ import pytest
 from command_line import Refusal
 from forks import Commands
 
+from gristmill.corpus.extract import stage as extract
 from gristmill.errors import UserError
 from gristmill.files import write_jsonl
 from gristmill.manifest import FINGERPRINT, Manifest
@@ -158,6 +159,25 @@ def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         write_jsonl(tmp_path / "a.jsonl", ({"n": 1 // number} for number in (1, 0)))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_kill_while_checksums_are_made_costs_no_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = validate(Recipe, {"extract": {"paths": [str(texts(tmp_path / "texts", 5))]}}, "test")
+    whole = run_recipe(recipe, tmp_path / "whole")
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(Manifest, "write", interrupted)
+        run_recipe(recipe, tmp_path / "run")
+    with monkeypatch.context() as idle:
+        idle.setattr(extract, "extract_shard", interrupted)
+        again = run_recipe(recipe, tmp_path / "run")
+    figures = ("extract.documents_out", "extract.bytes_out")
+    assert [again[name] for name in figures] == [whole[name] for name in figures]
+    names = [sorted(path.name for path in (tmp_path / run / "extract").iterdir()) for run in ("whole", "run")]
+    assert names[0] == names[1] == ["documents.parquet", "dropped.jsonl", "manifest.json"]
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_what_safetensors_was_writing_when_it_was_killed_is_no_output(tmp_path: Path) -> None:

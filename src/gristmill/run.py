@@ -233,13 +233,12 @@ def carry_out(stage: Stage, inputs: Mapping[str, Path], params: Params, partial:
 
 
 def finish(result: Manifest, partial: Path) -> None:
-    """Complete a stage's folder: its working files go, every file gets its checksum and the manifest is written."""
-    shutil.rmtree(partial / WORK, ignore_errors=True)
-    (partial / FINGERPRINT).unlink()
-    files = [path for path in sorted(partial.rglob("*")) if path.is_file()]
-    for path in files:
-        make_readable(path)
-    result.outputs = {str(path.relative_to(partial)): sha256_file(path) for path in files}
+    """Complete a stage's folder: every file but its working ones gets its checksum, and the manifest is written."""
+    names = (path.relative_to(partial) for path in sorted(partial.rglob("*")) if path.is_file())
+    for name in names:
+        if name.parts[0] not in (WORK, FINGERPRINT):
+            make_readable(partial / name)
+            result.outputs[str(name)] = sha256_file(partial / name)
     result.write(partial)
 
 
@@ -306,9 +305,12 @@ def begin(partial: Path, fingerprint: str, stage: Stage, params: Params, digests
 
 
 def adopt(partial: Path, out: Path, fingerprint: str) -> None:
-    """Rename a finished working folder into place (also one whose run was killed just before)."""
+    """Rename a finished working folder into place, without its working files (also one whose run was killed just
+    before: until then they let it go on)."""
     finished, _ = found_in(partial)
     if finished and finished.fingerprint == fingerprint:
+        shutil.rmtree(partial / WORK, ignore_errors=True)
+        (partial / FINGERPRINT).unlink(missing_ok=True)
         if out.exists():
             shutil.rmtree(out)
         partial.rename(out)

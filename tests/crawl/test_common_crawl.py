@@ -212,8 +212,8 @@ def test_killed_and_run_again(
     for page in (1, 40, 90):
         assert run_until(broken, page)[0] == -signal.SIGKILL
     assert run_until(broken, -1) == whole
-    names = sorted(path.name for path in (tmp_path / "whole").iterdir())
-    assert names == sorted(path.name for path in broken.iterdir())
+    names = sorted(path.name for path in (tmp_path / "whole").iterdir() if path.is_file())
+    assert names == sorted(path.name for path in broken.iterdir() if path.is_file())
     assert names[:: len(names) - 1] == ["pages-00000.warc.gz", "records.jsonl"] and (len(names) > 2) == (size == 1)
     for name in names:
         assert (broken / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -222,7 +222,7 @@ def test_killed_and_run_again(
 def test_a_copy_does_not_go_on_from_a_file_that_is_cut(snapshot: Path, tmp_path: Path) -> None:
     run(tmp_path / "out", base=str(snapshot), hosts=["*"])
     size = (tmp_path / "out" / "pages-00000.warc.gz").stat().st_size
-    (tmp_path / "out" / "progress.json").write_text(json.dumps({"pages": 100, "offset": size + 1}))
+    (tmp_path / "out" / ".work" / "progress.json").write_text(json.dumps({"pages": 100, "offset": size + 1}))
     with pytest.raises(UserError, match=r"pages-00000\.warc\.gz is damaged"):
         run(tmp_path / "out", base=str(snapshot), hosts=["*"])
 

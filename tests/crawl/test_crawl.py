@@ -190,6 +190,14 @@ def test_a_site_that_was_down_is_tried_again(serve: Serve, tmp_path: Path) -> No
     assert crawl(site.params(), tmp_path)[0]["pages"] == 1
 
 
+def test_a_crawl_whose_end_is_repeated_asks_for_nothing(serve: Serve, tmp_path: Path) -> None:
+    site = serve(tangled)
+    first = crawl(site.params(max_pages=60), tmp_path)
+    data, asked = (tmp_path / "pages-00000.warc.gz").read_bytes(), len(site.asked)
+    assert crawl(site.params(max_pages=60), tmp_path) == first and len(site.asked) == asked
+    assert (tmp_path / "pages-00000.warc.gz").read_bytes() == data
+
+
 def test_how_it_goes_can_be_read_while_it_runs(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "COMMIT_SECONDS", 0.0)
     monkeypatch.setattr(stage, "STATUS_SECONDS", 0.0)

@@ -31,7 +31,7 @@ from gristmill.crawl.urls import host_of, normalise
 from gristmill.crawl.warc import open_at, sync, warc_name
 from gristmill.errors import UserError
 from gristmill.files import write_text
-from gristmill.manifest import Manifest
+from gristmill.manifest import WORK, Manifest
 from gristmill.processes import in_order
 from gristmill.progress import Progress
 from gristmill.recipe import CommonCrawl
@@ -75,8 +75,8 @@ def run(inputs: Mapping[str, Path], params: CommonCrawl, out: Path) -> Manifest:
     copy.file.close()
     copy.log.close()
     done = copy.done
-    copy.state.unlink()
     if not done.pages:
+        copy.state.unlink()
         raise UserError(
             f"nothing wanted in {params.base} {params.snapshot}: {dict(done.dropped) or 'no records'}",
             "check snapshot, hosts, languages and mimes",
@@ -147,7 +147,8 @@ class Copy:
 
     def __init__(self, params: CommonCrawl, out: Path, bar: Progress) -> None:
         self.params, self.out, self.bar = params, out, bar
-        self.state = out / "progress.json"
+        self.state = out / WORK / "progress.json"
+        self.state.parent.mkdir(exist_ok=True)
         saved = json.loads(self.state.read_text()) if self.state.exists() else {}
         self.done = Progressed(**saved | {"dropped": Counter(saved.get("dropped"))})
         bar.resume(self.done.pages)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 import sqlite3
 import time
 from collections import Counter, deque
@@ -34,7 +35,7 @@ from gristmill.crawl.urls import host_of, normalise, origin_of, target_of
 from gristmill.crawl.warc import date_now, exchange, info, open_at, sync, warc_name
 from gristmill.errors import FAULT, UserError, concerns_all, fault_notes
 from gristmill.files import write_jsonl, write_text
-from gristmill.manifest import Manifest
+from gristmill.manifest import WORK, Manifest
 from gristmill.progress import Progress, warn
 from gristmill.recipe import Crawl
 
@@ -49,6 +50,7 @@ ASKED_A_PAGE, LEAST_ASKED = 10, 1_000  # URLs that may be asked for, for each pa
 GATHER_SECONDS = 1.0
 COMMIT_SECONDS = 1.0  # between two moments that a kill cannot undo
 STATUS_SECONDS = 5.0
+STATUS = "status.json"
 WILD = re.compile(r"[*?\[]")
 WARC_BYTES = 1_000_000_000  # after which a new file is begun, as the standard advises
 
@@ -61,7 +63,9 @@ def run(inputs: Mapping[str, Path], params: Crawl, out: Path) -> Manifest:
     """
     seeds = [seed_url(seed) for seed in params.seeds]
     patterns = params.hosts or sorted({host_of(seed) for seed in seeds})
-    frontier = Frontier(out / "frontier.db")
+    work = out / WORK
+    work.mkdir(exist_ok=True)
+    frontier = Frontier(work / "frontier.db")
     crawl = Crawler(params, patterns, frontier, out)
     if not frontier.round:
         frontier.remember(earlier_pages(params.previous))
@@ -75,7 +79,8 @@ def run(inputs: Mapping[str, Path], params: Crawl, out: Path) -> Manifest:
     counts = frontier.counts()
     if not counts.get("page") and not counts.get("unchanged"):
         error = nothing_kept(frontier)
-        forget(out, frontier)  # what failed now may work the next time
+        frontier.close()
+        shutil.rmtree(work)  # what failed now may work the next time
         raise error
     write_jsonl(out / "urls.jsonl", frontier.log())
     write_jsonl(out / "robots.jsonl", frontier.robots_log())
@@ -83,7 +88,8 @@ def run(inputs: Mapping[str, Path], params: Crawl, out: Path) -> Manifest:
         warn(f"crawl: on {faults:,} URLs code of gristmill's fails; urls.jsonl has the tracebacks: please report them")
     left, _ = frontier.queues()
     metrics: dict[str, float] = {"late_hosts": frontier.late(), "fruitless_hosts": tell_limits(frontier, params, left)}
-    forget(out, frontier)
+    frontier.close()
+    (out / STATUS).unlink(missing_ok=True)
     return Manifest(
         counts={
             "urls": sum(counts.values()),
@@ -119,13 +125,6 @@ def seed_url(seed: str) -> str:
     if url is None:
         raise UserError(f"seed {seed!r} is no http or https URL", "write it as https://example.org/")
     return url
-
-
-def forget(out: Path, frontier: Frontier) -> None:
-    """Close the frontier and remove what only a running crawl needs."""
-    frontier.close()
-    for path in (*out.glob("frontier.db*"), out / "status.json"):
-        path.unlink(missing_ok=True)
 
 
 class Crawler:
@@ -358,7 +357,7 @@ class Crawler:
         self.show()
         if self.committed - self.told > STATUS_SECONDS:
             self.told = self.committed
-            write_text(self.out / "status.json", json.dumps(self.status(), indent=1) + "\n")
+            write_text(self.out / STATUS, json.dumps(self.status(), indent=1) + "\n")
 
     def show(self) -> None:
         """Have the progress line say how it is now; every URL in the frontier counts as a page still to come."""

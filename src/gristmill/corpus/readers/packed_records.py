@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,9 +47,13 @@ class Packing(ABC):
         """What the part at an offset unpacks to, in pieces; of the file `head` has been read, and it is left where the
         part ends. Raises Damage."""
 
-    @abstractmethod
     def beginning(self, file: BinaryIO, at: int) -> bytes:
-        """The first LONGEST_BEGINNING bytes of the part at an offset; none where it cannot be read."""
+        """The first bytes of the part at an offset; none where it cannot be read."""
+        file.seek(at)
+        try:
+            return next(self.part(file, at, file.read(FIRST_PIECE)), b"")
+        except Damage:
+            return b""
 
     def unpack(self, file: BinaryIO, at: int) -> Iterator[tuple[int, bytes]]:
         """Pieces of what the parts from an offset on hold, each with the offset of its part. Raises Damage."""
@@ -109,14 +112,6 @@ class Gzip(Packing):
             piece = member.unconsumed_tail or (b"" if member.eof else file.read(size))
         file.seek(file.tell() - len(member.unused_data))
 
-    def beginning(self, file: BinaryIO, at: int) -> bytes:
-        """As the base class says."""
-        file.seek(at)
-        try:
-            return zlib.decompressobj(GZIP).decompress(file.read(FIRST_PIECE), LONGEST_BEGINNING)
-        except zlib.error:
-            return b""
-
 
 class Zstandard(Packing):
     """Frames of Zstandard."""
@@ -159,15 +154,6 @@ class Zstandard(Packing):
     def opened(self, file: BinaryIO, at: int, end: int) -> ZstdReader:
         """A reader of the frame between two offsets. Raises OSError without a number where the frame is damaged."""
         return ZstdReader(Between(file, at, end), dictionary=self.dictionary)
-
-    def beginning(self, file: BinaryIO, at: int) -> bytes:
-        """As the base class says."""
-        try:
-            return self.opened(file, at, frame_end(file, at)).read(LONGEST_BEGINNING)
-        except OSError as error:
-            if error.errno is not None:
-                raise
-            return b""
 
 
 class Between:
