@@ -76,12 +76,12 @@ def write_index(path: Path, documents: Iterable[Document]) -> tuple[int, int]:
     base.executescript(TABLES)
     count = size = 0
     for document in documents:
-        own = Path(document.url).stem if document.url == document.source else ""  # a file's name
+        # a file's name, a heading of its first passage: as a title a copy in another form would come before its page
+        own = Path(document.url).stem if document.url == document.source else ""
         about = name_of(document), document.url, document.source, document.title or own
         base.execute("INSERT OR IGNORE INTO pages(name, url, source, title) VALUES (?, ?, ?, ?)", about)
         (page,) = base.execute("SELECT id FROM pages WHERE name = ?", about[:1]).fetchone()
-        title = " ".join(terms(about[-1]))
-        ended = 0
+        title, ended = " ".join(terms(document.title)), 0
         for passage in cut(document.text):
             count += 1
             text = document.text[passage.start : passage.end]
@@ -90,9 +90,10 @@ def write_index(path: Path, documents: Iterable[Document]) -> tuple[int, int]:
             headings = json.dumps(passage.headings, ensure_ascii=False)
             row = (count, page, passage.start, passage.end, headings, document.text[ended : passage.start], text)
             base.execute("INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-            ended = passage.end
-            columns = title, " ".join(terms(" ".join(passage.headings))), " ".join(body)
+            above = terms(" ".join((*passage.headings, "" if document.title or ended else own)))
+            columns = title, " ".join(above), " ".join(body)
             base.execute("INSERT INTO words(rowid, title, headings, body) VALUES (?, ?, ?, ?)", (count, *columns))
+            ended = passage.end
     base.execute("INSERT INTO facts VALUES (?, ?)", (count, size))
     base.execute("INSERT INTO words(words) VALUES ('optimize')")
     (pages,) = base.execute("SELECT count(*) FROM pages").fetchone()
