@@ -19,6 +19,7 @@ from gristmill.files import sha256_file
 from gristmill.recipe import Tokenize, TokenizerParams
 from gristmill.tokenizer import tokenize, train
 from gristmill.tokenizer.encode import Tokenizer
+from gristmill.tokenizer.heldout import position
 from gristmill.tokenizer.shards import open_split
 
 FILES = ("tokenizer.json", "tokenizer.tiktoken", "facts.json")
@@ -228,3 +229,18 @@ def test_a_tiny_held_out_set_gives_a_caution(
     inputs = {"corpus": tmp_path, "tokenizer": tokenizer_folder}
     tokenize.run(inputs, Tokenize(heldout=0.05), tmp_path / "out")
     assert ("caution: only" in capsys.readouterr().err) == told
+
+
+@pytest.mark.parametrize(("times", "told"), [(1, False), (400, True)])
+def test_another_share_of_the_text_than_of_the_documents_is_told(
+    tokenizer_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], times: int, told: bool
+) -> None:
+    learned = next(f"{n}" for n in range(99) if position(f"{n}") >= 0.2)
+    write_documents(
+        tmp_path / "documents.parquet",
+        [Document(f"{n}", "the river and the mill " * (times if f"{n}" == learned else 1)) for n in range(99)],
+    )
+    (tmp_path / "out").mkdir()
+    tokenize.run({"corpus": tmp_path, "tokenizer": tokenizer_folder}, Tokenize(heldout=0.2), tmp_path / "out")
+    said = " ".join(capsys.readouterr().err.split())
+    assert ("of the text is held out, for documents differ in length" in said) == told

@@ -27,6 +27,7 @@ from gristmill.tokenizer.heldout import end_apart, positions
 from gristmill.tokenizer.shards import DESCRIPTION, INDEX, index_path
 
 SPLITS = ("train", "heldout")
+UNLIKE = 4  # times more or less of the text than of the documents is held out: that is told
 COLUMNS = ("id", "text", "url", "host", "source", "cluster", "language")
 NAMES = tuple(name for name in COLUMNS if name != "text")
 FEW_DOCUMENTS, FEW_TOKENS = 5, 100  # held out: with fewer, chance decides what the scores are
@@ -70,7 +71,7 @@ def run(inputs: Mapping[str, Path], params: Tokenize, out: Path) -> Manifest:
                 writers[split].add(
                     columns(batch, chosen), tokens[np.repeat(chosen, counts)], counts[chosen], sizes[chosen]
                 )
-    described = closed(writers, bool(end))
+    described = closed(writers, bool(end), params.heldout)
     content = {
         "dtype": dtype.name,
         "vocab_size": tokenizer.vocab_size,
@@ -88,15 +89,19 @@ def run(inputs: Mapping[str, Path], params: Tokenize, out: Path) -> Manifest:
     )
 
 
-def closed(writers: Mapping[str, SplitWriter], one: bool) -> dict[str, dict[str, Any]]:
+def closed(writers: Mapping[str, SplitWriter], one: bool, share: float) -> dict[str, dict[str, Any]]:
     """What `shards.json` says of each split; a caution where little is held out, as the end of the `one` document that
-    there is. Raises UserError where a split has nothing."""
+    there is, or by far another share of the text than of the documents. Raises UserError where a split has nothing."""
     described = {split: writer.close() for split, writer in writers.items()}
     for split, facts in described.items():
         if not facts["documents"]:
             remedy = "give more documents; to quote them without a model: gristmill run RECIPE --until passages"
             raise UserError(f"the corpus is too small: no document for the {split} split", remedy)
     kept_out = described["heldout"]
+    found = kept_out["bytes"] / sum(facts["bytes"] for facts in described.values())
+    if share and not share / UNLIKE <= found <= share * UNLIKE:
+        longest = f"the longest of the documents, of which {share:.1%} are to be held out"
+        warn(f"caution: {found:.1%} of the text is held out, for documents differ in length: divide {longest}")
     if kept_out["documents"] < FEW_DOCUMENTS or kept_out["tokens"] < FEW_TOKENS:
         what = "the end of the one document" if one else counted(kept_out["documents"], "documents")
         warn(
