@@ -88,7 +88,7 @@ def run_recipe(
         journal.write(finished=True)
     for name, place in done.items():
         if found := Manifest.read(place):
-            tell_again(found, folder / name)
+            warn_of(heavy_loss(found, folder / name), *warned(found))
     if work:
         console.print(f"{folder}: {work} of {len(stages)} stages run in {duration(journal.seconds())}")
     else:
@@ -171,7 +171,7 @@ def execute(
         finish(result, partial)
     adopt(partial, out, fingerprint)
     console.print(f"           {stage_line(result)}", style="dim")
-    tell_loss(result, out)
+    warn_of(heavy_loss(result, out))
     journal.note(stage.name, RAN, "--from" if redo else damage or str(changed or "new"), changed)
     return result
 
@@ -193,8 +193,7 @@ def keep(stage: Stage, journal: Journal, why: str, changed: Changes | None, code
         journal.note(stage.name, SKIPPED, "unchanged")
         return
     journal.note(stage.name, KEPT, why, changed, code)
-    told = f"{stage.name}: kept, though made by other code ({why})"
-    warn(told)
+    warn(f"{stage.name}: kept, though made by other code ({why})")
 
 
 def tell_damage(stage: Stage, params: Params, damage: str, out: Path) -> None:
@@ -209,12 +208,11 @@ def tell_sets(stage: Stage, changed: Changes) -> None:
     """Say why a run cleans its text and trains anew where only questions have changed, and what asks them alone."""
     names = {name.partition(".")[0] for name in (*changed.parameters, *changed.inputs)}
     if stage.name == "decontaminate" and names == {"sets"}:
-        told = (
-            "other questions or evaluation sets: the text is cleaned of them, and all that was made of it is made again"
+        warn(
+            f"{stage.name}: other questions or evaluation sets: the text is cleaned of them, and all that was made of "
+            "it is made again; to ask them of the model as it is: "
+            "gristmill evaluate MODEL TOKENIZER --set questions=FILE -o FOLDER"
         )
-        alone = "gristmill evaluate MODEL TOKENIZER --set questions=FILE -o FOLDER"
-        told += f"; to ask them of the model as it is: {alone}"
-        warn(f"{stage.name}: {told}")
 
 
 def carry_out(stage: Stage, inputs: Mapping[str, Path], params: Params, partial: Path) -> Manifest:
@@ -256,16 +254,9 @@ def begun_with(stage: Stage, params: Params, inputs: Mapping[str, Path]) -> dict
     return made.begun_with if made else {}
 
 
-def tell_loss(made: Manifest, folder: Path) -> None:
-    """Warn where a stage dropped much of what came in."""
-    if told := heavy_loss(made, folder):
-        warn(told)
-
-
-def tell_again(made: Manifest, folder: Path) -> None:
-    """Say at a run's end what was said where a stage ended, or on the way of its training."""
-    tell_loss(made, folder)
-    for told in warned(made):
+def warn_of(*texts: str) -> None:
+    """Warn of what there is to say of a stage, where it ends and again at the run's end."""
+    for told in filter(None, texts):
         warn(told)
 
 
@@ -294,8 +285,7 @@ def begin(partial: Path, fingerprint: str, stage: Stage, params: Params, digests
     if partial.exists() and begun != fingerprint:
         if begun and any(path != mark for path in partial.iterdir()):
             other = f" ({changes(Manifest(**json.loads(basis)), stage, params, digests)})" if basis else ""
-            told = f"{stage.name}: begun anew: what an interrupted run left was made otherwise{other}, and is removed"
-            warn(told)
+            warn(f"{stage.name}: begun anew: what an interrupted run left was made otherwise{other}, and is removed")
         shutil.rmtree(partial)
     partial.mkdir(parents=True, exist_ok=True)
     for left in partial.rglob(".tmp??????"):  # by a kill, of what safetensors was writing

@@ -138,6 +138,14 @@ def test_by_index_over_http(serve: Callable[[Path], str], snapshot: Path, tmp_pa
         assert copied == original and row["url"].encode() in zlib.decompress(copied, wbits=31)
 
 
+def test_a_list_of_files_that_is_none_is_named(snapshot: Path, tmp_path: Path) -> None:
+    path = snapshot / f"crawl-data/{SNAPSHOT}/warc.paths.gz"
+    for content in (b"<html>Moved</html>", path.read_bytes()[:-9]):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"warc\.paths\.gz is no list of files"):
+            run(tmp_path / "out", base=str(snapshot))
+
+
 def test_an_exact_host_and_a_folder_instead_of_a_server(snapshot: Path, tmp_path: Path) -> None:
     run(tmp_path / "out", base=str(snapshot), hosts=["example.org"], mimes=[])
     assert set(kept(tmp_path / "out")) == wanted(lambda name: name == "example.org", pdf=True)

@@ -112,7 +112,10 @@ class Store:
 
     def size(self, path: str) -> int:
         """Length of a file in bytes."""
-        return int(self.patiently(path, self.files.size))
+        size = self.patiently(path, self.files.size)
+        if size is None:
+            raise UserError(f"{self.root} does not say how long {path} is", "use a server that does, as nginx")
+        return int(size)
 
     def patiently(self, path: str, work: Callable[[str], T]) -> T:
         """Do it, several times if need be. Raises UserError where it does not work out."""
@@ -257,7 +260,11 @@ def parse(raw: bytes) -> WarcRecord | None:
 def copy_files(store: Store, copy: Copy) -> None:
     """Copy what is wanted of the snapshot's WARC or WET files, one file after the other."""
     params = copy.params
-    listing = gzip.decompress(store.whole(f"crawl-data/{params.snapshot}/{params.kind}.paths.gz")).decode().split()
+    name = f"crawl-data/{params.snapshot}/{params.kind}.paths.gz"
+    try:
+        listing = gzip.decompress(store.whole(name)).decode().split()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise UserError(f"{store.root}/{name} is no list of files: {error}", "check base and snapshot") from error
     for path in listing[copy.done.source :]:
         size = store.size(path)
         copy.bar.note = path.rpartition("/")[2]

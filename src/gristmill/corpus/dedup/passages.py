@@ -28,7 +28,7 @@ from gristmill import native
 from gristmill.corpus.dedup.minhash import digests
 from gristmill.corpus.execution.documents import guarded
 from gristmill.corpus.execution.judge import Dropped
-from gristmill.corpus.text.words import EAST_WORD, SOUTHEAST_WORD, UNSPACED, characters_a_word, fold_table, words
+from gristmill.corpus.text.words import EAST_WORD, IN_UNSPACED, SOUTHEAST_WORD, characters_a_word, fold_table, words
 from gristmill.native import I64, SIZE, U8, U32, U64, utf8
 
 CLOSING = re.compile(rb"(?:[.,;:!?)\]}\"']|\xe2\x80[\x99\x9d\xa6])*\n?")  # ’ ” … too
@@ -36,7 +36,6 @@ TEXTS = (U8, I64, SIZE, U32)  # the arguments that all three have
 LINES = native.Function("gm_lines", SIZE, *TEXTS, U64, U64, U32, I64, I64)
 ANCHORS = native.Function("gm_anchors", SIZE, *TEXTS, U32, U64)
 WINDOWS = native.Function("gm_windows", SIZE, *TEXTS, U32, U64, SIZE, U64, U32, I64, I64)
-IN_UNSPACED = re.compile(f"[{UNSPACED}]")
 RANGE = 8_000_000  # keys in memory at once: about 0.3 GB
 
 

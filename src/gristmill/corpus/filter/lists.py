@@ -17,15 +17,15 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from gristmill.corpus.filter.candidate import Candidate, Rule
-from gristmill.corpus.text.words import UNSPACED
+from gristmill.corpus.text.words import IN_UNSPACED
 from gristmill.corpus.text.words import words as words_of
 from gristmill.errors import UserError
+from gristmill.inputs.folders import files_of
 from gristmill.inputs.text_files import BadLine, readable, text_lines
 
 ADDRESS = re.compile(r"^(?:0\.0\.0\.0|127\.0\.0\.1|::1?)\s+")  # what hosts files send hosts to
 HOST = re.compile(r"^(?:[^\W_](?:[\w-]*[^\W_])?\.)*[^\W_](?:[\w-]*[^\W_])?$")
 LOCAL = frozenset(("localhost", "localhost.localdomain", "local", "broadcasthost", "ip6-localhost", "ip6-loopback"))
-IS_UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
 def block_list(paths: Sequence[str]) -> Rule:
@@ -56,7 +56,7 @@ def block_list(paths: Sequence[str]) -> Rule:
 
 def hashes_in(path: Path) -> np.ndarray:
     """Sorted hashes of a file's entries, or of those of the files in a folder, uint64."""
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    files = files_of(path)
     try:
         stamps = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
     except OSError as error:
@@ -142,7 +142,7 @@ def bad_words(paths: Sequence[str], most: float) -> Rule:
             raise UserError(f"{path} lists no word", "one word or phrase a line")
         for entry in entries:
             parts = words_of(entry)
-            if IS_UNSPACED.search(entry) or not parts:
+            if IN_UNSPACED.search(entry) or not parts:
                 within.append(entry)
             elif [entry] == parts:
                 words.add(entry)

@@ -18,6 +18,7 @@ SOUTHEAST = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Myanmar, Khm
 EAST = "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 UNSPACED = SOUTHEAST + EAST
 EAST_WORD, SOUTHEAST_WORD = 2, 4  # characters
+IN_UNSPACED = re.compile(f"[{UNSPACED}]")
 WORD = re.compile(rf"(?!\W)[{UNSPACED}]|[^\W{UNSPACED}]+")
 IN_EAST, IN_SOUTHEAST = (re.compile(rf"(?!\W)[{script}]") for script in (EAST, SOUTHEAST))
 CODE_POINTS = 0x110000
