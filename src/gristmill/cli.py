@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import sys
@@ -352,6 +353,10 @@ def carry_out() -> None:
     """Do what the command line says: what the user can mend is one message and exit code 2, a fault of ours one line
     and exit code 1."""
     signal.signal(signal.SIGTERM, terminate)
+    # bytes that are no text end nothing, nor do letters that a terminal lacks
+    for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
     try:
         app(prog_name="gristmill")  # as remedies name it, also where it is called as `python -m gristmill`
     except SystemExit as stop:

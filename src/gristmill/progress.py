@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -50,6 +52,11 @@ class Console(rich.console.Console):
 
 console = Console(stderr=True)  # what is going on
 results = Console()  # what was asked for: to standard output, for a pipe to take
+
+
+def print_json(value: object, indent: int | None = None) -> None:
+    """Print a value as JSON, with letters as they are where the output's encoding has them all."""
+    print(json.dumps(value, indent=indent, ensure_ascii=not (sys.stdout.encoding or "").lower().startswith("utf")))
 
 
 def warn(text: str) -> None:

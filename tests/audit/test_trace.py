@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -248,3 +250,14 @@ def test_words_are_counted(run: Path, command: Command) -> None:
         assert command("count", str(run), words).stdout.strip() == str(sum(text.count(words) for text in texts))
     assert command("count", str(run), "alks about").stdout.strip() == "0"  # words are whole
     assert command("count", str(run), " ").code == 2
+
+
+def test_a_terminal_that_has_few_letters_is_told_all_the_same(run: Path) -> None:
+    """And bytes that are no text are read past."""
+    said = "\N{LEFT DOUBLE QUOTATION MARK}Old Anna looks at the market, 日本 and dreams of a café".encode() + b"\xff"
+    command = [sys.executable, "-m", "gristmill", "trace", str(run), "-"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    shown = subprocess.run(command, input=said, capture_output=True, env=environment, timeout=300)
+    assert rb"[1] \u201cOld Anna looks at the market\u201d stands" in shown.stdout, shown.stderr
+    told = subprocess.run([*command, "--json"], input=said, capture_output=True, env=environment, timeout=300)
+    assert json.loads(told.stdout)[0]["text"] == "Old Anna looks at the market", told.stderr

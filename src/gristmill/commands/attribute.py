@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from gristmill.commands.groups import RunFolder
-from gristmill.progress import console, results, warn
+from gristmill.progress import console, print_json, results, warn
 from gristmill.runs.finished import stage_of
 
 MOMENTS = 3  # of pretraining, the last
@@ -60,7 +59,7 @@ def attribute(
         url = urls[mover.document].as_py()
         text = tokenizer.decode(split.document(mover.document)[:-1].tolist())
         if as_json:
-            print(json.dumps({**asdict(mover), "url": url, "text": text}, ensure_ascii=False))
+            print_json({**asdict(mover), "url": url, "text": text})
             continue
         states = ", holds the answer" if mover.states else ""
         head = f"{place:>3}  {mover.score:+.3f}, {mover.above:.1f} deviations above chance{states}"

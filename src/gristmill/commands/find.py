@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gristmill.errors import UserError
-from gristmill.progress import console, results
+from gristmill.progress import console, print_json, results
 from gristmill.runs.finished import passages_of, stage_of
 
 Words = Annotated[bool, typer.Option("--words", help="Rank passages by words alone, without the extra `meaning`.")]
@@ -36,6 +35,6 @@ def find(
         console.print("no passage has a word of that: try others")
     for place, found in enumerate(passages_found, 1):
         if as_json:
-            print(json.dumps(found.record() | {"ranked_by": search.ranked_by}, ensure_ascii=False))
+            print_json(found.record() | {"ranked_by": search.ranked_by})
         else:
             results.print(passage_text(place, found), soft_wrap=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +14,7 @@ from rich.text import Text
 from gristmill.commands.groups import RunFolder
 from gristmill.errors import UserError, typed
 from gristmill.manifest import MANIFEST, Manifest
-from gristmill.progress import console, results
+from gristmill.progress import console, print_json, results
 from gristmill.run import run_alone
 from gristmill.runs.fingerprint import digests_of, fingerprint_of
 from gristmill.runs.finished import newest_corpus, stage_of
@@ -71,13 +71,13 @@ def trace(
     """Show which parts of a text stand word for word in the training text, and in which documents."""
     from gristmill.audit.trace.spans import trace as spans_of
 
-    text = typer.get_text_stream("stdin").read() if text == "-" else text
+    text = sys.stdin.read() if text == "-" else text
     if not text.strip():
         raise UserError("there is nothing to trace", "give the text that was said")
     index, tokenizer = opened(folder)
     spans = spans_of(index, tokenizer, text, corpus=newest_corpus(folder), documents=documents)
     if as_json:
-        print(json.dumps([asdict(span) for span in spans], ensure_ascii=False, indent=2))
+        print_json([asdict(span) for span in spans], indent=2)
         return
     show(text, spans)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import io
 import json
 import os
 import sys
@@ -177,8 +176,6 @@ def chat(assistant: Assistant, temperature: float = 0.0, memory: MemoryStore | N
 
     A person's memory is used from the start; on a pipe, once `/memory on` asks for it.
     """
-    if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="replace")  # bytes that are no text end nothing
     person = sys.stdin.isatty()
     talk = Talk(assistant, temperature, memory)
     if person:
