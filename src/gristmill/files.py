@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from typing import Any
 
 from gristmill.errors import Damaged
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # no room to write
 UMASK = os.umask(0)
 os.umask(UMASK)  # it can only be read by setting it
 
@@ -60,8 +62,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(path.name + ".tmp")
     try:
         yield temporary
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
+            error.filename = str(path)  # Python does not say where there was no room
         raise
     with temporary.open("rb") as file:
         os.fsync(file.fileno())

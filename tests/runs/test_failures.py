@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from gristmill import run
+from gristmill.commands.new_recipe import new_folder
 from gristmill.corpus.dedup.index import new_array
 from gristmill.errors import UserError, concerns_all
 from gristmill.files import atomic_path
@@ -201,3 +202,12 @@ def test_what_is_written_can_be_read_by_others(tmp_path: Path) -> None:
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "out").iterdir()}
     assert set(modes.values()) == {0o644}, modes
     assert os.umask(0o022) == 0o022
+
+
+def test_where_there_was_no_room_is_told_and_no_half_of_a_recipe_is_left(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("The mill opens at nine.\n")
+    with small_files(10), pytest.raises(OSError) as failed:
+        new_folder(tmp_path / "notes.txt", tmp_path / "notes.toml")
+    told = explained(failed.value)
+    assert told and " on the disk at /" in told.problem and str(tmp_path / "notes.toml") in told.problem
+    assert not (tmp_path / "notes.toml").exists()

@@ -20,6 +20,7 @@ import typer
 
 from gristmill.commands.groups import Commands
 from gristmill.errors import UserError, typed
+from gristmill.files import write_text
 from gristmill.manifest import MANIFEST
 from gristmill.progress import console, counted, duration, quantity, warn
 from gristmill.recipe import Recipe, TokenizerParams
@@ -137,7 +138,7 @@ def new_folder(
         "pretrain.batch": max(4, min(64, vocab_size // 1024)),
     }
     about = f"{path.resolve().name}: {counted(found.files, 'files')}, about {quantity(found.text_bytes)}B of text"
-    place.write_text(filled(shipped_recipe("folder"), values, about), encoding="utf-8")
+    write_text(place, filled(shipped_recipe("folder"), values, about))
     console.print(f"{place}: written for {about}")
     if found.unread:
         more = " …; a run names all of them" if len(found.unread) > NAMED else ""
@@ -198,7 +199,7 @@ def new_site(
     networks = private_networks(host)
     values: dict[str, Any] = {"name": place.stem, "crawl.seeds": [url], "crawl.allow_networks": networks}
     values["crawl.delay"] = 0.0 if networks else 1.0
-    place.write_text(filled(shipped_recipe("site"), values, f"the site {url}"), encoding="utf-8")
+    write_text(place, filled(shipped_recipe("site"), values, f"the site {url}"))
     console.print(f"{place}: written for {url}")
     console.print(
         ("" if networks else "One page a second is fetched; the site's robots.txt is obeyed. ")

@@ -14,11 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gristmill.errors import UserError, no_descriptors
-from gristmill.files import write_text
+from gristmill.files import FULL, write_text
 from gristmill.progress import quantity
 
 TRACEBACK = "traceback.txt"  # in a run folder
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # What SQLite, Arrow, safetensors and NumPy say: their errors have no error number of their own.
 REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 ELSEWHERE = "check its rights, or use a copy of it, or another folder by --out where the command has that"
