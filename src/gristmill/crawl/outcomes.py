@@ -110,10 +110,10 @@ def compare(visit: Visit, response: Response, outcome: Outcome, frontier: Fronti
             outcome.note[name] = value
     earlier = frontier.previous(visit.url)
     if earlier and earlier[1] == outcome.digest:
-        outcome.name, outcome.original = "unchanged", Original(visit.url, earlier[4], outcome.digest)
+        outcome.name, outcome.original = "unchanged", Original(visit.url, earlier[4])
         outcome.note |= {"digest": outcome.digest, "original": earlier[4]}
     elif same := frontier.same_payload(outcome.digest, visit.host):
-        outcome.name, outcome.original = "copy", Original(*same, outcome.digest)
+        outcome.name, outcome.original = "copy", Original(*same)
         outcome.note["original"] = same[0]
     if varies(visit.url):
         skeleton = hashlib.blake2b(response.body.translate(None, b"0123456789"), digest_size=8).digest()
@@ -129,7 +129,7 @@ def unchanged(visit: Visit, earlier: tuple[str, ...]) -> Outcome:
         "unchanged",
         note={name: value for name, value in note.items() if value},
         digest=digest,
-        original=Original(visit.url, original, digest),
+        original=Original(visit.url, original),
     )
 
 

@@ -74,7 +74,6 @@ class Original:
 
     url: str
     date: str
-    digest: str
 
 
 def exchange(

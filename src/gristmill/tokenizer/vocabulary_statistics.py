@@ -97,12 +97,7 @@ def describe(tokenizer: Tokenizer, sample: Sample, words: PretokenList | None = 
 
 def sizes(vocab_size: int) -> list[int]:
     """The vocabulary sizes that are measured."""
-    found = []
-    size = SMALLEST
-    while size < vocab_size:
-        found.append(size)
-        size *= 2
-    return [*found, vocab_size]
+    return [*(SMALLEST << n for n in range(32) if SMALLEST << n < vocab_size), vocab_size]
 
 
 def measure(tokenizer: Tokenizer, sample: Sample) -> dict[str, Any]:

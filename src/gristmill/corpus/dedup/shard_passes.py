@@ -12,44 +12,30 @@ import pyarrow as pa
 
 from gristmill.corpus.dedup import passages
 from gristmill.corpus.dedup.minhash import MinHash
-from gristmill.corpus.execution.documents import Shard, drop_fault, log_path, piecewise, samples_path, shard_path
+from gristmill.corpus.execution.documents import Shard, ShardFiles, drop_fault, piecewise
 from gristmill.corpus.execution.drop_log import DropLog
 from gristmill.corpus.execution.executor import Result
 from gristmill.corpus.execution.judge import Dropped
 from gristmill.document import read_batches
-from gristmill.manifest import WORK
 from gristmill.recipe import Dedup
 
 
 @dataclass(frozen=True)
-class DedupedShard:
+class DedupedShard(ShardFiles):
     """One shard's share of the stage's passes."""
 
     shard: Shard
     first: int  # number of its first document in the corpus
-    shards: int
     params: Dedup
-    out: Path
-
-    @property
-    def work(self) -> Path:
-        """What is on disk between the passes."""
-        return self.out / WORK
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """What its last pass leaves."""
-        log = log_path(self.work, self.shard.number)
-        return shard_path(self.out, self.shard.number, self.shards), log, samples_path(log)
 
     @property
     def faults(self) -> Path:
         """The rows on which the first pass fails: JSON, row of the shard → what the drop log says."""
-        return self.work / f"faults-{self.shard.number:05d}.json"
+        return self.work / f"faults-{self.number:05d}.json"
 
     def stem(self, what: str) -> Path:
         """Beginning of the names of this shard's files of one kind."""
-        return self.work / f"{what}-{self.shard.number:05d}"
+        return self.work / f"{what}-{self.number:05d}"
 
     @property
     def minhash(self) -> MinHash:

@@ -36,9 +36,6 @@ from gristmill.corpus.execution.documents import (
     drop_fault,
     finish_stage,
     halving,
-    log_path,
-    samples_path,
-    shard_path,
 )
 from gristmill.corpus.execution.drop_log import DropLog
 from gristmill.corpus.execution.executor import Executor, Result
@@ -62,7 +59,8 @@ def run(inputs: Mapping[str, Path], params: Dedup, out: Path) -> Manifest:
     """
     shards = document_shards(inputs["corpus"])
     firsts = accumulate((shard.rows for shard in shards), initial=0)
-    tasks = [DedupedShard(shard, first, len(shards), params, out) for shard, first in zip(shards, firsts, strict=False)]
+    parts = zip(shards, firsts, strict=False)
+    tasks = [DedupedShard(out, shard.number, len(shards), shard, first, params) for shard, first in parts]
     (out / WORK).mkdir(exist_ok=True)
     older = [Index(Path(path) / "index", tasks[0].minhash) for path in params.against]
     total = sum(shard.rows for shard in shards)
@@ -183,7 +181,7 @@ def blocks(tasks: Sequence[DedupedShard]) -> Iterator[tuple[Prints, pa.Array]]:
 def write_shard(task: DedupedShard) -> Result:
     """Last pass: the documents that stay, and the log of those that go."""
     counts: Counter[str] = Counter(documents_in=task.shard.rows)
-    with DropLog.at(log_path(task.work, task.shard.number)) as log:
+    with DropLog.at(task.log) as log:
         log_copies(task, log, counts)
 
         def kept() -> Iterator[pa.RecordBatch]:
@@ -197,7 +195,7 @@ def write_shard(task: DedupedShard) -> Result:
                 counts["bytes_out"] += pc.sum(size).as_py() or 0
                 yield batch.set_column(SCHEMA.get_field_index("cluster"), "cluster", batch.column("id"))
 
-        counts["documents_out"] = write_batches(shard_path(task.out, task.shard.number, task.shards), kept())
+        counts["documents_out"] = write_batches(task.documents, kept())
     counts["bytes_edited"] = counts["bytes_in"] - counts["bytes_out"] - log.bytes.total()
     return {"documents": task.shard.rows, "counts": counts, "dropped": log.rules, "dropped_bytes": log.bytes}
 
@@ -221,4 +219,4 @@ def log_copies(task: DedupedShard, log: DropLog, counts: Counter[str]) -> None:
             rule = RULES[verdict["rule"]]
             log.drop(row["id"], row["url"], rule, source=row["source"], size=size, more=more)
             samples.add(rule, Document(row["id"], "", row["url"]), row["text"])
-    samples.write(samples_path(log_path(task.work, task.shard.number)))
+    samples.write(task.samples)

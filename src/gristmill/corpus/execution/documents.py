@@ -41,19 +41,46 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class JudgedShard(Generic[P]):
-    """One shard's share of a stage, and where its documents and its drop log go."""
+class ShardFiles:
+    """Where what a stage makes of one shard goes."""
+
+    out: Path
+    number: int
+    shards: int  # of the stage
+
+    @property
+    def work(self) -> Path:
+        """What is on disk while the stage goes on."""
+        return self.out / WORK
+
+    @property
+    def documents(self) -> Path:
+        """Its documents: `documents.parquet` for a small corpus of one shard."""
+        return self.out / ("documents.parquet" if self.shards == 1 else f"documents-{self.number:05d}.parquet")
+
+    @property
+    def log(self) -> Path:
+        """Its part of the drop log."""
+        return self.work / f"dropped-{self.number:05d}.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        """Its samples."""
+        return self.work / f"samples-{self.number:05d}.jsonl"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that it leaves."""
+        return self.documents, self.log, self.samples
+
+
+@dataclass(frozen=True)
+class JudgedShard(ShardFiles, Generic[P]):
+    """One shard's share of a stage."""
 
     build: Callable[[P], Judge]
     params: P
     shard: Shard
-    documents: Path
-    log: Path
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """What it leaves."""
-        return self.documents, self.log, samples_path(self.log)
 
 
 def map_documents(stage: str, corpus: Path, build: Callable[[P], Judge], params: P, out: Path) -> Manifest:
@@ -66,10 +93,7 @@ def map_documents(stage: str, corpus: Path, build: Callable[[P], Judge], params:
     shards = document_shards(corpus)
     work = out / WORK
     work.mkdir(exist_ok=True)
-    tasks = [
-        JudgedShard(build, params, shard, shard_path(out, shard.number, len(shards)), log_path(work, shard.number))
-        for shard in shards
-    ]
+    tasks = [JudgedShard(out, shard.number, len(shards), build, params, shard) for shard in shards]
     total = sum(shard.rows for shard in shards)
     with Progress(stage, total, "documents") as bar, Executor(sum(shard.size for shard in shards)) as executor:
 
@@ -108,21 +132,6 @@ def document_shards(corpus: Path) -> list[Shard]:
     return shards
 
 
-def shard_path(out: Path, number: int, total: int) -> Path:
-    """Where a shard's documents go: `documents.parquet` for a small corpus of one shard."""
-    return out / ("documents.parquet" if total == 1 else f"documents-{number:05d}.parquet")
-
-
-def log_path(work: Path, number: int) -> Path:
-    """Where a shard's part of the drop log goes."""
-    return work / f"dropped-{number:05d}.jsonl"
-
-
-def samples_path(log: Path) -> Path:
-    """Where a shard's samples go, next to its drop log."""
-    return log.with_name(log.name.replace("dropped", "samples"))
-
-
 def judge_shard(task: JudgedShard[Any]) -> Result:
     """Judge the documents of one shard; returns its counts."""
     judge = task.build(task.params)
@@ -141,7 +150,7 @@ def judge_shard(task: JudgedShard[Any]) -> Result:
 
         counts["documents_out"] = write_documents(task.documents, kept())
     counts.update(judge.counts)
-    judge.samples.write(samples_path(task.log))
+    judge.samples.write(task.samples)
     return {"counts": counts, "dropped": log.rules, "dropped_bytes": log.bytes}
 
 
@@ -237,13 +246,12 @@ def text_bytes(text: str) -> int:
 
 def finish_stage(results: Sequence[Result], out: Path) -> Manifest:
     """Add up the counts of all shards, and join their drop logs."""
-    work = out / WORK
-    logs = [log_path(work, number) for number in range(len(results))]
-    join_logs(out / "dropped.jsonl", logs)
+    parts = [ShardFiles(out, number, len(results)) for number in range(len(results))]
+    join_logs(out / "dropped.jsonl", [part.log for part in parts])
     samples = Samples()
-    for path in map(samples_path, logs):
-        if path.exists():
-            samples.merge(path)
+    for part in parts:
+        if part.samples.exists():
+            samples.merge(part.samples)
     samples.write(out / SAMPLES)
     sums: dict[str, Counter[str]] = {"counts": Counter(), "dropped": Counter(), "dropped_bytes": Counter()}
     for result in results:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from gristmill.corpus.execution.documents import accounted, finish_stage, guarded, log_path, shard_path
+from gristmill.corpus.execution.documents import ShardFiles, accounted, finish_stage, guarded
 from gristmill.corpus.execution.drop_log import DropLog
 from gristmill.corpus.execution.executor import Executor, Result
 from gristmill.corpus.execution.judge import Dropped
@@ -49,21 +49,12 @@ MAX_BYTES = 64_000_000  # of a page's HTML
 
 
 @dataclass(frozen=True)
-class ExtractedShard:
+class ExtractedShard(ShardFiles):
     """One shard's share of the stage."""
 
-    number: int
     ranges: Sequence[InputRange]
-    documents: Path
-    log: Path
-    comments: bool = False  # keep readers' comments
-    honour: Sequence[str] = ()  # signals that keep a page out
+    params: Extract
     begin: int | None = None  # where the first record of the first part is known to be
-
-    @property
-    def files(self) -> tuple[Path, Path]:
-        """What it leaves."""
-        return self.documents, self.log
 
 
 def run(inputs: Mapping[str, Path], params: Extract, out: Path) -> Manifest:
@@ -75,11 +66,7 @@ def run(inputs: Mapping[str, Path], params: Extract, out: Path) -> Manifest:
     work = out / WORK
     work.mkdir(exist_ok=True)
     shards = cut_inputs(files)
-    how = params.comments, params.honour
-    tasks = [
-        ExtractedShard(number, ranges, shard_path(out, number, len(shards)), log_path(work, number), *how)
-        for number, ranges in enumerate(shards)
-    ]
+    tasks = [ExtractedShard(out, number, len(shards), ranges, params) for number, ranges in enumerate(shards)]
     size = sum(part.size for ranges in shards for part in ranges)
     with Progress("extract", None, "pages") as bar, Executor(size) as executor:
         results = executor.map(extract_shard, tasks, work, lambda result: bar.advance(result["counts"]["documents_in"]))
@@ -147,7 +134,7 @@ def extract_shard(task: ExtractedShard) -> Result:
             for part in task.ranges:
                 extents.append(Extent())
                 for record in read_range(part, None if len(extents) > 1 else task.begin, extents[-1]):
-                    found = guarded(extract_record, record, task.comments, task.honour)
+                    found = guarded(extract_record, record, task.params.comments, task.params.honour)
                     if isinstance(found, str):
                         found = Dropped(found, {"why": clean(record.why)} if record.why else {})
                     about = "", clean(record.url), clean(record.source)

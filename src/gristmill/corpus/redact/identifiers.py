@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
@@ -259,22 +258,12 @@ def au_tfn(text: str) -> bool:
     return weighted(digits_of(text), [1, 4, 3, 7, 5, 8, 6, 9, 10]) % 11 == 0
 
 
-@dataclass(frozen=True)
 class Identifier:
-    """One country's number."""
+    """One country's number: its form, its check, and what must be shortly before it."""
 
-    form: re.Pattern[str]
-    valid: Callable[[str], bool]
-    near: re.Pattern[str] | None = None  # must be shortly before
-
-    @classmethod
-    def of(cls, form: str, valid: Callable[[str], bool], near: str = "") -> Identifier:
-        """From the texts of its expressions."""
-        return cls(
-            re.compile(ALONE + f"(?:{form})" + END),
-            valid,
-            re.compile(rf"(?<!\w)(?:{near})", re.IGNORECASE) if near else None,
-        )
+    def __init__(self, form: str, valid: Callable[[str], bool], near: str = "") -> None:
+        self.form, self.valid = re.compile(f"{ALONE}(?:{form}){END}"), valid
+        self.near = re.compile(rf"(?<!\w)(?:{near})", re.IGNORECASE) if near else None
 
     def find(self, text: str, start: int, end: int) -> Iterator[Span]:
         """Valid numbers between two places."""
@@ -286,36 +275,36 @@ class Identifier:
 
 S = r"[ \u00a0]?"
 TAX_ID = r"steuer|tax\s?id|idnr|identifikationsnummer|tin\b"
-DNI = Identifier.of(r"\d{8}[ -]?[A-Z]", es_dni)
-HETU = Identifier.of(r"\d{6}[-+A-FU-Y]\d{3}[0-9A-Y]", fi_hetu)
+DNI = Identifier(r"\d{8}[ -]?[A-Z]", es_dni)
+HETU = Identifier(r"\d{6}[-+A-FU-Y]\d{3}[0-9A-Y]", fi_hetu)
 # numbers that begin with a digit: looked for where digits are together
 NUMERIC = (
     DNI,
-    Identifier.of(r"\d{3}-\d{2}-\d{4}", us_ssn),
-    Identifier.of(r"\d{3}[ -]?\d{3}[ -]?\d{4}", gb_nhs, r"nhs\b"),
-    Identifier.of(rf"[12]{S}\d\d{S}(?:0[1-9]|1[0-2]|[2-9]\d){S}\d\d{S}\d{{3}}{S}\d{{3}}{S}\d\d", fr_nir),
-    Identifier.of(rf"\d\d{S}\d{{3}}{S}\d{{3}}{S}\d{{3}}", de_steuer_id, TAX_ID),
-    Identifier.of(r"\d{4}[ .]?\d{2}[ .]?\d{3}|\d{3}[ .]\d{3}[ .]\d{3}", nl_bsn, r"bsn\b|burgerservice|sofi"),
-    Identifier.of(r"\d\d\.\d\d\.\d\d-\d{3}\.\d\d", be_national),
-    Identifier.of(r"\d{3}[ .]?\d{3}[ .]?\d{3}", pt_nif, r"nif\b|contribuinte"),
-    Identifier.of(r"\d{11}", pl_pesel, r"pesel\b"),
-    Identifier.of(r"(?:19|20)?\d{6}[-+]\d{4}", se_personnummer),
+    Identifier(r"\d{3}-\d{2}-\d{4}", us_ssn),
+    Identifier(r"\d{3}[ -]?\d{3}[ -]?\d{4}", gb_nhs, r"nhs\b"),
+    Identifier(rf"[12]{S}\d\d{S}(?:0[1-9]|1[0-2]|[2-9]\d){S}\d\d{S}\d{{3}}{S}\d{{3}}{S}\d\d", fr_nir),
+    Identifier(rf"\d\d{S}\d{{3}}{S}\d{{3}}{S}\d{{3}}", de_steuer_id, TAX_ID),
+    Identifier(r"\d{4}[ .]?\d{2}[ .]?\d{3}|\d{3}[ .]\d{3}[ .]\d{3}", nl_bsn, r"bsn\b|burgerservice|sofi"),
+    Identifier(r"\d\d\.\d\d\.\d\d-\d{3}\.\d\d", be_national),
+    Identifier(r"\d{3}[ .]?\d{3}[ .]?\d{3}", pt_nif, r"nif\b|contribuinte"),
+    Identifier(r"\d{11}", pl_pesel, r"pesel\b"),
+    Identifier(r"(?:19|20)?\d{6}[-+]\d{4}", se_personnummer),
     HETU,
-    Identifier.of(r"\d{6} ?\d{5}", no_fodselsnummer),
-    Identifier.of(r"\d{6}-?\d{4}", dk_cpr, r"cpr\b"),
-    Identifier.of(r"\d{3}\.\d{3}\.\d{3}-\d\d", br_cpf),
-    Identifier.of(r"\d{11}", br_cpf, r"cpf\b"),
-    Identifier.of(r"[1-8]\d{5}(?:18|19|20)\d{9}[\dXx]", cn_resident),
-    Identifier.of(r"\d{6}-[1-4]\d{6}", kr_rrn),
-    Identifier.of(r"[2-9]\d{3}[ -]?\d{4}[ -]?\d{4}", in_aadhaar, r"aadhaa?r|uidai|uid\b"),
-    Identifier.of(r"\d{3}[ -]?\d{3}[ -]?\d{3}", luhn, r"sin\b|social insurance"),
-    Identifier.of(r"\d{3}[ -]?\d{3}[ -]?\d{3}", au_tfn, r"tfn\b|tax file"),
+    Identifier(r"\d{6} ?\d{5}", no_fodselsnummer),
+    Identifier(r"\d{6}-?\d{4}", dk_cpr, r"cpr\b"),
+    Identifier(r"\d{3}\.\d{3}\.\d{3}-\d\d", br_cpf),
+    Identifier(r"\d{11}", br_cpf, r"cpf\b"),
+    Identifier(r"[1-8]\d{5}(?:18|19|20)\d{9}[\dXx]", cn_resident),
+    Identifier(r"\d{6}-[1-4]\d{6}", kr_rrn),
+    Identifier(r"[2-9]\d{3}[ -]?\d{4}[ -]?\d{4}", in_aadhaar, r"aadhaa?r|uidai|uid\b"),
+    Identifier(r"\d{3}[ -]?\d{3}[ -]?\d{3}", luhn, r"sin\b|social insurance"),
+    Identifier(r"\d{3}[ -]?\d{3}[ -]?\d{3}", au_tfn, r"tfn\b|tax file"),
 )
 # numbers that begin with a letter
 LETTERED = (
-    Identifier.of(r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d\d ?\d\d ?\d\d ?[A-D]", gb_nino),
-    Identifier.of(r"[XYZ][ -]?\d{7}[ -]?[A-Z]", es_dni),
-    Identifier.of(r"[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]", it_codice_fiscale),
+    Identifier(r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d\d ?\d\d ?\d\d ?[A-D]", gb_nino),
+    Identifier(r"[XYZ][ -]?\d{7}[ -]?[A-Z]", es_dni),
+    Identifier(r"[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]", it_codice_fiscale),
 )
 HETU_MIDDLE = re.compile(r"[A-FU-Y](?<=\d{6}.)\d{3}[0-9A-Y]")  # of those born from the year 2000 on
 LETTERED_START = re.compile(r"[A-Z][A-Z]{0,5}[ -]?\d\d")
