@@ -33,7 +33,7 @@ def test_an_archive_of_messages(tmp_path: Path) -> None:
     second.add_attachment(b"\x89PNG", maintype="image", subtype="png", filename="screen.png")
     both = message("The same in plain words.\n")
     both.add_alternative("<p>The same in plain words.</p>", subtype="html")
-    escaped = b"Subject: quoted\n\nBefore.\n\n>From here on it is text.\nFrom now on, too.\n"
+    escaped = b"Subject: quoted\n\nBefore.\n\n>From here on it is text.\nFrom now on, too.\n\nFrom 1999 on, unquoted.\n"
     odd = b"Date: never\nSubject: =?nonsense?q?x?=\nContent-Type: text/plain; charset=klingon\n\nStill read.\n"
     messages = [first.as_bytes(), second.as_bytes(), both.as_bytes(), b"Subject: none\n\n", escaped, odd]
     archive(tmp_path / "a.mbox", messages)
@@ -45,7 +45,7 @@ def test_an_archive_of_messages(tmp_path: Path) -> None:
         "Drukarka gryzie żółty papier.",
         "Only markup here, and a menu of one word.",
         "The same in plain words.",
-        "Before.\n\nFrom here on it is text.\nFrom now on, too.",
+        "Before.\n\nFrom here on it is text.\nFrom now on, too.\n\nFrom 1999 on, unquoted.",
         "Still read.",
         "Drukarka gryzie żółty papier.",
     ]

@@ -6,8 +6,10 @@ A message is its plain text, or its HTML where it has none, with its subject as 
 from __future__ import annotations
 
 import email.policy
+import re
 from collections.abc import Iterable, Iterator
 from email.message import MIMEPart
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -15,7 +17,11 @@ from gristmill.errors import TooLarge
 from gristmill.inputs.text_files import MAX_WHOLE, opened
 from gristmill.record import Record, unread
 
-BEGINNING = b"From "  # of the line before a message in an archive
+LINE = 1 << 20  # bytes that are read at once, whatever the length of a line
+FROM = b"From "
+# the line before a message in an archive: whose, and when (RFC 4155, appendix A); many programs leave a line of text
+# that begins so as it is
+BEGINNING = re.compile(rb"From .*\b\d\d:\d\d(?::\d\d)?\b.*\b\d{4}\b")
 
 
 def read_mail(path: Path, name: str) -> Iterator[Record]:
@@ -25,7 +31,7 @@ def read_mail(path: Path, name: str) -> Iterator[Record]:
     yielded by then.
     """
     with opened(path) as file:
-        for number, message in enumerate(messages(file), 1):
+        for number, message in enumerate(messages(iter(partial(file.readline, LINE), b"")), 1):
             source = f"{name}:{number}"
             try:
                 yield from parts_of(message, name, source)
@@ -34,16 +40,17 @@ def read_mail(path: Path, name: str) -> Iterator[Record]:
 
 
 def messages(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """The messages of an archive, or the one that a file is; a `From ` line begins one after an empty line."""
+    """The messages of an archive, or the one that a file is; after an empty line, one with `From` and a time begins
+    the next."""
     held: list[bytes] = []
     size, last = 0, b"\n"
     for line in lines:
-        if line.startswith(BEGINNING) and not last.strip():
+        if not last.strip() and (BEGINNING.match(line) or (line.startswith(FROM) and not size)):
             if held:
                 yield b"".join(held)
             held, size = [], 0
         else:
-            held.append(line[1:] if line.lstrip(b">").startswith(BEGINNING) and line[:1] == b">" else line)
+            held.append(line[1:] if line.lstrip(b">").startswith(FROM) and line[:1] == b">" else line)
             size += len(line)
             if size > MAX_WHOLE:
                 raise TooLarge(f"a message is longer than {MAX_WHOLE:,} bytes", "take it out of the archive")
