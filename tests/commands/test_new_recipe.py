@@ -107,6 +107,15 @@ def test_a_folder_becomes_a_recipe(
     assert len(list(read_documents(tmp_path / "run/dedup"))) == len(PAGES) - 1
 
 
+@pytest.mark.parametrize("name", ["two\nlines = 5", "cr\r[extract]", "del\x7f", 'emoji 😀 "q" \\'])
+def test_a_folder_of_any_name_becomes_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr("gristmill.commands.new_recipe.tell_time", lambda *_: None)
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "a.txt").write_text("Old Anna paints the long bridge. " * 20)
+    extract = load_recipe(new_folder(tmp_path / name, tmp_path / "own.toml")).extract
+    assert extract and extract.paths == [str(tmp_path / name)]
+
+
 def test_sizes_grow_with_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gristmill.commands.new_recipe.tell_time", lambda *_: None)
     (tmp_path / "in").mkdir()

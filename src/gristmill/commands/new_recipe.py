@@ -252,7 +252,7 @@ def filled(template: str, values: Mapping[str, Any], about: str) -> str:
 
     def rest_of(table: str) -> list[str]:
         names = [name for name in left if name.rpartition(".")[0] == table and table]
-        return [f"{name.rpartition('.')[2]} = {json.dumps(values[name])}" for name in names if left.pop(name)]
+        return [f"{name.rpartition('.')[2]} = {toml(values[name])}" for name in names if left.pop(name)]
 
     body = template.split("\n")
     while body and body[0].startswith("#"):
@@ -266,7 +266,13 @@ def filled(template: str, values: Mapping[str, Any], about: str) -> str:
         key = f"{table}.{found[1]}" if found and table else found[1] if found else ""
         if found and key in left:
             del left[key]
-            line = f"{found[1]} = {json.dumps(values[key], ensure_ascii=False)}{found[2] or ''}"
+            line = f"{found[1]} = {toml(values[key])}{found[2] or ''}"
         lines.append(line)
     lines += rest_of(table)
+    about = "".join(letter if letter.isprintable() else " " for letter in about)  # a folder's name may have two lines
     return "\n".join([f"# {about}. Made by `gristmill new`.", *lines]).rstrip("\n") + "\n"
+
+
+def toml(value: Any) -> str:
+    """A value as a recipe writes it: as JSON, but for the one control character that JSON lets stand."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
