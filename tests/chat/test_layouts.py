@@ -305,6 +305,19 @@ def test_a_bad_row_costs_itself_alone(tmp_path: Path) -> None:
     assert found == [said(f"{accents}?", "B."), said("A?", "B.")] and [one.record for one in left_out] == [3]
 
 
+def test_a_damaged_line_costs_its_conversation_alone(tmp_path: Path) -> None:
+    path, accents = tmp_path / "talk.txt", "é" * 20
+    begin = f"Q: {accents}?\nA: B.\n\nQ: C?\nA: D.\n".encode()
+    for lost in (b"and \xff\nE.\n", b"\xff\n"):
+        path.write_bytes(begin + lost + b"\nQ: So?\nA: Yes.\n")
+        found, left_out = rows_of(path)
+        assert found == [said(f"{accents}?", "B."), said("So?", "Yes.")] and [one.record for one in left_out] == [4]
+    path.write_bytes(b"\xff\n\n" + begin)
+    found, left_out = rows_of(path)
+    assert found == [said(f"{accents}?", "B."), said("C?", "D.")]
+    assert [(one.record, one.remedy) for one in left_out] == [(1, "write it in UTF-8")]
+
+
 @pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data")
 def test_data_that_nobody_here_wrote() -> None:
     left_out: list[LeftOut] = []

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gristmill.chat.layouts import TALKS, Messages, answered
-from gristmill.chat.transcripts import passages
+from gristmill.chat.transcripts import DAMAGED, passages
 from gristmill.corpus.readers.tables import csv_rows, opened_parquet, rows_of
 from gristmill.errors import UserError
 from gristmill.files import write_jsonl
@@ -118,7 +118,10 @@ def records_in(path: Path) -> Iterator[tuple[int, Any]]:
             if kind := no_text(path):
                 yield 1, BadLine(f"the whole file is no text ({kind})", "keep what is no conversation elsewhere")
                 return
-            yield from ((number, {"text": text}) for number, text in passages(plain_lines(path)))
+            bad = dict[int, BadLine]()
+            for number, text in passages(plain_lines(path, bad)):
+                lines = range(number, number + 1 + text.count("\n"))
+                yield number, next((bad[line] for line in lines if line in bad), {"text": text})
             return
         for number, value in json_lines(path, whole=isinstance(parse(head), BadLine) and head[:1] in ("[", "{")):
             if isinstance(value, list) and value and isinstance(value[0], dict) and not is_message(value[0]):
@@ -139,9 +142,12 @@ def is_message(value: Any) -> bool:
     return isinstance(value, dict) and ("role" in value or "from" in value)
 
 
-def plain_lines(path: Path) -> Iterator[str]:
-    """The lines of a text file; one that is damaged is empty."""
-    return ("" if isinstance(line, BadLine) else line for line in text_lines(path))
+def plain_lines(path: Path, bad: dict[int, BadLine]) -> Iterator[str]:
+    """The lines of a text file; of one that is damaged, which joins `bad` by its number, a mark."""
+    for number, line in enumerate(text_lines(path), 1):
+        if isinstance(line, BadLine):
+            bad[number] = line
+        yield f"{DAMAGED}\n" if isinstance(line, BadLine) else line
 
 
 def table_rows(path: Path) -> Iterator[tuple[int, Any]]:

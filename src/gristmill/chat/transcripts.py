@@ -36,12 +36,15 @@ def transcript(text: str) -> Messages | None:
     return None
 
 
+DAMAGED = "\ufffd"  # in place of a line that is no text
+
+
 def passages(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
     """The records of a text file, each with the number of its first line: where it begins with a mark, a new one begins
     with every mark of the user (or system) after an empty line; else every line is one."""
     marked, first, held, empty = None, 1, list[str](), True
     for number, line in enumerate(lines, 1):
-        if marked is None and line.strip():
+        if marked is None and line.strip(DAMAGED).strip():  # a line that is damaged does not tell
             marked = bool(BEGINS.match(line))
         if held and (not marked or (empty and BEGINS.match(line))):
             yield first, "".join(held).strip()

@@ -209,7 +209,7 @@ def decoded(line: bytes, charset: str) -> str | BadLine:
         return line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         if charset == "utf-8-sig":
-            return BadLine(f"not valid UTF-8 at byte {error.start + 1}")
+            return BadLine(f"not valid UTF-8 at byte {error.start + 1}", "write it in UTF-8")
     return line.decode(charset, "replace")
 
 
