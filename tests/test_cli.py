@@ -246,6 +246,7 @@ MISTAKES = {
     "sft model corpus vocabulary tokens -o out --set conversations=c.jsonl": "c.jsonl",
     "sft model corpus vocabulary tokens -o out --set conversations=none.jsonl": "none.jsonl",
     "sft model corpus vocabulary tokens -o out --set conversations=empty": "empty",
+    "sft -o out --set init_from=model": "give that folder itself: gristmill sft model -o DIR; or write the model",
     "reward model vocabulary tokens -o out": "`reward.preferences` is not set",
     "evaluate model vocabulary tokens -o out --set questions=none.jsonl": "none.jsonl",
     "pretrain tokens -o out": "a folder is missing remedy: it reads: A vocabulary: the folder of tokenizer",

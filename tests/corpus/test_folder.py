@@ -205,7 +205,7 @@ def test_a_heavy_loss_is_told_and_what_was_lost_is_named(folder: Path, tmp_path:
     told = command("extract", folder, "-o", tmp_path / "out").stderr
     assert "warning: extract dropped 11 of 12 documents (92%)" in told
     assert "empty 5: blank0.html (no text), blank1.html (no text), blank2.html (no text) …" in told
-    assert "noise.txt (in no character set that is known)" in told and "scan0.pdf (" in told
+    assert "noise.txt (in no character set that is known: convert it to UTF-8)" in told and "scan0.pdf (" in told
     assert all(record["why"] for record in read_jsonl(tmp_path / "out" / "dropped.jsonl"))
 
 

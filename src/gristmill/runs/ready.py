@@ -85,6 +85,8 @@ def check_input(stage: Stage, name: str, named: str, begins: str) -> None:
         if inside == "config.json" and (path / "model.json").exists():  # of a run, in our own format
             made = f"gristmill export {typed(path)} {typed(path.parent / 'tokenizer')} -o exported"
             remedy = f"write the model as others have it, and name that folder: {made}"
+            if stage.name == "sft":
+                remedy = f"give that folder itself: gristmill sft {typed(path)} -o DIR; or {remedy}"
         raise UserError(f"{begins}{path} has no {inside}", remedy)
 
 

@@ -50,7 +50,7 @@ RULES = {
     "fault": "code of gristmill's fails on it; the traceback is in the log",
     **SIGNALS,
     "ai-input": "asks not to be used for a model's answers",
-    "undecodable": "in no character set that is known",
+    "undecodable": "in no character set that is known: convert it to UTF-8",
     "not_html": "neither HTML nor text",
     "blocked_host": "its host is on a list of those not wanted",
     "blocked_url": "its address is on a list of those not wanted",
