@@ -190,8 +190,9 @@ class IndexWriter:
 
     def add_run(self, keys: np.ndarray) -> None:
         """Sort the keys of newly kept documents, and merge runs until each is larger than half the one before."""
-        run = self.new_run(len(keys))
-        columns, numbers = self.create(run)
+        if not len(keys):  # nothing cannot be mapped
+            return
+        run, columns, numbers = self.new_run(len(keys))
         for column in range(self.columns):
             order = np.argsort(keys[:, column], kind="stable")
             columns[column], numbers[column] = keys[order, column], order + self.documents
@@ -199,27 +200,18 @@ class IndexWriter:
         while len(self.runs) > 1 and 2 * self.runs[-1].size > self.runs[-2].size:
             self.merge()
 
-    def new_run(self, size: int) -> Run:
-        """A run of its own name."""
+    def new_run(self, size: int) -> tuple[Run, np.ndarray, np.ndarray]:
+        """A run of its own name, and the files of its keys and numbers, mapped."""
         self.made += 1
-        return Run(self.folder / f"run-{self.made}", size)
-
-    def create(self, run: Run) -> tuple[np.ndarray, np.ndarray]:
-        """Files for a run's keys and numbers, mapped."""
-        shape, (keys, numbers) = (self.columns, run.size), run.files
-        if run.size:
-            return new_array(keys, U64, shape), new_array(numbers, U32, shape)
-        made = np.empty(shape, U64), np.empty(shape, U32)  # nothing cannot be mapped
-        np.save(keys, made[0])
-        np.save(numbers, made[1])
-        return made
+        run = Run(self.folder / f"run-{self.made}", size)
+        keys, numbers = run.files
+        return run, new_array(keys, U64, (self.columns, size)), new_array(numbers, U32, (self.columns, size))
 
     def merge(self) -> None:
         """Make the last two runs one."""
         one, two = self.runs[-2:]
-        merged = self.new_run(one.size + two.size)
+        merged, keys, numbers = self.new_run(one.size + two.size)
         sources = *one.arrays(), *two.arrays()
-        keys, numbers = self.create(merged)
         for column in range(self.columns):
             keys_one, numbers_one, keys_two, numbers_two = (array[column] for array in sources)
             MERGE(keys_one, numbers_one, one.size, keys_two, numbers_two, two.size, keys[column], numbers[column])
@@ -230,12 +222,13 @@ class IndexWriter:
     def close(self) -> None:
         """Make all runs one and finish the files."""
         self.ids.close()
-        if not self.runs:
-            self.add_run(np.empty((0, self.columns), np.uint64))
         while len(self.runs) > 1:
             self.merge()
-        for file, place in zip(self.runs[0].files, Run(self.folder / "run", 0).files, strict=True):
-            file.rename(place)
+        for place, kind in zip(Run(self.folder / "run", 0).files, (U64, U32), strict=True):
+            np.save(place, np.empty((self.columns, 0), kind))  # where no document came
+        for run in self.runs:
+            for file, place in zip(run.files, Run(self.folder / "run", 0).files, strict=True):
+                file.rename(place)
         about = {"format": FORMAT, "minhash": asdict(self.minhash), "documents": self.documents}
         write_json(self.folder / DESCRIPTION, about)
 
