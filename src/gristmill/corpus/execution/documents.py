@@ -160,13 +160,15 @@ def accounted(
     """A document if it stays; either way what came in, of `size` bytes, is in the counts. What is dropped is logged by
     what it is about: id, URL and source.
     """
-    counts.update(documents_in=1, bytes_in=size)
+    counts["documents_in"] += 1
+    counts["bytes_in"] += size
     if isinstance(found, Dropped):
         identity, url, source = about
         log.drop(identity, url, found.rule, source=source, size=size, more=found.more)
     else:
         left = text_bytes(found.text)
-        counts.update(bytes_out=left, bytes_edited=size - left)
+        counts["bytes_out"] += left
+        counts["bytes_edited"] += size - left
         yield found
 
 
