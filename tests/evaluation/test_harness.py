@@ -13,6 +13,7 @@ from typing import Any
 
 import jsonl
 import pytest
+from models import Listen
 
 from gristmill.chat.matching import right
 from gristmill.errors import UserError
@@ -24,7 +25,9 @@ from gristmill.export import stage as export
 from gristmill.generation.engine import Engine
 from gristmill.manifest import Parts
 from gristmill.recipe import Evaluate, Export
+from gristmill.serving.assistant import Assistant
 
+SERVING = Path(__file__).parents[2] / "docs" / "serving.md"
 DATA = Path(__file__).parents[3] / "shared" / "data"
 GENERATED = """
 dataset_path: json
@@ -111,6 +114,42 @@ def test_texts_and_rolling_likelihoods_are_those_of_the_export(exported: tuple[E
     theirs.add_bos_token = False  # with it, the harness scores the beginning of the text as a token of it
     rolling = [Instance("loglikelihood_rolling", {}, (text,), n) for n, text in enumerate(texts[1:])]
     assert ours.loglikelihood_rolling(rolling) == pytest.approx(theirs.loglikelihood_rolling(rolling), abs=0.01)
+
+
+def test_the_documented_command_scores_choices_over_http_as_the_engine_does(
+    exported: tuple[Engine, Any], listen: Listen, tmp_path: Path
+) -> None:
+    pytest.importorskip("tenacity")  # of lm_eval[api]
+    from lm_eval.models.openai_completions import LocalCompletionsAPI
+
+    engine, _ = exported
+    contexts = ["The miller", "Anna walks to", "The river runs to the mill, and " * 20]
+    rows = [{"context": context, "choices": ["the river", "a mill", "Tom"]} for context in contexts]
+    items = jsonl.write(tmp_path / "items.jsonl", rows)
+    task: dict[str, Any] = {
+        "task": "choices",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": items}},
+    }
+    task |= {"test_split": "test", "output_type": "multiple_choice", "doc_to_target": 0}
+    task |= {"doc_to_text": "{{context}}", "doc_to_choice": "{{choices}}"}
+    found = re.search(
+        r"--model local-completions .*?--model_args (\S+)", SERVING.read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert found
+    folder = str(tmp_path / "export")
+    with listen(Assistant.load(folder, folder, "base")) as address:
+        own = {"http://127.0.0.1:8000": address, "=base": f"={folder}", "=255": f"={engine.context - 1}"}
+        arguments = found[1]
+        for documented, here in own.items():
+            assert documented in arguments
+            arguments = arguments.replace(documented, here)
+        over_http = samples(LocalCompletionsAPI.create_from_arg_string(arguments), dict(task))
+    on_engine = samples(language_model(engine), dict(task))
+    assert len(over_http) == len(contexts)  # of the last of which each leaves out as much as it must
+    for one, mine in zip(over_http[:2], on_engine[:2], strict=True):
+        scores, expected = ([float(score) for ((score, _),) in sample["resps"]] for sample in (one, mine))
+        assert scores == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_task_file_of_the_harness_is_scored_per_example_as_there(

@@ -118,7 +118,8 @@ def test_what_was_dropped_is_told_and_what_is_too_long_has_openais_code(address:
         ("responses", {"input": "river " * 500}),
     ):
         refused = httpx.post(f"{address}/v1/{path}", json=body, timeout=300)
-        assert refused.status_code == 400 and refused.json()["error"]["code"] == "context_length_exceeded"
+        told = refused.json()["error"]
+        assert refused.status_code == 400 and told["code"] == "context_length_exceeded" and told["param"] in body
 
 
 def test_completions_go_on_with_texts_and_tokens(client: openai.OpenAI, assistant: Assistant) -> None:
@@ -160,7 +161,7 @@ def test_prompts_are_scored_in_openais_form(client: openai.OpenAI, assistant: As
         one[token] == max(one.values()) for one, token in zip(likeliest, told.tokens[skip:], strict=False)
     ] == greedy
     assert (told.token_logprobs[0] is None) == as_tokens
-    assert len(told.tokens) in (len(tokens), len(tokens) + 1) and found.text.startswith(TEXT)
+    assert len(told.tokens) == len(told.token_logprobs) == len(tokens) + 1 and found.text.startswith(TEXT)
     assert [found.text[at:][: len(one)] for at, one in zip(told.text_offset, told.tokens, strict=True)][
         :5
     ] == told.tokens[:5]

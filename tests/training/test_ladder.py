@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gristmill.errors import UserError
 from gristmill.manifest import Manifest
 from gristmill.recipe import Pretrain
 from gristmill.report.scaling import advice
@@ -30,6 +31,15 @@ def test_advice_is_the_best_of_all_shapes() -> None:
         assert found["tokens"] * flops_per_token(best, 4096) == pytest.approx(flops, rel=1e-3)
     assert advise(law, 1e17, shapes, 4096, 10**6)["tokens"] == 4 * 10**6
     assert advise(law, 1e17, shapes, 4096, 10**6)["text_runs_out"]
+
+
+def test_sizes_that_come_to_one_model_are_refused_before_any_is_trained(
+    inputs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = Scale(pretrain=Pretrain(context=64), sizes=["80k", "80100"], tokens=["8k", "16k", "24k"], budgets=[])
+    with pytest.raises(UserError, match="models of 1 size on 3 token counts"):
+        ladder.run(inputs, params, tmp_path)
+    assert not [*tmp_path.iterdir()] and "several of the sizes come to the same model" in capsys.readouterr().err
 
 
 def test_a_ladder_goes_on_where_it_was_and_is_told(

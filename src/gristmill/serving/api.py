@@ -89,17 +89,25 @@ def create_app(
 
     add_embeddings(app, beginner, queue)
     app.post("/v1/chat/completions", response_model=None)(answering(queue, beginner.chat))
-    app.post("/v1/completions", response_model=None)(answering(queue, beginner.completion))
-    app.post("/v1/responses", response_model=None)(answering(queue, beginner.response))
+    app.post("/v1/completions", response_model=None)(answering(queue, beginner.completion, "prompt"))
+    app.post("/v1/responses", response_model=None)(answering(queue, beginner.response, "input"))
     return app
 
 
-def answering(queue: AnswerQueue, begin: Callable[[bytes, str], Form]) -> Callable[[Request], Awaitable[Response]]:
-    """The route on which `begin` reads a request's body for a user."""
+def answering(
+    queue: AnswerQueue, begin: Callable[[bytes, str], Form], field: str = "messages"
+) -> Callable[[Request], Awaitable[Response]]:
+    """The route on which `begin` reads a request's body for a user, who asks with a `field`."""
+
+    def begun(body: bytes, user: str) -> Form:
+        try:
+            return begin(body, user)
+        except UserError as error:
+            raise as_api_error(error, field) from error
 
     async def answer(request: Request) -> Response:
         body = await read_body(request)
-        return Answer(queue, partial(begin, body, request.state.user))
+        return Answer(queue, partial(begun, body, request.state.user))
 
     return answer
 

@@ -39,12 +39,12 @@ class ApiError(Exception):
         return JSONResponse(self.content(), self.status, headers={**closing, **(self.headers or {})})
 
 
-def as_api_error(error: BaseException) -> ApiError:
-    """What a client is told of an error."""
+def as_api_error(error: BaseException, field: str = "messages") -> ApiError:
+    """What a client is told of an error; `field` is what a request of its kind asks with."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, UserError):
-        return mendable(error, "messages", "context_length_exceeded" if isinstance(error, TooLong) else None)
+        return mendable(error, field, "context_length_exceeded" if isinstance(error, TooLong) else None)
     return ApiError(500, f"the server failed ({type(error).__name__}); its log says more")
 
 

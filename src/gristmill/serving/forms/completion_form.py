@@ -13,7 +13,11 @@ from gristmill.tokenizer.encode import Tokenizer
 
 
 class CompletionForm(Form):
-    """`echo` begins with the prompts; log-probabilities are four lists of equal length."""
+    """`echo` begins with the prompts; log-probabilities are four lists of equal length.
+
+    The last in them is the token that ended a text, if one did: lm-evaluation-harness asks for one token more than it
+    scores, and leaves out the last.
+    """
 
     kind, chunk_object = "cmpl", "text_completion"
 
@@ -43,6 +47,8 @@ class CompletionForm(Form):
             text = self.tokenizer.decode(made.tokens[self.hidden : made.prompt]) + text
             choice.said[:] = [text]
             tokens = [*self.prompt_tokens(choice), *tokens]
+        if choice.last:
+            tokens, choice.last = [*tokens, choice.last], None
         return self.piece(choice, text, tokens) if text or tokens else ""
 
     def prompt_tokens(self, choice: Choice) -> list[Token]:

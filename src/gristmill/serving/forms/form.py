@@ -30,6 +30,7 @@ class Choice:
         self.finish: str | None = None  # "stop" where the model or a stop string ended it, else "length"
         self.said: list[str] = []
         self.tokens = 0  # without the one that ended it
+        self.last: Token | None = None  # that one
         self.thinking = 0  # of them, those of a thought
         self.told = 0  # characters of it
 
@@ -54,6 +55,8 @@ class Choice:
                 pieces.append(self.text.add(token.token))
                 tokens.append(token)
                 self.thinking += self.text.thinking
+            else:
+                self.last = token
         if self.text.stopped:
             self.finish = "stop"
         elif done:

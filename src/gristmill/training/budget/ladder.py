@@ -25,7 +25,7 @@ from gristmill.settings.quantities import parameters_of, seconds_and_flops
 from gristmill.tokenizer.encode import Tokenizer
 from gristmill.tokenizer.shards import open_split
 from gristmill.training import pretrain
-from gristmill.training.budget.scaling_law import Law, fit
+from gristmill.training.budget.scaling_law import Law, check_grid, fit
 from gristmill.training.budget.sizing import (
     MOST_EPOCHS,
     TURNED,
@@ -56,12 +56,21 @@ def run(inputs: Mapping[str, Path], params: Scale, out: Path) -> Manifest:
     shapes = family(base)
     least = parameters(shapes[0], vocab_size)
     sizes = [parameters_of(size) for size in params.sizes] or [round(least * factor) for factor in LADDER]
+    ladder = {  # sizes that come to the same model are one
+        parameters(shape, vocab_size): (size, shape)
+        for size in sizes
+        for shape in [nearest(shapes, size, vocab_size, set(hand))]
+    }
+    counts = sorted({parameters_of(tokens) for tokens in params.tokens})
+    if len(ladder) < len(sizes):
+        told = ", ".join(f"{size:,}" for size in sorted(ladder))
+        console.print(f"           several of the sizes come to the same model: {told} parameters")
+    check_grid(len(ladder), len(counts))
     split = open_split(inputs["tokens"], "train", tokenizer.hash)
     epoch_tokens = Mixture(split, base.mix, base.seed).tokens
     rungs = []
-    for size in sizes:
-        for tokens in map(parameters_of, params.tokens):
-            shape = nearest(shapes, size, vocab_size, set(hand))
+    for size, shape in ladder.values():
+        for tokens in counts:
             folder = out / RUNGS / f"{size}-{tokens}"
             rungs.append(climb(inputs, shape, set(hand), tokens, folder))
             console.print(

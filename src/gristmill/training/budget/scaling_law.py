@@ -10,6 +10,7 @@ from itertools import combinations
 import numpy as np
 
 from gristmill.errors import UserError
+from gristmill.progress import counted
 
 HUBER = 1e-3  # δ of the loss on log L (appendix D.2)
 EXPONENTS = (0.05, 1.5)  # where α and β are looked for
@@ -32,6 +33,16 @@ class Law:
         return float(self.e + self.a * parameters**-self.alpha + self.b * tokens**-self.beta)
 
 
+def check_grid(sizes: int, counts: int) -> None:
+    """Raise UserError where models of so many sizes, on so many numbers of tokens, cannot tell size and data apart."""
+    if min(sizes, counts) < 2 or sizes + counts < 5:  # a grid tells sizes + counts - 1 numbers apart
+        models = f"models of {counted(sizes, 'sizes')} on {counted(counts, 'token counts')}"
+        raise UserError(
+            f"{models} do not tell a law of size and data",
+            "use two sizes and three token counts at least, better four of each",
+        )
+
+
 def fit(parameters: np.ndarray, tokens: np.ndarray, losses: np.ndarray) -> Law:
     """The law that fits best: Huber's loss on the difference of logarithms, E, A and B not below 0.
 
@@ -40,11 +51,7 @@ def fit(parameters: np.ndarray, tokens: np.ndarray, losses: np.ndarray) -> Law:
     Raises UserError where the points cannot tell size and data apart.
     """
     sizes, counts = len(set(parameters)), len(set(tokens))
-    if min(sizes, counts) < 2 or sizes + counts < 5:  # a grid tells sizes + counts - 1 numbers apart
-        raise UserError(
-            f"{len(losses)} models of {sizes} sizes on {counts} token counts do not tell a law of size and data",
-            "use two sizes and three token counts at least, better four of each",
-        )
+    check_grid(sizes, counts)
     n, d = parameters / np.exp(np.log(parameters).mean()), tokens / np.exp(np.log(tokens).mean())
     full = min(sizes, counts) >= FULL[0] and len(losses) >= FULL[1]
     low, high = np.full(2, EXPONENTS[0]), np.full(2, EXPONENTS[1])
