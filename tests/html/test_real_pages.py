@@ -46,6 +46,7 @@ def between(source: str) -> str:
         ("<caption>t<tr><td>a || b<td>or", "t\n\n| a \\|\\| b | or |"),
         ("<tr><th>a<th>b<tr><td><pre>if x:\n  y</pre><td>c", "| a | b |\n| --- | --- |\n| if x:<br>  y | c |"),
         ("<tr><th>a<th>b<tr><td colspan=2>c<tr><td>d<td>e", "| a | b |\n| --- | --- |\n| c |\n| d | e |"),
+        (f"<tr><td class=icon><div>Note</div><td>{FIRST * 5}", f"| Note | {FIRST * 5} |"),  # as AsciiDoc writes it
         ("<tr><td><h2>a</h2>b<td><p>c<p>d", "## a\n\nb\n\nc\n\nd"),  # a layout
         ("<tr><td>a<td><table><tr><td>b<td>c</table>", "a\n\n| b | c |"),
         ("<tr><td class=gutter><pre>1\n2</pre><td><pre>a\nb</pre>", "```\na\nb\n```"),  # numbers of lines

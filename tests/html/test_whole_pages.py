@@ -29,7 +29,7 @@ def whole(source: str) -> str:
             "<table><tr><th>n<th>m<tr><td>1<td>2<tr><td>3<td></table>",
             "| n | m |\n| --- | --- |\n| 1 | 2 |\n| 3 |  |",
         ),
-        (f"<table><tr><td>a<td>{PROSE * 5}</table>", f"a\n\n{PROSE * 5}"),  # a layout, not a table
+        (f"<table><tr><td>a<td>{PROSE * 11}</table>", f"a\n\n{PROSE * 11}"),  # a layout, not a table
         ("<p>x <script type='math/tex'>a^2</script> y", "x $a^2$ y"),
         ("<p><math display=block alttext='{\\displaystyle b}'><mi>b</mi></math>", "$$b$$"),
         ("<p><math><mi>x</mi><annotation encoding='application/x-tex'>x &lt; 1</annotation></math>", "$x < 1$"),

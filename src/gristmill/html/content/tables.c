@@ -138,17 +138,14 @@ void gm_html_join_table(struct parser *parser, int32_t table) {
     uint16_t depth = page->nodes[table].depth;
     if (page->nodes[table].tag != T_TABLE) return; /* there are too many elements */
     bool said = false, data = true, any = false;
-    int rows = 0;
     for (size_t i = (size_t)table + 1; i < page->node_count && page->nodes[i].depth > depth; i++) {
         const struct node *node = &page->nodes[i];
         said |= node->tag == T_TH || node->tag == T_THEAD || node->tag == T_CAPTION;
         data &= !node->level;
         if (node->tag != T_TR) continue;
         struct row row = look_at_row(page, (int32_t)i);
-        rows += row.filled > 1;
         data &= said || (row.longest <= DATA_CELL && row.most <= MOST_PARTS);
     }
-    data &= said || rows > 1;
     for (size_t i = (size_t)table + 1; i < page->node_count && page->nodes[i].depth > depth; i++) {
         if (page->nodes[i].tag != T_TR) continue;
         struct row row = look_at_row(page, (int32_t)i);
