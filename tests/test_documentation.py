@@ -1,15 +1,22 @@
-"""The pages lead where they say: every link to a file is to one that is there, and every `#` to a heading of it."""
+"""The pages lead where they say (every link to a file is to one that is there, and every `#` to a heading of it), and
+their pieces of recipes and of JSON are such."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
+
+import pytest
+
+from gristmill.settings.recipe_file import load_recipe
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
     path for folder in ("", "docs/**/", "tools/**/", "benchmarks/**/") for path in ROOT.glob(f"{folder}*.md")
 )
+BLOCK = re.compile(r"^```(toml|json)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?![a-z]+:)([^)\s#]*)(?:#([^)\s]*))?\)")
 
 
@@ -52,3 +59,19 @@ def test_the_check_of_links_sees_what_is_wrong(tmp_path: Path) -> None:
     assert not broken(page)
     page.write_text(page.read_text() + "[d](none.md) [e](#gone) [f](page.md#same-2)\n```\n[g](none.md)\n```\n")
     assert broken(page) == ["page.md: none.md#", "page.md: #gone", "page.md: page.md#same-2"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        pytest.param(kind, text, id=f"{page.name} {text.splitlines()[0]}")
+        for page in PAGES
+        for kind, text in BLOCK.findall(page.read_text(encoding="utf-8"))
+    ],
+)
+def test_a_piece_of_a_recipe_or_of_json_can_be_read(kind: str, text: str, tmp_path: Path) -> None:
+    if kind == "json":
+        assert json.loads(text)
+    else:
+        (tmp_path / "recipe.toml").write_text(text)
+        assert load_recipe(tmp_path / "recipe.toml").model_fields_set
