@@ -15,6 +15,7 @@ from models import Listen
 
 from gristmill.generation.grammar import Grammars
 from gristmill.serving.assistant import Assistant
+from gristmill.tokenizer.encode import Tokenizer
 
 ASK: list[Any] = [{"role": "user", "content": "Who walks to the river?"}]
 
@@ -171,3 +172,14 @@ def test_a_grammar_counts_bytes(roomy: Assistant) -> None:
         token for token in range(roomy.engine.tokenizer.vocab_size) if grammar.allowed()[token // 32] >> token % 32 & 1
     ]
     assert sorted(bits) == sorted(stops)
+
+
+def test_no_thought_begins_or_ends_within_json(tokenizer: Tokenizer) -> None:
+    marks = ("<think>", "</think>")
+    thinking = Tokenizer(tokenizer.pieces, tokenizer.pattern, controls=(*tokenizer.controls, *marks), shown=marks)
+    grammar = Grammars(thinking).json({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]})
+    for token in thinking.encode('{"a":"'):
+        grammar.accept(token)
+    held = grammar.copy().allowed()
+    allowed = [token for token in range(thinking.vocab_size) if held[token // 32] >> token % 32 & 1]
+    assert thinking.pieces.index(b"<") in allowed and not {*thinking.shown.values()} & {*allowed}

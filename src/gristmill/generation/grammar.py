@@ -13,6 +13,7 @@ import numpy as np
 
 from gristmill.errors import UserError, from_extra
 from gristmill.tokenizer.encode import Tokenizer
+from gristmill.tokenizer.formats.vocabulary_files import OVER, THOUGHT
 
 # a model that has not learned JSON may put blanks without end
 COMPACT: Any = {"whitespace_flexible": False}
@@ -25,12 +26,13 @@ class BadGrammar(UserError):
 class Grammar:
     """How far one answer has come in its form. A step of the scheduler asks it before and after each token."""
 
-    def __init__(self, matcher: Any, vocabulary: int) -> None:
-        self.matcher, self.bits = matcher, np.zeros(-(-vocabulary // 32), np.uint32)
+    def __init__(self, matcher: Any, vocabulary: int, never: Sequence[int] = ()) -> None:
+        """`never`: tokens that do not come, though the form has room for their text."""
+        self.matcher, self.never, self.bits = matcher, never, np.zeros(-(-vocabulary // 32), np.uint32)
 
     def copy(self) -> Grammar:
         """The same place, for another answer."""
-        return Grammar(self.matcher.deep_copy(), 32 * len(self.bits))
+        return Grammar(self.matcher.deep_copy(), 32 * len(self.bits), self.never)
 
     def allowed(self) -> np.ndarray:
         """The tokens that may come next, a bit each, uint32 [⌈V / 32⌉]; it holds until the next call.
@@ -40,6 +42,8 @@ class Grammar:
         self.matcher.unsafe_compute_mask_ptr(self.bits.ctypes.data, self.bits.nbytes)
         if self.matcher.is_error():
             raise BadGrammar(f"the form of the answer cannot be followed: {self.matcher.get_error()}", "simplify it")
+        for token in self.never:
+            self.bits[token // 32] &= ~np.uint32(1 << (token % 32))
         return self.bits
 
     def accept(self, token: int) -> None:
@@ -54,6 +58,7 @@ class Grammars:
         with from_extra("json", "answers of a given form need llguidance"):
             import llguidance
         self.matcher, self.vocabulary = llguidance.LLMatcher, tokenizer.vocab_size
+        self.marks = [tokenizer.shown[mark] for mark in (THOUGHT, OVER) if mark in tokenizer.shown]
         self.tokenizer = llguidance.LLTokenizer(
             llguidance.TokenizerWrapper(TokenList(tokenizer)),
             n_vocab=tokenizer.vocab_size,
@@ -63,16 +68,16 @@ class Grammars:
     def json(self, schema: dict[str, Any]) -> Grammar:
         """JSON that fits a schema, without blanks between its parts. Raises BadGrammar for a schema that is none, or of
         which something is not supported."""
-        return self.made(self.matcher.grammar_from_json_schema(json.dumps(schema), overrides=COMPACT))
+        return self.made(self.matcher.grammar_from_json_schema(json.dumps(schema), overrides=COMPACT), thoughts=False)
 
-    def made(self, text: str) -> Grammar:
-        """What a grammar of llguidance's says. Raises BadGrammar."""
+    def made(self, text: str, *, thoughts: bool = True) -> Grammar:
+        """What a grammar of llguidance's says, with or without room for thoughts in its texts. Raises BadGrammar."""
         wrong, messages = self.matcher.validate_grammar_with_warnings(text, self.tokenizer)
         matcher = None if wrong else self.matcher(self.tokenizer, text, log_level=0)
         if matcher is None or matcher.is_error():
             why = messages[0] if matcher is None else matcher.get_error()
             raise BadGrammar(why.strip().replace("\n", " "), "leave it out, or say it otherwise")
-        return Grammar(matcher, self.vocabulary)
+        return Grammar(matcher, self.vocabulary, () if thoughts else self.marks)
 
 
 class TokenList:

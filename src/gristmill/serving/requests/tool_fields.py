@@ -105,7 +105,8 @@ class Offer(NamedTuple):
                 name = f"tools.{place}.function.parameters"
                 raise mendable(error, name, before=f"{name} ({one.name}): ") from None
         schemas = [(one.name, one.parameters or NOTHING) for one in self.functions]
-        return grammars.made(form.grammar(schemas, forced=self.forced, several=self.several))
+        text = form.grammar(schemas, forced=self.forced, several=self.several)
+        return grammars.made(text, thoughts=not self.forced)
 
 
 def called(name: str, arguments: str) -> dict[str, Any]:
