@@ -161,6 +161,8 @@ def execute(
     if changed and (out.parent / RECIPE).exists() and not redo:
         tell_sets(stage, changed)
     console.print(stage.name, style="bold")
+    if changed and not redo and not damage:
+        console.print(f"           made again, for what has changed: {changed}", style="dim", markup=False)
     with explaining(stage.name, partial):
         begin(partial, fingerprint, stage, params, digests)
         result = carry_out(stage, inputs, params, partial)

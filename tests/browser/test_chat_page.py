@@ -47,6 +47,17 @@ def test_a_question_is_answered_as_it_comes_and_is_shown_as_text(
     assert all(url.startswith(address) for url in browser.requests), browser.requests
 
 
+def test_the_page_works_below_a_path(browser: Any, listen: Listen, assistant: Assistant) -> None:
+    with listen(assistant, below="/team") as address:
+        browser.open(f"{address}/")
+        browser.until("document.querySelector('#name').textContent == 'tiny'")
+        browser.type("Who walks?")
+        browser.click("#send")
+        expected = assistant.reply([{"role": "user", "content": "Who walks?"}]).text()
+        browser.until(f"document.querySelector('#status').textContent == {json.dumps(expected)}")
+        assert browser.errors == []
+
+
 def test_stop_keeps_what_there_is_and_a_new_conversation_begins_empty(browser: Any, endless: str) -> None:
     answering = f"{ANSWER}.length > 3 && {BUSY}"
     browser.open(endless)

@@ -12,6 +12,7 @@ from command_line import Command
 
 from gristmill.commands.update import update
 from gristmill.errors import UserError
+from gristmill.manifest import Manifest
 from gristmill.recipe import Recipe
 from gristmill.report.sections.how_made import newer
 from gristmill.run import run_recipe
@@ -120,3 +121,19 @@ def test_a_run_without_passages_is_named(tmp_path: Path) -> None:
     run_recipe(Recipe.model_validate({"extract": {"paths": [str(tmp_path / "a.md")]}}), tmp_path / "run")
     with pytest.raises(UserError, match="has no passages"):
         update(tmp_path / "run")
+
+
+def test_an_update_by_other_code_is_made_again_by_an_update(tmp_path: Path, command: Command) -> None:
+    (pages := tmp_path / "docs").mkdir()
+    (pages / "mill.md").write_text("# The mill\n\nThe mill is painted green and opens at nine.\n")
+    recipe, run = tmp_path / "pages.toml", tmp_path / "run"
+    recipe.write_text('[extract]\npaths = ["docs"]\n[passages]\n')
+    assert command("run", recipe, "-o", run).code == command("update", run).code == 0
+    made = Manifest.read(run / "update" / "extract")
+    assert made
+    made.code["document.py"], made.fingerprint = "0" * 16, "of other code"
+    made.write(run / "update" / "extract")
+    refused = command("find", run, "What colour is the mill?")
+    assert refused.code == 2 and "made by other code (document.py)" in refused.stderr
+    assert f"gristmill update {run}" in refused.stderr and "gristmill run" not in refused.stderr
+    assert command("update", run).code == command("find", run, "What colour is the mill?").code == 0

@@ -74,6 +74,17 @@ def test_the_command(run: Path, command: Command) -> None:
     assert command("corpus", "ledger", run / "dedup").code == 2
 
 
+def test_stages_of_other_code_are_told_how_to_make(run: Path, tmp_path: Path, command: Command) -> None:
+    for name in ("extract", "filter", "dedup"):
+        made = Manifest.read(Path(shutil.copytree(run / name, tmp_path / name)))
+        assert made
+        made.code["document.py"], made.fingerprint = "0" * 16, "of other code"
+        made.write(tmp_path / name)
+    shutil.copy(run / "recipe.json", tmp_path)
+    refused = command("corpus", "ledger", tmp_path)
+    assert refused.code == 2 and f"gristmill run RECIPE --out {tmp_path}" in " ".join(refused.stderr.split())
+
+
 def test_copies_can_be_looked_at(run: Path) -> None:
     from gristmill.corpus.execution.samples import show
 

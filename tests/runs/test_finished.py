@@ -270,6 +270,8 @@ def test_other_code_is_told_and_can_be_kept(finished: Path, run: Path, capsys: p
     assert noted["rl"]["did"] == "skipped"
     assert faults(run) == {} and find_model(run).folder == run / "rl"
     summary = run_recipe(recipe(finished), run, until="sft")
+    told = " ".join(capsys.readouterr().err.split())
+    assert "sft made again, for what has changed: code: posttrain/sft.py, setting warmup" in told
     noted = json.loads((run / "run.json").read_text())["stages"]
     assert noted["sft"]["did"] == "ran" and noted["sft"]["why"] == "code: posttrain/sft.py, setting warmup"
     assert noted["pretrain"] == {"did": "skipped", "why": "unchanged"} and not noted["rl"]["did"]

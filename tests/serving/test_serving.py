@@ -226,3 +226,16 @@ def test_what_answers_does_without_pytorch_and_arrow(run_folder: Path) -> None:
     )
     done = python(code)
     assert done.returncode == 0, done.stderr
+
+
+def test_head_is_get_without_what_it_sends(address: str) -> None:
+    for path, status in (("/", 200), ("/health", 200), ("/v1/models", 200), ("/nothing", 404)):
+        found, got = httpx.head(f"{address}{path}"), httpx.get(f"{address}{path}")
+        assert found.status_code == got.status_code == status and found.content == b""
+        assert found.headers["content-length"] == str(len(got.content))
+
+
+def test_keys_are_asked_for_also_below_a_path_of_another_application(assistant: Assistant, listen: Listen) -> None:
+    with listen(assistant, below="/team", api_keys=["secret"]) as address:
+        assert httpx.get(f"{address}/v1/models").status_code == 401
+        assert httpx.get(f"{address}/v1/models", headers={"Authorization": "Bearer secret"}).status_code == 200

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 import pytest
 import torch
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from gristmill import native
 from gristmill.model.transformer import ModelConfig, Transformer, load_model, save_model
@@ -82,18 +84,22 @@ Listen = Callable[..., AbstractContextManager[str]]
 
 @pytest.fixture(scope="session")
 def listen() -> Listen:
-    """Serves an assistant: `with listen(assistant, api_keys=["…"]) as address: …`, in a thread of its own."""
+    """Serves an assistant: `with listen(assistant, api_keys=["…"]) as address: …`, in a thread of its own.
+
+    With `below`, as `/team`, it is a part of another application, and there is nothing else at its root.
+    """
 
     @contextmanager
-    def serving(assistant: Assistant, **options: Any) -> Iterator[str]:
+    def serving(assistant: Assistant, below: str = "", **options: Any) -> Iterator[str]:
         listener = socket.create_server(("127.0.0.1", 0))
-        server = http_server(create_app(assistant, **options))
+        app = create_app(assistant, **options)
+        server = http_server(Starlette(routes=[Mount(below, app)]) if below else app)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         while not server.started:
             time.sleep(0.01)
         try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}{below}"
         finally:
             server.should_exit = True
             thread.join()

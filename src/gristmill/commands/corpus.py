@@ -9,9 +9,9 @@ import typer
 from rich.table import Table
 
 from gristmill.commands.groups import Commands, RunFolder
-from gristmill.errors import UserError
+from gristmill.errors import UserError, typed
 from gristmill.progress import results
-from gristmill.runs.finished import stages_of
+from gristmill.runs.finished import KEEPING, made_in, stages_of
 from gristmill.settings.stages import CORPUS
 
 corpus = typer.Typer(cls=Commands, help="Look into a corpus, and learn to score one.", no_args_is_help=True)
@@ -44,7 +44,10 @@ def ledger(
 
     folders = stages_of(run)
     if not folders.keys() & set(CORPUS):
-        raise UserError(f"no corpus stage in {run}", "name a run folder, as runs/miniweb")
+        remedy = (
+            f"make them: gristmill run RECIPE --out {typed(run)} {KEEPING}" if made_in(run) else "name a run folder"
+        )
+        raise UserError(f"no corpus stage in {run} may be shown", remedy)
     if document:
         for stage, told in way(folders, document):
             results.print(f"{stage}: {told}")

@@ -20,7 +20,7 @@ from gristmill.manifest import RECIPE, Manifest
 from gristmill.progress import console, results
 from gristmill.recipe import stage_params
 from gristmill.run import run_alone
-from gristmill.runs.finished import made_in, stages_of
+from gristmill.runs.finished import KEEPING, made_in, stages_of
 from gristmill.runs.model_choice import find_model
 from gristmill.settings.descriptions import settings_of
 from gristmill.settings.recipe_file import set_override, validate
@@ -173,7 +173,7 @@ def folders_of(stage: Stage, inputs: Mapping[str, Any]) -> dict[str, Path]:
         run: Path = inputs["folder"]
         found = {name: path for name, path in stages_of(run).items() if name in stage.reads}
         if not found:
-            remedy = f"make them: gristmill run RECIPE --out {typed(run)} (--keep-old keeps what only other code made)"
+            remedy = f"make them: gristmill run RECIPE --out {typed(run)} {KEEPING}"
             raise UserError(f"no stage in {run} can be reported on", remedy)
         return found
     given = [path for path in inputs.values() if path is not None]

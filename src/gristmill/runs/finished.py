@@ -26,6 +26,7 @@ from gristmill.settings.stages import BY_NAME, CORPUS, MODEL, STAGES, Stage, inp
 from gristmill.settings.types import ADDRESS
 
 RUNS, PASSAGES = Path("runs"), "passages.sqlite"
+KEEPING = "(--keep-old keeps what only other code made)"
 UPDATE = "update"  # folder of what was read again, within a run's
 SHOWN = 3  # source files in a message
 
@@ -241,7 +242,9 @@ def stage_of(folder: Path, name: str) -> Path:
         made = f"gristmill run RECIPE --until {name}"
         if found is None:
             raise UserError(f"{folder}: its recipe has no {name}", f"add [{name}] to the recipe, then: {made}")
-        remedy = f"make it: {made} (--keep-old keeps what only other code made)"
+        remedy = f"make it: {made} {KEEPING}"
+        if folder.name == UPDATE and (folder.parent / RECIPE).exists():  # no run of the recipe makes that
+            remedy = f"read the pages again: gristmill update {typed(folder.parent)}"
         raise UserError(f"{folder}: {name} {found.fault}", remedy)
     return found.folder
 

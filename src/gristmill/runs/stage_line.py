@@ -48,8 +48,10 @@ def stage_line(made: Manifest) -> str:
         if name not in BALANCE and count and name.count(".") < 2:
             words = spelt(name.rpartition(".")[2])
             told.append(f"{words} {count:,}" if "." in name else in_words(name, count) or counted(count, words))
-    if made.stage in CRAWLS and (without := Counter(made.dropped).most_common(REASONS)):
-        told.append(f"without a page {', '.join(f'{count:,} {spelt(name)}' for name, count in without)}")
+    if made.stage in CRAWLS and (without := Counter(made.dropped).most_common()):
+        why = [f"{count:,} {spelt(name)}" for name, count in without[:REASONS]]
+        rest = sum(count for _, count in without[REASONS:])
+        told.append(f"without a page {', '.join([*why, f'{rest:,} otherwise (urls.jsonl)'][: len(without)])}")
     own = [
         (name, value)
         for name, value in made.metrics.items()

@@ -44,6 +44,8 @@ class Guard:
             await send(message)
 
         refusal = self.refusal(scope)
+        if scope["method"] == "HEAD":  # as GET, without what it would send (RFC 9110, section 9.3.2)
+            scope = {**scope, "method": "GET"}
         try:
             await (refusal.response() if refusal else self.app)(scope, receive, guarded)
         except asyncio.CancelledError:  # the server stops, and its patience is over
@@ -57,9 +59,10 @@ class Guard:
         if not self.users and scope["method"] not in READING and from_elsewhere(headers):
             return ApiError(403, "this server takes nothing from the pages of other sites")
         if self.loopback and not names_this_machine(headers.get("host", ""), self.name):
-            return ApiError(403, "this server answers only to the names of this machine")
+            named = "this server answers only to the names of this machine (Host: localhost, as a proxy can send it)"
+            return ApiError(403, f"{named}, and to that of --host")
         user = LOCAL
-        if self.users and scope["path"].startswith("/v1/"):
+        if self.users and scope["path"].removeprefix(scope.get("root_path", "")).startswith("/v1/"):
             scheme, _, given = headers.get("authorization", "").partition(" ")
             # headers are read as Latin-1, which any bytes are; keys are ASCII
             sent = given.strip().encode("latin-1")

@@ -7,7 +7,7 @@ export async function request(path, { json, ...options } = {}) {
   // a character that no header can hold would fail before anything is sent
   if (key) headers.Authorization = "Bearer " + key.replace(/[^!-~]/g, "");
   const sent = json === undefined ? {} : { method: "POST", body: JSON.stringify(json) };
-  const response = await fetch(path, { ...sent, ...options, headers }).catch(error => {
+  const response = await fetch("." + path, { ...sent, ...options, headers }).catch(error => {
     throw error.name === "TypeError" ? new Error("the server cannot be reached: it may have ended") : error;
   });
   if (response.status === 401) {
