@@ -137,6 +137,17 @@ def test_every_command_in_the_documentation_exists() -> None:
     assert not [(where, wrong) for where, words in uses if (wrong := wrong_in(words))]
 
 
+def test_the_reference_has_every_command_with_every_option() -> None:
+    rows = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8").splitlines()
+    stages = {(stage.name,) for stage in STAGES}
+    for words, command in commands():
+        shown = [row for row in rows if row.startswith(f"| `gristmill {' '.join(words)}")]
+        shown += [row for row in rows if words == ("run",) and row.startswith("| `  --")]
+        named = {name for row in shown for name in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", row)}
+        lacking = [one.opts for one in command.params if one.opts[0][0] == "-" and not named & {*one.opts}]
+        assert words in stages or (shown and not lacking), f"{words}: {lacking}"
+
+
 def test_the_check_of_the_documentation_sees_what_is_wrong() -> None:
     for line in ("rum x.toml", "run x.toml --form sft", "run recipes/none.toml", "run r.toml --set sft.lrr=1"):
         assert wrong_in(line.split())
