@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gristmill.posttrain.rewards import read_function
 from gristmill.settings.recipe_file import load_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -75,3 +76,17 @@ def test_a_piece_of_a_recipe_or_of_json_can_be_read(kind: str, text: str, tmp_pa
     else:
         (tmp_path / "recipe.toml").write_text(text)
         assert load_recipe(tmp_path / "recipe.toml").model_fields_set
+
+
+def test_the_reward_in_the_page_is_one(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "alignment.md").read_text(encoding="utf-8")
+    found = re.search(
+        r"^```\n(# (rewards\.py); in the recipe: reward = \"(.*)\"\n.*?)^```", page, re.MULTILINE | re.DOTALL
+    )
+    assert found
+    (tmp_path / found[2]).write_text(found[1])
+    short = read_function(f"{tmp_path}/{found[3]}")
+    asked = [{"role": "user", "content": "Which river?"}]
+    assert short(asked, "Calder", "Calder") == pytest.approx(0.94) and short(asked, "No.", "Calder") == pytest.approx(
+        -0.03
+    )
