@@ -12,7 +12,7 @@ import torch
 from command_line import Command
 
 from gristmill.audit.attribution import attribute, gradient
-from gristmill.document import Document, write_documents
+from gristmill.document import Document, read_documents, write_documents
 from gristmill.model.loss import cross_entropy
 from gristmill.model.transformer import ModelConfig, Transformer, load_model
 from gristmill.recipe import Pretrain, Tokenize, TokenizerParams
@@ -68,6 +68,8 @@ def test_the_documents_that_taught_a_fact_come_first(run: Path, command: Command
         found = [json.loads(line) for line in done.stdout.splitlines()]
         assert sum(f"colour of {name} is {colour}" in one["text"] for one in found) >= 2
         assert found[0]["above"] > 3 and found[0]["states"] and found[0]["url"].startswith("https://a.test/")
+        by_id = {document.id: document.text for document in read_documents(run / "corpus")}
+        assert [by_id[one["document"]] for one in found] == [one["text"] for one in found]  # as `trace` names them
         assert [one["score"] for one in found] == sorted((one["score"] for one in found), reverse=True)
 
 

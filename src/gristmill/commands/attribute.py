@@ -53,13 +53,13 @@ def attribute(
     if len(split) < 2 * SAMPLE:
         warn(f"caution: with {len(split)} documents, chance is hardly told from them")
     found = attribution(models, tokenizer, split, prompt, answer, candidates)[:documents]
-    urls = split.column("url")
+    ids, urls = split.column("id"), split.column("url")
     asked = [Concept(term, 1.0, {}) for term in set(terms(f"{prompt}{answer}")) - small_words()]
     for place, mover in enumerate(found, 1):
         url = urls[mover.document].as_py()
         text = tokenizer.decode(split.document(mover.document)[:-1].tolist())
         if as_json:
-            print_json({**asdict(mover), "url": url, "text": text})
+            print_json({**asdict(mover), "document": ids[mover.document].as_py(), "url": url, "text": text})
             continue
         states = ", holds the answer" if mover.states else ""
         head = f"{place:>3}  {mover.score:+.3f}, {mover.above:.1f} deviations above chance{states}"
