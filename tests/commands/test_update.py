@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from command_line import Command
+from crawling import Serve, Site, page, starting
 
 from gristmill.commands.update import update
 from gristmill.errors import UserError
@@ -17,6 +20,11 @@ from gristmill.recipe import Recipe
 from gristmill.report.sections.how_made import newer
 from gristmill.run import run_recipe
 from gristmill.runs.finished import passages_of
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    yield from starting(Site)
 
 
 def test_changed_pages_are_found_without_training(tmp_path: Path, command: Command) -> None:
@@ -137,3 +145,47 @@ def test_an_update_by_other_code_is_made_again_by_an_update(tmp_path: Path, comm
     assert refused.code == 2 and "made by other code (document.py)" in refused.stderr
     assert f"gristmill update {run}" in refused.stderr and "gristmill run" not in refused.stderr
     assert command("update", run).code == command("find", run, "What colour is the mill?").code == 0
+
+
+def test_pages_of_a_site_that_cannot_be_had_for_now_are_kept(tmp_path: Path, command: Command, serve: Serve) -> None:
+    run, toll, down, removed = tmp_path / "run", ["four"], set[str](), set[str]()
+    links = {"/": ["/toll", "/inn", "/hub", "/mill"], "/hub": ["/behind"]}
+    text = (
+        "<p>The {} of Vantmoor is painted green, and is open on all days but Sundays. The toll there is {} crowns.</p>"
+    )
+
+    def answer(request: web.Request) -> web.StreamResponse:
+        status = 500 if request.path in down else 404 if "." in request.path or request.path in removed else 200
+        told = text.format(request.path.strip("/") or "town", toll[0] if request.path == "/toll" else "two")
+        return web.Response(status=status) if status != 200 else page(*links.get(request.path, []), text=told)
+
+    def answered(question: str) -> str:
+        return command("find", run, question, "--json", "-n", "1", "--words").stdout
+
+    params = serve(answer).params()
+    (tmp_path / "site.toml").write_text(
+        f'[crawl]\nseeds = ["http://site.test/"]\nconnect_to = {{"*.test" = "{params.connect_to["*.test"]}"}}\n'
+        'allow_networks = ["127.0.0.0/8"]\ndelay = 0.0\n[extract]\n[passages]\n'
+    )
+    assert command("run", tmp_path / "site.toml", "-o", run).code == 0
+    down |= {"/hub", "/inn"}  # and so what only the hub names is not asked for
+    removed.add("/mill")
+    told = command("update", run).stdout
+    assert "0 new, 0 changed, 1 gone" in told and "gone: http://site.test/mill" in told
+    assert "3 pages could not be had just now" in told and "kept: http://site.test/behind" in told
+    assert "behind" in answered("behind of Vantmoor") and "inn" in answered("inn of Vantmoor")
+    down.clear()
+    toll[0] = "nine"
+    told = command("update", run).stdout
+    assert "0 new, 1 changed, 1 gone" in told and "just now" not in told
+    down.add("/toll")
+    for _ in range(2):  # as it was read last, however often it fails
+        told = command("update", run).stdout
+        assert "0 new, 1 changed, 1 gone" in told and "1 page could not be had just now" in told
+        assert "nine crowns" in answered("What is the toll of Vantmoor?")
+    removed.add("/toll")
+    down.clear()
+    told = command("update", run).stdout
+    assert "gone: http://site.test/toll" in told and "just now" not in told
+    assert "0 new, 0 changed, 2 gone" in told and "since the last update: 0 new, 0 changed, 1 gone" in told
+    assert not (run / "update" / "unreached").exists() and not (run / "update" / "before").exists()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,13 +14,14 @@ from gristmill.errors import UserError
 from gristmill.files import write_json, write_text
 from gristmill.inputs.folders import NEWER, SINCE, newer
 from gristmill.manifest import MANIFEST, Manifest
-from gristmill.progress import console, results
+from gristmill.progress import console, counted, results
 from gristmill.recipe import Recipe
 from gristmill.run import execute, run_recipe
 from gristmill.runs.finished import UPDATE, made_in, read_recipe, run_folder
 from gristmill.runs.lock import lock_of, locked
 from gristmill.settings.stages import BY_NAME, CRAWLS, MODEL, pick_inputs, resolve_paths
 
+KEPT = ["{crawl}", "{crawl}/../unreached/pages-00000.warc.gz"]  # pages, and those that could not be had just now
 READ_AGAIN = ("name", "seed", *CRAWLS, "extract", "passages")
 
 
@@ -40,7 +42,9 @@ def update(
     last = None
     with suppress(UserError):  # where that is damaged it is made again
         last = documents_of(again) if newer(run) and Manifest.read(again) else None
-    run_recipe(Recipe.model_validate(given), run / UPDATE, first=fetched[0] if fetched else None)
+    kept = crawl_again(run, given) if fetched == ["crawl"] and not given["extract"].get("paths") else None
+    run_recipe(Recipe.model_validate(given), run / UPDATE, first=fetched[0] if fetched and kept is None else None)
+    shutil.rmtree(run / UPDATE / "before", ignore_errors=True)
     now = documents_of(again)
     found = difference(documents_of(run / "extract"), now)
     text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
@@ -55,10 +59,37 @@ def update(
         tell("since the last update", difference(last, now))
     whose = "newer than the weights" if any(name in made_in(run) for name in MODEL) else "since the run was made"
     tell(whose, found, f" (all in {run / NEWER})", named=last is None)
+    if kept:
+        results.print(f"{counted(len(kept), 'pages')} could not be had just now, and may be again; used as last read:")
+    for url in (kept or [])[:5]:
+        results.print(f"  kept: {url}")
     console.print(
         "find, chat and serve use what it is now; so does a server that runs already, from the next question on"
     )
     return found
+
+
+def crawl_again(run: Path, given: dict[str, Any]) -> list[str]:
+    """Crawl a run's site into `RUN/update`, and let the recipe `given` also read those pages that were there before and
+    could not be had for the time being; returns their URLs."""
+    from gristmill.crawl.revisits import keep_unreached
+
+    place, extract = run / UPDATE, given["extract"]
+    before, unreached, partial = place / "before", place / "unreached", place / "before.partial"
+    if not newer(run):  # nothing was updated since the run was made
+        for old in (before, unreached):
+            shutil.rmtree(old, ignore_errors=True)
+    elif not before.exists():  # else an update was interrupted, and it holds what was there before that
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(place / "crawl", partial)
+        partial.rename(before)
+    if unreached.exists():
+        extract["paths"] = KEPT  # as what is there was made, which is used meanwhile
+    run_recipe(Recipe.model_validate(given), place, first="crawl", until="crawl")
+    earlier = [before, unreached] if before.exists() else [run / "crawl"]
+    kept = keep_unreached([one for one in earlier if (one / "urls.jsonl").exists()], place / "crawl", unreached)
+    extract["paths"] = KEPT if kept else []
+    return kept
 
 
 def difference(before: dict[str, str], now: dict[str, str]) -> dict[str, list[str]]:
