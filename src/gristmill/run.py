@@ -164,7 +164,7 @@ def execute(
     if changed and not redo and not damage:
         console.print(f"           made again, for what has changed: {changed}", style="dim", markup=False)
     with explaining(stage.name, partial):
-        begin(partial, fingerprint, stage, params, digests)
+        begin(partial, fingerprint, stage, params, digests, keep_old)
         result = carry_out(stage, inputs, params, partial)
         result.stage, result.fingerprint, result.version = stage.name, fingerprint, __version__
         result.params, result.inputs, result.code = params.model_dump(), digests, code_of(stage, params)
@@ -279,14 +279,21 @@ def tell_others(stage: Stage, word: str) -> None:
         broadcast(stage.name, word)
 
 
-def begin(partial: Path, fingerprint: str, stage: Stage, params: Params, digests: Mapping[str, str]) -> None:
+def begin(
+    partial: Path, fingerprint: str, stage: Stage, params: Params, digests: Mapping[str, str], keep_old: bool
+) -> None:
     """Make the working folder, or keep the one that an interrupted run with the same fingerprint left. What one of
-    another fingerprint left is removed, which is said."""
+    another fingerprint left is removed, which is said. Raises UserError where only the code is another, and `keep_old`.
+    """
     mark = partial / FINGERPRINT
     begun, _, basis = mark.read_text().partition("\n") if mark.exists() else ("", "", "")
     if partial.exists() and begun != fingerprint:
         if begun and any(path != mark for path in partial.iterdir()):
-            other = f" ({changes(Manifest(**json.loads(basis)), stage, params, digests)})" if basis else ""
+            changed = changes(Manifest(**json.loads(basis)), stage, params, digests) if basis else None
+            other = f" ({changed})" if changed else ""
+            if keep_old and changed and changed.only_code():  # hours of training, it may be
+                remedy = f"let that code end it; or remove {typed(partial)}, and {stage.name} begins anew"
+                raise UserError(f"what an interrupted {stage.name} left was begun by other code{other}", remedy)
             warn(f"{stage.name}: begun anew: what an interrupted run left was made otherwise{other}, and is removed")
         shutil.rmtree(partial)
     partial.mkdir(parents=True, exist_ok=True)

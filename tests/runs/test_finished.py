@@ -278,6 +278,21 @@ def test_other_code_is_told_and_can_be_kept(finished: Path, run: Path, capsys: p
     assert summary["sft.seconds"] > 0
 
 
+def test_what_other_code_began_is_not_lost_where_old_is_to_be_kept(finished: Path, run: Path) -> None:
+    partial = run / "sft.partial"
+    (run / "sft").rename(partial)
+    made = Manifest.read(partial)
+    assert made
+    basis = {"params": made.params, "inputs": made.inputs, "code": made.code | {"posttrain/sft.py": "0" * 16}}
+    (partial / "manifest.json").unlink()
+    (partial / "fingerprint").write_text(f"of other code\n{json.dumps(basis)}")
+    with pytest.raises(UserError, match=r"an interrupted sft left was begun by other code \(code: posttrain/sft.py\)"):
+        run_recipe(recipe(finished), run, keep_old=True)
+    assert (partial / "model.safetensors").exists()
+    run_recipe(recipe(finished), run, until="sft")
+    assert not partial.exists() and Manifest.read(run / "sft")
+
+
 def test_a_model_alone(finished: Path, run: Path, tmp_path: Path, command: Command) -> None:
     alone = run.parent / "alone"
     inputs = [str(run / name) for name in ("pretrain", "extract", "tokenizer", "tokenize")]
