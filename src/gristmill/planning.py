@@ -28,7 +28,7 @@ from gristmill.processes import memory_of, peak_rss
 from gristmill.progress import console, duration, quantity, table
 from gristmill.recipe import SFT, Params, Pretrain, Recipe, TokenizerParams
 from gristmill.run import execute
-from gristmill.runs.finished import examine
+from gristmill.runs.finished import examine, usable
 from gristmill.runs.lock import lock_of, locked
 from gristmill.settings.quantities import seconds_and_flops
 from gristmill.settings.stages import BY_NAME, SCALE, TRAINING, Stage, pick_inputs, resolve_paths
@@ -61,7 +61,7 @@ def plan_recipe(recipe: Recipe, folder: Path, tokens: int) -> list[Estimate]:
 
     `tokens` are assumed where there are none yet. Takes some seconds a stage.
     """
-    done = usable(recipe, folder)
+    done = usable(examine(recipe, folder))
     vocab_size = (recipe.tokenizer or TokenizerParams()).vocab_size
     estimates: list[Estimate] = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -90,7 +90,7 @@ def project_recipe(recipe: Recipe, folder: Path, tokens: int, devices: Devices) 
     if recipe.pretrain is None:
         raise UserError("pretraining is what --device projects, and the recipe has none", "measure it there, without")
     made: Any = resolve_paths(recipe.pretrain, folder)
-    made, done = with_shape(made), usable(recipe, folder)
+    made, done = with_shape(made), usable(examine(recipe, folder))
     estimate, vocab_size = Estimate("pretrain"), (recipe.tokenizer or TokenizerParams()).vocab_size
     batches = None
     if {"tokenizer", "tokenize"} <= done.keys():
@@ -164,12 +164,7 @@ def scale_recipe(recipe: Recipe, params: Params, folder: Path) -> None:
         if why:
             raise UserError(f"{folder}: {name} {why}", "make the tokens: gristmill run RECIPE --until tokenize")
     with locked(lock_of(folder / SCALE.name)):
-        execute(SCALE, pick_inputs(SCALE, usable(recipe, folder)), params, folder / SCALE.name)
-
-
-def usable(recipe: Recipe, folder: Path) -> dict[str, Path]:
-    """The stages' folders that are what the recipe would make now."""
-    return {name: one.folder for name, one in examine(recipe, folder).items() if not one.fault}
+        execute(SCALE, pick_inputs(SCALE, usable(found)), params, folder / SCALE.name)
 
 
 def alone(function: Callable[..., Estimate], *arguments: Any) -> Estimate:

@@ -16,12 +16,14 @@ from gristmill.errors import UserError
 from gristmill.export.stage import run as export
 from gristmill.files import sealed
 from gristmill.manifest import Manifest
+from gristmill.planning import project_recipe
 from gristmill.recipe import Export, Recipe
 from gristmill.run import run_recipe
 from gristmill.runs.finished import examine, read_recipe, stages_of
 from gristmill.runs.model_choice import find_model
 from gristmill.serving.assistant import Assistant
 from gristmill.settings.recipe_file import validate
+from gristmill.training.budget.devices import devices_of
 
 SHAPE = {"layers": 1, "width": 16, "heads": 1, "kv_heads": 1, "head_dim": 16, "ffn_width": 16, "context": 64}
 ASK = {"role": "user", "content": "Who walks?"}
@@ -117,6 +119,8 @@ def test_what_holds_no_model_to_talk_with_is_named(run: Path, command: Command) 
     assert refused.code == 2 and "is a reward model" in refused.stderr
     refused = command("chat", run.parent)
     assert refused.code == 2 and f"name one: {run}" in refused.stderr
+    refused = command("report", run / "reward", "-o", run.parent / "report")
+    assert refused.code == 2 and "remedy: name a run folder" in refused.stderr
 
 
 def test_a_model_that_is_wanted_is_pretrained(finished: Path) -> None:
@@ -276,6 +280,13 @@ def test_other_code_is_told_and_can_be_kept(finished: Path, run: Path, capsys: p
     assert noted["sft"]["did"] == "ran" and noted["sft"]["why"] == "code: posttrain/sft.py, setting warmup"
     assert noted["pretrain"] == {"did": "skipped", "why": "unchanged"} and not noted["rl"]["did"]
     assert summary["sft.seconds"] > 0
+
+
+def test_a_plan_says_what_it_leaves_out(finished: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changed = recipe(finished, tokenizer={"vocab_size": 280})
+    assert "1,000 training tokens" in project_recipe(changed, run, 1000, devices_of("a100")).assumed[0]
+    told = " ".join(capsys.readouterr().err.split())
+    assert "left out: tokenizer was made with other settings (vocab_size)" in told and "left out: tokenize was" in told
 
 
 def test_what_other_code_began_is_not_lost_where_old_is_to_be_kept(finished: Path, run: Path) -> None:

@@ -174,6 +174,7 @@ def folders_of(stage: Stage, inputs: Mapping[str, Any]) -> dict[str, Path]:
         found = {name: path for name, path in stages_of(run).items() if name in stage.reads}
         if not found:
             remedy = f"make them: gristmill run RECIPE --out {typed(run)} {KEEPING}"
+            remedy = remedy if (run / RECIPE).exists() else "name a run folder, as runs/miniweb"
             raise UserError(f"no stage in {run} can be reported on", remedy)
         return found
     given = [path for path in inputs.values() if path is not None]

@@ -207,7 +207,11 @@ def stages_of(run: Path) -> dict[str, Path]:
     """
     if not (run_folder(run) / RECIPE).exists():
         return made_in(run)
-    found = examine(read_recipe(run), run)
+    return usable(examine(read_recipe(run), run))
+
+
+def usable(found: Mapping[str, StageState]) -> dict[str, Path]:
+    """The folders of those stages that may be used; says which others there are, and why not."""
     for line in gathered({name: one for name, one in found.items() if one.made}):
         warn(f"left out: {line}")
     return {name: one.folder for name, one in found.items() if not one.fault}
