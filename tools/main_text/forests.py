@@ -151,7 +151,8 @@ def cross_fit(pages: Sequence[Page], *, both: bool = True) -> None:
 
 
 def flatten(forest: lightgbm.Booster) -> dict[str, np.ndarray]:
-    """A forest in the flat arrays that choose.c walks; children are numbered within their tree."""
+    """A forest in flat arrays; children are numbered within their tree, after their parents, and leaves (32 at most, for
+    choose.c) from the left."""
     features: list[int] = []
     thresholds: list[np.float32] = []
     children: list[list[int]] = []

@@ -10,17 +10,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A test of a tree: left where the feature is not greater. Children below zero are leaves, ~number within the tree. */
+/* A test of a tree: `kept` are the leaves, a bit each from the left on, that are left where the feature is greater. */
 struct split {
     float threshold;
+    uint32_t kept;
     uint8_t feature;
-    int8_t children[2];
 };
 
 struct forest {
-    const struct split *splits; /* of all trees, each tree's root first */
-    const float *leaves;
-    const uint32_t *roots, *first_leaves; /* where each tree begins */
+    const struct split *splits; /* of all trees */
+    const float *leaves;        /* a tree has one more than splits, and at most 32 */
+    const uint32_t *roots;      /* [trees + 1]: where each tree's splits begin */
     uint32_t trees;
 };
 
@@ -44,33 +44,31 @@ struct page *gm_html_parse(const uint8_t *html, size_t size, const struct entiti
 enum { BATCH = 64, REMEMBERED = 4096 }; /* blocks judged at once; blocks whose features are worked out once */
 enum { JUDGED = 4096, BYTES_EACH = 320 }; /* blocks that any page may have judged, and one more in so many bytes */
 
-static inline int step(const struct split *splits, int at, const float *row) {
-    return at < 0 ? at : splits[at].children[row[splits[at].feature] > splits[at].threshold];
-}
+enum { LANES = 4, VECTORS = 4, ABREAST = LANES * VECTORS }; /* rows that a vector holds, vectors at a time */
+typedef float row_vec __attribute__((vector_size(4 * LANES)));
+typedef uint32_t leaf_vec __attribute__((vector_size(4 * LANES)));
 
-/* The sums of a forest over `count` rows of features. Tree by tree, which stays in the cache; four rows at a time,
-   since each step waits for the one before. */
+/* The sums of a forest over `count` rows of features. No tree is walked: every test takes away the leaves that it rules
+   out, and the first that is left is the row's (Lucchese et al. 2015, QuickScorer, SIGIR), of many rows at once. */
 static void judge(const struct forest *forest, const float *features, size_t count, float *sums) {
-    for (size_t i = 0; i < count; i++) sums[i] = 0;
-    for (uint32_t tree = 0; tree < forest->trees; tree++) {
-        const struct split *splits = forest->splits + forest->roots[tree];
-        const float *leaves = forest->leaves + forest->first_leaves[tree];
-        size_t i = 0;
-        for (; i + 4 <= count; i += 4) {
-            const float *row = features + i * MAX_FEATURES;
-            int a = 0, b = 0, c = 0, d = 0;
-            while ((a & b & c & d) >= 0) { /* until all are leaves */
-                a = step(splits, a, row);
-                b = step(splits, b, row + MAX_FEATURES);
-                c = step(splits, c, row + 2 * MAX_FEATURES);
-                d = step(splits, d, row + 3 * MAX_FEATURES);
+    row_vec columns[MAX_FEATURES][VECTORS];
+    for (size_t first = 0; first < count; first += ABREAST) {
+        size_t rows = count - first < ABREAST ? count - first : ABREAST;
+        for (size_t row = 0; row < ABREAST; row++)
+            for (size_t i = 0; i < MAX_FEATURES; i++)
+                columns[i][row / LANES][row % LANES] = row < rows ? features[(first + row) * MAX_FEATURES + i] : 0;
+        for (size_t row = 0; row < rows; row++) sums[first + row] = 0;
+        for (uint32_t tree = 0; tree < forest->trees; tree++) {
+            leaf_vec left[VECTORS];
+            for (int i = 0; i < VECTORS; i++) left[i] = ~(leaf_vec){0};
+            for (uint32_t at = forest->roots[tree]; at < forest->roots[tree + 1]; at++) {
+                const struct split *split = &forest->splits[at];
+                for (int i = 0; i < VECTORS; i++)
+                    left[i] &= ~(leaf_vec)(columns[split->feature][i] > split->threshold) | split->kept;
             }
-            sums[i] += leaves[~a], sums[i + 1] += leaves[~b], sums[i + 2] += leaves[~c], sums[i + 3] += leaves[~d];
-        }
-        for (; i < count; i++) {
-            int at = 0;
-            while (at >= 0) at = step(splits, at, features + i * MAX_FEATURES);
-            sums[i] += leaves[~at];
+            const float *leaves = forest->leaves + forest->roots[tree] + tree;
+            for (size_t row = 0; row < rows; row++)
+                sums[first + row] += leaves[__builtin_ctz(left[row / LANES][row % LANES])];
         }
     }
 }

@@ -26,7 +26,7 @@ MODEL = Path(__file__).with_name("main_text.safetensors")
 MAX_BYTES = 1 << 28  # of one page; what is longer is cut
 WITH_COMMENTS, WITH_EVERYTHING, AS_XML = 1, 2, 4
 SHORT = 300  # characters of a text that the page's JSON-LD may say better
-SPLIT = np.dtype([("threshold", np.float32), ("feature", np.uint8), ("children", np.int8, 2)], align=True)
+SPLIT = np.dtype([("threshold", np.float32), ("kept", np.uint32), ("feature", np.uint8)], align=True)
 JSON_LD = re.compile(rb"<script[^>]{0,200}?application/ld\+json[^>]{0,200}>", re.IGNORECASE)
 SCRIPT_END = re.compile(rb"</script", re.IGNORECASE)
 SEPARATOR = re.compile(r"\s+[|–—·»:]+\s+|\s+-+\s+")
@@ -104,7 +104,7 @@ def page_title(title: str, heading: str) -> str:
 # ---- the C side: page.h and choose.c have the same structures ----
 
 
-TREES, WEIGHTS = ("splits", "leaves", "roots", "first_leaves"), ("keys", "groups", "weights")  # arrays of each
+TREES, WEIGHTS = ("splits", "leaves", "roots"), ("keys", "groups", "weights")  # arrays of each
 
 
 class Forest(ctypes.Structure):
@@ -151,6 +151,18 @@ EXTRACT = native.Function(
 FREE = native.Function("gm_html_free", None, POINTER)
 
 
+def kept_leaves(children: list[list[int]], roots: list[int]) -> list[int]:
+    """Of each split the leaves of its tree that are not below its left child, a bit each. Children are numbered within
+    their tree, after their parents; those below zero are leaves, ~number from the left."""
+    kept, begin, end = [0] * len(children), [0] * len(children), len(children)
+    for root in reversed(roots):
+        for at in range(end - 1, root - 1, -1):
+            begin[at], middle = (begin[root + child] if child >= 0 else ~child for child in children[at])
+            kept[at] = (1 << 32) - 1 - (1 << middle) + (1 << begin[at])
+        end = root
+    return kept
+
+
 @cache
 def model(path: Path = MODEL) -> Model:
     """The model that ships with the package, or one fitted anew."""
@@ -161,10 +173,12 @@ def model(path: Path = MODEL) -> Model:
 
     def forest(name: str) -> Forest:
         splits = np.zeros(len(tensors[f"{name}.feature"]), SPLIT)
-        for part in ("threshold", "feature", "children"):
+        for part in ("threshold", "feature"):
             splits[part] = tensors[f"{name}.{part}"]
-        tensors[f"{name}.splits"] = splits
-        return Forest(*(address(f"{name}.{part}") for part in TREES), len(tensors[f"{name}.roots"]))
+        roots = tensors[f"{name}.roots"].tolist()
+        splits["kept"] = kept_leaves(tensors[f"{name}.children"].tolist(), roots)
+        tensors.update({f"{name}.splits": splits, f"{name}.roots": np.array([*roots, len(splits)], np.uint32)})
+        return Forest(*(address(f"{name}.{part}") for part in TREES), len(roots))
 
     def words(name: str) -> WordWeights:
         return WordWeights(*(address(f"{name}.{part}") for part in WEIGHTS), len(tensors[f"{name}.keys"]))
