@@ -108,7 +108,7 @@ def test_the_line_of_a_crawl_says_why_addresses_gave_no_page() -> None:
     made = Manifest({"urls": 9, "pages": 1}, {"host": 1, "robots": 5, "status_404": 2}, stage="crawl")
     assert stage_line(made) == "9 addresses, 1 page, without a page 5 robots, 2 status 404, 1 host (0s)"
     made.dropped |= {"redirect": 4, "timeout": 1, "noai": 1}
-    assert stage_line(made).endswith("5 robots, 4 redirect, 2 status 404, 1 host, 2 otherwise (urls.jsonl) (0s)")
+    assert stage_line(made).endswith("5 robots, 2 status 404, 1 host, 1 timeout, 5 otherwise (urls.jsonl) (0s)")
 
 
 def test_long_redirect_chains_end(serve: Serve, tmp_path: Path) -> None:

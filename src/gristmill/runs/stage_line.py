@@ -31,6 +31,7 @@ TASKS = "tasks."  # the figures of a task, as `tasks.mine.accuracy`
 RARE = {"late_hosts", "fruitless_hosts"}  # told where there are any
 WATCHES = {"pretrain": overfitting.WATCH, "sft": overfitting.TUNING, "rl": drift.WATCH}
 METRICS = 6  # of them, the first are told
+LED_ON = ("redirect", "sitemap", "feed")  # no pages, and nothing amiss: told last
 REASONS = 4  # for which addresses gave no page, the most frequent are told
 
 
@@ -49,6 +50,7 @@ def stage_line(made: Manifest) -> str:
             words = spelt(name.rpartition(".")[2])
             told.append(f"{words} {count:,}" if "." in name else in_words(name, count) or counted(count, words))
     if made.stage in CRAWLS and (without := Counter(made.dropped).most_common()):
+        without.sort(key=lambda pair: pair[0] in LED_ON)
         why = [f"{count:,} {spelt(name)}" for name, count in without[:REASONS]]
         rest = sum(count for _, count in without[REASONS:])
         told.append(f"without a page {', '.join([*why, f'{rest:,} otherwise (urls.jsonl)'][: len(without)])}")
