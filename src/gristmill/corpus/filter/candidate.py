@@ -17,7 +17,7 @@ def fenced_lines(text: str) -> Iterator[tuple[str, bool]]:
     """The lines of a text, each with whether it belongs to code in fences (CommonMark 0.31, §4.5)."""
     open_fence = ""
     for line in text.split("\n"):
-        fence = FENCE.match(line)
+        fence = FENCE.match(line) if "```" in line or "~~~" in line else None
         yield line, bool(fence or open_fence)
         if fence and not open_fence:
             open_fence = fence[1]

@@ -55,7 +55,7 @@ def c4_lines(candidate: Candidate) -> str | None:
             return "c4_policy", None
         if len(line) > LONGEST_WORD and any(len(word) > LONGEST_WORD for word in line.split()):
             return "c4_long_word", None
-        left = CITATIONS.sub(lambda found: found[1] or "", line) if citations else line
+        left = CITATIONS.sub(lambda found: found[1] or "", line) if citations and "[" in line else line
         return "c4_citations" if left != line else "", left
 
     return edited(candidate, change)
