@@ -151,8 +151,8 @@ def cross_fit(pages: Sequence[Page], *, both: bool = True) -> None:
 
 
 def flatten(forest: lightgbm.Booster) -> dict[str, np.ndarray]:
-    """A forest in flat arrays; children are numbered within their tree, after their parents, and leaves (32 at most, for
-    choose.c) from the left."""
+    """A forest in flat arrays; children are numbered within their tree, after their parents, and leaves from the left:
+    32 at most, for choose.c."""
     features: list[int] = []
     thresholds: list[np.float32] = []
     children: list[list[int]] = []
