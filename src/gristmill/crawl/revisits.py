@@ -16,17 +16,10 @@ from gristmill.errors import Damaged
 from gristmill.files import write_jsonl
 from gristmill.inputs.text_files import read_jsonl
 
-PASSING = (
-    "timeout",
-    "unreachable",
-    "damaged",
-    "host_failing",
-    "robots_unreachable",
-)  # outcomes that may be others soon
-LATER = (
-    408,
-    429,
-)  # statuses that ask to come again (RFC 9110, section 15.5.9; RFC 6585, section 4), as all from 500 on do
+# outcomes that may be others soon
+PASSING = "timeout", "unreachable", "damaged", "host_failing", "robots_unreachable"
+# statuses that ask to come again (RFC 9110 §15.5.9; RFC 6585 §4), as all from 500 on do
+LATER = 408, 429
 
 
 def earlier_pages(folder: str) -> Iterator[tuple[str, ...]]:
